@@ -1,0 +1,75 @@
+// One cycle: read, infer, limit, gate, finish. No allocation, lock, log, exception or Python in
+// here.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "clock.hpp"
+#include "fault_latch.hpp"
+#include "gate.hpp"
+#include "graph.hpp"
+#include "grid.hpp"
+#include "loop_config.hpp"
+#include "miss_limit.hpp"
+#include "port.hpp"
+#include "record.hpp"
+
+namespace rtloop {
+
+class Cycle {
+  public:
+    // `inputs` feed the graph's inputs in order; the command is dealt out to `outputs` in order.
+    // Throws std::invalid_argument when sizes do not fit.
+    Cycle(const LoopConfig &config, const std::vector<std::shared_ptr<InputPort>> &inputs,
+          const std::vector<std::shared_ptr<OutputPort>> &outputs, Graph &graph, Gate &gate,
+          RingStatus &status, Clock &clock);
+
+    // Executes the cycle of `release`, which the gate is already armed for. When it returns with
+    // the fault latched, the safe command was the last thing sent.
+    const CycleRecord &run(const Release &release) noexcept;
+
+    // A new activation: no history, no previous command.
+    void reset() noexcept;
+    void write_safe() noexcept;
+
+    const float *input_values() const noexcept { return input_values_.data(); }
+    const float *output_values() const noexcept { return sent_.data(); }
+    size_t n_input_values() const noexcept { return input_values_.size(); }
+    size_t n_output_values() const noexcept { return sent_.size(); }
+
+  private:
+    void begin(const Release &release) noexcept;
+    bool read_inputs() noexcept;
+    bool infer() noexcept;
+    bool limit() noexcept;
+    void send(bool usable) noexcept;
+    void finish() noexcept;
+
+    Outcome send_in_time(bool usable) noexcept;
+    Outcome send_late(bool usable) noexcept;
+    void write(const std::vector<float> &values) noexcept;
+    void check_ports() noexcept;
+    void stall(Cause stage) noexcept;
+    bool missed() const noexcept { return record_.finish_ns > record_.deadline_ns; }
+    Cause longest_stage() const noexcept;
+
+    const LoopConfig &config_;
+    const std::vector<std::shared_ptr<InputPort>> &inputs_;
+    const std::vector<std::shared_ptr<OutputPort>> &outputs_;
+    Graph &graph_;
+    Gate &gate_;
+    FaultLatch fault_;
+    Clock &clock_;
+    MissLimit miss_limit_;
+    const DeviceStatus *device_ = nullptr;
+    bool device_was_armed_ = false;
+
+    CycleRecord record_{};
+    std::vector<float> input_values_;
+    std::vector<float> command_;  // of this cycle, limited
+    std::vector<float> sent_;     // what stands at the outputs
+    std::vector<float> min_, max_, max_step_, safe_, default_;
+};
+
+}  // namespace rtloop

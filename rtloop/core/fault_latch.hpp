@@ -1,0 +1,39 @@
+// FAULT is latched: the first reason stays until the loop is activated anew.
+#pragma once
+
+#include <cerrno>
+
+#include "ring.hpp"
+
+namespace rtloop {
+
+// Wait-free, for loop and guard alike. The latch lives in the ring, where every observer sees it.
+class FaultLatch {
+  public:
+    explicit FaultLatch(RingStatus &status) : status_(status) {}
+
+    void latch(FaultReason reason) noexcept {
+        uint32_t none = static_cast<uint32_t>(FaultReason::none);
+        status_.fault_reason.compare_exchange_strong(none, static_cast<uint32_t>(reason));
+        status_.state.store(static_cast<uint32_t>(State::fault), std::memory_order_release);
+    }
+    void latch_port_error(uint32_t port, int error) noexcept {
+        if (is_latched()) return;
+        status_.fault_port.store(port, std::memory_order_relaxed);
+        status_.fault_errno.store(error, std::memory_order_relaxed);
+        latch(FaultReason::port_error);
+    }
+    bool is_latched() const noexcept {
+        return status_.fault_reason.load(std::memory_order_acquire) !=
+               static_cast<uint32_t>(FaultReason::none);
+    }
+    void reset() noexcept {
+        status_.fault_errno.store(0);
+        status_.fault_reason.store(static_cast<uint32_t>(FaultReason::none));
+    }
+
+  private:
+    RingStatus &status_;
+};
+
+}  // namespace rtloop

@@ -1,0 +1,73 @@
+// The deadline gate: who decides, loop or guard, whether a cycle was on time. Exactly one of them
+// does.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <limits>
+
+namespace rtloop {
+
+enum class Phase : uint64_t {
+    open = 0,     // released or waiting for its release; nothing sent yet
+    writing = 1,  // in time so far, outputs are being sent
+    done = 2,     // finished in time
+    expired = 3,  // judged a miss: at d by the guard, or by the loop itself
+};
+
+// Wait-free for both threads: one word holds cycle index and phase.
+class Gate {
+  public:
+    struct Armed {
+        int64_t cycle;
+        int64_t deadline_ns;
+        Phase phase;
+    };
+
+    // Loop: watch cycle k from now on, its wait for the release included.
+    void arm(int64_t cycle, int64_t deadline_ns) noexcept {
+        // `done` first: the guard must never pair the old cycle with the new deadline.
+        word_.store(pack(cycle, Phase::done), std::memory_order_release);
+        deadline_ns_.store(deadline_ns, std::memory_order_release);
+        word_.store(pack(cycle, Phase::open), std::memory_order_release);
+    }
+    void disarm() noexcept {
+        deadline_ns_.store(std::numeric_limits<int64_t>::max(), std::memory_order_release);
+        word_.store(pack(-1, Phase::done), std::memory_order_release);
+    }
+
+    // Loop: false when the guard came first.
+    bool begin_write(int64_t cycle) noexcept { return move(cycle, Phase::open, Phase::writing); }
+    bool end_write(int64_t cycle) noexcept { return move(cycle, Phase::writing, Phase::done); }
+
+    // Either: the deadline of `cycle` has passed. True for the one caller that made it a miss.
+    bool expire(int64_t cycle) noexcept {
+        return move(cycle, Phase::open, Phase::expired) ||
+               move(cycle, Phase::writing, Phase::expired);
+    }
+
+    Armed armed() const noexcept {
+        for (;;) {
+            const uint64_t before = word_.load(std::memory_order_acquire);
+            const int64_t deadline = deadline_ns_.load(std::memory_order_acquire);
+            if (word_.load(std::memory_order_acquire) == before) {
+                return {static_cast<int64_t>(before) >> 2, deadline,
+                        static_cast<Phase>(before & 3)};
+            }
+        }
+    }
+
+  private:
+    static uint64_t pack(int64_t cycle, Phase phase) noexcept {
+        return (static_cast<uint64_t>(cycle) << 2) | static_cast<uint64_t>(phase);
+    }
+    bool move(int64_t cycle, Phase from, Phase to) noexcept {
+        uint64_t expected = pack(cycle, from);
+        return word_.compare_exchange_strong(expected, pack(cycle, to), std::memory_order_acq_rel);
+    }
+
+    std::atomic<uint64_t> word_{pack(-1, Phase::done)};
+    std::atomic<int64_t> deadline_ns_{std::numeric_limits<int64_t>::max()};
+};
+
+}  // namespace rtloop

@@ -1,0 +1,95 @@
+// One ONNX graph on buffers that never move: everything between input samples and commands.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace rtloop {
+
+namespace ort {
+class Api;
+struct Env;
+struct Session;
+struct MemoryInfo;
+struct Value;
+}  // namespace ort
+
+struct TensorSpec {
+    std::string name;
+    std::vector<int64_t> shape;  // all fixed; float32
+};
+
+// State that is an output of one run and an input of the next; starts at zero.
+struct FeedbackSpec {
+    std::string input;
+    std::string output;
+    std::vector<int64_t> shape;
+};
+
+struct GraphSpec {
+    std::string model;  // serialised ONNX
+    std::vector<TensorSpec> inputs;
+    TensorSpec command;
+    std::vector<FeedbackSpec> feedback;
+};
+
+struct WarmUp {
+    int64_t first_ns = 0;
+    std::vector<int64_t> run_ns;  // after the first
+};
+
+class Graph {
+  public:
+    // Throws std::runtime_error with ONNX Runtime's own message.
+    Graph(const std::string &onnxruntime_library, GraphSpec spec);
+    ~Graph();
+    Graph(const Graph &) = delete;
+    Graph &operator=(const Graph &) = delete;
+
+    size_t n_inputs() const noexcept { return spec_.inputs.size(); }
+    float *input(size_t i) noexcept { return inputs_[i].data(); }
+    size_t input_size(size_t i) const noexcept { return inputs_[i].size; }
+    const float *command() const noexcept { return command_.data(); }
+    size_t command_size() const noexcept { return command_.size; }
+
+    // Real-time. False when ONNX Runtime reported an error.
+    bool run() noexcept;
+    // Back to the initial state, inputs zero.
+    void reset() noexcept;
+    // Runs `n` times on zeros, timed on CLOCK_MONOTONIC, then resets. In the thread that will run
+    // it: the allocator's caches are per thread.
+    WarmUp warm_up(size_t n);
+    const std::string &onnxruntime_version() const noexcept;
+
+  private:
+    // 64-byte aligned floats, whole cache lines.
+    struct Buffer {
+        explicit Buffer(size_t n);
+        float *data() const noexcept { return storage.get(); }
+        struct Free {
+            void operator()(float *p) const noexcept;
+        };
+        size_t size;
+        std::unique_ptr<float, Free> storage;
+    };
+    ort::Value *tensor(const Buffer &buffer, const std::vector<int64_t> &shape);
+    void release() noexcept;
+
+    GraphSpec spec_;
+    std::unique_ptr<ort::Api> api_;
+    ort::Env *env_ = nullptr;
+    ort::Session *session_ = nullptr;
+    ort::MemoryInfo *memory_ = nullptr;
+    std::vector<Buffer> inputs_;
+    Buffer command_;
+    std::vector<Buffer> feedback_in_;
+    std::vector<Buffer> feedback_out_;
+    std::vector<const char *> input_names_;
+    std::vector<const char *> output_names_;
+    std::vector<ort::Value *> input_values_;
+    std::vector<ort::Value *> output_values_;
+};
+
+}  // namespace rtloop

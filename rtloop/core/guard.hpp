@@ -1,0 +1,86 @@
+// The guard acts *at* the deadline: a cycle that hangs, or was never started, is a miss at d, not
+// whenever it returns.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "clock.hpp"
+#include "fault_latch.hpp"
+#include "gate.hpp"
+#include "loop_config.hpp"
+#include "port.hpp"
+
+namespace rtloop {
+
+// The decisions, free of threads: a thread one priority above the loop drives them in real time,
+// the virtual clock in tests.
+class Guard final : public Alarm {
+  public:
+    static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+
+    Guard(const LoopConfig &config, Gate &gate, RingStatus &status,
+          const std::vector<std::shared_ptr<OutputPort>> &outputs)
+        : config_(config), gate_(gate), status_(status), fault_(status), outputs_(outputs) {}
+
+    // When there is something to judge, given that nothing changes until then.
+    int64_t due_ns() noexcept override {
+        const Gate::Armed armed = gate_.armed();
+        switch (armed.phase) {
+            case Phase::open:
+            case Phase::writing:
+                return armed.deadline_ns + 1;  // at d itself the cycle is still in time
+            case Phase::expired:
+                return armed.cycle == hung_cycle_ ? kNever
+                                                  : armed.deadline_ns + config_.hang_limit_ns;
+            case Phase::done:
+                break;
+        }
+        return kNever;
+    }
+
+    void fire(int64_t now_ns) noexcept override {
+        const Gate::Armed armed = gate_.armed();
+        const int64_t late_ns = now_ns - armed.deadline_ns;
+        if (armed.phase == Phase::done || late_ns <= 0) return;
+        if (armed.phase != Phase::expired) {
+            if (gate_.expire(armed.cycle)) judge_miss(armed);
+        } else if (late_ns >= config_.hang_limit_ns && armed.cycle != hung_cycle_) {
+            hung_cycle_ = armed.cycle;
+            make_safe(FaultReason::hang);
+        }
+    }
+
+    // Until when a thread may sleep before it asks again.
+    int64_t next_look_ns(int64_t now_ns) noexcept {
+        const int64_t due = due_ns();
+        if (due != kNever) return due;
+        // Done or hung: the loop is about to arm its next cycle, whose deadline cannot be nearer
+        // than this.
+        const int64_t deadline_ns = gate_.armed().deadline_ns;
+        if (deadline_ns > now_ns && deadline_ns != kNever) return deadline_ns + 1;
+        return now_ns + config_.deadline_ns / 4;
+    }
+
+  private:
+    void judge_miss(const Gate::Armed &armed) noexcept {
+        status_.expired_deadline_ns.store(armed.deadline_ns, std::memory_order_relaxed);
+        status_.expired_cycle.store(armed.cycle, std::memory_order_release);
+        if (config_.loop_class == LoopClass::hard) make_safe(FaultReason::deadline_miss);
+    }
+    void make_safe(FaultReason reason) noexcept {
+        for (const auto &output : outputs_) output->write_safe();
+        fault_.latch(reason);
+    }
+
+    const LoopConfig &config_;
+    Gate &gate_;
+    RingStatus &status_;
+    FaultLatch fault_;
+    const std::vector<std::shared_ptr<OutputPort>> &outputs_;
+    int64_t hung_cycle_ = -1;
+};
+
+}  // namespace rtloop

@@ -1,0 +1,82 @@
+// The firmware link inside the cycle: newest SENSOR in, COMMAND out, on a byte stream that is
+// already open and past its handshake.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "port.hpp"
+#include "rtloop/frame.h"
+#include "rtloop/messages.h"
+#include "time_map.hpp"
+
+namespace rtloop {
+
+struct LinkConfig {
+    int fd = -1;  // duplicated by the port, and set to non-blocking
+    uint16_t schema_id = 0;
+    uint32_t n_sensor = 0;
+    uint32_t n_command = 0;
+    int64_t clock_offset_ns = 0;  // device clock - CLOCK_MONOTONIC, from the handshake
+    int64_t clock_error_ns = 0;
+    int64_t clock_time_ns = 0;        // when that was measured
+    int64_t command_validity_ns = 0;  // a command is valid until its deadline plus this
+    int64_t silence_timeout_ns = 0;   // no packet for so long: the link is lost
+};
+
+// Counters an observer may read at any time.
+struct LinkCounters {
+    std::atomic<uint32_t> rx_packets{0};
+    std::atomic<uint32_t> rx_errors{0};  // broken frames, failed CRC, foreign schema
+    std::atomic<uint32_t> tx_packets{0};
+    std::atomic<uint32_t> tx_dropped{0};  // the line's buffer was full
+    std::atomic<uint32_t> device_events{0};
+    std::atomic<int64_t> clock_error_ns{0};
+};
+
+class LinkPort final : public InputPort, public OutputPort, public DeviceStatus {
+  public:
+    // Throws std::system_error, std::invalid_argument.
+    explicit LinkPort(const LinkConfig &config);
+    ~LinkPort() override;
+    LinkPort(const LinkPort &) = delete;
+    LinkPort &operator=(const LinkPort &) = delete;
+
+    size_t input_size() const noexcept override { return config_.n_sensor; }
+    int64_t read(float *values, int64_t now_ns) noexcept override;
+    int input_error() const noexcept override { return error_.load(std::memory_order_relaxed); }
+
+    size_t output_size() const noexcept override { return config_.n_command; }
+    bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept override;
+    void write_safe() noexcept override;
+    void rearm() noexcept override;
+    int output_error() const noexcept override { return error_.load(std::memory_order_relaxed); }
+
+    DeviceReport device_report() const noexcept override { return report_; }
+    const LinkCounters &counters() const noexcept { return counters_; }
+
+  private:
+    void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept;
+    size_t append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
+                         int64_t now_ns) noexcept;
+
+    LinkConfig config_;
+    rtl_frame_decoder decoder_;
+    TimeMap time_;
+    rtl_sensor sensor_{};
+    int64_t sample_time_ns_ = -1;
+    int64_t last_packet_ns_ = -1;
+    int64_t last_time_request_ns_ = 0;
+    uint16_t tx_seq_ = 0;
+    uint16_t rx_seq_ = 0;
+    bool frame_was_cut_ = false;
+    DeviceReport report_;
+    std::vector<uint8_t> stop_frame_;
+    std::atomic<bool> stopped_{true};
+    std::atomic<int> error_{0};
+    LinkCounters counters_;
+};
+
+}  // namespace rtloop

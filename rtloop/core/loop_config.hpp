@@ -1,0 +1,63 @@
+// What the core needs to know of a loop. Everything is checked before it gets here (config.py).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "grid.hpp"
+#include "record.hpp"
+
+namespace rtloop {
+
+enum class OnStale : uint8_t { hold = 0, fault = 1, use = 2 };
+
+struct InputConfig {
+    int64_t max_age_ns = 0;  // 0: never stale
+    OnStale on_stale = OnStale::hold;
+};
+
+// Per element of one output; an empty vector is no limit.
+struct OutputConfig {
+    std::vector<float> min;
+    std::vector<float> max;
+    std::vector<float> max_rate_per_s;
+    std::vector<float> safe;
+    std::vector<float> default_value;
+};
+
+// Fault injection: `duration_ns` are used up in a stage of cycle `first`, and of every `every`-th
+// after it.
+struct Stall {
+    Cause stage = Cause::infer;
+    int64_t first = 0;
+    int64_t every = 0;
+    int64_t duration_ns = 0;
+    bool hits(int64_t cycle) const noexcept {
+        if (every <= 0) return cycle == first;
+        return cycle >= first && (cycle - first) % every == 0;
+    }
+};
+
+struct LoopConfig {
+    std::string name;
+    LoopClass loop_class = LoopClass::firm;
+    int64_t period_ns = 1'000'000;
+    int64_t deadline_ns = 1'000'000;  // relative
+    int64_t budget_ns = 0;            // 0: not measured
+    uint32_t max_misses = 0;
+    uint32_t window = 0;           // 0: no limit
+    uint32_t max_consecutive = 0;  // 0: no limit
+    bool fault_on_broken_limit = false;
+    bool default_on_miss = false;  // firm: send the default instead of holding
+    Overrun on_overrun = Overrun::skip;
+    int64_t max_catch_up = 0;
+    bool output_at_deadline = false;
+    int64_t hang_limit_ns =
+        100'000'000;  // a cycle that is later than this is a fault, whatever the class
+    std::vector<InputConfig> inputs;
+    std::vector<OutputConfig> outputs;
+    std::vector<Stall> stalls;
+};
+
+}  // namespace rtloop

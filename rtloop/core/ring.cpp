@@ -1,0 +1,221 @@
+#include "ring.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <stdexcept>
+#include <system_error>
+
+namespace rtloop {
+
+namespace {
+
+constexpr size_t kPage = 4096;
+constexpr char kMagic[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '1'};
+// Readers ask for records in order; a slot is rewritten by the record `capacity` later. Staying
+// this far behind the writer's tail saves copies that would be torn anyway.
+constexpr uint64_t kTailMargin = 1;
+
+struct Header {
+    char magic[8];
+    uint64_t record_size;
+    uint64_t n_inputs;
+    uint64_t n_outputs;
+    uint64_t capacity;
+    uint64_t metadata_size;
+    uint64_t status_offset;
+    uint64_t slots_offset;
+    int64_t writer_pid;
+    uint64_t writer_start_time;
+};
+static_assert(sizeof(Header) <= kPage);
+static_assert(sizeof(RingStatus) <= kPage);
+
+size_t page_rounded(size_t n) {
+    return (n + kPage - 1) / kPage * kPage;
+}
+
+std::system_error errno_error(const std::string &what) {
+    return std::system_error(errno, std::generic_category(), what);
+}
+
+// Field 22 of /proc/self/stat: tells this process from a later one with the same pid.
+uint64_t process_start_time() {
+    std::ifstream file("/proc/self/stat");
+    std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    size_t at = text.rfind(')');  // the command name may hold spaces
+    for (int field = 2; field < 22 && at != std::string::npos; ++field) at = text.find(' ', at + 1);
+    return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at, nullptr, 10);
+}
+
+}  // namespace
+
+Mapping::~Mapping() {
+    if (data_ != nullptr) munmap(data_, size_);
+}
+
+void Mapping::create(const std::string &path, size_t size) {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0) throw errno_error("cannot create ring " + path);
+    // Reserve now: a full tmpfs must be an error here, not a SIGBUS in the cycle.
+    const int rc = posix_fallocate(fd, 0, static_cast<off_t>(size));
+    void *p = MAP_FAILED;
+    if (rc == 0) {
+        p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    }
+    const int saved = rc != 0 ? rc : errno;
+    close(fd);
+    if (p == MAP_FAILED) {
+        unlink(path.c_str());
+        errno = saved;
+        throw errno_error("cannot reserve " + std::to_string(size) + " bytes for ring " + path);
+    }
+    data_ = static_cast<std::byte *>(p);
+    size_ = size;
+}
+
+void Mapping::open(const std::string &path) {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) throw errno_error("cannot open ring " + path);
+    struct stat st = {};
+    void *p = MAP_FAILED;
+    if (fstat(fd, &st) == 0 && st.st_size >= static_cast<off_t>(kPage)) {
+        p = mmap(nullptr, static_cast<size_t>(st.st_size), PROT_READ, MAP_SHARED, fd, 0);
+    } else {
+        errno = EINVAL;
+    }
+    const int saved = errno;
+    close(fd);
+    errno = saved;
+    if (p == MAP_FAILED) throw errno_error("cannot map ring " + path);
+    data_ = static_cast<std::byte *>(p);
+    size_ = static_cast<size_t>(st.st_size);
+}
+
+RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_inputs,
+                       uint64_t n_outputs, const std::string &metadata)
+    : path_(path), layout_{sizeof(CycleRecord), n_inputs, n_outputs, capacity} {
+    if (capacity < 2) throw std::invalid_argument("a ring holds at least 2 records");
+    Header header = {};
+    std::memcpy(header.magic, kMagic, sizeof(kMagic));
+    header.record_size = layout_.record_size;
+    header.n_inputs = n_inputs;
+    header.n_outputs = n_outputs;
+    header.capacity = capacity;
+    header.metadata_size = metadata.size();
+    header.status_offset = kPage + page_rounded(metadata.size());
+    header.slots_offset = header.status_offset + kPage;
+    header.writer_pid = getpid();
+    header.writer_start_time = process_start_time();
+
+    mapping_.create(path, header.slots_offset + capacity * layout_.slot_words() * sizeof(uint64_t));
+    std::byte *base = mapping_.data();
+    std::memcpy(base + kPage, metadata.data(), metadata.size());
+    status_ = new (base + header.status_offset) RingStatus{};
+    status_->state.store(static_cast<uint32_t>(State::inactive));
+    status_->open_cycle.store(-1);
+    status_->expired_cycle.store(-1);
+    slots_ = reinterpret_cast<std::atomic<uint64_t> *>(base + header.slots_offset);
+    for (uint64_t i = 0; i < capacity * layout_.slot_words(); ++i) {
+        slots_[i].store(0, std::memory_order_relaxed);  // faults every page in, dirty
+    }
+    scratch_.assign(layout_.payload_words(), 0);
+    // Last: a reader that sees the magic sees a complete ring.
+    std::atomic_thread_fence(std::memory_order_release);
+    std::memcpy(base, &header, sizeof(header));
+}
+
+RingWriter::~RingWriter() {
+    // A finalized ring tells its readers that nothing more will come.
+    status_->state.store(static_cast<uint32_t>(State::finalized), std::memory_order_release);
+}
+
+void RingWriter::append(const CycleRecord &record, const float *inputs,
+                        const float *outputs) noexcept {
+    auto *scratch = reinterpret_cast<std::byte *>(scratch_.data());
+    std::memcpy(scratch, &record, sizeof(record));
+    std::memcpy(scratch + sizeof(record), inputs, layout_.n_inputs * sizeof(float));
+    std::memcpy(scratch + sizeof(record) + layout_.n_inputs * sizeof(float), outputs,
+                layout_.n_outputs * sizeof(float));
+
+    const uint64_t index = status_->head.load(std::memory_order_relaxed);
+    std::atomic<uint64_t> *slot = slots_ + (index % layout_.capacity) * layout_.slot_words();
+    slot[0].store(2 * index + 1, std::memory_order_relaxed);  // odd: being written
+    for (size_t i = 0; i < scratch_.size(); ++i) {
+        slot[1 + i].store(scratch_[i], std::memory_order_release);
+    }
+    slot[0].store(2 * index + 2, std::memory_order_release);
+    status_->head.store(index + 1, std::memory_order_release);
+}
+
+RingReader::RingReader(const std::string &path) {
+    mapping_.open(path);
+    Header header;
+    std::memcpy(&header, mapping_.data(), sizeof(header));
+    if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) {
+        throw std::invalid_argument(path + " is not an rtloop ring (or not of this version)");
+    }
+    layout_ = {header.record_size, header.n_inputs, header.n_outputs, header.capacity};
+    constexpr uint64_t kMost = uint64_t{1} << 32;  // keeps the products below from wrapping
+    const bool sane =
+        layout_.record_size == sizeof(CycleRecord) && layout_.n_inputs < 65536 &&
+        layout_.n_outputs < 65536 && layout_.capacity >= 2 && layout_.capacity < kMost &&
+        header.metadata_size < kMost &&
+        header.status_offset == kPage + page_rounded(header.metadata_size) &&
+        header.slots_offset == header.status_offset + kPage &&
+        header.slots_offset + layout_.capacity * layout_.slot_words() * sizeof(uint64_t) <=
+            mapping_.size();
+    if (!sane)
+        throw std::invalid_argument(path + " is cut or damaged: its header does not fit its size");
+    const std::byte *base = mapping_.data();
+    metadata_.assign(reinterpret_cast<const char *>(base + kPage), header.metadata_size);
+    status_ = reinterpret_cast<const RingStatus *>(base + header.status_offset);
+    slots_ = reinterpret_cast<const std::atomic<uint64_t> *>(base + header.slots_offset);
+    writer_pid_ = header.writer_pid;
+    writer_start_time_ = header.writer_start_time;
+    scratch_.assign(layout_.payload_words(), 0);
+}
+
+uint64_t RingReader::available() const noexcept {
+    const uint64_t head = status_->head.load(std::memory_order_acquire);
+    return head > position_ ? head - position_ : 0;
+}
+
+bool RingReader::copy_slot(uint64_t index, std::byte *out) noexcept {
+    const std::atomic<uint64_t> *slot = slots_ + (index % layout_.capacity) * layout_.slot_words();
+    if (slot[0].load(std::memory_order_acquire) != 2 * index + 2) return false;
+    for (size_t i = 0; i < scratch_.size(); ++i) {
+        scratch_[i] = slot[1 + i].load(std::memory_order_acquire);
+    }
+    if (slot[0].load(std::memory_order_relaxed) != 2 * index + 2) return false;
+    std::memcpy(out, scratch_.data(), layout_.payload_size());
+    return true;
+}
+
+size_t RingReader::read(uint64_t max_records, std::byte *out, uint64_t &lost) noexcept {
+    size_t n = 0;
+    while (n < max_records) {
+        const uint64_t head = status_->head.load(std::memory_order_acquire);
+        if (position_ >= head) break;
+        const uint64_t held = layout_.capacity - kTailMargin;
+        const uint64_t oldest = head > held ? head - held : 0;
+        if (position_ < oldest) {
+            lost += oldest - position_;
+            position_ = oldest;
+        }
+        if (copy_slot(position_, out + n * layout_.payload_size())) {
+            ++n;
+        } else {
+            ++lost;  // overtaken while copying
+        }
+        ++position_;
+    }
+    return n;
+}
+
+}  // namespace rtloop

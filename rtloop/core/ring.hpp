@@ -1,0 +1,126 @@
+// The ring: file-backed shared memory, the only way out for telemetry.
+//
+// One writer that never waits; any number of readers, in any process, that detect what they lost.
+// The file outlives both, which makes it the flight recorder after a crash.
+//
+// File: Header (one page) | metadata (JSON, page-rounded) | Status (one page) | capacity × slot.
+// A slot is a sequence word followed by the payload. Every word is an atomic, so a reader that
+// races the writer has no undefined behaviour and simply sees a sequence that does not fit: a
+// seqlock after Boehm, "Can seqlocks get along with programming language memory models?" (MSPC
+// 2012), with release stores and acquire loads of the payload instead of fences (which
+// ThreadSanitizer cannot follow).
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "record.hpp"
+
+namespace rtloop {
+
+// The live state of a loop, written by the loop and the guard, read by every observer.
+struct RingStatus {
+    std::atomic<uint64_t> head;             // records ever written
+    std::atomic<uint32_t> state;            // State
+    std::atomic<uint32_t> fault_reason;     // FaultReason
+    std::atomic<int32_t> fault_errno;       // of a port error
+    std::atomic<uint32_t> fault_port;       // index of the failed port, inputs first
+    std::atomic<int64_t> first_release_ns;  // r0
+    std::atomic<int64_t> elapsed_periods;   // releases that are past, by the clock
+    std::atomic<int64_t> executed;
+    std::atomic<int64_t> skipped;
+    std::atomic<int64_t> misses;
+    std::atomic<int64_t> slipped_ns;           // how far `on_overrun: slip` has moved the grid
+    std::atomic<int64_t> open_cycle;           // the cycle that is being executed or waited for
+    std::atomic<int64_t> expired_cycle;        // last cycle the guard judged; -1 none
+    std::atomic<int64_t> expired_deadline_ns;  // and its deadline
+};
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
+
+class Mapping {
+  public:
+    Mapping() = default;
+    Mapping(const Mapping &) = delete;
+    Mapping &operator=(const Mapping &) = delete;
+    ~Mapping();
+    void create(const std::string &path, size_t size);
+    void open(const std::string &path);
+    std::byte *data() const noexcept { return data_; }
+    size_t size() const noexcept { return size_; }
+
+  private:
+    std::byte *data_ = nullptr;
+    size_t size_ = 0;
+};
+
+struct RingLayout {
+    uint64_t record_size = 0;  // bytes of the record proper
+    uint64_t n_inputs = 0;
+    uint64_t n_outputs = 0;
+    uint64_t capacity = 0;
+    size_t payload_size() const noexcept {
+        return record_size + sizeof(float) * (n_inputs + n_outputs);
+    }
+    size_t payload_words() const noexcept { return (payload_size() + 7) / 8; }
+    size_t slot_words() const noexcept { return payload_words() + 1; }
+};
+
+class RingWriter {
+  public:
+    // Creates the file, and faults all of it in. Throws std::system_error, std::invalid_argument.
+    RingWriter(const std::string &path, uint64_t capacity, uint64_t n_inputs, uint64_t n_outputs,
+               const std::string &metadata);
+    ~RingWriter();
+
+    // Real-time: wait-free, no system call.
+    void append(const CycleRecord &record, const float *inputs, const float *outputs) noexcept;
+
+    RingStatus &status() noexcept { return *status_; }
+    const RingLayout &layout() const noexcept { return layout_; }
+    const std::string &path() const noexcept { return path_; }
+
+  private:
+    std::string path_;
+    Mapping mapping_;
+    RingLayout layout_;
+    RingStatus *status_ = nullptr;
+    std::atomic<uint64_t> *slots_ = nullptr;
+    std::vector<uint64_t> scratch_;
+};
+
+class RingReader {
+  public:
+    // Throws std::system_error, std::invalid_argument (not a ring, or cut).
+    explicit RingReader(const std::string &path);
+
+    // Copies up to `max_records` payloads to `out` (payload_size() each, unpadded), oldest first,
+    // and adds to `lost` what the writer overwrote before it could be read. Never waits.
+    size_t read(uint64_t max_records, std::byte *out, uint64_t &lost) noexcept;
+    uint64_t available() const noexcept;
+
+    uint64_t position() const noexcept { return position_; }
+    void seek(uint64_t position) noexcept { position_ = position; }
+    const RingStatus &status() const noexcept { return *status_; }
+    const RingLayout &layout() const noexcept { return layout_; }
+    const std::string &metadata() const noexcept { return metadata_; }
+    int64_t writer_pid() const noexcept { return writer_pid_; }
+    uint64_t writer_start_time() const noexcept { return writer_start_time_; }
+
+  private:
+    bool copy_slot(uint64_t index, std::byte *out) noexcept;
+
+    Mapping mapping_;
+    RingLayout layout_;
+    const RingStatus *status_ = nullptr;
+    const std::atomic<uint64_t> *slots_ = nullptr;
+    std::string metadata_;
+    std::vector<uint64_t> scratch_;
+    uint64_t position_ = 0;
+    int64_t writer_pid_ = 0;
+    uint64_t writer_start_time_ = 0;
+};
+
+}  // namespace rtloop
