@@ -181,6 +181,12 @@ void bind_ring(nb::module_ &m) {
             "path"_a, "capacity"_a, "n_inputs"_a, "n_outputs"_a, "metadata"_a)
         .def("append", &append_payload, "payload"_a)
         .def(
+            "set_metadata",
+            [](RingWriter &ring, nb::bytes metadata) {
+                ring.set_metadata(std::string(metadata.c_str(), metadata.size()));
+            },
+            "metadata"_a)
+        .def(
             "set_state",
             [](RingWriter &ring, const std::string &name) {
                 const nb::dict states = nb::cast<nb::dict>(names()["STATES"]);
@@ -214,7 +220,8 @@ void bind_ring(nb::module_ &m) {
         .def_prop_ro("available", &RingReader::available)
         .def_prop_ro("metadata",
                      [](const RingReader &ring) {
-                         return nb::bytes(ring.metadata().data(), ring.metadata().size());
+                         const std::string text = ring.metadata();
+                         return nb::bytes(text.data(), text.size());
                      })
         .def_prop_ro("record_size",
                      [](const RingReader &ring) { return ring.layout().record_size; })
@@ -326,6 +333,14 @@ void bind_ports(nb::module_ &m) {
              })
         .def_prop_ro("safe_in_force", &OutputMailbox::safe_in_force);
 
+    nb::class_<TimeMap>(m, "TimeMap")
+        .def(nb::init<int64_t, int64_t, int64_t>(), "offset_ns"_a, "error_ns"_a, "now_ns"_a)
+        .def("exchange", &TimeMap::exchange, "t1"_a, "t2"_a, "t3"_a, "t4"_a)
+        .def("advance", &TimeMap::advance, "now_ns"_a)
+        .def("to_device_us", &TimeMap::to_device_us, "host_ns"_a)
+        .def("to_host_ns", &TimeMap::to_host_ns, "device_us"_a, "now_ns"_a)
+        .def_prop_ro("offset_ns", &TimeMap::offset_ns)
+        .def_prop_ro("error_ns", &TimeMap::error_ns);
     nb::class_<LinkConfig>(m, "LinkConfig")
         .def(nb::init<>())
         .def_rw("fd", &LinkConfig::fd)

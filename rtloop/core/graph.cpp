@@ -9,6 +9,7 @@
 
 #include "clock.hpp"
 #include "ort_api.hpp"
+#include "probe.hpp"
 
 namespace rtloop {
 
@@ -83,9 +84,6 @@ size_t element_count(const std::vector<int64_t> &shape) {
     }
     return n;
 }
-
-// Tests weakly bind this to a probe that counts what happens outside ONNX Runtime.
-extern "C" void rtloop_probe_run(int inside) __attribute__((weak));
 
 }  // namespace
 

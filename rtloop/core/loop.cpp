@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <exception>
 
+#include "probe.hpp"
+
 namespace rtloop {
 
 namespace {
@@ -127,8 +129,10 @@ void Loop::run_loop_thread(const ThreadSetup &setup, size_t warm_up_runs, Start 
     }
     if (start.report_and_wait() > 0) {
         begin(kLeadNs);
+        if (rtloop_probe_active != nullptr) rtloop_probe_active(1);
         while (step()) {
         }
+        if (rtloop_probe_active != nullptr) rtloop_probe_active(0);
         end();
     }
     loop_ended_.store(true, std::memory_order_release);
@@ -142,11 +146,13 @@ void Loop::run_guard_thread(const ThreadSetup &setup, Start &start) {
         start.result.guard_rights = std::move(rights);
     }
     if (start.report_and_wait() < 0) return;
+    if (rtloop_probe_active != nullptr) rtloop_probe_active(1);
     while (!guard_stop_.load(std::memory_order_relaxed)) {
         const int64_t now_ns = clock_->now();
         guard_.fire(now_ns);
         clock_->sleep_until(std::min(guard_.next_look_ns(now_ns), now_ns + kStopLatencyNs));
     }
+    if (rtloop_probe_active != nullptr) rtloop_probe_active(0);
 }
 
 Activation Loop::activate(const ThreadSetup &loop_thread, const ThreadSetup &guard_thread,

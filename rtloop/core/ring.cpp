@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -16,18 +17,21 @@ namespace rtloop {
 namespace {
 
 constexpr size_t kPage = 4096;
+// What is known only after activation (rights, clocks) is added to the metadata then.
+constexpr size_t kMetadataGrowth = 16 * kPage;
 constexpr char kMagic[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '1'};
 // Readers ask for records in order; a slot is rewritten by the record `capacity` later. Staying
 // this far behind the writer's tail saves copies that would be torn anyway.
 constexpr uint64_t kTailMargin = 1;
 
 struct Header {
-    char magic[8];
+    std::atomic<uint64_t> magic;
     uint64_t record_size;
     uint64_t n_inputs;
     uint64_t n_outputs;
     uint64_t capacity;
-    uint64_t metadata_size;
+    std::atomic<uint64_t> metadata_size;
+    uint64_t metadata_room;
     uint64_t status_offset;
     uint64_t slots_offset;
     int64_t writer_pid;
@@ -101,33 +105,45 @@ RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_in
                        uint64_t n_outputs, const std::string &metadata)
     : path_(path), layout_{sizeof(CycleRecord), n_inputs, n_outputs, capacity} {
     if (capacity < 2) throw std::invalid_argument("a ring holds at least 2 records");
-    Header header = {};
-    std::memcpy(header.magic, kMagic, sizeof(kMagic));
-    header.record_size = layout_.record_size;
-    header.n_inputs = n_inputs;
-    header.n_outputs = n_outputs;
-    header.capacity = capacity;
-    header.metadata_size = metadata.size();
-    header.status_offset = kPage + page_rounded(metadata.size());
-    header.slots_offset = header.status_offset + kPage;
-    header.writer_pid = getpid();
-    header.writer_start_time = process_start_time();
-
-    mapping_.create(path, header.slots_offset + capacity * layout_.slot_words() * sizeof(uint64_t));
+    const size_t metadata_room = page_rounded(metadata.size()) + kMetadataGrowth;
+    const size_t status_offset = kPage + metadata_room;
+    const size_t slots_offset = status_offset + kPage;
+    mapping_.create(path, slots_offset + capacity * layout_.slot_words() * sizeof(uint64_t));
     std::byte *base = mapping_.data();
-    std::memcpy(base + kPage, metadata.data(), metadata.size());
-    status_ = new (base + header.status_offset) RingStatus{};
+    status_ = new (base + status_offset) RingStatus{};
     status_->state.store(static_cast<uint32_t>(State::inactive));
     status_->open_cycle.store(-1);
     status_->expired_cycle.store(-1);
-    slots_ = reinterpret_cast<std::atomic<uint64_t> *>(base + header.slots_offset);
+    slots_ = reinterpret_cast<std::atomic<uint64_t> *>(base + slots_offset);
     for (uint64_t i = 0; i < capacity * layout_.slot_words(); ++i) {
         slots_[i].store(0, std::memory_order_relaxed);  // faults every page in, dirty
     }
     scratch_.assign(layout_.payload_words(), 0);
+    auto *header = new (base) Header{};
+    header->record_size = layout_.record_size;
+    header->n_inputs = n_inputs;
+    header->n_outputs = n_outputs;
+    header->capacity = capacity;
+    header->metadata_room = metadata_room;
+    header->status_offset = status_offset;
+    header->slots_offset = slots_offset;
+    header->writer_pid = getpid();
+    header->writer_start_time = process_start_time();
+    set_metadata(metadata);
     // Last: a reader that sees the magic sees a complete ring.
-    std::atomic_thread_fence(std::memory_order_release);
-    std::memcpy(base, &header, sizeof(header));
+    uint64_t magic = 0;
+    std::memcpy(&magic, kMagic, sizeof(magic));
+    header->magic.store(magic, std::memory_order_release);
+}
+
+void RingWriter::set_metadata(const std::string &metadata) {
+    auto *header = reinterpret_cast<Header *>(mapping_.data());
+    if (metadata.size() > header->metadata_room) {
+        throw std::invalid_argument("a ring's metadata may grow by " +
+                                    std::to_string(kMetadataGrowth) + " bytes, not more");
+    }
+    std::memcpy(mapping_.data() + kPage, metadata.data(), metadata.size());
+    header->metadata_size.store(metadata.size(), std::memory_order_release);
 }
 
 RingWriter::~RingWriter() {
@@ -155,9 +171,10 @@ void RingWriter::append(const CycleRecord &record, const float *inputs,
 
 RingReader::RingReader(const std::string &path) {
     mapping_.open(path);
-    Header header;
-    std::memcpy(&header, mapping_.data(), sizeof(header));
-    if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) {
+    const auto &header = *reinterpret_cast<const Header *>(mapping_.data());
+    uint64_t magic = 0;
+    std::memcpy(&magic, kMagic, sizeof(magic));
+    if (header.magic.load(std::memory_order_acquire) != magic) {
         throw std::invalid_argument(path + " is not an rtloop ring (or not of this version)");
     }
     layout_ = {header.record_size, header.n_inputs, header.n_outputs, header.capacity};
@@ -165,20 +182,25 @@ RingReader::RingReader(const std::string &path) {
     const bool sane =
         layout_.record_size == sizeof(CycleRecord) && layout_.n_inputs < 65536 &&
         layout_.n_outputs < 65536 && layout_.capacity >= 2 && layout_.capacity < kMost &&
-        header.metadata_size < kMost &&
-        header.status_offset == kPage + page_rounded(header.metadata_size) &&
+        header.metadata_room < kMost && header.status_offset == kPage + header.metadata_room &&
+        header.metadata_size <= header.metadata_room &&
         header.slots_offset == header.status_offset + kPage &&
         header.slots_offset + layout_.capacity * layout_.slot_words() * sizeof(uint64_t) <=
             mapping_.size();
     if (!sane)
         throw std::invalid_argument(path + " is cut or damaged: its header does not fit its size");
     const std::byte *base = mapping_.data();
-    metadata_.assign(reinterpret_cast<const char *>(base + kPage), header.metadata_size);
     status_ = reinterpret_cast<const RingStatus *>(base + header.status_offset);
     slots_ = reinterpret_cast<const std::atomic<uint64_t> *>(base + header.slots_offset);
     writer_pid_ = header.writer_pid;
     writer_start_time_ = header.writer_start_time;
     scratch_.assign(layout_.payload_words(), 0);
+}
+
+std::string RingReader::metadata() const {
+    const auto &header = *reinterpret_cast<const Header *>(mapping_.data());
+    const size_t size = std::min<size_t>(header.metadata_size, header.metadata_room);
+    return std::string(reinterpret_cast<const char *>(mapping_.data() + kPage), size);
 }
 
 uint64_t RingReader::available() const noexcept {

@@ -3,7 +3,7 @@
 // One writer that never waits; any number of readers, in any process, that detect what they lost.
 // The file outlives both, which makes it the flight recorder after a crash.
 //
-// File: Header (one page) | metadata (JSON, page-rounded) | Status (one page) | capacity × slot.
+// File: Header (one page) | metadata (JSON, room to grow) | Status (one page) | capacity × slot.
 // A slot is a sequence word followed by the payload. Every word is an atomic, so a reader that
 // races the writer has no undefined behaviour and simply sees a sequence that does not fit: a
 // seqlock after Boehm, "Can seqlocks get along with programming language memory models?" (MSPC
@@ -78,6 +78,9 @@ class RingWriter {
     // Real-time: wait-free, no system call.
     void append(const CycleRecord &record, const float *inputs, const float *outputs) noexcept;
 
+    // Not real-time. Throws std::invalid_argument when the room reserved at creation does not do.
+    void set_metadata(const std::string &metadata);
+
     RingStatus &status() noexcept { return *status_; }
     const RingLayout &layout() const noexcept { return layout_; }
     const std::string &path() const noexcept { return path_; }
@@ -105,7 +108,7 @@ class RingReader {
     void seek(uint64_t position) noexcept { position_ = position; }
     const RingStatus &status() const noexcept { return *status_; }
     const RingLayout &layout() const noexcept { return layout_; }
-    const std::string &metadata() const noexcept { return metadata_; }
+    std::string metadata() const;
     int64_t writer_pid() const noexcept { return writer_pid_; }
     uint64_t writer_start_time() const noexcept { return writer_start_time_; }
 
@@ -116,7 +119,6 @@ class RingReader {
     RingLayout layout_;
     const RingStatus *status_ = nullptr;
     const std::atomic<uint64_t> *slots_ = nullptr;
-    std::string metadata_;
     std::vector<uint64_t> scratch_;
     uint64_t position_ = 0;
     int64_t writer_pid_ = 0;

@@ -1,0 +1,337 @@
+"""What the C++ core offers to Python. Times are int nanoseconds of CLOCK_MONOTONIC unless said otherwise."""
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# --- records and rings ---
+
+#: (name, numpy format, byte offset) of each field of a cycle record.
+RECORD_FIELDS: list[tuple[str, str, int]]
+#: Bytes of a cycle record; the float32 input and output vectors follow it.
+RECORD_SIZE: int
+CLASSES: dict[str, int]
+STATES: dict[str, int]
+OUTCOMES: dict[str, int]
+CAUSES: dict[str, int]
+FAULT_REASONS: dict[str, int]
+#: Bits of a record's ``events``.
+EVENTS: dict[str, int]
+
+class RingWriter:
+    """Creates a ring file and faults all of it in. Raises OSError, ValueError (capacity < 2).
+
+    Dropping it marks the ring ``finalized``. Loops append by themselves; ``append`` and the setters are for
+    tests of readers.
+    """
+
+    def __init__(
+        self, path: str, capacity: int, n_inputs: int, n_outputs: int, metadata: bytes
+    ) -> None: ...
+    def set_metadata(self, metadata: bytes) -> None:
+        """Replaces the metadata; it may grow by 64 KiB. Raises ValueError."""
+    def append(self, payload: bytes) -> None: ...
+    def set_state(self, state: str) -> None: ...
+    def set_expired(self, cycle: int, deadline_ns: int) -> None: ...
+    def set_counts(self, elapsed_periods: int, executed: int, skipped: int) -> None: ...
+    def status(self) -> dict[str, Any]: ...
+    @property
+    def path(self) -> str: ...
+
+class RingReader:
+    """Reads a ring, of a live writer or a dead one. Raises OSError, ValueError (not a ring, or cut)."""
+
+    def __init__(self, path: str) -> None: ...
+    def read(self, max_records: int) -> tuple[NDArray[np.uint8], int]:
+        """Up to ``max_records`` payloads, uint8 [n, payload bytes], oldest first, and how many were lost."""
+    def seek(self, position: int) -> None: ...
+    def status(self) -> dict[str, Any]:
+        """Live: state, fault_reason, fault_errno, fault_port, head, elapsed_periods, executed, skipped, …"""
+    @property
+    def position(self) -> int:
+        """Records consumed or lost so far."""
+    @property
+    def available(self) -> int: ...
+    @property
+    def metadata(self) -> bytes: ...
+    @property
+    def record_size(self) -> int: ...
+    @property
+    def n_inputs(self) -> int: ...
+    @property
+    def n_outputs(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def writer_pid(self) -> int: ...
+    @property
+    def writer_start_time(self) -> int:
+        """Clock ticks since boot (field 22 of /proc/PID/stat): tells the writer from a later process."""
+
+# --- the wire format (firmware/lib) ---
+
+def packet_encode(
+    type: int, seq: int, ack: int, schema_id: int, time_us: int, payload: bytes, flags: int = 0
+) -> bytes:
+    """One packet. Raises ValueError when the payload is too long."""
+
+def packet_decode(packet: bytes) -> tuple[int, int, int, int, int, int, bytes]:
+    """(type, flags, seq, ack, schema_id, time_us, payload). Raises ValueError with the reason."""
+
+def frame_encode(packet: bytes) -> bytes:
+    """COBS and the delimiter. Raises ValueError for an empty or too long packet."""
+
+class FrameDecoder:
+    """Takes frames out of a byte stream, in step again at the next delimiter whatever happened."""
+
+    def __init__(self) -> None: ...
+    def feed(self, data: bytes) -> list[bytes]: ...
+    @property
+    def errors(self) -> int: ...
+
+# --- ports ---
+
+class InputPort:
+    @property
+    def size(self) -> int: ...
+
+class OutputPort:
+    @property
+    def size(self) -> int: ...
+
+class InputMailbox(InputPort):
+    """Another thread puts samples in, the loop takes the newest; neither waits for the other."""
+
+    def __init__(self, size: int) -> None: ...
+    def put(self, values: NDArray[np.float32], time_ns: int = -1) -> None:
+        """float32 [size], sampled at ``time_ns`` (default: now). Raises ValueError, TypeError."""
+
+class OutputMailbox(OutputPort):
+    """The loop leaves commands, another thread takes the newest."""
+
+    def __init__(self, safe: Sequence[float]) -> None: ...
+    def newest(self) -> tuple[NDArray[np.float32], int]:
+        """The command in force, float32 [size], and when it was written (-1: never)."""
+    @property
+    def safe_in_force(self) -> bool: ...
+
+class TimeMap:
+    """A device's clock mapped to CLOCK_MONOTONIC: lowest round trip wins, and the offset is slewed."""
+
+    def __init__(self, offset_ns: int, error_ns: int, now_ns: int) -> None: ...
+    def exchange(self, t1: int, t2: int, t3: int, t4: int) -> None:
+        """One four-timestamp exchange, ns: t1, t4 host (sent, received), t2, t3 device (received, sent)."""
+    def advance(self, now_ns: int) -> None: ...
+    def to_device_us(self, host_ns: int) -> int: ...
+    def to_host_ns(self, device_us: int, now_ns: int) -> int: ...
+    @property
+    def offset_ns(self) -> int: ...
+    @property
+    def error_ns(self) -> int: ...
+
+class LinkConfig:
+    fd: int
+    schema_id: int
+    n_sensor: int
+    n_command: int
+    clock_offset_ns: int
+    clock_error_ns: int
+    clock_time_ns: int
+    command_validity_ns: int
+    silence_timeout_ns: int
+    def __init__(self) -> None: ...
+
+class LinkPort(InputPort):
+    """The firmware link in the cycle; also an output. Raises OSError, ValueError."""
+
+    def __init__(self, config: LinkConfig) -> None: ...
+    def write_safe(self) -> None: ...
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def output_size(self) -> int: ...
+
+# --- the graph ---
+
+class Graph:
+    """One ONNX graph on libonnxruntime's C API, buffers bound once. Raises RuntimeError.
+
+    ``inputs`` and ``command`` are (name, shape), float32; ``feedback`` is (input name, (output name, shape)).
+    """
+
+    def __init__(
+        self,
+        library: str,
+        model: bytes,
+        inputs: Sequence[tuple[str, Sequence[int]]],
+        command: tuple[str, Sequence[int]],
+        feedback: Sequence[tuple[str, tuple[str, Sequence[int]]]],
+    ) -> None: ...
+    def run(self, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]: ...
+    def reset(self) -> None: ...
+    def warm_up(self, n: int) -> tuple[int, NDArray[np.int64]]:
+        """Time of the first run and of the ``n`` after it, ns; resets the state."""
+    @property
+    def onnxruntime_version(self) -> str: ...
+
+# --- real-time set-up ---
+
+class Right:
+    @property
+    def name(self) -> str: ...
+    @property
+    def requested(self) -> str: ...
+    @property
+    def actual(self) -> str: ...
+    @property
+    def granted(self) -> bool: ...
+    @property
+    def error(self) -> int: ...
+
+class Scheduler(enum.Enum):
+    other = 0
+    fifo = 1
+    rr = 2
+    deadline = 3
+
+class ThreadSetup:
+    name: str
+    scheduler: Scheduler
+    priority: int
+    cpus: list[int]
+    runtime_ns: int
+    deadline_ns: int
+    period_ns: int
+    def __init__(self) -> None: ...
+
+def apply_to_this_thread(setup: ThreadSetup) -> list[Right]: ...
+def lock_memory() -> Right: ...
+def allowed_cpus() -> list[int]: ...
+
+class CpuLatencyHold:
+    """Holds /dev/cpu_dma_latency for as long as it lives."""
+
+    def __init__(self, max_latency_us: int) -> None: ...
+    @property
+    def right(self) -> Right: ...
+
+# --- the loop ---
+
+class LoopClass(enum.Enum):
+    hard = 0
+    firm = 1
+    soft = 2
+
+class Overrun(enum.Enum):
+    skip = 0
+    catch_up = 1
+    slip = 2
+
+class OnStale(enum.Enum):
+    hold = 0
+    fault = 1
+    use = 2
+
+class Stage(enum.Enum):
+    release = 1
+    read = 2
+    infer = 3
+    write = 4
+
+class InputConfig:
+    def __init__(self, max_age_ns: int = 0, on_stale: OnStale = OnStale.hold) -> None: ...
+
+class OutputConfig:
+    def __init__(
+        self,
+        min: Sequence[float] = ...,
+        max: Sequence[float] = ...,
+        max_rate_per_s: Sequence[float] = ...,
+        safe: Sequence[float] = ...,
+        default_value: Sequence[float] = ...,
+    ) -> None: ...
+
+class Stall:
+    """Fault injection: uses up time in a stage of cycle ``first`` and of every ``every``-th after (0: once)."""
+
+    def __init__(self, stage: Stage, first: int, every: int, duration_ns: int) -> None: ...
+
+class LoopConfig:
+    name: str
+    loop_class: LoopClass
+    period_ns: int
+    deadline_ns: int
+    budget_ns: int
+    max_misses: int
+    window: int
+    max_consecutive: int
+    fault_on_broken_limit: bool
+    default_on_miss: bool
+    on_overrun: Overrun
+    max_catch_up: int
+    output_at_deadline: bool
+    hang_limit_ns: int
+    # Lists go in and come out as copies: assign, do not append.
+    inputs: list[InputConfig]
+    outputs: list[OutputConfig]
+    stalls: list[Stall]
+    def __init__(self) -> None: ...
+
+class Clock:
+    def now(self) -> int: ...
+
+class MonotonicClock(Clock):
+    def __init__(self) -> None: ...
+
+class VirtualClock(Clock):
+    """Time that passes only when a loop sleeps, or somebody spends it."""
+
+    oversleep_ns: int
+    def __init__(self, start_ns: int = 0) -> None: ...
+    def spend(self, duration_ns: int) -> None: ...
+
+class Activation:
+    @property
+    def loop_rights(self) -> list[Right]: ...
+    @property
+    def guard_rights(self) -> list[Right]: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def first_run_ns(self) -> int: ...
+    @property
+    def warm_up_ns(self) -> NDArray[np.int64]: ...
+
+class Loop:
+    """A loop on its own threads, or stepped by the caller on any clock. Raises ValueError when parts do not fit.
+
+    Dropping it deactivates it: the safe command goes out last.
+    """
+
+    def __init__(
+        self,
+        config: LoopConfig,
+        inputs: Sequence[InputPort],
+        outputs: Sequence[OutputPort | LinkPort],
+        graph: Graph,
+        ring: RingWriter,
+        clock: Clock,
+    ) -> None: ...
+    def activate(
+        self,
+        loop_thread: ThreadSetup,
+        guard_thread: ThreadSetup,
+        warm_up_runs: int,
+        fail_on_denied: bool,
+    ) -> Activation: ...
+    def deactivate(self, timeout_ns: int) -> bool:
+        """False: the cycle did not return in time; the safe command was sent all the same."""
+    def begin(self, lead_ns: int = 0) -> None: ...
+    def step(self) -> bool:
+        """One period; False when the loop has ended (fault)."""
+    def end(self) -> None: ...
+    def measure_overhead(self, n: int) -> NDArray[np.int64]:
+        """ns that each of ``n`` cycles took outside inference."""
+    def status(self) -> dict[str, Any]: ...

@@ -1,0 +1,101 @@
+"""Loops on virtual time: graphs made on the spot, mailbox ports, a real ring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from rtloop import core
+from rtloop.policy.library import onnxruntime_library
+from rtloop.telemetry.records import RECORD_DTYPE
+
+MS = 1_000_000
+
+
+def model_bytes(nodes: Sequence[Any], n: int, initializers: Sequence[Any] = ()) -> bytes:
+    """An ONNX model x [1, n] → y [1, n], both float32."""
+    graph = helper.make_graph(
+        list(nodes),
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, n])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, n])],
+        list(initializers),
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def identity_graph(n: int) -> core.Graph:
+    """Commands what it reads."""
+    model = model_bytes([helper.make_node("Identity", ["x"], ["y"])], n)
+    return core.Graph(onnxruntime_library(), model, [("x", [1, n])], ("y", [1, n]), [])
+
+
+class Rig:
+    """A loop whose one command element follows its one input, stepped on virtual time."""
+
+    def __init__(self, ring_path: Path, **changes: Any) -> None:
+        self.config = core.LoopConfig()
+        self.config.name = "rig"
+        self.config.period_ns = self.config.deadline_ns = MS
+        self.config.inputs = [core.InputConfig()]
+        self.config.outputs = [core.OutputConfig(safe=[-1.0], default_value=[-2.0])]
+        for name, value in changes.items():
+            assert hasattr(self.config, name), name
+            setattr(self.config, name, value)
+        self.clock = core.VirtualClock(1_000 * MS)
+        self.input = core.InputMailbox(1)
+        self.output = core.OutputMailbox([-1.0])
+        self.ring_path = ring_path
+        self.ring = core.RingWriter(str(ring_path), 4096, 1, 1, b"{}")
+        self.loop = core.Loop(
+            self.config, [self.input], [self.output], identity_graph(1), self.ring, self.clock
+        )
+
+    def put(self, value: float) -> None:
+        self.input.put(np.array([value], np.float32), self.clock.now())
+
+    def command(self) -> float:
+        return float(self.output.newest()[0][0])
+
+    def start(self, value: float | None = 1.0) -> None:
+        if value is not None:
+            self.put(value)
+        self.loop.begin()
+
+    def run(self, cycles: int, value: float | None = 1.0) -> np.ndarray[Any, Any]:
+        """Up to ``cycles`` cycles from the start; their records."""
+        self.start(value)
+        for _ in range(cycles):
+            if not self.loop.step():
+                break
+        return self.records()
+
+    def records(self) -> np.ndarray[Any, Any]:
+        raw, lost = core.RingReader(str(self.ring_path)).read(1 << 20)
+        assert lost == 0
+        return np.ascontiguousarray(raw[:, : core.RECORD_SIZE]).view(RECORD_DTYPE)[:, 0]
+
+
+@pytest.fixture
+def make_rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
+    count = 0
+
+    def make(**changes: Any) -> Rig:
+        nonlocal count
+        count += 1
+        return Rig(tmp_path / f"{count}.ring", **changes)
+
+    yield make
+
+
+def stall(stage: str, cycle: int, duration_ns: int, every: int = 0) -> core.Stall:
+    return core.Stall(core.Stage[stage], cycle, every, duration_ns)

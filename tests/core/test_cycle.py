@@ -1,0 +1,325 @@
+"""What one cycle does, in each class, decided on virtual time: every expectation is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rtloop import core
+from tests.core.conftest import MS, Rig, stall
+
+MakeRig = Callable[..., Rig]
+HARD, FIRM, SOFT = core.LoopClass.hard, core.LoopClass.firm, core.LoopClass.soft
+EVENT, OUTCOME, CAUSE, REASON = core.EVENTS, core.OUTCOMES, core.CAUSES, core.FAULT_REASONS
+
+
+def test_a_cycle_in_time_writes_its_command(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    records = rig.run(3, value=0.5)
+    assert rig.command() == 0.5
+    assert list(records["outcome"]) == [OUTCOME["written"]] * 3
+    assert not records["events"].any()
+    assert list(records["cycle"]) == [0, 1, 2]
+
+
+def test_the_record_holds_the_time_of_every_stage(make_rig: MakeRig) -> None:
+    stalls = [stall("release", 1, 10), stall("read", 1, 20), stall("infer", 1, 40)]
+    rig = make_rig(stalls=[*stalls, stall("write", 1, 80)])
+    record = rig.run(2)[1]
+    release = record["release_ns"]
+    assert record["start_ns"] - release == 10
+    assert record["read_ns"] - release == 30
+    assert record["infer_ns"] - release == 70
+    assert record["finish_ns"] - release == 150
+    assert record["deadline_ns"] - release == MS
+    assert record["events"] == EVENT["INJECTED"]
+
+
+def test_releases_lie_on_the_grid_however_late_the_wake_up(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    rig.clock.oversleep_ns = 70_000
+    records = rig.run(50)
+    assert (records["release_ns"] - records["release_ns"][0] == records["cycle"] * MS).all()
+    assert (records["start_ns"] - records["release_ns"])[1:].tolist() == [70_000] * 49
+
+
+def test_a_result_exactly_at_the_deadline_is_in_time(make_rig: MakeRig) -> None:
+    rig = make_rig(loop_class=HARD, stalls=[stall("infer", 2, MS)])
+    records = rig.run(5)
+    assert len(records) == 5
+    assert not (records["events"] & EVENT["MISS"]).any()
+
+
+def test_a_hard_miss_sends_the_safe_command_at_the_deadline_and_latches(make_rig: MakeRig) -> None:
+    rig = make_rig(loop_class=HARD, stalls=[stall("infer", 2, 3 * MS)])
+    records = rig.run(5)
+    assert len(records) == 3
+    missed = records[2]
+    assert missed["events"] == sum(EVENT[e] for e in ("MISS", "GUARD", "FAULT", "INJECTED"))
+    assert missed["outcome"] == OUTCOME["safe"]
+    assert rig.output.safe_in_force
+    assert rig.command() == -1.0
+    status = rig.loop.status()
+    assert status["state"] == "fault"
+    assert status["fault_reason"] == REASON["deadline_miss"]
+    assert status["expired_cycle"] == 2
+    assert status["expired_deadline_ns"] == missed["deadline_ns"]
+    assert not rig.loop.step(), "FAULT is latched"
+    assert len(rig.records()) == 3
+
+
+def test_a_hard_fault_ends_with_a_new_activation(make_rig: MakeRig) -> None:
+    rig = make_rig(loop_class=HARD, stalls=[stall("infer", 0, 3 * MS)])
+    rig.run(3)
+    rig.loop.end()
+    assert rig.loop.status()["state"] == "fault"
+    rig.start(0.25)
+    assert rig.loop.status()["state"] == "active"
+    assert rig.loop.status()["fault_reason"] == REASON["none"]
+    assert not rig.output.safe_in_force
+
+
+def test_the_guard_acts_on_a_hard_cycle_that_was_never_started(make_rig: MakeRig) -> None:
+    rig = make_rig(loop_class=HARD)
+    rig.start()
+    assert rig.loop.step()
+    rig.clock.oversleep_ns = 5 * MS  # the loop thread gets no CPU
+    assert not rig.loop.step()
+    assert rig.output.safe_in_force
+    assert rig.loop.status()["expired_cycle"] == 1
+    assert len(rig.records()) == 1, (
+        "no record: the cycle never ran, observers learn it from the status"
+    )
+
+
+def test_a_late_firm_result_is_discarded_and_the_command_held(make_rig: MakeRig) -> None:
+    rig = make_rig(loop_class=FIRM, stalls=[stall("infer", 1, 2 * MS)])
+    rig.start(0.5)
+    rig.loop.step()
+    rig.put(0.9)
+    rig.loop.step()
+    assert rig.command() == 0.5
+    missed = rig.records()[1]
+    assert missed["outcome"] == OUTCOME["held"]
+    assert missed["events"] & EVENT["MISS"]
+    assert missed["events"] & EVENT["GUARD"]
+    rig.loop.step()
+    assert rig.command() == pytest.approx(0.9)
+
+
+def test_a_late_firm_result_can_be_replaced_by_the_default(make_rig: MakeRig) -> None:
+    rig = make_rig(loop_class=FIRM, default_on_miss=True, stalls=[stall("infer", 1, 2 * MS)])
+    records = rig.run(2)
+    assert records[1]["outcome"] == OUTCOME["default"]
+    assert rig.command() == -2.0
+
+
+def test_a_late_soft_result_is_written_late(make_rig: MakeRig) -> None:
+    rig = make_rig(loop_class=SOFT, stalls=[stall("infer", 1, 2 * MS)])
+    rig.start(0.5)
+    rig.loop.step()
+    rig.put(0.75)
+    rig.loop.step()
+    assert rig.command() == 0.75
+    assert rig.records()[1]["outcome"] == OUTCOME["written_late"]
+    assert rig.loop.status()["misses"] == 1
+    assert rig.loop.status()["state"] == "active"
+
+
+@pytest.mark.parametrize("loop_class", [HARD, FIRM, SOFT])
+def test_a_write_that_crosses_the_deadline_is_a_miss(
+    make_rig: MakeRig, loop_class: core.LoopClass
+) -> None:
+    rig = make_rig(loop_class=loop_class, stalls=[stall("write", 1, MS + 1)])
+    record = rig.run(2)[1]
+    assert record["events"] & EVENT["MISS"]
+    assert record["cause"] == CAUSE["write"]
+    expected = "safe" if loop_class == HARD else "written_late"
+    assert record["outcome"] == OUTCOME[expected]
+
+
+@pytest.mark.parametrize("stage", ["release", "read", "infer", "write"])
+def test_the_cause_of_a_miss_is_its_longest_stage(make_rig: MakeRig, stage: str) -> None:
+    others = [stall(s, 1, 1000) for s in ("release", "read", "infer", "write")]
+    rig = make_rig(loop_class=SOFT, stalls=[*others, stall(stage, 1, 2 * MS)])
+    assert rig.run(2)[1]["cause"] == CAUSE[stage]
+
+
+def test_a_deadline_shorter_than_the_period_is_judged_by_response_time(make_rig: MakeRig) -> None:
+    rig = make_rig(deadline_ns=MS // 2, stalls=[stall("infer", 1, MS // 2 + 1)])
+    records = rig.run(3)
+    assert [bool(e & EVENT["MISS"]) for e in records["events"]] == [False, True, False]
+    assert rig.loop.status()["skipped"] == 0
+
+
+def test_a_cycle_that_hangs_is_a_fault_in_every_class(make_rig: MakeRig) -> None:
+    for loop_class in (FIRM, SOFT):
+        rig = make_rig(
+            loop_class=loop_class, hang_limit_ns=20 * MS, stalls=[stall("infer", 3, 50 * MS)]
+        )
+        records = rig.run(10)
+        assert len(records) == 4
+        assert rig.loop.status()["fault_reason"] == REASON["hang"]
+        assert records[3]["outcome"] == OUTCOME["safe"]
+        assert rig.output.safe_in_force
+
+
+def test_misses_within_the_limit_go_on_and_one_more_is_a_fault(make_rig: MakeRig) -> None:
+    rig = make_rig(
+        max_misses=2,
+        window=10,
+        fault_on_broken_limit=True,
+        stalls=[stall("infer", 3, MS + 1, every=3)],
+    )
+    records = rig.run(40)
+    missed = records["events"] & EVENT["MISS"] != 0
+    assert missed.sum() == 3
+    assert records[-1]["events"] & EVENT["LIMIT_BROKEN"]
+    assert records[-1]["window_misses"] == 3
+    assert rig.loop.status()["fault_reason"] == REASON["limit_broken"]
+
+
+def test_old_misses_leave_the_window(make_rig: MakeRig) -> None:
+    rig = make_rig(
+        max_misses=2,
+        window=5,
+        fault_on_broken_limit=True,
+        stalls=[stall("infer", 3, MS + 1, every=5)],
+    )
+    records = rig.run(400)
+    assert len(records) == 400
+    assert records["window_misses"].max() == 2
+
+
+def test_a_limit_on_misses_in_a_row(make_rig: MakeRig) -> None:
+    rig = make_rig(
+        max_misses=100,
+        window=200,
+        max_consecutive=2,
+        fault_on_broken_limit=True,
+        stalls=[stall("infer", c, MS + 1) for c in (1, 3, 10, 12, 14)],
+    )
+    # Each miss also skips a release: 1, 3 and 10, 12, 14 are misses in a row.
+    records = rig.run(40)
+    assert records[-1]["cycle"] == 14
+    assert records[-1]["consecutive_misses"] == 3
+
+
+def test_a_broken_limit_may_be_a_warning(make_rig: MakeRig) -> None:
+    rig = make_rig(max_misses=0, window=10, stalls=[stall("infer", 1, MS + 1)])
+    records = rig.run(5)
+    assert len(records) == 5
+    assert records[1]["events"] & EVENT["LIMIT_BROKEN"]
+    assert rig.loop.status()["state"] == "active"
+
+
+def test_a_stale_input_is_held_counted_and_no_miss(make_rig: MakeRig) -> None:
+    rig = make_rig(inputs=[core.InputConfig(2 * MS, core.OnStale.hold)])
+    records = rig.run(6, value=0.5)
+    stale = records["events"] & EVENT["STALE_INPUT"] != 0
+    assert stale.tolist() == [False, False, False, True, True, True]
+    assert records["outcome"][-1] == OUTCOME["held"]
+    assert records["input_age_ns"].tolist() == [i * MS for i in range(6)]
+    assert rig.loop.status()["misses"] == 0
+    assert rig.command() == 0.5
+
+
+def test_a_stale_input_may_be_a_fault(make_rig: MakeRig) -> None:
+    rig = make_rig(inputs=[core.InputConfig(2 * MS, core.OnStale.fault)])
+    records = rig.run(10)
+    assert len(records) == 4
+    assert rig.loop.status()["fault_reason"] == REASON["stale_input"]
+    assert rig.command() == -1.0
+
+
+def test_a_stale_input_may_be_used(make_rig: MakeRig) -> None:
+    rig = make_rig(inputs=[core.InputConfig(2 * MS, core.OnStale.use)])
+    records = rig.run(10)
+    assert records[-1]["outcome"] == OUTCOME["written"]
+    assert records[-1]["events"] & EVENT["STALE_INPUT"]
+
+
+def test_an_input_that_never_arrived_is_never_used(make_rig: MakeRig) -> None:
+    rig = make_rig(inputs=[core.InputConfig(0, core.OnStale.use)])
+    records = rig.run(3, value=None)
+    assert (records["input_age_ns"] == -1).all()
+    assert (records["outcome"] == OUTCOME["held"]).all()
+    assert rig.command() == -1.0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_non_finite_command_is_never_written(make_rig: MakeRig, value: float) -> None:
+    rig = make_rig()
+    rig.start(0.5)
+    rig.loop.step()
+    rig.put(value)
+    rig.loop.step()
+    assert rig.command() == -1.0
+    record = rig.records()[-1]
+    assert record["events"] & EVENT["NON_FINITE"]
+    assert rig.loop.status()["fault_reason"] == REASON["non_finite"]
+
+
+def test_a_command_is_clamped_and_slewed_by_the_nominal_period(make_rig: MakeRig) -> None:
+    output = core.OutputConfig([-5.0], [5.0], [1000.0], [0.0], [0.0])
+    rig = make_rig(outputs=[output])
+    rig.start(100.0)
+    commands = []
+    for _ in range(7):
+        rig.loop.step()
+        commands.append(rig.command())
+    assert commands == [1.0, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0]
+    events = rig.records()["events"]
+    assert (events & EVENT["CLAMPED"] != 0).all()
+    assert (events & EVENT["SLEW_LIMITED"] != 0).tolist() == [True] * 4 + [False] * 3
+
+
+def test_an_output_at_the_deadline_leaves_at_the_deadline(make_rig: MakeRig) -> None:
+    rig = make_rig(output_at_deadline=True, deadline_ns=MS // 2, stalls=[stall("infer", 1, 100)])
+    rig.start()
+    for _ in range(3):
+        rig.loop.step()
+        record = rig.records()[-1]
+        assert rig.output.newest()[1] == record["deadline_ns"]
+    assert rig.records()[1]["finish_ns"] - rig.records()[1]["release_ns"] == 100
+    assert not (rig.records()["events"] & EVENT["MISS"]).any()
+
+
+def test_an_output_at_the_deadline_can_miss_it_too(make_rig: MakeRig) -> None:
+    rig = make_rig(
+        loop_class=SOFT,
+        output_at_deadline=True,
+        deadline_ns=MS // 2,
+        stalls=[stall("infer", 1, MS // 2 + 1)],
+    )
+    records = rig.run(3)
+    assert records["outcome"].tolist() == [
+        OUTCOME["written"],
+        OUTCOME["written_late"],
+        OUTCOME["written"],
+    ]
+
+
+def test_a_budget_overrun_is_an_event_of_its_own(make_rig: MakeRig) -> None:
+    rig = make_rig(budget_ns=1000, stalls=[stall("infer", 1, 1001)])
+    records = rig.run(3)
+    assert records["cpu_ns"].tolist() == [0, 1001, 0]
+    overrun = records["events"] & EVENT["BUDGET_OVERRUN"] != 0
+    assert overrun.tolist() == [False, True, False]
+    assert not (records["events"] & EVENT["MISS"]).any()
+
+
+def test_the_end_of_a_loop_sends_the_safe_command(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    rig.run(3)
+    rig.loop.end()
+    assert rig.command() == -1.0
+    assert rig.loop.status()["state"] == "inactive"
+
+
+def test_parts_that_do_not_fit_are_refused(make_rig: MakeRig) -> None:
+    with pytest.raises(ValueError, match="safe has 2 elements, the output has 1"):
+        make_rig(outputs=[core.OutputConfig(safe=[0.0, 0.0])])
+    with pytest.raises(ValueError, match="the graph takes 1 inputs"):
+        make_rig(inputs=[])

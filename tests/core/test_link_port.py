@@ -1,0 +1,233 @@
+"""The firmware link in the cycle, against a device on a pty."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from rtloop import core
+from rtloop.policy.library import onnxruntime_library
+from rtloop.telemetry.records import RECORD_DTYPE
+from tests.core.fake_device import (
+    ACTIVE,
+    COMMAND,
+    SAFE,
+    STOP,
+    TIME_REPLY,
+    TIME_REQUEST,
+    FakeDevice,
+)
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def device() -> Iterator[FakeDevice]:
+    device = FakeDevice(offset_ns=-77_000_000_000)
+    yield device
+    device.unplug()
+
+
+def first_element() -> bytes:
+    """An ONNX model: x [1, 2] → its first element [1, 1]."""
+    indices = {"begin": 0, "end": 1, "axis": 1}
+    graph = helper.make_graph(
+        [helper.make_node("Slice", ["x", *indices], ["y"])],
+        "first",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1])],
+        [helper.make_tensor(n, TensorProto.INT64, [1], [value]) for n, value in indices.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    return bytes(model.SerializeToString())
+
+
+class LinkedLoop:
+    """command = first sensor value; real time, but stepped by the test."""
+
+    def __init__(self, device: FakeDevice, path: Path, **changes: int) -> None:
+        self.port = core.LinkPort(device.config(**changes))
+        config = core.LoopConfig()
+        config.name = "linked"
+        config.loop_class = core.LoopClass.soft
+        config.period_ns = config.deadline_ns = 2 * MS
+        config.inputs = [core.InputConfig(20 * MS, core.OnStale.hold)]
+        config.outputs = [core.OutputConfig(safe=[0.0])]
+        runner = core.Graph(
+            onnxruntime_library(), first_element(), [("x", [1, 2])], ("y", [1, 1]), []
+        )
+        self.path = str(path)
+        ring = core.RingWriter(self.path, 1024, 2, 1, b"{}")
+        self.loop = core.Loop(config, [self.port], [self.port], runner, ring, core.MonotonicClock())
+
+    def last(self) -> tuple[np.void, list[float]]:
+        raw, _ = core.RingReader(self.path).read(1024)
+        row = np.ascontiguousarray(raw[-1])
+        values = row[core.RECORD_SIZE :].view("<f4")
+        return row[: core.RECORD_SIZE].view(RECORD_DTYPE)[0], [float(v) for v in values]
+
+
+def test_the_newest_sensor_becomes_a_command_valid_until_the_next_deadline(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    device.send_sensor([0.25, 1.0])
+    device.send_sensor([0.5, 2.0], age_us=1500)
+    linked.loop.step()
+    record, values = linked.last()
+    assert values == [0.5, 2.0, 0.5]
+    assert record["device_state"] == ACTIVE
+    assert record["input_age_ns"] >= 1_400_000
+    commands = [payload for kind, payload in device.received() if kind == COMMAND]
+    valid_until_us, count, value = struct.unpack("<IB3xf", commands[-1])
+    assert (count, value) == (1, 0.5)
+    expected_us = (record["deadline_ns"] + 1 * MS + device.offset_ns) // 1000
+    assert abs(((expected_us & 0xFFFFFFFF) - valid_until_us)) < 50
+
+
+def test_the_age_does_not_depend_on_the_two_clocks_agreeing(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    device.send_sensor([0.0, 0.0], age_us=30_000)
+    linked.loop.step()
+    record, _ = linked.last()
+    assert record["events"] & core.EVENTS["STALE_INPUT"]
+    assert not [kind for kind, _ in device.received() if kind == COMMAND]
+
+
+def test_the_stop_packet_is_the_last_thing_on_the_line(device: FakeDevice, tmp_path: Path) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    device.send_sensor([0.5, 0.0])
+    linked.loop.step()
+    linked.loop.end()
+    kinds = [kind for kind, _ in device.received()]
+    assert COMMAND in kinds
+    assert kinds[-1] == STOP
+
+
+def test_nothing_but_stop_leaves_once_the_safe_command_was_sent(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    linked.port.write_safe()  # as the guard does, beside the cycle
+    device.send_sensor([0.5, 0.0])
+    linked.loop.step()
+    assert {kind for kind, _ in device.received()} == {STOP}
+
+
+def test_an_unplugged_device_is_a_fault_with_its_errno(device: FakeDevice, tmp_path: Path) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    device.send_sensor([0.5, 0.0])
+    assert linked.loop.step()
+    device.unplug()
+    assert not linked.loop.step()
+    status = linked.loop.status()
+    assert status["state"] == "fault"
+    assert status["fault_reason"] == core.FAULT_REASONS["port_error"]
+    assert status["fault_errno"] != 0
+
+
+def test_a_silent_device_is_a_fault(device: FakeDevice, tmp_path: Path) -> None:
+    linked = LinkedLoop(device, tmp_path / "r", silence_timeout_ns=5 * MS)
+    linked.loop.begin()
+    device.send_sensor([0.5, 0.0])
+    while linked.loop.step():
+        pass
+    assert linked.loop.status()["fault_errno"] == errno.ETIMEDOUT
+
+
+def test_a_device_that_goes_safe_by_itself_is_a_fault(device: FakeDevice, tmp_path: Path) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    device.send_sensor([0.5, 0.0], state=ACTIVE)
+    assert linked.loop.step()
+    device.send_sensor([0.5, 0.0], state=SAFE)
+    assert not linked.loop.step()
+    assert linked.loop.status()["fault_reason"] == core.FAULT_REASONS["device_safe"]
+
+
+def step_until_read(linked: LinkedLoop, first_value: float) -> None:
+    """The kernel may take its time with a pty: bounded, but not in time."""
+    for _ in range(20):
+        assert linked.loop.step()
+        if linked.last()[1][0] == first_value:
+            return
+    raise AssertionError(f"{first_value} never arrived")
+
+
+def test_noise_and_foreign_packets_are_counted_and_survived(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    device.send_raw(b"\x07garbage\x00\x00\xff\x01\x00")
+    device.send(7, b"\x00" * 20, schema_id=0x999)
+    device.send(7, b"short")
+    device.send_sensor([0.5, 0.0])
+    step_until_read(linked, 0.5)
+    assert linked.last()[1] == [0.5, 0.0, 0.5]
+    assert linked.port.counters()["rx_errors"] >= 2
+    assert linked.port.counters()["rx_packets"] >= 1
+
+
+def test_time_requests_leave_now_and_then_and_tighten_the_bound(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r", clock_error_ns=50 * MS)
+    linked.loop.begin()
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        device.send_sensor([0.5, 0.0])
+        assert linked.loop.step()
+        for kind, payload in device.received():
+            if kind == TIME_REQUEST:
+                now_us = device.now_us()
+                (host_ns,) = struct.unpack("<Q", payload)
+                device.send(TIME_REPLY, struct.pack("<Qqq", host_ns, now_us, now_us))
+    linked.loop.end()
+    assert linked.port.counters()["clock_error_ns"] < 50 * MS
+
+
+def test_a_full_line_drops_packets_and_the_cycle_goes_on(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    dropped = 0
+    for _ in range(2000):  # the device does not read
+        device.send_sensor([0.5, 0.0])
+        assert linked.loop.step()
+        dropped = linked.port.counters()["tx_dropped"]
+        if dropped:
+            break
+    assert dropped > 0
+    while device.received():
+        pass
+    device.send_sensor([0.75, 0.0])
+    step_until_read(linked, 0.75)
+    sent = [p for k, p in device.received() if k == COMMAND]
+    assert struct.unpack("<IB3xf", sent[-1])[2] == 0.75, "back in step after a cut frame"
+
+
+def test_more_values_than_a_packet_holds_are_refused(device: FakeDevice) -> None:
+    with pytest.raises(ValueError, match="at most 48"):
+        core.LinkPort(device.config(n_sensor=49))
+
+
+def test_a_descriptor_that_is_none_is_refused(device: FakeDevice) -> None:
+    with pytest.raises(OSError, match="duplicate"):
+        core.LinkPort(device.config(fd=-1))

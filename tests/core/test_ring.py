@@ -1,0 +1,151 @@
+"""The ring: nothing is read that was not written, and what was overwritten is counted."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtloop import core
+from rtloop.telemetry.records import RECORD_DTYPE
+
+
+def payload(cycle: int, n_inputs: int = 2, n_outputs: int = 1) -> bytes:
+    record = np.zeros(1, RECORD_DTYPE)
+    record["cycle"] = cycle
+    record["release_ns"] = cycle * 1000
+    values = np.full(n_inputs + n_outputs, cycle % 1024, np.float32)
+    return record.tobytes() + values.tobytes()
+
+
+def cycles(raw: np.ndarray) -> list[int]:  # type: ignore[type-arg]
+    return [int(c) for c in np.ascontiguousarray(raw[:, :8]).view("<i8")[:, 0]]
+
+
+def test_what_was_appended_is_read_bit_for_bit(tmp_path: Path) -> None:
+    ring = core.RingWriter(str(tmp_path / "r"), 16, 2, 1, b'{"a": 1}')
+    reader = core.RingReader(ring.path)
+    assert reader.metadata == b'{"a": 1}'
+    assert (reader.n_inputs, reader.n_outputs, reader.capacity) == (2, 1, 16)
+    for cycle in range(10):
+        ring.append(payload(cycle))
+    raw, lost = reader.read(100)
+    assert lost == 0
+    assert [bytes(row) for row in raw] == [payload(cycle) for cycle in range(10)]
+    assert reader.read(100)[0].shape[0] == 0
+    assert reader.position == 10
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    capacity=st.integers(2, 20), bursts=st.lists(st.tuples(st.integers(0, 50), st.integers(1, 30)))
+)
+def test_read_and_lost_add_up_to_written(
+    tmp_path_factory: pytest.TempPathFactory, capacity: int, bursts: list[tuple[int, int]]
+) -> None:
+    path = str(tmp_path_factory.mktemp("ring") / "r")
+    ring = core.RingWriter(path, capacity, 2, 1, b"{}")
+    reader = core.RingReader(path)
+    written = seen = total_lost = 0
+    newest = -1
+    for count, ask in [*bursts, (0, 1 << 20)]:
+        for _ in range(count):
+            ring.append(payload(written))
+            written += 1
+        raw, lost = reader.read(ask)
+        got = cycles(raw)
+        total_lost += lost
+        seen += len(got)
+        assert got == sorted(got)
+        assert all(cycle > newest for cycle in got)
+        newest = got[-1] if got else newest
+    assert seen + total_lost == written == reader.position
+    assert newest == written - 1
+
+
+def test_a_reader_that_races_the_writer_sees_whole_records_only(tmp_path: Path) -> None:
+    ring = core.RingWriter(str(tmp_path / "r"), 8, 2, 1, b"{}")
+    reader = core.RingReader(ring.path)
+    total = 20_000
+    writer = threading.Thread(target=lambda: [ring.append(payload(c)) for c in range(total)])
+    writer.start()
+    seen = lost_total = 0
+    while seen + lost_total < total:
+        raw, lost = reader.read(64)
+        lost_total += lost
+        for row, cycle in zip(raw, cycles(raw), strict=True):
+            assert bytes(row) == payload(cycle)
+        seen += len(raw)
+    writer.join()
+    assert seen + lost_total == total
+
+
+def test_a_dropped_writer_leaves_a_finalized_ring_that_still_reads(tmp_path: Path) -> None:
+    ring = core.RingWriter(str(tmp_path / "r"), 8, 2, 1, b"{}")
+    ring.append(payload(0))
+    reader = core.RingReader(ring.path)
+    assert reader.status()["state"] == "inactive"
+    del ring
+    assert reader.status()["state"] == "finalized"
+    assert cycles(reader.read(8)[0]) == [0]
+
+
+def test_metadata_can_be_completed_later(tmp_path: Path) -> None:
+    ring = core.RingWriter(str(tmp_path / "r"), 8, 2, 1, b"{}")
+    ring.set_metadata(b"x" * 60_000)
+    assert core.RingReader(ring.path).metadata == b"x" * 60_000
+    with pytest.raises(ValueError, match="may grow by"):
+        ring.set_metadata(b"x" * 100_000)
+
+
+def test_a_ring_is_never_overwritten(tmp_path: Path) -> None:
+    ring = core.RingWriter(str(tmp_path / "r"), 8, 2, 1, b"{}")
+    with pytest.raises(OSError, match="cannot create ring"):
+        core.RingWriter(ring.path, 8, 2, 1, b"{}")
+
+
+def test_no_room_is_an_error_at_creation_and_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "r"
+    with pytest.raises(OSError, match="cannot reserve"):
+        core.RingWriter(str(path), 1 << 45, 2, 1, b"{}")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("size", [0, 7, 4096, 70_000])
+def test_what_is_no_ring_is_refused(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "r"
+    path.write_bytes(b"\x5a" * size)
+    with pytest.raises((ValueError, OSError), match="r"):
+        core.RingReader(str(path))
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_damaged_header_is_refused_or_read_but_never_crashes(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("ring") / "r"
+    ring = core.RingWriter(str(path), 8, 2, 1, b"{}")
+    for cycle in range(12):
+        ring.append(payload(cycle))
+    del ring
+    damaged = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, 79))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(damaged)))
+    path.write_bytes(bytes(damaged[:cut] if data.draw(st.booleans()) else damaged))
+    try:
+        reader = core.RingReader(str(path))
+    except (ValueError, OSError):
+        return
+    reader.read(100)
+
+
+def test_a_payload_of_another_size_is_refused(tmp_path: Path) -> None:
+    ring = core.RingWriter(str(tmp_path / "r"), 8, 2, 1, b"{}")
+    with pytest.raises(ValueError, match="108 bytes"):
+        ring.append(b"short")
