@@ -1,0 +1,75 @@
+"""Between activate and deactivate: no allocation of our own, no system call but sleep, clock and I/O."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = [sys.executable, "-m", "tests.core.active_loop"]
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("cc") is None, reason="no C compiler: apt-get install gcc"
+)
+needs_strace = pytest.mark.skipif(
+    shutil.which("strace") is None, reason="no strace: apt-get install strace"
+)
+
+
+def run_program(
+    before: list[str], environment: Mapping[str, str], seconds: float
+) -> tuple[list[int], dict[str, Any]]:
+    done = subprocess.run(
+        [*before, *PROGRAM, str(seconds)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    first, last = done.stdout.strip().splitlines()
+    return json.loads(first), json.loads(last)
+
+
+@needs_compiler
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="ASan has malloc already")
+def test_an_active_loop_allocates_nothing_outside_onnxruntime(tmp_path: Path) -> None:
+    library = tmp_path / "probe.so"
+    source = Path(__file__).with_name("alloc_probe.c")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, source], check=True)
+    _, result = run_program([], {"LD_PRELOAD": str(library)}, 1.0)
+    assert result["self_test"] == 1, "the probe counts"
+    assert result["threads"] == 2
+    assert result["executed"] > 50
+    assert result["runs"] == result["executed"]
+    assert result["counters"]["rx_packets"] > 50
+    assert result["allocations"] == 0
+
+
+@needs_strace
+def test_an_active_loop_makes_no_system_call_but_sleep_clock_and_io(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    (loop, guard), result = run_program(["strace", "-ff", "-o", str(trace)], {}, 1.5)
+    assert result["executed"] > 50
+
+    def active_calls(thread: int) -> list[str]:
+        lines = Path(f"{trace}.{thread}").read_text().splitlines()
+        calls = [re.split(r"[(]", line)[0] for line in lines]
+        # The first sleep is the wait for the first release; the last one ends the active part.
+        sleeps = [i for i, call in enumerate(calls) if call == "clock_nanosleep"]
+        assert len(sleeps) > 50
+        return calls[sleeps[0] : sleeps[-1]]
+
+    assert set(active_calls(guard)) == {"clock_nanosleep"}
+    assert set(active_calls(loop)) <= {"clock_nanosleep", "clock_gettime", "read", "write"}
+    assert {"read", "write"} <= set(active_calls(loop))

@@ -1,0 +1,196 @@
+"""A loop on its own threads. Machines are shared: nothing here depends on how fast they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtloop import core
+from tests.core.conftest import MS, identity_graph
+
+
+class Threaded:
+    def __init__(self, path: Path, **changes: object) -> None:
+        config = core.LoopConfig()
+        config.name = "threaded"
+        config.loop_class = core.LoopClass.soft
+        config.period_ns = config.deadline_ns = 2 * MS
+        config.inputs = [core.InputConfig()]
+        config.outputs = [core.OutputConfig(safe=[-1.0])]
+        for name, value in changes.items():
+            setattr(config, name, value)
+        self.input, self.output = core.InputMailbox(1), core.OutputMailbox([-1.0])
+        self.input.put(np.array([0.5], np.float32))
+        self.path = path
+        ring = core.RingWriter(str(path), 1 << 14, 1, 1, b"{}")
+        self.loop = core.Loop(
+            config, [self.input], [self.output], identity_graph(1), ring, core.MonotonicClock()
+        )
+
+    def activate(self) -> core.Activation:
+        setup, guard = core.ThreadSetup(), core.ThreadSetup()
+        setup.name, guard.name = "rt:threaded", "rtg:threaded"
+        return self.loop.activate(setup, guard, 200, False)
+
+    def deactivate(self) -> bool:
+        return self.loop.deactivate(5_000 * MS)
+
+
+MakeThreaded = Callable[..., Threaded]
+
+
+@pytest.fixture
+def make_threaded(tmp_path: Path) -> MakeThreaded:
+    return lambda **changes: Threaded(tmp_path / "ring", **changes)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "did not happen within 20 s"
+        time.sleep(0.005)
+
+
+def test_elapsed_periods_are_executed_plus_skipped_on_a_busy_machine(
+    make_threaded: MakeThreaded,
+) -> None:
+    threaded = make_threaded(period_ns=MS, deadline_ns=MS)
+    stop = threading.Event()
+    spinners = [threading.Thread(target=_spin, args=(stop,)) for _ in range(2)]
+    for spinner in spinners:
+        spinner.start()
+    threaded.activate()
+    wait_for(lambda: threaded.loop.status()["executed"] > 300)
+    threaded.deactivate()
+    stop.set()
+    for spinner in spinners:
+        spinner.join()
+    status = threaded.loop.status()
+    assert status["elapsed_periods"] == status["executed"] + status["skipped"]
+    assert status["head"] == status["executed"]
+
+
+def _spin(stop: threading.Event) -> None:
+    while not stop.is_set():
+        pass
+
+
+def test_activating_measures_the_warm_up_and_reads_every_right_back(
+    make_threaded: MakeThreaded,
+) -> None:
+    threaded = make_threaded()
+    activation = threaded.activate()
+    assert activation.error == ""
+    assert len(activation.warm_up_ns) == 200
+    assert activation.first_run_ns > 0
+    rights = {right.name: right for right in activation.loop_rights}
+    assert rights["scheduler"].actual == "other"
+    assert rights["scheduler"].granted
+    threaded.deactivate()
+
+
+def test_deactivating_ends_with_the_safe_command_and_can_be_repeated(
+    make_threaded: MakeThreaded,
+) -> None:
+    threaded = make_threaded()
+    for _ in range(3):
+        threaded.activate()
+        wait_for(lambda: threaded.output.newest()[0][0] == 0.5)
+        assert threaded.deactivate()
+        assert threaded.output.safe_in_force
+        assert threaded.loop.status()["state"] == "inactive"
+    assert threaded.deactivate(), "an inactive loop is left alone"
+
+
+def test_an_active_loop_is_not_activated_again(make_threaded: MakeThreaded) -> None:
+    threaded = make_threaded()
+    threaded.activate()
+    assert threaded.activate().error == "the loop is active already"
+    threaded.deactivate()
+
+
+def test_dropping_a_loop_sends_the_safe_command(make_threaded: MakeThreaded) -> None:
+    threaded = make_threaded()
+    threaded.activate()
+    wait_for(lambda: threaded.output.newest()[0][0] == 0.5)
+    output = threaded.output
+    del threaded.loop
+    assert output.safe_in_force
+
+
+def test_a_slow_loop_deactivates_at_once(make_threaded: MakeThreaded) -> None:
+    threaded = make_threaded(period_ns=10_000 * MS, deadline_ns=10_000 * MS)
+    threaded.activate()
+    began = time.monotonic()
+    assert threaded.deactivate()
+    assert time.monotonic() - began < 5
+
+
+def test_the_guard_makes_a_hard_loop_safe_while_its_cycle_hangs(
+    make_threaded: MakeThreaded,
+) -> None:
+    hang = core.Stall(core.Stage.infer, 20, 0, 2_000 * MS)
+    threaded = make_threaded(
+        loop_class=core.LoopClass.hard,
+        period_ns=100 * MS,
+        deadline_ns=100 * MS,
+        stalls=[core.Stall(core.Stage.infer, 3, 0, 1_500 * MS), hang],
+    )
+    threaded.activate()
+    wait_for(lambda: threaded.output.safe_in_force and threaded.loop.status()["executed"] == 3)
+    status = threaded.loop.status()
+    assert status["state"] == "fault"
+    assert status["executed"] == 3, "the fourth cycle still hangs"
+    assert status["expired_cycle"] == 3
+    wait_for(lambda: threaded.loop.status()["executed"] == 4)
+    threaded.deactivate()
+    assert threaded.output.safe_in_force
+
+
+def test_a_cycle_that_does_not_come_back_does_not_hang_its_owner(
+    make_threaded: MakeThreaded,
+) -> None:
+    threaded = make_threaded(stalls=[core.Stall(core.Stage.infer, 5, 0, 3_000 * MS)])
+    threaded.activate()
+    wait_for(lambda: threaded.loop.status()["expired_cycle"] == 5)
+    assert not threaded.loop.deactivate(50 * MS)
+    assert threaded.output.safe_in_force
+    assert threaded.loop.status()["state"] == "fault"
+    wait_for(lambda: threaded.loop.status()["executed"] == 6)  # let its thread end
+
+
+def test_a_killed_process_leaves_every_record_in_the_ring(tmp_path: Path) -> None:
+    path = tmp_path / "ring"
+    program = (
+        "import sys, time, pathlib; from tests.core.test_threads import Threaded;"
+        "t = Threaded(pathlib.Path(sys.argv[1])); t.activate(); print('go', flush=True);"
+        "time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "go\n"
+    reader = core.RingReader(str(path))
+    wait_for(lambda: bool(reader.status()["head"] > 50))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    head = reader.status()["head"]
+    raw, lost = reader.read(1 << 20)
+    assert (len(raw), lost) == (head, 0)
+    assert reader.writer_pid == process.pid
+    assert json.loads(reader.metadata) == {}
