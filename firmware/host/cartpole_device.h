@@ -1,0 +1,50 @@
+/*
+ * An rtl_device whose machine is the simulated cart-pole and whose serial line is a pty.
+ *
+ * The plant is held still until the device is ACTIVE for the first time; from then on it follows
+ * the clock. In SAFE the force is 0 and physics goes on. At an end stop of the track the cart
+ * stops and the device trips to SAFE (LIMIT).
+ */
+#ifndef RTLOOP_HOST_CARTPOLE_DEVICE_H_
+#define RTLOOP_HOST_CARTPOLE_DEVICE_H_
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "cartpole.h"
+#include "options.h"
+#include "pty.h"
+#include "rtloop/device.h"
+
+typedef struct {
+    rtl_device device;
+    cartpole plant;
+    pty line;
+    char schema[512];
+    float force_min_n, force_max_n;
+
+    double force_n; /* what the firmware drives the plant with */
+    bool is_released;
+    int64_t clock_origin_ns; /* CLOCK_MONOTONIC at device time 0 */
+    int64_t plant_ns;        /* CLOCK_MONOTONIC the plant was advanced to */
+    int64_t dropped_ns;      /* time the plant did not live through: the process was stopped */
+
+    double judged_s, upright_s, max_angle_rad;
+    bool fell;
+} cartpole_device;
+
+/* Returns false with a message in `error` when the line could not be opened. Not to be moved. */
+bool cartpole_device_open(cartpole_device *machine, const options *chosen, char *error,
+                          size_t error_size);
+
+/* Advances the plant to the present. */
+void cartpole_device_advance(cartpole_device *machine);
+
+/*
+ * One line of JSON. The balance is judged while ACTIVE, and on in SAFE for any reason but the
+ * host's own stop: elapsed_s is the time judged, upright_s the part of it before the first fall.
+ */
+void cartpole_device_print_summary(const cartpole_device *machine, FILE *stream);
+
+#endif /* RTLOOP_HOST_CARTPOLE_DEVICE_H_ */

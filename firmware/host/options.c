@@ -1,0 +1,202 @@
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char help[] =
+    "usage: rtloop-firmware cartpole [options]\n"
+    "\n"
+    "The firmware of an rtloop device as a Linux program, with a simulated cart-pole in place of\n"
+    "a machine and a pseudo-terminal in place of a serial line. Prints READY and the path of the\n"
+    "line once a host can open it, and a JSON summary at its end.\n"
+    "\n"
+    "line\n"
+    "  --pty PATH               make PATH a symbolic link to the line\n"
+    "  --rate-hz N              sensor rate, a divisor of 1000000 up to 10000 (default 1000)\n"
+    "  --command-timeout-ms N   SAFE after so long without a command (default 20)\n"
+    "  --boot-id N              what the device calls this start (default: drawn from the clock)\n"
+    "  --clock-start-us N       device time at start (default 0; 4290000000 wraps after 5 s)\n"
+    "\n"
+    "plant\n"
+    "  --seed N                 of noise and pushes (default 1)\n"
+    "  --angle-rad A            initial angle of the pole (default 0.1)\n"
+    "  --noise S                sensor noise, 0 is exact (default 1)\n"
+    "  --push-newton F          strongest push (default 0: none)\n"
+    "  --push-interval-s S      mean time between pushes (default 4)\n"
+    "  The plant is held still until the device is ACTIVE for the first time.\n"
+    "\n"
+    "process\n"
+    "  --priority N             run under SCHED_FIFO, 1..99 (default 0: leave alone)\n"
+    "  --die-with-parent        end when the thread that started this program ends\n"
+    "  -h, --help               this text\n"
+    "\n"
+    "signals\n"
+    "  SIGTERM, SIGINT          end\n"
+    "  SIGUSR1                  unplug: hang up the line, run on without it\n";
+
+/* Each reads `text` or says on stderr what would be right. */
+
+static bool read_real(const char *name, const char *text, double min, double max, double *out) {
+    char *end;
+    errno = 0;
+    const double value = strtod(text, &end);
+    if (end == text || *end != '\0' || errno != 0 || !isfinite(value) || value < min ||
+        value > max) {
+        fprintf(stderr, "rtloop-firmware: --%s is \"%s\"; give a number from %g to %g\n", name,
+                text, min, max);
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+static bool read_integer(const char *name, const char *text, uint64_t min, uint64_t max,
+                         uint64_t *out) {
+    char *end;
+    errno = 0;
+    const unsigned long long value = strtoull(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0 || text[0] == '-' || value < min || value > max) {
+        fprintf(stderr, "rtloop-firmware: --%s is \"%s\"; give an integer from %llu to %llu\n",
+                name, text, (unsigned long long)min, (unsigned long long)max);
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+static bool read_u32(const char *name, const char *text, uint32_t min, uint32_t max,
+                     uint32_t *out) {
+    uint64_t value;
+    if (!read_integer(name, text, min, max, &value)) {
+        return false;
+    }
+    *out = (uint32_t)value;
+    return true;
+}
+
+static bool read_rate(const char *text, uint32_t *out) {
+    if (!read_u32("rate-hz", text, 1, 10000, out)) {
+        return false;
+    }
+    if (1000000u % *out != 0) {
+        fprintf(stderr,
+                "rtloop-firmware: --rate-hz is %u, which is no whole number of microseconds; "
+                "give a divisor of 1000000, e.g. 100, 200, 250, 500, 1000\n",
+                (unsigned)*out);
+        return false;
+    }
+    return true;
+}
+
+enum option_id {
+    PTY = 256,
+    SEED,
+    ANGLE,
+    NOISE,
+    PUSH,
+    PUSH_INTERVAL,
+    RATE,
+    COMMAND_TIMEOUT,
+    BOOT_ID,
+    CLOCK_START,
+    PRIORITY,
+    DIE_WITH_PARENT
+};
+
+static const struct option known[] = {
+    {"pty", required_argument, NULL, PTY},
+    {"seed", required_argument, NULL, SEED},
+    {"angle-rad", required_argument, NULL, ANGLE},
+    {"noise", required_argument, NULL, NOISE},
+    {"push-newton", required_argument, NULL, PUSH},
+    {"push-interval-s", required_argument, NULL, PUSH_INTERVAL},
+    {"rate-hz", required_argument, NULL, RATE},
+    {"command-timeout-ms", required_argument, NULL, COMMAND_TIMEOUT},
+    {"boot-id", required_argument, NULL, BOOT_ID},
+    {"clock-start-us", required_argument, NULL, CLOCK_START},
+    {"priority", required_argument, NULL, PRIORITY},
+    {"die-with-parent", no_argument, NULL, DIE_WITH_PARENT},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static bool take(int id, const char *text, options *out) {
+    uint32_t priority;
+    switch (id) {
+        case PTY:
+            out->pty_path = text;
+            return true;
+        case SEED:
+            return read_integer("seed", text, 0, UINT64_MAX, &out->seed);
+        case ANGLE:
+            return read_real("angle-rad", text, -3.2, 3.2, &out->angle_rad);
+        case NOISE:
+            return read_real("noise", text, 0, 1000, &out->noise);
+        case PUSH:
+            return read_real("push-newton", text, 0, 1000, &out->push_newton);
+        case PUSH_INTERVAL:
+            return read_real("push-interval-s", text, 0.001, 1e6, &out->push_interval_s);
+        case RATE:
+            return read_rate(text, &out->rate_hz);
+        case COMMAND_TIMEOUT:
+            return read_u32("command-timeout-ms", text, 1, 60000, &out->command_timeout_ms);
+        case BOOT_ID:
+            return read_u32("boot-id", text, 0, UINT32_MAX, &out->boot_id);
+        case CLOCK_START:
+            return read_integer("clock-start-us", text, 0, UINT64_C(1) << 62, &out->clock_start_us);
+        case PRIORITY:
+            if (!read_u32("priority", text, 0, 99, &priority)) {
+                return false;
+            }
+            out->priority = (int)priority;
+            return true;
+        case DIE_WITH_PARENT:
+            out->die_with_parent = true;
+            return true;
+        default:
+            return false;
+    }
+}
+
+static uint32_t drawn_boot_id(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint32_t)now.tv_sec * 2654435761u ^ (uint32_t)now.tv_nsec ^ (uint32_t)getpid() << 16;
+}
+
+options_verdict options_parse(int argc, char **argv, options *out) {
+    *out = (options){
+        .seed = 1,
+        .angle_rad = 0.1,
+        .noise = 1.0,
+        .push_interval_s = 4.0,
+        .rate_hz = 1000,
+        .command_timeout_ms = 20,
+        .boot_id = drawn_boot_id(),
+    };
+    int id;
+    while ((id = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+        if (id == 'h') {
+            fputs(help, stdout);
+            return OPTIONS_HELP;
+        }
+        if (id == '?' || !take(id, optarg, out)) {
+            fputs("see rtloop-firmware --help\n", stderr);
+            return OPTIONS_WRONG;
+        }
+    }
+    if (argc - optind != 1 || strcmp(argv[optind], "cartpole") != 0) {
+        fputs(
+            "rtloop-firmware: name the plant to simulate, the only one is: cartpole\n"
+            "see rtloop-firmware --help\n",
+            stderr);
+        return OPTIONS_WRONG;
+    }
+    return OPTIONS_RUN;
+}

@@ -1,0 +1,28 @@
+/* The command line of rtloop-firmware. */
+#ifndef RTLOOP_HOST_OPTIONS_H_
+#define RTLOOP_HOST_OPTIONS_H_
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    const char *pty_path; /* NULL: no symbolic link */
+    uint64_t seed;
+    double angle_rad;
+    double noise;
+    double push_newton;
+    double push_interval_s;
+    uint32_t rate_hz; /* divides 1000000 */
+    uint32_t command_timeout_ms;
+    uint32_t boot_id;
+    uint64_t clock_start_us;
+    int priority; /* SCHED_FIFO; 0: leave alone */
+    bool die_with_parent;
+} options;
+
+typedef enum { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_WRONG } options_verdict;
+
+/* On OPTIONS_HELP the help was printed; on OPTIONS_WRONG what was wrong was, on stderr. */
+options_verdict options_parse(int argc, char **argv, options *out);
+
+#endif /* RTLOOP_HOST_OPTIONS_H_ */

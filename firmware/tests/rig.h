@@ -1,0 +1,70 @@
+/*
+ * A device on the bench: a virtual clock, a machine that notes what it was told, and the host's end
+ * of the line. Nothing happens between two calls, so every timing assertion is exact.
+ */
+#ifndef RTLOOP_TESTS_RIG_H_
+#define RTLOOP_TESTS_RIG_H_
+
+#include "rtloop/device.h"
+
+#define RIG_PERIOD_US 1000u
+#define RIG_TIMEOUT_US 20000u
+#define RIG_TIMEOUT_MAX_US 100000u
+#define RIG_LINK_ERRORS 5u
+#define RIG_LIMIT 20.0f
+#define RIG_TYPES 16u
+
+extern const char rig_schema[];
+
+typedef struct {
+    rtl_device device;
+    uint64_t now_us;
+
+    bool line_is_full;           /* the device cannot send */
+    uint16_t trips_when_applied; /* reasons the machine trips with as soon as it is driven */
+
+    unsigned applied, safe_calls;
+    unsigned moved_outside_active; /* must stay 0 */
+    float applied_value;
+
+    uint16_t tx_seq, schema_id; /* of the host */
+    rtl_frame_decoder decoder;
+    unsigned received[RIG_TYPES]; /* packets from the device, by type */
+    unsigned received_bad;        /* must stay 0 */
+    rtl_header last_header;
+
+    rtl_hello_reply hello_reply;
+    rtl_schema_chunk schema_chunk;
+    rtl_time_reply time_reply;
+    rtl_sensor sensor;
+    rtl_event events[RTL_EVENT_KINDS]; /* the newest of each kind */
+    unsigned received_events[RTL_EVENT_KINDS];
+    rtl_device_status status;
+} rig;
+
+/* In INIT at the given time. */
+void rig_init(rig *r, uint64_t now_us);
+
+/* Ready, and the host has said HELLO: IDLE. */
+void rig_open(rig *r);
+
+/* Open and ARMED, firm, with the device's own command timeout and no limit of late commands. */
+void rig_arm(rig *r);
+
+/* Armed, and a first command was applied: ACTIVE. */
+void rig_activate(rig *r);
+
+/* Lets time pass in ticks of the sensor period. */
+void rig_run(rig *r, uint64_t us);
+
+void rig_send(rig *r, rtl_type type, const uint8_t *payload, size_t size);
+void rig_send_plain(rig *r, rtl_type type);
+void rig_send_hello(rig *r, uint8_t min_version, uint8_t max_version);
+void rig_send_arm(rig *r, rtl_class loop_class, uint16_t max_late, uint32_t timeout_us);
+void rig_send_stop(rig *r, uint16_t reasons);
+/* One value, valid until so long from now; negative is late. */
+void rig_send_command(rig *r, float value, int32_t valid_for_us);
+/* A COMMAND in time whose CRC does not hold. */
+void rig_send_damaged(rig *r);
+
+#endif

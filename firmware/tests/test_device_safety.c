@@ -1,0 +1,348 @@
+/* When the machine moves and when it must not, under a virtual clock. */
+#include <math.h>
+#include <string.h>
+
+#include "check.h"
+#include "rig.h"
+
+static rig r;
+
+static void check_safe(uint16_t reasons) {
+    CHECK_EQUAL(r.device.state, RTL_STATE_SAFE);
+    CHECK_EQUAL(r.device.reasons, reasons);
+    CHECK(r.applied_value == 0.0f);
+    CHECK_EQUAL(r.moved_outside_active, 0);
+    CHECK_EQUAL(r.received_bad, 0);
+}
+
+static void a_device_that_is_not_ready_cannot_be_armed_or_stopped(void) {
+    rig_init(&r, 0);
+    rig_send_hello(&r, 1, 1);
+    rig_send_arm(&r, RTL_CLASS_HARD, 0, 0);
+    rig_send_command(&r, 1.0f, 1000);
+    rig_send_stop(&r, 0);
+    rtl_device_trip(&r.device, RTL_REASON_HARDWARE);
+    rig_run(&r, 5000);
+    CHECK_EQUAL(r.device.state, RTL_STATE_INIT);
+    CHECK_EQUAL(r.received[RTL_TYPE_SENSOR], 0);
+    CHECK_EQUAL(r.applied, 0);
+    CHECK_EQUAL(r.status.state, RTL_STATE_INIT); /* but it answers */
+}
+
+static void arm_and_a_first_valid_command_make_it_active(void) {
+    rig_init(&r, 0);
+    rig_open(&r);
+    rig_send_arm(&r, RTL_CLASS_HARD, 0, 0);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ARMED);
+    CHECK_EQUAL(r.status.state, RTL_STATE_ARMED);
+    CHECK_EQUAL(r.status.loop_class, RTL_CLASS_HARD);
+    CHECK_EQUAL(r.applied, 0);
+    rig_send_command(&r, 2.5f, 0); /* valid until now is in time */
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+    CHECK(r.applied_value == 2.5f);
+    rig_run(&r, 1000);
+    CHECK_EQUAL(r.sensor.state, RTL_STATE_ACTIVE);
+    CHECK_EQUAL(r.sensor.command_seq, r.tx_seq - 1);
+    CHECK_EQUAL(r.moved_outside_active, 0);
+}
+
+static void commands_in_idle_and_safe_are_rejected_and_counted(void) {
+    rig_init(&r, 0);
+    rig_open(&r);
+    rig_send_command(&r, 1.0f, 1000);
+    CHECK_EQUAL(r.device.rejected_commands, 1);
+    rig_send_stop(&r, 0);
+    rig_send_command(&r, 1.0f, 1000);
+    CHECK_EQUAL(r.device.rejected_commands, 2);
+    CHECK_EQUAL(r.applied, 0);
+}
+
+static void silence_makes_an_active_device_safe_by_itself(void) {
+    rig_init(&r, 0);
+    rig_activate(&r);
+    rig_run(&r, RIG_TIMEOUT_US);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+    rig_run(&r, RIG_PERIOD_US);
+    check_safe(RTL_REASON_COMMAND_TIMEOUT);
+    CHECK_EQUAL(r.device.command_timeouts, 1);
+    CHECK_EQUAL(r.sensor.state, RTL_STATE_SAFE); /* the very sample of that tick says so */
+}
+
+static void an_armed_device_waits_for_its_first_command_without_end(void) {
+    rig_init(&r, 0);
+    rig_arm(&r);
+    rig_run(&r, 10 * RIG_TIMEOUT_MAX_US);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ARMED);
+}
+
+static void only_applied_commands_feed_the_timeout(void) {
+    rig_init(&r, 0);
+    rig_activate(&r);
+    for (int i = 0; i < 21; ++i) {
+        rig_run(&r, 1000);
+        rig_send_command(&r, 1.0f, -1);
+        rig_send_plain(&r, RTL_TYPE_STATUS_REQUEST);
+    }
+    check_safe(RTL_REASON_COMMAND_TIMEOUT);
+}
+
+static void the_host_chooses_the_timeout_up_to_the_devices_maximum(void) {
+    const uint32_t asked[] = {0, 5000, 2 * RIG_TIMEOUT_MAX_US};
+    const uint32_t expected[] = {RIG_TIMEOUT_US, 5000, RIG_TIMEOUT_MAX_US};
+    for (int i = 0; i < 3; ++i) {
+        rig_init(&r, 0);
+        rig_open(&r);
+        rig_send_arm(&r, RTL_CLASS_FIRM, 0, asked[i]);
+        rig_send_command(&r, 1.0f, 1000);
+        rig_run(&r, expected[i]);
+        CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+        rig_run(&r, RIG_PERIOD_US);
+        CHECK_EQUAL(r.device.state, RTL_STATE_SAFE);
+    }
+}
+
+static void a_late_command_is_counted_and_reported_with_its_class_but_not_applied(void) {
+    rig_init(&r, 1000);
+    rig_activate(&r);
+    rig_send_command(&r, 7.0f, -250);
+    CHECK(r.applied_value == 1.0f);
+    CHECK_EQUAL(r.device.late_commands, 1);
+    rig_run(&r, 1000);
+    const rtl_event *const event = &r.events[RTL_EVENT_LATE_COMMAND];
+    CHECK_EQUAL(event->loop_class, RTL_CLASS_FIRM);
+    CHECK_EQUAL(event->time_us, 1000);
+    CHECK_EQUAL(event->valid_until_us, 750);
+    CHECK_EQUAL(event->lateness_us, 250);
+    CHECK_EQUAL(event->total, 1);
+    CHECK_EQUAL(event->state, RTL_STATE_ACTIVE);
+    CHECK_EQUAL(r.sensor.late_commands, 1);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+}
+
+static void late_commands_in_a_row_trip_at_the_hosts_limit(void) {
+    rig_init(&r, 0);
+    rig_open(&r);
+    rig_send_arm(&r, RTL_CLASS_FIRM, 3, 0);
+    rig_send_command(&r, 1.0f, 1000);
+    for (int i = 0; i < 10; ++i) { /* never three in a row */
+        rig_send_command(&r, 1.0f, -1);
+        rig_send_command(&r, 1.0f, -1);
+        rig_send_command(&r, 1.0f, 1000);
+    }
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+    rig_send_command(&r, 1.0f, -1);
+    rig_send_command(&r, 1.0f, -1);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+    rig_send_command(&r, 1.0f, -1);
+    check_safe(RTL_REASON_DEADLINE_MISSES);
+    CHECK_EQUAL(r.device.late_commands, 23);
+}
+
+static void a_hard_loop_trips_at_its_first_late_command(void) {
+    rig_init(&r, 0);
+    rig_open(&r);
+    rig_send_arm(&r, RTL_CLASS_HARD, 1, 0);
+    rig_send_command(&r, 1.0f, -1); /* still armed */
+    check_safe(RTL_REASON_DEADLINE_MISSES);
+    rig_run(&r, 1000);
+    CHECK_EQUAL(r.events[RTL_EVENT_LATE_COMMAND].loop_class, RTL_CLASS_HARD);
+}
+
+static void arming_again_forgets_earlier_late_commands(void) {
+    rig_init(&r, 0);
+    rig_open(&r);
+    for (int i = 0; i < 3; ++i) {
+        rig_send_arm(&r, RTL_CLASS_FIRM, 2, 0);
+        rig_send_command(&r, 1.0f, -1);
+    }
+    CHECK_EQUAL(r.device.state, RTL_STATE_ARMED);
+}
+
+static void damaged_packets_in_a_row_trip_an_active_device(void) {
+    rig_init(&r, 0);
+    rig_activate(&r);
+    for (unsigned i = 0; i + 1 < RIG_LINK_ERRORS; ++i) {
+        rig_send_damaged(&r);
+    }
+    rig_send_command(&r, 2.0f, 1000); /* one good packet forgives */
+    for (unsigned i = 0; i + 1 < RIG_LINK_ERRORS; ++i) {
+        rtl_device_receive(&r.device, (const uint8_t *)"\x05\x05", 3);
+    }
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+    rig_send_damaged(&r);
+    check_safe(RTL_REASON_LINK_ERRORS);
+    CHECK_EQUAL(r.applied, 2);
+}
+
+static void a_noisy_line_does_not_trip_a_device_that_does_not_move(void) {
+    rig_init(&r, 0);
+    rig_arm(&r);
+    for (unsigned i = 0; i < 100; ++i) {
+        rig_send_damaged(&r);
+    }
+    CHECK_EQUAL(r.device.state, RTL_STATE_ARMED);
+    rig_send_command(&r, 1.0f, 1000);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+}
+
+static void values_that_are_not_finite_trip_and_are_not_applied(void) {
+    const float values[] = {NAN, INFINITY, -INFINITY, -NAN};
+    for (int i = 0; i < 4; ++i) {
+        rig_init(&r, 0);
+        rig_activate(&r);
+        rig_send_command(&r, values[i], 1000);
+        check_safe(RTL_REASON_NON_FINITE);
+        CHECK_EQUAL(r.applied, 1);
+        CHECK_EQUAL(r.device.rejected_commands, 1);
+    }
+    rig_init(&r, 0);
+    rig_arm(&r);
+    rig_send_command(&r, NAN, 1000);
+    check_safe(RTL_REASON_NON_FINITE);
+}
+
+static void values_outside_the_hard_limits_trip_and_are_not_applied(void) {
+    const float outside[] = {nextafterf(RIG_LIMIT, 100.0f), -RIG_LIMIT - 1.0f, 3.4e38f};
+    for (int i = 0; i < 3; ++i) {
+        rig_init(&r, 0);
+        rig_activate(&r);
+        rig_send_command(&r, RIG_LIMIT, 1000);
+        rig_send_command(&r, -RIG_LIMIT, 1000);
+        CHECK_EQUAL(r.applied, 3); /* the limits themselves are inside */
+        rig_send_command(&r, outside[i], 1000);
+        check_safe(RTL_REASON_LIMIT);
+        CHECK_EQUAL(r.applied, 3);
+    }
+}
+
+static void stop_is_obeyed_in_every_state_from_anyone(void) {
+    rig_init(&r, 0);
+    rig_open(&r);
+    rig_send_stop(&r, 0);
+    check_safe(RTL_REASON_HOST_STOP);
+    CHECK_EQUAL(r.status.reasons, RTL_REASON_HOST_STOP);
+
+    rig_init(&r, 0);
+    rig_arm(&r);
+    r.schema_id ^= 1;
+    rig_send_stop(&r, RTL_REASON_DEADLINE_MISSES);
+    check_safe(RTL_REASON_DEADLINE_MISSES);
+
+    rig_init(&r, 0);
+    rig_activate(&r);
+    rig_send_plain(&r, RTL_TYPE_STOP); /* its payload is missing */
+    check_safe(RTL_REASON_HOST_STOP);
+
+    rig_send_stop(&r, 0xff00 | RTL_REASON_LIMIT); /* only known reasons, added to the others */
+    check_safe(RTL_REASON_HOST_STOP | RTL_REASON_LIMIT);
+}
+
+static void safe_is_latched_until_clear_and_clear_does_not_arm(void) {
+    rig_init(&r, 0);
+    rig_activate(&r);
+    rtl_device_trip(&r.device, RTL_REASON_HARDWARE);
+    rig_send_arm(&r, RTL_CLASS_SOFT, 0, 0);
+    rig_send_command(&r, 5.0f, 1000);
+    rig_send_hello(&r, 1, 1);
+    rig_run(&r, 100000);
+    check_safe(RTL_REASON_HARDWARE);
+    CHECK_EQUAL(r.hello_reply.reasons, RTL_REASON_HARDWARE);
+
+    rig_send_plain(&r, RTL_TYPE_CLEAR);
+    CHECK_EQUAL(r.device.state, RTL_STATE_IDLE);
+    CHECK_EQUAL(r.status.reasons, 0);
+    rig_send_command(&r, 5.0f, 1000);
+    CHECK_EQUAL(r.applied, 1);
+    rig_send_arm(&r, RTL_CLASS_SOFT, 0, 0);
+    rig_send_command(&r, 5.0f, 1000);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+    CHECK(r.applied_value == 5.0f);
+}
+
+static void clear_and_arm_do_nothing_to_an_active_device(void) {
+    rig_init(&r, 0);
+    rig_activate(&r);
+    rig_send_plain(&r, RTL_TYPE_CLEAR);
+    rig_send_arm(&r, RTL_CLASS_SOFT, 9, 50000);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+    CHECK_EQUAL(r.device.arm.loop_class, RTL_CLASS_FIRM);
+    CHECK_EQUAL(r.device.arm.command_timeout_us, RIG_TIMEOUT_US);
+    CHECK_EQUAL(r.received[RTL_TYPE_STATUS], 3);
+}
+
+static void a_machine_that_trips_while_it_is_driven_ends_safe(void) {
+    rig_init(&r, 0);
+    rig_arm(&r);
+    r.trips_when_applied = RTL_REASON_LIMIT;
+    rig_send_command(&r, 1.0f, 1000);
+    check_safe(RTL_REASON_LIMIT);
+}
+
+static void another_schema_is_refused_reported_and_never_armed(void) {
+    rig_init(&r, 0);
+    rig_open(&r);
+    r.schema_id ^= 0x100;
+    rig_send_arm(&r, RTL_CLASS_FIRM, 0, 0);
+    rig_run(&r, 1000);
+    CHECK_EQUAL(r.device.state, RTL_STATE_IDLE);
+    CHECK_EQUAL(r.received[RTL_TYPE_STATUS], 0);
+    CHECK_EQUAL(r.events[RTL_EVENT_SCHEMA_MISMATCH].total, 1);
+    r.schema_id ^= 0x100;
+    rig_send_arm(&r, RTL_CLASS_FIRM, 0, 0);
+    r.schema_id = 0;
+    rig_send_command(&r, 1.0f, 1000);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ARMED);
+    CHECK_EQUAL(r.device.rejected_commands, 1);
+}
+
+/* 32-bit device time wraps after 71.6 min; half way its sign changes. */
+static void deadlines_and_timeouts_hold_across_the_wrap_of_device_time(void) {
+    const uint64_t turns[] = {UINT64_C(1) << 31, UINT64_C(1) << 32, UINT64_C(7) << 32};
+    for (int i = 0; i < 3; ++i) {
+        rig_init(&r, turns[i] - 10000);
+        rig_activate(&r);
+        while (r.now_us < turns[i] + 10000) {
+            rig_run(&r, 1000);
+            const unsigned applied = r.applied;
+            rig_send_command(&r, 1.0f, 1500); /* valid beyond the turn before it is reached */
+            CHECK_EQUAL(r.applied, applied + 1);
+            rig_send_command(&r, 1.0f, -1500); /* late from before the turn after it was reached */
+            CHECK_EQUAL(r.applied, applied + 1);
+        }
+        CHECK_EQUAL(r.device.late_commands, 20);
+        CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+        CHECK_EQUAL(r.received[RTL_TYPE_SENSOR], 20);
+
+        rig_init(&r, turns[i] - RIG_TIMEOUT_US / 2);
+        rig_activate(&r);
+        rig_run(&r, RIG_TIMEOUT_US);
+        CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+        rig_run(&r, 1000);
+        check_safe(RTL_REASON_COMMAND_TIMEOUT);
+    }
+}
+
+int main(void) {
+    RUN(a_device_that_is_not_ready_cannot_be_armed_or_stopped);
+    RUN(arm_and_a_first_valid_command_make_it_active);
+    RUN(commands_in_idle_and_safe_are_rejected_and_counted);
+    RUN(silence_makes_an_active_device_safe_by_itself);
+    RUN(an_armed_device_waits_for_its_first_command_without_end);
+    RUN(only_applied_commands_feed_the_timeout);
+    RUN(the_host_chooses_the_timeout_up_to_the_devices_maximum);
+    RUN(a_late_command_is_counted_and_reported_with_its_class_but_not_applied);
+    RUN(late_commands_in_a_row_trip_at_the_hosts_limit);
+    RUN(a_hard_loop_trips_at_its_first_late_command);
+    RUN(arming_again_forgets_earlier_late_commands);
+    RUN(damaged_packets_in_a_row_trip_an_active_device);
+    RUN(a_noisy_line_does_not_trip_a_device_that_does_not_move);
+    RUN(values_that_are_not_finite_trip_and_are_not_applied);
+    RUN(values_outside_the_hard_limits_trip_and_are_not_applied);
+    RUN(stop_is_obeyed_in_every_state_from_anyone);
+    RUN(safe_is_latched_until_clear_and_clear_does_not_arm);
+    RUN(clear_and_arm_do_nothing_to_an_active_device);
+    RUN(a_machine_that_trips_while_it_is_driven_ends_safe);
+    RUN(another_schema_is_refused_reported_and_never_armed);
+    RUN(deadlines_and_timeouts_hold_across_the_wrap_of_device_time);
+    return check_verdict();
+}

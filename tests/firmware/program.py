@@ -1,0 +1,151 @@
+"""The firmware program as a test sees it: a process, and a raw host at the other end of its line.
+
+The host speaks through the reference implementation: rtloop's own codec is not trusted here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+import tty
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.firmware import reference as ref
+
+IDLE, ARMED, ACTIVE, SAFE = 1, 2, 3, 4
+COMMAND_TIMEOUT, LINK_ERRORS, NON_FINITE, LIMIT, HOST_STOP = 1, 4, 8, 16, 32
+
+
+class FirmwareProgram:
+    """``rtloop-firmware cartpole`` with further arguments; its line is at ``path``."""
+
+    def __init__(self, executable: Path, path: Path, *arguments: str) -> None:
+        self.path = path
+        self.process = subprocess.Popen(
+            [str(executable), "cartpole", "--pty", str(path), "--die-with-parent", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.ready_line = self.process.stdout.readline()
+        assert self.ready_line.startswith("READY "), "it did not start: see stderr"
+
+    @property
+    def slave(self) -> str:
+        return self.ready_line.removeprefix("READY ").strip()
+
+    def unplug(self) -> None:
+        self.process.send_signal(signal.SIGUSR1)
+
+    def stop(self, with_signal: int = signal.SIGTERM) -> dict[str, Any]:
+        """Ends it and returns its summary; a sanitizer's complaint is a failure."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.send_signal(with_signal)
+        out, _ = self.process.communicate(timeout=20)
+        assert self.process.returncode == 0
+        summary: dict[str, Any] = json.loads(out)
+        return summary
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+class Host:
+    """Sends and receives packets on a line, without any rule of its own."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        tty.setraw(self.fd)
+        self.schema_id = 0
+        self.packets: list[ref.Packet] = []
+        self.broken = 0
+        self._seq = 0
+        self._received = b""
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self.fd)
+
+    def send(self, name: str, **fields: Any) -> None:
+        payload = ref.encode_message(name, fields)
+        packet = ref.encode_packet(ref.MESSAGES[name][0], self._seq, 0, self.schema_id, 0, payload)
+        self._seq = (self._seq + 1) & 0xFFFF
+        os.write(self.fd, ref.encode_frame(packet))
+
+    def send_command(self, force: float, valid_for_us: int = 50_000) -> None:
+        """Device time is taken from the newest sample."""
+        newest = self.newest("sensor").fields["sample_time_us"]
+        self.send("command", valid_until_us=(newest + valid_for_us) & 0xFFFFFFFF, values=[force])
+
+    def receive(self, timeout_s: float = 0.02) -> list[ref.Packet]:
+        """What arrives until the timeout or the first pause; also kept in ``packets``."""
+        new: list[ref.Packet] = []
+        while select.select([self.fd], [], [], timeout_s)[0]:
+            self._received += os.read(self.fd, 65536)
+            whole, delimiter, self._received = self._received.rpartition(b"\0")
+            frames, broken, _ = ref.decode_frames(whole + delimiter)
+            self.broken += broken
+            new += [ref.decode_packet(frame) for frame in frames]
+            timeout_s = 0
+        self.packets += new
+        return new
+
+    def wait_for(
+        self, name: str, where: Callable[[dict[str, Any]], bool] = lambda _: True
+    ) -> dict[str, Any]:
+        """The fields of the next packet of this kind that fits."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            for packet in self.receive():
+                if packet.name == name and where(packet.fields):
+                    return packet.fields
+        raise AssertionError(f"no such {name} came; the last were {self.packets[-3:]}")
+
+    def newest(self, name: str) -> ref.Packet:
+        self.receive(0)
+        if not any(packet.name == name for packet in self.packets):
+            self.wait_for(name)
+        return next(packet for packet in reversed(self.packets) if packet.name == name)
+
+    def open(self) -> dict[str, Any]:
+        """HELLO; everything after it carries the device's schema id."""
+        self.send("hello", min_version=1, max_version=1)
+        reply = self.wait_for("hello_reply")
+        self.schema_id = self.newest("hello_reply").schema_id
+        return reply
+
+    def activate(self, loop_class: int = 1, command_timeout_us: int = 0) -> None:
+        """To ACTIVE with a first command of 0."""
+        self.open()
+        self.send(
+            "arm",
+            loop_class=loop_class,
+            max_late_commands=0,
+            command_timeout_us=command_timeout_us,
+        )
+        assert self.wait_for("device_status")["state"] == ARMED
+        self.wait_for("sensor")
+        self.send_command(0.0, valid_for_us=1_000_000)
+        self.wait_for("sensor", lambda fields: fields["state"] == ACTIVE)
+
+    def wait_until_safe(self) -> int:
+        """The reasons."""
+        reasons: int = self.wait_for("sensor", lambda f: f["state"] == SAFE)["reasons"]
+        return reasons

@@ -1,0 +1,32 @@
+"""The C tests and fuzzers, under sanitizers where the compiler has them."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TESTS = ["codec", "device", "device_safety", "fuzz_frames", "fuzz_device"]
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_the_c_suite_passes(firmware_build: Path, name: str) -> None:
+    done = subprocess.run(
+        ["ctest", "--test-dir", str(firmware_build), "-R", f"^{name}$", "--output-on-failure"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "100% tests passed" in done.stdout  # not: no tests were found
+
+
+def test_the_list_above_is_complete(firmware_build: Path) -> None:
+    listed = subprocess.run(
+        ["ctest", "--test-dir", str(firmware_build), "-N"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"Total Tests: {len(TESTS)}" in listed.stdout
