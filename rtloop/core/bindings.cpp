@@ -18,13 +18,14 @@
 #include "link_port.hpp"
 #include "loop.hpp"
 #include "mailbox.hpp"
-#include "rtloop/frame.h"
-#include "rtloop/packet.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace rtloop {
+
+void bind_wire(nb::module_ &m);  // bind_wire.cpp
+
 namespace {
 
 using FloatVector = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -44,8 +45,7 @@ void check_size(const FloatVector &values, size_t size) {
     }
 }
 
-// --- records and rings
-// -------------------------------------------------------------------------------
+// --- records and rings ---
 
 nb::list record_fields() {
     nb::list fields;
@@ -232,84 +232,7 @@ void bind_ring(nb::module_ &m) {
         .def_prop_ro("writer_start_time", &RingReader::writer_start_time);
 }
 
-// --- the wire format
-// -----------------------------------------------------------------------------------
-
-nb::bytes packet_encode(uint8_t type, uint16_t seq, uint16_t ack, uint16_t schema_id,
-                        uint32_t time_us, nb::bytes payload, uint8_t flags) {
-    const rtl_header header = {flags, type, seq, ack, schema_id, time_us};
-    uint8_t packet[RTL_PACKET_MAX];
-    const size_t n = rtl_packet_encode(&header, payload.c_str(), payload.size(), packet);
-    if (n == 0) {
-        throw std::invalid_argument("a payload holds at most " + std::to_string(RTL_PAYLOAD_MAX) +
-                                    " bytes, got " + std::to_string(payload.size()));
-    }
-    return nb::bytes(packet, n);
-}
-
-nb::tuple packet_decode(nb::bytes packet) {
-    rtl_header h;
-    const uint8_t *payload = nullptr;
-    size_t size = 0;
-    const rtl_status status = rtl_packet_decode(static_cast<const uint8_t *>(packet.data()),
-                                                packet.size(), &h, &payload, &size);
-    switch (status) {
-        case RTL_OK:
-            break;
-        case RTL_SHORT:
-            throw std::invalid_argument("packet is too short");
-        case RTL_LONG:
-            throw std::invalid_argument("packet is too long");
-        case RTL_VERSION:
-            throw std::invalid_argument("packet has another protocol version");
-        case RTL_CRC:
-            throw std::invalid_argument("packet fails its CRC");
-    }
-    return nb::make_tuple(h.type, h.flags, h.seq, h.ack, h.schema_id, h.time_us,
-                          nb::bytes(payload, size));
-}
-
-nb::bytes frame_encode(nb::bytes packet) {
-    uint8_t frame[RTL_FRAME_MAX];
-    const size_t n =
-        rtl_frame_encode(static_cast<const uint8_t *>(packet.data()), packet.size(), frame);
-    if (n == 0) {
-        throw std::invalid_argument("a packet has 1 to " + std::to_string(RTL_PACKET_MAX) +
-                                    " bytes, got " + std::to_string(packet.size()));
-    }
-    return nb::bytes(frame, n);
-}
-
-struct FrameDecoder {
-    FrameDecoder() { rtl_frame_decoder_init(&state); }
-    nb::list feed(nb::bytes data) {
-        nb::list packets;
-        const auto *bytes = static_cast<const uint8_t *>(data.data());
-        for (size_t used = 0; used < data.size();) {
-            const uint8_t *packet = nullptr;
-            size_t size = 0;
-            used +=
-                rtl_frame_decoder_feed(&state, bytes + used, data.size() - used, &packet, &size);
-            if (size > 0) packets.append(nb::bytes(packet, size));
-        }
-        return packets;
-    }
-    rtl_frame_decoder state;
-};
-
-void bind_wire(nb::module_ &m) {
-    m.def("packet_encode", &packet_encode, "type"_a, "seq"_a, "ack"_a, "schema_id"_a, "time_us"_a,
-          "payload"_a, "flags"_a = 0);
-    m.def("packet_decode", &packet_decode, "packet"_a);
-    m.def("frame_encode", &frame_encode, "packet"_a);
-    nb::class_<FrameDecoder>(m, "FrameDecoder")
-        .def(nb::init<>())
-        .def("feed", &FrameDecoder::feed, "data"_a)
-        .def_prop_ro("errors", [](const FrameDecoder &d) { return d.state.errors; });
-}
-
-// --- ports
-// -------------------------------------------------------------------------------------------
+// --- ports ---
 
 void bind_ports(nb::module_ &m) {
     nb::class_<InputPort>(m, "InputPort").def_prop_ro("size", &InputPort::input_size);
@@ -364,13 +287,13 @@ void bind_ports(nb::module_ &m) {
             d["tx_packets"] = c.tx_packets.load();
             d["tx_dropped"] = c.tx_dropped.load();
             d["device_events"] = c.device_events.load();
+            d["device_reasons"] = c.device_reasons.load();
             d["clock_error_ns"] = c.clock_error_ns.load();
             return d;
         });
 }
 
-// --- graph
-// ---------------------------------------------------------------------------------------------
+// --- graph ---
 
 using NamedShape = std::pair<std::string, std::vector<int64_t>>;
 
@@ -419,8 +342,7 @@ void bind_graph(nb::module_ &m) {
         .def_prop_ro("onnxruntime_version", &Graph::onnxruntime_version);
 }
 
-// --- real-time set-up
-// ----------------------------------------------------------------------------------
+// --- real-time set-up ---
 
 void bind_realtime(nb::module_ &m) {
     nb::class_<Right>(m, "Right")
@@ -451,8 +373,7 @@ void bind_realtime(nb::module_ &m) {
         .def_prop_ro("right", &CpuLatencyHold::right);
 }
 
-// --- the loop
-// ------------------------------------------------------------------------------------------
+// --- the loop ---
 
 // Owns a Loop for Python: when the last reference goes, the threads end and the safe command goes
 // out.

@@ -133,6 +133,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         sensor_ = sensor;
         sample_time_ns_ = time_.to_host_ns(sensor.sample_time_us, now_ns);
         report_ = {sensor.state, sensor.reasons, sensor.late_commands};
+        counters_.device_reasons.store(sensor.reasons, std::memory_order_relaxed);
     } else if (header.type == RTL_TYPE_TIME_REPLY &&
                rtl_time_reply_decode(payload, payload_size, &time_reply)) {
         time_.exchange(static_cast<int64_t>(time_reply.host_ns),

@@ -33,6 +33,7 @@ struct LinkCounters {
     std::atomic<uint32_t> tx_packets{0};
     std::atomic<uint32_t> tx_dropped{0};  // the line's buffer was full
     std::atomic<uint32_t> device_events{0};
+    std::atomic<uint16_t> device_reasons{0};  // why the device says it is SAFE
     std::atomic<int64_t> clock_error_ns{0};
 };
 

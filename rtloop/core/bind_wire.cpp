@@ -1,0 +1,231 @@
+// The wire format of firmware/lib for Python: packets, frames, and the messages of the handshake.
+// The messages of the cycle (SENSOR, COMMAND) are read and written in link_port.cpp.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <cstring>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "rtloop/frame.h"
+#include "rtloop/messages.h"
+#include "rtloop/packet.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace rtloop {
+
+void bind_wire(nb::module_ &m);
+
+namespace {
+
+nb::bytes packet_encode(uint8_t type, uint16_t seq, uint16_t ack, uint16_t schema_id,
+                        uint32_t time_us, nb::bytes payload, uint8_t flags) {
+    const rtl_header header = {flags, type, seq, ack, schema_id, time_us};
+    uint8_t packet[RTL_PACKET_MAX];
+    const size_t n = rtl_packet_encode(&header, payload.c_str(), payload.size(), packet);
+    if (n == 0) {
+        throw std::invalid_argument("a payload holds at most " + std::to_string(RTL_PAYLOAD_MAX) +
+                                    " bytes, got " + std::to_string(payload.size()));
+    }
+    return nb::bytes(packet, n);
+}
+
+nb::tuple packet_decode(nb::bytes packet) {
+    rtl_header h;
+    const uint8_t *payload = nullptr;
+    size_t size = 0;
+    const rtl_status status = rtl_packet_decode(static_cast<const uint8_t *>(packet.data()),
+                                                packet.size(), &h, &payload, &size);
+    switch (status) {
+        case RTL_OK:
+            break;
+        case RTL_SHORT:
+            throw std::invalid_argument("packet is too short");
+        case RTL_LONG:
+            throw std::invalid_argument("packet is too long");
+        case RTL_VERSION:
+            throw std::invalid_argument("packet has another protocol version");
+        case RTL_CRC:
+            throw std::invalid_argument("packet fails its CRC");
+    }
+    return nb::make_tuple(h.type, h.flags, h.seq, h.ack, h.schema_id, h.time_us,
+                          nb::bytes(payload, size));
+}
+
+nb::bytes frame_encode(nb::bytes packet) {
+    uint8_t frame[RTL_FRAME_MAX];
+    const size_t n =
+        rtl_frame_encode(static_cast<const uint8_t *>(packet.data()), packet.size(), frame);
+    if (n == 0) {
+        throw std::invalid_argument("a packet has 1 to " + std::to_string(RTL_PACKET_MAX) +
+                                    " bytes, got " + std::to_string(packet.size()));
+    }
+    return nb::bytes(frame, n);
+}
+
+struct FrameDecoder {
+    FrameDecoder() { rtl_frame_decoder_init(&state); }
+    nb::list feed(nb::bytes data) {
+        nb::list packets;
+        const auto *bytes = static_cast<const uint8_t *>(data.data());
+        for (size_t used = 0; used < data.size();) {
+            const uint8_t *packet = nullptr;
+            size_t size = 0;
+            used +=
+                rtl_frame_decoder_feed(&state, bytes + used, data.size() - used, &packet, &size);
+            if (size > 0) packets.append(nb::bytes(packet, size));
+        }
+        return packets;
+    }
+    rtl_frame_decoder state;
+};
+
+template <typename Message>
+nb::bytes encoded(size_t (*encode)(const Message *, uint8_t *), const Message &message) {
+    uint8_t payload[RTL_PAYLOAD_MAX];
+    const size_t n = encode(&message, payload);
+    return nb::bytes(payload, n);
+}
+
+template <typename Message>
+Message decoded(bool (*decode)(const uint8_t *, size_t, Message *), nb::bytes payload,
+                const char *name) {
+    Message message;
+    if (!decode(static_cast<const uint8_t *>(payload.data()), payload.size(), &message)) {
+        throw std::invalid_argument(std::to_string(payload.size()) + " bytes are no " + name);
+    }
+    return message;
+}
+
+nb::bytes arm_encode(uint8_t loop_class, uint16_t max_late_commands, uint32_t command_timeout_us) {
+    return encoded(rtl_arm_encode, rtl_arm{loop_class, max_late_commands, command_timeout_us});
+}
+
+nb::dict hello_reply_decode(nb::bytes payload) {
+    const auto m = decoded(rtl_hello_reply_decode, payload, "HELLO_REPLY");
+    nb::dict d;
+    d["version"] = m.version;
+    d["state"] = m.state;
+    d["reasons"] = m.reasons;
+    d["n_sensor"] = m.n_sensor;
+    d["n_command"] = m.n_command;
+    d["schema_bytes"] = m.schema_bytes;
+    d["sensor_period_us"] = m.sensor_period_us;
+    d["command_timeout_us"] = m.command_timeout_us;
+    d["boot_id"] = m.boot_id;
+    // The name is the peer's: never more than its own room, whatever it holds.
+    d["name"] =
+        nb::bytes(m.name, strnlen(m.name, sizeof(m.name))).attr("decode")("ascii", "replace");
+    return d;
+}
+
+nb::tuple schema_chunk_decode(nb::bytes payload) {
+    const auto m = decoded(rtl_schema_chunk_decode, payload, "SCHEMA_CHUNK");
+    return nb::make_tuple(m.offset, m.total, nb::bytes(m.bytes, m.size));
+}
+
+nb::tuple time_reply_decode(nb::bytes payload) {
+    const auto m = decoded(rtl_time_reply_decode, payload, "TIME_REPLY");
+    return nb::make_tuple(m.host_ns, m.t2_us, m.t3_us);
+}
+
+nb::dict status_decode(nb::bytes payload) {
+    const auto m = decoded(rtl_device_status_decode, payload, "STATUS");
+    nb::dict d;
+    d["state"] = m.state;
+    d["loop_class"] = m.loop_class;
+    d["reasons"] = m.reasons;
+    d["boot_id"] = m.boot_id;
+    d["rx_packets"] = m.rx_packets;
+    d["crc_errors"] = m.crc_errors;
+    d["frame_errors"] = m.frame_errors;
+    d["seq_gaps"] = m.seq_gaps;
+    d["late_commands"] = m.late_commands;
+    d["rejected_commands"] = m.rejected_commands;
+    d["command_timeouts"] = m.command_timeouts;
+    d["tx_packets"] = m.tx_packets;
+    return d;
+}
+
+nb::dict named(std::initializer_list<std::pair<const char *, int>> rows) {
+    nb::dict d;
+    for (const auto &[name, value] : rows) d[name] = value;
+    return d;
+}
+
+}  // namespace
+
+void bind_wire(nb::module_ &m) {
+    m.attr("PROTOCOL_VERSION") = static_cast<int>(RTL_PROTOCOL_VERSION);
+    m.attr("MESSAGE_TYPES") = named({{"HELLO", RTL_TYPE_HELLO},
+                                     {"HELLO_REPLY", RTL_TYPE_HELLO_REPLY},
+                                     {"SCHEMA_REQUEST", RTL_TYPE_SCHEMA_REQUEST},
+                                     {"SCHEMA_CHUNK", RTL_TYPE_SCHEMA_CHUNK},
+                                     {"TIME_REQUEST", RTL_TYPE_TIME_REQUEST},
+                                     {"TIME_REPLY", RTL_TYPE_TIME_REPLY},
+                                     {"SENSOR", RTL_TYPE_SENSOR},
+                                     {"COMMAND", RTL_TYPE_COMMAND},
+                                     {"ARM", RTL_TYPE_ARM},
+                                     {"CLEAR", RTL_TYPE_CLEAR},
+                                     {"STOP", RTL_TYPE_STOP},
+                                     {"EVENT", RTL_TYPE_EVENT},
+                                     {"STATUS_REQUEST", RTL_TYPE_STATUS_REQUEST},
+                                     {"STATUS", RTL_TYPE_STATUS}});
+    m.attr("DEVICE_STATES") = named({{"INIT", RTL_STATE_INIT},
+                                     {"IDLE", RTL_STATE_IDLE},
+                                     {"ARMED", RTL_STATE_ARMED},
+                                     {"ACTIVE", RTL_STATE_ACTIVE},
+                                     {"SAFE", RTL_STATE_SAFE}});
+    m.attr("DEVICE_REASONS") = named({{"COMMAND_TIMEOUT", RTL_REASON_COMMAND_TIMEOUT},
+                                      {"DEADLINE_MISSES", RTL_REASON_DEADLINE_MISSES},
+                                      {"LINK_ERRORS", RTL_REASON_LINK_ERRORS},
+                                      {"NON_FINITE", RTL_REASON_NON_FINITE},
+                                      {"LIMIT", RTL_REASON_LIMIT},
+                                      {"HOST_STOP", RTL_REASON_HOST_STOP},
+                                      {"HARDWARE", RTL_REASON_HARDWARE}});
+
+    m.def("packet_encode", &packet_encode, "type"_a, "seq"_a, "ack"_a, "schema_id"_a, "time_us"_a,
+          "payload"_a, "flags"_a = 0);
+    m.def("packet_decode", &packet_decode, "packet"_a);
+    m.def("frame_encode", &frame_encode, "packet"_a);
+    nb::class_<FrameDecoder>(m, "FrameDecoder")
+        .def(nb::init<>())
+        .def("feed", &FrameDecoder::feed, "data"_a)
+        .def_prop_ro("errors", [](const FrameDecoder &d) { return d.state.errors; });
+    m.def(
+        "schema_id", [](nb::bytes text) { return rtl_schema_id(text.c_str(), text.size()); },
+        "text"_a);
+
+    m.def(
+        "hello_encode",
+        [](uint8_t min_version, uint8_t max_version) {
+            return encoded(rtl_hello_encode, rtl_hello{min_version, max_version});
+        },
+        "min_version"_a, "max_version"_a);
+    m.def(
+        "schema_request_encode",
+        [](uint16_t offset) {
+            return encoded(rtl_schema_request_encode, rtl_schema_request{offset});
+        },
+        "offset"_a);
+    m.def(
+        "time_request_encode",
+        [](uint64_t host_ns) {
+            return encoded(rtl_time_request_encode, rtl_time_request{host_ns});
+        },
+        "host_ns"_a);
+    m.def(
+        "stop_encode", [](uint16_t reasons) { return encoded(rtl_stop_encode, rtl_stop{reasons}); },
+        "reasons"_a);
+    m.def("arm_encode", &arm_encode, "loop_class"_a, "max_late_commands"_a, "command_timeout_us"_a);
+    m.def("hello_reply_decode", &hello_reply_decode, "payload"_a);
+    m.def("schema_chunk_decode", &schema_chunk_decode, "payload"_a);
+    m.def("time_reply_decode", &time_reply_decode, "payload"_a);
+    m.def("status_decode", &status_decode, "payload"_a);
+}
+
+}  // namespace rtloop

@@ -1,0 +1,156 @@
+"""A link to one device: open → arm → (the core runs the cycle) → stop → close."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rtloop.errors import LinkError
+from rtloop.link import messages
+from rtloop.link.handshake import ANSWER_TIMEOUT_S, ATTEMPTS, LinkInfo, hello, shake_hands
+from rtloop.link.messages import DeviceState, DeviceStatus, PacketType, Reason
+from rtloop.link.packet_stream import Packet, PacketStream
+from rtloop.link.serial import SerialLine, open_serial
+
+#: A line that is gone must not hold up the end of a run; the device's timeout does the same.
+STOP_ATTEMPTS = 2
+
+
+class Link:
+    """An open line whose device has shaken hands. ``name`` is that of the configuration.
+
+    While the core uses :meth:`fileno`, call nothing but :meth:`stop`, after the cycle has ended.
+    """
+
+    def __init__(self, name: str, line: SerialLine) -> None:
+        """Shakes hands over an open line. Raises LinkError."""
+        self.name = name
+        self._line = line
+        self._stream = PacketStream(line)
+        self.info: LinkInfo = shake_hands(self._stream)
+
+    @classmethod
+    def open(cls, name: str, device: str, baud: int) -> Link:
+        """Opens ``device`` (a path) and shakes hands. Raises LinkError."""
+        try:
+            line = open_serial(device, baud)
+            try:
+                return cls(name, line)
+            except BaseException:
+                line.close()
+                raise
+        except LinkError as error:
+            raise LinkError(f"link '{name}': {error}") from error
+
+    def fileno(self) -> int:
+        """The open line, for the core, which duplicates it."""
+        return self._line.fileno()
+
+    @property
+    def low_latency(self) -> bool:
+        """Whether the driver passes received bytes on at once."""
+        return self._line.low_latency
+
+    def status(self) -> DeviceStatus:
+        """Asks the device. Raises LinkError when it does not answer."""
+        return self._ask(PacketType.STATUS_REQUEST)
+
+    def clear(self) -> DeviceStatus:
+        """Lets a device that is latched SAFE go back to IDLE; it stays disarmed."""
+        return self._ask(PacketType.CLEAR)
+
+    def arm(
+        self,
+        *,
+        loop_class: int,
+        max_late_commands: int = 0,
+        command_timeout_us: int = 0,
+        clear: bool = False,
+    ) -> DeviceStatus:
+        """From IDLE, or from SAFE after an ordinary stop, to ARMED.
+
+        ``loop_class`` is 0 hard, 1 firm, 2 soft; ``max_late_commands`` in a row trip the device
+        (0: never); ``command_timeout_us`` 0 is the device's own. A device that is latched SAFE for
+        another reason than the host's stop is armed only with ``clear``.
+
+        Raises LinkError when the device refuses, restarted since the handshake or is silent.
+        """
+        self._stream.restart()  # what the line holds is from before, or the core's
+        reply = hello(self._stream)
+        if reply.boot_id != self.info.boot_id or self._stream.schema_id != self.info.schema_id:
+            raise self._error(
+                "has restarted since the handshake, so that schema and clock are no longer agreed "
+                "on; start again"
+            )
+        self._make_idle(reply.state, reply.reasons, clear)
+        payload = messages.encode_arm(loop_class, max_late_commands, command_timeout_us)
+        status = self._ask(PacketType.ARM, payload)
+        if status.state != DeviceState.ARMED:
+            raise self._error(f"did not arm: it is {_told(status.state, status.reasons)}")
+        return status
+
+    def stop(self, reasons: Reason = Reason.HOST_STOP) -> bool:
+        """Makes the device go SAFE. Whether it said so; raises nothing, the line may be gone."""
+        payload = messages.encode_stop(reasons)
+        try:
+            self._stream.restart()
+            status = self._ask(PacketType.STOP, payload, STOP_ATTEMPTS)
+            return status.state == DeviceState.SAFE
+        except LinkError:
+            return False
+
+    def close(self) -> None:
+        """Closes the line and sends nothing: stop first. May be called again."""
+        self._line.close()
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self.close()
+
+    def _make_idle(self, state: DeviceState, reasons: Reason, clear: bool) -> None:
+        if state in (DeviceState.IDLE, DeviceState.ARMED):
+            return
+        if state == DeviceState.INIT:
+            raise self._error("is not ready (INIT): its hardware has not passed its own start")
+        if state == DeviceState.ACTIVE:
+            raise self._error("is ACTIVE: another program commands it; end that one first")
+        if reasons & ~Reason.HOST_STOP and not clear:
+            raise self._error(
+                f"is latched {_told(state, reasons)}. Find out why; when it may move again, pass "
+                "--clear to clear and arm it"
+            )
+        status = self.clear()
+        if status.state != DeviceState.IDLE:
+            raise self._error(f"was not cleared: it is {_told(status.state, status.reasons)}")
+
+    def _ask(
+        self, type: PacketType, payload: bytes = b"", attempts: int = ATTEMPTS
+    ) -> DeviceStatus:
+        def accept(packet: Packet) -> DeviceStatus | None:
+            # The answer to an earlier request may still be on its way.
+            acknowledged = packet.ack == self._stream.last_seq
+            return messages.decode_status(packet.payload) if acknowledged else None
+
+        answer = self._stream.request(
+            type, payload, PacketType.STATUS, accept, attempts, ANSWER_TIMEOUT_S
+        )
+        if answer is None:
+            waited_s = attempts * ANSWER_TIMEOUT_S
+            raise self._error(
+                f"did not answer {type.name} within {waited_s:g} s; check cable and power"
+            )
+        return answer
+
+    def _error(self, what: str) -> LinkError:
+        return LinkError(f"link '{self.name}': device '{self.info.name}' {what}")
+
+
+def _told(state: DeviceState, reasons: Reason) -> str:
+    return f"{state.name}: {reasons.names()}" if state == DeviceState.SAFE else state.name

@@ -1,0 +1,174 @@
+"""The messages of the handshake, as values. Their bytes are firmware/lib's, through the core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import TypeVar
+
+from rtloop import core
+from rtloop.errors import LinkError
+
+PROTOCOL_VERSION = core.PROTOCOL_VERSION
+_Decoded = TypeVar("_Decoded")
+
+
+class PacketType(IntEnum):
+    HELLO = 1
+    HELLO_REPLY = 2
+    SCHEMA_REQUEST = 3
+    SCHEMA_CHUNK = 4
+    TIME_REQUEST = 5
+    TIME_REPLY = 6
+    SENSOR = 7
+    COMMAND = 8
+    ARM = 9
+    CLEAR = 10
+    STOP = 11
+    EVENT = 12
+    STATUS_REQUEST = 13
+    STATUS = 14
+
+
+class DeviceState(IntEnum):
+    """INIT → IDLE → ARMED → ACTIVE → SAFE, which is latched until CLEAR."""
+
+    INIT = 0
+    IDLE = 1
+    ARMED = 2
+    ACTIVE = 3
+    SAFE = 4
+
+
+class Reason(IntFlag):
+    """Why a device is SAFE; reasons add up until it is cleared."""
+
+    COMMAND_TIMEOUT = 1
+    DEADLINE_MISSES = 2
+    LINK_ERRORS = 4
+    NON_FINITE = 8
+    LIMIT = 16
+    HOST_STOP = 32
+    HARDWARE = 64
+
+    def names(self) -> str:
+        """For messages: ``"COMMAND_TIMEOUT, LIMIT"``."""
+        return ", ".join(reason.name or "" for reason in Reason if reason in self) or "no reason"
+
+
+@dataclass(frozen=True)
+class HelloReply:
+    """What a device says about itself. ``version`` is 0 when there is none in common."""
+
+    version: int
+    state: DeviceState
+    reasons: Reason
+    n_sensor: int
+    n_command: int
+    schema_bytes: int
+    sensor_period_us: int
+    command_timeout_us: int
+    boot_id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class SchemaChunk:
+    offset: int
+    total: int
+    text: bytes
+
+
+@dataclass(frozen=True)
+class TimeReply:
+    """``host_ns`` is that of the request; t2 and t3 are 64 bits of device time."""
+
+    host_ns: int
+    t2_us: int
+    t3_us: int
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """State and counters of a device; the counters run since its boot and wrap at 32 bits."""
+
+    state: DeviceState
+    loop_class: int
+    reasons: Reason
+    boot_id: int
+    rx_packets: int
+    crc_errors: int
+    frame_errors: int
+    seq_gaps: int
+    late_commands: int
+    rejected_commands: int
+    command_timeouts: int
+    tx_packets: int
+
+
+def encode_hello() -> bytes:
+    return core.hello_encode(PROTOCOL_VERSION, PROTOCOL_VERSION)
+
+
+def encode_schema_request(offset: int) -> bytes:
+    return core.schema_request_encode(offset)
+
+
+def encode_time_request(host_ns: int) -> bytes:
+    return core.time_request_encode(host_ns)
+
+
+def encode_arm(loop_class: int, max_late_commands: int, command_timeout_us: int) -> bytes:
+    return core.arm_encode(loop_class, max_late_commands, command_timeout_us)
+
+
+def encode_stop(reasons: Reason) -> bytes:
+    return core.stop_encode(int(reasons))
+
+
+def decode_hello_reply(payload: bytes) -> HelloReply:
+    """Raises LinkError when this is no HELLO_REPLY."""
+    raw = _decode(core.hello_reply_decode, payload)
+    state, reasons = _state(raw.pop("state")), Reason(raw.pop("reasons") & _KNOWN)
+    return HelloReply(state=state, reasons=reasons, **raw)
+
+
+def decode_schema_chunk(payload: bytes) -> SchemaChunk:
+    """Raises LinkError when this is no SCHEMA_CHUNK."""
+    return SchemaChunk(*_decode(core.schema_chunk_decode, payload))
+
+
+def decode_time_reply(payload: bytes) -> TimeReply:
+    """Raises LinkError when this is no TIME_REPLY."""
+    return TimeReply(*_decode(core.time_reply_decode, payload))
+
+
+def decode_status(payload: bytes) -> DeviceStatus:
+    """Raises LinkError when this is no STATUS."""
+    raw = _decode(core.status_decode, payload)
+    state, reasons = _state(raw.pop("state")), Reason(raw.pop("reasons") & _KNOWN)
+    return DeviceStatus(state=state, reasons=reasons, **raw)
+
+
+_KNOWN = sum(Reason)
+
+
+def _decode(decode: Callable[[bytes], _Decoded], payload: bytes) -> _Decoded:
+    try:
+        return decode(payload)
+    except ValueError as error:
+        raise LinkError(
+            f"the device's answer is not understood ({error}); its firmware speaks another "
+            "protocol: flash the firmware of this rtloop version"
+        ) from None
+
+
+def _state(number: int) -> DeviceState:
+    try:
+        return DeviceState(number)
+    except ValueError:
+        raise LinkError(
+            f"the device says it is in state {number}, which rtloop does not know; flash the "
+            "firmware of this rtloop version"
+        ) from None

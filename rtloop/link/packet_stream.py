@@ -1,0 +1,105 @@
+"""Packets over a serial line, with requests that are repeated until they are answered."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from rtloop import core
+from rtloop.link.messages import PacketType
+from rtloop.link.serial import SerialLine
+
+Answer = TypeVar("Answer")
+
+
+class Packet(NamedTuple):
+    """A received packet. ``received_ns`` is CLOCK_MONOTONIC."""
+
+    type: int
+    flags: int
+    seq: int
+    ack: int
+    schema_id: int
+    time_us: int
+    payload: bytes
+    received_ns: int
+
+
+class PacketStream:
+    """Damaged packets are counted in ``errors`` and otherwise treated as lost."""
+
+    def __init__(self, line: SerialLine) -> None:
+        self.line = line
+        self.schema_id = 0
+        self.received_bytes = 0
+        self._seq = 0
+        self._ack = 0
+        self._packet_errors = 0
+        self._waiting: deque[Packet] = deque()
+        self._decoder = core.FrameDecoder()
+
+    @property
+    def errors(self) -> int:
+        return self._packet_errors + self._decoder.errors
+
+    @property
+    def last_seq(self) -> int:
+        """Of the newest packet sent; an answer acknowledges it."""
+        return self._seq - 1 & 0xFFFF
+
+    def restart(self) -> None:
+        """Forgets what was received, and ends whatever frame was cut on the way to the device."""
+        self.line.discard_input()
+        self._decoder = core.FrameDecoder()
+        self._waiting.clear()
+        self.line.write(b"\0")
+
+    def send(self, type: PacketType, payload: bytes = b"") -> None:
+        now_us = time.monotonic_ns() // 1000 & 0xFFFFFFFF
+        packet = core.packet_encode(type, self._seq, self._ack, self.schema_id, now_us, payload)
+        self._seq = self._seq + 1 & 0xFFFF
+        self.line.write(core.frame_encode(packet))
+
+    def receive(self, end: float) -> Packet | None:
+        """The next packet, or None when none came until ``time.monotonic()`` is ``end``."""
+        while not self._waiting:
+            remaining = end - time.monotonic()
+            if remaining <= 0:
+                return None
+            data = self.line.read(remaining)
+            self._take(data, time.monotonic_ns())
+        return self._waiting.popleft()
+
+    def request(
+        self,
+        type: PacketType,
+        payload: bytes,
+        answer_type: PacketType,
+        accept: Callable[[Packet], Answer | None],
+        attempts: int,
+        timeout_s: float,
+    ) -> Answer | None:
+        """Sends until ``accept`` returns something for a packet of ``answer_type``.
+
+        None when no attempt was answered within ``timeout_s`` of its own.
+        """
+        for _ in range(attempts):
+            self.send(type, payload)
+            end = time.monotonic() + timeout_s
+            while (packet := self.receive(end)) is not None:
+                if packet.type == answer_type and (answer := accept(packet)) is not None:
+                    return answer
+        return None
+
+    def _take(self, data: bytes, received_ns: int) -> None:
+        self.received_bytes += len(data)
+        for frame in self._decoder.feed(data):
+            try:
+                packet = Packet(*core.packet_decode(frame), received_ns)
+            except ValueError:
+                self._packet_errors += 1
+                continue
+            self._ack = packet.seq
+            self._waiting.append(packet)

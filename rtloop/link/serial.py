@@ -1,0 +1,136 @@
+"""A serial line: opened exclusively and raw, read and written with timeouts."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import termios
+import time
+
+import serial
+import serial.tools.list_ports
+
+from rtloop.errors import LinkError
+
+_READ_SIZE = 4096
+#: serial.SerialException is an OSError; termios.error is not.
+_ERRORS = (OSError, termios.error)
+
+
+class SerialLine:
+    """An open line. Reads and writes raise LinkError when it is gone.
+
+    ``low_latency`` tells whether the driver passes bytes on at once (USB adapters otherwise
+    collect them for up to 16 ms). A driver without such a mode, or a pty, gives False.
+    """
+
+    def __init__(self, port: serial.Serial, device: str, baud: int) -> None:
+        self.device = device
+        self.baud = baud
+        self._port = port
+        self.low_latency = False
+        with contextlib.suppress(ValueError, OSError, NotImplementedError):
+            port.set_low_latency_mode(True)
+            self.low_latency = True
+
+    def fileno(self) -> int:
+        return int(self._port.fileno())
+
+    def read(self, timeout_s: float) -> bytes:
+        """The bytes that are there, after at most ``timeout_s``; empty when none came."""
+        try:
+            ready, _, _ = select.select([self.fileno()], [], [], max(0.0, timeout_s))
+            data = os.read(self.fileno(), _READ_SIZE) if ready else b""
+        except BlockingIOError:
+            return b""
+        except _ERRORS as error:
+            raise self._lost(error) from error
+        if ready and not data:
+            raise self._lost(OSError(errno.EIO, os.strerror(errno.EIO)))
+        return data
+
+    def write(self, data: bytes, timeout_s: float = 0.5) -> None:
+        """All of it; also raises LinkError when the line does not take it within ``timeout_s``."""
+        end = time.monotonic() + timeout_s
+        while data:
+            try:
+                data = data[os.write(self.fileno(), data) :]
+            except BlockingIOError:
+                remaining = end - time.monotonic()
+                if remaining <= 0:
+                    raise LinkError(
+                        f"{self.device} takes no bytes since {timeout_s:g} s: nothing reads at "
+                        "the other end; check that the firmware runs and that flow control is off"
+                    ) from None
+                select.select([], [self.fileno()], [], remaining)
+            except _ERRORS as error:
+                raise self._lost(error) from error
+
+    def discard_input(self) -> None:
+        """Drops what was received and not read."""
+        with contextlib.suppress(*_ERRORS):
+            self._port.reset_input_buffer()
+
+    def close(self) -> None:
+        """May be called again."""
+        with contextlib.suppress(*_ERRORS):
+            self._port.close()
+
+    def _lost(self, error: Exception) -> LinkError:
+        return LinkError(
+            f"{self.device} was lost: {error}; check the cable and that the device has power"
+        )
+
+
+def open_serial(device: str, baud: int) -> SerialLine:
+    """Opens a device for this process alone. Raises LinkError that says what to do."""
+    try:
+        port = serial.Serial(device, baud, timeout=0, write_timeout=0, exclusive=True)
+    except (*_ERRORS, ValueError) as error:
+        raise _explained(device, baud, error) from error
+    return SerialLine(port, device, baud)
+
+
+def _explained(device: str, baud: int, error: Exception) -> LinkError:
+    number = getattr(error, "errno", None)
+    if not os.path.exists(device):
+        return LinkError(f"there is no {device}; {_existing_devices()}")
+    if number == errno.EACCES:
+        return LinkError(
+            f"no permission to open {device}; join its group, usually 'sudo usermod -aG dialout "
+            "$USER', then log out and in again"
+        )
+    if number in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(error):
+        return LinkError(
+            f"{device} is in use by another program; end that one first, 'fuser -v {device}' "
+            "names it (on a fresh board it may be ModemManager)"
+        )
+    if isinstance(error, ValueError):
+        return LinkError(f"{device} does not do {baud} baud: {error}; choose another baud")
+    if not _is_terminal(device):
+        return LinkError(f"{device} is no serial device; {_existing_devices()}")
+    return LinkError(f"{device} could not be opened: {error}")
+
+
+def _is_terminal(device: str) -> bool:
+    try:
+        fd = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return os.isatty(fd)
+    finally:
+        os.close(fd)
+
+
+def _existing_devices() -> str:
+    ports = sorted(serial.tools.list_ports.comports())
+    if not ports:
+        return "no serial device is plugged in; check power and that the cable carries data"
+    names = ", ".join(
+        f"{port.device} ({port.description})" if port.description != "n/a" else str(port.device)
+        for port in ports
+    )
+    return f"the serial devices here are: {names}"

@@ -1,0 +1,57 @@
+"""Whether a serial line can carry what a loop asks of it."""
+
+from __future__ import annotations
+
+from rtloop.errors import ConfigError
+from rtloop.link.schema import Schema
+
+#: Start bit, eight data bits, stop bit.
+BITS_PER_BYTE = 10
+#: Header 12, CRC 4, COBS 1, delimiter 1.
+_PACKET_OVERHEAD = 18
+_SENSOR_HEAD = 12
+_COMMAND_HEAD = 8
+
+
+def sensor_frame_bytes(n_sensor: int) -> int:
+    """Bytes on the line for one sample."""
+    return _PACKET_OVERHEAD + _SENSOR_HEAD + 4 * n_sensor
+
+
+def command_frame_bytes(n_command: int) -> int:
+    """Bytes on the line for one command."""
+    return _PACKET_OVERHEAD + _COMMAND_HEAD + 4 * n_command
+
+
+def check_wire_rate(baud: int, schema: Schema, command_rate_hz: float) -> None:
+    """Raises ConfigError when either direction needs more than ``baud`` bits per second.
+
+    Samples come at the schema's rate, commands at ``command_rate_hz``, the rate of the loop.
+    """
+    sensor_rate_hz = schema.sensors[0].rate_hz if schema.sensors else 0
+    _check(
+        "device to host, samples",
+        baud,
+        sensor_frame_bytes(len(schema.sensors)),
+        sensor_rate_hz,
+        "lower the firmware's sensor rate",
+    )
+    _check(
+        "host to device, commands",
+        baud,
+        command_frame_bytes(len(schema.commands)),
+        command_rate_hz,
+        "lower the loop's rate_hz",
+    )
+
+
+def _check(direction: str, baud: int, frame_bytes: int, rate_hz: float, otherwise: str) -> None:
+    bits = frame_bytes * BITS_PER_BYTE
+    needed = bits * rate_hz
+    if needed > baud:
+        raise ConfigError(
+            f"the line cannot carry {rate_hz:g} Hz ({direction}): {frame_bytes} bytes x "
+            f"{BITS_PER_BYTE} bits x {rate_hz:g} Hz = {needed:.0f} bit/s, but baud is {baud}. "
+            f"At {baud} baud at most {baud // bits} Hz fit: {otherwise}, or set baud to at least "
+            f"{needed:.0f} here and in the firmware"
+        )
