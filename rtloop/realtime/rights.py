@@ -29,7 +29,7 @@ class RightReport:
     def __str__(self) -> str:
         if self.granted:
             return f"{self.name}: {self.actual}"
-        return f"{self.name}: asked for {self.requested}, got {self.actual}. {self.fix}"
+        return f"{self.name}: {self.actual}, not {self.requested}. {self.fix}"
 
 
 _LIMITS = (
@@ -72,7 +72,7 @@ def kernel_report() -> RightReport:
     return RightReport(
         name="kernel",
         requested="PREEMPT_RT",
-        actual="PREEMPT_RT" if granted else "not PREEMPT_RT",
+        actual="PREEMPT_RT" if granted else "an ordinary one",
         granted=granted,
         fix=""
         if granted
