@@ -1,0 +1,70 @@
+"""Kinds of values in a configuration: names, finite numbers, numbers per element, paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Strict,
+    StringConstraints,
+    Tag,
+    ValidationInfo,
+)
+
+FLOAT32_MAX = 3.4028234663852886e38
+"""Samples and commands are float32 on the wire, in the graph and in the ring."""
+MAILBOX_VALUES_MAX = 1024
+
+
+def _number_or_list(value: object) -> str:
+    return "@list" if isinstance(value, list | tuple) else "@number"
+
+
+def _resolved(value: object, info: ValidationInfo) -> object:
+    folder = (info.context or {}).get("folder", ".")
+    return Path(folder, value).absolute() if isinstance(value, str) and value else value
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Number = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
+PositiveNumber = Annotated[float, Field(gt=0, le=FLOAT32_MAX)]
+NumberList = Annotated[
+    tuple[Number, ...], Strict(False), Field(min_length=1, max_length=MAILBOX_VALUES_MAX)
+]
+PositiveNumberList = Annotated[
+    tuple[PositiveNumber, ...], Strict(False), Field(min_length=1, max_length=MAILBOX_VALUES_MAX)
+]
+Values = Annotated[
+    Annotated[Number, Tag("@number")] | Annotated[NumberList, Tag("@list")],
+    Discriminator(_number_or_list),
+]
+"""One number for all elements, or one number per element."""
+PositiveValues = Annotated[
+    Annotated[PositiveNumber, Tag("@number")] | Annotated[PositiveNumberList, Tag("@list")],
+    Discriminator(_number_or_list),
+]
+Range = Annotated[tuple[Number, Number], Strict(False)]
+Element = Annotated[
+    Annotated[str, StringConstraints(min_length=1, max_length=64), Tag("@field")]
+    | Annotated[int, Field(ge=0, lt=MAILBOX_VALUES_MAX), Tag("@index")],
+    Discriminator(lambda value: "@field" if isinstance(value, str) else "@index"),
+]
+Selection = Annotated[
+    tuple[Element, ...], Strict(False), Field(min_length=1, max_length=MAILBOX_VALUES_MAX)
+]
+Cpus = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=8191)], ...], Strict(False), Field(min_length=1)
+]
+TAGS = frozenset({"@number", "@list", "@field", "@index"})
+"""Parts of a pydantic error's location that stand for no key of the file."""
+
+Milliseconds = Annotated[float, Field(ge=0.001, le=3_600_000)]
+
+
+ModelPath = Annotated[Path, BeforeValidator(_resolved)]
+"""A path relative to the configuration file; absolute once loaded."""

@@ -1,0 +1,287 @@
+"""From a file or a text to a ``Config``, or to one error with every problem found."""
+
+from __future__ import annotations
+
+import os
+import stat
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from rtloop.config.document import MAX_BYTES, Document, Unreadable
+from rtloop.config.kinds import TAGS
+from rtloop.config.problem import Keys, Problem, written
+from rtloop.config.schema import RULES_BROKEN, Config
+from rtloop.config.wording import problem_of
+from rtloop.errors import ConfigError
+
+MAX_PROBLEMS = 100
+"""Lines of one error message. More than that is not a configuration."""
+
+
+def load(path: str | os.PathLike[str]) -> Config:
+    """Read one configuration file.
+
+    Raises ConfigError with every problem found, each with file, line and column.
+    """
+    name = os.fspath(path)
+    return _config(_text(_bytes(name), name), name)
+
+
+def loads(text: str, name: str = "<text>") -> Config:
+    """Read a configuration from text. ``name`` stands for the file in messages, and paths in the
+    text are relative to its folder.
+
+    Raises ConfigError with every problem found, each with name, line and column.
+    """
+    if len(text) > MAX_BYTES:
+        raise ConfigError(_too_large(name, "characters"))
+    return _config(text.removeprefix("\ufeff"), name)
+
+
+def _bytes(name: str) -> bytes:
+    shown = name if name.isprintable() else ascii(name)
+    try:
+        # Without O_NONBLOCK, opening a pipe that nobody writes to waits for ever.
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ConfigError(f"{shown}: found no regular file; expected a YAML file")
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{shown}: found no such file; {_instead(name)}") from None
+    except NotADirectoryError:
+        expected = "expected a path whose folders exist"
+        raise ConfigError(f"{shown}: found a file where a folder is named; {expected}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{shown}: found a folder; {_instead(os.path.join(name, ''))}") from None
+    except PermissionError:
+        expected = f"expected read permission; try: chmod u+r '{shown}', or another user"
+        raise ConfigError(f"{shown}: found no permission to read it; {expected}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{shown}: found '{reason}'; expected a readable YAML file") from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError(_too_large(shown, "bytes"))
+    return data
+
+
+def _too_large(name: str, unit: str) -> str:
+    return f"{name}: found more than {MAX_BYTES} {unit}; expected a configuration of a few KiB"
+
+
+def _instead(name: str) -> str:
+    """What could have been meant by a path that is no file."""
+    folder, wanted = os.path.split(name)
+    try:
+        names = sorted(
+            entry
+            for entry in os.listdir(folder or ".")[:10_000]
+            if entry.endswith((".yaml", ".yml")) and entry.isprintable()
+        )
+    except (OSError, ValueError):
+        return "expected the path of a YAML file"
+    nearest = get_close_matches(wanted, names, 1)
+    if nearest:
+        return f"expected the path of a YAML file; nearest '{os.path.join(folder, nearest[0])}'"
+    if 0 < len(names) <= 5:
+        return f"expected the path of a YAML file, such as {', '.join(names)}"
+    return "expected the path of a YAML file"
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8-sig", "replace").split("\n")
+        place = f"{name}:{len(before)}:{len(before[-1]) + 1}"
+        byte = f"byte 0x{data[error.start]:02x}"
+        raise ConfigError(
+            f"{place}: top level: found {byte}, which is not UTF-8; expected UTF-8 text: save the "
+            "file as UTF-8, or check that it is the YAML file"
+        ) from None
+
+
+def _config(text: str, name: str) -> Config:
+    shown = name if name.isprintable() else ascii(name)
+    try:
+        document = Document(text)
+    except Unreadable as error:
+        raise ConfigError(
+            f"{shown}:{error.line}:{error.column}: top level: found {error.found}; "
+            f"expected {error.expected}"
+        ) from None
+    folder = os.path.dirname(name)
+    context = {"folder": folder}
+    problems = list(document.problems)
+    config = None
+    try:
+        config = Config.model_validate(document.data, context=context)
+    except ValidationError as error:
+        problems += _all_problems(document, error, context)
+    if problems or config is None:
+        raise ConfigError(_message(problems, document, shown))
+    config._path = Path(name)
+    config._source_text = text
+    config._places = document.places()
+    return config
+
+
+def _all_problems(
+    document: Document, error: ValidationError, context: dict[str, Any]
+) -> list[Problem]:
+    """The problems of single values and, judged on what is left without those, of the rules."""
+    details = error.errors(include_url=False)
+    wrong = {problem.keys for problem in document.problems}
+    typos = set(wrong)
+    problems: list[Problem] = []
+    rules = _rule_problems(details)
+    if rules is None:
+        for detail in details:
+            keys = _keys(detail["loc"])
+            wrong.add(keys)
+            if detail["type"] == "extra_forbidden":
+                typos.add(keys)
+            # A list is "too short" for pydantic when its only element is wrong.
+            if detail["type"] != "too_short" or not _has_wrong_elements(detail, details):
+                problems.append(problem_of(detail, keys))
+        # A required key that is mistyped needs no second line that says it is missing.
+        meant = {(p.keys[:-1], p.nearest) for p in problems if p.keys in typos}
+        missing = {_keys(d["loc"]) for d in details if d["type"] == "missing"}
+        problems = [
+            p
+            for p in problems
+            if p.keys not in missing or (p.keys[:-1], f"known key '{p.keys[-1]}'") not in meant
+        ]
+        rules = _rules_without(document.data, wrong, details, context)
+    return problems + [rule for rule in rules if not _is_withheld(rule, wrong, typos)]
+
+
+def _is_withheld(rule: Problem, wrong: set[Keys], typos: set[Keys]) -> bool:
+    """Whether a broken rule may only follow from values that are wrong on their own.
+
+    A rule about a whole section ("neither rate_hz nor period_ms") may follow from any mistyped key
+    of that section, but not from its other wrong values.
+    """
+    roots = [_list_of(keys) for keys in wrong]
+    return (
+        any(rule.keys[: len(root)] == root for root in roots)
+        or any(_related(judged, root) for judged in rule.judged for root in roots)
+        or any(typo[:-1] == rule.keys for typo in typos)
+    )
+
+
+def _has_wrong_elements(detail: Any, details: list[Any]) -> bool:
+    location = detail["loc"]
+    return any(d is not detail and d["loc"][: len(location)] == location for d in details)
+
+
+def _rule_problems(details: list[Any]) -> list[Problem] | None:
+    if len(details) == 1 and details[0]["type"] == RULES_BROKEN:
+        found: list[Problem] = details[0]["ctx"]["problems"]
+        return found
+    return None
+
+
+def _rules_without(
+    data: Any, wrong: set[Keys], details: list[Any], context: dict[str, Any]
+) -> list[Problem]:
+    """Broken rules of the configuration that remains when wrong values are left out.
+
+    Where a required key is left out, a value that breaks no rule stands in, or the section goes
+    with it; hence rounds, each one level higher.
+    """
+    for _ in range(16):
+        for detail in details:
+            keys = _keys(detail["loc"])
+            wrong.add(keys)
+            if detail["type"] != "missing":
+                data = _edited(data, keys, _ABSENT)
+            elif keys[-1] in _STAND_INS:
+                data = _edited(data, keys, _STAND_INS[str(keys[-1])])
+            else:
+                data = _edited(data, keys[:-1], _ABSENT)
+        if not isinstance(data, dict) or not data:
+            return []
+        try:
+            Config.model_validate(data, context=context)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            rules = _rule_problems(details)
+            if rules is not None:
+                return rules
+        else:
+            return []
+    return []
+
+
+_ABSENT = object()
+_TERMS = [{"previous_action": True}]
+_STAND_INS: dict[str | int, Any] = {
+    "class": "soft",
+    "safe": 0.0,
+    "max_misses": 0,
+    "model": ".",
+    "observation": _TERMS,
+    "policy": {"model": ".", "observation": _TERMS},
+}
+
+
+def _edited(data: Any, keys: Keys, value: Any) -> Any:
+    """A copy with ``value`` at ``keys``; of a list, the whole of it is replaced."""
+    keys = _list_of(keys)
+    if not keys or not isinstance(data, dict):
+        return {}
+    copy = dict(data)
+    parent: Any = copy
+    for key in keys[:-1]:
+        if not _has(parent, key) or not isinstance(parent[key], dict | list):
+            return copy
+        parent[key] = parent[key].copy()
+        parent = parent[key]
+    if value is not _ABSENT:
+        parent[keys[-1]] = value
+    elif _has(parent, keys[-1]):
+        del parent[keys[-1]]
+    return copy
+
+
+def _has(parent: Any, key: str | int) -> bool:
+    if isinstance(parent, dict):
+        return key in parent
+    return isinstance(key, int) and key < len(parent)
+
+
+def _list_of(keys: Keys) -> Keys:
+    """The list that an element is in: one wrong element makes all of it unfit to be judged."""
+    while keys and isinstance(keys[-1], int):
+        keys = keys[:-1]
+    return keys
+
+
+def _related(a: Keys, b: Keys) -> bool:
+    return a[: len(b)] == b or b[: len(a)] == a
+
+
+def _keys(location: tuple[Any, ...]) -> Keys:
+    return tuple(part for part in location if part not in TAGS and part != "[key]")
+
+
+def _message(problems: list[Problem], document: Document, name: str) -> str:
+    lines: dict[tuple[int, int, Keys], str] = {}
+    for problem in problems:
+        at = problem.at or document.place(problem.keys, problem.at_key)
+        found = problem.found or document.found(problem.keys)
+        text = f"{name}:{at[0]}:{at[1]}: {written(problem.keys)}: "
+        text += f"found {found}; expected {problem.expected}"
+        if problem.nearest:
+            text += f"; nearest {problem.nearest}"
+        # The first problem of a value is the root of the others.
+        lines.setdefault((*at, problem.keys), text)
+    ordered = [lines[key] for key in sorted(lines, key=lambda k: (k[0], k[1], written(k[2])))]
+    if len(ordered) > MAX_PROBLEMS:
+        more = len(ordered) - MAX_PROBLEMS
+        ordered[MAX_PROBLEMS:] = [f"{name}: and {more} more problems"]
+    return "\n".join(ordered)

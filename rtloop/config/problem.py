@@ -1,0 +1,84 @@
+"""One thing that is wrong with a configuration, and the problems that several rules share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+LINK_VALUES_MAX = 48
+"""The most values that one sensor or command packet carries (RTL_VALUES_MAX of the firmware)."""
+
+Keys = tuple[str | int, ...]
+"""Where a value stands: ``("loops", "balance", "outputs", "cart", "safe", 0)``."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What was found, what would be right, and where.
+
+    ``keys`` is the value (or, with ``at_key``, the key) to point at, unless ``at`` says line and
+    column. ``found`` is None where the text of the file says it best. ``judged`` are the values
+    that the verdict rests on, beside ``keys`` itself: while one of them is wrong on its own, the
+    verdict is withheld.
+    """
+
+    keys: Keys
+    expected: str
+    found: str | None = None
+    nearest: str | None = None
+    judged: tuple[Keys, ...] = ()
+    at_key: bool = False
+    at: tuple[int, int] | None = None
+
+
+def written(keys: Keys) -> str:
+    """``("loops", "balance", "observation", 0)`` as ``loops.balance.observation[0]``."""
+    text = ""
+    for key in keys:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        else:
+            shown = key if key.isprintable() and len(key) <= 60 else ascii(key)[1:40] + "..."
+            text += f".{shown}" if text else shown
+    return text or "top level"
+
+
+def any_of(words: list[str]) -> str:
+    """``["hard", "firm", "soft"]`` as ``hard, firm or soft``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def unknown(here: Keys, name: str, kind: str, known: list[str], declared: Keys) -> Problem:
+    if known:
+        expected = f"the name of {'an' if kind[0] in 'aio' else 'a'} {kind}: {any_of(known)}"
+    else:
+        expected = f"the name of one under '{declared[-1]}', and there is none"
+    nearest = get_close_matches(name, known, 1)
+    near = f"'{nearest[0]}'" if nearest else None
+    # With nothing known, what was declared may only have been left out as wrong.
+    judged = (*declared, name) if known else declared
+    return Problem(here, expected, nearest=near, judged=(judged,))
+
+
+def same_length(
+    here: Keys,
+    vectors: dict[str, float | tuple[float, ...] | None],
+    size: int | None,
+    size_from: str,
+    judged: Keys | None = None,
+) -> Iterator[Problem]:
+    """All lists among ``vectors`` have one length: ``size``, or that of the first list."""
+    reference = (*here, size_from) if judged is None else judged
+    for key, values in vectors.items():
+        if not isinstance(values, tuple):
+            continue
+        if size is None:
+            size, size_from, reference = len(values), key, (*here, key)
+        elif len(values) != size:
+            expected = f"{size} as in '{size_from}', or one number for all"
+            yield Problem((*here, key), expected, judged=(reference,))
+
+
+def number(value: float) -> str:
+    return f"{value:.9g}"

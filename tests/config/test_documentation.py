@@ -1,0 +1,90 @@
+"""docs/configuration.md and the schema say the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from rtloop import config
+
+from .example import EXAMPLE, complaints, loaded
+
+DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+TEXT = DOCS.read_text(encoding="utf-8")
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "Top level": config.Config,
+    "links.NAME": config.LinkConfig,
+    "recording": config.RecordingConfig,
+    "loops.NAME": config.LoopConfig,
+    "loops.NAME.limit": config.LimitConfig,
+    "loops.NAME.inputs.NAME": config.InputConfig,
+    "loops.NAME.policy": config.PolicyConfig,
+    "loops.NAME.policy.observation[N]": config.ObservationTerm,
+    "loops.NAME.policy.action": config.ActionConfig,
+    "loops.NAME.outputs.NAME": config.OutputConfig,
+    "loops.NAME.realtime": config.RealtimeConfig,
+}
+
+
+def table(section: str) -> dict[str, tuple[str, str]]:
+    """Key to type and default of a section's table."""
+    body = TEXT.split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| .+ \|$", body, re.MULTILINE)
+    return {key: (kind, default) for key, kind, default in rows}
+
+
+def shown(default: object) -> set[str]:
+    """How the documentation may write a default of the schema."""
+    if default is None:
+        return {"none", "all", "any CPU", "the period", "as `safe`"}
+    if default == {}:
+        return {"none"}
+    return {f"`{str(default).lower() if isinstance(default, bool) else default}`"}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_of_the_schema_is_documented_with_its_default(section: str) -> None:
+    rows = table(section)
+    fields = {f.alias or name: f for name, f in SECTIONS[section].model_fields.items()}
+    assert list(rows) == list(fields)
+    for key, field in fields.items():
+        kind, default = rows[key]
+        if field.is_required():
+            assert default == "required", key
+        elif field.default_factory is not None:
+            assert (kind, default) == ("section", "its defaults"), key
+        else:
+            assert default in shown(field.default), key
+
+
+def test_every_section_of_the_schema_is_documented() -> None:
+    described = set(config.json_schema()["$defs"]) | {"Config"}
+    assert described == {section.__name__ for section in SECTIONS.values()}
+
+
+def test_every_word_of_a_choice_is_documented() -> None:
+    definitions = config.json_schema()["$defs"]
+    for section, model in SECTIONS.items():
+        properties = definitions.get(model.__name__, {}).get("properties", {})
+        for key, value in properties.items():
+            words = value.get("enum", [value["const"]] if "const" in value else [])
+            if words:
+                assert table(section)[key][0] == ", ".join(f"`{word}`" for word in words), key
+
+
+def test_the_example_of_the_documentation_loads(folder: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    assert loaded(example, folder).model_dump() == loaded(EXAMPLE, folder).model_dump()
+
+
+def test_the_messages_of_the_documentation_are_real(folder: Path) -> None:
+    quoted = re.findall(r"^balance\.yaml:\S+ (.*)$", TEXT, re.MULTILINE)
+    text = EXAMPLE.replace("rate_hz: 1000", "rate_hz: fast").replace("deadline_ms", "dedline_ms")
+    message = "\n".join(complaints(text, folder))
+    assert len(quoted) == 2
+    for line in quoted:
+        assert all(part in message for part in line.split("…")), line

@@ -1,0 +1,151 @@
+"""What a loaded configuration says: defaults, derived nanoseconds, vectors per element."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from rtloop.config import (
+    Config,
+    LimitConfig,
+    LoopConfig,
+    ObservationTerm,
+    OutputConfig,
+    json_schema,
+    per_element,
+)
+
+from .example import EXAMPLE, changed, loaded, small
+
+
+def loop(keys: str, folder: Path) -> LoopConfig:
+    return loaded(small(keys), folder).loops["a"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "period_ns"),
+    [
+        ("rate_hz: 1000", 1_000_000),
+        ("rate_hz: 30", 33_333_333),
+        ("rate_hz: 60", 16_666_667),
+        ("rate_hz: 20000", 50_000),
+        ("rate_hz: 0.1", 10_000_000_000),
+        ("rate_hz: 333.3", 3_000_300),
+        ("period_ms: 1", 1_000_000),
+        ("period_ms: 0.05", 50_000),
+        ("period_ms: 33.333333", 33_333_333),
+        ("period_ms: 0.1", 100_000),
+    ],
+)
+def test_the_period_is_rounded_to_a_whole_nanosecond(
+    keys: str, period_ns: int, folder: Path
+) -> None:
+    found = loop(keys, folder)
+    assert found.period_ns == period_ns
+    assert found.nominal_rate_hz == pytest.approx(1e9 / period_ns)
+
+
+def test_the_deadline_is_the_period_unless_given(folder: Path) -> None:
+    assert loop("rate_hz: 30", folder).deadline_ns == 33_333_333
+    assert loop("rate_hz: 30, deadline_ms: 2.5", folder).deadline_ns == 2_500_000
+    assert loop("rate_hz: 30, deadline_ms: 33.333333", folder).deadline_ns == 33_333_333
+
+
+def test_milliseconds_become_whole_nanoseconds(folder: Path) -> None:
+    config = loaded(EXAMPLE, folder)
+    balance = config.loops["balance"]
+    assert balance.budget_ns == 800_000
+    assert balance.inputs["cart"].max_age_ns == 5_000_000
+    assert balance.inputs["target"].max_age_ns is None
+    assert config.links["cart"].command_timeout_ns == 20_000_000
+    assert all(
+        isinstance(value, int)
+        for value in (balance.period_ns, balance.deadline_ns, balance.budget_ns)
+    )
+
+
+def test_the_ring_holds_its_seconds(folder: Path) -> None:
+    assert loop("rate_hz: 1000", folder).ring_cycles == 60_000
+    assert loop("period_ms: 7, ring_seconds: 61", folder).ring_cycles == 8715  # 8714.3, up
+
+
+def test_every_default_is_the_documented_one(folder: Path) -> None:
+    found = loop("rate_hz: 10", folder)
+    assert (found.budget_ns, found.limit, found.inputs) == (None, None, {})
+    policy = found.policy
+    assert (policy.fix_dimensions, policy.state) == ({}, {})
+    assert (policy.action.scale, policy.action.offset, policy.action.clip) == (1.0, 0.0, None)
+    assert (found.on_miss, found.on_overrun, found.max_catch_up) == ("hold", "skip", 3)
+    assert (found.output, found.ring_seconds) == ("asap", 60)
+    realtime = found.realtime
+    assert (realtime.scheduler, realtime.thread_priority) == ("fifo", 80)
+    assert (realtime.cpu_affinity, realtime.lock_memory) == (None, True)
+    assert (realtime.cpu_dma_latency_us, realtime.on_denied) == (0, "warn")
+    limit = LimitConfig(max_misses=3)
+    assert (limit.window, limit.max_consecutive, limit.on_broken) == (1000, None, "fault")
+    term = ObservationTerm(input="cart")
+    assert (term.select, term.scale, term.offset, term.clip) == (None, 1.0, 0.0, None)
+
+
+def test_null_leaves_the_dma_latency_alone(folder: Path) -> None:
+    text = changed(("cpu_dma_latency_us: 0", "cpu_dma_latency_us: null"))
+    assert loaded(text, folder).loops["balance"].realtime.cpu_dma_latency_us is None
+
+
+def test_the_recording_and_links_have_defaults(folder: Path) -> None:
+    config = loaded("links: {l: {device: x}}\n" + small("rate_hz: 9"), folder)
+    assert (config.recording.enabled, config.recording.directory) == (True, "rtloop-runs")
+    link = config.links["l"]
+    assert (link.transport, link.baud, link.command_timeout_ms) == ("serial", 1_000_000, 20)
+
+
+def test_one_number_stands_for_all_elements() -> None:
+    assert per_element(2.0, 3) == (2.0, 2.0, 2.0)
+    assert per_element((1.0, 2.0), 2) == (1.0, 2.0)
+    with pytest.raises(ValueError, match="found 2 values; expected 3"):
+        per_element((1.0, 2.0), 3)
+
+
+def test_an_output_knows_its_size_where_the_file_tells_it() -> None:
+    assert OutputConfig(link="a", safe=0.0).element_count is None
+    assert OutputConfig(link="a", safe=0.0, max=(1.0, 2.0)).element_count == 2
+    assert OutputConfig(mailbox=True, size=3, safe=0.0).element_count == 3
+
+
+def test_the_default_command_is_the_safe_one_unless_given() -> None:
+    assert OutputConfig(link="a", safe=(0.5,)).default_or_safe == (0.5,)
+    assert OutputConfig(link="a", safe=(0.5,), default=0.0).default_or_safe == 0.0
+
+
+def test_a_number_or_a_list_is_taken_per_element(folder: Path) -> None:
+    text = changed(("min: [-10], max: [10]", "min: -10, max: 10"))
+    cart = loaded(text, folder).loops["balance"].outputs["cart"]
+    assert (cart.min, cart.max, cart.max_rate_per_s) == (-10, 10, (5000,))
+
+
+def test_a_configuration_cannot_be_changed(folder: Path) -> None:
+    config = loaded(EXAMPLE, folder)
+    with pytest.raises(ValidationError, match="frozen"):
+        config.loops["balance"].ring_seconds = 90
+
+
+def test_rules_hold_for_a_configuration_made_in_python(folder: Path) -> None:
+    tree = yaml.safe_load(small("rate_hz: 10, deadline_ms: 101, on_miss: hold"))
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate(tree, context={"folder": str(folder)})
+    message = str(caught.value)
+    assert "loops.a.deadline_ms: found 101.0; expected at most the period, 100 ms" in message
+    assert "loops.a.on_miss: found 'hold'; expected no on_miss in a soft loop" in message
+
+
+def test_the_json_schema_knows_every_section_and_the_names_in_the_file() -> None:
+    schema = json_schema()
+    assert set(schema["properties"]) == {"links", "recording", "loops"}
+    loop_keys = schema["$defs"]["LoopConfig"]["properties"]
+    assert "class" in loop_keys
+    assert "loop_class" not in loop_keys
+    assert schema["$defs"]["LoopConfig"]["additionalProperties"] is False
+    assert schema["$defs"]["PolicyConfig"]["properties"]["model"]["type"] == "string"
