@@ -328,9 +328,9 @@ class Activation:
     def warm_up_ns(self) -> NDArray[np.int64]: ...
 
 class Loop:
-    """A loop on its own threads, or stepped by the caller on any clock. Raises ValueError when parts do not fit.
+    """A loop on its own threads, or stepped by the caller on any clock.
 
-    Dropping it deactivates it: the safe command goes out last.
+    Raises ValueError when parts do not fit. Dropping it deactivates it: the safe command goes out last.
     """
 
     def __init__(

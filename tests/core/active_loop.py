@@ -71,9 +71,7 @@ def main(seconds: float) -> None:
     box.put(np.ones(1, np.float32))
     with tempfile.TemporaryDirectory() as folder:
         ring = core.RingWriter(f"{folder}/ring", 1 << 14, 3, 3, b"{}")
-        loop = core.Loop(
-            config, [port, box], [port, commands], runner, ring, core.MonotonicClock()
-        )
+        loop = core.Loop(config, [port, box], [port, commands], runner, ring, core.MonotonicClock())
         setup, guard = core.ThreadSetup(), core.ThreadSetup()
         setup.name, guard.name = "rt:probe", "rtg:probe"
         core.lock_memory()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class Rig:
 
 
 @pytest.fixture
-def make_rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
+def make_rig(tmp_path: Path) -> Callable[..., Rig]:
     count = 0
 
     def make(**changes: Any) -> Rig:
@@ -94,7 +94,7 @@ def make_rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
         count += 1
         return Rig(tmp_path / f"{count}.ring", **changes)
 
-    yield make
+    return make
 
 
 def stall(stage: str, cycle: int, duration_ns: int, every: int = 0) -> core.Stall:

@@ -91,7 +91,7 @@ def test_the_newest_sensor_becomes_a_command_valid_until_the_next_deadline(
     valid_until_us, count, value = struct.unpack("<IB3xf", commands[-1])
     assert (count, value) == (1, 0.5)
     expected_us = (record["deadline_ns"] + 1 * MS + device.offset_ns) // 1000
-    assert abs(((expected_us & 0xFFFFFFFF) - valid_until_us)) < 50
+    assert abs((expected_us & 0xFFFFFFFF) - valid_until_us) < 50
 
 
 def test_the_age_does_not_depend_on_the_two_clocks_agreeing(

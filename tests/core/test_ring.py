@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from rtloop import core
 from rtloop.telemetry.records import RECORD_DTYPE
@@ -22,7 +23,7 @@ def payload(cycle: int, n_inputs: int = 2, n_outputs: int = 1) -> bytes:
     return record.tobytes() + values.tobytes()
 
 
-def cycles(raw: np.ndarray) -> list[int]:  # type: ignore[type-arg]
+def cycles(raw: NDArray[np.uint8]) -> list[int]:
     return [int(c) for c in np.ascontiguousarray(raw[:, :8]).view("<i8")[:, 0]]
 
 
@@ -71,7 +72,12 @@ def test_a_reader_that_races_the_writer_sees_whole_records_only(tmp_path: Path) 
     ring = core.RingWriter(str(tmp_path / "r"), 8, 2, 1, b"{}")
     reader = core.RingReader(ring.path)
     total = 20_000
-    writer = threading.Thread(target=lambda: [ring.append(payload(c)) for c in range(total)])
+
+    def write() -> None:
+        for cycle in range(total):
+            ring.append(payload(cycle))
+
+    writer = threading.Thread(target=write)
     writer.start()
     seen = lost_total = 0
     while seen + lost_total < total:
