@@ -1,0 +1,1 @@
+"""A cart-pole balanced through real firmware code by a trained policy."""

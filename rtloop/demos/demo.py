@@ -1,0 +1,109 @@
+"""Sets a demo up: its simulated microcontrollers, its configuration, its disturbances."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtloop import core
+from rtloop.config import Config, load
+from rtloop.demos.firmware import FirmwareProcess
+from rtloop.run import Run
+
+#: name → what it shows
+DEMOS = {"cartpole": "a trained policy balances a cart-pole through real firmware code"}
+
+ANGLE_SIGNAL = "cart.pole_angle"
+_FOLDER = Path(__file__).parent
+#: When the first slow inference comes, and how often.
+_OVERLOAD_FIRST_S = 2.0
+_OVERLOAD_EVERY_S = 0.5
+_OVERLOAD_PERIODS = 1.5
+
+
+@dataclass(frozen=True)
+class Disturbances:
+    """What the user asked the demo to suffer."""
+
+    busy_python: bool = False
+    overload: bool = False
+    seed: int = 1
+
+
+@contextmanager
+def demo_run(
+    name: str, disturbances: Disturbances, *, record: bool = True
+) -> Iterator[tuple[Run, list[FirmwareProcess]]]:
+    """A run that is ready to start, beside its running microcontrollers.
+
+    Raises ConfigError, RtloopError. Everything it started ends with it.
+    """
+    config_name = "overload" if disturbances.overload else name
+    config = load(_FOLDER / name / f"{config_name}.yaml")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtloop-demo-")))
+        devices = []
+        for i, link in enumerate(config.links):
+            arguments = ["--seed", str(disturbances.seed + i), "--angle-rad", "0.1"]
+            arguments += ["--push-newton", "4", "--push-interval-s", "3"]
+            # A board's firmware is never preempted by a desktop; where we may, neither is this one.
+            arguments += ["--priority", "60"] if os.geteuid() == 0 else []
+            device = FirmwareProcess(folder / link, arguments)
+            devices.append(stack.enter_context(device))
+        config = _on_this_host(config, {d.link.name: d.link for d in devices})
+        if disturbances.busy_python:
+            stack.enter_context(_busy_python())
+        stalls = _stalls(config) if disturbances.overload else None
+        yield Run(config, name, stalls=stalls, record=record), devices
+
+
+def _on_this_host(config: Config, devices: dict[str, Path]) -> Config:
+    links = {
+        name: link.model_copy(update={"device": str(devices[name])})
+        for name, link in config.links.items()
+    }
+    # The last CPU: the first ones take most interrupts.
+    cpus = core.allowed_cpus()
+    affinity = (cpus[-1],) if len(cpus) > 1 else None
+    loops = {
+        name: loop.model_copy(
+            update={"realtime": loop.realtime.model_copy(update={"cpu_affinity": affinity})}
+        )
+        for name, loop in config.loops.items()
+    }
+    return config.model_copy(update={"links": links, "loops": loops})
+
+
+def _stalls(config: Config) -> dict[str, list[core.Stall]]:
+    stalls = {}
+    for i, (name, loop) in enumerate(config.loops.items()):
+        per_second = 1_000_000_000 / loop.period_ns
+        # Staggered, so that one loop's slow inference is not also the others'.
+        first = int((_OVERLOAD_FIRST_S + i * _OVERLOAD_EVERY_S / 3) * per_second)
+        every = int(_OVERLOAD_EVERY_S * per_second)
+        duration_ns = int(_OVERLOAD_PERIODS * loop.period_ns)
+        stalls[name] = [core.Stall(core.Stage.infer, first, every, duration_ns)]
+    return stalls
+
+
+@contextmanager
+def _busy_python() -> Iterator[None]:
+    """A Python thread that never lets go of the interpreter by itself."""
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            sum(range(1000))
+
+    thread = threading.Thread(target=spin, name="busy-python", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,98 @@
+"""The microcontroller of the demos: ``rtloop-firmware``, the firmware library as a Linux program."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rtloop import core
+from rtloop.errors import RtloopError
+
+READY_TIMEOUT_S = 5.0
+
+
+def firmware_path() -> Path:
+    """The program installed with the package. Raises RtloopError when it is not there."""
+    # Beside the compiled core: also right for an editable install, whose sources are elsewhere.
+    package = Path(core._core.__file__).parents[1]
+    path = package / "bin" / "rtloop-firmware"
+    if not os.access(path, os.X_OK):
+        raise RtloopError(f"{path} is missing; reinstall rtloop: pip install .")
+    return path
+
+
+class FirmwareProcess:
+    """A simulated cart-pole on a pty, driven by the real firmware library. A context manager.
+
+    ``link`` is the path to connect to (a symlink that the program makes and removes). Further arguments go to
+    the program; see ``rtloop-firmware --help``.
+    """
+
+    def __init__(self, link: Path, arguments: Sequence[str] = ()) -> None:
+        self.link = link
+        self._arguments = list(arguments)
+        self._process: subprocess.Popen[str] | None = None
+        self.summary: dict[str, Any] = {}
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RtloopError("the firmware program is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Raises RtloopError when the program does not get ready."""
+        command = [str(firmware_path()), "cartpole", "--pty", str(self.link), "--die-with-parent"]
+        self._process = subprocess.Popen(
+            [*command, *self._arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the loop; the device ends after it
+        )
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], READY_TIMEOUT_S)
+        line = self._process.stdout.readline() if ready else ""
+        if not line.startswith("READY"):
+            self._process.kill()
+            said = self._process.communicate()[1].strip()
+            raise RtloopError(f"the demo's firmware program did not start: {said or line!r}")
+
+    def stop(self) -> dict[str, Any]:
+        """Ends the program and returns what it says about its run (empty when it died)."""
+        process, self._process = self._process, None
+        if process is None:
+            return self.summary
+        process.terminate()
+        try:
+            out = process.communicate(timeout=READY_TIMEOUT_S)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out = process.communicate()[0]
+        for line in out.splitlines():
+            if line.startswith("{"):
+                self.summary = json.loads(line)
+        return self.summary
+
+    def __enter__(self) -> FirmwareProcess:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # The device must still be there to take the safe command: give it a moment after a crash of ours.
+        if kind is not None:
+            time.sleep(0.05)
+        self.stop()

@@ -1,0 +1,23 @@
+"""The user's ONNX policy and everything around it, as one graph the core can run.
+
+Importing this package imports neither onnx nor onnxruntime: reading a configuration stays fast.
+"""
+
+from rtloop.policy.compose import ComposedGraph, Feedback, TensorSpec, compose
+from rtloop.policy.inspect import Policy, PolicyTensor, load_policy
+from rtloop.policy.measure import Measurement, measure
+from rtloop.policy.terms import ActionTerm, ObservationTerm
+
+__all__ = [
+    "ActionTerm",
+    "ComposedGraph",
+    "Feedback",
+    "Measurement",
+    "ObservationTerm",
+    "Policy",
+    "PolicyTensor",
+    "TensorSpec",
+    "compose",
+    "load_policy",
+    "measure",
+]

@@ -1,0 +1,224 @@
+"""Every way a policy file can be wrong, and the sentence that says so."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from rtloop.errors import ConfigError
+from rtloop.policy import compose, load_policy
+from tests.policy.models import Value, linear, passthrough, save
+
+_FLOAT = onnx.TensorProto.FLOAT
+_WEIGHT = np.array([[1.0], [2.0], [3.0]], np.float32)
+
+
+def _actor_critic(*outputs: str) -> bytes:
+    """obs [1, 2] copied to every output."""
+    nodes = [helper.make_node("Identity", ["obs"], [name]) for name in outputs]
+    values: list[Value] = [(name, _FLOAT, [1, 2]) for name in outputs]
+    return save(nodes, [("obs", _FLOAT, [1, 2])], values, {})
+
+
+def test_a_good_policy_is_described(tmp_path: Path) -> None:
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(linear(_WEIGHT))
+    policy = load_policy(path)
+    assert str(policy.observation) == "'obs' float32[1, 3]"
+    assert str(policy.action) == "'action' float32[1, 1]"
+    assert policy.opset == 17
+    assert policy.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_hash_is_that_of_the_file_and_not_of_the_composed_graph() -> None:
+    model = linear(_WEIGHT, ["batch", 3])
+    graph = compose(model, {"a": 3}, fix_dimensions={"batch": 1})
+    assert graph.sha256 == hashlib.sha256(model).hexdigest()
+
+
+def test_composing_the_same_twice_gives_the_same_bytes() -> None:
+    assert compose(linear(_WEIGHT), {"a": 3}) == compose(linear(_WEIGHT), {"a": 3})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.onnx: no such policy file"):
+        load_policy(tmp_path / "nowhere.onnx")
+
+
+def test_a_folder_is_not_a_policy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the policy: Is a directory"):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "an empty file"),
+        (b"PK\x03\x04 and so on", "a zip archive .a PyTorch or stable-baselines3 checkpoint"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer.*git lfs pull"),
+        (b"loops:\n  balance:\n", "something else, or a damaged file"),
+        (linear(_WEIGHT)[:-20], "damaged file"),
+    ],
+)
+def test_what_is_not_an_onnx_file_is_recognised(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as raised:
+        load_policy(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_dynamic_dimension_is_named_with_its_fix() -> None:
+    model = linear(_WEIGHT, ["batch", 3])
+    with pytest.raises(ConfigError, match=r"dynamic dimension 'batch'.*fix_dimensions: {batch: 1}"):
+        compose(model, {"a": 3})
+    assert compose(model, {"a": 3}, fix_dimensions={"batch": 1}).observation_size == 3
+
+
+def test_a_dynamic_dimension_without_a_name_is_fixed_by_its_place() -> None:
+    model = linear(_WEIGHT, [None, 3])
+    with pytest.raises(ConfigError, match=r"fix_dimensions: {obs\[0\]: 1}"):
+        compose(model, {"a": 3})
+    assert compose(model, {"a": 3}, fix_dimensions={"obs[0]": 1}).observation_size == 3
+
+
+def test_a_dimension_that_the_policy_does_not_have_cannot_be_fixed() -> None:
+    with pytest.raises(ConfigError, match=r"names 'n', .*its dynamic dimensions: 'batch'"):
+        load_policy(linear(_WEIGHT, ["batch", 3]), fix_dimensions={"batch": 1, "n": 2})
+    with pytest.raises(ConfigError, match="dynamic dimensions: none; remove fix_dimensions"):
+        load_policy(linear(_WEIGHT), fix_dimensions={"batch": 1})
+
+
+def test_a_dimension_is_not_fixed_to_nothing() -> None:
+    with pytest.raises(ConfigError, match="batch is 0; it must be at least 1"):
+        load_policy(linear(_WEIGHT, ["batch", 3]), fix_dimensions={"batch": 0})
+
+
+def test_a_batch_of_several_is_not_one_observation() -> None:
+    with pytest.raises(ConfigError, match=r"'obs' float32\[2, 3\] is not a single vector"):
+        load_policy(linear(_WEIGHT, ["batch", 3]), fix_dimensions={"batch": 2})
+
+
+def test_a_second_input_is_refused_with_both_ways_out() -> None:
+    inputs: list[Value] = [("joints", _FLOAT, [1, 2]), ("goal", _FLOAT, [1, 2])]
+    nodes = [helper.make_node("Add", ["joints", "goal"], ["action"])]
+    model = save(nodes, inputs, [("action", _FLOAT, [1, 2])], {})
+    with pytest.raises(ConfigError, match=r"found 2 \('joints' .*'goal' .*state.*join the rest"):
+        load_policy(model)
+
+
+@pytest.mark.parametrize(
+    ("element", "name"), [(onnx.TensorProto.INT64, "int64"), (onnx.TensorProto.BOOL, "bool")]
+)
+def test_an_observation_that_is_not_a_float_is_refused(element: int, name: str) -> None:
+    nodes = [helper.make_node("Cast", ["obs"], ["action"], to=_FLOAT)]
+    model = save(nodes, [("obs", element, [1, 2])], [("action", _FLOAT, [1, 2])], {})
+    with pytest.raises(ConfigError, match=rf"'obs' {name}\[1, 2\] cannot be fed"):
+        load_policy(model)
+
+
+def test_a_discrete_action_is_refused() -> None:
+    nodes = [helper.make_node("ArgMax", ["obs"], ["action"], axis=1)]
+    outputs: list[Value] = [("action", onnx.TensorProto.INT64, [1, 1])]
+    model = save(nodes, [("obs", _FLOAT, [1, 2])], outputs, {})
+    with pytest.raises(ConfigError, match="export continuous actions"):
+        load_policy(model)
+
+
+def test_of_several_outputs_the_one_called_action_is_taken() -> None:
+    assert load_policy(_actor_critic("value", "actions", "log_prob")).action.name == "actions"
+
+
+def test_several_outputs_without_an_action_are_refused() -> None:
+    with pytest.raises(ConfigError, match="one output must be the action, found 2"):
+        load_policy(_actor_critic("mean", "deviation"))
+
+
+def test_weights_in_another_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "policy.onnx"
+    onnx.save(
+        onnx.load_from_string(linear(_WEIGHT)),
+        path,
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
+    with pytest.raises(ConfigError, match=r"another file \('weights.bin'\).*one file"):
+        load_policy(path)
+
+
+def test_nan_weights_are_found() -> None:
+    weight = _WEIGHT.copy()
+    weight[1] = np.nan
+    with pytest.raises(ConfigError, match="weight 'weight' contains 1 NaN; the training diverged"):
+        load_policy(linear(weight))
+
+
+def test_nan_in_a_constant_inside_a_branch_is_found() -> None:
+    def branch(value: float) -> onnx.GraphProto:
+        tensor = onnx.numpy_helper.from_array(np.full((1, 2), value, np.float32), "k")
+        return helper.make_graph(
+            [helper.make_node("Constant", [], ["out"], value=tensor)],
+            "branch",
+            [],
+            [helper.make_tensor_value_info("out", _FLOAT, [1, 2])],
+        )
+
+    nodes = [
+        helper.make_node("ReduceSum", ["obs"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["is_set"], to=onnx.TensorProto.BOOL),
+        helper.make_node(
+            "If", ["is_set"], ["action"], then_branch=branch(1.0), else_branch=branch(np.nan)
+        ),
+    ]
+    model = save(nodes, [("obs", _FLOAT, [1, 2])], [("action", _FLOAT, [1, 2])], {})
+    with pytest.raises(ConfigError, match="weight 'k' contains 2 NaN"):
+        load_policy(model)
+
+
+def test_infinite_weights_are_allowed_because_masks_are_made_of_them() -> None:
+    weight = _WEIGHT.copy()
+    weight[1] = -np.inf
+    assert load_policy(linear(weight)).action.size == 1
+
+
+def test_an_opset_newer_than_onnxruntime_is_refused_with_its_fix() -> None:
+    with pytest.raises(ConfigError, match=r"opset is too new for onnxruntime .*opset_version=17"):
+        load_policy(linear(_WEIGHT, opset=99))
+
+
+def test_an_ir_version_newer_than_onnxruntime_is_refused_with_its_fix() -> None:
+    with pytest.raises(ConfigError, match=r"IR version 99 is too new for onnxruntime"):
+        load_policy(linear(_WEIGHT, ir_version=99))
+
+
+def test_an_ancient_opset_is_refused() -> None:
+    with pytest.raises(ConfigError, match="opset 6 is too old, at least 8"):
+        load_policy(linear(_WEIGHT, opset=6))
+
+
+def test_an_operator_that_onnxruntime_does_not_have_is_named() -> None:
+    nodes = [helper.make_node("Balance", ["obs"], ["action"])]
+    model = save(nodes, [("obs", _FLOAT, [1, 2])], [("action", _FLOAT, [1, 2])], {})
+    with pytest.raises(ConfigError, match=r"cannot run it:.*Balance"):
+        load_policy(model)
+
+
+def test_an_input_of_unknown_rank_is_refused() -> None:
+    model = onnx.load_from_string(passthrough(2))
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(ConfigError, match="'obs' is not a tensor of known rank"):
+        load_policy(model.SerializeToString())
+
+
+def test_an_error_is_a_configuration_error_for_the_command_line() -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_policy(b"")
+    assert raised.value.exit_code == 2
