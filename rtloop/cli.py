@@ -1,0 +1,277 @@
+"""The command line: run, demo, check, report, recover."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtloop import __version__
+from rtloop.errors import RtloopError
+
+if TYPE_CHECKING:
+    from rtloop.console import Console
+    from rtloop.run import Run
+
+EXIT_CODES = """exit codes:
+  0  every loop kept what its class promises
+  1  a fault, misses over a loop's limit, or an incomplete recording
+  2  wrong usage or configuration
+  3  the host refused a right that was demanded (on_denied: fail)
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except RtloopError as error:
+        print(f"rtloop: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rtloop",
+        description="Real-time control loops with machine-learned policies.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"rtloop {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = _command(
+        commands,
+        "run",
+        _run,
+        "run the loops of a configuration",
+        "rtloop run robot.yaml --duration 60",
+    )
+    run.add_argument("file", type=Path, metavar="FILE", help="the YAML configuration")
+    _add_run_options(run)
+    run.add_argument(
+        "--clear", action="store_true", help="clear a device that is latched SAFE, then arm it"
+    )
+
+    demo = _command(
+        commands,
+        "demo",
+        _demo,
+        "balance a simulated cart-pole; no hardware needed",
+        "rtloop demo --busy-python --duration 10",
+    )
+    demo.add_argument("name", nargs="?", default="cartpole", metavar="NAME", help="cartpole")
+    _add_run_options(demo, duration=20.0)
+    demo.add_argument(
+        "--busy-python", action="store_true", help="keep a Python thread spinning in this process"
+    )
+    demo.add_argument(
+        "--overload",
+        action="store_true",
+        help="one loop of each class, with some inferences made too slow",
+    )
+    demo.add_argument("--seed", type=int, default=1, help="of noise and pushes (default 1)")
+
+    check = _command(
+        commands,
+        "check",
+        _check,
+        "check a configuration, its policies and this host; starts nothing",
+        "rtloop check robot.yaml",
+    )
+    check.add_argument("file", type=Path, metavar="FILE", help="the YAML configuration")
+    check.add_argument("--json", action="store_true", help="for machines")
+
+    report = _command(
+        commands,
+        "report",
+        _report,
+        "render a recording as one HTML file",
+        "rtloop report rtloop-runs/20260101T120000-robot/run.mcap",
+    )
+    report.add_argument("recording", type=Path, metavar="RUN.mcap")
+    report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside it")
+    report.add_argument("--json", action="store_true", help="for machines")
+
+    recover = _command(
+        commands,
+        "recover",
+        _recover,
+        "restore recordings whose loop and recorder were killed",
+        "rtloop recover",
+    )
+    recover.add_argument(
+        "recording",
+        type=Path,
+        nargs="?",
+        metavar="RUN",
+        help="a cut RUN.mcap or its folder; default: every dead run on this machine",
+    )
+    recover.add_argument("--json", action="store_true", help="for machines")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    function: Any,
+    summary: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _add_run_options(parser: argparse.ArgumentParser, duration: float | None = None) -> None:
+    until = "until Ctrl-C" if duration is None else f"{duration:g}; 0 is until Ctrl-C"
+    parser.add_argument(
+        "--duration",
+        type=_seconds,
+        default=duration,
+        metavar="S",
+        help=f"seconds to run (default: {until})",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument("--no-record", action="store_true", help="record nothing")
+    parser.add_argument("--no-report", action="store_true", help="render no report")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no duration in seconds")
+    return value
+
+
+# --- commands ---
+
+
+def _run(options: argparse.Namespace) -> int:
+    from rtloop.config import load
+    from rtloop.run import Run
+
+    config = load(options.file)
+    record = False if options.no_record else None
+    run = Run(config, options.file.stem, clear=options.clear, record=record)
+    return _execute(run, options)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from rtloop.demos.demo import DEMOS, Disturbances, demo_run
+    from rtloop.errors import ConfigError
+
+    if options.name not in DEMOS:
+        raise ConfigError(f"there is no demo '{options.name}'; there is: {', '.join(DEMOS)}")
+    disturbances = Disturbances(options.busy_python, options.overload, options.seed)
+    with demo_run(options.name, disturbances, record=not options.no_record) as (run, devices):
+        return _execute(run, options, lambda: {d.link.name: d.stop() for d in devices})
+
+
+def _execute(run: Run, options: argparse.Namespace, stop_devices: Any = dict) -> int:
+    from rtloop.console import Console
+    from rtloop.run import exit_code
+
+    console = Console(sys.stderr if options.json else sys.stdout)
+    with _stop_on_signals(run):
+        with run:
+            if not options.json:
+                console.announce(run)
+            run.wait(
+                options.duration or None,
+                None if options.json and not sys.stderr.isatty() else lambda: console.draw(run),
+            )
+        summary = run.stop()
+        devices = stop_devices()
+        if devices:
+            summary["devices"] = devices
+        _report_run(run, options, console)
+    if options.json:
+        print(json.dumps(summary, indent=2))
+    else:
+        console.summarise(summary)
+    return exit_code(summary)
+
+
+def _report_run(run: Run, options: argparse.Namespace, console: Console) -> None:
+    if options.no_report or not run.is_recorded:
+        return
+    if not options.json:
+        console.say(console.styled("writing the report …", "dim"))
+    try:
+        run.write_report()
+    except RtloopError as error:
+        run.stop()["problems"].append(str(error))
+
+
+@contextmanager
+def _stop_on_signals(run: Run) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run in order. Not by an exception: it could strike anywhere."""
+
+    def handle(number: int, _frame: object) -> None:
+        run.request_stop(signal.Signals(number).name)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from rtloop.check import check
+
+    found = check(options.file)
+    if options.json:
+        print(json.dumps(found.as_dict(), indent=2))
+    else:
+        print(found)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from rtloop.telemetry.report import write_report
+
+    out = options.out or options.recording.with_name("report.html")
+    path = write_report(options.recording, out)
+    print(json.dumps({"report": str(path)}) if options.json else path)
+    return 0
+
+
+def _recover(options: argparse.Namespace) -> int:
+    from rtloop.telemetry.recover import recover
+
+    recovered = recover(options.recording)
+    if options.json:
+        print(json.dumps([found.as_dict() for found in recovered], indent=2))
+        return 0
+    if not recovered:
+        print("nothing to recover: no dead run has left a ring or a cut recording here")
+    for found in recovered:
+        print(found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Real loops on the real firmware program: what the tests of runs, commands and demos start."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rtloop.demos.firmware import FirmwareProcess
+
+POLICY = Path(__file__).parents[1] / "rtloop" / "demos" / "cartpole" / "policy.onnx"
+ROOT = Path(__file__).parents[1]
+
+#: Generous on purpose: shared machines stall for tens of milliseconds, and no test is about speed.
+TEMPLATE = """\
+links:
+  cart: {{device: {device}, command_timeout_ms: 500}}
+recording: {{directory: {directory}}}
+loops:
+  balance:
+    class: soft
+    rate_hz: 200
+    inputs:
+      cart: {{link: cart, max_age_ms: 400, on_stale: hold}}
+    policy:
+      model: {model}
+      observation:
+        - {{input: cart}}
+      action: {{scale: 10.0, clip: [-10, 10]}}
+    outputs:
+      cart: {{link: cart, min: -10, max: 10, safe: 0.0}}
+    realtime: {{scheduler: other, lock_memory: false, cpu_dma_latency_us: null}}
+"""
+
+
+def write_config(folder: Path, device: Path, model: Path = POLICY) -> Path:
+    """A configuration for one loop on one device."""
+    path = folder / "loop.yaml"
+    path.write_text(TEMPLATE.format(device=device, directory=folder / "runs", model=model))
+    return path
+
+
+def edited(path: Path, changes: Mapping[str, str]) -> Path:
+    """The configuration with texts exchanged, each of which must occur."""
+    text = path.read_text()
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    path.write_text(text)
+    return path
+
+
+@contextmanager
+def firmware(folder: Path, *arguments: str) -> Iterator[FirmwareProcess]:
+    with FirmwareProcess(folder / "tty", ["--command-timeout-ms", "500", *arguments]) as device:
+        yield device
+
+
+def rtloop(
+    *arguments: object, timeout: float = 60, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """One command, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "rtloop.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        **options,
+    )
+
+
+@contextmanager
+def background(arguments: Sequence[object], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """One command that goes on while the test acts; killed when the test is over."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rtloop.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen within {timeout_s} s"
+        time.sleep(0.02)
+
+
+def rings_of(pid: int) -> list[Path]:
+    """The rings that a process writes, found as any observer would."""
+    from rtloop import core
+    from rtloop.telemetry.ring import RING_DIRECTORY
+
+    found = []
+    for path in RING_DIRECTORY.glob("*/*.ring"):
+        try:
+            if core.RingReader(str(path)).writer_pid == pid:
+                found.append(path)
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def wait_until_running(process: subprocess.Popen[str], cycles: int = 20) -> Path:
+    """Until the command's loop has run so many cycles; its ring."""
+    from rtloop import core
+
+    def running() -> bool:
+        assert process.poll() is None, process.communicate()
+        rings = rings_of(process.pid)
+        return bool(rings) and core.RingReader(str(rings[0])).status()["executed"] >= cycles
+
+    wait_for(running, "the first cycles")
+    return rings_of(process.pid)[0]
+
+
+def summary_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
