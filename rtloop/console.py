@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from rtloop.realtime.rights import denied
 from rtloop.run import Run
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
@@ -45,9 +46,13 @@ class Console:
                 f"{loop.name}: {self.styled(config.loop_class, 'bold')} real-time, "
                 f"{config.nominal_rate_hz:g} Hz, deadline {config.deadline_ns / 1e6:g} ms"
             )
-        for right in run.rights:
-            if not right.granted:
-                self.say(f"{self.styled('not granted', 'yellow')}: {right}")
+        by_fix: dict[str, list[str]] = {}
+        for right in denied(run.rights):
+            by_fix.setdefault(right.fix, []).append(
+                f"{right.name} ({right.actual}, not {right.requested})"
+            )
+        for fix, names in by_fix.items():
+            self.say(f"{self.styled('not granted', 'yellow')}: {', '.join(names)}. {fix}")
 
     def draw(self, run: Run) -> None:
         """Call often: redraws a few times a second."""
@@ -107,10 +112,10 @@ class Console:
         loops = sorted(summary["loops"].items(), key=lambda item: order.index(item[1]["class"]))
         for name, loop in loops:
             self._summarise_loop(name, loop)
-        denied = summary["realtime"]["denied"]
-        if denied:
-            names = ", ".join(right["name"] for right in denied)
-            self.say(f"{self.styled('not granted', 'yellow')}: {names} (see `rtloop check`)")
+        missing = [right["name"] for right in summary["realtime"]["denied"]]
+        if missing:
+            listed = ", ".join(missing)
+            self.say(f"{self.styled('not granted', 'yellow')}: {listed} (see `rtloop check`)")
         for problem in set(summary["problems"]) - self._warned:
             self.say(self.styled(problem, "red"))
         if summary["recording"]:

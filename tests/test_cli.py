@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from rtloop.demos.firmware import FirmwareProcess
+from rtloop.telemetry.ring import RING_DIRECTORY
 from tests.running import (
     POLICY,
     background,
@@ -187,8 +188,7 @@ def test_a_full_disk_is_told_and_the_loop_goes_on(tmp_path: Path, device: Firmwa
     assert summary["loops"]["balance"]["executed"] > 1000
     assert any("no space left on device" in problem for problem in summary["problems"])
     assert "Traceback" not in done.stderr
-    for ring in Path("/dev/shm/rtloop").glob(f"{Path(summary['recording']).parent.name}/*"):
-        ring.unlink()
+    shutil.rmtree(RING_DIRECTORY / Path(summary["recording"]).parent.name)
 
 
 @pytest.mark.skipif(

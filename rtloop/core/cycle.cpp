@@ -239,6 +239,7 @@ void Cycle::check_ports() noexcept {
         if (output->output_error() != 0) fault_.latch_port_error(port, output->output_error());
         ++port;
     }
+    if (fault_.reason() == FaultReason::port_error) record_.events |= event::port_error;
     if (device_ == nullptr) return;
     const DeviceReport report = device_->device_report();
     record_.device_state = report.state;

@@ -23,10 +23,10 @@ class FaultLatch {
         status_.fault_errno.store(error, std::memory_order_relaxed);
         latch(FaultReason::port_error);
     }
-    bool is_latched() const noexcept {
-        return status_.fault_reason.load(std::memory_order_acquire) !=
-               static_cast<uint32_t>(FaultReason::none);
+    FaultReason reason() const noexcept {
+        return static_cast<FaultReason>(status_.fault_reason.load(std::memory_order_acquire));
     }
+    bool is_latched() const noexcept { return reason() != FaultReason::none; }
     void reset() noexcept {
         status_.fault_errno.store(0);
         status_.fault_reason.store(static_cast<uint32_t>(FaultReason::none));

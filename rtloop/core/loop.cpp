@@ -42,7 +42,6 @@ Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<InputPort>> inputs,
 
 void Loop::begin(int64_t lead_ns) noexcept {
     cycle_.reset();
-    stop_requested_.store(false);
     next_ = grid_.start(clock_->now() + lead_ns);
     status_.first_release_ns.store(next_.time_ns);
     status_.elapsed_periods.store(0);
@@ -164,6 +163,8 @@ Activation Loop::activate(const ThreadSetup &loop_thread, const ThreadSetup &gua
     }
     auto start = std::make_shared<Start>();
     auto self = shared_from_this();
+    // Here, not in begin(): a stop that is requested while the thread still starts must count.
+    stop_requested_.store(false);
     guard_stop_.store(false);
     loop_ended_.store(false);
     loop_thread_ = std::thread([self, start, loop_thread, warm_up_runs] {

@@ -139,6 +139,7 @@ def test_an_unplugged_device_is_a_fault_with_its_errno(device: FakeDevice, tmp_p
     assert status["state"] == "fault"
     assert status["fault_reason"] == core.FAULT_REASONS["port_error"]
     assert status["fault_errno"] != 0
+    assert linked.last()[0]["events"] & core.EVENTS["PORT_ERROR"]
 
 
 def test_a_silent_device_is_a_fault(device: FakeDevice, tmp_path: Path) -> None:
