@@ -31,6 +31,9 @@ void entry(const void *table, size_t index, Function &out) {
 }  // namespace
 
 Api::Api(const std::string &library_path) {
+    // Recent releases (seen in 1.31) write a device id and upload usage events from a thread of its
+    // own, unless this is set. A controller tells nobody anything behind its owner's back.
+    setenv("ORT_DISABLE_TELEMETRY", "1", /*overwrite=*/0);
     // Never unloaded: the process may hold other sessions of it.
     void *library = dlopen(library_path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr)

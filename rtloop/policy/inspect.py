@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtloop.errors import ConfigError
+from rtloop.policy.library import import_onnxruntime
 
 if TYPE_CHECKING:
     import onnx
@@ -228,7 +229,7 @@ def _run_once(
 ) -> dict[str, PolicyTensor]:
     """Outputs with the shapes they really have: shape inference alone gives up on some graphs."""
     import numpy as np
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     for tensor in inputs.values():
         if tensor.dtype not in FLOAT_TYPES:
@@ -259,7 +260,7 @@ def _run_once(
 
 
 def _refusal(message: str) -> str:
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     version = onnxruntime.__version__
     opset = re.search(r"official support for domain ai\.onnx is till opset (\d+)", message)

@@ -1,9 +1,11 @@
-"""Where the installed onnxruntime wheel keeps its library."""
+"""The installed onnxruntime: its library for the core, its Python API for checks."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
+from types import ModuleType
 
 from rtloop.errors import RtloopError
 
@@ -20,3 +22,11 @@ def onnxruntime_library() -> str:
             "reinstall: pip install --force-reinstall onnxruntime"
         )
     return str(found[0])
+
+
+def import_onnxruntime() -> ModuleType:
+    """onnxruntime without its telemetry, which uploads usage events unless it is told not to."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from rtloop.policy.compose import ComposedGraph
+from rtloop.policy.library import import_onnxruntime
 
 #: After fewer runs, allocations and frequency scaling still show in the tail.
 WARM_UP_RUNS = 200
@@ -36,7 +37,7 @@ def measure(
     measured time. Raises ValueError for fewer than 100 runs or 200 warm-up runs.
     """
     import numpy as np
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     if runs < 100 or warm_up_runs < WARM_UP_RUNS:
         raise ValueError(f"{runs} runs and {warm_up_runs} warm-up runs; at least 100 and 200")
