@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -58,7 +59,10 @@ class Observed:
 class Run:
     """Starts, watches and ends the loops of a configuration. A context manager: leaving it ends the loops.
 
-    ``stalls`` injects slowness, by loop. ``clear`` allows to clear devices that are latched SAFE.
+    A run is one activation and one recording: configure → activate → stop. To run again, make a new one.
+
+    ``stalls`` injects slowness, by loop. ``clear`` allows to clear devices that are latched SAFE; it counts
+    when the run is activated.
     """
 
     def __init__(
@@ -72,8 +76,8 @@ class Run:
     ) -> None:
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S_%f")[:-3]
         self.config = config
+        self.clear = clear
         self.run_id = f"{stamp}-{name}"
-        self.started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         self.directory = Path(config.recording.directory) / self.run_id
         self.recording_error = ""
         self._record = config.recording.enabled if record is None else record
@@ -84,11 +88,11 @@ class Run:
                 loop_name,
                 self._ring_directory / f"{loop_name}.ring",
                 stalls=(stalls or {}).get(loop_name, ()),
-                clear=clear,
             )
             for loop_name in config.loops
         }
         self.observed: dict[str, Observed] = {}
+        self._is_used = False
         self._recorder: RecorderProcess | None = None
         self._result: RecordingResult | None = None
         self._stop = threading.Event()
@@ -110,27 +114,47 @@ class Run:
         self.stop()
 
     def start(self) -> None:
-        """Configures and activates every loop, then starts the recorder.
+        """Configures and activates. Raises what these raise."""
+        self.configure()
+        self.activate()
 
-        Raises ConfigError, LinkError, HostRefusedError, RtloopError; then everything is ended again.
+    def configure(self) -> None:
+        """Opens the devices and allocates everything; nothing moves yet.
+
+        Raises ConfigError, LinkError, RtloopError; then everything is ended again, and the run is over.
         """
-        if self.observed or self._summary is not None:
+        if self._is_used:
             raise RtloopError("this run was started already; make a new Run to run again")
-        try:
+        self._is_used = True
+        with self._ended_on_error():
             for loop in self.loops.values():
                 loop.configure()
+
+    def activate(self) -> None:
+        """Activates every loop, then starts the recorder.
+
+        Raises LinkError, HostRefusedError, RtloopError; then everything is ended again, and the run is over.
+        """
+        if self.observed:
+            raise RtloopError("this run is active already")
+        with self._ended_on_error():
             for loop in self.loops.values():
-                loop.activate()
+                loop.activate(clear=self.clear)
             facts = self._facts()
             for name, loop in self.loops.items():
                 loop.publish_metadata(self.run_id, {**facts, "policy_sha256": loop.policy_sha256})
                 self.observed[name] = Observed(loop)
             if self._record:
                 self._start_recorder()
-        except BaseException:
-            self._end_loops()
-            self._remove_rings()
-            raise
+
+    def observe(self) -> None:
+        """Counts what the loops have done since, and looks after the recorder. Call it now and then:
+        a ring holds ``ring_seconds`` of its loop."""
+        # The loops go on without a recorder: a robot must not drop its arm because a disk is full.
+        if self._recorder is not None and not self.recording_error:
+            self.recording_error = self._recorder.poll() or ""
+        for observed in self.observed.values():
+            observed.update()
 
     def wait(
         self, duration_s: float | None = None, on_tick: Callable[[], None] | None = None
@@ -143,9 +167,7 @@ class Run:
                 self._stopped_by = "duration"
                 return
             self._stop.wait(left_s)
-            self._check_recorder()
-            for observed in self.observed.values():
-                observed.update()
+            self.observe()
             if on_tick is not None:
                 on_tick()
             if all(loop.status()["state"] != "active" for loop in self.loops.values()):
@@ -212,6 +234,15 @@ class Run:
 
     # --- inside ---
 
+    @contextmanager
+    def _ended_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._end_loops()
+            self._remove_rings()
+            raise
+
     def _facts(self) -> dict[str, Any]:
         facts = host.facts()
         first = next(iter(self.loops.values()))
@@ -221,7 +252,7 @@ class Run:
             "config_text": self.config.source_text,
             "config_path": str(self.config.path),
             "rights": [right.as_dict() for right in self.rights],
-            "started": self.started,
+            "started": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         }
 
     def _start_recorder(self) -> None:
@@ -239,11 +270,6 @@ class Run:
         }
         rings = [loop.ring_path for loop in self.loops.values()]
         self._recorder = RecorderProcess.start(rings, self.recording, avoid_cpus=sorted(cpus))
-
-    def _check_recorder(self) -> None:
-        # The loops go on: a robot must not drop its arm because a disk is full.
-        if self._recorder is not None and not self.recording_error:
-            self.recording_error = self._recorder.poll() or ""
 
     def _deactivate(self) -> list[str]:
         problems = []

@@ -6,6 +6,7 @@
 The keys are described in docs/configuration.md.
 """
 
+from rtloop.config.devices import with_devices
 from rtloop.config.host import host_problems
 from rtloop.config.loading import load, loads
 from rtloop.config.schema import (
@@ -41,4 +42,5 @@ __all__ = [
     "load",
     "loads",
     "per_element",
+    "with_devices",
 ]

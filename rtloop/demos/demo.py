@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtloop import core
-from rtloop.config import Config, load
+from rtloop.config import Config, load, with_devices
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.run import Run
 
@@ -55,19 +55,16 @@ def demo_run(
             arguments += ["--priority", "60"] if os.geteuid() == 0 else []
             device = FirmwareProcess(folder / link, arguments)
             devices.append(stack.enter_context(device))
-        config = _on_this_host(config, {d.link.name: d.link for d in devices})
+        config = with_devices(config, {d.link.name: str(d.link) for d in devices})
+        config = _on_the_last_cpu(config)
         if disturbances.busy_python:
             stack.enter_context(_busy_python())
         stalls = _stalls(config) if disturbances.overload else None
         yield Run(config, name, stalls=stalls, record=record), devices
 
 
-def _on_this_host(config: Config, devices: dict[str, Path]) -> Config:
-    links = {
-        name: link.model_copy(update={"device": str(devices[name])})
-        for name, link in config.links.items()
-    }
-    # The last CPU: the first ones take most interrupts.
+def _on_the_last_cpu(config: Config) -> Config:
+    # The first CPUs take most interrupts.
     cpus = core.allowed_cpus()
     affinity = (cpus[-1],) if len(cpus) > 1 else None
     loops = {
@@ -76,7 +73,7 @@ def _on_this_host(config: Config, devices: dict[str, Path]) -> Config:
         )
         for name, loop in config.loops.items()
     }
-    return config.model_copy(update={"links": links, "loops": loops})
+    return config.model_copy(update={"loops": loops})
 
 
 def _stalls(config: Config) -> dict[str, list[core.Stall]]:

@@ -229,6 +229,7 @@ def _run_once(
 ) -> dict[str, PolicyTensor]:
     """Outputs with the shapes they really have: shape inference alone gives up on some graphs."""
     import numpy as np
+
     onnxruntime = import_onnxruntime()
 
     for tensor in inputs.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from pathlib import Path
@@ -27,6 +28,4 @@ def onnxruntime_library() -> str:
 def import_onnxruntime() -> ModuleType:
     """onnxruntime without its telemetry, which uploads usage events unless it is told not to."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    return onnxruntime
+    return importlib.import_module("onnxruntime")

@@ -37,6 +37,7 @@ def measure(
     measured time. Raises ValueError for fewer than 100 runs or 200 warm-up runs.
     """
     import numpy as np
+
     onnxruntime = import_onnxruntime()
 
     if runs < 100 or warm_up_runs < WARM_UP_RUNS:

@@ -1,0 +1,27 @@
+"""The same loops on other devices: a simulated board, a second robot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rtloop.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rtloop.config.schema import Config
+
+
+def with_devices(config: Config, devices: Mapping[str, str]) -> Config:
+    """The configuration with other device paths, by link name; the other links keep theirs.
+
+    Raises ConfigError for a link that the configuration does not have.
+    """
+    for name in devices:
+        if name not in config.links:
+            known = ", ".join(config.links) or "none"
+            raise ConfigError(f"{config.where('links')}: found no link '{name}'; there is: {known}")
+    links = {
+        name: link.model_copy(update={"device": devices.get(name, link.device)})
+        for name, link in config.links.items()
+    }
+    return config.model_copy(update={"links": links})

@@ -1,0 +1,42 @@
+"""What the two threads of a loop ask of Linux."""
+
+from __future__ import annotations
+
+from rtloop import core
+from rtloop.config import LoopConfig
+
+
+def loop_thread(name: str, config: LoopConfig) -> core.ThreadSetup:
+    """The thread that runs the cycle."""
+    realtime = config.realtime
+    setup = _setup(f"rt:{name}", realtime.scheduler, realtime.thread_priority)
+    if realtime.scheduler == "deadline":
+        setup.period_ns = config.period_ns
+        setup.deadline_ns = config.deadline_ns
+        setup.runtime_ns = config.budget_ns or config.deadline_ns // 2
+    else:
+        setup.cpus = list(realtime.cpu_affinity or ())
+    return setup
+
+
+def guard_thread(name: str, config: LoopConfig) -> core.ThreadSetup:
+    """The thread that acts at the deadline, one priority above the loop."""
+    realtime = config.realtime
+    if realtime.scheduler == "deadline":
+        # The highest FIFO priority still yields to SCHED_DEADLINE; the loop's own throttling lets it run.
+        return _setup(f"rtg:{name}", "fifo", 99)
+    setup = _setup(f"rtg:{name}", realtime.scheduler, realtime.thread_priority + 1)
+    if realtime.cpu_affinity is not None:
+        # Off the loop's CPUs where it can: its wake-up at d would delay the release at d, and a CPU that is
+        # stuck must not take its guard with it.
+        others = sorted(set(core.allowed_cpus()) - set(realtime.cpu_affinity))
+        setup.cpus = others or list(realtime.cpu_affinity)
+    return setup
+
+
+def _setup(name: str, scheduler: str, priority: int) -> core.ThreadSetup:
+    setup = core.ThreadSetup()
+    setup.name = name
+    setup.scheduler = core.Scheduler[scheduler]
+    setup.priority = priority
+    return setup
