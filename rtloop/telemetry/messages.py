@@ -1,0 +1,307 @@
+"""The three messages of a recording: ros2msg schema texts, and CDR encodings of whole batches.
+
+CDR is little-endian with every primitive aligned to its size, counted from after a 4-byte
+encapsulation header. A message without strings therefore has one fixed layout, which is a numpy
+structured dtype.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtloop import core
+from rtloop.telemetry import records as rec
+from rtloop.telemetry.records import RECORD_DTYPE, Records
+from rtloop.telemetry.ring import Batch, LoopMetadata, Signal
+
+PACKAGE: Final = "rtloop_msgs"
+CYCLE_TYPE: Final = f"{PACKAGE}/msg/CycleRecord"
+MISS_TYPE: Final = f"{PACKAGE}/msg/DeadlineMiss"
+
+_HEADER: Final = "encapsulation"
+_LITTLE_ENDIAN: Final = np.array([0, 1, 0, 0], np.uint8)
+_ROS_TYPES: Final = {
+    "i1": "int8", "i2": "int16", "i4": "int32", "i8": "int64",
+    "u1": "uint8", "u2": "uint16", "u4": "uint32", "u8": "uint64",
+    "f4": "float32", "f8": "float64",
+}  # fmt: skip
+_NUMPY_CODES: Final = {ros: code for code, ros in _ROS_TYPES.items()}
+
+Field = tuple[str, str]
+"""(name, numpy code without byte order)."""
+
+_NOTES: Final = {
+    "cycle": "k, index on the release grid; a gap is a skipped release",
+    "release_ns": "r, CLOCK_MONOTONIC, as all times below",
+    "start_ns": "s, the cycle woke up",
+    "read_ns": "the inputs were read",
+    "infer_ns": "the graph returned",
+    "finish_ns": "f, the outputs were written or the result discarded",
+    "deadline_ns": "d",
+    "input_age_ns": "age of the oldest input at start; -1: one never arrived",
+    "cpu_ns": "CPU time of the cycle when a budget is configured, else 0",
+    "skipped": "releases skipped right before this one",
+    "events": "bit mask of EVENT_*",
+    "consecutive_misses": "misses in a row that end here",
+    "window_misses": "misses in the (m, k) window that ends here",
+    "loop_class": "CLASS_*",
+    "outcome": "OUTCOME_*: what was done with the result",
+    "cause": "CAUSE_*: the stage that took longest, when missed",
+    "device_state": "of the linked device",
+    "device_reasons": "why the device is safe, bit mask",
+    "device_late_commands": "commands the device refused as late, modulo 65536",
+    "lateness_ns": "L = f - d; a deadline miss is L > 0",
+    "tardiness_ns": "max(0, L)",
+    "response_ns": "R = f - r",
+    "release_latency_ns": "s - r",
+}
+
+_DERIVED: Final[tuple[Field, ...]] = (
+    ("lateness_ns", "i8"),
+    ("response_ns", "i8"),
+    ("release_latency_ns", "i8"),
+)
+
+
+def cdr_dtype(fields: Iterable[Field]) -> np.dtype[np.void]:
+    """The CDR layout of a message of primitives, encapsulation header included."""
+    names, formats, offsets, at = [_HEADER], ["(4,)u1"], [0], 0
+    for name, code in fields:
+        size = int(code[1:])
+        at = -(-at // size) * size
+        names.append(name)
+        formats.append(f"<{code}")
+        offsets.append(4 + at)
+        at += size
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": 4 + at})
+
+
+def _schema(title: str, fields: Iterable[Field], constants: Iterable[str] = ()) -> str:
+    lines = [f"# {line}" for line in title.splitlines()]
+    lines += constants
+    for name, code in fields:
+        note = f"  # {_NOTES[name]}" if name in _NOTES else ""
+        lines.append(f"{_ROS_TYPES[code]} {name}{note}")
+    return "\n".join(lines) + "\n"
+
+
+def _constants(prefix: str, ros_type: str, values: dict[str, int]) -> list[str]:
+    return [f"{ros_type} {prefix}_{name.upper()}={value}" for name, value in values.items()]
+
+
+def _record_fields() -> tuple[Field, ...]:
+    return tuple((name, np.dtype(code).str[1:]) for name, code, _ in core.RECORD_FIELDS)
+
+
+class CycleMessage:
+    """``rtloop_msgs/msg/CycleRecord``: the record of the ring with what follows from it."""
+
+    type_name = CYCLE_TYPE
+
+    def __init__(self) -> None:
+        fields = (*_record_fields(), *_DERIVED)
+        self.dtype = cdr_dtype(fields)
+        self.schema = _schema(
+            "One executed cycle of a control loop. Times in nanoseconds of CLOCK_MONOTONIC.",
+            fields,
+            [
+                *_constants("CLASS", "uint8", core.CLASSES),
+                *_constants("OUTCOME", "uint8", core.OUTCOMES),
+                *_constants("CAUSE", "uint8", core.CAUSES),
+                *_constants("EVENT", "uint32", core.EVENTS),
+            ],
+        )
+
+    def encode(self, records: Records) -> list[bytes]:
+        """One CDR message per record."""
+        message = np.zeros(len(records), self.dtype)
+        message[_HEADER] = _LITTLE_ENDIAN
+        for name in RECORD_DTYPE.names or ():
+            message[name] = records[name]
+        message["lateness_ns"] = rec.lateness_ns(records)
+        message["response_ns"] = rec.response_ns(records)
+        message["release_latency_ns"] = rec.release_latency_ns(records)
+        return _sliced(message)
+
+
+class SignalsMessage:
+    """The input and output vectors of one loop, one named float32 field per element."""
+
+    def __init__(self, metadata: LoopMetadata, type_name: str) -> None:
+        self.type_name = type_name
+        self.input_fields = field_names("input", metadata.inputs)
+        self.output_fields = field_names("output", metadata.outputs, taken=self.input_fields)
+        names = ("cycle", *self.input_fields, *self.output_fields)
+        fields = [(name, "i8" if name == "cycle" else "f4") for name in names]
+        self.schema = _schema(
+            f"What loop {metadata.loop} read, and what stood at its outputs, in one cycle.", fields
+        )
+        self.dtype = np.dtype(
+            [
+                (_HEADER, "u1", (4,)),
+                ("cycle", "<i8"),
+                ("inputs", "<f4", (len(metadata.inputs),)),
+                ("outputs", "<f4", (len(metadata.outputs),)),
+            ]
+        )
+
+    def encode(self, batch: Batch) -> list[bytes]:
+        """One CDR message per cycle. Bit patterns, those of NaN included, are kept."""
+        message = np.zeros(len(batch), self.dtype)
+        message[_HEADER] = _LITTLE_ENDIAN
+        message["cycle"] = batch.records["cycle"]
+        message["inputs"] = batch.inputs
+        message["outputs"] = batch.outputs
+        return _sliced(message)
+
+
+class MissMessage:
+    """``rtloop_msgs/msg/DeadlineMiss``: a missed cycle, its cause and what was done, in words."""
+
+    type_name = MISS_TYPE
+    _times: tuple[Field, ...] = tuple(
+        (name, "i8")
+        for name in (
+            "cycle", "release_ns", "deadline_ns", "lateness_ns", "tardiness_ns", "response_ns",
+            "release_latency_ns", "read_duration_ns", "infer_duration_ns", "write_duration_ns",
+        )
+    )  # fmt: skip
+    _counts: tuple[Field, ...] = tuple(
+        (name, "u4") for name in ("skipped", "events", "consecutive_misses", "window_misses")
+    )
+    _words = ("loop_class", "outcome", "cause", "event_names")
+
+    def __init__(self) -> None:
+        fields = (("sec", "i4"), ("nanosec", "u4"), *self._times, *self._counts)
+        self.dtype = cdr_dtype(fields)
+        self._suffixes: dict[tuple[int, int, int, int], bytes] = {}
+        self.schema = (
+            "# A missed deadline. Its durations sum up to the response time.\n"
+            "builtin_interfaces/Time stamp  # of the release, wall clock\n"
+            + "".join(
+                f"{_ROS_TYPES[code]} {name}"
+                + (f"  # {_NOTES[name]}" if name in _NOTES else "")
+                + "\n"
+                for name, code in (*self._times, *self._counts)
+            )
+            + "".join(f"string {name}\n" for name in self._words)
+            + "=" * 80
+            + "\nMSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
+        )
+
+    def encode(self, records: Records, realtime_ns_offset: int) -> list[bytes]:
+        """One CDR message per record; the caller passes the missed ones only."""
+        message = np.zeros(len(records), self.dtype)
+        message[_HEADER] = _LITTLE_ENDIAN
+        stamp_ns = records["release_ns"] + realtime_ns_offset
+        message["sec"] = stamp_ns // 1_000_000_000
+        message["nanosec"] = stamp_ns % 1_000_000_000
+        for name in ("cycle", "release_ns", "deadline_ns", *(n for n, _ in self._counts)):
+            message[name] = records[name]
+        lateness = rec.lateness_ns(records)
+        message["lateness_ns"] = lateness
+        message["tardiness_ns"] = np.maximum(lateness, 0)
+        message["response_ns"] = rec.response_ns(records)
+        message["release_latency_ns"] = rec.release_latency_ns(records)
+        message["read_duration_ns"] = rec.read_duration_ns(records)
+        message["infer_duration_ns"] = rec.infer_duration_ns(records)
+        message["write_duration_ns"] = rec.write_duration_ns(records)
+        keys = zip(
+            records["loop_class"].tolist(),
+            records["outcome"].tolist(),
+            records["cause"].tolist(),
+            records["events"].tolist(),
+            strict=True,
+        )
+        return [
+            fixed + self._suffix(key) for fixed, key in zip(_sliced(message), keys, strict=True)
+        ]
+
+    def _suffix(self, key: tuple[int, int, int, int]) -> bytes:
+        found = self._suffixes.get(key)
+        if found is None:
+            loop_class, outcome, cause, events = key
+            found = _cdr_strings(
+                rec.name_of(rec.CLASS_NAMES, loop_class),
+                rec.name_of(rec.OUTCOME_NAMES, outcome),
+                rec.name_of(rec.CAUSE_NAMES, cause),
+                " ".join(rec.event_names(events)),
+            )
+            self._suffixes[key] = found
+        return found
+
+
+def _cdr_strings(*texts: str) -> bytes:
+    """CDR strings in a row, after something that ends on a multiple of four."""
+    encoded = b""
+    for text in texts:
+        encoded += b"\0" * (-len(encoded) % 4)
+        data = text.encode() + b"\0"
+        encoded += len(data).to_bytes(4, "little") + data
+    return encoded
+
+
+def _sliced(message: NDArray[np.void]) -> list[bytes]:
+    size = message.dtype.itemsize
+    data = message.tobytes()
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def fields_of_schema(schema: str) -> list[Field]:
+    """The primitive fields of a ros2msg text, in order; constants and comments are left out.
+
+    ``ValueError`` for anything that is not a plain primitive field.
+    """
+    fields: list[Field] = []
+    for line in schema.splitlines():
+        declaration = line.split("#", 1)[0].strip()
+        if not declaration or "=" in declaration:
+            continue
+        ros_type, _, name = declaration.partition(" ")
+        if ros_type not in _NUMPY_CODES:
+            raise ValueError(f"field type {ros_type!r} is not a plain number")
+        fields.append((name.strip(), _NUMPY_CODES[ros_type]))
+    return fields
+
+
+_UNITS: Final = {"%": "percent", "°": "deg", "Ω": "ohm", "µ": "u", "μ": "u", "²": "2", "³": "3"}
+
+
+def field_names(
+    prefix: str, signals: Sequence[Signal], taken: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """ROS field names of a vector's elements: ``input_pole_rate_rad_per_s``, unique."""
+    used = {"cycle", *taken}
+    names = []
+    for signal in signals:
+        name = _identifier(f"{prefix}_{signal.name}")
+        unit = signal.unit.replace("/", " per ")
+        for symbol, word in _UNITS.items():
+            unit = unit.replace(symbol, f" {word}" if word.isalpha() and len(word) > 1 else word)
+        suffix = _identifier(unit)
+        if suffix and not f"_{name}".endswith(f"_{suffix}"):
+            name = f"{name}_{suffix}"
+        unique, number = name, 2
+        while unique in used:
+            unique, number = f"{name}_{number}", number + 1
+        used.add(unique)
+        names.append(unique)
+    return tuple(names)
+
+
+def signals_type_name(loop: str, taken: Iterable[str] = ()) -> str:
+    """The message type of a loop's signals: ``rtloop_msgs/msg/LeftArmSignals``, unique."""
+    words = "".join(w[:1].upper() + w[1:] for w in re.split(r"[^A-Za-z0-9]+", loop))
+    stem = words if words[:1].isalpha() else f"Loop{words}"
+    name, number, used = f"{PACKAGE}/msg/{stem}Signals", 2, set(taken)
+    while name in used:
+        name, number = f"{PACKAGE}/msg/{stem}{number}Signals", number + 1
+    return name
+
+
+def _identifier(text: str) -> str:
+    """Lower-case letters, digits and single underscores: what a ROS field name may hold."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")

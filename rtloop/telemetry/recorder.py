@@ -1,0 +1,297 @@
+"""The recorder: a process of its own that drains the rings of a run into one MCAP file.
+
+``python -m rtloop.telemetry.recorder --out RUN.mcap RING [RING…]``. It outlives the process it
+records: it ends when every ring is finalized or its writer is dead, and everything was written.
+
+It says two lines of JSON on stdout: ``{"ready": true}`` once the file and the rings are open, and
+its result (see ``recorder_process.RecordingResult``) at the end. Exit code 0 when the recording is
+whole, else 1.
+"""
+
+import argparse
+import contextlib
+import errno
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rtloop.errors import RecordingError
+from rtloop.telemetry.process_identity import ProcessIdentity
+from rtloop.telemetry.recording_writer import RecordingWriter
+from rtloop.telemetry.ring import Ring, unfinished_cycle
+from rtloop.telemetry.statistics import LoopStatistics
+
+# Often enough for a ring of any sensible size, seldom enough to cost nothing: numpy calls have a
+# fixed price, and a batch of 400 cycles (10 kHz) pays it once.
+_LONGEST_PAUSE_S: Final = 0.04
+_SHORTEST_PAUSE_S: Final = 0.001
+# A pause may fill this share of a ring.
+_PAUSE_SHARE_OF_RING: Final = 1 / 8
+_FLUSH_INTERVAL_S: Final = 0.25
+_BATCH: Final = 4096
+_NICE: Final = 5
+# Beside the rings, for recovery: which file this run is recorded in, and by whom.
+POINTER_NAME: Final = "recording.json"
+
+
+@dataclass
+class _Source:
+    ring: Ring
+    statistics: LoopStatistics
+    pidfd: int | None
+    done: bool = False
+    max_backlog: int = 0
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.ring.metadata.loop
+
+
+class Recorder:
+    """Drains rings into a file until their writers are done."""
+
+    def __init__(self, rings: Sequence[Path], out: Path) -> None:
+        """Open the rings and create the file. Raises ``RecordingError`` and ``OSError``."""
+        self._sources = [self._open(path) for path in rings]
+        names = [source.name for source in self._sources]
+        if not names:
+            raise RecordingError("no ring to record: name at least one")
+        if len(set(names)) != len(names):
+            raise RecordingError(f"two rings hold loops of the same name: {', '.join(names)}")
+        self.out = out
+        self.stop_requested = False
+        self.error: str | None = None
+        self.size_bytes = 0
+        self._writer = RecordingWriter(out)
+        try:
+            metadata = self._sources[0].ring.metadata
+            self._writer.describe_run(metadata.run_id, metadata.run)
+            for source in self._sources:
+                self._writer.add_loop(source.ring.metadata)
+            self._writer.flush()
+            self._point_to_file()
+        except OSError:
+            self._writer.abandon()
+            raise
+        self._pause_s = min(map(_pause_s, (source.ring for source in self._sources)))
+
+    @staticmethod
+    def _open(path: Path) -> _Source:
+        ring = Ring(path)
+        return _Source(ring, LoopStatistics(ring.metadata), ring.writer.open_pidfd())
+
+    def _point_to_file(self) -> None:
+        me = ProcessIdentity.of_this_process()
+        text = json.dumps(
+            {"recording": str(self.out.resolve()), "pid": me.pid, "start_time": me.start_time}
+        )
+        for directory in {source.ring.path.parent for source in self._sources}:
+            temporary = directory / f"{POINTER_NAME}.{me.pid}"
+            temporary.write_text(text)
+            temporary.replace(directory / POINTER_NAME)
+
+    def run(self) -> None:
+        """Record until the end. Afterwards ``error`` is None or says why the recording is cut."""
+        try:
+            self._drain_until_done()
+            self.size_bytes = self._writer.finish(
+                {"complete": "true", "loops": {s.name: s.summary for s in self._sources}}
+            )
+        except OSError as error:
+            self.error = explain(error, self.out)
+            self.size_bytes = self._writer.size_bytes
+            self._writer.abandon()
+
+    def _drain_until_done(self) -> None:
+        flush_at_s = time.monotonic() + _FLUSH_INTERVAL_S
+        while True:
+            for source in self._sources:
+                if not source.done:
+                    self._drain(source)
+            if all(source.done for source in self._sources):
+                return
+            now_s = time.monotonic()
+            if now_s >= flush_at_s:
+                self._writer.flush()
+                flush_at_s = now_s + _FLUSH_INTERVAL_S
+            self._pause()
+
+    def _drain(self, source: _Source) -> None:
+        # Asked before reading: whatever was appended until then is read below.
+        finished = self.stop_requested or source.ring.finished()
+        while True:
+            batch = source.ring.read(_BATCH)
+            if len(batch) or batch.lost:
+                source.statistics.update(batch.records, batch.lost)
+                self._writer.write(source.name, batch)
+            if len(batch) < _BATCH:
+                break
+        if finished:
+            self._close(source)
+
+    def _close(self, source: _Source) -> None:
+        status = source.ring.status()
+        seen = source.statistics
+        last = unfinished_cycle(
+            status, source.ring.metadata, seen.last_cycle, seen.consecutive_misses
+        )
+        if last is not None:
+            seen.update(last.records)
+            self._writer.write(source.name, last)
+        source.summary = seen.summary(status=status)
+        source.done = True
+
+    def _pause(self) -> None:
+        """Wait for the next look; the death of a writer ends the wait."""
+        poller = select.poll()
+        for source in self._sources:
+            if source.pidfd is not None and not source.done:
+                poller.register(source.pidfd, select.POLLIN)
+        poller.poll(max(1, int(self._pause_s * 1e3)))
+
+    def remove_rings(self) -> None:
+        """Delete the rings, their pointer, and their directory when it is empty then."""
+        remove_rings(source.ring.path for source in self._sources)
+
+    def result(self) -> dict[str, Any]:
+        """What the last line on stdout says."""
+        return {
+            "recording": str(self.out),
+            "records": self._writer.records(),
+            "lost": {source.name: source.statistics.lost for source in self._sources},
+            "bytes": self.size_bytes,
+            "error": self.error,
+            "loops": {source.name: source.summary for source in self._sources},
+        }
+
+
+def remove_rings(rings: Iterable[Path]) -> None:
+    """Delete rings whose content is safe elsewhere, and what was left beside them."""
+    directories = set()
+    for ring in rings:
+        ring.unlink(missing_ok=True)
+        directories.add(ring.parent)
+    for directory in directories:
+        if not any(directory.glob("*.ring")):
+            (directory / POINTER_NAME).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody else keeps something in it
+            directory.rmdir()
+
+
+def _pause_s(ring: Ring) -> float:
+    span_s = ring.capacity * ring.metadata.period_ns / 1e9 * _PAUSE_SHARE_OF_RING
+    return min(max(span_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+
+
+def explain(error: OSError, out: Path) -> str:
+    """Why writing failed, and what to do about it."""
+    what = os.strerror(error.errno) if error.errno else str(error)
+    advice = {
+        errno.ENOSPC: "free some space there",
+        errno.EDQUOT: "free some of your quota there",
+        errno.EFBIG: "raise the file size limit (ulimit -f)",
+        errno.EIO: "check the disk",
+    }.get(error.errno or 0, "correct that")
+    return (
+        f"recording to {out} stopped: {what.lower()}. The loop goes on, and its ring keeps the "
+        f"newest cycles. To keep them, {advice} and run `rtloop recover {out}` after the run."
+    )
+
+
+def _become_an_ordinary_process(avoid_cpus: Sequence[int]) -> None:
+    """Drop what a real-time parent may have handed down."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the loop; its end ends this
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    except OSError:
+        pass  # it may not be lowered further, or not changed at all: then it runs as it is
+    every = set(range(os.cpu_count() or 1))
+    for cpus in (every - set(avoid_cpus) - _isolated_cpus(), every):
+        try:
+            os.sched_setaffinity(0, cpus)
+        except (OSError, ValueError):
+            continue
+        return
+
+
+def _isolated_cpus() -> set[int]:
+    """CPUs kept free for real-time work by ``isolcpus=``: nothing balances load there."""
+    try:
+        text = Path("/sys/devices/system/cpu/isolated").read_text().strip()
+    except OSError:
+        return set()
+    cpus: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        cpus.update(range(int(first), int(last or first) + 1))
+    return cpus
+
+
+def _say(line: dict[str, Any]) -> None:
+    try:
+        print(json.dumps(line), flush=True)
+    except OSError:
+        # The parent is gone, which is what a recorder is for. Keep the interpreter from trying
+        # again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _complain(message: str) -> None:
+    try:
+        print(f"rtloop recorder: {message}", file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The recorder's command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rtloop.telemetry.recorder", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("rings", nargs="+", type=Path, metavar="RING")
+    parser.add_argument("--out", required=True, type=Path, metavar="RUN.mcap")
+    parser.add_argument("--keep-rings", action="store_true", help="do not delete the rings")
+    parser.add_argument(
+        "--avoid-cpu", type=int, action="append", default=[], help="leave this CPU to the loop"
+    )
+    options = parser.parse_args(arguments)
+    _become_an_ordinary_process(options.avoid_cpu)
+
+    try:
+        recorder = Recorder(options.rings, options.out)
+    except (OSError, RecordingError) as error:
+        message = (
+            f"cannot record to {options.out}: {os.strerror(error.errno or 0).lower()}"
+            if isinstance(error, OSError)
+            else str(error)
+        )
+        _complain(message)
+        _say({"recording": str(options.out), "error": message})
+        return 1
+
+    def stop(_signal: int, _frame: object) -> None:
+        recorder.stop_requested = True
+
+    signal.signal(signal.SIGTERM, stop)
+    _say({"ready": True})
+    recorder.run()
+    if recorder.error is not None:
+        _complain(recorder.error)
+    elif not options.keep_rings:
+        recorder.remove_rings()
+    _say(recorder.result())
+    return 0 if recorder.error is None else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""The parent's side of the recorder: start it beside a loop, watch it, collect its result."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rtloop.errors import RecordingError
+
+_TERMINATE_GRACE_S = 2.0
+
+
+@dataclass(frozen=True)
+class RecordingResult:
+    """How a recording ended. ``error`` is None when the file is whole."""
+
+    recording: Path
+    records: dict[str, int] = field(default_factory=dict)
+    """Cycles written, by loop."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """Cycles that were overwritten in the ring before they could be written, by loop."""
+    size_bytes: int = 0
+    error: str | None = None
+    loops: dict[str, Any] = field(default_factory=dict)
+    """The ``--json`` summary of each loop, counted from every record."""
+
+
+class RecorderProcess:
+    """A running recorder. It survives its parent: nothing here has to be called for that."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", out: Path) -> None:
+        self._process = process
+        self.out = out
+        self._stdout = b""
+        self._stderr = b""
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                os.set_blocking(pipe.fileno(), False)
+
+    @classmethod
+    def start(
+        cls,
+        rings: Sequence[Path],
+        out: Path,
+        *,
+        keep_rings: bool = False,
+        avoid_cpus: Sequence[int] = (),
+    ) -> "RecorderProcess":
+        """Start recording ``rings`` (which exist) to the new file ``out``; returns at once.
+
+        ``avoid_cpus`` are the loop's. Raises ``RecordingError`` when no process can be started.
+        """
+        command = [sys.executable, "-m", "rtloop.telemetry.recorder", "--out", str(out)]
+        command += ["--keep-rings"] if keep_rings else []
+        command += [option for cpu in avoid_cpus for option in ("--avoid-cpu", str(cpu))]
+        try:
+            process = subprocess.Popen(
+                [*command, "--", *map(str, rings)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # a closing terminal must not take the recorder along
+                close_fds=True,  # nor must it hold on to the loop's /dev/cpu_dma_latency
+            )
+        except OSError as error:
+            raise RecordingError(f"cannot start the recorder: {error}") from None
+        return cls(process, out)
+
+    @property
+    def pid(self) -> int:
+        """The recorder's process id."""
+        return self._process.pid
+
+    def wait_ready(self, timeout_s: float = 10.0) -> None:
+        """Wait until file and rings are open. ``RecordingError`` when they cannot be."""
+        deadline_s = time.monotonic() + timeout_s
+        while b"\n" not in self._stdout and self._process.poll() is None:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise RecordingError(f"the recorder did not get ready within {timeout_s:g} s")
+            self._collect(left_s)
+        if b'"ready"' not in self._stdout:
+            raise RecordingError(self.wait().error or "the recorder ended at once")
+
+    def poll(self) -> str | None:
+        """Why recording has stopped early, or None while all is well. Never waits."""
+        self._collect(0.0)
+        if self._process.poll() is None:
+            return None
+        self._collect(0.0)
+        return self._result().error
+
+    def stop(self) -> None:
+        """Ask it to write what the rings hold and to finish, even if their writers live on."""
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def wait(self, timeout_s: float = 15.0) -> RecordingResult:
+        """Wait for the end, by itself once the rings are finalized. Never longer than ~2 s over.
+
+        A recorder that does not come to an end is asked to stop, then killed; ``error`` says so.
+        """
+        if self._wait_until(time.monotonic() + timeout_s):
+            return self._result()
+        self.stop()
+        if self._wait_until(time.monotonic() + _TERMINATE_GRACE_S):
+            return self._result()
+        self._process.kill()
+        self._process.wait()
+        self._close()
+        return RecordingResult(
+            self.out,
+            error=f"the recorder did not finish within {timeout_s:g} s and was ended; "
+            f"run `rtloop recover {self.out}`",
+        )
+
+    def _wait_until(self, deadline_s: float) -> bool:
+        while self._process.poll() is None:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return False
+            self._collect(min(left_s, 0.05))
+        self._collect(0.0)
+        self._close()
+        return True
+
+    def _close(self) -> None:
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def _collect(self, timeout_s: float) -> None:
+        """Take what the recorder has said, waiting up to ``timeout_s`` for something."""
+        out, err = self._process.stdout, self._process.stderr
+        pipes = [pipe for pipe in (out, err) if pipe is not None and not pipe.closed]
+        readable, _, _ = select.select(pipes, [], [], timeout_s)
+        for pipe in readable:
+            data = pipe.read()
+            if data == b"":
+                pipe.close()  # an ended pipe is always readable: keep it out of the next select
+            elif pipe is out:
+                self._stdout += data or b""
+            else:
+                self._stderr += data or b""
+
+    def _result(self) -> RecordingResult:
+        lines = self._stdout.decode(errors="replace").splitlines()
+        try:
+            said = json.loads(lines[-1])
+            if "recording" not in said:
+                raise ValueError("no result")
+        except (ValueError, IndexError):
+            return RecordingResult(self.out, error=self._how_it_died())
+        return RecordingResult(
+            recording=Path(said["recording"]),
+            records=said.get("records", {}),
+            lost=said.get("lost", {}),
+            size_bytes=said.get("bytes", 0),
+            error=said.get("error"),
+            loops=said.get("loops", {}),
+        )
+
+    def _how_it_died(self) -> str:
+        code = self._process.returncode
+        how = f"was ended by signal {-code}" if code and code < 0 else f"ended with code {code}"
+        said = self._stderr.decode(errors="replace").strip()
+        last = f": {said.splitlines()[-1]}" if said else ""
+        return f"the recorder {how}{last}. Run `rtloop recover {self.out}` after the run."

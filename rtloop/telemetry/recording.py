@@ -1,0 +1,343 @@
+"""Reads recordings back: whole ones as numpy arrays, cut ones as far as they are intact."""
+
+import io
+import json
+import re
+import struct
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+from mcap.data_stream import ReadDataStream
+from mcap.opcode import Opcode
+from mcap.records import Channel, Chunk, Header, Metadata, Schema
+from mcap.stream_reader import get_chunk_data_stream
+from numpy.typing import NDArray
+
+from rtloop.errors import RecordingError
+from rtloop.telemetry.messages import cdr_dtype, fields_of_schema
+from rtloop.telemetry.recording_writer import (
+    AT_THE_END,
+    LOOP_METADATA,
+    LOST_METADATA,
+    RUN_METADATA,
+    SUMMARY_METADATA,
+)
+from rtloop.telemetry.records import RECORD_DTYPE, Records, empty_records
+from rtloop.telemetry.ring import Batch, LoopMetadata
+
+_MAGIC: Final = b"\x89MCAP0\r\n"
+_TOPIC: Final = re.compile(r"/rtloop/(?P<loop>.+)/(?P<kind>cycle|signals|miss)")
+_NEEDED: Final = ("cycle", "release_ns", "start_ns", "finish_ns", "deadline_ns")
+_RECORD_HEADER: Final = struct.Struct("<BQ")
+_U64: Final = struct.Struct("<Q")
+_U16: Final = struct.Struct("<H")
+
+
+class RecordingReader:
+    """Reads a recording from its beginning as far as it is intact.
+
+    Iterating yields ``(loop, batch)`` in recorded order. What the file says besides is in the
+    attributes, complete after the iteration: ``complete`` then tells whether the end was where it
+    belongs.
+    """
+
+    def __init__(self, path: Path, *, signals: bool = True) -> None:
+        """Open the file. ``RecordingError`` when it cannot be read or is no MCAP file.
+
+        Without ``signals`` the batches have vectors of width zero, and reading is faster.
+        """
+        self.path = path
+        self.run_id = ""
+        self.run: dict[str, Any] = {}
+        self.metadata: dict[str, LoopMetadata] = {}
+        self.lost: dict[str, int] = defaultdict(int)
+        self.summary: dict[str, Any] = {}
+        self.complete = False
+        self.library = ""
+        self.chunks = 0
+        self.damaged_chunks = 0
+        self.messages: dict[str, int] = defaultdict(int)
+        self._signals = signals
+        self._losses: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._schemas: dict[int, Schema] = {}
+        self._channels: dict[int, _ChannelDecoder] = {}
+        self._waiting: dict[str, _Waiting] = defaultdict(_Waiting)
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise RecordingError(f"cannot read {path}: {error.strerror}") from None
+        self.size_bytes = self._file.seek(0, io.SEEK_END)
+        self._file.seek(0)
+        magic = self._file.read(len(_MAGIC))
+        # An empty file is what a recorder leaves that died at once: intact as far as it goes.
+        if magic != _MAGIC[: len(magic)]:
+            self._file.close()
+            raise RecordingError(f"{path} is not an MCAP file")
+
+    def __iter__(self) -> Iterator[tuple[str, Batch]]:
+        with self._file:
+            for opcode, payload in self._intact_records():
+                if opcode == Opcode.CHUNK:
+                    yield from self._chunk(payload)
+                elif opcode == Opcode.METADATA:
+                    self._note(Metadata.read(_stream(payload)))
+                elif opcode == Opcode.HEADER:
+                    self.library = Header.read(_stream(payload)).library
+
+    def _intact_records(self) -> Iterator[tuple[int, bytes]]:
+        """Top-level MCAP records until the end or the cut. Indexes are skipped."""
+        at = len(_MAGIC)
+        while at + _RECORD_HEADER.size <= self.size_bytes:
+            opcode, length = _RECORD_HEADER.unpack(self._file.read(_RECORD_HEADER.size))
+            at += _RECORD_HEADER.size + length
+            if at > self.size_bytes or opcode == 0:
+                return
+            if opcode in (Opcode.CHUNK, Opcode.METADATA, Opcode.HEADER):
+                yield opcode, self._file.read(length)
+            else:
+                self._file.seek(at)
+            if opcode == Opcode.FOOTER:
+                self.complete = self._file.read(len(_MAGIC)) == _MAGIC
+                return
+
+    def _note(self, metadata: Metadata) -> None:
+        facts = metadata.metadata
+        if metadata.name == RUN_METADATA:
+            self.run_id = facts.get("run_id", "")
+            self.run = json.loads(facts.get("json", "{}"))
+        elif metadata.name == LOOP_METADATA:
+            self.metadata[facts["loop"]] = LoopMetadata.from_json(facts["json"])
+        elif metadata.name == LOST_METADATA:
+            count = int(facts["records"])
+            self.lost[facts["loop"]] += count
+            self._losses[facts["loop"]].append((int(facts["before_cycle"]), count))
+        elif metadata.name == SUMMARY_METADATA:
+            self.summary = json.loads(facts.get("loops", "{}"))
+
+    def _chunk(self, payload: bytes) -> Iterator[tuple[str, Batch]]:
+        try:
+            stream, size = get_chunk_data_stream(Chunk.read(_stream(payload)), validate_crc=True)
+            data = stream.read(size)
+        except (
+            Exception
+        ):  # zstd, lz4, CRC and struct errors: one damaged chunk, whatever the reason
+            self.damaged_chunks += 1
+            return
+        self.chunks += 1
+        for channel_id, messages in self._messages(data).items():
+            decoder = self._channels.get(channel_id)
+            if decoder is None:
+                continue
+            self.messages[decoder.topic] += len(messages)
+            waiting = self._waiting[decoder.loop]
+            if decoder.kind == "cycle":
+                waiting.records.append(decoder.records(messages))
+            elif decoder.kind == "signals" and self._signals:
+                waiting.signals.append(decoder.signals(messages))
+        for loop, waiting in self._waiting.items():
+            batch = waiting.take(with_signals=self._signals)
+            if len(batch):
+                yield from ((loop, part) for part in self._split_at_losses(loop, batch))
+
+    def _messages(self, data: bytes) -> dict[int, list[bytes]]:
+        """The messages of a chunk by channel; schemas and channels are taken note of."""
+        found: dict[int, list[bytes]] = defaultdict(list)
+        at, end = 0, len(data)
+        message = int(Opcode.MESSAGE)
+        while at < end:
+            opcode = data[at]
+            body = at + 9
+            at = body + _U64.unpack_from(data, at + 1)[0]
+            if opcode == message:
+                found[_U16.unpack_from(data, body)[0]].append(data[body + 22 : at])
+            elif opcode == Opcode.SCHEMA:
+                schema = Schema.read(_stream(data[body:at]))
+                self._schemas[schema.id] = schema
+            elif opcode == Opcode.CHANNEL:
+                self._open_channel(Channel.read(_stream(data[body:at])))
+        return found
+
+    def _open_channel(self, channel: Channel) -> None:
+        match = _TOPIC.fullmatch(channel.topic)
+        if match is None or channel.message_encoding != "cdr":
+            return
+        schema = self._schemas[channel.schema_id].data.decode()
+        self._channels[channel.id] = _ChannelDecoder(
+            self.path, channel.topic, match["loop"], match["kind"], schema
+        )
+
+    def _split_at_losses(self, loop: str, batch: Batch) -> Iterator[Batch]:
+        cycles = batch.records["cycle"]
+        begin, lost = 0, 0
+        pending = self._losses[loop]
+        while pending and pending[0][0] != AT_THE_END and pending[0][0] <= cycles[-1]:
+            before_cycle, count = pending.pop(0)
+            cut = int(np.searchsorted(cycles, before_cycle))
+            if cut > begin:
+                yield _part(batch, begin, cut, lost)
+                begin, lost = cut, 0
+            lost += count
+        yield _part(batch, begin, len(cycles), lost)
+
+
+def _part(batch: Batch, begin: int, end: int, lost: int) -> Batch:
+    part = slice(begin, end)
+    return Batch(batch.records[part], batch.inputs[part], batch.outputs[part], lost)
+
+
+class _ChannelDecoder:
+    """CDR messages of one channel back to arrays, after the layout its own schema tells."""
+
+    def __init__(self, path: Path, topic: str, loop: str, kind: str, schema: str) -> None:
+        self.topic, self.loop, self.kind = topic, loop, kind
+        self._path = path
+        if kind == "miss":
+            return
+        try:
+            fields = fields_of_schema(schema)
+        except ValueError as error:
+            raise RecordingError(f"{path}: topic {topic} is not rtloop's: {error}") from None
+        names = [name for name, _ in fields]
+        self._dtype = cdr_dtype(fields)
+        if kind == "cycle":
+            missing = [name for name in _NEEDED if name not in names]
+            if missing:
+                raise RecordingError(
+                    f"{path}: topic {topic} is not rtloop's: no {missing[0]} in it"
+                )
+            self._common = [name for name in RECORD_DTYPE.names or () if name in names]
+        else:
+            n_inputs = sum(name.startswith("input_") for name in names)
+            n_outputs = len(names) - 1 - n_inputs
+            self._dtype = np.dtype(
+                [
+                    ("encapsulation", "u1", (4,)),
+                    ("cycle", "<i8"),
+                    ("inputs", "<f4", (n_inputs,)),
+                    ("outputs", "<f4", (n_outputs,)),
+                ]
+            )
+
+    def records(self, messages: list[bytes]) -> Records:
+        decoded = self.signals(messages)
+        records = empty_records(len(decoded))
+        for name in self._common:
+            records[name] = decoded[name]
+        return records
+
+    def signals(self, messages: list[bytes]) -> NDArray[np.void]:
+        data = b"".join(messages)
+        if len(data) != len(messages) * self._dtype.itemsize:
+            raise RecordingError(f"{self._path}: messages of {self.topic} do not fit their schema")
+        return np.frombuffer(data, self._dtype)
+
+
+@dataclass
+class _Waiting:
+    """Cycles whose signals are in the next chunk: a chunk may end between the two messages."""
+
+    records: list[Records] = field(default_factory=list)
+    signals: list[NDArray[np.void]] = field(default_factory=list)
+
+    def take(self, *, with_signals: bool) -> Batch:
+        records = np.concatenate(self.records) if self.records else empty_records()
+        if not with_signals:
+            self.records = []
+            nothing = np.empty((len(records), 0), np.float32)
+            return Batch(records, nothing, nothing)
+        if not self.signals:
+            nothing = np.empty((0, 0), np.float32)
+            return Batch(records[:0], nothing, nothing)
+        signals = np.concatenate(self.signals)
+        # Equal but for what is still to come, or was in a damaged chunk.
+        _, of_records, of_signals = np.intersect1d(
+            records["cycle"], signals["cycle"], assume_unique=True, return_indices=True
+        )
+        last = max(of_records[-1] if len(of_records) else -1, -1)
+        self.records = [records[last + 1 :]]
+        self.signals = [signals[signals["cycle"] > records["cycle"][last]]] if last >= 0 else []
+        both = signals[of_signals]
+        return Batch(records[of_records], both["inputs"], both["outputs"])
+
+
+def _stream(data: bytes) -> ReadDataStream:
+    return ReadDataStream(io.BytesIO(data))
+
+
+@dataclass(frozen=True)
+class LoopRecording:
+    """All cycles of one loop of a recording; vectors of width zero when read without signals."""
+
+    metadata: LoopMetadata
+    records: Records
+    inputs: NDArray[np.float32]
+    outputs: NDArray[np.float32]
+    lost: int
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A whole recording in memory."""
+
+    path: Path
+    run_id: str
+    run: dict[str, Any]
+    loops: dict[str, LoopRecording]
+    size_bytes: int
+    messages: dict[str, int]
+    """Messages by topic."""
+    chunks: int
+    library: str
+
+
+def read_recording(path: Path, *, signals: bool = False) -> Recording:
+    """Read a whole recording. ``RecordingError``, with what to do, when it is cut or not
+    rtloop's."""
+    reader = RecordingReader(path, signals=signals)
+    batches: dict[str, list[Batch]] = defaultdict(list)
+    for loop, batch in reader:
+        batches[loop].append(batch)
+    if not reader.metadata:
+        if reader.size_bytes == 0 or not reader.complete:
+            raise RecordingError(
+                f"{path} ends before it says anything. {_ADVICE.format(path=path)}"
+            )
+        raise RecordingError(f"{path} was not recorded by rtloop: it has no loop in it")
+    if not reader.complete or reader.damaged_chunks:
+        what = "is cut: its end is missing" if not reader.complete else "is damaged"
+        raise RecordingError(f"{path} {what}. {_ADVICE.format(path=path)}")
+    return Recording(
+        path=path,
+        run_id=reader.run_id,
+        run=reader.run,
+        loops={
+            name: _joined(metadata, batches[name], reader)
+            for name, metadata in reader.metadata.items()
+        },
+        size_bytes=reader.size_bytes,
+        messages=dict(reader.messages),
+        chunks=reader.chunks,
+        library=reader.library,
+    )
+
+
+_ADVICE: Final = "If its run has ended, `rtloop recover {path}` restores it."
+
+
+def _joined(metadata: LoopMetadata, batches: list[Batch], reader: RecordingReader) -> LoopRecording:
+    if not batches:
+        nothing = np.empty((0, 0), np.float32)
+        batches = [Batch(empty_records(), nothing, nothing)]
+    return LoopRecording(
+        metadata=metadata,
+        records=np.concatenate([batch.records for batch in batches]),
+        inputs=np.concatenate([batch.inputs for batch in batches]),
+        outputs=np.concatenate([batch.outputs for batch in batches]),
+        lost=reader.lost.get(metadata.loop, 0),
+        summary=reader.summary.get(metadata.loop, {}),
+    )

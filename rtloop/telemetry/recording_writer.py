@@ -1,0 +1,226 @@
+"""Writes a recording: MCAP, `ros2` profile, with the official ``mcap`` package."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from mcap.writer import CompressionType, Writer
+
+from rtloop.telemetry import records as rec
+from rtloop.telemetry.messages import CycleMessage, MissMessage, SignalsMessage, signals_type_name
+from rtloop.telemetry.ring import LOOP_FACTS, Batch, LoopMetadata
+
+CHUNK_BYTES: Final = 64 * 1024
+PROFILE: Final = "ros2"
+
+RUN_METADATA: Final = "rtloop"
+LOOP_METADATA: Final = "rtloop.loop"
+LOST_METADATA: Final = "rtloop.lost"
+SUMMARY_METADATA: Final = "rtloop.summary"
+FORMAT: Final = "1"
+AT_THE_END: Final = -1
+"""`before_cycle` of records that were lost after the last one written."""
+
+
+def topic(loop: str, kind: str) -> str:
+    """The topic of a loop: ``/rtloop/<loop>/cycle``, ``…/miss`` or ``…/signals``."""
+    return f"/rtloop/{loop}/{kind}"
+
+
+class _Output:
+    """The file below the MCAP writer: it collects what the writer says in many small pieces.
+
+    Data reaches the file at ``flush`` only, whole MCAP records at a time, so that an interrupted
+    write can be cut back to the last state that a reader can use.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self.written = 0
+        self._pending = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._pending += data
+        return len(data)
+
+    def tell(self) -> int:
+        return self.written + len(self._pending)
+
+    def flush(self) -> None:
+        at = 0
+        with memoryview(self._pending) as view:
+            while at < len(view):
+                # A full disk first shows as a short write, then as an error.
+                at += os.write(self.descriptor, view[at:])
+        self.written += at
+        self._pending.clear()
+
+    def cut_back(self) -> None:
+        """Drop what the last, failed flush left behind."""
+        self._pending.clear()
+        os.ftruncate(self.descriptor, self.written)
+
+    def sync(self) -> None:
+        os.fsync(self.descriptor)
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+@dataclass
+class _Channels:
+    metadata: LoopMetadata
+    signals: SignalsMessage
+    cycle_id: int
+    signals_id: int
+    miss_id: int
+    records: int = 0
+    lost: int = 0
+    """Lost since the last record that was written."""
+
+
+class RecordingWriter:
+    """One MCAP file being written. Every method may raise ``OSError``: call ``abandon`` then.
+
+    An existing file is never overwritten.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._output = _Output(path)
+        self._mcap = Writer(
+            self._output,  # type: ignore[arg-type]
+            chunk_size=CHUNK_BYTES,
+            compression=CompressionType.ZSTD,
+        )
+        self._mcap.start(profile=PROFILE, library=f"rtloop; {_mcap_version()}")
+        self._cycle = CycleMessage()
+        self._miss = MissMessage()
+        self._schemas: dict[str, int] = {}
+        self._loops: dict[str, _Channels] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in the file and on their way to it."""
+        return self._output.tell()
+
+    def records(self) -> dict[str, int]:
+        """Cycles written so far, by loop."""
+        return {name: channels.records for name, channels in self._loops.items()}
+
+    def describe_run(self, run_id: str, run: dict[str, Any]) -> None:
+        """Write the facts about the run as a whole."""
+        run = {name: value for name, value in run.items() if name not in LOOP_FACTS}
+        facts = {"format": FORMAT, "run_id": run_id, "json": json.dumps(run, ensure_ascii=False)}
+        # Once more one by one, for people who look with other tools.
+        for name, value in run.items():
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            facts.setdefault(name, text)
+        self._mcap.add_metadata(RUN_METADATA, facts)
+
+    def add_loop(self, metadata: LoopMetadata) -> None:
+        """Open the three channels of a loop. Its name must be new."""
+        name = metadata.loop
+        signals = SignalsMessage(metadata, signals_type_name(name, self._schemas))
+        self._mcap.add_metadata(
+            LOOP_METADATA, {"loop": name, "json": metadata.to_json(with_run=False)}
+        )
+        self._loops[name] = _Channels(
+            metadata=metadata,
+            signals=signals,
+            cycle_id=self._channel(topic(name, "cycle"), self._cycle.type_name, self._cycle.schema),
+            signals_id=self._channel(topic(name, "signals"), signals.type_name, signals.schema),
+            miss_id=self._channel(topic(name, "miss"), self._miss.type_name, self._miss.schema),
+        )
+
+    def _channel(self, name: str, type_name: str, schema: str) -> int:
+        if type_name not in self._schemas:
+            self._schemas[type_name] = self._mcap.register_schema(
+                type_name, "ros2msg", schema.encode()
+            )
+        return self._mcap.register_channel(name, "cdr", self._schemas[type_name])
+
+    def write(self, loop: str, batch: Batch) -> None:
+        """Append consecutive cycles. For each: its cycle message, its signals, its miss if it is
+        one."""
+        channels = self._loops[loop]
+        channels.lost += batch.lost
+        records = batch.records
+        if len(records) == 0:
+            return
+        if channels.lost:
+            self._note_lost(loop, channels, int(records["cycle"][0]))
+        offset = channels.metadata.realtime_ns_offset
+        times = (records["release_ns"] + offset).tolist()
+        sequences = (records["cycle"] & 0xFFFFFFFF).tolist()
+        cycles = self._cycle.encode(records)
+        signals = channels.signals.encode(batch)
+        where = np.flatnonzero(rec.missed(records))
+        misses = dict(zip(where.tolist(), self._miss.encode(records[where], offset), strict=True))
+        add = self._mcap.add_message
+        for i, (at, sequence) in enumerate(zip(times, sequences, strict=True)):
+            add(channels.cycle_id, at, cycles[i], at, sequence)
+            add(channels.signals_id, at, signals[i], at, sequence)
+            if i in misses:
+                add(channels.miss_id, at, misses[i], at, sequence)
+        channels.records += len(records)
+
+    def _note_lost(self, loop: str, channels: _Channels, before_cycle: int) -> None:
+        self._mcap.add_metadata(
+            LOST_METADATA,
+            {"loop": loop, "records": str(channels.lost), "before_cycle": str(before_cycle)},
+        )
+        channels.lost = 0
+
+    def flush(self) -> None:
+        """Finish the chunk in progress and hand everything to the kernel: safe from ``kill -9``."""
+        self._mcap.flush()  # type: ignore[no-untyped-call]
+
+    def finish(self, summary: dict[str, Any]) -> int:
+        """Write the summary and the index, put the file on the disk, and return its size in
+        bytes."""
+        for name, channels in self._loops.items():
+            if channels.lost:
+                self._note_lost(name, channels, AT_THE_END)
+        facts = {
+            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for name, value in summary.items()
+        }
+        self._mcap.add_metadata(SUMMARY_METADATA, facts)
+        self._mcap.finish()  # type: ignore[no-untyped-call]
+        self._output.flush()
+        self._output.sync()
+        self._output.close()
+        sync_directory(self.path.parent)
+        return self._output.written
+
+    def abandon(self) -> None:
+        """Give up after an error: what was flushed stays, cut at the end of a whole MCAP record."""
+        try:
+            self._output.cut_back()
+        except OSError:
+            pass  # a recording that ends in the middle of a record can be recovered, too
+        finally:
+            self._output.close()
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names that were created or replaced in a directory outlive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # not every file system can
+    finally:
+        os.close(descriptor)
+
+
+def _mcap_version() -> str:
+    from mcap.writer import LIBRARY_IDENTIFIER
+
+    return str(LIBRARY_IDENTIFIER)

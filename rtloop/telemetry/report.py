@@ -1,0 +1,384 @@
+"""One self-contained HTML page about a recording: nothing to install, nothing to load, no script."""
+
+import os
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtloop.errors import RecordingError
+from rtloop.telemetry import charts
+from rtloop.telemetry import records as rec
+from rtloop.telemetry.recording import LoopRecording, Recording, read_recording
+from rtloop.telemetry.report_host import configuration, file_facts, host, rights_of
+from rtloop.telemetry.statistics import LoopStatistics
+from rtloop.telemetry.typography import (
+    NOTHING,
+    count,
+    duration_us,
+    escape,
+    microseconds,
+    plural,
+    share,
+    span_s,
+)
+from rtloop.telemetry.verdict import PROMISES, Level, judge
+
+_WORST = 10
+_CLASS_ORDER = ("hard", "firm", "soft")
+_SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
+_DURATIONS = (
+    ("release_latency_us", "Release latency", "start − release"),
+    ("infer_us", "Inference", "graph and limits"),
+    ("response_us", "Response time", "finish − release"),
+    ("lateness_us", "Lateness", "finish − deadline"),
+)
+
+
+def write_report(recording_path: Path, html_path: Path) -> Path:
+    """Write the report of a recording to ``html_path``, replacing what is there; returns it.
+
+    Raises ``RecordingError`` when the recording is cut or not rtloop's, or the page cannot be written.
+    """
+    page = render(read_recording(recording_path))
+    temporary = html_path.with_name(f".{html_path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(html_path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RecordingError(f"cannot write the report {html_path}: {error.strerror}") from None
+    return html_path
+
+
+def render(recording: Recording) -> str:
+    """The page as text."""
+    loops = sorted(
+        (_Loop(name, loop) for name, loop in recording.loops.items()),
+        key=lambda loop: (_class_rank(loop.loop_class), loop.name),
+    )
+    body = [
+        *_header(recording, loops),
+        *_verdicts(loops),
+        *_cautions(recording, loops),
+        *_overview(loops),
+    ]
+    for loop in loops:
+        body += _loop(loop)
+    body += [*host(recording), *configuration(recording), *file_facts(recording), _GLOSSARY]
+    css = files("rtloop.telemetry").joinpath("report.css").read_text(encoding="utf-8")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(recording.run_id or recording.path.name)} · rtloop</title>\n"
+        f"<style>\n{css}</style>\n</head>\n<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
+    )
+
+
+class _Loop:
+    """One loop with what the page says about it more than once."""
+
+    def __init__(self, name: str, recording: LoopRecording) -> None:
+        self.name = name
+        self.metadata = recording.metadata
+        self.loop_class = recording.metadata.loop_class
+        self.records = recording.records
+        self.summary = recording.summary or _summary_of(recording)
+        self.verdict = judge(self.summary)
+        self.returned = self.records[~rec.unfinished(self.records)]
+        self.deadline_us = self.metadata.deadline_ns / 1e3
+        self.anchor = f"loop-{escape(name)}"
+
+    @property
+    def span_s(self) -> float:
+        if len(self.records) == 0:
+            return 0.0
+        first, last = int(self.records["release_ns"][0]), int(self.records["release_ns"][-1])
+        return (last - first + self.metadata.period_ns) / 1e9
+
+    @property
+    def badge(self) -> str:
+        return f'<span class="class {escape(self.loop_class)}">{escape(self.loop_class)}</span>'
+
+
+def _summary_of(recording: LoopRecording) -> dict[str, Any]:
+    statistics = LoopStatistics(recording.metadata)
+    statistics.update(recording.records, recording.lost)
+    return statistics.summary()
+
+
+def _class_rank(name: str) -> int:
+    return _CLASS_ORDER.index(name) if name in _CLASS_ORDER else len(_CLASS_ORDER)
+
+
+def _header(recording: Recording, loops: list[_Loop]) -> Iterator[str]:
+    run = recording.run
+    cycles = sum(len(loop.records) for loop in loops)
+    facts = [
+        _moment(str(run.get("started", ""))),
+        f"ran {span_s(max(loop.span_s for loop in loops))}" if cycles else "",
+        f"{plural(len(loops), 'loop')}, {plural(cycles, 'cycle')} recorded",
+        escape(run.get("hostname", "")),
+    ]
+    yield '<header>\n<p class="eyebrow">rtloop · run report</p>'
+    yield f"<h1>{escape(recording.run_id or recording.path.name)}</h1>"
+    yield f'<p class="lead">{" · ".join(fact for fact in facts if fact)}</p>\n</header>'
+
+
+def _moment(iso: str) -> str:
+    """2026-01-01T12:00:00.123+00:00 → 2026-01-01 12:00:00 UTC"""
+    date, _, time = iso.partition("T")
+    if not time:
+        return escape(iso)
+    zone = " UTC" if time.endswith(("+00:00", "Z")) else ""
+    return escape(f"{date} {time[:8]}{zone}")
+
+
+def _verdicts(loops: list[_Loop]) -> Iterator[str]:
+    yield '<div class="verdicts">'
+    for loop in loops:
+        verdict = loop.verdict
+        yield f'<section class="verdict {verdict.level.value}">'
+        yield (
+            f'<div class="who">{loop.badge}<a href="#{loop.anchor}">{escape(loop.name)}</a>'
+            f'<span class="quiet">{escape(PROMISES.get(loop.loop_class, ""))}</span></div>'
+        )
+        yield f"<h3>{_SIGNS[verdict.level]}&ensp;{escape(verdict.headline)}</h3>"
+        yield from (f"<p>{escape(sentence)}</p>" for sentence in verdict.sentences)
+        yield "</section>"
+    yield "</div>"
+
+
+def _cautions(recording: Recording, loops: list[_Loop]) -> Iterator[str]:
+    """What a reader must know before believing the numbers."""
+    if any(loop.loop_class == "hard" for loop in loops) and not recording.run.get("preempt_rt"):
+        yield (
+            '<p class="caution"><b>A hard loop on a kernel without PREEMPT_RT.</b> What was measured is '
+            "what happened, not a bound on what can happen: on this kernel there is none.</p>"
+        )
+    rights = rights_of(recording.run)
+    denied = [right for right in rights if not right.get("granted")]
+    if denied:
+        names = ", ".join(str(right.get("name", "")) for right in denied)
+        verb = "was" if len(denied) == 1 else "were"
+        yield (
+            f'<p class="caution"><b>{len(denied)} of {len(rights)} rights {verb} not granted</b> '
+            f'({escape(names)}): <a href="#host">what that costs and how to get them</a>.</p>'
+        )
+
+
+def _overview(loops: list[_Loop]) -> Iterator[str]:
+    yield '<div class="scroll"><table>\n<thead><tr><th>Loop</th><th class="words">Class</th>'
+    heads = ("Period", "Deadline", "Elapsed", "Executed", "Skipped", "Misses", "Rate, Hz")
+    yield "".join(f"<th>{head}</th>" for head in heads)
+    yield "<th>Response p50</th><th>p99</th><th>p99.9</th><th>max, µs</th></tr></thead>\n<tbody>"
+    for loop in loops:
+        s, r = loop.summary, loop.summary["response_us"]
+        late = ' class="late"' if s["misses"] else ""
+        yield (
+            f'<tr><td><a href="#{loop.anchor}">{escape(loop.name)}</a></td>'
+            f'<td class="words">{escape(loop.loop_class)}</td>'
+            f"<td>{duration_us(s['period_ms'] * 1e3)}</td><td>{duration_us(s['deadline_ms'] * 1e3)}</td>"
+            f"<td>{count(s['elapsed_periods'])}</td><td>{count(s['executed'])}</td>"
+            f"<td>{count(s['skipped'])}</td><td{late}>{count(s['misses'])}</td>"
+            f"<td>{microseconds(s['rate_hz'], 2)}</td>"
+            + "".join(f"<td>{microseconds(r[key])}</td>" for key in ("p50", "p99", "p99_9", "max"))
+            + "</tr>"
+        )
+    yield "</tbody></table></div>"
+
+
+def _loop(loop: _Loop) -> Iterator[str]:
+    yield f'<section>\n<h2 id="{loop.anchor}">{escape(loop.name)}{loop.badge}</h2>'
+    yield '<div class="pair">\n<div>\n<h3>Accounts</h3>'
+    yield _facts(_accounts(loop))
+    yield "</div>\n<div>\n<h3>Times, µs</h3>"
+    yield from _times(loop)
+    yield "</div>\n</div>"
+    if len(loop.returned):
+        yield from _figures(loop)
+        yield from _worst(loop)
+    else:
+        yield '<p class="quiet">No cycle returned: there is nothing to draw.</p>'
+    yield "</section>"
+
+
+def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
+    s = loop.summary
+    yield (
+        "Period, deadline",
+        (f"{duration_us(s['period_ms'] * 1e3)}, {duration_us(s['deadline_ms'] * 1e3)}"),
+    )
+    yield (
+        "Rate",
+        (
+            f"{microseconds(s['rate_hz'], 3)} Hz measured, {1e3 / s['period_ms']:g} Hz nominal"
+            if s["rate_hz"] is not None
+            else f"{1e3 / s['period_ms']:g} Hz nominal"
+        ),
+    )
+    yield (
+        "Periods",
+        (
+            f"{count(s['elapsed_periods'])} elapsed = {count(s['executed'])} executed + "
+            f"{count(s['skipped'])} skipped"
+        ),
+    )
+    part = f" ({share(s['misses'], s['executed'])})" if s["misses"] else ""
+    yield "Deadline misses", f"{count(s['misses'])}{part}"
+    if s["misses"]:
+        causes = ", ".join(f"{name} {count(n)}" for name, n in s["causes"].items() if n)
+        yield "Their causes", escape(causes) or NOTHING
+        yield "Most in a row", count(s["max_consecutive_misses"])
+    outcomes = ", ".join(
+        f"{name.replace('_', ' ')} {count(n)}" for name, n in s["outcomes"].items() if n
+    )
+    yield "Commands", escape(outcomes) or "none"
+    others = {
+        "stale inputs": s["stale_inputs"],
+        "budget overruns": s["budget_overruns"],
+        **{
+            name.replace("_", " "): s["events"].get(name, 0)
+            for name in ("clamped", "slew_limited", "non_finite", "port_error", "injected")
+        },
+    }
+    events = ", ".join(f"{name} {count(n)}" for name, n in others.items() if n)
+    yield "Other events", escape(events) or "none"
+    yield "Records lost", count(s["records_lost"])
+    sha = loop.metadata.run.get("policy_sha256")
+    if sha:
+        yield "Policy", f'<code title="sha256 {escape(sha)}">{escape(str(sha)[:16])}…</code>'
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    rows = "".join(f"<dt>{term}</dt><dd>{value}</dd>" for term, value in facts)
+    return f'<dl class="facts">{rows}</dl>'
+
+
+def _times(loop: _Loop) -> Iterator[str]:
+    yield (
+        "<table><thead><tr><th></th><th>p50</th><th>p99</th><th>p99.9</th><th>max</th><th>N</th>"
+        "</tr></thead>\n<tbody>"
+    )
+    for key, name, meaning in _DURATIONS:
+        p = loop.summary[key]
+        cells = "".join(
+            f"<td{_late(key, p[q])}>{microseconds(p[q])}</td>"
+            for q in ("p50", "p99", "p99_9", "max")
+        )
+        yield f'<tr><td title="{meaning}">{name}</td>{cells}<td>{count(p["n"])}</td></tr>'
+    yield "</tbody></table>"
+    yield (
+        '<p class="quiet small">Lateness below zero is time to spare. The maxima are high-water marks: '
+        "the largest values observed, no bounds.</p>"
+    )
+
+
+def _late(key: str, value: float | None) -> str:
+    return ' class="late"' if key == "lateness_us" and value is not None and value > 0 else ""
+
+
+def _figures(loop: _Loop) -> Iterator[str]:
+    yield '<div class="figures">'
+    for key, title, values, deadline_us in (
+        ("response_us", "Response time", rec.response_ns(loop.returned), loop.deadline_us),
+        ("release_latency_us", "Release latency", rec.release_latency_ns(loop.returned), None),
+    ):
+        p = loop.summary[key]
+        marks = {name: p[q] for name, q in (("p50", "p50"), ("p99", "p99"), ("p99.9", "p99_9"))}
+        known = {name: value for name, value in marks.items() if value is not None}
+        svg = charts.histogram(
+            np.asarray(values, np.float64) / 1e3,
+            title.lower(),
+            label=f"Histogram of the {title.lower()} of loop {loop.name}",
+            deadline_us=deadline_us,
+            percentiles=known,
+        )
+        numbers = " · ".join(f"{name} {microseconds(value)}" for name, value in known.items())
+        yield (
+            f"<figure>{svg}<figcaption><b>{title}</b>, N = {count(p['n'])}. "
+            f"▴ {numbers} · max {microseconds(p['max'])}&nbsp;µs</figcaption></figure>"
+        )
+    yield "</div>"
+    svg = charts.lateness_over_time(
+        loop.returned, loop.deadline_us, f"Maximum lateness over time of loop {loop.name}"
+    )
+    yield (
+        f'<figure class="wide">{svg}<figcaption><b>Maximum lateness over time</b>: the upper edge is '
+        "the latest cycle of each slice, the lower one its median; a dot marks slices with misses."
+        "</figcaption></figure>"
+    )
+
+
+def _worst(loop: _Loop) -> Iterator[str]:
+    records = loop.records
+    never = rec.unfinished(records)
+    lateness = rec.lateness_ns(records)
+    order = np.lexsort((records["cycle"], -lateness, ~never))[:_WORST]
+    response_us = rec.response_ns(records) / 1e3
+    scale = charts.stage_scale_us(response_us[order], loop.deadline_us)
+    start_ns = int(records["release_ns"][0])
+    yield (
+        f"<h3>The {plural(len(order), 'worst cycle')} by stage</h3>"
+        if len(order) > 1
+        else ("<h3>The worst cycle by stage</h3>")
+    )
+    yield '<div class="legend">'
+    for stage in charts.STAGES:
+        yield f'<span style="--key: var(--{stage})">{charts.STAGE_NAMES[stage]}</span>'
+    beyond = " (off this scale)" if loop.deadline_us > scale else ""
+    yield f'<span class="line">deadline{beyond}</span></div>'
+    yield (
+        '<div class="scroll"><table>\n<thead><tr><th>Cycle</th><th>at, s</th><th class="words">from its '
+        "release on</th><th>release<br>latency</th><th>read</th><th>infer</th><th>write</th>"
+        '<th>response</th><th>lateness,<br>µs</th><th class="words">cause</th><th class="words">outcome'
+        "</th></tr></thead>\n<tbody>"
+    )
+    for i in order.tolist():
+        one = records[i : i + 1]
+        at_s = (int(one["release_ns"][0]) - start_ns) / 1e9
+        bar = charts.stage_bar(one, scale, loop.deadline_us, bool(never[i]))
+        yield (
+            f"<tr><td>{count(int(one['cycle'][0]))}</td><td>{at_s:.3f}</td>"
+            f'<td class="bar-cell words">{bar}</td>'
+            + _stage_cells(one, bool(never[i]), float(response_us[i]), float(lateness[i]) / 1e3)
+            + f'<td class="words">{_cause(one, bool(never[i]))}</td>'
+            f'<td class="words">{_outcome(one)}</td></tr>'
+        )
+    yield "</tbody></table></div>"
+
+
+def _stage_cells(one: rec.Records, never: bool, response_us: float, lateness_us: float) -> str:
+    if never:
+        return f"<td>{NOTHING}</td>" * 5 + f"<td>{NOTHING}</td>"
+    stages = charts.stages_us(one)
+    longest = ' class="longest"'
+    cells = "".join(
+        f"<td{longest if us == max(stages) else ''}>{microseconds(us)}</td>" for us in stages
+    )
+    late = ' class="late"' if lateness_us > 0 else ""
+    return f"{cells}<td>{microseconds(response_us)}</td><td{late}>{microseconds(lateness_us)}</td>"
+
+
+def _cause(one: rec.Records, never: bool) -> str:
+    if never:
+        return "never returned"
+    name = rec.name_of(rec.CAUSE_NAMES, int(one["cause"][0]))
+    injected = " (injected)" if int(one["events"][0]) & rec.EVENT_BITS["injected"] else ""
+    return NOTHING if name == "none" else escape(name) + injected
+
+
+def _outcome(one: rec.Records) -> str:
+    name = rec.name_of(rec.OUTCOME_NAMES, int(one["outcome"][0]))
+    return "nothing sent" if name == "none" else escape(name.replace("_", " "))
+
+
+_GLOSSARY = """<footer>
+<p><b>Words.</b> A cycle is released at <i>r</i>, starts at <i>s</i>, finishes at <i>f</i>, and is due at
+its deadline <i>d</i>. Release latency is <i>s − r</i>, response time <i>f − r</i>, lateness <i>f − d</i>.
+A deadline miss is a lateness above zero. Hard: a miss is a failure, the guard sends the safe command at
+<i>d</i>. Firm: a late result is discarded. Soft: it is written late. Percentiles are rounded up by at most
+1/1024 of their value.</p>
+</footer>"""

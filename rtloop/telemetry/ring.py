@@ -1,0 +1,207 @@
+"""Typed reading of a loop's ring: what every observer of a loop is built on."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtloop import core
+from rtloop.errors import RecordingError
+from rtloop.telemetry.process_identity import ProcessIdentity
+from rtloop.telemetry.records import (
+    GUARD,
+    MISS,
+    RECORD_DTYPE,
+    UNFINISHED,
+    Records,
+    empty_records,
+)
+
+RING_DIRECTORY = Path("/dev/shm/rtloop")
+RING_SUFFIX = ".ring"
+LOOP_FACTS = ("policy_sha256",)
+"""Those facts of ``LoopMetadata.run`` that are a loop's own."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One element of a loop's input or output vector. The unit may be empty."""
+
+    name: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class LoopMetadata:
+    """What the writer of a ring said about its loop. Times in ns."""
+
+    run_id: str
+    loop: str
+    loop_class: str
+    period_ns: int
+    deadline_ns: int
+    inputs: tuple[Signal, ...]
+    outputs: tuple[Signal, ...]
+    realtime_ns_offset: int
+    """CLOCK_REALTIME - CLOCK_MONOTONIC when the loop was set up."""
+    run: dict[str, Any] = field(default_factory=dict)
+    """Facts about the run, the same in every ring of it but for ``LOOP_FACTS``."""
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> "LoopMetadata":
+        """Parse the metadata of a ring; ``RecordingError`` when it is not that."""
+        try:
+            raw = json.loads(text)
+            return cls(
+                run_id=str(raw["run_id"]),
+                loop=str(raw["loop"]),
+                loop_class=str(raw["class"]),
+                period_ns=int(raw["period_ns"]),
+                deadline_ns=int(raw["deadline_ns"]),
+                inputs=_signals(raw["inputs"]),
+                outputs=_signals(raw["outputs"]),
+                realtime_ns_offset=int(
+                    raw.get("realtime_ns_offset") or time.time_ns() - time.monotonic_ns()
+                ),
+                run=dict(raw.get("run") or {}),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RecordingError(f"the loop's metadata is not readable: {error!r}") from None
+
+    def to_json(self, *, with_run: bool = True) -> str:
+        """The inverse of ``from_json``; without the run only the loop's own facts are kept."""
+        raw: dict[str, Any] = {
+            "schema": 1,
+            "run_id": self.run_id,
+            "loop": self.loop,
+            "class": self.loop_class,
+            "period_ns": self.period_ns,
+            "deadline_ns": self.deadline_ns,
+            "inputs": [{"name": s.name, "unit": s.unit} for s in self.inputs],
+            "outputs": [{"name": s.name, "unit": s.unit} for s in self.outputs],
+            "realtime_ns_offset": self.realtime_ns_offset,
+            "run": {k: v for k, v in self.run.items() if with_run or k in LOOP_FACTS},
+        }
+        return json.dumps(raw, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive cycles of one loop.
+
+    ``records`` is structured, shape [n]; ``inputs`` float32 [n, n_inputs] and ``outputs`` float32
+    [n, n_outputs] are what the cycle read and what stands at the actuators after it. ``lost``
+    counts the records that were overwritten before, or among, these.
+    """
+
+    records: Records
+    inputs: NDArray[np.float32]
+    outputs: NDArray[np.float32]
+    lost: int = 0
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def select(self, keep: NDArray[np.bool_]) -> "Batch":
+        """The cycles where ``keep`` (bool [n]) holds; ``lost`` stays."""
+        return Batch(self.records[keep], self.inputs[keep], self.outputs[keep], self.lost)
+
+
+class Ring:
+    """A reader of one ring, with its own cursor, starting at the oldest record still held."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Map the ring. ``RecordingError`` when it is missing, cut, or not of this version."""
+        self.path = Path(path)
+        try:
+            self._reader = core.RingReader(str(self.path))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise RecordingError(f"cannot read ring {self.path}: {error}") from None
+        self.metadata = LoopMetadata.from_json(self._reader.metadata)
+        self.capacity = int(self._reader.capacity)
+        self.writer = ProcessIdentity(
+            int(self._reader.writer_pid), int(self._reader.writer_start_time)
+        )
+        n_inputs, n_outputs = int(self._reader.n_inputs), int(self._reader.n_outputs)
+        self._slot = np.dtype(
+            [
+                ("record", RECORD_DTYPE),
+                ("inputs", "<f4", (n_inputs,)),
+                ("outputs", "<f4", (n_outputs,)),
+            ]
+        )
+
+    @property
+    def position(self) -> int:
+        """Records read or lost so far, counted from the first that was ever written."""
+        return int(self._reader.position)
+
+    def seek(self, position: int) -> None:
+        """Continue at a record's number; what is overwritten by then counts as lost."""
+        self._reader.seek(position)
+
+    def read(self, max_records: int = 8192) -> Batch:
+        """The next records, oldest first; an empty batch when there are none. Never waits."""
+        raw, lost = self._reader.read(max_records)
+        slots = np.ascontiguousarray(raw).view(self._slot).reshape(len(raw))
+        return Batch(slots["record"], slots["inputs"], slots["outputs"], int(lost))
+
+    def status(self) -> dict[str, Any]:
+        """The live state of the loop: state, fault_reason, head, executed, skipped, misses, …"""
+        return dict(self._reader.status())
+
+    def backlog(self) -> int:
+        """Records that were written and not yet read."""
+        return max(0, int(self.status()["head"]) - self.position)
+
+    def finished(self) -> bool:
+        """True when nothing more will be written: read what is left, then stop."""
+        return self.status()["state"] == "finalized" or not self.writer.alive()
+
+
+def unfinished_cycle(
+    status: dict[str, Any],
+    metadata: LoopMetadata,
+    last_cycle: int,
+    consecutive_misses: int = 0,
+) -> Batch | None:
+    """The cycle that the guard judged and that never returned, as a record an observer makes up.
+
+    ``last_cycle`` is the newest cycle with a record of its own, -1 when there is none, and
+    ``consecutive_misses`` how many misses in a row ended there. The record's ``finish_ns`` is one
+    past the deadline: later than *d* is all that is known about it. None when every judged cycle
+    returned.
+    """
+    cycle = int(status.get("expired_cycle", -1))
+    if cycle <= last_cycle:
+        return None
+    deadline = int(status["expired_deadline_ns"])
+    release = deadline - metadata.deadline_ns
+    records = empty_records(1)
+    records["cycle"] = cycle
+    for name in ("release_ns", "start_ns", "read_ns", "infer_ns"):
+        records[name] = release
+    records["finish_ns"] = deadline + 1
+    records["deadline_ns"] = deadline
+    records["input_age_ns"] = -1
+    records["events"] = MISS | GUARD | UNFINISHED
+    records["skipped"] = cycle - last_cycle - 1
+    records["consecutive_misses"] = consecutive_misses + 1
+    records["window_misses"] = 1
+    records["loop_class"] = core.CLASSES.get(metadata.loop_class, 0)
+    # For a hard loop the guard sent the safe command; otherwise nothing left the host.
+    outcome = "safe" if metadata.loop_class == "hard" else "none"
+    records["outcome"] = core.OUTCOMES[outcome]
+    return Batch(records, _nan(len(metadata.inputs)), _nan(len(metadata.outputs)))
+
+
+def _nan(n: int) -> NDArray[np.float32]:
+    return np.full((1, n), np.nan, np.float32)
+
+
+def _signals(raw: Any) -> tuple[Signal, ...]:
+    return tuple(Signal(str(s["name"]), str(s.get("unit") or "")) for s in raw)

@@ -1,0 +1,212 @@
+"""What a loop did, counted as it runs, in memory that does not grow with the run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtloop.telemetry import records as rec
+from rtloop.telemetry.histogram import Histogram
+from rtloop.telemetry.records import Records
+from rtloop.telemetry.ring import LoopMetadata
+
+_FRACTIONS = (0.5, 0.99, 0.999)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A loop since the previous look at it, for a live line. None where nothing ran."""
+
+    seconds: float
+    executed: int
+    skipped: int
+    misses: int
+    rate_hz: float
+    response_p50_us: float | None
+    response_p99_us: float | None
+    response_max_us: float | None
+
+
+class LoopStatistics:
+    """Counts and percentiles of one loop, updated with whole batches."""
+
+    def __init__(self, metadata: LoopMetadata) -> None:
+        self.metadata = metadata
+        self.executed = 0
+        """Cycles seen, the unfinished one included; lost ones are not."""
+        self.skipped = 0
+        self.misses = 0
+        self.unfinished = 0
+        self.lost = 0
+        self.max_consecutive_misses = 0
+        self.last_cycle = -1
+        self.consecutive_misses = 0
+        self.device_late_commands = 0
+        self.release_latency = Histogram()
+        self.response = Histogram()
+        self.infer = Histogram()
+        self.lateness = Histogram(signed=True)
+        self._outcomes = np.zeros(256, np.int64)
+        self._causes = np.zeros(256, np.int64)
+        self._events = dict.fromkeys(rec.EVENT_BITS, 0)
+        self._first_start_ns = 0
+        self._last_start_ns = 0
+        self._window_response = Histogram()
+        self._window_began_ns = 0
+        self._window_before = (0, 0, 0)
+
+    def update(self, records: Records, lost: int = 0) -> None:
+        """Count a batch of consecutive cycles (structured [n]) and what was lost before it."""
+        self.lost += lost
+        n = len(records)
+        if n == 0:
+            return
+        self._count_skipped(records, lost)
+        if self.executed == 0:
+            self._first_start_ns = int(records["start_ns"][0])
+        self._last_start_ns = int(records["start_ns"][-1])
+        self.executed += n
+        self.last_cycle = int(records["cycle"][-1])
+        self._outcomes += np.bincount(records["outcome"], minlength=256)
+
+        lateness = rec.lateness_ns(records)
+        missed = lateness > 0
+        n_missed = int(np.count_nonzero(missed))
+        self.misses += n_missed
+        if n_missed:
+            self._causes += np.bincount(records["cause"][missed], minlength=256)
+            self.max_consecutive_misses = max(
+                self.max_consecutive_misses, int(records["consecutive_misses"].max())
+            )
+        self.consecutive_misses = int(records["consecutive_misses"][-1]) if missed[-1] else 0
+        self.device_late_commands = int(records["device_late_commands"][-1])
+
+        seen = int(np.bitwise_or.reduce(records["events"]))
+        if seen:
+            for name, bit in rec.EVENT_BITS.items():
+                if seen & bit:
+                    self._events[name] += int(np.count_nonzero(records["events"] & bit))
+        if seen & rec.UNFINISHED:
+            # Their times are made up: they count as misses, and measure nothing.
+            returned = ~rec.unfinished(records)
+            self.unfinished += n - int(np.count_nonzero(returned))
+            records, lateness = records[returned], lateness[returned]
+        self._measure(records, lateness)
+
+    def _count_skipped(self, records: Records, lost: int) -> None:
+        if lost:
+            # The lost records held skip counts of their own; the cycle index tells their sum.
+            span = int(records["cycle"][-1]) - self.last_cycle
+            self.skipped += max(0, span - len(records) - lost)
+        else:
+            self.skipped += int(records["skipped"].sum(dtype=np.int64))
+
+    def _measure(self, records: Records, lateness: NDArray[np.int64]) -> None:
+        response = rec.response_ns(records)
+        self.release_latency.add(rec.release_latency_ns(records))
+        self.response.add(response)
+        self.infer.add(rec.infer_duration_ns(records))
+        self.lateness.add(lateness)
+        self._window_response.add(response)
+
+    def window(self) -> Window:
+        """What happened since the previous call (or the beginning)."""
+        # By the cycles' own clock: when somebody looks says nothing about the loop.
+        began_ns = self._window_began_ns or self._first_start_ns
+        seconds = (self._last_start_ns - began_ns) / 1e9
+        now = (self.executed, self.skipped, self.misses)
+        executed, skipped, misses = (a - b for a, b in zip(now, self._window_before, strict=True))
+        p50, p99 = self._window_response.percentiles((0.5, 0.99))
+        result = Window(
+            seconds=seconds,
+            executed=executed,
+            skipped=skipped,
+            misses=misses,
+            rate_hz=executed / seconds if seconds > 0 else 0.0,
+            response_p50_us=_us(p50),
+            response_p99_us=_us(p99),
+            response_max_us=_us(self._window_response.max),
+        )
+        self._window_response.clear()
+        self._window_began_ns = self._last_start_ns
+        self._window_before = now
+        return result
+
+    def rate_hz(self) -> float | None:
+        """Measured rate: cycles started per second between the first and the last start."""
+        span_ns = self._last_start_ns - self._first_start_ns
+        cycles = self.executed + self.lost - 1
+        return cycles * 1e9 / span_ns if cycles > 0 and span_ns > 0 else None
+
+    def summary(
+        self, elapsed_periods: int | None = None, status: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The loop's part of the ``--json`` summary: the interface of docs/recording.md.
+
+        ``status`` is the ring's; what it counts (elapsed, executed, skipped, misses) is the loop's
+        own word and wins over what this observer saw, so that lost records leave no hole in the
+        counts.
+        """
+        executed = self.executed + self.lost
+        skipped, misses = self.skipped, self.misses
+        state, reason, counted = None, 0, False
+        if status is not None:
+            state = str(status["state"])
+            reason = int(status.get("fault_reason", 0))
+            counted = int(status.get("executed", 0)) > 0
+        if status is not None and counted:
+            executed = int(status["executed"])
+            skipped = int(status["skipped"])
+            misses = max(misses, int(status["misses"]))
+            elapsed_periods = elapsed_periods or int(status["elapsed_periods"])
+        if elapsed_periods is None:
+            elapsed_periods = executed + skipped
+        rate_hz = self.rate_hz()
+        return {
+            "class": self.metadata.loop_class,
+            "period_ms": self.metadata.period_ns / 1e6,
+            "deadline_ms": self.metadata.deadline_ns / 1e6,
+            "elapsed_periods": elapsed_periods,
+            "executed": executed,
+            "skipped": skipped,
+            "misses": misses,
+            "outcomes": {
+                name: int(self._outcomes[value]) for value, name in enumerate(rec.OUTCOME_NAMES)
+            },
+            "rate_hz": None if rate_hz is None else round(rate_hz, 4),
+            "records_lost": self.lost,
+            "release_latency_us": _percentiles(self.release_latency),
+            "response_us": _percentiles(self.response),
+            "infer_us": _percentiles(self.infer),
+            "lateness_us": _percentiles(self.lateness),
+            "causes": {
+                name: int(self._causes[value])
+                for value, name in enumerate(rec.CAUSE_NAMES)
+                if name != "none"
+            },
+            "stale_inputs": self._events["stale_input"],
+            "budget_overruns": self._events["budget_overrun"],
+            "limit_broken": self._events["limit_broken"],
+            "unfinished": self.unfinished,
+            "max_consecutive_misses": self.max_consecutive_misses,
+            "events": dict(self._events),
+            "device_late_commands": self.device_late_commands,
+            "state": state,
+            "fault_reason": rec.name_of(rec.FAULT_REASON_NAMES, reason),
+        }
+
+
+def _us(value_ns: int | None) -> float | None:
+    return None if value_ns is None else value_ns / 1e3
+
+
+def _percentiles(histogram: Histogram) -> dict[str, float | int | None]:
+    p50, p99, p99_9 = histogram.percentiles(_FRACTIONS)
+    return {
+        "p50": _us(p50),
+        "p99": _us(p99),
+        "p99_9": _us(p99_9),
+        "max": _us(histogram.max),
+        "n": histogram.n,
+    }

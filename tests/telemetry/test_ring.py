@@ -1,0 +1,106 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtloop.errors import RecordingError
+from rtloop.telemetry.process_identity import ProcessIdentity
+from rtloop.telemetry.ring import LoopMetadata, Ring
+from tests.telemetry.loops import WriterProcess, append, batch_of, cycles, metadata, new_ring
+
+
+def test_a_ring_gives_back_records_and_vectors_bit_for_bit(ring_directory: Path) -> None:
+    loop = metadata()
+    ring = new_ring(ring_directory, loop)
+    written = batch_of(cycles(100, miss_every=9), loop)
+    append(ring, written)
+    reader = Ring(ring_directory / "balance.ring")
+    read = reader.read()
+    assert read.records.tobytes() == written.records.tobytes()
+    assert read.inputs.tobytes() == written.inputs.tobytes()
+    assert read.outputs.tobytes() == written.outputs.tobytes()
+    assert read.lost == 0
+    assert reader.position == 100
+    assert len(reader.read()) == 0
+
+
+def test_vectors_may_be_empty(ring_directory: Path) -> None:
+    loop = metadata(n_inputs=0, n_outputs=0)
+    ring = new_ring(ring_directory, loop)
+    append(ring, batch_of(cycles(5), loop))
+    read = Ring(ring_directory / "balance.ring").read()
+    assert read.inputs.shape == read.outputs.shape == (5, 0)
+
+
+def test_a_slow_reader_is_told_what_it_lost(ring_directory: Path) -> None:
+    loop = metadata()
+    ring = new_ring(ring_directory, loop, capacity=65)
+    reader = Ring(ring_directory / "balance.ring")
+    append(ring, batch_of(cycles(10), loop))
+    assert len(reader.read()) == 10
+    append(ring, batch_of(cycles(200, first=10), loop))
+    batch = reader.read()
+    assert batch.lost > 0
+    assert len(batch) + batch.lost == 200
+    np.testing.assert_array_equal(np.diff(batch.records["cycle"]), 1)
+    assert int(batch.records["cycle"][-1]) == 209
+
+
+def test_many_readers_do_not_disturb_each_other(ring_directory: Path) -> None:
+    loop = metadata()
+    ring = new_ring(ring_directory, loop)
+    first, second = (Ring(ring_directory / "balance.ring") for _ in range(2))
+    append(ring, batch_of(cycles(8), loop))
+    assert len(first.read(max_records=3)) == 3
+    assert second.backlog() == 8
+    assert len(second.read()) == 8
+    assert first.backlog() == 5
+
+
+def test_a_ring_is_finished_when_finalized_or_when_its_writer_is_dead(ring_directory: Path) -> None:
+    ring = new_ring(ring_directory / "a", metadata())
+    reader = Ring(ring_directory / "a" / "balance.ring")
+    assert reader.writer.pid == os.getpid()
+    assert not reader.finished()
+    ring.set_state("finalized")
+    assert reader.finished()
+    with WriterProcess(ring_directory / "b", n=1) as writer:
+        other = Ring(writer.ring)
+        assert other.writer.alive()
+        assert not other.finished()
+        pidfd = other.writer.open_pidfd()
+        assert pidfd is not None
+        os.close(pidfd)
+        writer.kill()
+        assert not other.writer.alive()
+        assert other.writer.open_pidfd() is None
+        assert other.finished()
+
+
+def test_a_reused_process_id_is_not_the_writer() -> None:
+    me = ProcessIdentity.of_this_process()
+    assert me.alive()
+    assert not ProcessIdentity(me.pid, me.start_time - 1).alive()
+    assert ProcessIdentity(me.pid, me.start_time - 1).open_pidfd() is None
+    assert not ProcessIdentity(0, 0).alive()
+
+
+def test_metadata_survives_its_json() -> None:
+    loop = metadata()
+    assert LoopMetadata.from_json(loop.to_json()) == loop
+    alone = LoopMetadata.from_json(loop.to_json(with_run=False))
+    assert alone.run == {"policy_sha256": "balance-sha"}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"run_id": 1}', "\x00"])
+def test_metadata_that_is_none_is_one_clear_error(text: str) -> None:
+    with pytest.raises(RecordingError, match="metadata"):
+        LoopMetadata.from_json(text)
+
+
+def test_a_file_that_is_no_ring_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "cut.ring").write_bytes(b"RTLRING1" + bytes(10_000))
+    for name in ("cut.ring", "missing.ring"):
+        with pytest.raises(RecordingError, match=name):
+            Ring(tmp_path / name)

@@ -1,0 +1,144 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtloop import core
+from rtloop.telemetry import records as rec
+from rtloop.telemetry.ring import unfinished_cycle
+from rtloop.telemetry.statistics import LoopStatistics
+from tests.telemetry.loops import cycles, metadata
+
+
+def statistics_of(records: rec.Records, *, lost: int = 0, parts: int = 1) -> LoopStatistics:
+    statistics = LoopStatistics(metadata())
+    for part in np.array_split(records, parts):
+        statistics.update(part, lost)
+        lost = 0
+    return statistics
+
+
+def test_the_summary_has_every_key_of_the_interface() -> None:
+    summary = statistics_of(cycles(100, miss_every=10)).summary()
+    percentiles = {"p50", "p99", "p99_9", "max", "n"}
+    for name in ("release_latency_us", "response_us", "infer_us", "lateness_us"):
+        assert set(summary[name]) == percentiles
+    assert set(summary) >= {
+        "class", "period_ms", "deadline_ms", "elapsed_periods", "executed", "skipped", "misses",
+        "outcomes", "rate_hz", "records_lost", "causes", "stale_inputs", "budget_overruns",
+        "max_consecutive_misses", "state", "fault_reason",
+    }  # fmt: skip
+    assert set(summary["outcomes"]) == set(core.OUTCOMES)
+    assert json.loads(json.dumps(summary)) == summary
+
+
+def test_counts_are_those_of_the_records() -> None:
+    records = cycles(1000, miss_every=10, skip_after_miss=True)
+    records["events"][5] |= rec.EVENT_BITS["stale_input"] | rec.EVENT_BITS["budget_overrun"]
+    records["consecutive_misses"][19] = 4
+    summary = statistics_of(records, parts=7).summary()
+    assert summary["executed"] == 1000
+    assert summary["misses"] == 100
+    assert summary["skipped"] == 99
+    assert summary["elapsed_periods"] == summary["executed"] + summary["skipped"]
+    assert summary["outcomes"]["held"] == 100
+    assert summary["outcomes"]["written"] == 900
+    assert summary["causes"] == {"release": 0, "read": 0, "infer": 100, "write": 0}
+    assert (summary["stale_inputs"], summary["budget_overruns"]) == (1, 1)
+    assert summary["max_consecutive_misses"] == 4
+    assert summary["rate_hz"] == pytest.approx(1000 * 1000 / 1099, rel=1e-3)
+
+
+def test_percentiles_are_those_of_the_whole_data() -> None:
+    records = cycles(20_000, miss_every=100)
+    summary = statistics_of(records, parts=40).summary()
+    for name, values in (
+        ("response_us", rec.response_ns(records)),
+        ("release_latency_us", rec.release_latency_ns(records)),
+        ("infer_us", rec.infer_duration_ns(records)),
+        ("lateness_us", rec.lateness_ns(records)),
+    ):
+        for key, rank in (("p50", 10_000), ("p99", 19_800), ("p99_9", 19_980)):
+            true = np.sort(values)[rank - 1] / 1e3
+            assert true <= summary[name][key] <= true + abs(true) / 1024
+        assert summary[name]["max"] == values.max() / 1e3
+        assert summary[name]["n"] == 20_000
+
+
+def test_a_miss_is_lateness_above_zero_and_not_at_zero() -> None:
+    records = cycles(2)
+    records["finish_ns"] = records["deadline_ns"] + [0, 1]
+    assert statistics_of(records).misses == 1
+
+
+def test_lost_records_leave_no_hole_in_the_identity() -> None:
+    records = cycles(1000, miss_every=10, skip_after_miss=True)
+    statistics = LoopStatistics(metadata())
+    statistics.update(records[:400])
+    statistics.update(records[600:], lost=200)
+    summary = statistics.summary()
+    assert summary["records_lost"] == 200
+    assert summary["executed"] == 1000
+    assert summary["skipped"] == 99
+    assert summary["response_us"]["n"] == 800
+
+
+def test_a_hung_cycle_is_a_miss_without_a_duration() -> None:
+    loop = metadata(loop_class="hard")
+    statistics = LoopStatistics(loop)
+    records = cycles(10)
+    statistics.update(records)
+    deadline = int(records["deadline_ns"][-1]) + loop.period_ns
+    status = {"expired_cycle": 10, "expired_deadline_ns": deadline}
+    hung = unfinished_cycle(status, loop, statistics.last_cycle)
+    assert hung is not None
+    statistics.update(hung.records)
+    summary = statistics.summary()
+    assert (summary["misses"], summary["unfinished"], summary["executed"]) == (1, 1, 11)
+    assert summary["response_us"]["n"] == 10
+    assert summary["outcomes"]["safe"] == 1
+    assert unfinished_cycle(status, loop, statistics.last_cycle) is None
+
+
+def test_a_judged_cycle_that_returned_is_not_counted_twice() -> None:
+    loop = metadata()
+    assert unfinished_cycle({"expired_cycle": 7, "expired_deadline_ns": 0}, loop, 7) is None
+    assert unfinished_cycle({"expired_cycle": -1, "expired_deadline_ns": 0}, loop, -1) is None
+
+
+def test_the_counts_of_the_loop_itself_win_over_the_observers() -> None:
+    status = {
+        "state": "fault", "fault_reason": core.FAULT_REASONS["hang"],
+        "elapsed_periods": 120, "executed": 110, "skipped": 10, "misses": 3,
+    }  # fmt: skip
+    summary = statistics_of(cycles(100)).summary(status=status)
+    assert (summary["elapsed_periods"], summary["executed"], summary["skipped"]) == (120, 110, 10)
+    assert (summary["state"], summary["fault_reason"], summary["misses"]) == ("fault", "hang", 3)
+
+
+def test_a_loop_that_never_ran_has_a_summary_too() -> None:
+    summary = LoopStatistics(metadata()).summary()
+    assert summary["executed"] == summary["elapsed_periods"] == 0
+    assert summary["rate_hz"] is None
+    assert summary["response_us"] == {"p50": None, "p99": None, "p99_9": None, "max": None, "n": 0}
+
+
+def test_a_window_holds_what_happened_since_the_last_look() -> None:
+    records = cycles(300, miss_every=100)
+    statistics = LoopStatistics(metadata())
+    statistics.update(records[:100])
+    first = statistics.window()
+    statistics.update(records[100:])
+    second = statistics.window()
+    assert (first.executed, second.executed) == (100, 200)
+    assert (first.misses, second.misses) == (1, 2)
+    assert second.response_max_us == rec.response_ns(records[100:]).max() / 1e3
+    empty = statistics.window()
+    assert (empty.executed, empty.response_p50_us) == (0, None)
+
+
+def test_every_key_of_the_summary_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "recording.md").read_text()
+    for key in LoopStatistics(metadata()).summary():
+        assert f"`{key}`" in text, key

@@ -1,0 +1,58 @@
+from typing import Any
+
+import pytest
+
+from rtloop.telemetry.statistics import LoopStatistics
+from rtloop.telemetry.verdict import Level, judge
+from tests.telemetry.loops import cycles, metadata
+
+
+def summary(loop_class: str = "firm", *, miss_every: int = 0, **changes: Any) -> dict[str, Any]:
+    statistics = LoopStatistics(metadata(loop_class=loop_class))
+    statistics.update(cycles(1000, loop_class=loop_class, miss_every=miss_every))
+    return {**statistics.summary(), **changes}
+
+
+@pytest.mark.parametrize(
+    ("what", "level"),
+    [
+        (summary("hard"), Level.MET),
+        (summary("firm"), Level.MET),
+        (summary("soft"), Level.MET),
+        (summary("hard", miss_every=500), Level.FAILED),
+        (summary("firm", miss_every=500), Level.TOLERATED),
+        (summary("soft", miss_every=500), Level.TOLERATED),
+        (summary("firm", miss_every=500, limit_broken=1), Level.FAILED),
+        (summary("soft", fault_reason="port_error"), Level.FAILED),
+        (summary("hard", executed=0), Level.NOTHING),
+    ],
+)
+def test_a_miss_means_what_the_class_says(what: dict[str, Any], level: Level) -> None:
+    assert judge(what).level is level
+
+
+def sentences(what: dict[str, Any]) -> str:
+    return " ".join(judge(what).sentences)
+
+
+def test_the_sentences_say_what_was_done_with_late_results() -> None:
+    assert "may miss none" in sentences(summary("hard", miss_every=500))
+    assert "safe command went out" in sentences(summary("hard", miss_every=500))
+    assert "were discarded: the previous command was held 2" in sentences(
+        summary("firm", miss_every=500)
+    ).replace("\u00a0", " ")
+    assert "written late" in sentences(summary("soft", miss_every=500))
+    assert "to spare" in sentences(summary("hard"))
+
+
+def test_nothing_that_went_wrong_is_left_out() -> None:
+    text = sentences(summary(skipped=3, records_lost=2, unfinished=1, device_late_commands=4))
+    for expected in (
+        "3 releases were skipped",
+        "2 records",
+        "1 cycle never returned",
+        "4 commands",
+    ):
+        assert expected in text.replace("\u00a0", " ")
+    assert "while the loop was active" in sentences(summary(state="active"))
+    assert "FAULT because of a cycle that did not return" in sentences(summary(fault_reason="hang"))
