@@ -14,7 +14,7 @@ from rtloop.link import Link, check_wire_rate
 from rtloop.policy import ActionTerm, ComposedGraph, ObservationTerm, compose
 from rtloop.policy.library import onnxruntime_library
 from rtloop.realtime.rights import RightReport
-from rtloop.telemetry.ring import Signal
+from rtloop.telemetry.ring import Signal, make_ring_directory
 
 #: A cycle that is this many periods late (but at least HANG_LIMIT_MIN_NS) is a fault in every class.
 HANG_LIMIT_PERIODS = 10
@@ -88,8 +88,8 @@ class Assembly:
         all_inputs = [signal for signals in inputs.values() for signal in signals]
         all_outputs = [signal for signals in outputs.values() for signal in signals]
 
-        self.ring_path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            make_ring_directory(self.ring_path.parent)
             runner = core.Graph(
                 onnxruntime_library(),
                 graph.model,

@@ -265,12 +265,12 @@ def _recover(options: argparse.Namespace) -> int:
     recovered = recover(options.recording)
     if options.json:
         print(json.dumps([found.as_dict() for found in recovered], indent=2))
-        return 0
-    if not recovered:
+    elif not recovered:
         print("nothing to recover: no dead run has left a ring or a cut recording here")
-    for found in recovered:
-        print(found)
-    return 0
+    else:
+        for found in recovered:
+            print(found)
+    return 1 if any(found.error for found in recovered) else 0
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ constexpr int64_t kTimeRequestIntervalNs = 100'000'000;
 // Enough for 4 periods of the largest packets; bounds what a babbling device can cost a cycle.
 constexpr size_t kReadBytes = 1024;
 constexpr int kReadsPerCycle = 4;
+constexpr int kReadsToDrain = 256;
 
 void make_non_blocking(int fd) {
     const int flags = fcntl(fd, F_GETFL);
@@ -71,7 +72,7 @@ LinkPort::~LinkPort() {
 void LinkPort::rearm() noexcept {
     // What the line still holds is from before arming: its states are history.
     uint8_t bytes[kReadBytes];
-    while (::read(config_.fd, bytes, sizeof(bytes)) > 0) {
+    for (int i = 0; i < kReadsToDrain && ::read(config_.fd, bytes, sizeof(bytes)) > 0; ++i) {
     }
     rtl_frame_decoder_init(&decoder_);
     last_packet_ns_ = -1;

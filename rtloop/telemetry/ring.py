@@ -27,6 +27,15 @@ LOOP_FACTS = ("policy_sha256",)
 """Those facts of ``LoopMetadata.run`` that are a loop's own."""
 
 
+def make_ring_directory(path: Path) -> None:
+    """Makes the folder for the rings of one run. Raises OSError."""
+    if path.parent == RING_DIRECTORY and not RING_DIRECTORY.exists():
+        RING_DIRECTORY.mkdir(exist_ok=True)
+        # Like /tmp: every user's runs go in here, and nobody removes another's.
+        RING_DIRECTORY.chmod(0o1777)
+    path.mkdir(parents=True, exist_ok=True)
+
+
 @dataclass(frozen=True)
 class Signal:
     """One element of a loop's input or output vector. The unit may be empty."""
