@@ -97,11 +97,11 @@ class Console:
             f"{loop_class} misses {statistics.misses}", *(["yellow"] if statistics.misses else [])
         )
         state = run.loops[name].status()["state"]
-        if state != "active":
-            misses += "  " + self.styled(state.upper(), "red", "bold")
-        return f"{name:>14}  {window.rate_hz:7.1f} Hz  {response}{longest}{misses}" + _extra(
-            observed.newest_inputs
-        )
+        if state == "active":
+            end = _angle(observed.newest_inputs)
+        else:
+            end = "  " + self.styled(state.upper(), "red", "bold")
+        return f"{name:>14}  {window.rate_hz:7.1f} Hz  {response}{longest}{misses}{end}"
 
     # --- afterwards ---
 
@@ -116,12 +116,24 @@ class Console:
         if missing:
             listed = ", ".join(missing)
             self.say(f"{self.styled('not granted', 'yellow')}: {listed} (see `rtloop check`)")
+        for name, device in summary.get("devices", {}).items():
+            self._summarise_device(name, device)
         for problem in set(summary["problems"]) - self._warned:
             self.say(self.styled(problem, "red"))
         if summary["recording"]:
             self.say(f"recording  {summary['recording']}")
         if summary["report"]:
             self.say(f"report     {summary['report']}")
+
+    def _summarise_device(self, name: str, device: Mapping[str, Any]) -> None:
+        if not device:
+            return
+        fell = self.styled("the pole fell", "red") if device["fell"] else "the pole stayed up while active"
+        self.say(
+            f"device {name}: {fell} ({device['upright_s']:.1f} s, largest angle "
+            f"{device['max_angle_rad']:.3f} rad); {device['counters']['late_commands']} late "
+            f"commands refused; ended {device['state']} ({', '.join(device['reasons'])})"
+        )
 
     def _summarise_loop(self, name: str, loop: Mapping[str, Any]) -> None:
         misses = loop["misses"]
@@ -153,7 +165,7 @@ class Console:
                 )
 
 
-def _extra(newest_inputs: Mapping[str, float]) -> str:
+def _angle(newest_inputs: Mapping[str, float]) -> str:
     from rtloop.demos.demo import ANGLE_SIGNAL
 
     angle = newest_inputs.get(ANGLE_SIGNAL)
