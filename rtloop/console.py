@@ -128,7 +128,11 @@ class Console:
     def _summarise_device(self, name: str, device: Mapping[str, Any]) -> None:
         if not device:
             return
-        fell = self.styled("the pole fell", "red") if device["fell"] else "the pole stayed up while active"
+        fell = (
+            self.styled("the pole fell", "red")
+            if device["fell"]
+            else "the pole stayed up while active"
+        )
         self.say(
             f"device {name}: {fell} ({device['upright_s']:.1f} s, largest angle "
             f"{device['max_angle_rad']:.3f} rad); {device['counters']['late_commands']} late "
