@@ -1,0 +1,99 @@
+"""Loops in the words of /diagnostics: one DiagnosticStatus each."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from rtloop.config import Config
+from rtloop.realtime.rights import denied, kernel_report
+from rtloop.run import Run
+
+_PLAIN_VALUES = (
+    *("class", "state", "rate_hz", "period_ms", "deadline_ms"),
+    *("elapsed_periods", "executed", "skipped", "misses", "records_lost"),
+)
+
+
+def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
+    """A loop of an active run, since the previous call. Call ``run.observe()`` first."""
+    observed, loop = run.observed[name], run.loops[name]
+    window = observed.statistics.window()
+    fault = loop.fault()
+    warnings = [run.recording_error] if run.recording_error else []
+    if window.misses:
+        loop_class = loop.loop_config.loop_class
+        warnings.append(f"{window.misses} {loop_class} deadline misses in {window.seconds:.1f} s")
+    # A hard miss latches FAULT: there is no hard miss without one.
+    if fault:
+        level, message = DiagnosticStatus.ERROR, fault
+    elif warnings:
+        level, message = DiagnosticStatus.WARN, "; ".join(warnings)
+    else:
+        level, message = DiagnosticStatus.OK, "every deadline met"
+    values = _values(observed.statistics.summary(status=observed.ring.status()))
+    values |= {
+        "rate_hz": window.rate_hz,
+        "response_p50_us": window.response_p50_us,
+        "response_p99_us": window.response_p99_us,
+        "fault": fault,
+        "denied_rights": ", ".join(r.name for r in denied([kernel_report(), *loop.rights])),
+    }
+    return _status(node, run.config, name, level, message, values)
+
+
+def inactive_status(
+    node: str, config: Config, name: str, summary: Mapping[str, Any] | None
+) -> DiagnosticStatus:
+    """A loop that does not run; ``summary`` is what its last activation came to, if there was one."""
+    loop = config.loops[name]
+    values = {
+        "class": loop.loop_class,
+        "state": "inactive",
+        "period_ms": loop.period_ns / 1e6,
+        "deadline_ms": loop.deadline_ns / 1e6,
+    }
+    if summary is not None:
+        values = _values(summary)
+    return _status(node, config, name, DiagnosticStatus.STALE, "inactive", values)
+
+
+def _values(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A loop's part of the ``--json`` summary, by the same names."""
+    return {
+        **{key: summary[key] for key in _PLAIN_VALUES},
+        "response_p50_us": summary["response_us"]["p50"],
+        "response_p99_us": summary["response_us"]["p99"],
+        "response_max_us": summary["response_us"]["max"],
+        "release_latency_p99_us": summary["release_latency_us"]["p99"],
+    }
+
+
+def _status(
+    node: str, config: Config, name: str, level: bytes, message: str, values: Mapping[str, Any]
+) -> DiagnosticStatus:
+    return DiagnosticStatus(
+        level=level,
+        name=f"{node}: {name}",
+        message=message,
+        hardware_id=_hardware_id(config, name),
+        values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
+    )
+
+
+def _hardware_id(config: Config, name: str) -> str:
+    loop = config.loops[name]
+    inputs_from = [port.link for port in loop.inputs.values()]
+    outputs_to = [port.link for port in loop.outputs.values()]
+    links = dict.fromkeys(link for link in (*inputs_from, *outputs_to) if link is not None)
+    devices = [config.links[link].device for link in links]
+    return ", ".join(devices) or socket.gethostname()
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "n/a"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

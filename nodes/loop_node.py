@@ -1,0 +1,242 @@
+"""The loops of one configuration as a ROS 2 lifecycle node.
+
+    ros2 run rtloop loop_node --ros-args -p config:=robot.yaml
+
+The cycles run on the core's own threads. This node starts and ends them and reads their rings, like every
+other observer; however busy its executor is, they do not notice.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+from rtloop.config import Config, load, with_devices
+from rtloop.errors import ConfigError, RtloopError
+from rtloop.realtime.rights import denied
+from rtloop.run import Run
+
+from .diagnostics import active_status, inactive_status
+
+#: How long a signal may wait for an executor that has nothing to do.
+SPIN_S = 0.1
+
+_Transition = Callable[["LoopNode", LifecycleState], TransitionCallbackReturn]
+
+
+def _explained(transition: _Transition) -> _Transition:
+    """Logs what a transition raises, which rclpy would swallow.
+
+    An RtloopError fails the transition: the state stays. Anything else is an error: see ``on_error``.
+    """
+
+    @functools.wraps(transition)
+    def explained(self: LoopNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(self, state)
+        except RtloopError as error:
+            self.get_logger().error(str(error).replace("--clear", "the parameter clear:=true"))
+            return TransitionCallbackReturn.FAILURE
+        except Exception:
+            self.get_logger().error(traceback.format_exc())
+            return TransitionCallbackReturn.ERROR
+
+    return explained
+
+
+class LoopNode(LifecycleNode):
+    """Runs the loops of the file that the parameter ``config`` names.
+
+    Configure opens the devices, activate arms them and starts the cycles, deactivate ends them, safe command
+    last. A loop in FAULT leaves the node active, with ERROR in /diagnostics: deactivate and activate reset it.
+    Each activation is one recording, and after the first one opens the devices anew.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("loop_node", **options)
+        self._config: Config | None = None
+        self._run: Run | None = None
+        self._last: Mapping[str, Any] = {}
+        self._in_fault: set[str] = set()
+        self.is_shut_down = False
+        self._declare("config", "", "path of the YAML configuration")
+        self._declare("record", True, "false records nothing, whatever the configuration says")
+        self._declare("clear", False, "clear a device that is latched SAFE when activating")
+        rate_hz = self._declare(
+            "diagnostics_rate_hz",
+            1.0,
+            "how often /diagnostics is published",
+            read_only=True,
+            floating_point_range=[FloatingPointRange(from_value=0.1, to_value=100.0)],
+        )
+        self._publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Not the node's own clock: that one follows NTP and simulated time.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1 / rate_hz, self._publish_diagnostics, clock=steady)
+
+    # --- lifecycle ---
+
+    @_explained
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._config = self._load()
+        self._run = self._configured_run(self._config)
+        return TransitionCallbackReturn.SUCCESS
+
+    @_explained
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        assert self._config is not None
+        # A run that does not start is over: the next activation makes a new one.
+        run, self._run = self._run or self._configured_run(self._config), None
+        run.clear = self.get_parameter("clear").value
+        run.activate()
+        self._run = run
+        for right in denied(run.rights):
+            self.get_logger().warning(f"not granted: {right}")
+        return TransitionCallbackReturn.SUCCESS
+
+    @_explained
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._end_run()
+        if any(loop["unfinished"] for loop in self._last.values()):
+            return TransitionCallbackReturn.ERROR
+        return TransitionCallbackReturn.SUCCESS
+
+    @_explained
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._forget()
+        return TransitionCallbackReturn.SUCCESS
+
+    @_explained
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._forget()
+        self.is_shut_down = True
+        return TransitionCallbackReturn.SUCCESS
+
+    @_explained
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._forget()
+        return TransitionCallbackReturn.SUCCESS
+
+    def destroy_node(self) -> None:
+        self._forget()
+        super().destroy_node()
+
+    # --- inside ---
+
+    def _declare(self, name: str, default: Any, description: str, **limits: Any) -> Any:
+        descriptor = ParameterDescriptor(description=description, **limits)
+        return self.declare_parameter(name, default, descriptor).value
+
+    def _load(self) -> Config:
+        path = self.get_parameter("config").value
+        if not path:
+            raise ConfigError(
+                "the parameter config is empty; name a YAML file: --ros-args -p config:=robot.yaml"
+            )
+        config = load(Path(path))
+        devices = {}
+        for link in config.links:
+            name = f"links.{link}.device"
+            if not self.has_parameter(name):
+                self._declare(name, "", f"device of link {link}; empty is the configuration's")
+            if device := self.get_parameter(name).value:
+                devices[link] = device
+        return with_devices(config, devices)
+
+    def _configured_run(self, config: Config) -> Run:
+        record = None if self.get_parameter("record").value else False
+        run = Run(config, config.path.stem, record=record)
+        run.configure()
+        for name, link in config.links.items():
+            self.get_logger().info(f"link '{name}': {link.device}")
+        return run
+
+    def _end_run(self) -> None:
+        run, self._run = self._run, None
+        if run is None:
+            return
+        summary = run.stop()  # first of all the safe command
+        self._in_fault.clear()
+        self._last = summary["loops"]
+        for problem in summary["problems"]:
+            self.get_logger().error(problem)
+        for name, loop in self._last.items():
+            self.get_logger().info(
+                f"{name}: {loop['executed']} cycles executed, {loop['skipped']} skipped, "
+                f"{loop['misses']} {loop['class']} deadline misses"
+            )
+        if run.is_recorded:
+            self.get_logger().info(f"recording: {run.recording}")
+
+    def _forget(self) -> None:
+        self._end_run()
+        self._config = None
+        self._last = {}
+
+    def _publish_diagnostics(self) -> None:
+        if self._config is None:
+            return
+        message = DiagnosticArray(status=self._statuses(self._config))
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._publisher.publish(message)
+        for status in message.status:
+            if status.level == DiagnosticStatus.ERROR and status.name not in self._in_fault:
+                self._in_fault.add(status.name)
+                self.get_logger().error(status.message)
+
+    def _statuses(self, config: Config) -> list[DiagnosticStatus]:
+        node, run = self.get_name(), self._run
+        if run is None or not run.observed:
+            return [
+                inactive_status(node, config, name, self._last.get(name)) for name in config.loops
+            ]
+        run.observe()
+        return [active_status(node, run, name) for name in run.observed]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the node until SIGINT, SIGTERM or SIGHUP, which ends the loops first.
+
+    Returns the exit code: 0, or 2 for wrong parameters.
+    """
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: signals.append(number))
+    # rclpy's own handlers would shut its context down before the node has left its states.
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    executor = SingleThreadedExecutor()
+    try:
+        node = LoopNode()
+    except ParameterException as error:
+        print(f"rtloop: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    try:
+        executor.add_node(node)
+        while not signals:
+            executor.spin_once(timeout_sec=SPIN_S)
+        if not node.is_shut_down:
+            node.trigger_shutdown()
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""What the tests of nodes share: the node as a process, and a client that drives it as any ROS 2 tool would."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+rclpy = pytest.importorskip(
+    "rclpy", reason="no rclpy: source ROS 2's setup.bash, or pip install 'rtloop[ros]'"
+)
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rtloop.nodes.loop_node import LoopNode  # noqa: E402
+from std_msgs.msg import Float64MultiArray  # noqa: E402
+
+__all__ = ["Client", "Float64MultiArray", "LoopNode", "NodeProcess", "Status"]
+
+OK, WARN, ERROR, STALE = (
+    DiagnosticStatus.OK,
+    DiagnosticStatus.WARN,
+    DiagnosticStatus.ERROR,
+    DiagnosticStatus.STALE,
+)
+TIMEOUT_S = 30.0
+LOOP = "balance"
+
+
+class Status:
+    """One DiagnosticStatus, its values by key."""
+
+    def __init__(self, message: Any) -> None:
+        self.level: bytes = message.level
+        self.message: str = message.message
+        self.hardware_id: str = message.hardware_id
+        self.values: dict[str, str] = {pair.key: pair.value for pair in message.values}
+
+    def __getitem__(self, key: str) -> int:
+        return int(self.values[key])
+
+    def __repr__(self) -> str:
+        return f"{self.level!r} {self.message} {self.values}"
+
+
+class Client:
+    """Drives ``/loop_node`` and listens to /diagnostics, in this process. A context manager."""
+
+    def __init__(self) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node("test_client", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.statuses: list[Status] = []
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._listen, 10)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
+
+    def request(self, transition: str) -> bool:
+        """Whether the node made the transition."""
+        request = ChangeState.Request()
+        request.transition.label = transition
+        return bool(self._call(ChangeState, "change_state", request).success)
+
+    @property
+    def state(self) -> str:
+        return str(self._call(GetState, "get_state", GetState.Request()).current_state.label)
+
+    def set_parameter(self, name: str, value: Any) -> None:
+        parameter = Parameter(name, value=value).to_parameter_msg()
+        request = SetParameters.Request(parameters=[parameter])
+        (result,) = self._call(SetParameters, "set_parameters", request).results
+        assert result.successful, result.reason
+
+    def status_when(self, condition: Callable[[Status], bool], what: str) -> Status:
+        """The first status published from now on that fulfils the condition."""
+        self.statuses.clear()
+
+        def found() -> bool:
+            return any(condition(status) for status in self.statuses)
+
+        self.spin_until(found, f"{what}; /diagnostics said: {self.statuses}")
+        return next(status for status in self.statuses if condition(status))
+
+    def spin_until(self, condition: Callable[[], bool], what: str) -> None:
+        end_s = time.monotonic() + TIMEOUT_S
+        while not condition():
+            assert time.monotonic() < end_s, f"did not happen within {TIMEOUT_S} s: {what}"
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def _call(self, kind: Any, service: str, request: Any) -> Any:
+        client = self.node.create_client(kind, f"/loop_node/{service}")
+        try:
+            self.spin_until(client.service_is_ready, f"/loop_node/{service} is there")
+            future = client.call_async(request)
+            self.spin_until(future.done, f"/loop_node/{service} answers")
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def _listen(self, message: Any) -> None:
+        for status in message.status:
+            assert status.name == f"loop_node: {LOOP}"
+            self.statuses.append(Status(status))
+
+
+class NodeProcess:
+    """A running loop_node. What it logs goes to a file."""
+
+    def __init__(self, folder: Path, **parameters: object) -> None:
+        self._log = folder / "loop_node.log"
+        command = [sys.executable, "-m", "rtloop.nodes.loop_node", "--ros-args"]
+        for name, value in {"diagnostics_rate_hz": 5.0, **parameters}.items():
+            command += ["-p", f"{name}:={value}"]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        """Signals the process and waits; its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(TIMEOUT_S)
+
+
+@contextmanager
+def loop_node(folder: Path, **parameters: object) -> Iterator[NodeProcess]:
+    """A node process, which ends well unless the test has ended it."""
+    node = NodeProcess(folder, **parameters)
+    try:
+        yield node
+        if node.process.poll() is None:
+            assert node.end() == 0, node.log
+        assert "Traceback" not in node.log
+    finally:
+        if node.process.poll() is None:
+            node.process.kill()
+            node.process.wait()
+
+
+@contextmanager
+def loop_node_here(client: Client, **parameters: Any) -> Iterator[tuple[LoopNode, Any]]:
+    """A LoopNode in this process and the executor that a thread spins for it, to add other nodes to."""
+    given = {"diagnostics_rate_hz": 5.0, "record": False, **parameters}
+    node = LoopNode(
+        context=client.context,
+        parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
+    )
+    executor = SingleThreadedExecutor(context=client.context)
+    executor.add_node(node)
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=spin, name="executor")
+    thread.start()
+    try:
+        yield node, executor
+    finally:
+        stop.set()
+        thread.join()
+        executor.shutdown()
+        node.destroy_node()
