@@ -72,7 +72,7 @@ LinkPort::~LinkPort() {
 void LinkPort::rearm() noexcept {
     // What the line still holds is from before arming: its states are history.
     uint8_t bytes[kReadBytes];
-    for (int i = 0; i < kReadsToDrain && ::read(config_.fd, bytes, sizeof(bytes)) > 0; ++i) {
+    for (int i = 0; i<kReadsToDrain && ::read(config_.fd, bytes, sizeof(bytes))> 0; ++i) {
     }
     rtl_frame_decoder_init(&decoder_);
     last_packet_ns_ = -1;
