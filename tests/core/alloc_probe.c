@@ -1,4 +1,5 @@
-/* Preloaded by test_no_allocation.py: counts what an active thread allocates outside ONNX Runtime's Run. */
+/* Preloaded by test_no_allocation.py: counts what an active thread allocates outside ONNX Runtime's
+ * Run. */
 #define _GNU_SOURCE
 #include <stddef.h>
 
@@ -24,9 +25,15 @@ void rtloop_probe_run(int inside) {
     inside_run = inside;
     if (active && inside) ++runs;
 }
-long probe_allocations(void) { return allocations; }
-long probe_runs(void) { return runs; }
-long probe_threads(void) { return threads; }
+long probe_allocations(void) {
+    return allocations;
+}
+long probe_runs(void) {
+    return runs;
+}
+long probe_threads(void) {
+    return threads;
+}
 /* Proves that the counter counts: an allocation by an active thread. */
 long probe_self_test(void) {
     const long before = allocations;

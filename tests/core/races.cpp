@@ -1,5 +1,6 @@
 // What two threads share, raced for a while: built with -fsanitize=thread by test_races.py.
-// Every check also holds without the sanitizer: nothing torn, nothing lost unnoticed, one judge per cycle.
+// Every check also holds without the sanitizer: nothing torn, nothing lost unnoticed, one judge per
+// cycle.
 #include <unistd.h>
 
 #include <atomic>
@@ -16,12 +17,12 @@
 
 namespace {
 
-#define CHECK(condition)                                                        \
-    do {                                                                        \
-        if (!(condition)) {                                                     \
+#define CHECK(condition)                                                         \
+    do {                                                                         \
+        if (!(condition)) {                                                      \
             std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            std::exit(1);                                                       \
-        }                                                                       \
+            std::exit(1);                                                        \
+        }                                                                        \
     } while (false)
 
 void race_ring(const std::string &folder, uint64_t total) {
