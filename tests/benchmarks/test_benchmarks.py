@@ -1,0 +1,128 @@
+"""Every benchmark runs and says its result as JSON. How fast anything is, is not asked here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.command_line import EXIT_MISSED, EXIT_UNAVAILABLE
+from benchmarks.result import Result
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(name: str, *arguments: str) -> Result:
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", "--json", "--seconds", "0.5", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode in (0, EXIT_MISSED, EXIT_UNAVAILABLE), done.stderr
+    result = Result.from_json(done.stdout)
+    assert result.benchmark == name
+    assert (done.returncode == EXIT_UNAVAILABLE) == bool(result.unavailable)
+    assert (done.returncode == 0) == result.passed
+    if result.unavailable:
+        pytest.skip(result.unavailable)
+    assert result.tables
+    assert result.machine["kernel"]
+    return result
+
+
+def target(result: Result, text: str) -> float | None:
+    (found,) = [target.value for target in result.targets if text in target.text]
+    return found
+
+
+def test_wake_up_compares_with_cyclictest() -> None:
+    result = run("wake_up", "--segments", "2")
+    assert [row[0] for row in result.tables[0].rows[:2]] == ["rtloop / cyclictest", "cyclictest"]
+    assert result.tables[0].rows[1][-1] == 500, "every wake-up of cyclictest is counted"
+
+
+def test_inference_in_the_core_equals_python_bit_for_bit() -> None:
+    result = run("inference")
+    assert target(result, "tanh: outputs that differ") == 0
+    assert target(result, "elu: outputs that differ") == 0
+
+
+def test_overhead_is_measured() -> None:
+    overhead_us = target(run("overhead"), "overhead of a cycle")
+    assert overhead_us is not None
+    assert overhead_us > 0
+
+
+def test_ten_khz_accounts_for_every_period_and_every_record() -> None:
+    result = run("ten_khz")
+    assert target(result, "elapsed - executed - skipped") == 0
+    assert target(result, "records lost") == 0
+    assert target(result, "executed - recorded") == 0
+
+
+def test_the_round_trip_through_the_link_is_measured() -> None:
+    assert len(run("link_round_trip").tables[0].rows) == 4
+
+
+@pytest.mark.slow
+def test_start_up_finds_the_first_cycle() -> None:
+    start_up_s = target(run("start_up"), "first cycle")
+    assert start_up_s is not None
+    assert start_up_s > 0
+
+
+@pytest.mark.slow
+def test_memory_samples_the_demo_and_its_recorder() -> None:
+    rows = run("memory").tables[0].rows
+    assert all(isinstance(samples := row[-1], int) and samples > 3 for row in rows)
+
+
+@pytest.mark.slow
+def test_busy_runs_the_job_in_every_way() -> None:
+    result = run("busy", "--segments", "1")
+    assert len(result.tables[0].rows) + sum("not run" in note for note in result.notes) == 8
+
+
+def test_busy_says_how_to_get_rclpy() -> None:
+    program = (
+        "import sys; sys.modules['rclpy'] = None; from benchmarks import busy; sys.argv = ['busy', '--ros'];"
+        "sys.exit(busy.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == EXIT_UNAVAILABLE
+    assert "pip install 'rtloop[ros]'" in done.stdout
+
+
+def test_wake_up_says_how_to_get_cyclictest(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.wake_up"],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == EXIT_UNAVAILABLE
+    assert "apt-get install rt-tests" in done.stdout
+
+
+def test_all_writes_a_file_for_each_and_one_table(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks.all", "--out", str(tmp_path)),
+            *("--only", "overhead", "--scale", "0.05"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode in (0, EXIT_MISSED), done.stderr
+    assert Result.from_json((tmp_path / "overhead.json").read_text()).benchmark == "overhead"
+    assert "### overhead" in (tmp_path / "results.md").read_text()
