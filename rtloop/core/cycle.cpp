@@ -84,8 +84,8 @@ void Cycle::reset() noexcept {
     for (const auto &output : outputs_) output->rearm();
 }
 
-const CycleRecord &Cycle::run(const Release &release) noexcept {
-    begin(release);
+const CycleRecord &Cycle::run(const Release &release, int64_t woke_ns) noexcept {
+    begin(release, woke_ns);
     const bool fresh = read_inputs();
     const bool usable = fresh && infer() && limit();
     send(usable);
@@ -93,7 +93,7 @@ const CycleRecord &Cycle::run(const Release &release) noexcept {
     return record_;
 }
 
-void Cycle::begin(const Release &release) noexcept {
+void Cycle::begin(const Release &release, int64_t woke_ns) noexcept {
     record_ = {};
     record_.cycle = release.cycle;
     record_.release_ns = release.time_ns;
@@ -101,7 +101,7 @@ void Cycle::begin(const Release &release) noexcept {
     record_.skipped = release.skipped;
     record_.loop_class = static_cast<uint8_t>(config_.loop_class);
     stall(Cause::release);
-    record_.start_ns = clock_.now();
+    record_.start_ns = config_.stalls.empty() ? woke_ns : clock_.now();
     if (config_.budget_ns > 0) record_.cpu_ns = clock_.cpu_ns();
 }
 

@@ -25,9 +25,10 @@ class Cycle {
           const std::vector<std::shared_ptr<OutputPort>> &outputs, Graph &graph, Gate &gate,
           RingStatus &status, Clock &clock);
 
-    // Executes the cycle of `release`, which the gate is already armed for. When it returns with
-    // the fault latched, the safe command was the last thing sent.
-    const CycleRecord &run(const Release &release) noexcept;
+    // Executes the cycle of `release`, which the gate is already armed for and the thread woke up
+    // for at `woke_ns`. When it returns with the fault latched, the safe command was the last thing
+    // sent.
+    const CycleRecord &run(const Release &release, int64_t woke_ns) noexcept;
 
     // A new activation: no history, no previous command.
     void reset() noexcept;
@@ -39,7 +40,7 @@ class Cycle {
     size_t n_output_values() const noexcept { return sent_.size(); }
 
   private:
-    void begin(const Release &release) noexcept;
+    void begin(const Release &release, int64_t woke_ns) noexcept;
     bool read_inputs() noexcept;
     bool infer() noexcept;
     bool limit() noexcept;

@@ -57,8 +57,9 @@ void Loop::begin(int64_t lead_ns) noexcept {
 
 // One period: wait for the release, run the cycle, record it, find the next release.
 bool Loop::step() noexcept {
-    if (!wait_until(next_.time_ns)) return false;
-    const CycleRecord &record = cycle_.run(next_);
+    const int64_t woke_ns = wait_until(next_.time_ns);
+    if (woke_ns < 0) return false;
+    const CycleRecord &record = cycle_.run(next_, woke_ns);
     ring_->append(record, cycle_.input_values(), cycle_.output_values());
 
     next_ = grid_.after(next_.cycle, clock_->now());
@@ -80,13 +81,19 @@ void Loop::end() noexcept {
     status_.state.store(static_cast<uint32_t>(state), std::memory_order_release);
 }
 
-bool Loop::wait_until(int64_t time_ns) noexcept {
+// When it woke up; -1 when the loop is to end instead.
+int64_t Loop::wait_until(int64_t time_ns) noexcept {
+    int64_t now_ns = clock_->now();
     while (!stop_requested_.load(std::memory_order_relaxed) && !fault_.is_latched()) {
-        const int64_t now_ns = clock_->now();
-        if (now_ns >= time_ns) return true;
-        clock_->sleep_until(std::min(time_ns, now_ns + kStopLatencyNs));
+        if (now_ns >= time_ns) return now_ns;
+        if (time_ns - now_ns > kStopLatencyNs) {
+            clock_->sleep_until(now_ns + kStopLatencyNs);
+        } else {
+            clock_->wake_at(time_ns);
+        }
+        now_ns = clock_->now();
     }
-    return false;
+    return -1;
 }
 
 // Hands the two new threads' results back to activate(). Locks are fine: nothing is active yet.
@@ -220,7 +227,7 @@ std::vector<int64_t> Loop::measure_overhead(size_t n) {
         const int64_t start_ns = clock_->now();
         const Release release{static_cast<int64_t>(i), start_ns, 0};
         gate_.arm(release.cycle, start_ns + config_.deadline_ns);
-        const CycleRecord &record = cycle_.run(release);
+        const CycleRecord &record = cycle_.run(release, start_ns);
         ring_->append(record, cycle_.input_values(), cycle_.output_values());
         grid_.after(release.cycle, clock_->now());
         overhead_ns[i] = clock_->now() - start_ns - (record.infer_ns - record.read_ns);

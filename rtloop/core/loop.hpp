@@ -57,7 +57,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
     struct Start;
     void run_loop_thread(const ThreadSetup &setup, size_t warm_up_runs, Start &start);
     void run_guard_thread(const ThreadSetup &setup, Start &start);
-    bool wait_until(int64_t time_ns) noexcept;
+    int64_t wait_until(int64_t time_ns) noexcept;
 
     LoopConfig config_;
     std::vector<std::shared_ptr<InputPort>> inputs_;
