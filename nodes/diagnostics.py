@@ -18,11 +18,16 @@ _PLAIN_VALUES = (
 )
 
 
+def in_ros_words(text: str) -> str:
+    """An error's text, with the node's parameter for the command line's option."""
+    return text.replace("--clear", "the parameter clear:=true")
+
+
 def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     """A loop of an active run, since the previous call. Call ``run.observe()`` first."""
     observed, loop = run.observed[name], run.loops[name]
     window = observed.statistics.window()
-    fault = loop.fault()
+    fault = in_ros_words(loop.fault())
     warnings = [run.recording_error] if run.recording_error else []
     if window.misses:
         loop_class = loop.loop_config.loop_class

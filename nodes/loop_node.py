@@ -30,7 +30,7 @@ from rtloop.errors import ConfigError, RtloopError
 from rtloop.realtime.rights import denied
 from rtloop.run import Run
 
-from .diagnostics import active_status, inactive_status
+from .diagnostics import active_status, in_ros_words, inactive_status
 
 #: How long a signal may wait for an executor that has nothing to do.
 SPIN_S = 0.1
@@ -49,7 +49,7 @@ def _explained(transition: _Transition) -> _Transition:
         try:
             return transition(self, state)
         except RtloopError as error:
-            self.get_logger().error(str(error).replace("--clear", "the parameter clear:=true"))
+            self.get_logger().error(in_ros_words(str(error)))
             return TransitionCallbackReturn.FAILURE
         except Exception:
             self.get_logger().error(traceback.format_exc())
@@ -104,6 +104,11 @@ class LoopNode(LifecycleNode):
         run.clear = self.get_parameter("clear").value
         run.activate()
         self._run = run
+        for name, loop in self._config.loops.items():
+            self.get_logger().info(
+                f"{name}: active, {loop.loop_class}, {loop.nominal_rate_hz:g} Hz, "
+                f"deadline {loop.deadline_ns / 1e6:g} ms"
+            )
         for right in denied(run.rights):
             self.get_logger().warning(f"not granted: {right}")
         return TransitionCallbackReturn.SUCCESS
@@ -111,6 +116,7 @@ class LoopNode(LifecycleNode):
     @_explained
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._end_run()
+        # A cycle that never returned still holds what a new one would use.
         if any(loop["unfinished"] for loop in self._last.values()):
             return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
@@ -173,7 +179,7 @@ class LoopNode(LifecycleNode):
         self._in_fault.clear()
         self._last = summary["loops"]
         for problem in summary["problems"]:
-            self.get_logger().error(problem)
+            self.get_logger().error(in_ros_words(problem))
         for name, loop in self._last.items():
             self.get_logger().info(
                 f"{name}: {loop['executed']} cycles executed, {loop['skipped']} skipped, "
@@ -192,11 +198,11 @@ class LoopNode(LifecycleNode):
             return
         message = DiagnosticArray(status=self._statuses(self._config))
         message.header.stamp = self.get_clock().now().to_msg()
-        self._publisher.publish(message)
         for status in message.status:
             if status.level == DiagnosticStatus.ERROR and status.name not in self._in_fault:
                 self._in_fault.add(status.name)
                 self.get_logger().error(status.message)
+        self._publisher.publish(message)
 
     def _statuses(self, config: Config) -> list[DiagnosticStatus]:
         node, run = self.get_name(), self._run

@@ -56,6 +56,11 @@ class Status:
         return f"{self.level!r} {self.message} {self.values}"
 
 
+def runs(status: Status) -> bool:
+    """Whether the loop was running; on a busy machine a soft loop misses a deadline now and then."""
+    return status.level in (OK, WARN) and status["executed"] > 0
+
+
 class Client:
     """Drives ``/loop_node`` and listens to /diagnostics, in this process. A context manager."""
 
@@ -67,6 +72,10 @@ class Client:
         self.executor.add_node(self.node)
         self.statuses: list[Status] = []
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._listen, 10)
+        self._change_state = self.node.create_client(ChangeState, "/loop_node/change_state")
+        self._set_parameters = self.node.create_client(SetParameters, "/loop_node/set_parameters")
+        # The last one: once it is answered, the node has met the others too.
+        self._get_state = self.node.create_client(GetState, "/loop_node/get_state")
 
     def __enter__(self) -> Client:
         return self
@@ -85,16 +94,27 @@ class Client:
         """Whether the node made the transition."""
         request = ChangeState.Request()
         request.transition.label = transition
-        return bool(self._call(ChangeState, "change_state", request).success)
+        return bool(self._call(self._change_state, request).success)
 
     @property
     def state(self) -> str:
-        return str(self._call(GetState, "get_state", GetState.Request()).current_state.label)
+        found = ""
+
+        def answered() -> bool:
+            nonlocal found
+            # An answer to a client that the node has not met yet is lost: ask again.
+            future = self._get_state.call_async(GetState.Request())
+            self.executor.spin_until_future_complete(future, timeout_sec=1.0)
+            found = future.result().current_state.label if future.done() else ""
+            return bool(found)
+
+        self.spin_until(answered, "the node tells its state")
+        return found
 
     def set_parameter(self, name: str, value: Any) -> None:
         parameter = Parameter(name, value=value).to_parameter_msg()
         request = SetParameters.Request(parameters=[parameter])
-        (result,) = self._call(SetParameters, "set_parameters", request).results
+        (result,) = self._call(self._set_parameters, request).results
         assert result.successful, result.reason
 
     def status_when(self, condition: Callable[[Status], bool], what: str) -> Status:
@@ -113,15 +133,11 @@ class Client:
             assert time.monotonic() < end_s, f"did not happen within {TIMEOUT_S} s: {what}"
             self.executor.spin_once(timeout_sec=0.05)
 
-    def _call(self, kind: Any, service: str, request: Any) -> Any:
-        client = self.node.create_client(kind, f"/loop_node/{service}")
-        try:
-            self.spin_until(client.service_is_ready, f"/loop_node/{service} is there")
-            future = client.call_async(request)
-            self.spin_until(future.done, f"/loop_node/{service} answers")
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+    def _call(self, client: Any, request: Any) -> Any:
+        assert self.state, "asked first, so that the answer finds its way"
+        future = client.call_async(request)
+        self.spin_until(future.done, f"{client.srv_name} answers")
+        return future.result()
 
     def _listen(self, message: Any) -> None:
         for status in message.status:

@@ -16,13 +16,13 @@ from rtloop.run import Run
 from tests.nodes.ros import (
     ERROR,
     LOOP,
-    OK,
     STALE,
     WARN,
     Client,
     Float64MultiArray,
     loop_node_here,
     rclpy,
+    runs,
 )
 from tests.running import edited, firmware, wait_for, write_config
 
@@ -82,7 +82,7 @@ def test_a_busy_executor_in_the_process_costs_no_release_and_no_record(tmp_path:
         ):
             assert client.request("configure")
             assert client.request("activate")
-            client.status_when(lambda s: s.level in (OK, WARN) and s["executed"] > 200, "it runs")
+            client.status_when(lambda s: runs(s) and s["executed"] > 200, "it runs")
             client.spin_until(lambda: len(heard) > 300, "the subscriptions are busy")
             assert client.request("deactivate")
             ended = client.status_when(lambda s: s.level == STALE, "it ended")
@@ -164,6 +164,6 @@ def test_destroying_an_active_node_ends_its_loops(tmp_path: Path) -> None:
         with loop_node_here(client, config=str(config)):
             assert client.request("configure")
             assert client.request("activate")
-            client.status_when(lambda s: s["executed"] > 0, "it runs")
+            client.status_when(runs, "it runs")
         told = device.stop()
     assert (told["state"], told["reasons"]) == ("SAFE", ["HOST_STOP"])
