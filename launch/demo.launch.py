@@ -6,7 +6,6 @@ Start it with ``ros2 launch rtloop demo.launch.py``, watch it with ``ros2 topic 
 import os
 import signal
 import tempfile
-from pathlib import Path
 
 from launch import LaunchDescription
 from launch.actions import (
@@ -23,26 +22,23 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
-from launch_ros.substitutions import FindPackageShare
+from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 from lifecycle_msgs.msg import Transition
-
-import rtloop
-from rtloop.demos.firmware import firmware_path
-
-CARTPOLE = Path(rtloop.__file__).parent / "demos" / "cartpole" / "cartpole.yaml"
 
 
 def generate_launch_description() -> LaunchDescription:
     """Device ready → configure → activate. At the end the loop goes first, then its device."""
+    # Nothing here imports rtloop: `ros2` may run on another Python than the node.
+    files = PathJoinSubstitution([FindPackageShare("rtloop"), "config"])
     arguments = [
         DeclareLaunchArgument(
-            "config", default_value=str(CARTPOLE), description="loops whose link is named cart"
+            "config",
+            default_value=PathJoinSubstitution([files, "cartpole.yaml"]),
+            description="loops whose only link is named cart",
         ),
         DeclareLaunchArgument(
             "params_file",
-            default_value=PathJoinSubstitution(
-                [FindPackageShare("rtloop"), "config", "demo.params.yaml"]
-            ),
+            default_value=PathJoinSubstitution([files, "demo.params.yaml"]),
             description="parameters of loop_node",
         ),
     ]
@@ -50,7 +46,11 @@ def generate_launch_description() -> LaunchDescription:
     # Ctrl-C in a terminal reaches a whole session at once, but a board outlives its host: hence setsid.
     firmware = ExecuteProcess(
         name="firmware",
-        cmd=["setsid", str(firmware_path()), "cartpole", "--pty", device, "--die-with-parent"],
+        cmd=[
+            "setsid",
+            ExecutableInPackage("rtloop-firmware", "rtloop"),
+            *("cartpole", "--pty", device, "--die-with-parent"),
+        ],
         # Not a second time: launch_ros does not bear it.
         on_exit=lambda _, context: None if context.is_shutdown else Shutdown(reason="no device"),
     )

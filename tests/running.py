@@ -56,6 +56,10 @@ def edited(path: Path, changes: Mapping[str, str]) -> Path:
     return path
 
 
+#: The pole stands exactly upright, and nothing disturbs it: left alone, it stays there for ever.
+UNDISTURBED = ("--angle-rad", "0", "--noise", "0", "--push-newton", "0")
+
+
 @contextmanager
 def firmware(folder: Path, *arguments: str) -> Iterator[FirmwareProcess]:
     with FirmwareProcess(folder / "tty", ["--command-timeout-ms", "500", *arguments]) as device:

@@ -14,7 +14,14 @@ from rtloop import core
 from rtloop.config import load
 from rtloop.errors import LinkError, RtloopError
 from rtloop.run import Run, exit_code
-from tests.running import background, edited, firmware, wait_until_running, write_config
+from tests.running import (
+    UNDISTURBED,
+    background,
+    edited,
+    firmware,
+    wait_until_running,
+    write_config,
+)
 
 
 def test_a_run_balances_records_and_ends_with_the_device_safe(tmp_path: Path) -> None:
@@ -77,7 +84,7 @@ def test_an_unplugged_device_ends_safe_on_both_sides(tmp_path: Path) -> None:
 
 
 def test_a_device_latched_safe_is_armed_only_with_clear(tmp_path: Path) -> None:
-    with firmware(tmp_path) as device:
+    with firmware(tmp_path, *UNDISTURBED) as device:
         path = write_config(tmp_path, device.link)
         with background(["run", path, "--no-record"]) as process:
             ring = wait_until_running(process)

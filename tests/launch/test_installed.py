@@ -38,7 +38,10 @@ def test_a_parameter_file_is_one_for_loop_node(path: Path) -> None:
         "share/rtloop/package.xml",
         *(f"share/rtloop/launch/{path.name}" for path in LAUNCH_FILES),
         *(f"share/rtloop/config/{path.name}" for path in PARAMETER_FILES),
+        "share/rtloop/config/cartpole.yaml",
+        "share/rtloop/config/policy.onnx",
         "lib/rtloop/loop_node",
+        "lib/rtloop/rtloop-firmware",
     ],
 )
 def test_pip_has_put_it_where_ros2_looks(expected: str) -> None:

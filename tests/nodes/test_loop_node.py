@@ -12,7 +12,7 @@ import pytest
 
 from rtloop.realtime.host import is_preempt_rt
 from tests.nodes.ros import ERROR, OK, STALE, Client, loop_node, runs
-from tests.running import edited, firmware, rings_of, write_config
+from tests.running import UNDISTURBED, edited, firmware, rings_of, write_config
 
 SAFE_BY_HOST = ("SAFE", ["HOST_STOP"])
 
@@ -135,7 +135,7 @@ def test_a_lost_device_is_an_error_until_the_loop_is_activated_anew(tmp_path: Pa
 
 
 def test_a_device_that_is_latched_safe_is_armed_only_with_clear(tmp_path: Path) -> None:
-    with firmware(tmp_path) as device:
+    with firmware(tmp_path, *UNDISTURBED) as device:
         config = write_config(tmp_path, device.link)
         with Client() as client, loop_node(tmp_path, config=config, record=False) as node:
             assert client.request("configure"), node.log
