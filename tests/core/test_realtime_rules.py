@@ -55,7 +55,7 @@ def test_an_active_loop_allocates_nothing_outside_onnxruntime(tmp_path: Path) ->
     assert result["self_test"] == 1, "the probe counts"
     assert result["threads"] == 2
     assert result["executed"] > 50
-    assert result["runs"] == result["executed"]
+    assert result["runs"] > 50, "inference is among what was counted around"
     assert result["counters"]["rx_packets"] > 50
     assert result["allocations"] == 0
 
