@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rtloop.config.policy_rules import policy_rules
 from rtloop.config.problem import LINK_VALUES_MAX, Keys, Problem, number, same_length, unknown
+from rtloop.wire import BITS_PER_BYTE, command_frame_bytes
 
 if TYPE_CHECKING:
     from rtloop.config.schema import (
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
         LoopConfig,
         OutputConfig,
     )
-
-_FRAME_BYTES = 12 + 8 + 4 + 2
-"""A framed command packet without its values: header, fixed part, CRC-32, COBS code and
-delimiter."""
 
 
 def broken_rules(config: Config) -> Iterator[Problem]:
@@ -237,11 +234,11 @@ def _wire(here: Keys, loop: LoopConfig, links: dict[str, LinkConfig]) -> Iterato
             )
             yield Problem(("links", sink.link, "command_timeout_ms"), expected, found, None, judged)
         count = min(sink.element_count or 1, LINK_VALUES_MAX)
-        # Ten bits a byte on the wire: start, eight data, stop.
-        needed = -(-(_FRAME_BYTES + 4 * count) * 10 * 1_000_000_000 // loop.period_ns)
+        size = command_frame_bytes(count)
+        needed = -(-size * BITS_PER_BYTE * 1_000_000_000 // loop.period_ns)
         if needed > link.baud:
             expected = (
-                f"at least {needed}: loop '{here[-1]}' sends {_FRAME_BYTES + 4 * count} bytes "
+                f"at least {needed}: loop '{here[-1]}' sends {size} bytes "
                 f"every {_ms(loop.period_ns)} ms; raise the baud rate or lower the loop's rate"
             )
             yield Problem(("links", sink.link, "baud"), expected, f"{link.baud}", None, judged)
