@@ -15,7 +15,7 @@ from benchmarks.result import UnavailableError
 from rtloop import core
 from rtloop.demos import demo
 from rtloop.errors import RtloopError
-from rtloop.telemetry.ring import RING_DIRECTORY, RING_SUFFIX
+from rtloop.telemetry.observe.ring import RING_DIRECTORY, RING_SUFFIX
 
 LOOP = "balance"
 START_UP_S = 30.0

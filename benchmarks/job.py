@@ -23,7 +23,7 @@ from benchmarks import beside
 from benchmarks.measured_loop import MS, MeasuredLoop, Rights, thread_setup, what_was_denied
 from benchmarks.result import UnavailableError
 from rtloop import core
-from rtloop.telemetry.records import MISS, response_ns
+from rtloop.telemetry.observe.records import MISS, response_ns
 
 WAYS = ("core", "absolute_sleep", "rate_limiter", "rclpy_timer")
 

@@ -14,8 +14,8 @@ from benchmarks.policies import SMALL, Network
 from rtloop import core
 from rtloop.policy.library import onnxruntime_library
 from rtloop.realtime.rights import denied, report
-from rtloop.telemetry.records import RECORD_DTYPE, Records
-from rtloop.telemetry.ring import LoopMetadata, Signal
+from rtloop.telemetry.observe.records import RECORD_DTYPE, Records
+from rtloop.telemetry.observe.ring import LoopMetadata, Signal
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 WARM_UP_RUNS = 200

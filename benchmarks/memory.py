@@ -99,7 +99,7 @@ def measure(options: argparse.Namespace, result: Result) -> None:
 
 def _recorder_of(pid: int) -> int | None:
     for child in psutil.Process(pid).children():
-        if "rtloop.telemetry.recorder" in child.cmdline():
+        if "rtloop.telemetry.recorder.process" in child.cmdline():
             return child.pid
     return None
 

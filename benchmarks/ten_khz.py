@@ -14,8 +14,8 @@ import psutil
 from benchmarks import command_line
 from benchmarks.measured_loop import NAME, US, MeasuredLoop, Rights
 from benchmarks.result import Distribution, Result, Table, Target, ratio
-from rtloop.telemetry.recorder_process import RecorderProcess, RecordingResult
-from rtloop.telemetry.records import MISS, release_latency_ns, response_ns
+from rtloop.telemetry.observe.records import MISS, release_latency_ns, response_ns
+from rtloop.telemetry.recorder.start import RecorderProcess, RecordingResult
 
 PERIOD_NS = 100 * US
 

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks import command_line, cyclictest
 from benchmarks.measured_loop import MeasuredLoop, Rights
 from benchmarks.result import Distribution, Result, Table, Target, noise_floor
-from rtloop.telemetry.records import release_latency_ns
+from rtloop.telemetry.observe.records import release_latency_ns
 
 
 def measure(options: argparse.Namespace, result: Result) -> None:

@@ -14,7 +14,7 @@ from rtloop.link import Link, check_wire_rate
 from rtloop.policy import ActionTerm, ComposedGraph, ObservationTerm, compose
 from rtloop.policy.library import onnxruntime_library
 from rtloop.realtime.rights import RightReport
-from rtloop.telemetry.ring import Signal, make_ring_directory
+from rtloop.telemetry.observe.ring import Signal, make_ring_directory
 
 #: A cycle that is this many periods late (but at least HANG_LIMIT_MIN_NS) is a fault in every class.
 HANG_LIMIT_PERIODS = 10

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from rtloop import core
-from rtloop.assembly import Assembly, Parts
+from rtloop.build import Assembly, Parts
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import HostRefusedError, LinkError, RtloopError
 from rtloop.fault import explain_fault
 from rtloop.link import Link
 from rtloop.realtime.rights import RightReport, denied, report
 from rtloop.realtime.threads import guard_thread, loop_thread
-from rtloop.telemetry.ring import LoopMetadata
+from rtloop.telemetry.observe.ring import LoopMetadata
 
 WARM_UP_RUNS = 200
 DEACTIVATE_TIMEOUT_NS = 1_000_000_000

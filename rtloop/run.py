@@ -17,9 +17,9 @@ from rtloop.errors import RtloopError
 from rtloop.loop import Loop
 from rtloop.realtime import host
 from rtloop.realtime.rights import RightReport, denied, kernel_report
-from rtloop.telemetry.recorder_process import RecorderProcess, RecordingResult
-from rtloop.telemetry.ring import RING_DIRECTORY, Ring, unfinished_cycle
-from rtloop.telemetry.statistics import LoopStatistics
+from rtloop.telemetry.observe.ring import RING_DIRECTORY, Ring, unfinished_cycle
+from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.recorder.start import RecorderProcess, RecordingResult
 
 TICK_S = 0.1
 RECORDING_NAME = "run.mcap"
@@ -209,7 +209,7 @@ class Run:
 
     def write_report(self) -> Path:
         """Renders the recording as HTML, beside it. After :meth:`stop`; raises RecordingError."""
-        from rtloop.telemetry.report import write_report
+        from rtloop.report.page import write_report
 
         path = write_report(self.recording, self.directory / REPORT_NAME)
         self.stop()["report"] = str(path)

@@ -107,7 +107,7 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 20) ->
 def rings_of(pid: int) -> list[Path]:
     """The rings that a process writes, found as any observer would."""
     from rtloop import core
-    from rtloop.telemetry.ring import RING_DIRECTORY
+    from rtloop.telemetry.observe.ring import RING_DIRECTORY
 
     found = []
     for path in RING_DIRECTORY.glob("*/*.ring"):

@@ -16,7 +16,7 @@ from rtloop import __version__
 from rtloop.errors import RtloopError
 
 if TYPE_CHECKING:
-    from rtloop.console import Console
+    from rtloop.cli.console import Console
     from rtloop.run import Run
 
 EXIT_CODES = """exit codes:
@@ -188,7 +188,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _execute(run: Run, options: argparse.Namespace, stop_devices: Any = dict) -> int:
-    from rtloop.console import Console
+    from rtloop.cli.console import Console
     from rtloop.run import exit_code
 
     console = Console(sys.stderr if options.json else sys.stdout)
@@ -240,7 +240,7 @@ def _stop_on_signals(run: Run) -> Iterator[None]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from rtloop.check import check
+    from rtloop.cli.check import check
 
     found = check(options.file)
     if options.json:
@@ -251,7 +251,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from rtloop.telemetry.report import write_report
+    from rtloop.report.page import write_report
 
     out = options.out or options.recording.with_name("report.html")
     path = write_report(options.recording, out)
@@ -260,7 +260,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _recover(options: argparse.Namespace) -> int:
-    from rtloop.telemetry.recover import recover
+    from rtloop.telemetry.recorder.recover import recover
 
     recovered = recover(options.recording)
     if options.json:

@@ -9,7 +9,7 @@ The keys are described in docs/configuration.md.
 from rtloop.config.devices import with_devices
 from rtloop.config.host import host_problems
 from rtloop.config.loading import load, loads
-from rtloop.config.schema import (
+from rtloop.config.sections import (
     ActionConfig,
     Config,
     InputConfig,

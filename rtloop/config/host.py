@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rtloop.config.schema import Config
+    from rtloop.config.sections import Config
 
 
 def host_problems(config: Config) -> list[str]:

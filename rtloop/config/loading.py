@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from rtloop.config.document import MAX_BYTES, Document, Unreadable
-from rtloop.config.kinds import TAGS
 from rtloop.config.problem import Keys, Problem, written
-from rtloop.config.schema import RULES_BROKEN, Config
+from rtloop.config.sections import RULES_BROKEN, Config
+from rtloop.config.values import TAGS
 from rtloop.config.wording import problem_of
 from rtloop.errors import ConfigError
 

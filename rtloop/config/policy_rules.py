@@ -18,7 +18,7 @@ from rtloop.config.problem import (
 )
 
 if TYPE_CHECKING:
-    from rtloop.config.schema import (
+    from rtloop.config.sections import (
         ActionConfig,
         InputConfig,
         LoopConfig,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from rtloop.config.policy_rules import policy_rules
 from rtloop.config.problem import LINK_VALUES_MAX, Keys, Problem, number, same_length, unknown
-from rtloop.wire import BITS_PER_BYTE, command_frame_bytes
+from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
 
 if TYPE_CHECKING:
-    from rtloop.config.schema import (
+    from rtloop.config.sections import (
         Config,
         InputConfig,
         LimitConfig,

@@ -21,7 +21,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from rtloop.config.kinds import (
+from rtloop.config.problem import Keys, written
+from rtloop.config.rules import broken_rules
+from rtloop.config.values import (
     MAILBOX_VALUES_MAX,
     Cpus,
     Milliseconds,
@@ -34,8 +36,6 @@ from rtloop.config.kinds import (
     Text,
     Values,
 )
-from rtloop.config.problem import Keys, written
-from rtloop.config.rules import broken_rules
 
 RULES_BROKEN = "rules_broken"
 """Type of the pydantic error that carries all broken rules in ``ctx["problems"]``."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rtloop.config.problem import Keys, Problem, any_of
-from rtloop.config.schema import Config
+from rtloop.config.sections import Config
 
 _TYPES = {
     "float_type": "a number",

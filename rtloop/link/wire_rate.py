@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rtloop.errors import ConfigError
 from rtloop.link.schema import Schema
-from rtloop.wire import BITS_PER_BYTE, command_frame_bytes, sensor_frame_bytes
+from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes, sensor_frame_bytes
 
 
 def check_wire_rate(baud: int, schema: Schema, command_rate_hz: float) -> None:

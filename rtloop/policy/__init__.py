@@ -6,7 +6,7 @@ Importing this package imports neither onnx nor onnxruntime: reading a configura
 from rtloop.policy.compose import ComposedGraph, Feedback, TensorSpec, compose
 from rtloop.policy.inspect import Policy, PolicyTensor, load_policy
 from rtloop.policy.measure import Measurement, measure
-from rtloop.policy.terms import ActionTerm, ObservationTerm
+from rtloop.policy.terms.term import ActionTerm, ObservationTerm
 
 __all__ = [
     "ActionTerm",

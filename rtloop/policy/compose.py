@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtloop.errors import ConfigError
 from rtloop.policy.inspect import Policy, load_policy, walk_graphs
-from rtloop.policy.terms import ActionTerm, ObservationTerm, PerElement
+from rtloop.policy.terms.term import ActionTerm, ObservationTerm, PerElement
 
 if TYPE_CHECKING:
     import numpy as np

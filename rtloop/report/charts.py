@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtloop.telemetry import records as rec
-from rtloop.telemetry.records import Records
-from rtloop.telemetry.svg import Axis, Drawing
-from rtloop.telemetry.typography import duration_us, plural
+from rtloop.report.svg import Axis, Drawing
+from rtloop.report.typography import duration_us, plural
+from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.records import Records
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 14.0, 26.0, 42.0
 # Room at the end of an axis for the bar of what does not fit it, and that bar's width.

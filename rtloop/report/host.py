@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from rtloop.telemetry.recording import Recording
-from rtloop.telemetry.typography import count, escape, plural, size_bytes
+from rtloop.report.typography import count, escape, plural, size_bytes
+from rtloop.telemetry.mcap.reader import Recording
 
 
 def host(recording: Recording) -> Iterator[str]:

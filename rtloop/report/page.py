@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 
 from rtloop.errors import RecordingError
-from rtloop.telemetry import charts
-from rtloop.telemetry import records as rec
-from rtloop.telemetry.recording import LoopRecording, Recording, read_recording
-from rtloop.telemetry.report_host import configuration, file_facts, host, rights_of
-from rtloop.telemetry.statistics import LoopStatistics
-from rtloop.telemetry.typography import (
+from rtloop.report import charts
+from rtloop.report.host import configuration, file_facts, host, rights_of
+from rtloop.report.typography import (
     NOTHING,
     count,
     duration_us,
@@ -24,7 +21,10 @@ from rtloop.telemetry.typography import (
     share,
     span_s,
 )
-from rtloop.telemetry.verdict import PROMISES, Level, judge
+from rtloop.report.verdict import PROMISES, Level, judge
+from rtloop.telemetry.mcap.reader import LoopRecording, Recording, read_recording
+from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.statistics import LoopStatistics
 
 _WORST = 10
 _CLASS_ORDER = ("hard", "firm", "soft")
@@ -68,7 +68,7 @@ def render(recording: Recording) -> str:
     for loop in loops:
         body += _loop(loop)
     body += [*host(recording), *configuration(recording), *file_facts(recording), _GLOSSARY]
-    css = files("rtloop.telemetry").joinpath("report.css").read_text(encoding="utf-8")
+    css = files("rtloop.report").joinpath("report.css").read_text(encoding="utf-8")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

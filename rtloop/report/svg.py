@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rtloop.telemetry.typography import THIN_SPACE, escape
+from rtloop.report.typography import THIN_SPACE, escape
 
 
 @dataclass(frozen=True)

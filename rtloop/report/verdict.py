@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from rtloop.telemetry.typography import count, duration_us, plural, share
+from rtloop.report.typography import count, duration_us, plural, share
 
 
 class Level(Enum):

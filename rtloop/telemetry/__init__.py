@@ -1,15 +1,10 @@
-"""What a loop leaves behind: ring reader, recorder process, statistics, recordings and reports.
+"""What a loop leaves behind. Every observer is a reader of the ring; nothing in here is called by the cycle.
 
-Every observer is a reader of the ring; nothing in here is called by the cycle. Importing this
-package imports none of its modules: take what you need from the module that has it.
+Importing this package imports none of its rooms: take what you need from the module that has it.
 
-=====================  ==========================================================================
-``ring``               typed reading of a loop's ring, and whether its writer is alive
-``statistics``         streaming counts and percentiles of a loop, in fixed memory
-``recorder_process``   starts the recorder beside a loop and collects its result
-``recorder``           the recorder process itself (``python -m rtloop.telemetry.recorder``)
-``recover``            restores a recording from a cut file and the rings that outlived a crash
-``recording``          reads a recording back as numpy arrays
-``report``             one self-contained HTML page about a recording
-=====================  ==========================================================================
+============  ==================================================================================
+``observe``   typed reading of a loop's ring, counts and percentiles in fixed memory
+``mcap``      the recording: written in batches, read back as numpy arrays
+``recorder``  the recorder process, how it is started beside a loop, recovery after a crash
+============  ==================================================================================
 """

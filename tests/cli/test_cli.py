@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from rtloop.demos.firmware import FirmwareProcess
-from rtloop.telemetry.ring import RING_DIRECTORY
+from rtloop.telemetry.observe.ring import RING_DIRECTORY
 from tests.running import (
     POLICY,
     background,

@@ -11,9 +11,9 @@
 #include <thread>
 #include <vector>
 
-#include "gate.hpp"
-#include "mailbox.hpp"
-#include "ring.hpp"
+#include "rtloop/core/cycle/gate.hpp"
+#include "rtloop/core/ports/mailbox.hpp"
+#include "rtloop/core/ring/ring.hpp"
 
 namespace {
 

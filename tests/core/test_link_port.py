@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from rtloop import core
 from rtloop.policy.library import onnxruntime_library
-from rtloop.telemetry.records import RECORD_DTYPE
+from rtloop.telemetry.observe.records import RECORD_DTYPE
 from tests.core.fake_device import (
     ACTIVE,
     COMMAND,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rtloop import core
-from rtloop.telemetry.records import RECORD_DTYPE
+from rtloop.telemetry.observe.records import RECORD_DTYPE
 
 
 def payload(cycle: int, n_inputs: int = 2, n_outputs: int = 1) -> bytes:

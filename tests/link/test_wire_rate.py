@@ -4,7 +4,7 @@ import pytest
 
 from rtloop.errors import ConfigError
 from rtloop.link import check_wire_rate, parse_schema
-from rtloop.wire import command_frame_bytes, sensor_frame_bytes
+from rtloop.link.wire_cost import command_frame_bytes, sensor_frame_bytes
 from tests.firmware import reference as ref
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from rtloop import core
 from rtloop.errors import RecordingError
-from rtloop.telemetry import records as rec
-from rtloop.telemetry.recording_writer import RecordingWriter
-from rtloop.telemetry.report import write_report
-from rtloop.telemetry.statistics import LoopStatistics
-from rtloop.telemetry.svg import Axis, round_step, tick_label
-from rtloop.telemetry.typography import count, duration_us, share, span_s
+from rtloop.report.page import write_report
+from rtloop.report.svg import Axis, round_step, tick_label
+from rtloop.report.typography import count, duration_us, share, span_s
+from rtloop.telemetry.mcap.writer import RecordingWriter
+from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.statistics import LoopStatistics
 from tests.telemetry.loops import batch_of, cycles, metadata
 
 VOID = {"meta", "br", "line", "rect", "path", "circle"}

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from rtloop.telemetry.statistics import LoopStatistics
-from rtloop.telemetry.verdict import Level, judge
+from rtloop.report.verdict import Level, judge
+from rtloop.telemetry.observe.statistics import LoopStatistics
 from tests.telemetry.loops import cycles, metadata
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtloop import core
-from rtloop.telemetry.records import EVENT_BITS, Records, empty_records
-from rtloop.telemetry.ring import Batch, LoopMetadata, Signal
+from rtloop.telemetry.observe.records import EVENT_BITS, Records, empty_records
+from rtloop.telemetry.observe.ring import Batch, LoopMetadata, Signal
 
 PERIOD_NS = 1_000_000
 REALTIME_NS_OFFSET = 1_700_000_000_000_000_000

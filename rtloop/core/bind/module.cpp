@@ -15,9 +15,9 @@
 #include <system_error>
 #include <vector>
 
-#include "link_port.hpp"
-#include "loop.hpp"
-#include "mailbox.hpp"
+#include "rtloop/core/ports/link.hpp"
+#include "rtloop/core/cycle/loop.hpp"
+#include "rtloop/core/ports/mailbox.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;

@@ -1,4 +1,4 @@
-#include "cycle.hpp"
+#include "rtloop/core/cycle/cycle.hpp"
 
 #include <algorithm>
 #include <array>

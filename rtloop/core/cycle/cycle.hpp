@@ -5,15 +5,15 @@
 #include <memory>
 #include <vector>
 
-#include "clock.hpp"
-#include "fault_latch.hpp"
-#include "gate.hpp"
-#include "graph.hpp"
-#include "grid.hpp"
-#include "loop_config.hpp"
-#include "miss_limit.hpp"
-#include "port.hpp"
-#include "record.hpp"
+#include "rtloop/core/cycle/clock.hpp"
+#include "rtloop/core/cycle/fault_latch.hpp"
+#include "rtloop/core/cycle/gate.hpp"
+#include "rtloop/core/graph/graph.hpp"
+#include "rtloop/core/cycle/grid.hpp"
+#include "rtloop/core/cycle/loop_config.hpp"
+#include "rtloop/core/cycle/miss_limit.hpp"
+#include "rtloop/core/ports/port.hpp"
+#include "rtloop/core/cycle/record.hpp"
 
 namespace rtloop {
 

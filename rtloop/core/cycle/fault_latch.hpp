@@ -3,7 +3,7 @@
 
 #include <cerrno>
 
-#include "ring.hpp"
+#include "rtloop/core/ring/ring.hpp"
 
 namespace rtloop {
 

@@ -7,11 +7,11 @@
 #include <memory>
 #include <vector>
 
-#include "clock.hpp"
-#include "fault_latch.hpp"
-#include "gate.hpp"
-#include "loop_config.hpp"
-#include "port.hpp"
+#include "rtloop/core/cycle/clock.hpp"
+#include "rtloop/core/cycle/fault_latch.hpp"
+#include "rtloop/core/cycle/gate.hpp"
+#include "rtloop/core/cycle/loop_config.hpp"
+#include "rtloop/core/ports/port.hpp"
 
 namespace rtloop {
 

@@ -1,9 +1,9 @@
-#include "loop.hpp"
+#include "rtloop/core/cycle/loop.hpp"
 
 #include <algorithm>
 #include <exception>
 
-#include "probe.hpp"
+#include "rtloop/core/cycle/probe.hpp"
 
 namespace rtloop {
 

@@ -9,10 +9,10 @@
 #include <thread>
 #include <vector>
 
-#include "cycle.hpp"
-#include "guard.hpp"
-#include "realtime.hpp"
-#include "ring.hpp"
+#include "rtloop/core/cycle/cycle.hpp"
+#include "rtloop/core/cycle/guard.hpp"
+#include "rtloop/core/threads/thread_setup.hpp"
+#include "rtloop/core/ring/ring.hpp"
 
 namespace rtloop {
 

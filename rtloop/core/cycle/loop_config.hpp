@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "grid.hpp"
-#include "record.hpp"
+#include "rtloop/core/cycle/grid.hpp"
+#include "rtloop/core/cycle/record.hpp"
 
 namespace rtloop {
 

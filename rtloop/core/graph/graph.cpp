@@ -1,4 +1,4 @@
-#include "graph.hpp"
+#include "rtloop/core/graph/graph.hpp"
 
 #include <dlfcn.h>
 
@@ -7,9 +7,9 @@
 #include <new>
 #include <stdexcept>
 
-#include "clock.hpp"
-#include "ort_api.hpp"
-#include "probe.hpp"
+#include "rtloop/core/cycle/clock.hpp"
+#include "rtloop/core/graph/ort_api.hpp"
+#include "rtloop/core/cycle/probe.hpp"
 
 namespace rtloop {
 

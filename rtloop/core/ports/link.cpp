@@ -1,4 +1,4 @@
-#include "link_port.hpp"
+#include "rtloop/core/ports/link.hpp"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>

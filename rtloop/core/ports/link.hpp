@@ -7,10 +7,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "port.hpp"
+#include "rtloop/core/ports/port.hpp"
 #include "rtloop/frame.h"
 #include "rtloop/messages.h"
-#include "time_map.hpp"
+#include "rtloop/core/ports/time_map.hpp"
 
 namespace rtloop {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "port.hpp"
+#include "rtloop/core/ports/port.hpp"
 
 namespace rtloop {
 

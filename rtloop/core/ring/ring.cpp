@@ -1,4 +1,4 @@
-#include "ring.hpp"
+#include "rtloop/core/ring/ring.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>

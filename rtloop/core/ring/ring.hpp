@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "record.hpp"
+#include "rtloop/core/cycle/record.hpp"
 
 namespace rtloop {
 

@@ -1,4 +1,4 @@
-#include "realtime.hpp"
+#include "rtloop/core/threads/thread_setup.hpp"
 
 #include <fcntl.h>
 #include <malloc.h>

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtloop import core
-from rtloop.telemetry import records as rec
-from rtloop.telemetry.records import RECORD_DTYPE, Records
-from rtloop.telemetry.ring import Batch, LoopMetadata, Signal
+from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.records import RECORD_DTYPE, Records
+from rtloop.telemetry.observe.ring import Batch, LoopMetadata, Signal
 
 PACKAGE: Final = "rtloop_msgs"
 CYCLE_TYPE: Final = f"{PACKAGE}/msg/CycleRecord"

@@ -18,16 +18,16 @@ from mcap.stream_reader import get_chunk_data_stream
 from numpy.typing import NDArray
 
 from rtloop.errors import RecordingError
-from rtloop.telemetry.messages import cdr_dtype, fields_of_schema
-from rtloop.telemetry.recording_writer import (
+from rtloop.telemetry.mcap.messages import cdr_dtype, fields_of_schema
+from rtloop.telemetry.mcap.writer import (
     AT_THE_END,
     LOOP_METADATA,
     LOST_METADATA,
     RUN_METADATA,
     SUMMARY_METADATA,
 )
-from rtloop.telemetry.records import RECORD_DTYPE, Records, empty_records
-from rtloop.telemetry.ring import Batch, LoopMetadata
+from rtloop.telemetry.observe.records import RECORD_DTYPE, Records, empty_records
+from rtloop.telemetry.observe.ring import Batch, LoopMetadata
 
 _MAGIC: Final = b"\x89MCAP0\r\n"
 _TOPIC: Final = re.compile(r"/rtloop/(?P<loop>.+)/(?P<kind>cycle|signals|miss)")

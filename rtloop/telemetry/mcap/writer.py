@@ -9,9 +9,14 @@ from typing import Any, Final
 import numpy as np
 from mcap.writer import CompressionType, Writer
 
-from rtloop.telemetry import records as rec
-from rtloop.telemetry.messages import CycleMessage, MissMessage, SignalsMessage, signals_type_name
-from rtloop.telemetry.ring import LOOP_FACTS, Batch, LoopMetadata
+from rtloop.telemetry.mcap.messages import (
+    CycleMessage,
+    MissMessage,
+    SignalsMessage,
+    signals_type_name,
+)
+from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.ring import LOOP_FACTS, Batch, LoopMetadata
 
 CHUNK_BYTES: Final = 64 * 1024
 PROFILE: Final = "ros2"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rtloop import core
 from rtloop.errors import RecordingError
-from rtloop.telemetry.process_identity import ProcessIdentity
-from rtloop.telemetry.records import (
+from rtloop.telemetry.observe.process_identity import ProcessIdentity
+from rtloop.telemetry.observe.records import (
     GUARD,
     MISS,
     RECORD_DTYPE,

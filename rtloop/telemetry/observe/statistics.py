@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtloop.telemetry import records as rec
-from rtloop.telemetry.histogram import Histogram
-from rtloop.telemetry.records import Records
-from rtloop.telemetry.ring import LoopMetadata
+from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.histogram import Histogram
+from rtloop.telemetry.observe.records import Records
+from rtloop.telemetry.observe.ring import LoopMetadata
 
 _FRACTIONS = (0.5, 0.99, 0.999)
 

@@ -1,6 +1,6 @@
 """The recorder: a process of its own that drains the rings of a run into one MCAP file.
 
-``python -m rtloop.telemetry.recorder --out RUN.mcap RING [RING…]``. It outlives the process it
+``python -m rtloop.telemetry.recorder.process --out RUN.mcap RING [RING…]``. It outlives the process it
 records: it ends when every ring is finalized or its writer is dead, and everything was written.
 
 It says two lines of JSON on stdout: ``{"ready": true}`` once the file and the rings are open, and
@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from rtloop.errors import RecordingError
-from rtloop.telemetry.process_identity import ProcessIdentity
-from rtloop.telemetry.recording_writer import RecordingWriter
-from rtloop.telemetry.ring import Ring, unfinished_cycle
-from rtloop.telemetry.statistics import LoopStatistics
+from rtloop.telemetry.mcap.writer import RecordingWriter
+from rtloop.telemetry.observe.process_identity import ProcessIdentity
+from rtloop.telemetry.observe.ring import Ring, unfinished_cycle
+from rtloop.telemetry.observe.statistics import LoopStatistics
 
 # Often enough for a ring of any sensible size, seldom enough to cost nothing: numpy calls have a
 # fixed price, and a batch of 400 cycles (10 kHz) pays it once.
@@ -256,7 +256,8 @@ def _complain(message: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The recorder's command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m rtloop.telemetry.recorder", description=(__doc__ or "").split("\n")[0]
+        prog="python -m rtloop.telemetry.recorder.process",
+        description=(__doc__ or "").split("\n")[0],
     )
     parser.add_argument("rings", nargs="+", type=Path, metavar="RING")
     parser.add_argument("--out", required=True, type=Path, metavar="RUN.mcap")

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from rtloop.errors import RecordingError
-from rtloop.telemetry.process_identity import ProcessIdentity
-from rtloop.telemetry.recorder import POINTER_NAME, explain, remove_rings
-from rtloop.telemetry.recording import RecordingReader
-from rtloop.telemetry.recording_writer import RecordingWriter, sync_directory
-from rtloop.telemetry.ring import (
+from rtloop.telemetry.mcap.reader import RecordingReader
+from rtloop.telemetry.mcap.writer import RecordingWriter, sync_directory
+from rtloop.telemetry.observe.process_identity import ProcessIdentity
+from rtloop.telemetry.observe.ring import (
     RING_DIRECTORY,
     RING_SUFFIX,
     Batch,
@@ -26,7 +25,8 @@ from rtloop.telemetry.ring import (
     Ring,
     unfinished_cycle,
 )
-from rtloop.telemetry.statistics import LoopStatistics
+from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.recorder.process import POINTER_NAME, explain, remove_rings
 
 _BATCH = 8192
 RUNS_DIRECTORY = Path("rtloop-runs")

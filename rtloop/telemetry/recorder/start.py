@@ -56,7 +56,7 @@ class RecorderProcess:
 
         ``avoid_cpus`` are the loop's. Raises ``RecordingError`` when no process can be started.
         """
-        command = [sys.executable, "-m", "rtloop.telemetry.recorder", "--out", str(out)]
+        command = [sys.executable, "-m", "rtloop.telemetry.recorder.process", "--out", str(out)]
         command += ["--keep-rings"] if keep_rings else []
         command += [option for cpu in avoid_cpus for option in ("--avoid-cpu", str(cpu))]
         try:

@@ -5,9 +5,9 @@ import pytest
 from mcap.writer import Writer
 
 from rtloop.errors import RecordingError
-from rtloop.telemetry.recording import RecordingReader, read_recording
-from rtloop.telemetry.recording_writer import RecordingWriter
-from rtloop.telemetry.ring import Batch
+from rtloop.telemetry.mcap.reader import RecordingReader, read_recording
+from rtloop.telemetry.mcap.writer import RecordingWriter
+from rtloop.telemetry.observe.ring import Batch
 from tests.telemetry.loops import batch_of, cycles, metadata
 
 

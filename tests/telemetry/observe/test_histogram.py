@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rtloop.telemetry.histogram import Histogram
+from rtloop.telemetry.observe.histogram import Histogram
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.9, 0.99, 0.999, 1.0)
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from rtloop.errors import RecordingError
-from rtloop.telemetry.process_identity import ProcessIdentity
-from rtloop.telemetry.ring import LoopMetadata, Ring
+from rtloop.telemetry.observe.process_identity import ProcessIdentity
+from rtloop.telemetry.observe.ring import LoopMetadata, Ring
 from tests.telemetry.loops import WriterProcess, append, batch_of, cycles, metadata, new_ring
 
 

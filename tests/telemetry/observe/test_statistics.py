@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from rtloop import core
-from rtloop.telemetry import records as rec
-from rtloop.telemetry.ring import unfinished_cycle
-from rtloop.telemetry.statistics import LoopStatistics
+from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.ring import unfinished_cycle
+from rtloop.telemetry.observe.statistics import LoopStatistics
 from tests.telemetry.loops import cycles, metadata
 
 

@@ -12,12 +12,12 @@ from mcap.reader import make_reader
 
 from rtloop import core
 from rtloop.errors import RecordingError
-from rtloop.telemetry import recover as recovery
-from rtloop.telemetry.recorder import POINTER_NAME
-from rtloop.telemetry.recorder_process import RecorderProcess
-from rtloop.telemetry.recording import LoopRecording, read_recording
-from rtloop.telemetry.recording_writer import RecordingWriter
-from rtloop.telemetry.recover import recover
+from rtloop.telemetry.mcap.reader import LoopRecording, read_recording
+from rtloop.telemetry.mcap.writer import RecordingWriter
+from rtloop.telemetry.recorder import recover as recovery
+from rtloop.telemetry.recorder.process import POINTER_NAME
+from rtloop.telemetry.recorder.recover import recover
+from rtloop.telemetry.recorder.start import RecorderProcess
 from tests.telemetry.loops import (
     WriterProcess,
     append,

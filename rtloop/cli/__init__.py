@@ -1,0 +1,1 @@
+"""All that prints: the commands, the terminal, what `check` says."""

@@ -1,0 +1,1 @@
+"""Observation and action terms: one class each, in a file of its family."""

@@ -1,0 +1,1 @@
+"""The recording: an MCAP file, written and read back."""

@@ -1,0 +1,1 @@
+"""The recorder: a process beside the loops, how it is started, and recovery after a crash."""
