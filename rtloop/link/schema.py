@@ -19,9 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rtloop.errors import LinkError
-
-#: Values a packet carries (RTL_VALUES_MAX of the firmware).
-VALUES_MAX = 48
+from rtloop.link.wire_cost import VALUES_MAX
 
 _FIRST_LINE = "rtloop-schema 1"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rtloop import core
 from rtloop.errors import RecordingError
+from rtloop.ports.signal import Signal
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
 from rtloop.telemetry.observe.records import (
     GUARD,
@@ -36,12 +37,6 @@ def make_ring_directory(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
-@dataclass(frozen=True)
-class Signal:
-    """One element of a loop's input or output vector. The unit may be empty."""
-
-    name: str
-    unit: str = ""
 
 
 @dataclass(frozen=True)
