@@ -1,50 +1,46 @@
-"""The C++ core: clock, cycle, guard, ring, ports, graph runner.
+"""The C++ core: cycle, threads, ports, graph runner, ring.
 
 Everything is allocated at configure time; between activate and deactivate nothing in here allocates, locks,
 logs, throws or touches Python. Nothing in here knows YAML, ROS or the recording.
 """
 
 from rtloop.core._core import (
-    CAUSES,
-    CLASSES,
     DEVICE_REASONS,
     DEVICE_STATES,
-    EVENTS,
-    FAULT_REASONS,
+    INPUT_RECORD_FIELDS,
+    INPUT_RECORD_SIZE,
+    LINK_VALUES_MAX,
     MESSAGE_TYPES,
-    OUTCOMES,
     PROTOCOL_VERSION,
     RECORD_FIELDS,
     RECORD_SIZE,
-    STATES,
-    Activation,
+    WORDS,
     Clock,
     CpuLatencyHold,
     FrameDecoder,
     Graph,
     InputConfig,
-    InputMailbox,
-    InputPort,
-    LinkConfig,
-    LinkPort,
     Loop,
     LoopClass,
     LoopConfig,
+    LoopThreads,
     MonotonicClock,
     OnStale,
     OutputConfig,
-    OutputMailbox,
-    OutputPort,
     Overrun,
+    Port,
     Right,
     RingReader,
     RingWriter,
     Scheduler,
+    SetUp,
     Stage,
     Stall,
     ThreadSetup,
     TimeMap,
     VirtualClock,
+    Word,
+    activate,
     allowed_cpus,
     apply_to_this_thread,
     arm_encode,
@@ -64,46 +60,48 @@ from rtloop.core._core import (
 )
 
 __all__ = [
-    "CAUSES",
     "CLASSES",
     "DEVICE_REASONS",
     "DEVICE_STATES",
     "EVENTS",
     "FAULT_REASONS",
+    "INPUT_RECORD_FIELDS",
+    "INPUT_RECORD_SIZE",
+    "LINK_VALUES_MAX",
     "MESSAGE_TYPES",
     "OUTCOMES",
     "PROTOCOL_VERSION",
     "RECORD_FIELDS",
     "RECORD_SIZE",
+    "STAGES",
     "STATES",
-    "Activation",
+    "WORDS",
     "Clock",
     "CpuLatencyHold",
     "FrameDecoder",
     "Graph",
     "InputConfig",
-    "InputMailbox",
-    "InputPort",
-    "LinkConfig",
-    "LinkPort",
     "Loop",
     "LoopClass",
     "LoopConfig",
+    "LoopThreads",
     "MonotonicClock",
     "OnStale",
     "OutputConfig",
-    "OutputMailbox",
-    "OutputPort",
     "Overrun",
+    "Port",
     "Right",
     "RingReader",
     "RingWriter",
     "Scheduler",
+    "SetUp",
     "Stage",
     "Stall",
     "ThreadSetup",
     "TimeMap",
     "VirtualClock",
+    "Word",
+    "activate",
     "allowed_cpus",
     "apply_to_this_thread",
     "arm_encode",
@@ -121,3 +119,17 @@ __all__ = [
     "time_reply_decode",
     "time_request_encode",
 ]
+
+
+def _numbers(table: str) -> dict[str, int]:
+    return {word: entry.number for word, entry in WORDS[table].items()}
+
+
+# The vocabulary of words.def by number, for whoever reads or writes records.
+CLASSES = _numbers("classes")
+STATES = _numbers("states")
+OUTCOMES = _numbers("outcomes")
+STAGES = _numbers("stages")
+#: Bits of a record's ``events``.
+EVENTS = _numbers("events")
+FAULT_REASONS = _numbers("fault_reasons")

@@ -1,7 +1,7 @@
 """What the C++ core offers to Python. Times are int nanoseconds of CLOCK_MONOTONIC unless said otherwise."""
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,27 @@ from numpy.typing import NDArray
 
 #: (name, numpy format, byte offset) of each field of a cycle record.
 RECORD_FIELDS: list[tuple[str, str, int]]
-#: Bytes of a cycle record; the float32 input and output vectors follow it.
+#: Bytes of a cycle record; an input record per input and the float32 input and output vectors follow it.
 RECORD_SIZE: int
-CLASSES: dict[str, int]
-STATES: dict[str, int]
-OUTCOMES: dict[str, int]
-CAUSES: dict[str, int]
-FAULT_REASONS: dict[str, int]
-#: Bits of a record's ``events``.
-EVENTS: dict[str, int]
+#: The same of what a record says of each input: age_ns, gap, events.
+INPUT_RECORD_FIELDS: list[tuple[str, str, int]]
+INPUT_RECORD_SIZE: int
+
+class Word:
+    """An entry of core/words.def."""
+
+    @property
+    def word(self) -> str: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def sentence(self) -> str: ...
+    @property
+    def remedy(self) -> str:
+        """What to do next; empty in tables of which nothing needs it (classes, states, outcomes)."""
+
+#: By table: classes, states, outcomes, stages, events, fault_reasons; then by word.
+WORDS: dict[str, dict[str, Word]]
 
 class RingWriter:
     """Creates a ring file and faults all of it in. Raises OSError, ValueError (capacity < 2).
@@ -29,8 +41,15 @@ class RingWriter:
     """
 
     def __init__(
-        self, path: str, capacity: int, n_inputs: int, n_outputs: int, metadata: bytes
-    ) -> None: ...
+        self,
+        path: str,
+        capacity: int,
+        n_sources: int,
+        n_inputs: int,
+        n_outputs: int,
+        metadata: bytes,
+    ) -> None:
+        """``n_sources`` inputs, of ``n_inputs`` values together."""
     def set_metadata(self, metadata: bytes) -> None:
         """Replaces the metadata; it may grow by 64 KiB. Raises ValueError."""
     def append(self, payload: bytes) -> None: ...
@@ -49,7 +68,7 @@ class RingReader:
         """Up to ``max_records`` payloads, uint8 [n, payload bytes], oldest first, and how many were lost."""
     def seek(self, position: int) -> None: ...
     def status(self) -> dict[str, Any]:
-        """Live: state, fault_reason, fault_errno, fault_port, head, elapsed_periods, executed, skipped, …"""
+        """Live: state, fault_reason, fault_errno, fault_port (index of a port), head, elapsed_periods, …"""
     @property
     def position(self) -> int:
         """Records consumed or lost so far."""
@@ -59,6 +78,9 @@ class RingReader:
     def metadata(self) -> bytes: ...
     @property
     def record_size(self) -> int: ...
+    @property
+    def n_sources(self) -> int:
+        """Inputs with a record of their own; 0 in a ring of version 1."""
     @property
     def n_inputs(self) -> int: ...
     @property
@@ -93,6 +115,8 @@ class FrameDecoder:
     def errors(self) -> int: ...
 
 PROTOCOL_VERSION: int
+#: Most values that a sample or a command of a link carries.
+LINK_VALUES_MAX: int
 MESSAGE_TYPES: dict[str, int]
 DEVICE_STATES: dict[str, int]
 #: Bits of a device's ``reasons`` for being SAFE.
@@ -117,29 +141,39 @@ def status_decode(payload: bytes) -> dict[str, int]: ...
 
 # --- ports ---
 
-class InputPort:
+class Port:
+    """One transport, both of its directions and its own poll: see core/ports/port.hpp.
+
+    ``kind`` is the name in the RTLOOP_PORT_KIND of its file, ``options`` what that file asks for, ``library`` a
+    shared library that holds a kind from outside. Raises ValueError (no such kind, wrong options), OSError,
+    RuntimeError (the library cannot be loaded).
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        options: Mapping[str, int | float | str | Sequence[float]],
+        library: str = "",
+    ) -> None: ...
     @property
-    def size(self) -> int: ...
-
-class OutputPort:
+    def n_inputs(self) -> int:
+        """Values of a sample; 0: it has none."""
     @property
-    def size(self) -> int: ...
-
-class InputMailbox(InputPort):
-    """Another thread puts samples in, the loop takes the newest; neither waits for the other."""
-
-    def __init__(self, size: int) -> None: ...
+    def n_outputs(self) -> int:
+        """Values of a command; 0: it takes none."""
     def put(self, values: NDArray[np.float32], time_ns: int = -1) -> None:
-        """float32 [size], sampled at ``time_ns`` (default: now). Raises ValueError, TypeError."""
+        """Leaves a sample, float32 [n_inputs], taken at ``time_ns`` (default: now). For a mailbox.
 
-class OutputMailbox(OutputPort):
-    """The loop leaves commands, another thread takes the newest."""
-
-    def __init__(self, safe: Sequence[float]) -> None: ...
+        One thread at a time. Raises ValueError (wrong size, or not that kind of port), TypeError.
+        """
     def newest(self) -> tuple[NDArray[np.float32], int]:
-        """The command in force, float32 [size], and when it was written (-1: never)."""
-    @property
-    def safe_in_force(self) -> bool: ...
+        """The command in force, float32 [n_outputs], and when it was written (-1: never). For a mailbox.
+
+        One thread at a time. Raises ValueError (not that kind of port).
+        """
+    def write_safe(self) -> None: ...
+    def counters(self) -> dict[str, int]:
+        """What an observer may know, by name; the names are the kind's."""
 
 class TimeMap:
     """A device's clock mapped to CLOCK_MONOTONIC: lowest round trip wins, and the offset is slewed."""
@@ -154,27 +188,6 @@ class TimeMap:
     def offset_ns(self) -> int: ...
     @property
     def error_ns(self) -> int: ...
-
-class LinkConfig:
-    fd: int
-    schema_id: int
-    n_sensor: int
-    n_command: int
-    clock_offset_ns: int
-    clock_error_ns: int
-    clock_time_ns: int
-    command_validity_ns: int
-    silence_timeout_ns: int
-    def __init__(self) -> None: ...
-
-class LinkPort(InputPort):
-    """The firmware link in the cycle; also an output. Raises OSError, ValueError."""
-
-    def __init__(self, config: LinkConfig) -> None: ...
-    def write_safe(self) -> None: ...
-    def counters(self) -> dict[str, int]: ...
-    @property
-    def output_size(self) -> int: ...
 
 # --- the graph ---
 
@@ -194,6 +207,10 @@ class Graph:
     ) -> None: ...
     def run(self, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]: ...
     def reset(self) -> None: ...
+    def state(self) -> dict[str, NDArray[np.float32]]:
+        """What it carries to the next run, by the name of the graph's input."""
+    def set_state(self, state: Mapping[str, NDArray[np.float32]]) -> None:
+        """Sets what is named, float32 or convertible of the same size. Raises ValueError, RuntimeError."""
     def warm_up(self, n: int) -> tuple[int, NDArray[np.int64]]:
         """Time of the first run and of the ``n`` after it, ns; resets the state."""
     @property
@@ -258,17 +275,25 @@ class OnStale(enum.Enum):
     use = 2
 
 class Stage(enum.Enum):
+    none = 0
     release = 1
     read = 2
     infer = 3
     write = 4
 
 class InputConfig:
-    def __init__(self, max_age_ns: int = 0, on_stale: OnStale = OnStale.hold) -> None: ...
+    """``port`` is an index into the loop's ports."""
+
+    def __init__(
+        self, port: int, max_age_ns: int = 0, on_stale: OnStale = OnStale.hold
+    ) -> None: ...
 
 class OutputConfig:
+    """``port`` is an index into the loop's ports."""
+
     def __init__(
         self,
+        port: int,
         min: Sequence[float] = ...,
         max: Sequence[float] = ...,
         max_rate_per_s: Sequence[float] = ...,
@@ -315,46 +340,64 @@ class VirtualClock(Clock):
     def __init__(self, start_ns: int = 0) -> None: ...
     def spend(self, duration_ns: int) -> None: ...
 
-class Activation:
-    @property
-    def loop_rights(self) -> list[Right]: ...
-    @property
-    def guard_rights(self) -> list[Right]: ...
-    @property
-    def error(self) -> str: ...
-    @property
-    def first_run_ns(self) -> int: ...
-    @property
-    def warm_up_ns(self) -> NDArray[np.int64]: ...
-
 class Loop:
-    """A loop on its own threads, or stepped by the caller on any clock.
+    """One activation of a loop, without threads: stepped by the caller on any clock.
 
-    Raises ValueError when parts do not fit. Dropping it deactivates it: the safe command goes out last.
+    Raises ValueError when parts do not fit.
     """
 
     def __init__(
         self,
         config: LoopConfig,
-        inputs: Sequence[InputPort],
-        outputs: Sequence[OutputPort | LinkPort],
+        ports: Sequence[Port],
         graph: Graph,
         ring: RingWriter,
         clock: Clock,
     ) -> None: ...
-    def activate(
-        self,
-        loop_thread: ThreadSetup,
-        guard_thread: ThreadSetup,
-        warm_up_runs: int,
-        fail_on_denied: bool,
-    ) -> Activation: ...
-    def deactivate(self, timeout_ns: int) -> bool:
-        """False: the cycle did not return in time; the safe command was sent all the same."""
-    def begin(self, lead_ns: int = 0) -> None: ...
+    def begin(self, lead_ns: int = 0) -> None:
+        """The first release is ``lead_ns`` from now."""
     def step(self) -> bool:
         """One period; False when the loop has ended (fault)."""
-    def end(self) -> None: ...
+    def end(self) -> None:
+        """The safe command goes out."""
     def measure_overhead(self, n: int) -> NDArray[np.int64]:
         """ns that each of ``n`` cycles took outside inference."""
     def status(self) -> dict[str, Any]: ...
+
+class SetUp:
+    """What setting the threads of a loop up has found."""
+
+    @property
+    def loop_rights(self) -> list[Right]: ...
+    @property
+    def guard_rights(self) -> list[Right]: ...
+    @property
+    def error(self) -> str:
+        """Why the loop cannot run; empty when both threads wait for their first release."""
+    @property
+    def first_run_ns(self) -> int: ...
+    @property
+    def warm_up_ns(self) -> NDArray[np.int64]: ...
+
+class LoopThreads:
+    """The two threads of a loop, for one activation: set_up, activate, deactivate.
+
+    Dropping it deactivates it: the safe command goes out last.
+    """
+
+    def __init__(self, loop: Loop) -> None: ...
+    def set_up(
+        self, loop_thread: ThreadSetup, guard_thread: ThreadSetup, warm_up_runs: int
+    ) -> SetUp:
+        """Starts both threads; returns when they have their rights and are warm. Nothing is sent.
+
+        Raises ValueError when that was done already.
+        """
+    def deactivate(self, timeout_ns: int) -> bool:
+        """False: the cycle did not return in time; the safe command was sent all the same."""
+
+def activate(threads: Sequence[LoopThreads]) -> int:
+    """Releases loops that are set up, together; returns r0, the first release of each, in ns.
+
+    Raises ValueError when one of them is not set up, or was activated before.
+    """

@@ -365,7 +365,7 @@ def _stage_cells(one: rec.Records, never: bool, response_us: float, lateness_us:
 def _cause(one: rec.Records, never: bool) -> str:
     if never:
         return "never returned"
-    name = rec.name_of(rec.CAUSE_NAMES, int(one["cause"][0]))
+    name = rec.name_of(rec.STAGE_NAMES, int(one["longest_stage"][0]))
     injected = " (injected)" if int(one["events"][0]) & rec.EVENT_BITS["injected"] else ""
     return NOTHING if name == "none" else escape(name) + injected
 

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtloop import core
-from rtloop.telemetry.observe.records import EVENT_BITS, Records, empty_records
+from rtloop.telemetry.observe.records import (
+    EVENT_BITS,
+    INPUT_RECORD_DTYPE,
+    InputRecords,
+    Records,
+    empty_records,
+)
 from rtloop.telemetry.observe.ring import Batch, LoopMetadata, Signal
 
 PERIOD_NS = 1_000_000
@@ -34,6 +40,7 @@ def metadata(
         deadline_ns=period_ns if deadline_ns is None else deadline_ns,
         inputs=tuple(Signal(f"cart.angle_{i}", "rad/s") for i in range(n_inputs)),
         outputs=tuple(Signal(f"cart.force_{i}", "N") for i in range(n_outputs)),
+        sources=("cart", "imu"),
         realtime_ns_offset=REALTIME_NS_OFFSET,
         run={
             "kernel": "Linux 6.18",
@@ -84,7 +91,7 @@ def cycles(
     on_time = core.OUTCOMES["written"]
     on_miss = core.OUTCOMES[{"hard": "safe", "firm": "held", "soft": "written_late"}[loop_class]]
     records["outcome"] = np.where(late, on_miss, on_time)
-    records["cause"] = np.where(late, core.CAUSES["infer"], core.CAUSES["none"])
+    records["longest_stage"] = np.where(late, core.STAGES["infer"], core.STAGES["none"])
     records["events"] = np.where(late, EVENT_BITS["miss"], 0)
     records["consecutive_misses"] = late
     return records
@@ -96,7 +103,17 @@ def vectors(n: int, width: int, seed: int = 0) -> NDArray[np.float32]:
 
 def batch_of(records: Records, loop: LoopMetadata, lost: int = 0) -> Batch:
     n = len(records)
-    return Batch(records, vectors(n, len(loop.inputs), 1), vectors(n, len(loop.outputs), 2), lost)
+    inputs, outputs = vectors(n, len(loop.inputs), 1), vectors(n, len(loop.outputs), 2)
+    return Batch(records, sources(n, len(loop.sources)), inputs, outputs, lost)
+
+
+def sources(n: int, width: int) -> InputRecords:
+    random = np.random.default_rng(3)
+    found = np.zeros((n, width), INPUT_RECORD_DTYPE)
+    found["age_ns"] = random.integers(-1, 1_000_000, (n, width))
+    found["gap"] = random.integers(0, 3, (n, width))
+    found["events"] = random.choice([0, EVENT_BITS["stale_input"]], (n, width))
+    return found
 
 
 def new_ring(directory: Path, loop: LoopMetadata, capacity: int = 1024) -> core.RingWriter:
@@ -105,6 +122,7 @@ def new_ring(directory: Path, loop: LoopMetadata, capacity: int = 1024) -> core.
     ring = core.RingWriter(
         str(directory / f"{loop.loop}.ring"),
         capacity,
+        len(loop.sources),
         len(loop.inputs),
         len(loop.outputs),
         loop.to_json().encode(),
@@ -116,12 +134,18 @@ def new_ring(directory: Path, loop: LoopMetadata, capacity: int = 1024) -> core.
 def append(ring: core.RingWriter, batch: Batch) -> None:
     records = np.ascontiguousarray(batch.records)
     for i in range(len(batch)):
-        ring.append(records[i].tobytes() + batch.inputs[i].tobytes() + batch.outputs[i].tobytes())
+        ring.append(
+            records[i].tobytes()
+            + batch.sources[i].tobytes()
+            + batch.inputs[i].tobytes()
+            + batch.outputs[i].tobytes()
+        )
 
 
 _WRITER = """
     import sys, time
     from pathlib import Path
+    from rtloop.telemetry.observe.ring import Batch
     from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring
     directory, loop_name, n, capacity, per_second, first_wait = sys.argv[1:]
     loop = metadata(loop_name)
@@ -134,7 +158,7 @@ _WRITER = """
     burst = max(1, int(per_second) // 50)
     for at in range(0, n, burst):
         here = slice(at, at + burst)
-        append(ring, type(batch)(batch.records[here], batch.inputs[here], batch.outputs[here]))
+        append(ring, Batch(batch.records[here], batch.sources[here], batch.inputs[here], batch.outputs[here]))
         if at + burst < n:
             time.sleep(0.02)
     print("WRITTEN", flush=True)

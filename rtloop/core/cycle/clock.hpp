@@ -1,5 +1,4 @@
-// Time, behind three virtual calls, so that the same cycle runs on CLOCK_MONOTONIC and on virtual
-// time.
+// Time, and nothing but time: the same cycle runs on CLOCK_MONOTONIC and on virtual time.
 #pragma once
 
 #include <cerrno>
@@ -16,8 +15,6 @@ class Clock {
     virtual int64_t now() noexcept = 0;
     // Returns at `time_ns` or later; at once when that is past.
     virtual void sleep_until(int64_t time_ns) noexcept = 0;
-    // The same for a release: as close to `time_ns` as this clock can.
-    virtual void wake_at(int64_t time_ns) noexcept { sleep_until(time_ns); }
     // Uses up time as work would. For fault injection only.
     virtual void spend(int64_t duration_ns) noexcept = 0;
     // CPU time of the calling thread.
@@ -33,13 +30,6 @@ class MonotonicClock final : public Clock {
         while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, nullptr) == EINTR) {
         }
     }
-    // In two steps: the first wake-up pays for leaving idle and for caches that everybody else has
-    // cooled, the second one is the release. cyclictest sleeps in one; see docs/benchmarks.md for
-    // what it gains.
-    void wake_at(int64_t time_ns) noexcept override {
-        if (time_ns - now() > kTwoStepsNs) sleep_until(time_ns - kEarlyNs);
-        sleep_until(time_ns);
-    }
     void spend(int64_t duration_ns) noexcept override {
         const int64_t end = now() + duration_ns;
         while (now() < end) {
@@ -47,8 +37,6 @@ class MonotonicClock final : public Clock {
     }
 
   private:
-    static constexpr int64_t kEarlyNs = 50'000;
-    static constexpr int64_t kTwoStepsNs = 200'000;  // for a shorter wait it does not pay
     static int64_t get(clockid_t id) noexcept {
         timespec ts;
         clock_gettime(id, &ts);

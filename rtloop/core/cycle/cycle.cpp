@@ -2,86 +2,56 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <stdexcept>
 #include <string>
 
-#include "rtloop/messages.h"
-
 namespace rtloop {
 
-namespace {
-
-constexpr float kUnlimited = std::numeric_limits<float>::infinity();
-
-void append_or_fill(std::vector<float> &to, const std::vector<float> &values, size_t n, float fill,
-                    const char *what) {
-    if (!values.empty() && values.size() != n) {
-        throw std::invalid_argument(std::string(what) + " has " + std::to_string(values.size()) +
-                                    " elements, the output has " + std::to_string(n));
-    }
-    for (size_t i = 0; i < n; ++i) to.push_back(values.empty() ? fill : values[i]);
-}
-
-}  // namespace
-
-Cycle::Cycle(const LoopConfig &config, const std::vector<std::shared_ptr<InputPort>> &inputs,
-             const std::vector<std::shared_ptr<OutputPort>> &outputs, Graph &graph, Gate &gate,
-             RingStatus &status, Clock &clock)
+Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate &gate,
+             LoopStatus &status, Clock &clock)
     : config_(config),
-      inputs_(inputs),
-      outputs_(outputs),
+      wiring_(wiring),
       graph_(graph),
       gate_(gate),
       fault_(status),
       clock_(clock),
       miss_limit_(config.max_misses, config.window, config.max_consecutive) {
-    if (inputs.size() != graph.n_inputs() || inputs.size() != config.inputs.size()) {
+    if (wiring.inputs.size() != graph.n_inputs()) {
         throw std::invalid_argument("the graph takes " + std::to_string(graph.n_inputs()) +
-                                    " inputs, the loop has " + std::to_string(inputs.size()));
+                                    " inputs, the loop has " +
+                                    std::to_string(wiring.inputs.size()));
     }
-    size_t n_inputs = 0;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-        if (inputs[i]->input_size() != graph.input_size(i)) {
-            throw std::invalid_argument(
-                "input " + std::to_string(i) + " has " + std::to_string(inputs[i]->input_size()) +
-                " values, the graph takes " + std::to_string(graph.input_size(i)));
+    size_t n_values = 0;
+    for (size_t i = 0; i < wiring.inputs.size(); ++i) {
+        const size_t n = wiring.inputs[i]->n_inputs();
+        if (n != graph.input_size(i)) {
+            throw std::invalid_argument("input " + std::to_string(i) + " has " + std::to_string(n) +
+                                        " values, the graph takes " +
+                                        std::to_string(graph.input_size(i)));
         }
-        n_inputs += inputs[i]->input_size();
-        if (device_ == nullptr) device_ = dynamic_cast<const DeviceStatus *>(inputs[i].get());
+        n_values += n;
     }
-    const auto period_s = static_cast<float>(static_cast<double>(config.period_ns) / kNsPerSecond);
-    for (size_t i = 0; i < outputs.size(); ++i) {
-        const OutputConfig &c = config.outputs.at(i);
-        const size_t n = outputs[i]->output_size();
-        append_or_fill(min_, c.min, n, -kUnlimited, "min");
-        append_or_fill(max_, c.max, n, kUnlimited, "max");
-        append_or_fill(max_step_, c.max_rate_per_s, n, kUnlimited, "max_rate_per_s");
-        append_or_fill(safe_, c.safe, n, 0.0F, "safe");
-        append_or_fill(default_, c.default_value.empty() ? c.safe : c.default_value, n, 0.0F,
-                       "default");
-        if (device_ == nullptr) device_ = dynamic_cast<const DeviceStatus *>(outputs[i].get());
+    for (size_t i = 0; i < wiring.outputs.size(); ++i) {
+        limits_.append(config.outputs[i], wiring.outputs[i]->n_outputs(),
+                       static_cast<double>(config.period_ns) / kNsPerSecond);
     }
-    // The nominal period, also after skipped releases: the stricter reading of a rate limit.
-    for (float &step : max_step_) step *= period_s;
-    if (safe_.size() != graph.command_size()) {
+    if (limits_.size() != graph.command_size()) {
         throw std::invalid_argument("the graph commands " + std::to_string(graph.command_size()) +
-                                    " values, the outputs take " + std::to_string(safe_.size()));
+                                    " values, the outputs take " + std::to_string(limits_.size()));
     }
-    input_values_.assign(n_inputs, 0.0F);
-    command_ = sent_ = safe_;
+    input_records_.assign(wiring.inputs.size(), {-1, 0, 0});
+    input_values_.assign(n_values, 0.0F);
+    command_ = sent_ = limits_.safe();
 }
 
 void Cycle::reset() noexcept {
     graph_.reset();
     miss_limit_.reset();
     fault_.reset();
-    device_was_armed_ = false;
     std::fill(input_values_.begin(), input_values_.end(), 0.0F);
-    std::copy(safe_.begin(), safe_.end(), sent_.begin());
-    for (const auto &output : outputs_) output->rearm();
+    std::copy(limits_.safe().begin(), limits_.safe().end(), sent_.begin());
+    for (const auto &port : wiring_.ports) port->rearm();
 }
 
 const CycleRecord &Cycle::run(const Release &release, int64_t woke_ns) noexcept {
@@ -100,60 +70,57 @@ void Cycle::begin(const Release &release, int64_t woke_ns) noexcept {
     record_.deadline_ns = release.time_ns + config_.deadline_ns;
     record_.skipped = release.skipped;
     record_.loop_class = static_cast<uint8_t>(config_.loop_class);
-    stall(Cause::release);
+    stall(Stage::release);
     record_.start_ns = config_.stalls.empty() ? woke_ns : clock_.now();
     if (config_.budget_ns > 0) record_.cpu_ns = clock_.cpu_ns();
 }
 
 // False when a stale input forbids to compute.
 bool Cycle::read_inputs() noexcept {
+    for (const auto &port : wiring_.ports) port->poll(record_.start_ns);
     bool usable = true;
     float *values = input_values_.data();
-    for (size_t i = 0; i < inputs_.size(); ++i) {
-        const size_t n = inputs_[i]->input_size();
-        const int64_t sampled_ns = inputs_[i]->read(values, record_.start_ns);
-        const InputConfig &c = config_.inputs[i];
-        const bool arrived = sampled_ns >= 0;
-        const int64_t age_ns = arrived ? std::max<int64_t>(0, record_.start_ns - sampled_ns) : -1;
-        if (!arrived || (c.max_age_ns > 0 && age_ns > c.max_age_ns)) {
-            record_.events |= event::stale_input;
-            if (c.on_stale != OnStale::use || !arrived) usable = false;
-            if (c.on_stale == OnStale::fault) fault_.latch(FaultReason::stale_input);
-        }
-        if (record_.input_age_ns >= 0) {
-            record_.input_age_ns = arrived ? std::max(record_.input_age_ns, age_ns) : -1;
-        }
+    for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
+        const size_t n = wiring_.inputs[i]->n_inputs();
+        usable &= judge_input(i, wiring_.inputs[i]->read(values));
         std::memcpy(graph_.input(i), values, n * sizeof(float));
         values += n;
     }
-    stall(Cause::read);
+    stall(Stage::read);
     record_.read_ns = clock_.now();
     return usable;
 }
 
+// False when the sample's age forbids to compute.
+bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
+    const InputConfig &config = config_.inputs[i];
+    const bool arrived = sample.time_ns >= 0;
+    const int64_t age_ns = arrived ? std::max<int64_t>(0, record_.start_ns - sample.time_ns) : -1;
+    const bool stale = !arrived || (config.max_age_ns > 0 && age_ns > config.max_age_ns);
+    input_records_[i] = {age_ns, sample.gap, stale ? event::stale_input : 0};
+    if (record_.input_age_ns >= 0) {
+        record_.input_age_ns = arrived ? std::max(record_.input_age_ns, age_ns) : -1;
+    }
+    if (!stale) return true;
+    record_.events |= event::stale_input;
+    if (config.on_stale == OnStale::fault) fault_.latch(FaultReason::stale_input);
+    return arrived && config.on_stale == OnStale::use;
+}
+
 bool Cycle::infer() noexcept {
     const bool ok = graph_.run();
-    stall(Cause::infer);
+    stall(Stage::infer);
     record_.infer_ns = clock_.now();
     if (!ok) fault_.latch(FaultReason::infer_error);
     return ok;
 }
 
 bool Cycle::limit() noexcept {
-    const float *raw = graph_.command();
-    for (size_t i = 0; i < command_.size(); ++i) {
-        if (!std::isfinite(raw[i])) {
-            record_.events |= event::non_finite;
-            fault_.latch(FaultReason::non_finite);
-            return false;
-        }
-        const float clamped = std::clamp(raw[i], min_[i], max_[i]);
-        const float slewed = std::clamp(clamped, sent_[i] - max_step_[i], sent_[i] + max_step_[i]);
-        if (clamped != raw[i]) record_.events |= event::clamped;
-        if (slewed != clamped) record_.events |= event::slew_limited;
-        command_[i] = slewed;
-    }
-    return true;
+    const uint32_t events = limits_.apply(graph_.command(), sent_.data(), command_.data());
+    record_.events |= events;
+    if ((events & event::non_finite) == 0) return true;
+    fault_.latch(FaultReason::non_finite);
+    return false;
 }
 
 // The gate: in time, or the class decides.
@@ -162,7 +129,7 @@ void Cycle::send(bool usable) noexcept {
     const bool in_time = clock_.now() <= record_.deadline_ns && gate_.begin_write(record_.cycle);
     const Outcome outcome = in_time ? send_in_time(usable) : send_late(usable);
     if (!in_time || record_.finish_ns == 0) {
-        stall(Cause::write);
+        stall(Stage::write);
         record_.finish_ns = clock_.now();
     }
     if (!missed() && !config_.output_at_deadline && !gate_.end_write(record_.cycle)) {
@@ -174,7 +141,7 @@ void Cycle::send(bool usable) noexcept {
 
     const bool judged_here = gate_.expire(record_.cycle);
     record_.events |= event::miss | (judged_here ? 0 : event::guard);
-    record_.cause = static_cast<uint8_t>(longest_stage());
+    record_.longest_stage = static_cast<uint8_t>(longest_stage());
     if (config_.loop_class == LoopClass::hard) fault_.latch(FaultReason::deadline_miss);
     if (outcome == Outcome::written) record_.outcome = static_cast<uint8_t>(Outcome::written_late);
 }
@@ -190,8 +157,7 @@ Outcome Cycle::send_in_time(bool usable) noexcept {
         clock_.sleep_until(record_.deadline_ns);
     }
     if (!usable || fault_.is_latched()) return Outcome::held;
-    write(command_);
-    return Outcome::written;
+    return write(command_) ? Outcome::written : Outcome::dropped;
 }
 
 Outcome Cycle::send_late(bool usable) noexcept {
@@ -200,14 +166,12 @@ Outcome Cycle::send_late(bool usable) noexcept {
             return Outcome::safe;  // by the guard at d; and once more in finish()
         case LoopClass::firm:
             if (!config_.default_on_miss) return Outcome::held;
-            write(default_);
-            return Outcome::default_value;
+            return write(limits_.default_command()) ? Outcome::default_value : Outcome::dropped;
         case LoopClass::soft:
             break;
     }
     if (!usable || fault_.is_latched()) return Outcome::held;
-    write(command_);
-    return Outcome::written_late;
+    return write(command_) ? Outcome::written_late : Outcome::dropped;
 }
 
 void Cycle::finish() noexcept {
@@ -229,41 +193,44 @@ void Cycle::finish() noexcept {
     }
 }
 
+// Every port, whatever its directions: one that is only written to can lose its device, too.
 void Cycle::check_ports() noexcept {
-    uint32_t port = 0;
-    for (const auto &input : inputs_) {
-        if (input->input_error() != 0) fault_.latch_port_error(port, input->input_error());
-        ++port;
+    uint32_t index = 0;
+    for (const auto &port : wiring_.ports) {
+        const PortReport report = port->report();
+        record_.device_state = std::max(record_.device_state, report.device_state);
+        record_.device_reasons |= report.device_reasons;
+        record_.device_late_commands += report.device_late_commands;
+        if (report.fault != FaultReason::none) {
+            fault_.latch_from_port(index, report.fault, report.error);
+        }
+        if (report.fault == FaultReason::port_error) record_.events |= event::port_error;
+        ++index;
     }
-    for (const auto &output : outputs_) {
-        if (output->output_error() != 0) fault_.latch_port_error(port, output->output_error());
-        ++port;
-    }
-    if (fault_.reason() == FaultReason::port_error) record_.events |= event::port_error;
-    if (device_ == nullptr) return;
-    const DeviceReport report = device_->device_report();
-    record_.device_state = report.state;
-    record_.device_reasons = report.reasons;
-    record_.device_late_commands = report.late_commands;
-    device_was_armed_ |= report.state == RTL_STATE_ARMED || report.state == RTL_STATE_ACTIVE;
-    if (device_was_armed_ && report.state == RTL_STATE_SAFE) fault_.latch(FaultReason::device_safe);
 }
 
-void Cycle::write(const std::vector<float> &values) noexcept {
-    const float *from = values.data();
-    for (const auto &output : outputs_) {
-        output->write(from, clock_.now(), record_.deadline_ns);
-        from += output->output_size();
+// False when an output did not take its part: there the previous command stands.
+bool Cycle::write(const std::vector<float> &command) noexcept {
+    bool all_left = true;
+    size_t at = 0;
+    for (Port *output : wiring_.outputs) {
+        const size_t n = output->n_outputs();
+        if (output->write(command.data() + at, clock_.now(), record_.deadline_ns)) {
+            std::memcpy(sent_.data() + at, command.data() + at, n * sizeof(float));
+        } else {
+            all_left = false;
+        }
+        at += n;
     }
-    std::copy(values.begin(), values.end(), sent_.begin());
+    return all_left;
 }
 
 void Cycle::write_safe() noexcept {
-    for (const auto &output : outputs_) output->write_safe();
-    std::copy(safe_.begin(), safe_.end(), sent_.begin());
+    wiring_.write_safe();
+    std::copy(limits_.safe().begin(), limits_.safe().end(), sent_.begin());
 }
 
-void Cycle::stall(Cause stage) noexcept {
+void Cycle::stall(Stage stage) noexcept {
     for (const Stall &s : config_.stalls) {
         if (s.stage == stage && s.hits(record_.cycle)) {
             record_.events |= event::injected;
@@ -272,12 +239,12 @@ void Cycle::stall(Cause stage) noexcept {
     }
 }
 
-Cause Cycle::longest_stage() const noexcept {
+Stage Cycle::longest_stage() const noexcept {
     const std::array<int64_t, 4> stages = {
         record_.start_ns - record_.release_ns, record_.read_ns - record_.start_ns,
         record_.infer_ns - record_.read_ns, record_.finish_ns - record_.infer_ns};
     const auto longest = std::max_element(stages.begin(), stages.end()) - stages.begin();
-    return static_cast<Cause>(longest + 1);  // Cause counts from release = 1
+    return static_cast<Stage>(longest + 1);  // Stage counts from release = 1
 }
 
 }  // namespace rtloop

@@ -2,28 +2,26 @@
 // here.
 #pragma once
 
-#include <memory>
 #include <vector>
 
 #include "rtloop/core/cycle/clock.hpp"
 #include "rtloop/core/cycle/fault_latch.hpp"
 #include "rtloop/core/cycle/gate.hpp"
-#include "rtloop/core/graph/graph.hpp"
 #include "rtloop/core/cycle/grid.hpp"
+#include "rtloop/core/cycle/limits.hpp"
 #include "rtloop/core/cycle/loop_config.hpp"
 #include "rtloop/core/cycle/miss_limit.hpp"
-#include "rtloop/core/ports/port.hpp"
 #include "rtloop/core/cycle/record.hpp"
+#include "rtloop/core/cycle/wiring.hpp"
+#include "rtloop/core/graph/graph.hpp"
 
 namespace rtloop {
 
 class Cycle {
   public:
-    // `inputs` feed the graph's inputs in order; the command is dealt out to `outputs` in order.
     // Throws std::invalid_argument when sizes do not fit.
-    Cycle(const LoopConfig &config, const std::vector<std::shared_ptr<InputPort>> &inputs,
-          const std::vector<std::shared_ptr<OutputPort>> &outputs, Graph &graph, Gate &gate,
-          RingStatus &status, Clock &clock);
+    Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate &gate,
+          LoopStatus &status, Clock &clock);
 
     // Executes the cycle of `release`, which the gate is already armed for and the thread woke up
     // for at `woke_ns`. When it returns with the fault latched, the safe command was the last thing
@@ -34,14 +32,17 @@ class Cycle {
     void reset() noexcept;
     void write_safe() noexcept;
 
+    const InputRecord *input_records() const noexcept { return input_records_.data(); }
     const float *input_values() const noexcept { return input_values_.data(); }
     const float *output_values() const noexcept { return sent_.data(); }
+    size_t n_sources() const noexcept { return input_records_.size(); }
     size_t n_input_values() const noexcept { return input_values_.size(); }
     size_t n_output_values() const noexcept { return sent_.size(); }
 
   private:
     void begin(const Release &release, int64_t woke_ns) noexcept;
     bool read_inputs() noexcept;
+    bool judge_input(size_t i, const Sample &sample) noexcept;
     bool infer() noexcept;
     bool limit() noexcept;
     void send(bool usable) noexcept;
@@ -49,28 +50,26 @@ class Cycle {
 
     Outcome send_in_time(bool usable) noexcept;
     Outcome send_late(bool usable) noexcept;
-    void write(const std::vector<float> &values) noexcept;
+    bool write(const std::vector<float> &command) noexcept;
     void check_ports() noexcept;
-    void stall(Cause stage) noexcept;
+    void stall(Stage stage) noexcept;
     bool missed() const noexcept { return record_.finish_ns > record_.deadline_ns; }
-    Cause longest_stage() const noexcept;
+    Stage longest_stage() const noexcept;
 
     const LoopConfig &config_;
-    const std::vector<std::shared_ptr<InputPort>> &inputs_;
-    const std::vector<std::shared_ptr<OutputPort>> &outputs_;
+    const Wiring &wiring_;
     Graph &graph_;
     Gate &gate_;
     FaultLatch fault_;
     Clock &clock_;
     MissLimit miss_limit_;
-    const DeviceStatus *device_ = nullptr;
-    bool device_was_armed_ = false;
+    Limits limits_;
 
     CycleRecord record_{};
+    std::vector<InputRecord> input_records_;
     std::vector<float> input_values_;
     std::vector<float> command_;  // of this cycle, limited
     std::vector<float> sent_;     // what stands at the outputs
-    std::vector<float> min_, max_, max_step_, safe_, default_;
 };
 
 }  // namespace rtloop

@@ -1,27 +1,26 @@
 // FAULT is latched: the first reason stays until the loop is activated anew.
 #pragma once
 
-#include <cerrno>
-
-#include "rtloop/core/ring/ring.hpp"
+#include "rtloop/core/cycle/status.hpp"
 
 namespace rtloop {
 
-// Wait-free, for loop and guard alike. The latch lives in the ring, where every observer sees it.
+// Wait-free, for loop and guard alike.
 class FaultLatch {
   public:
-    explicit FaultLatch(RingStatus &status) : status_(status) {}
+    explicit FaultLatch(LoopStatus &status) : status_(status) {}
 
     void latch(FaultReason reason) noexcept {
-        uint32_t none = static_cast<uint32_t>(FaultReason::none);
+        auto none = static_cast<uint32_t>(FaultReason::none);
         status_.fault_reason.compare_exchange_strong(none, static_cast<uint32_t>(reason));
         status_.state.store(static_cast<uint32_t>(State::fault), std::memory_order_release);
     }
-    void latch_port_error(uint32_t port, int error) noexcept {
+    // A fault that a port reported; loop thread only.
+    void latch_from_port(uint32_t port, FaultReason reason, int error) noexcept {
         if (is_latched()) return;
         status_.fault_port.store(port, std::memory_order_relaxed);
         status_.fault_errno.store(error, std::memory_order_relaxed);
-        latch(FaultReason::port_error);
+        latch(reason);
     }
     FaultReason reason() const noexcept {
         return static_cast<FaultReason>(status_.fault_reason.load(std::memory_order_acquire));
@@ -29,11 +28,12 @@ class FaultLatch {
     bool is_latched() const noexcept { return reason() != FaultReason::none; }
     void reset() noexcept {
         status_.fault_errno.store(0);
+        status_.fault_port.store(0);
         status_.fault_reason.store(static_cast<uint32_t>(FaultReason::none));
     }
 
   private:
-    RingStatus &status_;
+    LoopStatus &status_;
 };
 
 }  // namespace rtloop

@@ -4,14 +4,12 @@
 
 #include <cstdint>
 #include <limits>
-#include <memory>
-#include <vector>
 
 #include "rtloop/core/cycle/clock.hpp"
 #include "rtloop/core/cycle/fault_latch.hpp"
 #include "rtloop/core/cycle/gate.hpp"
 #include "rtloop/core/cycle/loop_config.hpp"
-#include "rtloop/core/ports/port.hpp"
+#include "rtloop/core/cycle/wiring.hpp"
 
 namespace rtloop {
 
@@ -21,9 +19,8 @@ class Guard final : public Alarm {
   public:
     static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
-    Guard(const LoopConfig &config, Gate &gate, RingStatus &status,
-          const std::vector<std::shared_ptr<OutputPort>> &outputs)
-        : config_(config), gate_(gate), status_(status), fault_(status), outputs_(outputs) {}
+    Guard(const LoopConfig &config, const Wiring &wiring, Gate &gate, LoopStatus &status)
+        : config_(config), wiring_(wiring), gate_(gate), status_(status), fault_(status) {}
 
     // When there is something to judge, given that nothing changes until then.
     int64_t due_ns() noexcept override {
@@ -71,15 +68,15 @@ class Guard final : public Alarm {
         if (config_.loop_class == LoopClass::hard) make_safe(FaultReason::deadline_miss);
     }
     void make_safe(FaultReason reason) noexcept {
-        for (const auto &output : outputs_) output->write_safe();
+        wiring_.write_safe();
         fault_.latch(reason);
     }
 
     const LoopConfig &config_;
+    const Wiring &wiring_;
     Gate &gate_;
-    RingStatus &status_;
+    LoopStatus &status_;
     FaultLatch fault_;
-    const std::vector<std::shared_ptr<OutputPort>> &outputs_;
     int64_t hung_cycle_ = -1;
 };
 

@@ -1,4 +1,4 @@
-// What the core needs to know of a loop. Everything is checked before it gets here (config.py).
+// What the core needs to know of a loop. Everything is checked before it gets here (rtloop/config).
 #pragma once
 
 #include <cstdint>
@@ -6,19 +6,21 @@
 #include <vector>
 
 #include "rtloop/core/cycle/grid.hpp"
-#include "rtloop/core/cycle/record.hpp"
+#include "rtloop/core/words.hpp"
 
 namespace rtloop {
 
 enum class OnStale : uint8_t { hold = 0, fault = 1, use = 2 };
 
 struct InputConfig {
+    size_t port = 0;         // index into the loop's ports
     int64_t max_age_ns = 0;  // 0: never stale
     OnStale on_stale = OnStale::hold;
 };
 
 // Per element of one output; an empty vector is no limit.
 struct OutputConfig {
+    size_t port = 0;  // index into the loop's ports
     std::vector<float> min;
     std::vector<float> max;
     std::vector<float> max_rate_per_s;
@@ -29,7 +31,7 @@ struct OutputConfig {
 // Fault injection: `duration_ns` are used up in a stage of cycle `first`, and of every `every`-th
 // after it.
 struct Stall {
-    Cause stage = Cause::infer;
+    Stage stage = Stage::infer;
     int64_t first = 0;
     int64_t every = 0;
     int64_t duration_ns = 0;
@@ -55,8 +57,8 @@ struct LoopConfig {
     bool output_at_deadline = false;
     int64_t hang_limit_ns =
         100'000'000;  // a cycle that is later than this is a fault, whatever the class
-    std::vector<InputConfig> inputs;
-    std::vector<OutputConfig> outputs;
+    std::vector<InputConfig> inputs;    // in the order of the graph's inputs
+    std::vector<OutputConfig> outputs;  // the graph's command is dealt out to them in order
     std::vector<Stall> stalls;
 };
 

@@ -1,63 +1,15 @@
-// The words of DESIGN.md as types: what one cycle was, and the record it leaves.
+// The record that one executed cycle leaves.
 #pragma once
 
 #include <cstdint>
 #include <type_traits>
 
+#include "rtloop/core/words.hpp"
+
 namespace rtloop {
 
-enum class LoopClass : uint8_t { hard = 0, firm = 1, soft = 2 };
-
-enum class State : uint32_t {
-    unconfigured = 0,
-    inactive = 1,
-    active = 2,
-    fault = 3,
-    finalized = 4
-};
-
-// What was done with the result of a cycle.
-enum class Outcome : uint8_t {
-    none = 0,
-    written = 1,
-    written_late = 2,
-    held = 3,           // nothing was sent: the previous command stands
-    default_value = 4,  // the configured default was sent instead
-    safe = 5,           // the safe command was sent instead
-};
-
-// The stage that took longest in a missed cycle.
-enum class Cause : uint8_t { none = 0, release = 1, read = 2, infer = 3, write = 4 };
-
-enum class FaultReason : uint32_t {
-    none = 0,
-    deadline_miss = 1,
-    limit_broken = 2,
-    non_finite = 3,
-    port_error = 4,
-    stale_input = 5,
-    hang = 6,
-    infer_error = 7,
-    device_safe = 8,  // the microcontroller went to SAFE by itself
-};
-
-namespace event {
-inline constexpr uint32_t miss = 1;
-inline constexpr uint32_t budget_overrun = 2;
-inline constexpr uint32_t stale_input = 4;
-inline constexpr uint32_t non_finite = 8;
-inline constexpr uint32_t clamped = 16;
-inline constexpr uint32_t slew_limited = 32;
-inline constexpr uint32_t guard = 64;
-inline constexpr uint32_t limit_broken = 128;
-inline constexpr uint32_t port_error = 256;
-inline constexpr uint32_t fault = 512;
-inline constexpr uint32_t injected = 1024;
-inline constexpr uint32_t unfinished = 2048;
-}  // namespace event
-
-// One executed cycle. Times are CLOCK_MONOTONIC nanoseconds. In a ring slot the input and output
-// vectors (float32) follow.
+// Times are CLOCK_MONOTONIC nanoseconds. In a ring slot one InputRecord per input follows, then the
+// input and output vectors (float32).
 struct CycleRecord {
     int64_t cycle;         // k, index on the release grid; gaps are skipped releases
     int64_t release_ns;    // r
@@ -74,12 +26,21 @@ struct CycleRecord {
     uint32_t window_misses;
     uint8_t loop_class;
     uint8_t outcome;
-    uint8_t cause;
-    uint8_t device_state;
-    uint16_t device_reasons;
-    uint16_t device_late_commands;
+    uint8_t longest_stage;          // of a missed cycle
+    uint8_t device_state;           // of the loop's devices, the furthest along; SAFE is the last
+    uint16_t device_reasons;        // why any of them is SAFE
+    uint16_t device_late_commands;  // refused by all of them together, modulo 65536
 };
 static_assert(std::is_trivially_copyable_v<CycleRecord>);
 static_assert(sizeof(CycleRecord) == 96, "the ring and the recording depend on this layout");
+
+// One input, as the cycle found it.
+struct InputRecord {
+    int64_t age_ns;   // at start; -1: no sample has ever arrived
+    uint32_t gap;     // samples that were sent and never arrived, noticed since the last cycle
+    uint32_t events;  // event::stale_input or nothing
+};
+static_assert(std::is_trivially_copyable_v<InputRecord>);
+static_assert(sizeof(InputRecord) == 16, "the ring and the recording depend on this layout");
 
 }  // namespace rtloop

@@ -8,8 +8,8 @@
 #include <stdexcept>
 
 #include "rtloop/core/cycle/clock.hpp"
-#include "rtloop/core/graph/ort_api.hpp"
 #include "rtloop/core/cycle/probe.hpp"
+#include "rtloop/core/graph/ort_api.hpp"
 
 namespace rtloop {
 

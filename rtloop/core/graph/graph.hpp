@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,15 @@ class Graph {
     size_t input_size(size_t i) const noexcept { return inputs_[i].size; }
     const float *command() const noexcept { return command_.data(); }
     size_t command_size() const noexcept { return command_.size; }
+
+    // What the graph carries from one run to the next (recurrent state, previous action): the
+    // feedback values, in the order of the specification. To be read and set while nothing runs; a
+    // replay that sets them starts wherever it likes.
+    size_t n_states() const noexcept { return feedback_in_.size(); }
+    const FeedbackSpec &state_spec(size_t i) const noexcept { return spec_.feedback[i]; }
+    std::span<float> state(size_t i) noexcept {
+        return {feedback_in_[i].data(), feedback_in_[i].size};
+    }
 
     // Real-time. False when ONNX Runtime reported an error.
     bool run() noexcept;

@@ -37,7 +37,23 @@ void make_non_blocking(int fd) {
     }
 }
 
+LinkConfig config_of(const PortOptions &options) {
+    LinkConfig config;
+    config.fd = static_cast<int>(options.integer("fd"));
+    config.schema_id = static_cast<uint16_t>(options.integer("schema_id"));
+    config.n_sensor = static_cast<uint32_t>(options.integer("n_sensor"));
+    config.n_command = static_cast<uint32_t>(options.integer("n_command"));
+    config.clock_offset_ns = options.integer("clock_offset_ns");
+    config.clock_error_ns = options.integer("clock_error_ns");
+    config.clock_time_ns = options.integer("clock_time_ns");
+    config.command_validity_ns = options.integer("command_validity_ns");
+    config.silence_timeout_ns = options.integer("silence_timeout_ns");
+    return config;
+}
+
 }  // namespace
+
+LinkPort::LinkPort(const PortOptions &options) : LinkPort(config_of(options)) {}
 
 LinkPort::LinkPort(const LinkConfig &config)
     : config_(config), time_(config.clock_offset_ns, config.clock_error_ns, config.clock_time_ns) {
@@ -72,17 +88,29 @@ LinkPort::~LinkPort() {
 void LinkPort::rearm() noexcept {
     // What the line still holds is from before arming: its states are history.
     uint8_t bytes[kReadBytes];
-    for (int i = 0; i<kReadsToDrain && ::read(config_.fd, bytes, sizeof(bytes))> 0; ++i) {
+    for (int i = 0; i < kReadsToDrain; ++i) {
+        if (::read(config_.fd, bytes, sizeof(bytes)) <= 0) break;
     }
     rtl_frame_decoder_init(&decoder_);
     last_packet_ns_ = -1;
     sample_time_ns_ = -1;
+    rx_seq_is_known_ = false;
+    gap_ = 0;
     report_ = {};
-    error_.store(0, std::memory_order_relaxed);
+    device_was_armed_ = false;
+    error_ = 0;
     stopped_.store(false, std::memory_order_release);
 }
 
-int64_t LinkPort::read(float *values, int64_t now_ns) noexcept {
+void LinkPort::poll(int64_t now_ns) noexcept {
+    receive(now_ns);
+    if (last_packet_ns_ < 0) last_packet_ns_ = now_ns;
+    if (now_ns - last_packet_ns_ > config_.silence_timeout_ns && error_ == 0) error_ = ETIMEDOUT;
+    time_.advance(now_ns);
+    counters_.clock_error_ns.store(time_.error_ns(), std::memory_order_relaxed);
+}
+
+void LinkPort::receive(int64_t now_ns) noexcept {
     uint8_t bytes[kReadBytes];
     for (int i = 0; i < kReadsPerCycle; ++i) {
         // Never read() an empty line: for a tty the kernel then waits, O_NONBLOCK or not, for the
@@ -91,15 +119,15 @@ int64_t LinkPort::read(float *values, int64_t now_ns) noexcept {
         // Asking first does not wait.
         int available = 0;
         if (ioctl(config_.fd, FIONREAD, &available) < 0) {
-            error_.store(errno, std::memory_order_relaxed);
-            break;
+            error_ = errno;
+            return;
         }
-        if (available == 0) break;
+        if (available == 0) return;
         const ssize_t n = ::read(config_.fd, bytes, sizeof(bytes));
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) break;
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
         if (n <= 0) {
-            error_.store(n == 0 ? ENODEV : errno, std::memory_order_relaxed);
-            break;
+            error_ = n == 0 ? ENODEV : errno;
+            return;
         }
         for (size_t used = 0; used < static_cast<size_t>(n);) {
             const uint8_t *packet = nullptr;
@@ -108,18 +136,51 @@ int64_t LinkPort::read(float *values, int64_t now_ns) noexcept {
                                            &packet, &size);
             if (size > 0) accept(packet, size, now_ns);
         }
-        if (static_cast<size_t>(n) < sizeof(bytes)) break;
+        if (static_cast<size_t>(n) < sizeof(bytes)) return;
     }
-    if (last_packet_ns_ < 0) last_packet_ns_ = now_ns;
-    if (now_ns - last_packet_ns_ > config_.silence_timeout_ns && input_error() == 0) {
-        error_.store(ETIMEDOUT, std::memory_order_relaxed);
-    }
-    time_.advance(now_ns);
-    counters_.clock_error_ns.store(time_.error_ns(), std::memory_order_relaxed);
+}
+
+Sample LinkPort::read(float *values) noexcept {
+    const Sample sample{sample_time_ns_, gap_};
+    gap_ = 0;
     if (sample_time_ns_ >= 0) {
         std::memcpy(values, sensor_.values, config_.n_sensor * sizeof(float));
     }
-    return sample_time_ns_;
+    return sample;
+}
+
+PortReport LinkPort::report() const noexcept {
+    PortReport report = report_;
+    report.error = error_;
+    if (error_ != 0) {
+        report.fault = FaultReason::port_error;
+    } else if (device_was_armed_ && report.device_state == RTL_STATE_SAFE) {
+        report.fault = FaultReason::device_safe;
+    }
+    return report;
+}
+
+std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
+    const LinkCounters &c = counters_;
+    return {{"rx_packets", c.rx_packets.load()},
+            {"rx_errors", c.rx_errors.load()},
+            {"rx_lost", c.rx_lost.load()},
+            {"tx_packets", c.tx_packets.load()},
+            {"tx_dropped", c.tx_dropped.load()},
+            {"device_events", c.device_events.load()},
+            {"device_reasons", c.device_reasons.load()},
+            {"clock_error_ns", c.clock_error_ns.load()}};
+}
+
+// A device numbers all it sends. A number that goes back is a device that began anew.
+void LinkPort::follow_sequence(uint16_t seq) noexcept {
+    const auto missing = static_cast<uint16_t>(seq - rx_seq_ - 1);
+    if (rx_seq_is_known_ && missing < 0x8000) {
+        gap_ += missing;
+        counters_.rx_lost.fetch_add(missing, std::memory_order_relaxed);
+    }
+    rx_seq_ = seq;
+    rx_seq_is_known_ = true;
 }
 
 void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept {
@@ -133,7 +194,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
     }
     counters_.rx_packets.fetch_add(1, std::memory_order_relaxed);
     last_packet_ns_ = now_ns;
-    rx_seq_ = header.seq;
+    follow_sequence(header.seq);
     rtl_time_reply time_reply;
     if (header.type == RTL_TYPE_SENSOR) {
         rtl_sensor sensor;
@@ -144,7 +205,10 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         }
         sensor_ = sensor;
         sample_time_ns_ = time_.to_host_ns(sensor.sample_time_us, now_ns);
-        report_ = {sensor.state, sensor.reasons, sensor.late_commands};
+        report_.device_state = sensor.state;
+        report_.device_reasons = sensor.reasons;
+        report_.device_late_commands = sensor.late_commands;
+        device_was_armed_ |= sensor.state == RTL_STATE_ARMED || sensor.state == RTL_STATE_ACTIVE;
         counters_.device_reasons.store(sensor.reasons, std::memory_order_relaxed);
     } else if (header.type == RTL_TYPE_TIME_REPLY &&
                rtl_time_reply_decode(payload, payload_size, &time_reply)) {
@@ -180,6 +244,7 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
     std::memcpy(command.values, values, config_.n_command * sizeof(float));
     size += append_packet(bytes + size, RTL_TYPE_COMMAND, payload,
                           rtl_command_encode(&command, payload), now_ns);
+    const size_t command_size = size;
     uint32_t packets = 1;
     if (now_ns - last_time_request_ns_ >= kTimeRequestIntervalNs) {
         last_time_request_ns_ = now_ns;
@@ -190,15 +255,14 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
     }
 
     const ssize_t n = ::write(config_.fd, bytes, size);
-    if (n == static_cast<ssize_t>(size)) {
-        frame_was_cut_ = false;
-        counters_.tx_packets.fetch_add(packets, std::memory_order_relaxed);
-        return true;
-    }
-    if (n > 0) frame_was_cut_ = true;
-    if (n < 0 && errno != EAGAIN && errno != EINTR) error_.store(errno, std::memory_order_relaxed);
-    counters_.tx_dropped.fetch_add(packets, std::memory_order_relaxed);
-    return false;
+    if (n < 0 && errno != EAGAIN && errno != EINTR) error_ = errno;
+    const size_t sent = n > 0 ? static_cast<size_t>(n) : 0;
+    const uint32_t left = sent == size ? packets : sent >= command_size ? 1 : 0;
+    // The delimiter that ends a cut frame is the first byte of the next one.
+    if (sent > 0) frame_was_cut_ = sent != size && sent != command_size;
+    counters_.tx_packets.fetch_add(left, std::memory_order_relaxed);
+    counters_.tx_dropped.fetch_add(packets - left, std::memory_order_relaxed);
+    return left > 0;
 }
 
 void LinkPort::write_safe() noexcept {
@@ -209,3 +273,5 @@ void LinkPort::write_safe() noexcept {
 }
 
 }  // namespace rtloop
+
+RTLOOP_PORT_KIND(link, rtloop::LinkPort)

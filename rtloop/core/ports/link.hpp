@@ -5,12 +5,14 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "rtloop/core/ports/port.hpp"
+#include "rtloop/core/ports/time_map.hpp"
 #include "rtloop/frame.h"
 #include "rtloop/messages.h"
-#include "rtloop/core/ports/time_map.hpp"
 
 namespace rtloop {
 
@@ -30,6 +32,7 @@ struct LinkConfig {
 struct LinkCounters {
     std::atomic<uint32_t> rx_packets{0};
     std::atomic<uint32_t> rx_errors{0};  // broken frames, failed CRC, foreign schema
+    std::atomic<uint32_t> rx_lost{0};    // numbers missing in the device's sequence
     std::atomic<uint32_t> tx_packets{0};
     std::atomic<uint32_t> tx_dropped{0};  // the line's buffer was full
     std::atomic<uint32_t> device_events{0};
@@ -37,29 +40,30 @@ struct LinkCounters {
     std::atomic<int64_t> clock_error_ns{0};
 };
 
-class LinkPort final : public InputPort, public OutputPort, public DeviceStatus {
+class LinkPort final : public Port {
   public:
     // Throws std::system_error, std::invalid_argument.
     explicit LinkPort(const LinkConfig &config);
+    // Options by the names of LinkConfig. Throws the same.
+    explicit LinkPort(const PortOptions &options);
     ~LinkPort() override;
     LinkPort(const LinkPort &) = delete;
     LinkPort &operator=(const LinkPort &) = delete;
 
-    size_t input_size() const noexcept override { return config_.n_sensor; }
-    int64_t read(float *values, int64_t now_ns) noexcept override;
-    int input_error() const noexcept override { return error_.load(std::memory_order_relaxed); }
-
-    size_t output_size() const noexcept override { return config_.n_command; }
+    size_t n_inputs() const noexcept override { return config_.n_sensor; }
+    size_t n_outputs() const noexcept override { return config_.n_command; }
+    void rearm() noexcept override;
+    void poll(int64_t now_ns) noexcept override;
+    Sample read(float *values) noexcept override;
     bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept override;
     void write_safe() noexcept override;
-    void rearm() noexcept override;
-    int output_error() const noexcept override { return error_.load(std::memory_order_relaxed); }
-
-    DeviceReport device_report() const noexcept override { return report_; }
-    const LinkCounters &counters() const noexcept { return counters_; }
+    PortReport report() const noexcept override;
+    std::vector<std::pair<std::string, int64_t>> counters() const override;
 
   private:
+    void receive(int64_t now_ns) noexcept;
     void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept;
+    void follow_sequence(uint16_t seq) noexcept;
     size_t append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
                          int64_t now_ns) noexcept;
 
@@ -72,11 +76,14 @@ class LinkPort final : public InputPort, public OutputPort, public DeviceStatus 
     int64_t last_time_request_ns_ = 0;
     uint16_t tx_seq_ = 0;
     uint16_t rx_seq_ = 0;
+    bool rx_seq_is_known_ = false;
+    uint32_t gap_ = 0;
     bool frame_was_cut_ = false;
-    DeviceReport report_;
+    PortReport report_;
+    bool device_was_armed_ = false;
     std::vector<uint8_t> stop_frame_;
     std::atomic<bool> stopped_{true};
-    std::atomic<int> error_{0};
+    int error_ = 0;
     LinkCounters counters_;
 };
 

@@ -1,10 +1,11 @@
-// Ports that another thread, Python included, reads and writes: a wait-free triple buffer each way.
+// A port whose far end is another thread of this process, Python included.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "rtloop/core/ports/port.hpp"
@@ -47,48 +48,31 @@ class TripleBuffer {
     std::atomic<uint8_t> middle_{2};
 };
 
-// Another thread puts samples in; the loop takes the newest.
-class InputMailbox final : public InputPort {
+// Samples are put in, and the loop takes the newest; commands are left, and the newest is taken
+// out. A sample that was overwritten before the loop looked was superseded, not lost: no gap.
+class Mailbox final : public Port {
   public:
-    explicit InputMailbox(size_t size) : size_(size), buffer_(size) {}
-    size_t input_size() const noexcept override { return size_; }
-    int64_t read(float *values, int64_t) noexcept override {
-        const int64_t time_ns = buffer_.refresh();
-        if (time_ns >= 0) std::copy_n(buffer_.front().data(), size_, values);
-        return time_ns;
-    }
-    void put(const float *values, int64_t time_ns) noexcept { buffer_.write(values, time_ns); }
+    // `inputs`: values of a sample, 0 for none. `safe`: the safe command, empty for no commands.
+    Mailbox(size_t inputs, std::vector<float> safe);
+    // Options "inputs" (0) and "safe" (none). Throws std::invalid_argument.
+    explicit Mailbox(const PortOptions &options);
 
-  private:
-    size_t size_;
-    TripleBuffer buffer_;
-};
-
-// The loop leaves commands here; another thread takes the newest.
-class OutputMailbox final : public OutputPort {
-  public:
-    explicit OutputMailbox(std::vector<float> safe)
-        : safe_(std::move(safe)), buffer_(safe_.size()) {}
-    size_t output_size() const noexcept override { return safe_.size(); }
-    bool write(const float *values, int64_t now_ns, int64_t) noexcept override {
-        buffer_.write(values, now_ns);
-        return true;
-    }
-    // A flag, not a value in the buffer: the guard must not become its second writer.
-    void write_safe() noexcept override { safe_in_force_.store(true, std::memory_order_release); }
+    size_t n_inputs() const noexcept override { return n_inputs_; }
+    size_t n_outputs() const noexcept override { return safe_.size(); }
     void rearm() noexcept override { safe_in_force_.store(false, std::memory_order_release); }
-
-    // Before the first command, and once the safe command was sent, the safe vector is in force.
-    const std::vector<float> &newest(int64_t &time_ns) noexcept {
-        time_ns = buffer_.refresh();
-        const bool safe = time_ns < 0 || safe_in_force_.load(std::memory_order_acquire);
-        return safe ? safe_ : buffer_.front();
-    }
-    bool safe_in_force() const noexcept { return safe_in_force_.load(std::memory_order_acquire); }
+    Sample read(float *values) noexcept override;
+    bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept override;
+    void write_safe() noexcept override;
+    std::vector<std::pair<std::string, int64_t>> counters() const override;
+    bool put(const float *values, int64_t time_ns) noexcept override;
+    // Before the first command, and once the safe command was sent, the safe command is in force.
+    bool newest(float *values, int64_t &time_ns) noexcept override;
 
   private:
+    size_t n_inputs_;
     std::vector<float> safe_;
-    TripleBuffer buffer_;
+    TripleBuffer samples_;
+    TripleBuffer commands_;
     std::atomic<bool> safe_in_force_{true};
 };
 

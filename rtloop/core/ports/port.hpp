@@ -1,48 +1,105 @@
-// Where a loop's samples come from and where its commands go.
+// A port: one object owns a transport, both of its directions, and its own poll.
+//
+// A kind of port is one file in this folder: a class that derives from Port, and RTLOOP_PORT_KIND
+// as its last line. Nothing else in the core knows which kinds there are.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "rtloop/core/ports/options.hpp"
+#include "rtloop/core/words.hpp"
 
 namespace rtloop {
 
-// All calls come from the loop thread between activate and deactivate, and must neither allocate
-// nor block, except where a comment says otherwise.
-class InputPort {
-  public:
-    virtual ~InputPort() = default;
-    virtual size_t input_size() const noexcept = 0;
-    // Copies the newest sample to `values`. Returns its sampling time on CLOCK_MONOTONIC, or -1
-    // when none has ever arrived (then `values` is left alone).
-    virtual int64_t read(float *values, int64_t now_ns) noexcept = 0;
-    // errno of a failure that ended this port; 0 while it works.
-    virtual int input_error() const noexcept { return 0; }
+// The newest sample of a port, without its values.
+struct Sample {
+    int64_t time_ns = -1;  // when it was taken, CLOCK_MONOTONIC; -1: none has ever arrived
+    uint32_t gap = 0;      // samples sent and never arrived, noticed since the last read
 };
 
-class OutputPort {
+// How a port is, and what a device behind it last said about itself.
+struct PortReport {
+    FaultReason fault = FaultReason::none;  // why the loop must end, if it must
+    int error = 0;                          // errno that goes with it
+    uint8_t device_state = 0;               // rtl_state; 0: no device, or it has not spoken yet
+    uint16_t device_reasons = 0;
+    uint16_t device_late_commands = 0;
+};
+
+// Threads: *loop* is the thread that runs the cycle, between activate and deactivate; there a
+// method must not allocate, lock, log or wait. *Guard* is its guard, at the same time as the loop.
+// *Any* is everybody else, at any time.
+class Port {
   public:
-    virtual ~OutputPort() = default;
-    virtual size_t output_size() const noexcept = 0;
-    // Sends a command that is meant to be in force from now until one period after `deadline_ns`.
-    virtual bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept = 0;
-    // Sends the safe command. Called by the loop *and* by the guard, also at the same time.
-    virtual void write_safe() noexcept = 0;
-    // A new activation: the safe command is no longer in force.
+    virtual ~Port() = default;
+
+    // Values of a sample and of a command; 0: no such direction. Constant. Any.
+    virtual size_t n_inputs() const noexcept { return 0; }
+    virtual size_t n_outputs() const noexcept { return 0; }
+
+    // Loop, once, before the first release of an activation. Afterwards nothing from before counts:
+    // no sample, no fault, no safe command in force. Cannot fail.
     virtual void rearm() noexcept {}
-    virtual int output_error() const noexcept { return 0; }
+
+    // Loop, once a cycle, before anything is read, whatever the directions in use: takes in what
+    // has arrived, and judges time-outs. A failure shows in report().
+    virtual void poll(int64_t now_ns) noexcept { static_cast<void>(now_ns); }
+
+    // Loop, at most once a cycle: the newest sample. Without one `values` (n_inputs floats) is left
+    // alone. Cannot fail: after a failure the last sample stands, and ages.
+    virtual Sample read(float *values) noexcept {
+        static_cast<void>(values);
+        return {};
+    }
+
+    // Loop, at most once a cycle: sends a command (n_outputs floats) that is meant to be in force
+    // until one period after `deadline_ns`. True: it left. False: it did not, the previous command
+    // stands, and nothing of this one will leave later.
+    virtual bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept {
+        static_cast<void>(values), static_cast<void>(now_ns), static_cast<void>(deadline_ns);
+        return false;
+    }
+
+    // Loop and guard, also at the same time, any number of times: the safe command is in force
+    // from here to the next rearm(), and write() refuses. Where the transport is gone there is
+    // nothing to report: what is behind it must have a time-out of its own.
+    virtual void write_safe() noexcept {}
+
+    // Loop, after poll, read or write. The fault stays until rearm().
+    virtual PortReport report() const noexcept { return {}; }
+
+    // Any: what an observer may want to know, by name.
+    virtual std::vector<std::pair<std::string, int64_t>> counters() const { return {}; }
+
+    // One other thread, where the far end is a thread of this process: leaves a sample that was
+    // taken at `time_ns`, and takes the command in force with the time it was written (-1: never).
+    // False where a port has no such end.
+    virtual bool put(const float *values, int64_t time_ns) noexcept {
+        static_cast<void>(values), static_cast<void>(time_ns);
+        return false;
+    }
+    virtual bool newest(float *values, int64_t &time_ns) noexcept {
+        static_cast<void>(values), static_cast<void>(time_ns);
+        return false;
+    }
 };
 
-// What a microcontroller behind a port last said about itself.
-struct DeviceReport {
-    uint8_t state = 0;
-    uint16_t reasons = 0;
-    uint16_t late_commands = 0;
-};
-
-class DeviceStatus {
-  public:
-    virtual ~DeviceStatus() = default;
-    virtual DeviceReport device_report() const noexcept = 0;
-};
+// Makes a port of a kind, by the name in its RTLOOP_PORT_KIND: one of this library, or of the
+// shared library named. Throws std::invalid_argument (no such kind, wrong options),
+// std::system_error, std::runtime_error (the library cannot be loaded).
+Port *open_port(const std::string &kind, const PortOptions &options,
+                const std::string &library = "");
 
 }  // namespace rtloop
+
+// The last line of a kind's file. `Class` is constructed from PortOptions, and may throw what
+// open_port throws.
+#define RTLOOP_PORT_KIND(kind, Class)                                           \
+    extern "C" __attribute__((visibility("default")))                           \
+    rtloop::Port *rtloop_open_port_##kind(const rtloop::PortOptions &options) { \
+        return new Class(options);                                              \
+    }

@@ -19,7 +19,10 @@ namespace {
 constexpr size_t kPage = 4096;
 // What is known only after activation (rights, clocks) is added to the metadata then.
 constexpr size_t kMetadataGrowth = 16 * kPage;
-constexpr char kMagic[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '1'};
+constexpr char kMagic[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '2'};
+// Written before every input had a record of its own: what a crash of that version left can still
+// be recovered.
+constexpr char kMagicVersion1[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '1'};
 // Readers ask for records in order; a slot is rewritten by the record `capacity` later. Staying
 // this far behind the writer's tail saves copies that would be torn anyway.
 constexpr uint64_t kTailMargin = 1;
@@ -36,9 +39,16 @@ struct Header {
     uint64_t slots_offset;
     int64_t writer_pid;
     uint64_t writer_start_time;
+    uint64_t n_sources;  // zero in version 1
 };
 static_assert(sizeof(Header) <= kPage);
-static_assert(sizeof(RingStatus) <= kPage);
+static_assert(sizeof(LoopStatus) <= kPage);
+
+uint64_t magic_word(const char (&text)[8]) {
+    uint64_t word = 0;
+    std::memcpy(&word, text, sizeof(word));
+    return word;
+}
 
 size_t page_rounded(size_t n) {
     return (n + kPage - 1) / kPage * kPage;
@@ -101,16 +111,16 @@ void Mapping::open(const std::string &path) {
     size_ = static_cast<size_t>(st.st_size);
 }
 
-RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_inputs,
-                       uint64_t n_outputs, const std::string &metadata)
-    : path_(path), layout_{sizeof(CycleRecord), n_inputs, n_outputs, capacity} {
+RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_sources,
+                       uint64_t n_inputs, uint64_t n_outputs, const std::string &metadata)
+    : path_(path), layout_{sizeof(CycleRecord), n_sources, n_inputs, n_outputs, capacity} {
     if (capacity < 2) throw std::invalid_argument("a ring holds at least 2 records");
     const size_t metadata_room = page_rounded(metadata.size()) + kMetadataGrowth;
     const size_t status_offset = kPage + metadata_room;
     const size_t slots_offset = status_offset + kPage;
     mapping_.create(path, slots_offset + capacity * layout_.slot_words() * sizeof(uint64_t));
     std::byte *base = mapping_.data();
-    status_ = new (base + status_offset) RingStatus{};
+    status_ = new (base + status_offset) LoopStatus{};
     status_->state.store(static_cast<uint32_t>(State::inactive));
     status_->open_cycle.store(-1);
     status_->expired_cycle.store(-1);
@@ -121,6 +131,7 @@ RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_in
     scratch_.assign(layout_.payload_words(), 0);
     auto *header = new (base) Header{};
     header->record_size = layout_.record_size;
+    header->n_sources = n_sources;
     header->n_inputs = n_inputs;
     header->n_outputs = n_outputs;
     header->capacity = capacity;
@@ -131,9 +142,7 @@ RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_in
     header->writer_start_time = process_start_time();
     set_metadata(metadata);
     // Last: a reader that sees the magic sees a complete ring.
-    uint64_t magic = 0;
-    std::memcpy(&magic, kMagic, sizeof(magic));
-    header->magic.store(magic, std::memory_order_release);
+    header->magic.store(magic_word(kMagic), std::memory_order_release);
 }
 
 void RingWriter::set_metadata(const std::string &metadata) {
@@ -151,13 +160,17 @@ RingWriter::~RingWriter() {
     status_->state.store(static_cast<uint32_t>(State::finalized), std::memory_order_release);
 }
 
-void RingWriter::append(const CycleRecord &record, const float *inputs,
+void RingWriter::append(const CycleRecord &record, const InputRecord *sources, const float *inputs,
                         const float *outputs) noexcept {
-    auto *scratch = reinterpret_cast<std::byte *>(scratch_.data());
-    std::memcpy(scratch, &record, sizeof(record));
-    std::memcpy(scratch + sizeof(record), inputs, layout_.n_inputs * sizeof(float));
-    std::memcpy(scratch + sizeof(record) + layout_.n_inputs * sizeof(float), outputs,
-                layout_.n_outputs * sizeof(float));
+    auto *to = reinterpret_cast<std::byte *>(scratch_.data());
+    const auto put = [&to](const void *from, size_t size) {
+        if (size > 0) std::memcpy(to, from, size);
+        to += size;
+    };
+    put(&record, sizeof(record));
+    put(sources, layout_.n_sources * sizeof(InputRecord));
+    put(inputs, layout_.n_inputs * sizeof(float));
+    put(outputs, layout_.n_outputs * sizeof(float));
 
     const uint64_t index = status_->head.load(std::memory_order_relaxed);
     std::atomic<uint64_t> *slot = slots_ + (index % layout_.capacity) * layout_.slot_words();
@@ -172,17 +185,18 @@ void RingWriter::append(const CycleRecord &record, const float *inputs,
 RingReader::RingReader(const std::string &path) {
     mapping_.open(path);
     const auto &header = *reinterpret_cast<const Header *>(mapping_.data());
-    uint64_t magic = 0;
-    std::memcpy(&magic, kMagic, sizeof(magic));
-    if (header.magic.load(std::memory_order_acquire) != magic) {
+    const uint64_t magic = header.magic.load(std::memory_order_acquire);
+    if (magic != magic_word(kMagic) && magic != magic_word(kMagicVersion1)) {
         throw std::invalid_argument(path + " is not an rtloop ring (or not of this version)");
     }
-    layout_ = {header.record_size, header.n_inputs, header.n_outputs, header.capacity};
+    layout_ = {header.record_size, header.n_sources, header.n_inputs, header.n_outputs,
+               header.capacity};
     constexpr uint64_t kMost = uint64_t{1} << 32;  // keeps the products below from wrapping
     const bool sane =
-        layout_.record_size == sizeof(CycleRecord) && layout_.n_inputs < 65536 &&
-        layout_.n_outputs < 65536 && layout_.capacity >= 2 && layout_.capacity < kMost &&
-        header.metadata_room < kMost && header.status_offset == kPage + header.metadata_room &&
+        layout_.record_size == sizeof(CycleRecord) && layout_.n_sources < 65536 &&
+        layout_.n_inputs < 65536 && layout_.n_outputs < 65536 && layout_.capacity >= 2 &&
+        layout_.capacity < kMost && header.metadata_room < kMost &&
+        header.status_offset == kPage + header.metadata_room &&
         header.metadata_size <= header.metadata_room &&
         header.slots_offset == header.status_offset + kPage &&
         header.slots_offset + layout_.capacity * layout_.slot_words() * sizeof(uint64_t) <=
@@ -190,7 +204,7 @@ RingReader::RingReader(const std::string &path) {
     if (!sane)
         throw std::invalid_argument(path + " is cut or damaged: its header does not fit its size");
     const std::byte *base = mapping_.data();
-    status_ = reinterpret_cast<const RingStatus *>(base + header.status_offset);
+    status_ = reinterpret_cast<const LoopStatus *>(base + header.status_offset);
     slots_ = reinterpret_cast<const std::atomic<uint64_t> *>(base + header.slots_offset);
     writer_pid_ = header.writer_pid;
     writer_start_time_ = header.writer_start_time;

@@ -4,7 +4,8 @@
 // The file outlives both, which makes it the flight recorder after a crash.
 //
 // File: Header (one page) | metadata (JSON, room to grow) | Status (one page) | capacity × slot.
-// A slot is a sequence word followed by the payload. Every word is an atomic, so a reader that
+// A slot is a sequence word followed by the payload: record, one InputRecord per input, input and
+// output values. Every word is an atomic, so a reader that
 // races the writer has no undefined behaviour and simply sees a sequence that does not fit: a
 // seqlock after Boehm, "Can seqlocks get along with programming language memory models?" (MSPC
 // 2012), with release stores and acquire loads of the payload instead of fences (which
@@ -18,27 +19,9 @@
 #include <vector>
 
 #include "rtloop/core/cycle/record.hpp"
+#include "rtloop/core/cycle/status.hpp"
 
 namespace rtloop {
-
-// The live state of a loop, written by the loop and the guard, read by every observer.
-struct RingStatus {
-    std::atomic<uint64_t> head;             // records ever written
-    std::atomic<uint32_t> state;            // State
-    std::atomic<uint32_t> fault_reason;     // FaultReason
-    std::atomic<int32_t> fault_errno;       // of a port error
-    std::atomic<uint32_t> fault_port;       // index of the failed port, inputs first
-    std::atomic<int64_t> first_release_ns;  // r0
-    std::atomic<int64_t> elapsed_periods;   // releases that are past, by the clock
-    std::atomic<int64_t> executed;
-    std::atomic<int64_t> skipped;
-    std::atomic<int64_t> misses;
-    std::atomic<int64_t> slipped_ns;           // how far `on_overrun: slip` has moved the grid
-    std::atomic<int64_t> open_cycle;           // the cycle that is being executed or waited for
-    std::atomic<int64_t> expired_cycle;        // last cycle the guard judged; -1 none
-    std::atomic<int64_t> expired_deadline_ns;  // and its deadline
-};
-static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
 class Mapping {
   public:
@@ -58,11 +41,13 @@ class Mapping {
 
 struct RingLayout {
     uint64_t record_size = 0;  // bytes of the record proper
-    uint64_t n_inputs = 0;
+    uint64_t n_sources = 0;    // inputs, each with an InputRecord
+    uint64_t n_inputs = 0;     // values of all inputs
     uint64_t n_outputs = 0;
     uint64_t capacity = 0;
     size_t payload_size() const noexcept {
-        return record_size + sizeof(float) * (n_inputs + n_outputs);
+        return record_size + sizeof(InputRecord) * n_sources +
+               sizeof(float) * (n_inputs + n_outputs);
     }
     size_t payload_words() const noexcept { return (payload_size() + 7) / 8; }
     size_t slot_words() const noexcept { return payload_words() + 1; }
@@ -71,17 +56,18 @@ struct RingLayout {
 class RingWriter {
   public:
     // Creates the file, and faults all of it in. Throws std::system_error, std::invalid_argument.
-    RingWriter(const std::string &path, uint64_t capacity, uint64_t n_inputs, uint64_t n_outputs,
-               const std::string &metadata);
+    RingWriter(const std::string &path, uint64_t capacity, uint64_t n_sources, uint64_t n_inputs,
+               uint64_t n_outputs, const std::string &metadata);
     ~RingWriter();
 
     // Real-time: wait-free, no system call.
-    void append(const CycleRecord &record, const float *inputs, const float *outputs) noexcept;
+    void append(const CycleRecord &record, const InputRecord *sources, const float *inputs,
+                const float *outputs) noexcept;
 
     // Not real-time. Throws std::invalid_argument when the room reserved at creation does not do.
     void set_metadata(const std::string &metadata);
 
-    RingStatus &status() noexcept { return *status_; }
+    LoopStatus &status() noexcept { return *status_; }
     const RingLayout &layout() const noexcept { return layout_; }
     const std::string &path() const noexcept { return path_; }
 
@@ -89,7 +75,7 @@ class RingWriter {
     std::string path_;
     Mapping mapping_;
     RingLayout layout_;
-    RingStatus *status_ = nullptr;
+    LoopStatus *status_ = nullptr;
     std::atomic<uint64_t> *slots_ = nullptr;
     std::vector<uint64_t> scratch_;
 };
@@ -106,7 +92,7 @@ class RingReader {
 
     uint64_t position() const noexcept { return position_; }
     void seek(uint64_t position) noexcept { position_ = position; }
-    const RingStatus &status() const noexcept { return *status_; }
+    const LoopStatus &status() const noexcept { return *status_; }
     const RingLayout &layout() const noexcept { return layout_; }
     std::string metadata() const;
     int64_t writer_pid() const noexcept { return writer_pid_; }
@@ -117,7 +103,7 @@ class RingReader {
 
     Mapping mapping_;
     RingLayout layout_;
-    const RingStatus *status_ = nullptr;
+    const LoopStatus *status_ = nullptr;
     const std::atomic<uint64_t> *slots_ = nullptr;
     std::vector<uint64_t> scratch_;
     uint64_t position_ = 0;

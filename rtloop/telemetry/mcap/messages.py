@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rtloop import core
 from rtloop.telemetry.observe import records as rec
-from rtloop.telemetry.observe.records import RECORD_DTYPE, Records
+from rtloop.telemetry.observe.records import INPUT_RECORD_DTYPE, RECORD_DTYPE, Records
 from rtloop.telemetry.observe.ring import Batch, LoopMetadata, Signal
 
 PACKAGE: Final = "rtloop_msgs"
@@ -49,10 +49,10 @@ _NOTES: Final = {
     "window_misses": "misses in the (m, k) window that ends here",
     "loop_class": "CLASS_*",
     "outcome": "OUTCOME_*: what was done with the result",
-    "cause": "CAUSE_*: the stage that took longest, when missed",
-    "device_state": "of the linked device",
-    "device_reasons": "why the device is safe, bit mask",
-    "device_late_commands": "commands the device refused as late, modulo 65536",
+    "longest_stage": "STAGE_*: the stage that took longest, when missed",
+    "device_state": "of the linked devices, the furthest along",
+    "device_reasons": "why a device is safe, bit mask",
+    "device_late_commands": "commands the devices refused as late, modulo 65536",
     "lateness_ns": "L = f - d; a deadline miss is L > 0",
     "tardiness_ns": "max(0, L)",
     "response_ns": "R = f - r",
@@ -110,7 +110,7 @@ class CycleMessage:
             [
                 *_constants("CLASS", "uint8", core.CLASSES),
                 *_constants("OUTCOME", "uint8", core.OUTCOMES),
-                *_constants("CAUSE", "uint8", core.CAUSES),
+                *_constants("STAGE", "uint8", core.STAGES),
                 *_constants("EVENT", "uint32", core.EVENTS),
             ],
         )
@@ -128,24 +128,31 @@ class CycleMessage:
 
 
 class SignalsMessage:
-    """The input and output vectors of one loop, one named float32 field per element."""
+    """What one loop read and what stands at its outputs: one named field per input and element."""
 
     def __init__(self, metadata: LoopMetadata, type_name: str) -> None:
         self.type_name = type_name
-        self.input_fields = field_names("input", metadata.inputs)
-        self.output_fields = field_names("output", metadata.outputs, taken=self.input_fields)
-        names = ("cycle", *self.input_fields, *self.output_fields)
-        fields = [(name, "i8" if name == "cycle" else "f4") for name in names]
-        self.schema = _schema(
-            f"What loop {metadata.loop} read, and what stood at its outputs, in one cycle.", fields
+        self.source_fields = tuple(
+            f"{prefix}_{_identifier(source)}{suffix}"
+            for prefix, _, suffix in SOURCE_FIELDS
+            for source in metadata.sources
         )
-        self.dtype = np.dtype(
-            [
-                (_HEADER, "u1", (4,)),
-                ("cycle", "<i8"),
-                ("inputs", "<f4", (len(metadata.inputs),)),
-                ("outputs", "<f4", (len(metadata.outputs),)),
-            ]
+        self.input_fields = field_names("input", metadata.inputs, taken=self.source_fields)
+        self.output_fields = field_names("output", metadata.outputs, taken=self.input_fields)
+        codes = [code for _, code, _ in SOURCE_FIELDS for _ in metadata.sources]
+        fields = [
+            ("cycle", "i8"),
+            *zip(self.source_fields, codes, strict=True),
+            *((name, "f4") for name in (*self.input_fields, *self.output_fields)),
+        ]
+        self.schema = _schema(
+            f"What loop {metadata.loop} read, and what stood at its outputs, in one cycle.\n"
+            "Of each input: its age at the start (-1: no sample yet), how many of its samples were\n"
+            "sent and never arrived, and EVENT_* of CycleRecord.",
+            fields,
+        )
+        self.dtype = signals_dtype(
+            len(metadata.sources), len(metadata.inputs), len(metadata.outputs)
         )
 
     def encode(self, batch: Batch) -> list[bytes]:
@@ -153,13 +160,34 @@ class SignalsMessage:
         message = np.zeros(len(batch), self.dtype)
         message[_HEADER] = _LITTLE_ENDIAN
         message["cycle"] = batch.records["cycle"]
+        for name in INPUT_RECORD_DTYPE.names or ():
+            message[name] = batch.sources[name]
         message["inputs"] = batch.inputs
         message["outputs"] = batch.outputs
         return _sliced(message)
 
 
+SOURCE_FIELDS: Final = (("age", "i8", "_ns"), ("gap", "u4", ""), ("events", "u4", ""))
+"""What a signals message says of each input: prefix, numpy code and suffix of the field's name."""
+
+
+def signals_dtype(n_sources: int, n_inputs: int, n_outputs: int) -> np.dtype[np.void]:
+    """The CDR layout of a signals message, encapsulation header included; it needs no padding."""
+    return np.dtype(
+        [
+            (_HEADER, "u1", (4,)),
+            ("cycle", "<i8"),
+            ("age_ns", "<i8", (n_sources,)),
+            ("gap", "<u4", (n_sources,)),
+            ("events", "<u4", (n_sources,)),
+            ("inputs", "<f4", (n_inputs,)),
+            ("outputs", "<f4", (n_outputs,)),
+        ]
+    )
+
+
 class MissMessage:
-    """``rtloop_msgs/msg/DeadlineMiss``: a missed cycle, its cause and what was done, in words."""
+    """``rtloop_msgs/msg/DeadlineMiss``: a missed cycle, its longest stage and what was done, in words."""
 
     type_name = MISS_TYPE
     _times: tuple[Field, ...] = tuple(
@@ -172,7 +200,7 @@ class MissMessage:
     _counts: tuple[Field, ...] = tuple(
         (name, "u4") for name in ("skipped", "events", "consecutive_misses", "window_misses")
     )
-    _words = ("loop_class", "outcome", "cause", "event_names")
+    _words = ("loop_class", "outcome", "longest_stage", "event_names")
 
     def __init__(self) -> None:
         fields = (("sec", "i4"), ("nanosec", "u4"), *self._times, *self._counts)
@@ -212,7 +240,7 @@ class MissMessage:
         keys = zip(
             records["loop_class"].tolist(),
             records["outcome"].tolist(),
-            records["cause"].tolist(),
+            records["longest_stage"].tolist(),
             records["events"].tolist(),
             strict=True,
         )
@@ -223,11 +251,11 @@ class MissMessage:
     def _suffix(self, key: tuple[int, int, int, int]) -> bytes:
         found = self._suffixes.get(key)
         if found is None:
-            loop_class, outcome, cause, events = key
+            loop_class, outcome, stage, events = key
             found = _cdr_strings(
                 rec.name_of(rec.CLASS_NAMES, loop_class),
                 rec.name_of(rec.OUTCOME_NAMES, outcome),
-                rec.name_of(rec.CAUSE_NAMES, cause),
+                rec.name_of(rec.STAGE_NAMES, stage),
                 " ".join(rec.event_names(events)),
             )
             self._suffixes[key] = found

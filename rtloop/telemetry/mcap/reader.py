@@ -18,7 +18,12 @@ from mcap.stream_reader import get_chunk_data_stream
 from numpy.typing import NDArray
 
 from rtloop.errors import RecordingError
-from rtloop.telemetry.mcap.messages import cdr_dtype, fields_of_schema
+from rtloop.telemetry.mcap.messages import (
+    SOURCE_FIELDS,
+    cdr_dtype,
+    fields_of_schema,
+    signals_dtype,
+)
 from rtloop.telemetry.mcap.writer import (
     AT_THE_END,
     LOOP_METADATA,
@@ -26,12 +31,21 @@ from rtloop.telemetry.mcap.writer import (
     RUN_METADATA,
     SUMMARY_METADATA,
 )
-from rtloop.telemetry.observe.records import RECORD_DTYPE, Records, empty_records
+from rtloop.telemetry.observe.records import (
+    INPUT_RECORD_DTYPE,
+    RECORD_DTYPE,
+    InputRecords,
+    Records,
+    empty_records,
+)
 from rtloop.telemetry.observe.ring import Batch, LoopMetadata
 
 _MAGIC: Final = b"\x89MCAP0\r\n"
 _TOPIC: Final = re.compile(r"/rtloop/(?P<loop>.+)/(?P<kind>cycle|signals|miss)")
+_SIGNAL_PREFIXES: Final = (SOURCE_FIELDS[0][0], "input", "output")
 _NEEDED: Final = ("cycle", "release_ns", "start_ns", "finish_ns", "deadline_ns")
+_RENAMED: Final = {"longest_stage": "cause"}
+"""Fields of a record by the name they had in format 1."""
 _RECORD_HEADER: Final = struct.Struct("<BQ")
 _U64: Final = struct.Struct("<Q")
 _U16: Final = struct.Struct("<H")
@@ -186,7 +200,9 @@ class RecordingReader:
 
 def _part(batch: Batch, begin: int, end: int, lost: int) -> Batch:
     part = slice(begin, end)
-    return Batch(batch.records[part], batch.inputs[part], batch.outputs[part], lost)
+    return Batch(
+        batch.records[part], batch.sources[part], batch.inputs[part], batch.outputs[part], lost
+    )
 
 
 class _ChannelDecoder:
@@ -209,24 +225,23 @@ class _ChannelDecoder:
                 raise RecordingError(
                     f"{path}: topic {topic} is not rtloop's: no {missing[0]} in it"
                 )
-            self._common = [name for name in RECORD_DTYPE.names or () if name in names]
+            self._names = {
+                name: found
+                for name in RECORD_DTYPE.names or ()
+                if (found := name if name in names else _RENAMED.get(name)) in names
+            }
         else:
-            n_inputs = sum(name.startswith("input_") for name in names)
-            n_outputs = len(names) - 1 - n_inputs
-            self._dtype = np.dtype(
-                [
-                    ("encapsulation", "u1", (4,)),
-                    ("cycle", "<i8"),
-                    ("inputs", "<f4", (n_inputs,)),
-                    ("outputs", "<f4", (n_outputs,)),
-                ]
-            )
+            counts = [sum(n.startswith(f"{p}_") for n in names) for p in _SIGNAL_PREFIXES]
+            n_sources, n_inputs, n_outputs = counts
+            if 1 + len(SOURCE_FIELDS) * n_sources + n_inputs + n_outputs != len(names):
+                raise RecordingError(f"{path}: topic {topic} is not rtloop's: {', '.join(names)}")
+            self._dtype = signals_dtype(n_sources, n_inputs, n_outputs)
 
     def records(self, messages: list[bytes]) -> Records:
         decoded = self.signals(messages)
         records = empty_records(len(decoded))
-        for name in self._common:
-            records[name] = decoded[name]
+        for name, found in self._names.items():
+            records[name] = decoded[found]
         return records
 
     def signals(self, messages: list[bytes]) -> NDArray[np.void]:
@@ -247,11 +262,9 @@ class _Waiting:
         records = np.concatenate(self.records) if self.records else empty_records()
         if not with_signals:
             self.records = []
-            nothing = np.empty((len(records), 0), np.float32)
-            return Batch(records, nothing, nothing)
+            return _without_signals(records)
         if not self.signals:
-            nothing = np.empty((0, 0), np.float32)
-            return Batch(records[:0], nothing, nothing)
+            return _without_signals(records[:0])
         signals = np.concatenate(self.signals)
         # Equal but for what is still to come, or was in a damaged chunk.
         _, of_records, of_signals = np.intersect1d(
@@ -261,7 +274,15 @@ class _Waiting:
         self.records = [records[last + 1 :]]
         self.signals = [signals[signals["cycle"] > records["cycle"][last]]] if last >= 0 else []
         both = signals[of_signals]
-        return Batch(records[of_records], both["inputs"], both["outputs"])
+        sources = np.empty(both["age_ns"].shape, INPUT_RECORD_DTYPE)
+        for name in INPUT_RECORD_DTYPE.names or ():
+            sources[name] = both[name]
+        return Batch(records[of_records], sources, both["inputs"], both["outputs"])
+
+
+def _without_signals(records: Records) -> Batch:
+    nothing = np.empty((len(records), 0), np.float32)
+    return Batch(records, np.empty((len(records), 0), INPUT_RECORD_DTYPE), nothing, nothing)
 
 
 def _stream(data: bytes) -> ReadDataStream:
@@ -274,6 +295,7 @@ class LoopRecording:
 
     metadata: LoopMetadata
     records: Records
+    sources: InputRecords
     inputs: NDArray[np.float32]
     outputs: NDArray[np.float32]
     lost: int
@@ -331,11 +353,11 @@ _ADVICE: Final = "If its run has ended, `rtloop recover {path}` restores it."
 
 def _joined(metadata: LoopMetadata, batches: list[Batch], reader: RecordingReader) -> LoopRecording:
     if not batches:
-        nothing = np.empty((0, 0), np.float32)
-        batches = [Batch(empty_records(), nothing, nothing)]
+        batches = [_without_signals(empty_records())]
     return LoopRecording(
         metadata=metadata,
         records=np.concatenate([batch.records for batch in batches]),
+        sources=np.concatenate([batch.sources for batch in batches]),
         inputs=np.concatenate([batch.inputs for batch in batches]),
         outputs=np.concatenate([batch.outputs for batch in batches]),
         lost=reader.lost.get(metadata.loop, 0),

@@ -25,7 +25,8 @@ RUN_METADATA: Final = "rtloop"
 LOOP_METADATA: Final = "rtloop.loop"
 LOST_METADATA: Final = "rtloop.lost"
 SUMMARY_METADATA: Final = "rtloop.summary"
-FORMAT: Final = "1"
+FORMAT: Final = "2"
+"""2: age and gap per input in the signals, `longest_stage`. 1 (rtloop 0.1) is still read."""
 AT_THE_END: Final = -1
 """`before_cycle` of records that were lost after the last one written."""
 

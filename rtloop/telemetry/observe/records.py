@@ -10,32 +10,41 @@ from numpy.typing import NDArray
 
 from rtloop import core
 
-RECORD_DTYPE: Final[np.dtype[np.void]] = np.dtype(
-    {
-        "names": [name for name, _, _ in core.RECORD_FIELDS],
-        "formats": [np.dtype(code).newbyteorder("<") for _, code, _ in core.RECORD_FIELDS],
-        "offsets": [offset for _, _, offset in core.RECORD_FIELDS],
-        "itemsize": core.RECORD_SIZE,
-    }
-)
+
+def _dtype(fields: list[tuple[str, str, int]], size: int) -> np.dtype[np.void]:
+    return np.dtype(
+        {
+            "names": [name for name, _, _ in fields],
+            "formats": [np.dtype(code).newbyteorder("<") for _, code, _ in fields],
+            "offsets": [offset for _, _, offset in fields],
+            "itemsize": size,
+        }
+    )
+
+
+RECORD_DTYPE: Final = _dtype(core.RECORD_FIELDS, core.RECORD_SIZE)
+INPUT_RECORD_DTYPE: Final = _dtype(core.INPUT_RECORD_FIELDS, core.INPUT_RECORD_SIZE)
 
 Records = NDArray[np.void]
 """A structured array of ``RECORD_DTYPE``, shape [n]."""
+
+InputRecords = NDArray[np.void]
+"""What each cycle found of each input, structured ``INPUT_RECORD_DTYPE``, shape [n, n_sources]."""
 
 Nanoseconds = NDArray[np.int64]
 
 
 def _names(values: dict[str, int]) -> tuple[str, ...]:
     """Value → name, for enumerations that count up from zero."""
-    by_value = {value: name.lower() for name, value in values.items()}
+    by_value = {value: name for name, value in values.items()}
     return tuple(by_value.get(value, f"unknown_{value}") for value in range(max(by_value) + 1))
 
 
 CLASS_NAMES: Final = _names(core.CLASSES)
 OUTCOME_NAMES: Final = _names(core.OUTCOMES)
-CAUSE_NAMES: Final = _names(core.CAUSES)
+STAGE_NAMES: Final = _names(core.STAGES)
 FAULT_REASON_NAMES: Final = _names(core.FAULT_REASONS)
-EVENT_BITS: Final[dict[str, int]] = {name.lower(): bit for name, bit in core.EVENTS.items()}
+EVENT_BITS: Final[dict[str, int]] = core.EVENTS
 
 MISS: Final[int] = EVENT_BITS["miss"]
 GUARD: Final[int] = EVENT_BITS["guard"]

@@ -15,9 +15,11 @@ from rtloop.ports.signal import Signal
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
 from rtloop.telemetry.observe.records import (
     GUARD,
+    INPUT_RECORD_DTYPE,
     MISS,
     RECORD_DTYPE,
     UNFINISHED,
+    InputRecords,
     Records,
     empty_records,
 )
@@ -50,6 +52,8 @@ class LoopMetadata:
     deadline_ns: int
     inputs: tuple[Signal, ...]
     outputs: tuple[Signal, ...]
+    sources: tuple[str, ...]
+    """Names of the loop's inputs, whose values ``inputs`` are; empty in what version 0.1 wrote."""
     realtime_ns_offset: int
     """CLOCK_REALTIME - CLOCK_MONOTONIC when the loop was set up."""
     run: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +72,7 @@ class LoopMetadata:
                 deadline_ns=int(raw["deadline_ns"]),
                 inputs=_signals(raw["inputs"]),
                 outputs=_signals(raw["outputs"]),
+                sources=tuple(str(name) for name in raw.get("sources") or ()),
                 realtime_ns_offset=int(
                     raw.get("realtime_ns_offset") or time.time_ns() - time.monotonic_ns()
                 ),
@@ -87,6 +92,7 @@ class LoopMetadata:
             "deadline_ns": self.deadline_ns,
             "inputs": [{"name": s.name, "unit": s.unit} for s in self.inputs],
             "outputs": [{"name": s.name, "unit": s.unit} for s in self.outputs],
+            "sources": list(self.sources),
             "realtime_ns_offset": self.realtime_ns_offset,
             "run": {k: v for k, v in self.run.items() if with_run or k in LOOP_FACTS},
         }
@@ -97,12 +103,14 @@ class LoopMetadata:
 class Batch:
     """Consecutive cycles of one loop.
 
-    ``records`` is structured, shape [n]; ``inputs`` float32 [n, n_inputs] and ``outputs`` float32
+    ``records`` is structured, shape [n]; ``sources`` is structured, shape [n, n_sources]: age, gap
+    and events of each input; ``inputs`` float32 [n, n_inputs] and ``outputs`` float32
     [n, n_outputs] are what the cycle read and what stands at the actuators after it. ``lost``
     counts the records that were overwritten before, or among, these.
     """
 
     records: Records
+    sources: InputRecords
     inputs: NDArray[np.float32]
     outputs: NDArray[np.float32]
     lost: int = 0
@@ -112,7 +120,9 @@ class Batch:
 
     def select(self, keep: NDArray[np.bool_]) -> "Batch":
         """The cycles where ``keep`` (bool [n]) holds; ``lost`` stays."""
-        return Batch(self.records[keep], self.inputs[keep], self.outputs[keep], self.lost)
+        return Batch(
+            self.records[keep], self.sources[keep], self.inputs[keep], self.outputs[keep], self.lost
+        )
 
 
 class Ring:
@@ -130,10 +140,12 @@ class Ring:
         self.writer = ProcessIdentity(
             int(self._reader.writer_pid), int(self._reader.writer_start_time)
         )
+        n_sources = int(self._reader.n_sources)
         n_inputs, n_outputs = int(self._reader.n_inputs), int(self._reader.n_outputs)
         self._slot = np.dtype(
             [
                 ("record", RECORD_DTYPE),
+                ("sources", INPUT_RECORD_DTYPE, (n_sources,)),
                 ("inputs", "<f4", (n_inputs,)),
                 ("outputs", "<f4", (n_outputs,)),
             ]
@@ -152,7 +164,9 @@ class Ring:
         """The next records, oldest first; an empty batch when there are none. Never waits."""
         raw, lost = self._reader.read(max_records)
         slots = np.ascontiguousarray(raw).view(self._slot).reshape(len(raw))
-        return Batch(slots["record"], slots["inputs"], slots["outputs"], int(lost))
+        return Batch(
+            slots["record"], slots["sources"], slots["inputs"], slots["outputs"], int(lost)
+        )
 
     def status(self) -> dict[str, Any]:
         """The live state of the loop: state, fault_reason, head, executed, skipped, misses, …"""
@@ -200,7 +214,9 @@ def unfinished_cycle(
     # For a hard loop the guard sent the safe command; otherwise nothing left the host.
     outcome = "safe" if metadata.loop_class == "hard" else "none"
     records["outcome"] = core.OUTCOMES[outcome]
-    return Batch(records, _nan(len(metadata.inputs)), _nan(len(metadata.outputs)))
+    sources = np.zeros((1, len(metadata.sources)), INPUT_RECORD_DTYPE)
+    sources["age_ns"] = -1
+    return Batch(records, sources, _nan(len(metadata.inputs)), _nan(len(metadata.outputs)))
 
 
 def _nan(n: int) -> NDArray[np.float32]:

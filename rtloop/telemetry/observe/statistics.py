@@ -75,7 +75,7 @@ class LoopStatistics:
         n_missed = int(np.count_nonzero(missed))
         self.misses += n_missed
         if n_missed:
-            self._causes += np.bincount(records["cause"][missed], minlength=256)
+            self._causes += np.bincount(records["longest_stage"][missed], minlength=256)
             self.max_consecutive_misses = max(
                 self.max_consecutive_misses, int(records["consecutive_misses"].max())
             )
@@ -182,7 +182,7 @@ class LoopStatistics:
             "lateness_us": _percentiles(self.lateness),
             "causes": {
                 name: int(self._causes[value])
-                for value, name in enumerate(rec.CAUSE_NAMES)
+                for value, name in enumerate(rec.STAGE_NAMES)
                 if name != "none"
             },
             "stale_inputs": self._events["stale_input"],

@@ -1,5 +1,5 @@
 // The wire format of firmware/lib for Python: packets, frames, and the messages of the handshake.
-// The messages of the cycle (SENSOR, COMMAND) are read and written in link_port.cpp.
+// The messages of the cycle (SENSOR, COMMAND) are read and written in ports/link.cpp.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
@@ -9,16 +9,14 @@
 #include <string>
 #include <utility>
 
+#include "rtloop/core/bind/convert.hpp"
 #include "rtloop/frame.h"
 #include "rtloop/messages.h"
 #include "rtloop/packet.h"
 
-namespace nb = nanobind;
-using namespace nb::literals;
+using namespace nanobind::literals;
 
 namespace rtloop {
-
-void bind_wire(nb::module_ &m);
 
 namespace {
 
@@ -159,7 +157,8 @@ nb::dict named(std::initializer_list<std::pair<const char *, int>> rows) {
 
 }  // namespace
 
-void bind_wire(nb::module_ &m) {
+void bind_link(nb::module_ &m) {
+    m.attr("LINK_VALUES_MAX") = static_cast<int>(RTL_VALUES_MAX);
     m.attr("PROTOCOL_VERSION") = static_cast<int>(RTL_PROTOCOL_VERSION);
     m.attr("MESSAGE_TYPES") = named({{"HELLO", RTL_TYPE_HELLO},
                                      {"HELLO_REPLY", RTL_TYPE_HELLO_REPLY},

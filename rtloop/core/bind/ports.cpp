@@ -1,0 +1,84 @@
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rtloop/core/bind/convert.hpp"
+#include "rtloop/core/cycle/clock.hpp"
+#include "rtloop/core/ports/port.hpp"
+#include "rtloop/core/ports/time_map.hpp"
+
+namespace rtloop {
+
+namespace {
+
+PortOptions options_of(const nb::dict &values) {
+    PortOptions options;
+    for (const auto &[key, value] : values) {
+        const auto name = nb::cast<std::string>(key);
+        if (nb::isinstance<nb::int_>(value)) {
+            options.set(name, nb::cast<int64_t>(value));
+        } else if (nb::isinstance<nb::float_>(value)) {
+            options.set(name, nb::cast<double>(value));
+        } else if (nb::isinstance<nb::str>(value)) {
+            options.set(name, nb::cast<std::string>(value));
+        } else {
+            options.set(name, nb::cast<std::vector<float>>(value));
+        }
+    }
+    return options;
+}
+
+}  // namespace
+
+void bind_ports(nb::module_ &m) {
+    using namespace nb::literals;
+    nb::class_<Port>(m, "Port")
+        .def(nb::new_(
+                 [](const std::string &kind, const nb::dict &options, const std::string &library) {
+                     return open_port(kind, options_of(options), library);
+                 }),
+             "kind"_a, "options"_a, "library"_a = "")
+        .def_prop_ro("n_inputs", &Port::n_inputs)
+        .def_prop_ro("n_outputs", &Port::n_outputs)
+        .def(
+            "put",
+            [](Port &port, const FloatVector &values, int64_t time_ns) {
+                check_size(values, port.n_inputs());
+                if (!port.put(values.data(), time_ns < 0 ? MonotonicClock().now() : time_ns)) {
+                    throw std::invalid_argument("nothing can be put into this kind of port");
+                }
+            },
+            "values"_a, "time_ns"_a = -1)
+        .def("newest",
+             [](Port &port) {
+                 int64_t time_ns = -1;
+                 std::vector<float> values(port.n_outputs());
+                 if (!port.newest(values.data(), time_ns)) {
+                     throw std::invalid_argument("no command can be taken from this kind of port");
+                 }
+                 return nb::make_tuple(to_numpy(std::move(values)), time_ns);
+             })
+        .def("write_safe", &Port::write_safe)
+        .def("counters", [](const Port &port) {
+            nb::dict counters;
+            for (const auto &[name, value] : port.counters()) counters[name.c_str()] = value;
+            return counters;
+        });
+
+    nb::class_<TimeMap>(m, "TimeMap")
+        .def(nb::init<int64_t, int64_t, int64_t>(), "offset_ns"_a, "error_ns"_a, "now_ns"_a)
+        .def("exchange", &TimeMap::exchange, "t1"_a, "t2"_a, "t3"_a, "t4"_a)
+        .def("advance", &TimeMap::advance, "now_ns"_a)
+        .def("to_device_us", &TimeMap::to_device_us, "host_ns"_a)
+        .def("to_host_ns", &TimeMap::to_host_ns, "device_us"_a, "now_ns"_a)
+        .def_prop_ro("offset_ns", &TimeMap::offset_ns)
+        .def_prop_ro("error_ns", &TimeMap::error_ns);
+}
+
+}  // namespace rtloop

@@ -1,0 +1,51 @@
+// Which port is an input of the loop, which is an output, and all of them.
+#pragma once
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "rtloop/core/cycle/loop_config.hpp"
+#include "rtloop/core/ports/port.hpp"
+
+namespace rtloop {
+
+struct Wiring {
+    // Throws std::invalid_argument when a port is missing or lacks the direction it is used in.
+    Wiring(const LoopConfig &config, std::vector<std::shared_ptr<Port>> all)
+        : ports(std::move(all)) {
+        for (const InputConfig &input : config.inputs) {
+            inputs.push_back(&at(input.port));
+            if (inputs.back()->n_inputs() == 0) {
+                throw std::invalid_argument("port " + std::to_string(input.port) +
+                                            " has no samples, and is an input");
+            }
+        }
+        for (const OutputConfig &output : config.outputs) {
+            outputs.push_back(&at(output.port));
+            if (outputs.back()->n_outputs() == 0) {
+                throw std::invalid_argument("port " + std::to_string(output.port) +
+                                            " takes no commands, and is an output");
+            }
+        }
+    }
+    // Loop and guard.
+    void write_safe() const noexcept {
+        for (Port *output : outputs) output->write_safe();
+    }
+
+    const std::vector<std::shared_ptr<Port>> ports;
+    std::vector<Port *> inputs;   // as in LoopConfig::inputs
+    std::vector<Port *> outputs;  // as in LoopConfig::outputs
+
+  private:
+    Port &at(size_t index) const {
+        if (index >= ports.size()) {
+            throw std::invalid_argument("there is no port " + std::to_string(index));
+        }
+        return *ports[index];
+    }
+};
+
+}  // namespace rtloop
