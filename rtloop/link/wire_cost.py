@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-#: Values that one sensor or command packet carries (RTL_VALUES_MAX of the firmware).
-VALUES_MAX = 48
 #: Start bit, eight data bits, stop bit.
 BITS_PER_BYTE = 10
 #: Header 12, CRC 4, COBS 1, delimiter 1.

@@ -13,7 +13,7 @@ from rtloop.config.problem import Keys, Problem, milliseconds, number, unknown
 from rtloop.config.values import Name
 from rtloop.errors import LinkError
 from rtloop.link import Link, Reason, check_wire_rate, transports
-from rtloop.link.wire_cost import BITS_PER_BYTE, VALUES_MAX, command_frame_bytes
+from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port
 from rtloop.ports.signal import Signal
 
@@ -41,7 +41,7 @@ class LinkInput(InputSection):
 
     @property
     def element_limit(self) -> int:
-        return VALUES_MAX
+        return core.LINK_VALUES_MAX
 
     def hardware_id(self, config: Config) -> str:
         return config.links[self.link].device
@@ -74,9 +74,9 @@ class LinkOutput(OutputSection):
         yield from _existence(here, self.link, config)
         if self.link in config.links and loop.is_paced:
             yield from self._wire_rules(here, loop, config.links[self.link])
-        if (self.element_count or 0) > VALUES_MAX:
+        if (self.element_count or 0) > core.LINK_VALUES_MAX:
             key = next(k for k, v in self.vectors.items() if isinstance(v, tuple))
-            expected = f"at most {VALUES_MAX} values, which is what a packet carries"
+            expected = f"at most {core.LINK_VALUES_MAX} values, which is what a packet carries"
             yield Problem((*here, key), expected)
         else:
             yield from self.vector_rules(here)
@@ -97,7 +97,7 @@ class LinkOutput(OutputSection):
             yield Problem(keys, expected, found, judged=judged)
         transport = transports.of(link.device)
         bit_rate = None if transport is None else transport.bit_rate(link.baud)
-        size = command_frame_bytes(min(self.element_count or 1, VALUES_MAX))
+        size = command_frame_bytes(min(self.element_count or 1, core.LINK_VALUES_MAX))
         needed = -(-size * BITS_PER_BYTE * 1_000_000_000 // loop.period_ns)
         if bit_rate is not None and needed > bit_rate:
             expected = (

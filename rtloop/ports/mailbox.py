@@ -81,10 +81,11 @@ class MailboxPort(Port):
         self.prepare()  # Python may look into it before the first activation
 
     def prepare(self) -> None:
-        options = {"inputs": len(self._initial), "safe": list(self._safe)}
-        self.core = core.Port("mailbox", options)
+        self.core = core.Port("mailbox", {"inputs": len(self._initial), "safe": self._safe})
 
     def arm(self, clear: bool) -> None:
         """The initial values count as written now."""
         if self._initial:
-            self.core.put(self._initial)
+            import numpy as np  # a configuration does without
+
+            self.core.put(np.array(self._initial, np.float32))

@@ -202,10 +202,13 @@ class Port(ABC):
         ``clear`` allows to clear a device that is latched SAFE. Raises LinkError.
         """
 
-    def stop(self) -> None:  # noqa: B027: most kinds have nothing to stop
-        """After the loop's threads have ended. Raises nothing: the device may be gone."""
+    def stop(self) -> None:  # noqa: B027
+        """After the loop's threads have ended. Raises nothing: the device may be gone.
 
-    def close(self) -> None:  # noqa: B027: most kinds have nothing to close
+        Nothing to do for most kinds, as in ``close``.
+        """
+
+    def close(self) -> None:  # noqa: B027
         """Lets the device go. May be called again."""
 
     def loss(self, errno: int) -> str:

@@ -39,8 +39,6 @@ def make_ring_directory(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
-
-
 @dataclass(frozen=True)
 class LoopMetadata:
     """What the writer of a ring said about its loop. Times in ns."""
