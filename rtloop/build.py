@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from rtloop import core
 from rtloop.config import Config, LoopConfig, per_element
-from rtloop.config import ObservationTerm as TermConfig
 from rtloop.errors import ConfigError, RtloopError
-from rtloop.policy import ActionTerm, ComposedGraph, ObservationTerm, compose
+from rtloop.policy import ComposedGraph
 from rtloop.policy.library import onnxruntime_library
 from rtloop.ports.port import OutputSection, Port, PortSection
 from rtloop.ports.signal import Signal
@@ -57,7 +57,10 @@ def build(config: Config, name: str, stalls: Sequence[core.Stall] = ()) -> Parts
         ports = tuple(dict.fromkeys((*input_ports.values(), *output_ports.values())))
         inputs = {key: _signals(key, port.inputs) for key, port in input_ports.items()}
         outputs = {key: _signals(key, port.outputs) for key, port in output_ports.items()}
-        graph = _compose(config, name, inputs)
+        graph = loop.policy.compose(
+            {key: [signal.name for signal in port.inputs] for key, port in input_ports.items()},
+            where=partial(config.where, "loops", name, "policy"),
+        )
         _check_outputs(config, name, outputs, graph.action.size)
         try:
             runner = core.Graph(
@@ -132,44 +135,6 @@ def _check_outputs(
             f"{where}: found outputs of {total} values ({sizes}); expected {n_action}, "
             "the size of the policy's action"
         )
-
-
-def _compose(config: Config, name: str, inputs: Mapping[str, tuple[Signal, ...]]) -> ComposedGraph:
-    policy = config.loops[name].policy
-
-    def indices(index: int, term: TermConfig) -> Iterator[int]:
-        known = [s.name.partition(".")[2] for s in inputs.get(term.input or "", ())]
-        for position, element in enumerate(term.select or ()):
-            if isinstance(element, int):
-                yield element
-            elif element in known:
-                yield known.index(element)
-            else:
-                keys = ("loops", name, "policy", "observation", index, "select", position)
-                raise ConfigError(
-                    f"{config.where(*keys)}: found '{element}'; expected a field of input "
-                    f"'{term.input}': {', '.join(known)}"
-                )
-
-    terms = [
-        ObservationTerm(
-            input=term.input,
-            previous_action=bool(term.previous_action),
-            indices=None if term.select is None else tuple(indices(index, term)),
-            scale=term.scale,
-            offset=term.offset,
-            clip=term.clip,
-        )
-        for index, term in enumerate(policy.observation)
-    ]
-    return compose(
-        policy.model,
-        {key: len(signals) for key, signals in inputs.items()},
-        terms,
-        ActionTerm(policy.action.scale, policy.action.offset, policy.action.clip),
-        policy.state,
-        policy.fix_dimensions,
-    )
 
 
 def _core_config(name: str, loop: LoopConfig) -> core.LoopConfig:

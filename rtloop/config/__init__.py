@@ -20,24 +20,20 @@ if TYPE_CHECKING:
     from rtloop.config.host import host_problems
     from rtloop.config.loading import load, loads
     from rtloop.config.sections import (
-        ActionConfig,
         LimitConfig,
         LinkConfig,
         LoopConfig,
-        ObservationTerm,
-        PolicyConfig,
         RealtimeConfig,
         RecordingConfig,
     )
     from rtloop.config.values import per_element
+    from rtloop.policy.section import PolicyConfig
 
 __all__ = [
-    "ActionConfig",
     "Config",
     "LimitConfig",
     "LinkConfig",
     "LoopConfig",
-    "ObservationTerm",
     "PolicyConfig",
     "RealtimeConfig",
     "RecordingConfig",

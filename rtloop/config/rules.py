@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from rtloop.config.policy_rules import policy_rules
 from rtloop.config.problem import Keys, Problem
 from rtloop.config.sections import LinkConfig, LoopConfig
 from rtloop.ports.port import PortSection
@@ -33,7 +32,7 @@ def broken_rules(config: Config) -> Iterator[Problem]:
             yield from source.rules((*here, "inputs", key), loop, config)
         for key, sink in loop.outputs.items():
             yield from sink.rules((*here, "outputs", key), loop, config)
-        yield from policy_rules((*here, "policy"), loop.policy, loop)
+        yield from loop.policy.rules((*here, "policy"), loop.inputs, loop.outputs)
 
 
 def _one_link_a_device(links: Mapping[str, LinkConfig]) -> Iterator[Problem]:

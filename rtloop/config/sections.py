@@ -1,7 +1,8 @@
 """The sections of a configuration: their keys, defaults, units, and the rules within each.
 
 The models are frozen, refuse unknown keys and convert nothing (``"5"`` and ``true`` are no
-numbers). The sections of inputs and outputs are those of their ports, in ``rtloop.ports``. Each
+numbers). The sections of inputs and outputs are those of their ports, in ``rtloop.ports``; that of
+the policy is in ``rtloop.policy``. Each
 ``rules`` yields what is broken in a section at ``here`` whose single values are right already; rules
 between sections are in ``rtloop.config.rules``.
 """
@@ -12,22 +13,19 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict
+from pydantic import Field
 
 from rtloop.config.problem import Keys, Problem, any_of, milliseconds
 from rtloop.config.section import Section
 from rtloop.config.values import (
     Cpus,
     Milliseconds,
-    ModelPath,
     Name,
-    Range,
-    Selection,
     Text,
-    Values,
     nanoseconds,
 )
 from rtloop.link import transports
+from rtloop.policy.section import PolicyConfig
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, PortSection
 
 
@@ -88,57 +86,6 @@ class LimitConfig(Section):
                 "no max_consecutive"
             )
             yield Problem((*here, "max_consecutive"), expected, judged=(misses,))
-
-
-class ObservationTerm(Section):
-    """One part of the policy's observation: value * ``scale`` + ``offset``, then ``clip``.
-
-    Exactly one of ``input`` and ``previous_action: true``. ``select`` (null: all elements),
-    ``scale`` (1), ``offset`` (0), ``clip`` (null).
-    """
-
-    input: Name | None = Field(default=None, description="name of an input of this loop")
-    previous_action: bool = Field(
-        default=False, description="true for the raw policy output of the previous cycle"
-    )
-    select: Selection | None = Field(
-        default=None, description="field names (link only) or indices from 0, in order; null is all"
-    )
-    scale: Values = Field(default=1.0, description="factor per element")
-    offset: Values = Field(default=0.0, description="added after scaling")
-    clip: Range | None = Field(default=None, description="[lowest, highest] after scale and offset")
-
-
-class ActionConfig(Section):
-    """From policy output to command: value * ``scale`` (1) + ``offset`` (0), ``clip`` (null)."""
-
-    scale: Values = Field(default=1.0, description="factor per element")
-    offset: Values = Field(default=0.0, description="added after scaling")
-    clip: Range | None = Field(default=None, description="[lowest, highest] after scale and offset")
-
-
-class PolicyConfig(Section):
-    """The ONNX policy between inputs and outputs.
-
-    ``model`` (required; an absolute path once loaded), ``fix_dimensions`` (none), ``observation``
-    (required), ``action`` (the identity), ``state`` (none: graph input to graph output).
-    """
-
-    model: ModelPath = Field(description="ONNX file, relative to this file")
-    fix_dimensions: dict[Text, Annotated[int, Field(ge=1, le=2**31 - 1)]] = Field(
-        default={}, description="names of dynamic dimensions and the size to fix them to"
-    )
-    observation: Annotated[tuple[ObservationTerm, ...], Strict(False)] = Field(
-        min_length=1,
-        max_length=256,
-        description="list of terms, concatenated in order into the policy's observation input",
-    )
-    action: ActionConfig = Field(
-        default_factory=ActionConfig, description="scale, offset and clip of the policy's output"
-    )
-    state: dict[Text, Text] = Field(
-        default={}, description="recurrent state as pairs of graph input: graph output"
-    )
 
 
 class RealtimeConfig(Section):

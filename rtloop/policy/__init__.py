@@ -3,10 +3,13 @@
 Importing this package imports neither onnx nor onnxruntime: reading a configuration stays fast.
 """
 
-from rtloop.policy.compose import ComposedGraph, Feedback, TensorSpec, compose
+from rtloop.policy.compose import compose
+from rtloop.policy.composed import ComposedGraph, Feedback, TensorSpec
 from rtloop.policy.inspect import Policy, PolicyTensor, load_policy
 from rtloop.policy.measure import Measurement, measure
-from rtloop.policy.terms.term import ActionTerm, ObservationTerm
+from rtloop.policy.section import PolicyConfig
+from rtloop.policy.terms.action import ActionTerm
+from rtloop.policy.terms.term import ObservationTerm
 
 __all__ = [
     "ActionTerm",
@@ -15,6 +18,7 @@ __all__ = [
     "Measurement",
     "ObservationTerm",
     "Policy",
+    "PolicyConfig",
     "PolicyTensor",
     "TensorSpec",
     "compose",

@@ -6,7 +6,7 @@ import gc
 import time
 from dataclasses import dataclass
 
-from rtloop.policy.compose import ComposedGraph
+from rtloop.policy.composed import ComposedGraph
 from rtloop.policy.library import import_onnxruntime
 
 #: After fewer runs, allocations and frequency scaling still show in the tail.

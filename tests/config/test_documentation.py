@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rtloop import config
+from rtloop.policy import ActionTerm, ObservationTerm
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection
 
 from .example import EXAMPLE, complaints, loaded
@@ -17,6 +18,8 @@ from .example import EXAMPLE, complaints, loaded
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 TEXT = DOCS.read_text(encoding="utf-8")
 
+FAMILIES: list[type[BaseModel]] = [InputSection, OutputSection, ObservationTerm]
+"""Sections of several kinds."""
 SECTIONS: dict[str, type[BaseModel]] = {
     "Top level": config.Config,
     "links.NAME": config.LinkConfig,
@@ -26,8 +29,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "loops.NAME.inputs.NAME": InputSection,
     **{f"inputs: {kind.kind}": kind for kind in INPUTS},
     "loops.NAME.policy": config.PolicyConfig,
-    "loops.NAME.policy.observation[N]": config.ObservationTerm,
-    "loops.NAME.policy.action": config.ActionConfig,
+    "loops.NAME.policy.observation[N]": ObservationTerm,
+    "loops.NAME.policy.action": ActionTerm,
     "loops.NAME.outputs.NAME": OutputSection,
     **{f"outputs: {kind.kind}": kind for kind in OUTPUTS},
     "loops.NAME.realtime": config.RealtimeConfig,
@@ -42,8 +45,8 @@ def table(section: str) -> dict[str, tuple[str, str]]:
 
 
 def own_fields(section: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Those that a kind of port adds; of any other section, all."""
-    base = next((b for b in (InputSection, OutputSection) if section in b.__subclasses__()), None)
+    """Those that a kind adds; of any other section, all."""
+    base = next((b for b in FAMILIES if section in b.__subclasses__()), None)
     shared = base.model_fields if base is not None else {}
     fields = section.model_fields.items()
     return {f.alias or name: f for name, f in fields if name not in shared}
@@ -75,7 +78,8 @@ def test_every_key_of_the_schema_is_documented_with_its_default(section: str) ->
 
 def test_every_section_of_the_schema_is_documented() -> None:
     kinds = {kind.__name__ for kind in (*INPUTS, *OUTPUTS)}
-    described = set(config.json_schema()["$defs"]) | {"Config", "InputSection", "OutputSection"}
+    families = {family.__name__ for family in FAMILIES}
+    described = set(config.json_schema()["$defs"]) | {"Config"} | families
     assert described | kinds == {section.__name__ for section in SECTIONS.values()}
 
 

@@ -12,10 +12,10 @@ from rtloop.config import (
     Config,
     LimitConfig,
     LoopConfig,
-    ObservationTerm,
     json_schema,
     per_element,
 )
+from rtloop.policy.terms.inputs import InputTerm
 
 from .example import EXAMPLE, changed, loaded, small
 
@@ -85,7 +85,7 @@ def test_every_default_is_the_documented_one(folder: Path) -> None:
     assert (realtime.cpu_dma_latency_us, realtime.on_denied) == (0, "warn")
     limit = LimitConfig(max_misses=3)
     assert (limit.window, limit.max_consecutive, limit.on_broken) == (1000, None, "fault")
-    term = ObservationTerm(input="cart")
+    term = InputTerm(input="cart")
     assert (term.select, term.scale, term.offset, term.clip) == (None, 1.0, 0.0, None)
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from rtloop.demos.cartpole.plant import STEPS_PER_S, Plants, compiler
 from rtloop.demos.cartpole.score import evaluate
-from rtloop.policy import ActionTerm, ObservationTerm, compose
+from rtloop.policy import ActionTerm, compose
+from rtloop.policy.terms.inputs import InputTerm
 from tests.policy.models import Runner
 
 needs_compiler = pytest.mark.skipif(
@@ -113,7 +114,7 @@ def test_the_policy_balances_the_plant_at_1_khz_through_pushes_and_delay(latency
 @needs_compiler
 def test_the_composed_graph_of_the_demo_balances_as_the_policy_alone_does() -> None:
     graph = compose(
-        _POLICY, {"cart": 4}, [ObservationTerm(input="cart")], ActionTerm(10.0, clip=(-10, 10))
+        _POLICY, {"cart": 4}, [InputTerm(input="cart")], ActionTerm(scale=10.0, clip=(-10, 10))
     )
     runner = Runner(graph)
     plants = Plants(1)

@@ -4,13 +4,15 @@ import gc
 
 import pytest
 
-from rtloop.policy import ObservationTerm, compose, measure
+from rtloop.policy import compose, measure
+from rtloop.policy.terms.inputs import InputTerm
+from rtloop.policy.terms.memory import PreviousActionTerm
 from tests.policy.models import recurrent
 
 
 def test_a_graph_with_state_is_measured() -> None:
     model, _ = recurrent(n=4, hidden=8, m=2)
-    terms = [ObservationTerm(input="a"), ObservationTerm(previous_action=True)]
+    terms = [InputTerm(input="a"), PreviousActionTerm(previous_action=True)]
     graph = compose(model, {"a": 2}, terms, None, {"h_in": "h_out"})
     found = measure(graph, runs=300)
     assert found.runs == 300

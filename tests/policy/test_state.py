@@ -11,7 +11,9 @@ import pytest
 from onnx import helper
 
 from rtloop.errors import ConfigError
-from rtloop.policy import ActionTerm, ObservationTerm, compose
+from rtloop.policy import ActionTerm, compose
+from rtloop.policy.terms.inputs import InputTerm
+from rtloop.policy.terms.memory import PreviousActionTerm
 from tests.policy.models import Runner, Value, linear, recurrent, save
 
 _FLOAT = onnx.TensorProto.FLOAT
@@ -21,8 +23,8 @@ def test_the_previous_action_is_the_raw_output_of_the_cycle_before() -> None:
     random = np.random.default_rng(1)
     weight = (random.normal(size=(5, 2)) / 3).astype(np.float32)
     terms = [
-        ObservationTerm(input="a"),
-        ObservationTerm(previous_action=True, scale=(0.5, -2.0), offset=0.1, clip=(-0.6, 0.6)),
+        InputTerm(input="a"),
+        PreviousActionTerm(previous_action=True, scale=(0.5, -2.0), offset=0.1, clip=(-0.6, 0.6)),
     ]
     action = ActionTerm(scale=10.0, offset=3.0, clip=(-5.0, 5.0))
     graph = compose(linear(weight), {"a": 3}, terms, action)
@@ -45,7 +47,7 @@ def test_the_previous_action_is_the_raw_output_of_the_cycle_before() -> None:
 @pytest.mark.parametrize(("dtype", "shape"), [("float32", [1, 2]), ("float64", [2])])
 def test_elements_of_the_previous_action_can_be_selected(dtype: str, shape: list[int]) -> None:
     weight = np.array([[1.0, 2.0], [0.0, 1.0]], dtype)
-    terms = [ObservationTerm(input="a"), ObservationTerm(previous_action=True, indices=(1,))]
+    terms = [InputTerm(input="a"), PreviousActionTerm(previous_action=True, select=(1,))]
     runner = Runner(compose(linear(weight, shape), {"a": 1}, terms))
     assert [runner.step([1.0]).tolist() for _ in range(3)] == [[1, 2], [1, 4], [1, 6]]
 
@@ -69,7 +71,7 @@ def test_recurrent_state_follows_a_python_loop(dtype: str) -> None:
 
 def test_recurrent_state_and_previous_action_live_together() -> None:
     model, weights = recurrent(n=4, hidden=4, m=2)
-    terms = [ObservationTerm(input="a"), ObservationTerm(previous_action=True)]
+    terms = [InputTerm(input="a"), PreviousActionTerm(previous_action=True)]
     graph = compose(model, {"a": 2}, terms, ActionTerm(scale=7.0), {"h_in": "h_out"})
     assert [item.size for item in graph.feedback] == [2, 4]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,66 +15,66 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
+from pydantic import ValidationError
 
+from rtloop.config.problem import written
+from rtloop.config.values import FLOAT32_MAX
 from rtloop.errors import ConfigError
-from rtloop.policy import ActionTerm, ObservationTerm, compose
+from rtloop.policy import ActionTerm, ObservationTerm, PolicyConfig, compose
+from rtloop.policy.terms.elements import Scope, Vector
+from rtloop.policy.terms.inputs import InputTerm
+from rtloop.policy.terms.memory import PreviousActionTerm
+from rtloop.policy.terms.shape import Shape
 from tests.policy.models import Runner, linear, passthrough, save
 
 _numbers = st.floats(-100.0, 100.0, width=32)
 _Floats = npt.NDArray[np.float32]
 
 
-def _bounds() -> st.SearchStrategy[tuple[float, float] | None]:
+def _bounds() -> st.SearchStrategy[tuple[float, float]]:
     pair = st.tuples(_numbers, _numbers).filter(lambda p: p[0] != p[1]).map(sorted)
-    one_sided = st.sampled_from([(-math.inf, 1.0), (-1.0, math.inf)])
-    return st.none() | pair.map(lambda p: (p[0], p[1])) | one_sided
+    one_sided = st.sampled_from([(-FLOAT32_MAX, 1.0), (-1.0, FLOAT32_MAX)])
+    return pair.map(lambda p: (p[0], p[1])) | one_sided
 
 
 def _per_element(size: int) -> st.SearchStrategy[Any]:
-    return st.none() | _numbers | st.tuples(*[_numbers] * size)
+    return _numbers | st.tuples(*[_numbers] * size)
+
+
+def _shape(size: int) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of the keys of a shape; a step that is left out takes another way through the builder."""
+    keys = {"scale": _per_element(size), "offset": _per_element(size), "clip": _bounds()}
+    return st.fixed_dictionaries({}, optional=keys)
 
 
 @st.composite
-def _loops(draw: st.DrawFn) -> tuple[dict[str, int], list[ObservationTerm], ActionTerm, int]:
+def _loops(draw: st.DrawFn) -> tuple[dict[str, int], list[InputTerm], ActionTerm, int]:
     inputs = {f"in{i}": draw(st.integers(1, 5)) for i in range(draw(st.integers(1, 3)))}
     terms = []
     for _ in range(draw(st.integers(1, 4))):
         name = draw(st.sampled_from(sorted(inputs)))
-        indices = draw(
-            st.none() | st.lists(st.integers(0, inputs[name] - 1), min_size=1, max_size=6)
-        )
-        size = inputs[name] if indices is None else len(indices)
-        terms.append(
-            ObservationTerm(
-                input=name,
-                indices=None if indices is None else tuple(indices),
-                scale=draw(_per_element(size)),
-                offset=draw(_per_element(size)),
-                clip=draw(_bounds()),
-            )
-        )
-    total = sum(len(t.indices) if t.indices else inputs[t.input or ""] for t in terms)
-    action = ActionTerm(draw(_per_element(total)), draw(_per_element(total)), draw(_bounds()))
-    return inputs, terms, action, total
+        index = st.integers(0, inputs[name] - 1)
+        select = draw(st.none() | st.lists(index, min_size=1, max_size=6, unique=True))
+        size = inputs[name] if select is None else len(select)
+        chosen = None if select is None else tuple(select)
+        terms.append(InputTerm(input=name, select=chosen, **draw(_shape(size))))
+    total = sum(len(t.select) if t.select else inputs[t.input] for t in terms)
+    return inputs, terms, ActionTerm(**draw(_shape(total))), total
 
 
-def _reference(term: ObservationTerm | ActionTerm, values: _Floats) -> _Floats:
+def _reference(term: Shape, values: _Floats) -> _Floats:
     """Slice, scale, offset, clip in float32, one after the other."""
-    if isinstance(term, ObservationTerm) and term.indices is not None:
-        values = values[list(term.indices)]
-    if term.scale is not None:
-        values = values * np.asarray(term.scale, np.float32)
-    if term.offset is not None:
-        values = values + np.asarray(term.offset, np.float32)
-    if term.clip is not None:
-        values = np.clip(values, *np.asarray(term.clip, np.float32))
-    return values
+    if isinstance(term, ObservationTerm) and term.select is not None:
+        values = np.array([values[int(index)] for index in term.select])
+    values = values * np.asarray(term.scale, np.float32)
+    values = values + np.asarray(term.offset, np.float32)
+    return values if term.clip is None else np.clip(values, *np.asarray(term.clip, np.float32))
 
 
 @settings(max_examples=60, deadline=None)
 @given(loop=_loops(), seed=st.integers(0, 2**32 - 1))
 def test_any_terms_give_what_numpy_gives(
-    loop: tuple[dict[str, int], list[ObservationTerm], ActionTerm, int], seed: int
+    loop: tuple[dict[str, int], list[InputTerm], ActionTerm, int], seed: int
 ) -> None:
     inputs, terms, action, total = loop
     random = np.random.default_rng(seed)
@@ -82,7 +83,7 @@ def test_any_terms_give_what_numpy_gives(
     graph = compose(passthrough(total), inputs, terms, action)
     command = Runner(graph).step(*samples.values())
 
-    observation = np.concatenate([_reference(term, samples[term.input or ""]) for term in terms])
+    observation = np.concatenate([_reference(term, samples[term.input]) for term in terms])
     expected = _reference(action, observation)
     # A fused multiply-add rounds once where numpy rounds twice.
     np.testing.assert_allclose(command, expected, rtol=1e-5, atol=1e-3)
@@ -90,9 +91,7 @@ def test_any_terms_give_what_numpy_gives(
 
 
 def test_terms_apply_in_the_order_slice_scale_offset_clip() -> None:
-    term = ObservationTerm(
-        input="a", indices=(2, 0), scale=(10.0, 0.5), offset=1.0, clip=(-2.0, 25.0)
-    )
+    term = InputTerm(input="a", select=(2, 0), scale=(10.0, 0.5), offset=1.0, clip=(-2.0, 25.0))
     graph = compose(passthrough(2), {"a": 3}, [term])
     # 3 * 10 + 1 = 31, clipped; -8 * 0.5 + 1 = -3, clipped
     assert Runner(graph).step([-8, 99, 3]).tolist() == [25.0, -2.0]
@@ -100,7 +99,9 @@ def test_terms_apply_in_the_order_slice_scale_offset_clip() -> None:
 
 
 def test_the_action_term_turns_policy_output_into_the_command() -> None:
-    graph = compose(passthrough(2), {"a": 2}, (), ActionTerm(10.0, (1.0, -1.0), (-5.0, 5.0)))
+    graph = compose(
+        passthrough(2), {"a": 2}, (), ActionTerm(scale=10.0, offset=(1.0, -1.0), clip=(-5.0, 5.0))
+    )
     assert Runner(graph).step([0.2, 0.3]).tolist() == [3.0, 2.0]
     assert Runner(graph).step([9.0, -9.0]).tolist() == [5.0, -5.0]
 
@@ -113,13 +114,13 @@ def test_without_terms_all_inputs_are_joined_in_order() -> None:
 
 
 def test_an_input_that_no_term_reads_is_still_an_input_of_the_graph() -> None:
-    graph = compose(passthrough(2), {"used": 2, "watched": 3}, [ObservationTerm(input="used")])
+    graph = compose(passthrough(2), {"used": 2, "watched": 3}, [InputTerm(input="used")])
     assert [spec.size for spec in graph.inputs] == [2, 3]
     assert Runner(graph).step([1, 2], [np.nan] * 3).tolist() == [1, 2]
 
 
 def test_the_same_input_may_be_observed_twice() -> None:
-    terms = [ObservationTerm(input="a"), ObservationTerm(input="a", scale=-1.0)]
+    terms = [InputTerm(input="a"), InputTerm(input="a", scale=-1.0)]
     graph = compose(passthrough(4), {"a": 2}, terms)
     assert Runner(graph).step([1, 2]).tolist() == [1, 2, -1, -2]
 
@@ -138,7 +139,7 @@ def test_a_broken_sample_never_becomes_a_plausible_command(
     graph = compose(
         model if clipped == "by the policy" else passthrough(2),
         {"a": 2},
-        [ObservationTerm(input="a", clip=(-1.0, 1.0) if clipped == "by the term" else None)],
+        [InputTerm(input="a", clip=(-1.0, 1.0) if clipped == "by the term" else None)],
         ActionTerm(clip=(-1.0, 1.0) if clipped == "by the action term" else None),
     )
     runner = Runner(graph)
@@ -179,8 +180,13 @@ def test_terms_fit_the_opset_of_the_policy(opset: int, ir_version: int) -> None:
         model.graph.input.append(
             helper.make_tensor_value_info("weight", onnx.TensorProto.FLOAT, [2, 1])
         )
-    terms = [ObservationTerm(input="a", indices=(1, 0), scale=2.0, offset=1.0, clip=(0.0, 9.0))]
-    graph = compose(model.SerializeToString(), {"a": 2}, terms, ActionTerm(-1.0, 0.5, (-99.0, 99)))
+    terms = [InputTerm(input="a", select=(1, 0), scale=2.0, offset=1.0, clip=(0.0, 9.0))]
+    graph = compose(
+        model.SerializeToString(),
+        {"a": 2},
+        terms,
+        ActionTerm(scale=-1.0, offset=0.5, clip=(-99.0, 99.0)),
+    )
     assert Runner(graph).step([1, 2]).tolist() == [-18.5]
     assert onnx.load_from_string(graph.model).opset_import[0].version == opset
 
@@ -193,13 +199,13 @@ def test_names_of_the_policy_may_be_names_that_rtloop_would_take() -> None:
         [("rtloop/action", element, [1, 2])],
         {},
     )
-    graph = compose(model, {"a": 2}, [ObservationTerm(input="a", scale=2.0)], ActionTerm(10.0))
+    graph = compose(model, {"a": 2}, [InputTerm(input="a", scale=2.0)], ActionTerm(scale=10.0))
     assert Runner(graph).step([1, 2]).tolist() == [-20.0, -40.0]
 
 
 def test_however_many_terms_there_are_the_graph_has_one_node_of_each_kind() -> None:
     terms = [
-        ObservationTerm(input="a", indices=(i,), scale=2.0, offset=1.0, clip=(-1.0, 1.0))
+        InputTerm(input="a", select=(i,), scale=2.0, offset=1.0, clip=(-1.0, 1.0))
         for i in range(12)
     ]
     graph = compose(passthrough(12), {"a": 24}, terms)
@@ -212,31 +218,109 @@ def test_however_many_terms_there_are_the_graph_has_one_node_of_each_kind() -> N
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ([ObservationTerm(input="b")], "no input 'b'; the loop's inputs: 'a'"),
-        ([ObservationTerm()], "exactly one of `input` and `previous_action: true`"),
-        ([ObservationTerm(input="a", previous_action=True)], "exactly one of"),
-        ([ObservationTerm(input="a", indices=(0, 3))], r"has 3 values, 0 to 2, and indices \[3\]"),
-        ([ObservationTerm(input="a", indices=(-1,))], r"indices \[-1\] are selected"),
-        ([ObservationTerm(input="a", indices=())], r"indices \[\] are selected"),
-        ([ObservationTerm(input="a", scale=(1.0, 2.0))], "`scale` has 2 values for 3 elements"),
-        ([ObservationTerm(input="a", offset=math.nan)], "`offset` is nan; it must be finite"),
-        ([ObservationTerm(input="a", clip=(1.0, -1.0))], r"`clip` is \[1.0, -1.0\]"),
-        ([ObservationTerm(input="a", clip=(math.nan, 1.0))], r"`clip` is \[nan, 1.0\]"),
         (
-            [ObservationTerm(input="a"), ObservationTerm(previous_action=True)],
-            r"has 6 values \(input 'a': 3, previous_action: 3\), but the policy's input "
-            r"'obs' float32\[1, 3\] takes 3",
+            [InputTerm(input="b")],
+            "observation[0].input: found 'b'; expected the name of an input: a",
+        ),
+        (
+            [InputTerm(input="a", select=(0, 3))],
+            "observation[0].select[1]: found 3; expected an index below 3, the size of the vector",
+        ),
+        (
+            [InputTerm(input="a", select=("x",))],
+            "observation[0].select[0]: found 'x'; expected an index from 0: only a link has named "
+            "fields",
+        ),
+        (
+            [PreviousActionTerm(previous_action=True, select=(3,))],
+            "observation[0].select[0]: found 3; expected an index below 3, the size of the vector",
+        ),
+        (
+            [InputTerm(input="a", scale=(1.0, 2.0))],
+            "observation[0].scale: found a list of 2; expected 3 as in 'inputs.a', or one number "
+            "for all",
+        ),
+        (
+            [InputTerm(input="a", clip=(1.0, -1.0))],
+            "observation[0].clip: found [1, -1]; expected [lowest, highest] with lowest < highest",
+        ),
+        (
+            [
+                InputTerm(input="b"),
+                PreviousActionTerm(previous_action=True, offset=(1.0,)),
+            ],
+            "observation[0].input: found 'b'; expected the name of an input: a\n"
+            "observation[1].offset: found a list of 1; expected 3 as in "
+            "'previous_action', or one number for all",
+        ),
+        (
+            [InputTerm(input="a"), PreviousActionTerm(previous_action=True)],
+            "the observation has 6 values (input 'a': 3, previous_action: 3), but the policy's "
+            "input 'obs' float32[1, 3] takes 3",
         ),
     ],
 )
 def test_a_wrong_term_is_named(terms: list[ObservationTerm], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError) as caught:
         compose(passthrough(3), {"a": 3}, terms)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        ({}, "found neither input nor previous_action; expected exactly one of"),
+        ({"input": "a", "previous_action": True}, "found both input and previous_action; expected"),
+        ({"input": "a", "select": [-1]}, "greater than or equal to 0"),
+        ({"input": "a", "select": []}, "at least 1 item"),
+        ({"input": "a", "offset": math.nan}, "finite number"),
+        ({"input": "a", "clip": [math.nan, 1.0]}, "finite number"),
+    ],
+)
+def test_a_term_that_no_policy_could_have_is_refused_by_its_section(
+    term: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        PolicyConfig.model_validate({"model": "p.onnx", "observation": [term]})
 
 
 def test_a_wrong_action_term_is_named() -> None:
-    with pytest.raises(ConfigError, match="action term: `scale` has 2 values for 3 elements"):
+    with pytest.raises(ConfigError, match="action.scale: found a list of 2; expected 3 as in"):
         compose(passthrough(3), {"a": 3}, (), ActionTerm(scale=(1.0, 2.0)))
+
+
+def test_elements_are_selected_by_the_names_that_a_device_gives_them() -> None:
+    term = InputTerm(input="arm", select=("elbow", 0))
+    names = {"arm": ("shoulder", "wrist", "elbow")}
+    graph = compose(passthrough(2), names, [term])
+    assert Runner(graph).step([1, 2, 3]).tolist() == [3, 1]
+
+
+def test_a_name_that_no_element_has_is_shown_at_its_place() -> None:
+    policy = PolicyConfig(
+        model=Path("p.onnx"), observation=(InputTerm(input="arm", select=(0, "elbo")),)
+    )
+    names = ("shoulder", "elbow")
+    with pytest.raises(ConfigError) as caught:
+        compose(
+            passthrough(2),
+            {"arm": names},
+            policy.observation,
+            where=lambda *keys: f"arm.yaml:7:9: policy.{written(keys)}",
+        )
+    assert str(caught.value) == (
+        "arm.yaml:7:9: policy.observation[0].select[1]: found 'elbo'; expected a field of input "
+        "'arm': shoulder or elbow; nearest 'elbow'"
+    )
+
+
+def test_the_names_of_the_selected_elements_are_known() -> None:
+    scope = Scope({"arm": Vector(3, ("shoulder", "elbow", "wrist"))}, Vector(1))
+    assert InputTerm(input="arm").element_names(scope) == ("shoulder", "elbow", "wrist")
+    term = InputTerm(input="arm", select=(2, "elbow"))
+    assert term.element_names(scope) == ("wrist", "elbow")
+    assert term.size(scope) == 2
+    assert PreviousActionTerm(previous_action=True).element_names(scope) is None
 
 
 def test_a_loop_without_inputs_has_nothing_to_observe() -> None:
