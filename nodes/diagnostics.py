@@ -90,11 +90,8 @@ def _status(
 
 
 def _hardware_id(config: Config, name: str) -> str:
-    loop = config.loops[name]
-    inputs_from = [port.link for port in loop.inputs.values()]
-    outputs_to = [port.link for port in loop.outputs.values()]
-    links = dict.fromkeys(link for link in (*inputs_from, *outputs_to) if link is not None)
-    devices = [config.links[link].device for link in links]
+    found = (section.hardware_id(config) for section in config.loops[name].port_sections)
+    devices = dict.fromkeys(device for device in found if device)
     return ", ".join(devices) or socket.gethostname()
 
 

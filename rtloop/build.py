@@ -1,95 +1,65 @@
-"""From the configuration of a loop to its parts: links, graph, ports, ring, core loop."""
+"""From the configuration of a loop to its parts: ports, graph, and what the core is told."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 from rtloop import core
 from rtloop.config import Config, LoopConfig, per_element
 from rtloop.config import ObservationTerm as TermConfig
 from rtloop.errors import ConfigError, RtloopError
-from rtloop.link import Link, check_wire_rate
 from rtloop.policy import ActionTerm, ComposedGraph, ObservationTerm, compose
 from rtloop.policy.library import onnxruntime_library
-from rtloop.realtime.rights import RightReport
-from rtloop.telemetry.observe.ring import Signal, make_ring_directory
+from rtloop.ports.port import OutputSection, Port, PortSection
+from rtloop.ports.signal import Signal
 
 #: A cycle that is this many periods late (but at least HANG_LIMIT_MIN_NS) is a fault in every class.
 HANG_LIMIT_PERIODS = 10
 HANG_LIMIT_MIN_NS = 100_000_000
 
 
-@dataclass
+@dataclass(frozen=True)
 class Parts:
-    """What exists between configure and cleanup."""
+    """What a loop is made of between configure and cleanup: opened and composed, nothing armed."""
 
-    links: dict[str, Link]
-    link_ports: dict[str, core.LinkPort]
-    mailboxes: dict[str, core.InputMailbox]
-    commands: dict[str, core.OutputMailbox]
-    inputs: list[Signal]
-    outputs: list[Signal]
+    ports: tuple[Port, ...]
+    """Each once. Their order is what ``core.InputConfig.port`` and ``status()["fault_port"]`` mean."""
+    input_ports: dict[str, Port]
+    """By the name of the loop's input."""
+    output_ports: dict[str, Port]
+    """By the name of the loop's output."""
+    inputs: tuple[Signal, ...]
+    """All elements of all inputs in the order of the file, named ``<input>.<element>``."""
+    outputs: tuple[Signal, ...]
+    """All elements of all outputs, likewise."""
     graph: ComposedGraph
-    ring: core.RingWriter
-    loop: core.Loop
+    runner: core.Graph
+    core_config: core.LoopConfig
     onnxruntime_version: str
-    latency_hold: core.CpuLatencyHold | None = None
-    rights: list[RightReport] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Closes every port."""
+        for port in self.ports:
+            port.close()
 
 
-class Assembly:
-    """Builds the parts of one loop. Everything is allocated here, nothing is started."""
+def build(config: Config, name: str, stalls: Sequence[core.Stall] = ()) -> Parts:
+    """Opens the ports of the loop ``name`` and composes its graph. Nothing is armed or started.
 
-    def __init__(
-        self, config: Config, name: str, ring_path: Path, stalls: Sequence[core.Stall]
-    ) -> None:
-        self.config = config
-        self.name = name
-        self.loop_config: LoopConfig = config.loops[name]
-        self.ring_path = ring_path
-        self._stalls = list(stalls)
-
-    def build(self) -> Parts:
-        """Raises ConfigError, LinkError, RtloopError; whatever was opened is closed again."""
-        links: dict[str, Link] = {}
+    ``stalls`` injects slowness. Raises ConfigError, LinkError, RtloopError; then every port that was
+    opened is closed again.
+    """
+    loop = config.loops[name]
+    with ExitStack() as on_error:
+        input_ports, output_ports = _open_ports(config, loop, on_error)
+        ports = tuple(dict.fromkeys((*input_ports.values(), *output_ports.values())))
+        inputs = {key: _signals(key, port.inputs) for key, port in input_ports.items()}
+        outputs = {key: _signals(key, port.outputs) for key, port in output_ports.items()}
+        graph = _compose(config, name, inputs)
+        _check_outputs(config, name, outputs, graph.action.size)
         try:
-            return self._build(links)
-        except BaseException:
-            for link in links.values():
-                link.close()
-            raise
-
-    def _build(self, links: dict[str, Link]) -> Parts:
-        config = self.loop_config
-        inputs_from = [port.link for port in config.inputs.values()]
-        outputs_to = [port.link for port in config.outputs.values()]
-        for name in [*inputs_from, *outputs_to]:
-            if name is not None and name not in links:
-                link_config = self.config.links[name]
-                link = links[name] = Link.open(name, link_config.device, link_config.baud)
-                check_wire_rate(link_config.baud, link.info.schema, config.nominal_rate_hz)
-
-        inputs = {name: self._input_signals(name, links) for name in config.inputs}
-        graph = self._compose({name: inputs[name] for name in inputs})
-        outputs = self._output_signals(links, graph.action.size)
-
-        ports = {name: core.LinkPort(self._port_config(name, link)) for name, link in links.items()}
-        mailboxes = {
-            name: core.InputMailbox(len(port.mailbox))
-            for name, port in config.inputs.items()
-            if port.mailbox is not None
-        }
-        commands = {}
-        for name, output in config.outputs.items():
-            if output.link is None:
-                commands[name] = core.OutputMailbox(per_element(output.safe, len(outputs[name])))
-        all_inputs = [signal for signals in inputs.values() for signal in signals]
-        all_outputs = [signal for signals in outputs.values() for signal in signals]
-
-        try:
-            make_ring_directory(self.ring_path.parent)
             runner = core.Graph(
                 onnxruntime_library(),
                 graph.model,
@@ -97,158 +67,139 @@ class Assembly:
                 (graph.action.name, list(graph.action.shape)),
                 [(f.input_name, (f.output_name, list(f.shape))) for f in graph.feedback],
             )
-            ring = core.RingWriter(
-                str(self.ring_path), config.ring_cycles, len(all_inputs), len(all_outputs), b"{}"
-            )
-            loop = core.Loop(
-                self._core_config({name: len(signals) for name, signals in outputs.items()}),
-                [
-                    mailboxes[name] if port.link is None else ports[port.link]
-                    for name, port in config.inputs.items()
-                ],
-                [
-                    commands[name] if port.link is None else ports[port.link]
-                    for name, port in config.outputs.items()
-                ],
-                runner,
-                ring,
-                core.MonotonicClock(),
-            )
+            core_config = _core_config(name, loop)
+            core_config.inputs = [
+                core.InputConfig(
+                    ports.index(input_ports[key]),
+                    section.max_age_ns or 0,
+                    core.OnStale[section.on_stale],
+                )
+                for key, section in loop.inputs.items()
+            ]
+            core_config.outputs = [
+                _core_output(section, ports.index(output_ports[key]), len(outputs[key]))
+                for key, section in loop.outputs.items()
+            ]
+            core_config.stalls = list(stalls)
         except (OSError, ValueError, RuntimeError) as error:
-            raise RtloopError(f"loop '{self.name}' cannot be configured: {error}") from error
-        return Parts(
-            links=links,
-            link_ports=ports,
-            mailboxes=mailboxes,
-            commands=commands,
-            inputs=all_inputs,
-            outputs=all_outputs,
-            graph=graph,
-            ring=ring,
-            loop=loop,
-            onnxruntime_version=runner.onnxruntime_version,
+            raise RtloopError(f"loop '{name}' cannot be configured: {error}") from error
+        on_error.pop_all()
+    return Parts(
+        ports=ports,
+        input_ports=input_ports,
+        output_ports=output_ports,
+        inputs=tuple(signal for signals in inputs.values() for signal in signals),
+        outputs=tuple(signal for signals in outputs.values() for signal in signals),
+        graph=graph,
+        runner=runner,
+        core_config=core_config,
+        onnxruntime_version=runner.onnxruntime_version,
+    )
+
+
+def _open_ports(
+    config: Config, loop: LoopConfig, on_error: ExitStack
+) -> tuple[dict[str, Port], dict[str, Port]]:
+    """The ports of the inputs and of the outputs, by name; sections of one identity share one."""
+    shared: dict[tuple[str, str], Port] = {}
+
+    def opened(key: str, section: PortSection) -> Port:
+        identity = section.identity
+        port = None if identity is None else shared.get(identity)
+        if port is None:
+            port = section.open(key, loop, config)
+            on_error.callback(port.close)
+        if identity is not None:
+            shared[identity] = port
+        return port
+
+    input_ports = {key: opened(key, section) for key, section in loop.inputs.items()}
+    return input_ports, {key: opened(key, section) for key, section in loop.outputs.items()}
+
+
+def _signals(name: str, elements: tuple[Signal, ...]) -> tuple[Signal, ...]:
+    return tuple(Signal(f"{name}.{element.name}", element.unit) for element in elements)
+
+
+def _check_outputs(
+    config: Config, name: str, outputs: Mapping[str, tuple[Signal, ...]], n_action: int
+) -> None:
+    total = sum(len(signals) for signals in outputs.values())
+    if total != n_action:
+        where = config.where("loops", name, "outputs")
+        sizes = ", ".join(f"{key} {len(signals)}" for key, signals in outputs.items())
+        raise ConfigError(
+            f"{where}: found outputs of {total} values ({sizes}); expected {n_action}, "
+            "the size of the policy's action"
         )
 
-    def _input_signals(self, name: str, links: Mapping[str, Link]) -> list[Signal]:
-        port = self.loop_config.inputs[name]
-        if port.link is not None:
-            sensors = links[port.link].info.schema.sensors
-            return [Signal(f"{name}.{sensor.name}", sensor.unit) for sensor in sensors]
-        return [Signal(f"{name}.{i}", "") for i in range(len(port.mailbox or ()))]
 
-    def _output_signals(self, links: Mapping[str, Link], n_action: int) -> dict[str, list[Signal]]:
-        signals: dict[str, list[Signal]] = {}
-        for name, port in self.loop_config.outputs.items():
-            if port.link is not None:
-                commands = links[port.link].info.schema.commands
-                signals[name] = [Signal(f"{name}.{c.name}", c.unit) for c in commands]
+def _compose(config: Config, name: str, inputs: Mapping[str, tuple[Signal, ...]]) -> ComposedGraph:
+    policy = config.loops[name].policy
+
+    def indices(index: int, term: TermConfig) -> Iterator[int]:
+        known = [s.name.partition(".")[2] for s in inputs.get(term.input or "", ())]
+        for position, element in enumerate(term.select or ()):
+            if isinstance(element, int):
+                yield element
+            elif element in known:
+                yield known.index(element)
             else:
-                size = port.element_count or 1
-                signals[name] = [Signal(f"{name}.{i}", "") for i in range(size)]
-        total = sum(len(s) for s in signals.values())
-        if total != n_action:
-            where = self.config.where("loops", self.name, "outputs")
-            sizes = ", ".join(f"{name} {len(s)}" for name, s in signals.items())
-            raise ConfigError(
-                f"{where}: found outputs of {total} values ({sizes}); expected {n_action}, "
-                "the size of the policy's action"
-            )
-        return signals
+                keys = ("loops", name, "policy", "observation", index, "select", position)
+                raise ConfigError(
+                    f"{config.where(*keys)}: found '{element}'; expected a field of input "
+                    f"'{term.input}': {', '.join(known)}"
+                )
 
-    def _compose(self, inputs: Mapping[str, list[Signal]]) -> ComposedGraph:
-        policy = self.loop_config.policy
-        terms = [self._term(term, i, inputs) for i, term in enumerate(policy.observation)]
-        return compose(
-            policy.model,
-            {name: len(signals) for name, signals in inputs.items()},
-            terms,
-            ActionTerm(policy.action.scale, policy.action.offset, policy.action.clip),
-            policy.state,
-            policy.fix_dimensions,
-        )
-
-    def _term(
-        self, term: TermConfig, index: int, inputs: Mapping[str, list[Signal]]
-    ) -> ObservationTerm:
-        indices: list[int] | None = None
-        if term.select is not None:
-            indices = []
-            known = [s.name.partition(".")[2] for s in inputs.get(term.input or "", [])]
-            for position, element in enumerate(term.select):
-                if isinstance(element, int):
-                    indices.append(element)
-                elif element in known:
-                    indices.append(known.index(element))
-                else:
-                    where = self.config.where(
-                        "loops", self.name, "policy", "observation", index, "select", position
-                    )
-                    raise ConfigError(
-                        f"{where}: found '{element}'; expected a field of input '{term.input}': "
-                        f"{', '.join(known)}"
-                    )
-        return ObservationTerm(
+    terms = [
+        ObservationTerm(
             input=term.input,
             previous_action=bool(term.previous_action),
-            indices=None if indices is None else tuple(indices),
+            indices=None if term.select is None else tuple(indices(index, term)),
             scale=term.scale,
             offset=term.offset,
             clip=term.clip,
         )
+        for index, term in enumerate(policy.observation)
+    ]
+    return compose(
+        policy.model,
+        {key: len(signals) for key, signals in inputs.items()},
+        terms,
+        ActionTerm(policy.action.scale, policy.action.offset, policy.action.clip),
+        policy.state,
+        policy.fix_dimensions,
+    )
 
-    def _port_config(self, link_name: str, link: Link) -> core.LinkConfig:
-        config = self.loop_config
-        timeout_ns = self.config.links[link_name].command_timeout_ns
-        info = link.info
-        port = core.LinkConfig()
-        port.fd = link.fileno()
-        port.schema_id = info.schema_id
-        port.n_sensor = len(info.schema.sensors)
-        port.n_command = len(info.schema.commands)
-        port.clock_offset_ns = info.clock_offset_ns
-        port.clock_error_ns = info.clock_error_ns
-        port.clock_time_ns = info.clock_time_ns
-        # The next cycle's command supersedes this one within a period; a late soft result keeps some value.
-        port.command_validity_ns = timeout_ns if config.loop_class == "soft" else config.period_ns
-        port.silence_timeout_ns = max(timeout_ns, 3 * config.period_ns)
-        return port
 
-    def _core_config(self, output_sizes: Mapping[str, int]) -> core.LoopConfig:
-        config = self.loop_config
-        out = core.LoopConfig()
-        out.name = self.name
-        out.loop_class = core.LoopClass[config.loop_class]
-        out.period_ns = config.period_ns
-        out.deadline_ns = config.deadline_ns
-        out.budget_ns = config.budget_ns or 0
-        if config.limit is not None and config.loop_class != "hard":
-            out.max_misses = config.limit.max_misses
-            out.window = config.limit.window
-            out.max_consecutive = config.limit.max_consecutive or 0
-            out.fault_on_broken_limit = config.limit.on_broken == "fault"
-        out.default_on_miss = config.on_miss == "default"
-        out.on_overrun = core.Overrun[config.on_overrun]
-        out.max_catch_up = config.max_catch_up
-        out.output_at_deadline = config.output == "at_deadline"
-        out.hang_limit_ns = max(HANG_LIMIT_MIN_NS, HANG_LIMIT_PERIODS * config.period_ns)
-        out.inputs = [
-            core.InputConfig(port.max_age_ns or 0, core.OnStale[port.on_stale])
-            for port in config.inputs.values()
-        ]
-        out.outputs = [
-            core.OutputConfig(
-                *(
-                    () if values is None else per_element(values, output_sizes[name])
-                    for values in (
-                        port.min,
-                        port.max,
-                        port.max_rate_per_s,
-                        port.safe,
-                        port.default_or_safe,
-                    )
-                )
-            )
-            for name, port in config.outputs.items()
-        ]
-        out.stalls = self._stalls
-        return out
+def _core_config(name: str, loop: LoopConfig) -> core.LoopConfig:
+    out = core.LoopConfig()
+    out.name = name
+    out.loop_class = core.LoopClass[loop.loop_class]
+    out.period_ns = loop.period_ns
+    out.deadline_ns = loop.deadline_ns
+    out.budget_ns = loop.budget_ns or 0
+    if loop.limit is not None and loop.loop_class != "hard":
+        out.max_misses = loop.limit.max_misses
+        out.window = loop.limit.window
+        out.max_consecutive = loop.limit.max_consecutive or 0
+        out.fault_on_broken_limit = loop.limit.on_broken == "fault"
+    out.default_on_miss = loop.on_miss == "default"
+    out.on_overrun = core.Overrun[loop.on_overrun]
+    out.max_catch_up = loop.max_catch_up
+    out.output_at_deadline = loop.output == "at_deadline"
+    out.hang_limit_ns = max(HANG_LIMIT_MIN_NS, HANG_LIMIT_PERIODS * loop.period_ns)
+    return out
+
+
+def _core_output(section: OutputSection, port: int, size: int) -> core.OutputConfig:
+    limits = (
+        section.min,
+        section.max,
+        section.max_rate_per_s,
+        section.safe,
+        section.default_or_safe,
+    )
+    return core.OutputConfig(
+        port, *(() if values is None else per_element(values, size) for values in limits)
+    )

@@ -4,36 +4,40 @@
 ``rtloop.errors.ConfigError`` with everything that is wrong, one problem a line:
 ``FILE:LINE:COL: where.the.key: found X; expected Y; nearest known key 'Z'``.
 The keys are described in docs/configuration.md.
+
+From the bottom up: ``values``, ``problem``, ``section`` and ``kinds`` import nothing of rtloop above
+them, so that ports and terms can bring their own sections; ``sections``, ``rules`` and ``config``
+build on those; ``document``, ``wording`` and ``loading`` read a file.
 """
 
-from rtloop.config.devices import with_devices
-from rtloop.config.host import host_problems
-from rtloop.config.loading import load, loads
-from rtloop.config.sections import (
-    ActionConfig,
-    Config,
-    InputConfig,
-    LimitConfig,
-    LinkConfig,
-    LoopConfig,
-    ObservationTerm,
-    OutputConfig,
-    PolicyConfig,
-    RealtimeConfig,
-    RecordingConfig,
-    json_schema,
-    per_element,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rtloop.config.config import Config, json_schema
+    from rtloop.config.devices import with_devices
+    from rtloop.config.host import host_problems
+    from rtloop.config.loading import load, loads
+    from rtloop.config.sections import (
+        ActionConfig,
+        LimitConfig,
+        LinkConfig,
+        LoopConfig,
+        ObservationTerm,
+        PolicyConfig,
+        RealtimeConfig,
+        RecordingConfig,
+    )
+    from rtloop.config.values import per_element
 
 __all__ = [
     "ActionConfig",
     "Config",
-    "InputConfig",
     "LimitConfig",
     "LinkConfig",
     "LoopConfig",
     "ObservationTerm",
-    "OutputConfig",
     "PolicyConfig",
     "RealtimeConfig",
     "RecordingConfig",
@@ -44,3 +48,22 @@ __all__ = [
     "per_element",
     "with_devices",
 ]
+
+_HOMES = {
+    "Config": "config",
+    "json_schema": "config",
+    "with_devices": "devices",
+    "host_problems": "host",
+    "load": "loading",
+    "loads": "loading",
+    "per_element": "values",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily: ports and terms import the modules at the bottom, and are imported by those above.
+    if name not in __all__:
+        raise AttributeError(f"module 'rtloop.config' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"rtloop.config.{_HOMES.get(name, 'sections')}"), name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rtloop.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rtloop.config.sections import Config
+    from rtloop.config.config import Config
 
 
 def with_devices(config: Config, devices: Mapping[str, str]) -> Config:

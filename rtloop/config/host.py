@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rtloop.link import transports
+
 if TYPE_CHECKING:
-    from rtloop.config.sections import Config
+    from rtloop.config.config import Config
 
 
 def host_problems(config: Config) -> list[str]:
@@ -53,29 +54,10 @@ def _list(numbers: set[int]) -> str:
 
 def _devices(config: Config) -> Iterator[str]:
     for name, link in config.links.items():
-        where = config.where("links", name, "device")
-        try:
-            mode = os.stat(link.device).st_mode
-        except OSError as error:
-            near = _serial_devices()
-            expected = f"a serial device, such as {', '.join(near)}" if near else "a serial device"
-            yield f"{where}: found '{link.device}': {error.strerror}; expected {expected}"
-            continue
-        if not stat.S_ISCHR(mode):
-            yield f"{where}: found '{link.device}', no character device; expected a serial device"
-        elif not os.access(link.device, os.R_OK | os.W_OK):
-            yield (
-                f"{where}: found '{link.device}' without permission to read and write; expected "
-                "both: add the user to the device's group (often dialout) and log in again"
-            )
-
-
-def _serial_devices() -> list[str]:
-    names = ("ttyACM", "ttyUSB", "ttyAMA")
-    try:
-        return [f"/dev/{name}" for name in sorted(os.listdir("/dev")) if name.startswith(names)][:5]
-    except OSError:
-        return []
+        transport = transports.of(link.device)
+        problem = "" if transport is None else transport.host_problem(link.device)
+        if problem:
+            yield f"{config.where('links', name, 'device')}: {problem}"
 
 
 def _recording(config: Config) -> Iterator[str]:

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from rtloop.config.config import RULES_BROKEN, Config
 from rtloop.config.document import MAX_BYTES, Document, Unreadable
 from rtloop.config.problem import Keys, Problem, written
-from rtloop.config.sections import RULES_BROKEN, Config
 from rtloop.config.values import TAGS
 from rtloop.config.wording import problem_of
 from rtloop.errors import ConfigError
@@ -146,7 +146,7 @@ def _all_problems(
                 typos.add(keys)
             # A list is "too short" for pydantic when its only element is wrong.
             if detail["type"] != "too_short" or not _has_wrong_elements(detail, details):
-                problems.append(problem_of(detail, keys))
+                problems.append(problem_of(detail, keys, document.data))
         # A required key that is mistyped needs no second line that says it is missing.
         meant = {(p.keys[:-1], p.nearest) for p in problems if p.keys in typos}
         missing = {_keys(d["loc"]) for d in details if d["type"] == "missing"}

@@ -8,23 +8,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtloop.config.problem import (
-    LINK_VALUES_MAX,
-    Keys,
-    Problem,
-    number,
-    same_length,
-    unknown,
-)
+from rtloop.config.problem import Keys, Problem, number, same_length, unknown
+from rtloop.config.values import VECTOR_SIZE_MAX
 
 if TYPE_CHECKING:
-    from rtloop.config.sections import (
-        ActionConfig,
-        InputConfig,
-        LoopConfig,
-        ObservationTerm,
-        PolicyConfig,
-    )
+    from rtloop.config.sections import ActionConfig, LoopConfig, ObservationTerm, PolicyConfig
+    from rtloop.ports.port import InputSection
 
 
 def policy_rules(here: Keys, policy: PolicyConfig, loop: LoopConfig) -> Iterator[Problem]:
@@ -77,39 +66,35 @@ def _term(here: Keys, term: ObservationTerm, loop: LoopConfig) -> Iterator[Probl
             known = list(loop.inputs)
             yield unknown((*here, "input"), term.input, "input", known, inputs)
             return
-    fields_known = source is not None and source.link is not None
-    yield from _select(here, term, source, fields_known)
+    yield from _select(here, term, source)
     vectors: dict[str, float | tuple[float, ...] | None] = {
         "scale": term.scale,
         "offset": term.offset,
     }
     if term.select is not None:
         yield from same_length(here, vectors, len(term.select), "select")
-    elif source is not None and source.mailbox is not None:
-        size_from = f"inputs.{term.input}.mailbox"
-        mailbox = (*inputs, str(term.input))
-        yield from same_length(here, vectors, len(source.mailbox), size_from, mailbox)
+    elif source is not None and source.element_count is not None:
+        size_from = f"inputs.{term.input}.{source.kind}"
+        judged_input = (*inputs, str(term.input))
+        yield from same_length(here, vectors, source.element_count, size_from, judged_input)
     else:
         yield from same_length(here, vectors, None, "")
     yield from _clip(here, term.clip)
 
 
-def _select(
-    here: Keys, term: ObservationTerm, source: InputConfig | None, fields_known: bool
-) -> Iterator[Problem]:
-    limit = LINK_VALUES_MAX
-    if source is not None and source.mailbox is not None:
-        limit = len(source.mailbox)
+def _select(here: Keys, term: ObservationTerm, source: InputSection | None) -> Iterator[Problem]:
+    limit = VECTOR_SIZE_MAX if source is None else source.element_limit
     judged = ((*here[:2], "inputs", str(term.input)), (*here, "input"))
     for index, element in enumerate(term.select or ()):
         keys = (*here, "select", index)
         if term.select is not None and element in term.select[:index]:
             yield Problem(keys, "each element once")
-        elif isinstance(element, str) and not fields_known:
+        elif isinstance(element, str) and not (source is not None and source.named):
             expected = "an index from 0: only a link has named fields"
             yield Problem(keys, expected, judged=judged)
         elif isinstance(element, int) and element >= limit:
-            what = "mailbox" if limit != LINK_VALUES_MAX else "vector"
+            known = source is not None and source.element_count is not None
+            what = source.kind if source is not None and known else "vector"
             expected = f"an index below {limit}, the size of the {what}"
             yield Problem(keys, expected, judged=judged)
 

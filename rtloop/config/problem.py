@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-LINK_VALUES_MAX = 48
-"""The most values that one sensor or command packet carries (RTL_VALUES_MAX of the firmware)."""
-
 Keys = tuple[str | int, ...]
 """Where a value stands: ``("loops", "balance", "outputs", "cart", "safe", 0)``."""
 
@@ -49,6 +46,11 @@ def any_of(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
+def each_of(words: list[str]) -> str:
+    """``["link", "mailbox", "topic"]`` as ``link, mailbox and topic``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
 def unknown(here: Keys, name: str, kind: str, known: list[str], declared: Keys) -> Problem:
     if known:
         expected = f"the name of {'an' if kind[0] in 'aio' else 'a'} {kind}: {any_of(known)}"
@@ -81,4 +83,10 @@ def same_length(
 
 
 def number(value: float) -> str:
+    """A number as a person writes it, with nine significant digits at most."""
     return f"{value:.9g}"
+
+
+def milliseconds(nanoseconds: int) -> str:
+    """A time in ns as the number of ms."""
+    return number(nanoseconds / 1e6)

@@ -1,77 +1,39 @@
-"""What a loop is: the sections of a configuration, their keys, defaults and units.
+"""The sections of a configuration: their keys, defaults, units, and the rules within each.
 
 The models are frozen, refuse unknown keys and convert nothing (``"5"`` and ``true`` are no
-numbers). Rules between keys are in ``rtloop.config.rules`` and run once, on the whole ``Config``.
+numbers). The sections of inputs and outputs are those of their ports, in ``rtloop.ports``. Each
+``rules`` yields what is broken in a section at ``here`` whose single values are right already; rules
+between sections are in ``rtloop.config.rules``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    Strict,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, Strict
 
-from rtloop.config.problem import Keys, written
-from rtloop.config.rules import broken_rules
+from rtloop.config.problem import Keys, Problem, any_of, milliseconds
+from rtloop.config.section import Section
 from rtloop.config.values import (
-    MAILBOX_VALUES_MAX,
     Cpus,
     Milliseconds,
     ModelPath,
     Name,
-    NumberList,
-    PositiveValues,
     Range,
     Selection,
     Text,
     Values,
+    nanoseconds,
 )
-
-RULES_BROKEN = "rules_broken"
-"""Type of the pydantic error that carries all broken rules in ``ctx["problems"]``."""
-
-
-def per_element(values: float | tuple[float, ...], size: int) -> tuple[float, ...]:
-    """One number per element: a single number repeated ``size`` times, or the list itself.
-
-    Raises ValueError when a list has another length than ``size``.
-    """
-    if not isinstance(values, tuple):
-        return (values,) * size
-    if len(values) != size:
-        raise ValueError(f"found {len(values)} values; expected {size}")
-    return values
-
-
-def _ns(milliseconds: float) -> int:
-    return round(Fraction(milliseconds) * 1_000_000)
-
-
-class Section(BaseModel):
-    """Base of every section: immutable, no unknown keys, no conversions, finite numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+from rtloop.link import transports
+from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, PortSection
 
 
 class LinkConfig(Section):
-    """A connection to one microcontroller.
+    """A connection to one microcontroller."""
 
-    ``transport`` (serial), ``device`` (required), ``baud`` (1000000), ``command_timeout_ms`` (20).
-    """
-
-    transport: Literal["serial"] = Field(
-        default="serial", description="how packets travel, zeromq comes later"
-    )
     device: Text = Field(description="path of the serial device; may be a pty or a symlink")
     baud: int = Field(default=1_000_000, ge=300, le=12_000_000, description="bits per second")
     command_timeout_ms: float = Field(
@@ -84,22 +46,22 @@ class LinkConfig(Section):
 
     @property
     def command_timeout_ns(self) -> int:
-        return _ns(self.command_timeout_ms)
+        return nanoseconds(self.command_timeout_ms)
+
+    def rules(self, here: Keys) -> Iterator[Problem]:
+        if transports.of(self.device) is None:
+            yield Problem((*here, "device"), any_of(transports.devices()))
 
 
 class RecordingConfig(Section):
-    """The recorder process. ``enabled`` (true), ``directory`` (rtloop-runs)."""
+    """The recorder process."""
 
     enabled: bool = Field(default=True, description="whether a recorder process writes MCAP")
     directory: Text = Field(default="rtloop-runs", description="relative to the working directory")
 
 
 class LimitConfig(Section):
-    """A weakly-hard (m, k) limit on misses.
-
-    ``max_misses`` (required) in any ``window`` (1000) consecutive cycles, ``max_consecutive``
-    (null: no limit of its own) in a row, ``on_broken`` (fault).
-    """
+    """A weakly-hard (m, k) limit on misses."""
 
     max_misses: int = Field(ge=0, le=65_535, description="most misses in any window")
     window: int = Field(
@@ -115,74 +77,17 @@ class LimitConfig(Section):
         default="fault", description="what a broken limit does"
     )
 
-
-class InputConfig(Section):
-    """Where samples come from: exactly one of ``link`` and ``mailbox`` (initial values).
-
-    ``max_age_ms`` (null: a sample is never stale), ``on_stale`` (hold).
-    """
-
-    link: Name | None = Field(default=None, description="name of a link")
-    mailbox: NumberList | None = Field(
-        default=None, description="initial values; their count is the size of the mailbox"
-    )
-    max_age_ms: Milliseconds | None = Field(
-        default=None, description="an older sample is stale; null is never"
-    )
-    on_stale: Literal["hold", "fault", "use"] = Field(
-        default="hold", description="what a stale sample does"
-    )
-
-    @property
-    def max_age_ns(self) -> int | None:
-        return None if self.max_age_ms is None else _ns(self.max_age_ms)
-
-    @property
-    def element_count(self) -> int | None:
-        """Number of values in a sample; None when only the device's schema knows."""
-        return None if self.mailbox is None else len(self.mailbox)
-
-
-class OutputConfig(Section):
-    """Where commands go: exactly one of ``link`` and ``mailbox: true`` (with ``size``).
-
-    Per element, as a number or a list: ``min`` and ``max`` (null: not limited),
-    ``max_rate_per_s`` (null: not limited), ``safe`` (required), ``default`` (null: as ``safe``).
-    """
-
-    link: Name | None = Field(default=None, description="name of a link")
-    mailbox: bool = Field(default=False, description="true for a mailbox, read from Python")
-    size: int | None = Field(
-        default=None, ge=1, le=MAILBOX_VALUES_MAX, description="number of elements of a mailbox"
-    )
-    min: Values | None = Field(
-        default=None, description="smallest command, in the unit of the command"
-    )
-    max: Values | None = Field(
-        default=None, description="largest command, in the unit of the command"
-    )
-    max_rate_per_s: PositiveValues | None = Field(
-        default=None, description="largest change, in units of the command per second"
-    )
-    safe: Values = Field(description="the safe command, sent last whatever ends the loop")
-    default: Values | None = Field(
-        default=None, description="the command of a missed firm cycle with on_miss: default"
-    )
-
-    @property
-    def element_count(self) -> int | None:
-        """Number of values in a command; None when only the device's schema knows."""
-        if self.size is not None:
-            return self.size
-        for values in (self.safe, self.min, self.max, self.max_rate_per_s, self.default):
-            if isinstance(values, tuple):
-                return len(values)
-        return None
-
-    @property
-    def default_or_safe(self) -> float | tuple[float, ...]:
-        """The command of a missed firm cycle: ``default``, or ``safe`` where there is none."""
-        return self.safe if self.default is None else self.default
+    def rules(self, here: Keys) -> Iterator[Problem]:
+        misses = (*here, "max_misses")
+        if self.max_misses >= self.window:
+            expected = f"fewer than the window of {self.window} cycles, or no limit at all"
+            yield Problem(misses, expected, judged=((*here, "window"),))
+        elif self.max_consecutive is not None and self.max_consecutive > self.max_misses:
+            expected = (
+                f"at most max_misses, {self.max_misses} (a longer run breaks that limit first), or "
+                "no max_consecutive"
+            )
+            yield Problem((*here, "max_consecutive"), expected, judged=(misses,))
 
 
 class ObservationTerm(Section):
@@ -237,11 +142,7 @@ class PolicyConfig(Section):
 
 
 class RealtimeConfig(Section):
-    """What the loop's thread asks of Linux.
-
-    ``scheduler`` (fifo), ``thread_priority`` (80), ``cpu_affinity`` (null: any CPU),
-    ``lock_memory`` (true), ``cpu_dma_latency_us`` (0), ``on_denied`` (warn).
-    """
+    """What the loop's thread asks of Linux."""
 
     scheduler: Literal["fifo", "rr", "deadline", "other"] = Field(
         default="fifo", description="scheduling policy of Linux"
@@ -261,16 +162,23 @@ class RealtimeConfig(Section):
         default="warn", description="what a denied right does"
     )
 
+    def rules(self, here: Keys) -> Iterator[Problem]:
+        if self.cpu_affinity is None:
+            return
+        cpus = (*here, "cpu_affinity")
+        if self.scheduler == "deadline":
+            expected = (
+                "no cpu_affinity with scheduler: deadline (Linux refuses the two together), or "
+                "scheduler: fifo"
+            )
+            yield Problem(cpus, expected, judged=((*here, "scheduler"),))
+        for index, cpu in enumerate(self.cpu_affinity):
+            if cpu in self.cpu_affinity[:index]:
+                yield Problem((*cpus, index), "each CPU once")
+
 
 class LoopConfig(Section):
-    """A periodic task.
-
-    ``class`` (required; here ``loop_class``), exactly one of ``rate_hz`` and ``period_ms``,
-    ``deadline_ms`` (the period), ``budget_ms`` (null: not judged), ``limit`` (null: none),
-    ``on_miss`` (hold), ``on_overrun`` (skip), ``max_catch_up`` (3), ``output`` (asap), ``inputs``
-    (none), ``policy`` (required), ``outputs`` (none),
-    ``realtime`` (its defaults), ``ring_seconds`` (60).
-    """
+    """A periodic task. Its key ``class`` is ``loop_class`` here."""
 
     loop_class: Literal["hard", "firm", "soft"] = Field(
         alias="class", description="what a deadline miss means"
@@ -308,9 +216,11 @@ class LoopConfig(Section):
     output: Literal["asap", "at_deadline"] = Field(
         default="asap", description="when the command leaves"
     )
-    inputs: dict[Name, InputConfig] = Field(default={}, description="input names and their sources")
+    inputs: dict[Name, Annotated[InputSection, INPUTS]] = Field(
+        default={}, description="input names and their sources"
+    )
     policy: PolicyConfig = Field(description="the ONNX policy between inputs and outputs")
-    outputs: dict[Name, OutputConfig] = Field(
+    outputs: dict[Name, Annotated[OutputSection, OUTPUTS]] = Field(
         default={}, description="output names and their sinks"
     )
     realtime: RealtimeConfig = Field(
@@ -321,10 +231,15 @@ class LoopConfig(Section):
     )
 
     @property
+    def is_paced(self) -> bool:
+        """Whether exactly one key says how often it runs; a loop that broke no rule is."""
+        return (self.rate_hz is None) != (self.period_ms is None)
+
+    @property
     def period_ns(self) -> int:
         """The period, rounded to a whole nanosecond: 30 Hz is 33_333_333 ns."""
         if self.period_ms is not None:
-            return _ns(self.period_ms)
+            return nanoseconds(self.period_ms)
         if self.rate_hz is None:
             raise ValueError("found neither rate_hz nor period_ms; expected exactly one")
         return round(1_000_000_000 / Fraction(self.rate_hz))
@@ -337,75 +252,71 @@ class LoopConfig(Section):
     @property
     def deadline_ns(self) -> int:
         """The relative deadline; the period where none is given."""
-        return self.period_ns if self.deadline_ms is None else _ns(self.deadline_ms)
+        return self.period_ns if self.deadline_ms is None else nanoseconds(self.deadline_ms)
 
     @property
     def budget_ns(self) -> int | None:
-        return None if self.budget_ms is None else _ns(self.budget_ms)
+        return None if self.budget_ms is None else nanoseconds(self.budget_ms)
 
     @property
     def ring_cycles(self) -> int:
         """Cycles in ``ring_seconds``, rounded up."""
         return -(-self.ring_seconds * 1_000_000_000 // self.period_ns)
 
-
-class Config(Section):
-    """The loops of one process. ``links`` (none), ``recording`` (on), ``loops`` (required)."""
-
-    links: dict[Name, LinkConfig] = Field(default={}, description="link names and their devices")
-    recording: RecordingConfig = Field(
-        default_factory=RecordingConfig, description="the recorder process"
-    )
-    loops: dict[Name, LoopConfig] = Field(min_length=1, description="loop names and loops")
-
-    _path: Path = PrivateAttr(Path("<python>"))
-    _source_text: str = PrivateAttr("")
-    _places: Mapping[Keys, tuple[int, int]] = PrivateAttr(default_factory=dict)
-
     @property
-    def path(self) -> Path:
-        """The file as it was named to ``load``."""
-        return self._path
+    def port_sections(self) -> tuple[PortSection, ...]:
+        """All inputs, then all outputs, in the order of the file."""
+        return (*self.inputs.values(), *self.outputs.values())
 
-    @property
-    def source_text(self) -> str:
-        """The text that was loaded, for the record."""
-        return self._source_text
+    @staticmethod
+    def pace_keys(here: Keys) -> tuple[Keys, Keys]:
+        """The keys that the period rests on, for a loop at ``here``."""
+        return (*here, "rate_hz"), (*here, "period_ms")
 
-    def where(self, *keys: str | int) -> str:
-        """``FILE:LINE:COL: where.the.key`` of a value, for errors found after loading.
+    def rules(self, here: Keys) -> Iterator[Problem]:
+        yield from self._pace_rules(here)
+        yield from self._class_rules(here)
+        if self.limit is not None and self.loop_class != "hard":
+            yield from self.limit.rules((*here, "limit"))
+        yield from self.realtime.rules((*here, "realtime"))
 
-        A key left to its default is shown at the nearest section that was written.
-        """
-        line, column = next(
-            (self._places[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self._places),
-            (1, 1),
-        )
-        return f"{self._path}:{line}:{column}: {written(keys)}"
+    def _pace_rules(self, here: Keys) -> Iterator[Problem]:
+        rate, period = self.pace_keys(here)
+        if self.rate_hz is not None and self.period_ms is not None:
+            expected, found = "exactly one of the two", "both rate_hz and period_ms"
+            yield Problem(period, expected, found, judged=(rate,), at_key=True)
+            return
+        if self.rate_hz is None and self.period_ms is None:
+            expected = "exactly one of the two, for example rate_hz: 1000"
+            found = "neither rate_hz nor period_ms"
+            yield Problem(here, expected, found, judged=(rate, period), at_key=True)
+            return
+        deadline = (*here, "deadline_ms")
+        if self.deadline_ns > self.period_ns:
+            expected = f"at most the period, {milliseconds(self.period_ns)} ms"
+            yield Problem(deadline, expected, judged=(rate, period))
+        elif self.budget_ns is not None and self.budget_ns > self.deadline_ns:
+            expected = f"at most the deadline, {milliseconds(self.deadline_ns)} ms"
+            yield Problem((*here, "budget_ms"), expected, judged=(rate, period, deadline))
 
-    @model_validator(mode="after")
-    def _judge_rules(self) -> Config:
-        problems = list(broken_rules(self))
-        if problems:
-            text = "\n".join(
-                f"{written(p.keys)}: found {p.found or repr(_at(self, p.keys))}; "
-                f"expected {p.expected}"
-                for p in problems
+    def _class_rules(self, here: Keys) -> Iterator[Problem]:
+        judged = ((*here, "class"),)
+        if self.loop_class != "firm" and "on_miss" in self.model_fields_set:
+            expected = {
+                "hard": "no on_miss in a hard loop: a miss sends the safe command and latches FAULT",
+                "soft": "no on_miss in a soft loop: a late result is written late",
+            }[self.loop_class]
+            yield Problem((*here, "on_miss"), expected, judged=judged)
+        if self.on_overrun != "catch_up" and "max_catch_up" in self.model_fields_set:
+            expected = (
+                f"no max_catch_up with on_overrun: {self.on_overrun}, or on_overrun: catch_up"
             )
-            context: dict[str, Any] = {"text": text, "problems": problems}
-            raise PydanticCustomError(RULES_BROKEN, "{text}", context)
-        return self
-
-
-def _at(value: Any, keys: Keys) -> Any:
-    for key in keys:
-        if isinstance(value, Section):
-            value = getattr(value, "loop_class" if key == "class" else str(key))
-        else:
-            value = value[key]
-    return value
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a configuration file, for editors. Rules between keys are not in it."""
-    return Config.model_json_schema(by_alias=True)
+            yield Problem((*here, "max_catch_up"), expected, judged=((*here, "on_overrun"),))
+        if self.loop_class == "hard" and self.limit is not None:
+            reason = "the first miss of a hard loop is a failure"
+            if self.limit.max_misses != 0:
+                yield Problem((*here, "limit", "max_misses"), f"0: {reason}", judged=judged)
+            for key in ("window", "max_consecutive", "on_broken"):
+                if key in self.limit.model_fields_set:
+                    keys = (*here, "limit", key)
+                    yield Problem(keys, f"no {key}: {reason}", judged=judged, at_key=True)

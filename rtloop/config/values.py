@@ -1,7 +1,8 @@
-"""Kinds of values in a configuration: names, finite numbers, numbers per element, paths."""
+"""Kinds of values in a configuration: names, finite numbers, numbers per element, times, paths."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,8 @@ from pydantic import (
 
 FLOAT32_MAX = 3.4028234663852886e38
 """Samples and commands are float32 on the wire, in the graph and in the ring."""
-MAILBOX_VALUES_MAX = 1024
+VECTOR_SIZE_MAX = 1024
+"""Elements of the longest vector that a loop reads or writes."""
 
 
 def _number_or_list(value: object) -> str:
@@ -34,10 +36,10 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Number = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 PositiveNumber = Annotated[float, Field(gt=0, le=FLOAT32_MAX)]
 NumberList = Annotated[
-    tuple[Number, ...], Strict(False), Field(min_length=1, max_length=MAILBOX_VALUES_MAX)
+    tuple[Number, ...], Strict(False), Field(min_length=1, max_length=VECTOR_SIZE_MAX)
 ]
 PositiveNumberList = Annotated[
-    tuple[PositiveNumber, ...], Strict(False), Field(min_length=1, max_length=MAILBOX_VALUES_MAX)
+    tuple[PositiveNumber, ...], Strict(False), Field(min_length=1, max_length=VECTOR_SIZE_MAX)
 ]
 Values = Annotated[
     Annotated[Number, Tag("@number")] | Annotated[NumberList, Tag("@list")],
@@ -51,11 +53,11 @@ PositiveValues = Annotated[
 Range = Annotated[tuple[Number, Number], Strict(False)]
 Element = Annotated[
     Annotated[str, StringConstraints(min_length=1, max_length=64), Tag("@field")]
-    | Annotated[int, Field(ge=0, lt=MAILBOX_VALUES_MAX), Tag("@index")],
+    | Annotated[int, Field(ge=0, lt=VECTOR_SIZE_MAX), Tag("@index")],
     Discriminator(lambda value: "@field" if isinstance(value, str) else "@index"),
 ]
 Selection = Annotated[
-    tuple[Element, ...], Strict(False), Field(min_length=1, max_length=MAILBOX_VALUES_MAX)
+    tuple[Element, ...], Strict(False), Field(min_length=1, max_length=VECTOR_SIZE_MAX)
 ]
 Cpus = Annotated[
     tuple[Annotated[int, Field(ge=0, le=8191)], ...], Strict(False), Field(min_length=1)
@@ -65,6 +67,22 @@ TAGS = frozenset({"@number", "@list", "@field", "@index"})
 
 Milliseconds = Annotated[float, Field(ge=0.001, le=3_600_000)]
 
-
 ModelPath = Annotated[Path, BeforeValidator(_resolved)]
 """A path relative to the configuration file; absolute once loaded."""
+
+
+def nanoseconds(milliseconds: float) -> int:
+    """Milliseconds as whole nanoseconds, rounded from the exact value of the float."""
+    return round(Fraction(milliseconds) * 1_000_000)
+
+
+def per_element(values: float | tuple[float, ...], size: int) -> tuple[float, ...]:
+    """One number per element: a single number repeated ``size`` times, or the list itself.
+
+    Raises ValueError when a list has another length than ``size``.
+    """
+    if not isinstance(values, tuple):
+        return (values,) * size
+    if len(values) != size:
+        raise ValueError(f"found {len(values)} values; expected {size}")
+    return values

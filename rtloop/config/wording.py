@@ -8,8 +8,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from rtloop.config.config import Config
+from rtloop.config.kinds import NOT_ONE_KIND, Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, any_of
-from rtloop.config.sections import Config
 
 _TYPES = {
     "float_type": "a number",
@@ -34,16 +35,21 @@ _COMPARED = {
 }
 
 
-def problem_of(detail: Any, keys: Keys) -> Problem:
-    """One entry of ``ValidationError.errors()`` as a Problem. ``keys`` is where it stands."""
+def problem_of(detail: Any, keys: Keys, data: Any) -> Problem:
+    """One entry of ``ValidationError.errors()`` as a Problem.
+
+    ``keys`` is where it stands, ``data`` the whole that was validated.
+    """
     kind, context = detail["type"], detail.get("ctx", {})
+    if kind == NOT_ONE_KIND:
+        return Problem(keys, context["expected"], context["found"], at_key=True)
     if kind == "extra_forbidden":
-        return _unknown_key(keys)
+        return _unknown_key(keys, data)
     if "[key]" in detail["loc"]:
         return _bad_name(keys)
     if kind == "missing":
-        return _missing(keys)
-    field = _field(keys)
+        return _missing(keys, data)
+    field = _field(keys, data)
     nearest = None
     if kind == "literal_error":
         words = _words(field)
@@ -81,9 +87,12 @@ def _nearest_name(name: str) -> str | None:
     return f"'{words}'" if words and words != name else None
 
 
-def _unknown_key(keys: Keys) -> Problem:
-    key, section = str(keys[-1]), _section(keys[:-1])
-    known = _known_keys(section) if section is not None else []
+def _unknown_key(keys: Keys, data: Any) -> Problem:
+    key, sections = str(keys[-1]), _sections(keys[:-1], data)
+    for section in sections:
+        if issubclass(section, KindSection) and key in section.refused:
+            return Problem(keys, section.refused[key])
+    known = list(_fields(sections))
     expected = f"one of {', '.join(known)}"
     homes = _homes(key)
     if homes:
@@ -93,8 +102,8 @@ def _unknown_key(keys: Keys) -> Problem:
     return Problem(keys, expected, "an unknown key", nearest, at_key=True)
 
 
-def _missing(keys: Keys) -> Problem:
-    field = _field(keys)
+def _missing(keys: Keys, data: Any) -> Problem:
+    field = _field(keys, data)
     if isinstance(keys[-1], int):
         # The only list of fixed length is a clip.
         return Problem(keys[:-1], f"a list of 2 numbers{_meaning(field)}")
@@ -130,49 +139,66 @@ def _is_literal(kind: Any) -> bool:
     return getattr(get_origin(kind), "__name__", str(get_origin(kind))).endswith("Literal")
 
 
-def _known_keys(section: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in section.model_fields.items()]
-
-
-def _field(keys: Keys) -> FieldInfo | None:
+def _field(keys: Keys, data: Any) -> FieldInfo | None:
     """The schema's field that a value belongs to: for ``safe[0]``, the one of ``safe``."""
     while keys and isinstance(keys[-1], int):
         keys = keys[:-1]
-    if not keys:
-        return None
-    section = _section(keys[:-1])
-    if section is None:
-        return None
-    fields = {field.alias or name: field for name, field in section.model_fields.items()}
-    return fields.get(str(keys[-1]))
+    return _fields(_sections(keys[:-1], data)).get(str(keys[-1])) if keys else None
 
 
-def _section(keys: Keys) -> type[BaseModel] | None:
-    """The section that the mapping at ``keys`` is, if it is one."""
-    kind: Any = Config
+def _fields(sections: list[type[BaseModel]]) -> dict[str, FieldInfo]:
+    """Keys and fields of a section, or of all that it may be; a key that names a kind first."""
+    fields = {f.alias or name: f for s in sections for name, f in s.model_fields.items()}
+    kinds = [section.kind for section in sections if issubclass(section, KindSection)]
+    return {key: fields[key] for key in (*kinds, *fields)}
+
+
+def _sections(keys: Keys, data: Any) -> list[type[BaseModel]]:
+    """The section that the mapping at ``keys`` is; several where the data leaves its kind open."""
+    annotation: Any = Config
+    sections: list[type[BaseModel]] = [Config]
     for key in keys:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            fields = {field.alias or name: field for name, field in kind.model_fields.items()}
+        data = _item(data, key)
+        if sections:
+            fields = _fields(sections)
             if key not in fields:
-                return None
-            kind = fields[str(key)].annotation
+                return []
+            annotation = fields[str(key)].annotation
         else:  # the names of a mapping, the elements of a list
-            kind = _inner(kind)
-        kind = _unwrapped(kind)
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+            annotation = _inner(annotation)
+        sections = _kinds(annotation, data)
+        annotation = _unwrapped(annotation)
+        if not sections and isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            sections = [annotation]
+    return sections
 
 
-def _unwrapped(kind: Any) -> Any:
+def _kinds(annotation: Any, data: Any) -> list[type[BaseModel]]:
+    """The kinds that a section may be, if it has kinds: those that it names, or all."""
+    metadata = getattr(annotation, "__metadata__", ())
+    kinds = next((item for item in metadata if isinstance(item, Kinds)), None)
+    return [] if kinds is None else [*(kinds.named_in(data) or kinds)]
+
+
+def _item(data: Any, key: str | int) -> Any:
+    if isinstance(data, dict):
+        return data.get(key)
+    is_element = isinstance(data, list) and isinstance(key, int) and key < len(data)
+    return data[key] if is_element else None
+
+
+def _unwrapped(annotation: Any) -> Any:
     """Without Annotated and without ``| None``."""
-    while hasattr(kind, "__metadata__"):
-        kind = kind.__origin__
-    options = [option for option in get_args(kind) if option is not type(None)]
-    return options[0] if type(None) in get_args(kind) and len(options) == 1 else kind
+    while hasattr(annotation, "__metadata__"):
+        annotation = annotation.__origin__
+    args = get_args(annotation)
+    options = [option for option in args if option is not type(None)]
+    return options[0] if type(None) in args and len(options) == 1 else annotation
 
 
-def _inner(kind: Any) -> Any:
-    args = get_args(kind)
-    if get_origin(kind) is dict:
+def _inner(annotation: Any) -> Any:
+    args = get_args(annotation)
+    if get_origin(annotation) is dict:
         return args[1]
     return args[0] if args else None
 
@@ -180,7 +206,7 @@ def _inner(kind: Any) -> Any:
 def _homes(key: str) -> list[str]:
     """Sections that know this key, as ``loops.NAME.realtime``."""
     found = []
-    sections = {
+    homes = {
         "the top level": (),
         "links.NAME": ("links", "n"),
         "recording": ("recording",),
@@ -193,8 +219,7 @@ def _homes(key: str) -> list[str]:
         "loops.NAME.policy.action": ("loops", "n", "policy", "action"),
         "loops.NAME.realtime": ("loops", "n", "realtime"),
     }
-    for text, keys in sections.items():
-        section = _section(keys)
-        if section is not None and key in _known_keys(section):
+    for text, keys in homes.items():
+        if key in _fields(_sections(keys, None)):
             found.append(text)
     return found

@@ -114,8 +114,7 @@ def _why_silent(stream: PacketStream) -> str:
         )
     return (
         f"{waited}; {stream.received_bytes} bytes were received, but no packet that holds "
-        f"({stream.errors} damaged). Check that its firmware uses {line.baud} baud and that no "
-        "console shares the port"
+        f"({stream.errors} damaged). Check that {line.check}"
     )
 
 

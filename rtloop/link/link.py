@@ -1,15 +1,23 @@
-"""A link to one device: open → arm → (the core runs the cycle) → stop → close."""
+"""A link to one device: open → (resync → arm → the core runs the cycle → stop)* → close."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import TracebackType
 
 from rtloop.errors import LinkError
 from rtloop.link import messages
-from rtloop.link.handshake import ANSWER_TIMEOUT_S, ATTEMPTS, LinkInfo, hello, shake_hands
-from rtloop.link.messages import DeviceState, DeviceStatus, PacketType, Reason
+from rtloop.link.handshake import (
+    ANSWER_TIMEOUT_S,
+    ATTEMPTS,
+    LinkInfo,
+    clock_offset,
+    hello,
+    shake_hands,
+)
+from rtloop.link.messages import DeviceState, DeviceStatus, HelloReply, PacketType, Reason
 from rtloop.link.packet_stream import Packet, PacketStream
-from rtloop.link.serial import SerialLine, open_serial
+from rtloop.link.transports import Line, open_line
 
 #: A line that is gone must not hold up the end of a run; the device's timeout does the same.
 STOP_ATTEMPTS = 2
@@ -21,7 +29,7 @@ class Link:
     While the core uses :meth:`fileno`, call nothing but :meth:`stop`, after the cycle has ended.
     """
 
-    def __init__(self, name: str, line: SerialLine) -> None:
+    def __init__(self, name: str, line: Line) -> None:
         """Shakes hands over an open line. Raises LinkError."""
         self.name = name
         self._line = line
@@ -30,9 +38,12 @@ class Link:
 
     @classmethod
     def open(cls, name: str, device: str, baud: int) -> Link:
-        """Opens ``device`` (a path) and shakes hands. Raises LinkError."""
+        """Opens ``device``, by the transport that it is written for, and shakes hands.
+
+        Raises LinkError.
+        """
         try:
-            line = open_serial(device, baud)
+            line = open_line(device, baud)
             try:
                 return cls(name, line)
             except BaseException:
@@ -49,6 +60,29 @@ class Link:
     def low_latency(self) -> bool:
         """Whether the driver passes received bytes on at once."""
         return self._line.low_latency
+
+    @property
+    def bit_rate(self) -> int | None:
+        """Bits per second that the wire carries; None where it sets no limit of its own."""
+        return self._line.bit_rate
+
+    def resync(self) -> LinkInfo:
+        """Asks for the device's state and measures its clock anew; ``info`` is renewed.
+
+        Raises LinkError when the device restarted since the handshake or is silent.
+        """
+        reply = self._greet()
+        clock = clock_offset(self._stream)
+        self.info = replace(
+            self.info,
+            device_state=reply.state,
+            reasons=reply.reasons,
+            clock_offset_ns=clock.offset_ns,
+            clock_error_ns=clock.error_ns,
+            clock_time_ns=clock.measured_ns,
+            round_trip_ns=clock.round_trip_ns,
+        )
+        return self.info
 
     def status(self) -> DeviceStatus:
         """Asks the device. Raises LinkError when it does not answer."""
@@ -74,13 +108,7 @@ class Link:
 
         Raises LinkError when the device refuses, restarted since the handshake or is silent.
         """
-        self._stream.restart()  # what the line holds is from before, or the core's
-        reply = hello(self._stream)
-        if reply.boot_id != self.info.boot_id or self._stream.schema_id != self.info.schema_id:
-            raise self._error(
-                "has restarted since the handshake, so that schema and clock are no longer agreed "
-                "on; start again"
-            )
+        reply = self._greet()
         self._make_idle(reply.state, reply.reasons, clear)
         payload = messages.encode_arm(loop_class, max_late_commands, command_timeout_us)
         status = self._ask(PacketType.ARM, payload)
@@ -113,6 +141,17 @@ class Link:
     ) -> None:
         self.stop()
         self.close()
+
+    def _greet(self) -> HelloReply:
+        """Hello to the device of the handshake. Raises LinkError when it restarted since."""
+        self._stream.restart()  # what the line holds is from before, or the core's
+        reply = hello(self._stream)
+        if reply.boot_id != self.info.boot_id or self._stream.schema_id != self.info.schema_id:
+            raise self._error(
+                "has restarted since the handshake, so that schema and clock are no longer agreed "
+                "on; start again"
+            )
+        return reply
 
     def _make_idle(self, state: DeviceState, reasons: Reason, clear: bool) -> None:
         if state in (DeviceState.IDLE, DeviceState.ARMED):

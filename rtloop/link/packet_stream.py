@@ -1,4 +1,4 @@
-"""Packets over a serial line, with requests that are repeated until they are answered."""
+"""Packets over a line, with requests that are repeated until they are answered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from rtloop import core
 from rtloop.link.messages import PacketType
-from rtloop.link.serial import SerialLine
+from rtloop.link.transports import Line
 
 Answer = TypeVar("Answer")
 
@@ -30,7 +30,7 @@ class Packet(NamedTuple):
 class PacketStream:
     """Damaged packets are counted in ``errors`` and otherwise treated as lost."""
 
-    def __init__(self, line: SerialLine) -> None:
+    def __init__(self, line: Line) -> None:
         self.line = line
         self.schema_id = 0
         self.received_bytes = 0

@@ -18,10 +18,8 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rtloop.core import LINK_VALUES_MAX
 from rtloop.errors import LinkError
-
-#: Values a packet carries (RTL_VALUES_MAX of the firmware).
-VALUES_MAX = 48
 
 _FIRST_LINE = "rtloop-schema 1"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -97,8 +95,10 @@ def _check_against(number: int, field: SchemaField, others: Sequence[SchemaField
     if others and others[0].rate_hz != field.rate_hz:
         expected = f"{others[0].rate_hz} Hz, the rate of '{others[0].name}' in the same packet"
         raise _wrong(number, f"'{field.name}' at {field.rate_hz} Hz", expected)
-    if len(others) == VALUES_MAX:
-        raise _wrong(number, f"value {VALUES_MAX + 1}", f"at most {VALUES_MAX} values a direction")
+    if len(others) == LINK_VALUES_MAX:
+        raise _wrong(
+            number, f"value {LINK_VALUES_MAX + 1}", f"at most {LINK_VALUES_MAX} values a direction"
+        )
 
 
 def _quoted(lines: Sequence[str]) -> str:

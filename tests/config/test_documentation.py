@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from rtloop import config
+from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection
 
 from .example import EXAMPLE, complaints, loaded
 
@@ -21,20 +23,30 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "recording": config.RecordingConfig,
     "loops.NAME": config.LoopConfig,
     "loops.NAME.limit": config.LimitConfig,
-    "loops.NAME.inputs.NAME": config.InputConfig,
+    "loops.NAME.inputs.NAME": InputSection,
+    **{f"inputs: {kind.kind}": kind for kind in INPUTS},
     "loops.NAME.policy": config.PolicyConfig,
     "loops.NAME.policy.observation[N]": config.ObservationTerm,
     "loops.NAME.policy.action": config.ActionConfig,
-    "loops.NAME.outputs.NAME": config.OutputConfig,
+    "loops.NAME.outputs.NAME": OutputSection,
+    **{f"outputs: {kind.kind}": kind for kind in OUTPUTS},
     "loops.NAME.realtime": config.RealtimeConfig,
 }
 
 
 def table(section: str) -> dict[str, tuple[str, str]]:
     """Key to type and default of a section's table."""
-    body = TEXT.split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
+    (body,) = re.findall(rf"^##+ {re.escape(section)}\n(.*?)(?=^##|\Z)", TEXT, re.M | re.S)
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| .+ \|$", body, re.MULTILINE)
     return {key: (kind, default) for key, kind, default in rows}
+
+
+def own_fields(section: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Those that a kind of port adds; of any other section, all."""
+    base = next((b for b in (InputSection, OutputSection) if section in b.__subclasses__()), None)
+    shared = base.model_fields if base is not None else {}
+    fields = section.model_fields.items()
+    return {f.alias or name: f for name, f in fields if name not in shared}
 
 
 def shown(default: object) -> set[str]:
@@ -49,7 +61,7 @@ def shown(default: object) -> set[str]:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_key_of_the_schema_is_documented_with_its_default(section: str) -> None:
     rows = table(section)
-    fields = {f.alias or name: f for name, f in SECTIONS[section].model_fields.items()}
+    fields = own_fields(SECTIONS[section])
     assert list(rows) == list(fields)
     for key, field in fields.items():
         kind, default = rows[key]
@@ -62,15 +74,16 @@ def test_every_key_of_the_schema_is_documented_with_its_default(section: str) ->
 
 
 def test_every_section_of_the_schema_is_documented() -> None:
-    described = set(config.json_schema()["$defs"]) | {"Config"}
-    assert described == {section.__name__ for section in SECTIONS.values()}
+    kinds = {kind.__name__ for kind in (*INPUTS, *OUTPUTS)}
+    described = set(config.json_schema()["$defs"]) | {"Config", "InputSection", "OutputSection"}
+    assert described | kinds == {section.__name__ for section in SECTIONS.values()}
 
 
 def test_every_word_of_a_choice_is_documented() -> None:
-    definitions = config.json_schema()["$defs"]
     for section, model in SECTIONS.items():
-        properties = definitions.get(model.__name__, {}).get("properties", {})
-        for key, value in properties.items():
+        properties = model.model_json_schema().get("properties", {})
+        for key in own_fields(model):
+            value = properties[key]
             words = value.get("enum", [value["const"]] if "const" in value else [])
             if words:
                 assert table(section)[key][0] == ", ".join(f"`{word}`" for word in words), key

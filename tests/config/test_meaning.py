@@ -13,7 +13,6 @@ from rtloop.config import (
     LimitConfig,
     LoopConfig,
     ObservationTerm,
-    OutputConfig,
     json_schema,
     per_element,
 )
@@ -99,7 +98,7 @@ def test_the_recording_and_links_have_defaults(folder: Path) -> None:
     config = loaded("links: {l: {device: x}}\n" + small("rate_hz: 9"), folder)
     assert (config.recording.enabled, config.recording.directory) == (True, "rtloop-runs")
     link = config.links["l"]
-    assert (link.transport, link.baud, link.command_timeout_ms) == ("serial", 1_000_000, 20)
+    assert (link.baud, link.command_timeout_ms) == (1_000_000, 20)
 
 
 def test_one_number_stands_for_all_elements() -> None:
@@ -107,17 +106,6 @@ def test_one_number_stands_for_all_elements() -> None:
     assert per_element((1.0, 2.0), 2) == (1.0, 2.0)
     with pytest.raises(ValueError, match="found 2 values; expected 3"):
         per_element((1.0, 2.0), 3)
-
-
-def test_an_output_knows_its_size_where_the_file_tells_it() -> None:
-    assert OutputConfig(link="a", safe=0.0).element_count is None
-    assert OutputConfig(link="a", safe=0.0, max=(1.0, 2.0)).element_count == 2
-    assert OutputConfig(mailbox=True, size=3, safe=0.0).element_count == 3
-
-
-def test_the_default_command_is_the_safe_one_unless_given() -> None:
-    assert OutputConfig(link="a", safe=(0.5,)).default_or_safe == (0.5,)
-    assert OutputConfig(link="a", safe=(0.5,), default=0.0).default_or_safe == 0.0
 
 
 def test_a_number_or_a_list_is_taken_per_element(folder: Path) -> None:

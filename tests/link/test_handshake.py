@@ -242,3 +242,35 @@ def test_a_device_that_falls_silent_is_named_with_what_was_asked() -> None:
         with pytest.raises(LinkError, match="did not answer STATUS_REQUEST within 1 s"):
             link.status()
         assert link.stop() is False
+
+
+# --- between two activations ---
+
+
+def test_a_new_agreement_measures_the_clock_anew_and_moves_nothing() -> None:
+    with ScriptedDevice() as device, opened(device) as link:
+        first = link.info
+        device.offset_us += 1_000_000
+        device.state, device.reasons = DeviceState.SAFE, Reason.LIMIT
+        device.requests.clear()
+        again = link.resync()
+        assert link.info is again
+        shift_ns = again.clock_offset_ns - first.clock_offset_ns
+        assert abs(shift_ns - 1_000_000_000) <= first.clock_error_ns + again.clock_error_ns
+        assert again.clock_time_ns > first.clock_time_ns
+        assert (again.device_state, again.reasons) == (DeviceState.SAFE, Reason.LIMIT)
+        assert (again.schema, again.boot_id) == (first.schema, first.boot_id)
+        assert set(device.names()) == {"hello", "time_request"}
+
+
+@pytest.mark.parametrize("change", ["boot", "schema"])
+def test_a_device_that_restarted_is_not_agreed_with_anew(change: str) -> None:
+    with ScriptedDevice() as device, opened(device) as link:
+        if change == "boot":
+            device.boot_id += 1
+        else:
+            device.schema_id += 1
+        with pytest.raises(LinkError, match="'arm'.*has restarted since the handshake"):
+            link.resync()
+        with pytest.raises(LinkError, match="'arm'.*has restarted since the handshake"):
+            link.arm(loop_class=1)

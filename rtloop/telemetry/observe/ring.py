@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rtloop import core
 from rtloop.errors import RecordingError
+from rtloop.ports.signal import Signal
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
 from rtloop.telemetry.observe.records import (
     GUARD,
@@ -36,14 +37,6 @@ def make_ring_directory(path: Path) -> None:
         # Like /tmp: every user's runs go in here, and nobody removes another's.
         RING_DIRECTORY.chmod(0o1777)
     path.mkdir(parents=True, exist_ok=True)
-
-
-@dataclass(frozen=True)
-class Signal:
-    """One element of a loop's input or output vector. The unit may be empty."""
-
-    name: str
-    unit: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,16 @@ import contextlib
 import errno
 import os
 import select
+import stat
 import termios
 import time
-
-import serial
-import serial.tools.list_ports
+from typing import TYPE_CHECKING
 
 from rtloop.errors import LinkError
+from rtloop.link.transports.transport import Transport, register
+
+if TYPE_CHECKING:
+    import serial  # imported where it is used: reading a configuration needs no device
 
 _READ_SIZE = 4096
 #: serial.SerialException is an OSError; termios.error is not.
@@ -28,7 +31,8 @@ class SerialLine:
 
     def __init__(self, port: serial.Serial, device: str, baud: int) -> None:
         self.device = device
-        self.baud = baud
+        self.bit_rate: int | None = baud
+        self.check = f"its firmware uses {baud} baud and that no console shares the port"
         self._port = port
         self.low_latency = False
         with contextlib.suppress(ValueError, OSError, NotImplementedError):
@@ -84,8 +88,40 @@ class SerialLine:
         )
 
 
+@register
+class SerialTransport(Transport):
+    """A path: a serial device, a pty, or a symlink to either."""
+
+    scheme = ""
+    device = "the path of a serial device"
+
+    def open(self, device: str, baud: int) -> SerialLine:
+        return open_serial(device, baud)
+
+    def bit_rate(self, baud: int) -> int:
+        return baud
+
+    def host_problem(self, device: str) -> str:
+        try:
+            mode = os.stat(device).st_mode
+        except OSError as error:
+            near = _likely_devices()
+            expected = f"a serial device, such as {', '.join(near)}" if near else "a serial device"
+            return f"found '{device}': {error.strerror}; expected {expected}"
+        if not stat.S_ISCHR(mode):
+            return f"found '{device}', no character device; expected a serial device"
+        if not os.access(device, os.R_OK | os.W_OK):
+            return (
+                f"found '{device}' without permission to read and write; expected both: add the "
+                "user to the device's group (often dialout) and log in again"
+            )
+        return ""
+
+
 def open_serial(device: str, baud: int) -> SerialLine:
     """Opens a device for this process alone. Raises LinkError that says what to do."""
+    import serial
+
     try:
         port = serial.Serial(device, baud, timeout=0, write_timeout=0, exclusive=True)
     except (*_ERRORS, ValueError) as error:
@@ -125,7 +161,18 @@ def _is_terminal(device: str) -> bool:
         os.close(fd)
 
 
+def _likely_devices() -> list[str]:
+    """Serial adapters by their names alone."""
+    names = ("ttyACM", "ttyUSB", "ttyAMA")
+    try:
+        return [f"/dev/{name}" for name in sorted(os.listdir("/dev")) if name.startswith(names)][:5]
+    except OSError:
+        return []
+
+
 def _existing_devices() -> str:
+    import serial.tools.list_ports
+
     ports = sorted(serial.tools.list_ports.comports())
     if not ports:
         return "no serial device is plugged in; check power and that the cable carries data"

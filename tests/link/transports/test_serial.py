@@ -13,7 +13,7 @@ import serial
 import serial.tools.list_ports
 
 from rtloop.errors import LinkError
-from rtloop.link.serial import open_serial
+from rtloop.link.transports.serial import open_serial
 
 
 class Line:

@@ -1,0 +1,62 @@
+"""What a transport is to the link above it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+
+class Line(Protocol):
+    """An open line. Reads and writes raise LinkError when it is gone."""
+
+    device: str
+    #: Bits per second that the wire carries; None where it sets no limit of its own.
+    bit_rate: int | None
+    #: Whether received bytes are passed on at once.
+    low_latency: bool
+    #: What to check when bytes come but no packet that holds, after "Check that".
+    check: str
+
+    def fileno(self) -> int: ...
+    def read(self, timeout_s: float) -> bytes:
+        """The bytes that are there, after at most ``timeout_s``; empty when none came."""
+
+    def write(self, data: bytes, timeout_s: float = 0.5) -> None:
+        """All of it; also raises LinkError when the line does not take it within ``timeout_s``."""
+
+    def discard_input(self) -> None:
+        """Drops what was received and not read."""
+
+    def close(self) -> None:
+        """May be called again."""
+
+
+class Transport(ABC):
+    """One way for packets to travel."""
+
+    scheme: str
+    """What a device begins with, before ``://``; empty for a path."""
+    device: str
+    """What is written as a device, in words, behind "expected"."""
+
+    @abstractmethod
+    def open(self, device: str, baud: int) -> Line:
+        """Opens a device for this process alone. Raises LinkError that says what to do."""
+
+    @abstractmethod
+    def bit_rate(self, baud: int) -> int | None:
+        """Bits per second that the wire carries; None where it sets no limit of its own."""
+
+    @abstractmethod
+    def host_problem(self, device: str) -> str:
+        """What this host lacks to open it, as ``found X; expected Y``; empty where nothing."""
+
+
+registered: dict[str, Transport] = {}
+"""All transports, by scheme."""
+
+
+def register(transport: type[Transport]) -> type[Transport]:
+    """Decorates the class of a transport."""
+    registered[transport.scheme] = transport()
+    return transport

@@ -1,0 +1,190 @@
+"""A link: the samples and commands of one microcontroller, over any transport of rtloop.link."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from rtloop import core
+from rtloop.config.problem import Keys, Problem, milliseconds, number, unknown
+from rtloop.config.values import Name
+from rtloop.errors import LinkError
+from rtloop.link import Link, Reason, check_wire_rate, transports
+from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
+from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port
+from rtloop.ports.signal import Signal
+
+if TYPE_CHECKING:
+    from rtloop.config.config import Config
+    from rtloop.config.sections import LinkConfig, LoopConfig
+
+
+@INPUTS.register
+class LinkInput(InputSection):
+    """The newest sensor packet of a link."""
+
+    kind = "link"
+    named = True
+
+    link: Name = Field(description="name of a link")
+
+    @property
+    def port_name(self) -> str:
+        return self.link
+
+    @property
+    def element_count(self) -> None:
+        return None
+
+    @property
+    def element_limit(self) -> int:
+        return core.LINK_VALUES_MAX
+
+    def hardware_id(self, config: Config) -> str:
+        return config.links[self.link].device
+
+    def rules(self, here: Keys, loop: LoopConfig, config: Config) -> Iterator[Problem]:
+        yield from _existence(here, self.link, config)
+        yield from super().rules(here, loop, config)
+
+    def open(self, name: str, loop: LoopConfig, config: Config) -> LinkPort:
+        return LinkPort.open(self.link, loop, config.links[self.link])
+
+
+@OUTPUTS.register
+class LinkOutput(OutputSection):
+    """The commands of a link."""
+
+    kind = "link"
+    refused = {"size": "no size with a link: the schema of the device has it"}  # noqa: RUF012
+
+    link: Name = Field(description="name of a link")
+
+    @property
+    def port_name(self) -> str:
+        return self.link
+
+    def hardware_id(self, config: Config) -> str:
+        return config.links[self.link].device
+
+    def rules(self, here: Keys, loop: LoopConfig, config: Config) -> Iterator[Problem]:
+        yield from _existence(here, self.link, config)
+        if self.link in config.links and loop.is_paced:
+            yield from self._wire_rules(here, loop, config.links[self.link])
+        if (self.element_count or 0) > core.LINK_VALUES_MAX:
+            key = next(k for k, v in self.vectors.items() if isinstance(v, tuple))
+            expected = f"at most {core.LINK_VALUES_MAX} values, which is what a packet carries"
+            yield Problem((*here, key), expected)
+        else:
+            yield from self.vector_rules(here)
+
+    def open(self, name: str, loop: LoopConfig, config: Config) -> LinkPort:
+        return LinkPort.open(self.link, loop, config.links[self.link])
+
+    def _wire_rules(self, here: Keys, loop: LoopConfig, link: LinkConfig) -> Iterator[Problem]:
+        """What the loop asks of the link that it commands. The device's schema may refuse more."""
+        judged = (*loop.pace_keys(here[:2]), here)
+        if link.command_timeout_ns <= loop.period_ns:
+            found = f"{number(link.command_timeout_ms)} ms"
+            expected = (
+                f"more than {milliseconds(loop.period_ns)} ms, the period of loop '{here[1]}' that "
+                "commands it: the device goes SAFE between two commands"
+            )
+            keys = ("links", self.link, "command_timeout_ms")
+            yield Problem(keys, expected, found, judged=judged)
+        transport = transports.of(link.device)
+        bit_rate = None if transport is None else transport.bit_rate(link.baud)
+        size = command_frame_bytes(min(self.element_count or 1, core.LINK_VALUES_MAX))
+        needed = -(-size * BITS_PER_BYTE * 1_000_000_000 // loop.period_ns)
+        if bit_rate is not None and needed > bit_rate:
+            expected = (
+                f"at least {needed}: loop '{here[1]}' sends {size} bytes every "
+                f"{milliseconds(loop.period_ns)} ms; raise the baud rate or lower the loop's rate"
+            )
+            yield Problem(("links", self.link, "baud"), expected, f"{bit_rate}", judged=judged)
+
+
+def _existence(here: Keys, link: str, config: Config) -> Iterator[Problem]:
+    if link not in config.links:
+        yield unknown((*here, "link"), link, "link", list(config.links), ("links",))
+
+
+class LinkPort(Port):
+    """An open link, whose device has shaken hands."""
+
+    def __init__(self, link: Link, loop: LoopConfig, settings: LinkConfig) -> None:
+        schema = link.info.schema
+        self.name = link.name
+        self.inputs = tuple(Signal(field.name, field.unit) for field in schema.sensors)
+        self.outputs = tuple(Signal(field.name, field.unit) for field in schema.commands)
+        self.hardware_id = settings.device
+        self._link = link
+        self._loop = loop
+        self._timeout_ns = settings.command_timeout_ns
+
+    @classmethod
+    def open(cls, name: str, loop: LoopConfig, settings: LinkConfig) -> LinkPort:
+        """Shakes hands. Raises LinkError, and ConfigError when the line is too slow for the loop."""
+        link = Link.open(name, settings.device, settings.baud)
+        try:
+            if link.bit_rate is not None:
+                check_wire_rate(link.bit_rate, link.info.schema, loop.nominal_rate_hz)
+            return cls(link, loop, settings)
+        except BaseException:
+            link.close()
+            raise
+
+    def prepare(self) -> None:
+        """Measures the device's clock anew. Raises LinkError, also when the device has restarted."""
+        info = self._link.resync()
+        loop = self._loop
+        # The next cycle's command supersedes this one within a period; a late soft result keeps
+        # some value.
+        validity_ns = self._timeout_ns if loop.loop_class == "soft" else loop.period_ns
+        options = {
+            "fd": self._link.fileno(),
+            "schema_id": info.schema_id,
+            "n_sensor": len(self.inputs),
+            "n_command": len(self.outputs),
+            "clock_offset_ns": info.clock_offset_ns,
+            "clock_error_ns": info.clock_error_ns,
+            "clock_time_ns": info.clock_time_ns,
+            "command_validity_ns": validity_ns,
+            "silence_timeout_ns": max(self._timeout_ns, 3 * loop.period_ns),
+        }
+        try:
+            self.core = core.Port("link", options)
+        except (OSError, ValueError) as error:
+            raise LinkError(f"link '{self.name}': {error}") from error
+
+    def arm(self, clear: bool) -> None:
+        loop_class = self._loop.loop_class
+        self._link.arm(
+            loop_class=core.CLASSES[loop_class],
+            max_late_commands=1 if loop_class == "hard" else 0,
+            command_timeout_us=self._timeout_ns // 1000,
+            clear=clear,
+        )
+
+    def stop(self) -> None:
+        self._link.stop()
+
+    def close(self) -> None:
+        self._link.close()
+
+    def loss(self, errno: int) -> str:
+        return (
+            f"the link '{self.name}' ({self.hardware_id}) was lost: {os.strerror(errno)}. The safe "
+            "command was sent, and the device goes SAFE by its command timeout. Check cable and "
+            "device"
+        )
+
+    def device_safe(self) -> str:
+        reasons = Reason(self.core.counters()["device_reasons"]).names()
+        return (
+            f"the device of link '{self.name}' ({reasons}) latched SAFE by itself. Find out why, "
+            "then activate the loop anew with --clear"
+        )

@@ -1,0 +1,223 @@
+"""What every kind of port is: two sections of the configuration, and an open port."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from rtloop.config.kinds import Kinds, KindSection
+from rtloop.config.problem import Keys, Problem, number, same_length
+from rtloop.config.values import Milliseconds, PositiveValues, Values, nanoseconds
+from rtloop.ports.signal import Signal
+
+if TYPE_CHECKING:
+    from rtloop import core
+    from rtloop.config.config import Config
+    from rtloop.config.sections import LoopConfig
+
+Vector = float | tuple[float, ...]
+"""One number for all elements, or one number per element."""
+
+
+class PortSection(KindSection):
+    """What an input and an output have in common: each names a port, in the way of its kind."""
+
+    @property
+    @abstractmethod
+    def element_count(self) -> int | None:
+        """Number of values; None when only the device knows."""
+
+    @property
+    def port_name(self) -> str | None:
+        """The port's name in the configuration; None for a port that is this section's alone."""
+        return None
+
+    @property
+    def identity(self) -> tuple[str, str] | None:
+        """Sections of one identity share one port; None: no other section has this port."""
+        return None if self.port_name is None else (self.kind, self.port_name)
+
+    def hardware_id(self, config: Config) -> str:
+        """The device behind the port, by its path; empty where there is none."""
+        return ""
+
+    def rules(self, here: Keys, loop: LoopConfig, config: Config) -> Iterator[Problem]:
+        """The broken rules of the section at ``here``, whose single values are right already."""
+        yield from ()
+
+    @abstractmethod
+    def open(self, name: str, loop: LoopConfig, config: Config) -> Port:
+        """Opens the port for the input or output ``name`` of ``loop``.
+
+        Of the sections that share a port only the first is asked. Nothing moves yet.
+        Raises ConfigError, LinkError.
+        """
+
+
+class InputSection(PortSection):
+    """Where an input's samples come from, and how old they may be."""
+
+    named: ClassVar[bool] = False
+    """Whether the elements of a sample have names."""
+
+    max_age_ms: Milliseconds | None = Field(
+        default=None, description="an older sample is stale; null is never"
+    )
+    on_stale: Literal["hold", "fault", "use"] = Field(
+        default="hold", description="what a stale sample does"
+    )
+
+    @property
+    def max_age_ns(self) -> int | None:
+        return None if self.max_age_ms is None else nanoseconds(self.max_age_ms)
+
+    @property
+    def element_names(self) -> tuple[str, ...] | None:
+        """Names of a sample's elements; None where they have none, or only the device knows."""
+        return None
+
+    @property
+    @abstractmethod
+    def element_limit(self) -> int:
+        """The most values that a sample of this port can have."""
+
+    def rules(self, here: Keys, loop: LoopConfig, config: Config) -> Iterator[Problem]:
+        if self.max_age_ms is None and "on_stale" in self.model_fields_set:
+            expected = "max_age_ms beside it: without one no sample is ever stale"
+            yield Problem((*here, "on_stale"), expected, judged=((*here, "max_age_ms"),))
+
+
+class OutputSection(PortSection):
+    """Where an output's commands go, and their limits; per element, a number or a list."""
+
+    min: Values | None = Field(
+        default=None, description="smallest command, in the unit of the command"
+    )
+    max: Values | None = Field(
+        default=None, description="largest command, in the unit of the command"
+    )
+    max_rate_per_s: PositiveValues | None = Field(
+        default=None, description="largest change, in units of the command per second"
+    )
+    safe: Values = Field(description="the safe command, sent last whatever ends the loop")
+    default: Values | None = Field(
+        default=None, description="the command of a missed firm cycle with on_miss: default"
+    )
+
+    @property
+    def vectors(self) -> dict[str, Vector | None]:
+        """The keys that hold a value per element."""
+        return {
+            "safe": self.safe,
+            "default": self.default,
+            "min": self.min,
+            "max": self.max,
+            "max_rate_per_s": self.max_rate_per_s,
+        }
+
+    @property
+    def element_count(self) -> int | None:
+        """Number of values, as any list tells it; None when only the device knows."""
+        lists = (values for values in self.vectors.values() if isinstance(values, tuple))
+        return next((len(values) for values in lists), None)
+
+    @property
+    def default_or_safe(self) -> Vector:
+        """The command of a missed firm cycle: ``default``, or ``safe`` where there is none."""
+        return self.safe if self.default is None else self.default
+
+    def rules(self, here: Keys, loop: LoopConfig, config: Config) -> Iterator[Problem]:
+        yield from self.vector_rules(here)
+
+    def vector_rules(self, here: Keys, size: int | None = None) -> Iterator[Problem]:
+        """Lists of one length, which is ``size`` where a key of that name says so; min ≤ x ≤ max."""
+        lengths = list(same_length(here, self.vectors, size, "size"))
+        yield from lengths or self._bounds(here)
+
+    def _bounds(self, here: Keys) -> Iterator[Problem]:
+        lo, hi = (*here, "min"), (*here, "max")
+        for i in range(self.element_count or 1):
+            low, high = _element(self.min, i), _element(self.max, i)
+            if low is not None and high is not None and not low < high:
+                expected = f"less than max, {number(high)}"
+                yield Problem((*lo, *_at(self.min, i)), expected, judged=(hi,))
+                continue
+            for key, values in (("safe", self.safe), ("default", self.default)):
+                value = _element(values, i)
+                if value is None:
+                    continue
+                keys = (*here, key, *_at(values, i))
+                if low is not None and value < low:
+                    yield Problem(keys, f"at least min, {number(low)}", judged=(lo,))
+                elif high is not None and value > high:
+                    yield Problem(keys, f"at most max, {number(high)}", judged=(hi,))
+            if not any(isinstance(v, tuple) for v in (self.min, self.max, self.safe, self.default)):
+                return
+
+
+def _element(values: Vector | None, index: int) -> float | None:
+    return values[index] if isinstance(values, tuple) else values
+
+
+def _at(values: Vector | None, index: int) -> Keys:
+    return (index,) if isinstance(values, tuple) else ()
+
+
+INPUTS: Kinds[InputSection] = Kinds("rtloop.ports")
+OUTPUTS: Kinds[OutputSection] = Kinds("rtloop.ports")
+
+
+class Port(ABC):
+    """One open port of one loop: a device, a mailbox.
+
+    It stays open from configure to cleanup. Each activation calls prepare → arm → stop.
+    """
+
+    name: str
+    """As people know it: the link's name, the mailbox's."""
+    inputs: tuple[Signal, ...] = ()
+    """The elements of a sample; () where nothing comes in."""
+    outputs: tuple[Signal, ...] = ()
+    """The elements of a command; () where nothing goes out."""
+    hardware_id: str = ""
+    """The path of its device; empty where there is none."""
+    core: core.Port
+    """The port in the cycle: made by ``prepare``, valid until the next ``prepare``."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Agrees with the device anew where that is needed, and makes ``core``. Nothing is armed.
+
+        Raises LinkError.
+        """
+
+    @abstractmethod
+    def arm(self, clear: bool) -> None:
+        """Lets the port move things, once the loop's threads are set up and warm.
+
+        ``clear`` allows to clear a device that is latched SAFE. Raises LinkError.
+        """
+
+    def stop(self) -> None:  # noqa: B027
+        """After the loop's threads have ended. Raises nothing: the device may be gone.
+
+        Nothing to do for most kinds, as in ``close``.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """Lets the device go. May be called again."""
+
+    def loss(self, errno: int) -> str:
+        """The sentence for its loss (port_error), with what to do next."""
+        return f"'{self.name}' was lost: {os.strerror(errno)}. The safe command was sent"
+
+    def device_safe(self) -> str:
+        """The sentence for a device that latched SAFE by itself, with what to do next."""
+        return (
+            f"the device of '{self.name}' latched SAFE by itself. Find out why, then activate the "
+            "loop anew with --clear"
+        )

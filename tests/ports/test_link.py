@@ -1,0 +1,170 @@
+"""A link as a port: opened once, agreed on anew before every activation, armed last."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rtloop.config.config import Config
+from rtloop.config.sections import LinkConfig
+from rtloop.errors import ConfigError, LinkError
+from rtloop.link import DeviceState, Reason
+from rtloop.ports.link import LinkInput, LinkOutput, LinkPort
+from rtloop.ports.signal import Signal
+from tests.config.example import small
+from tests.link.scripted_device import ScriptedDevice
+
+
+@pytest.fixture
+def device() -> Iterator[ScriptedDevice]:
+    with ScriptedDevice() as device:
+        yield device
+
+
+def configured(
+    device: ScriptedDevice, folder: Path, keys: str = "rate_hz: 100", **link: int
+) -> Config:
+    tree = yaml.safe_load(small(keys))
+    tree["links"] = {"arm": {"device": device.path, "command_timeout_ms": 40, **link}}
+    return Config.model_validate(tree, context={"folder": str(folder)})
+
+
+def opened(config: Config) -> LinkPort:
+    return LinkInput(link="arm").open("joints", config.loops["a"], config)
+
+
+def names(device: ScriptedDevice) -> list[str]:
+    """What was asked since the last call, each run of one request once."""
+    found = device.names()
+    device.requests.clear()
+    return [name for i, name in enumerate(found) if i == 0 or name != found[i - 1]]
+
+
+def test_an_output_knows_its_size_where_the_file_tells_it() -> None:
+    assert LinkOutput(link="a", safe=0.0).element_count is None
+    assert LinkOutput(link="a", safe=0.0, max=(1.0, 2.0)).element_count == 2
+
+
+def test_the_default_command_is_the_safe_one_unless_given() -> None:
+    assert LinkOutput(link="a", safe=(0.5,)).default_or_safe == (0.5,)
+    assert LinkOutput(link="a", safe=(0.5,), default=0.0).default_or_safe == 0.0
+
+
+def test_only_the_device_knows_the_elements_of_a_link() -> None:
+    section = LinkInput(link="arm")
+    assert (section.named, section.element_names, section.element_count) == (True, None, None)
+    assert section.element_limit == 48
+    assert section.identity == LinkOutput(link="arm", safe=0.0).identity == ("link", "arm")
+
+
+def test_the_sections_know_the_device_before_it_is_there(
+    device: ScriptedDevice, folder: Path
+) -> None:
+    config = configured(device, folder)
+    assert LinkInput(link="arm").hardware_id(config) == device.path
+    assert LinkOutput(link="arm", safe=0.0).hardware_id(config) == device.path
+    assert device.requests == []
+
+
+def test_opening_shakes_hands_and_arms_nothing(device: ScriptedDevice, folder: Path) -> None:
+    port = opened(configured(device, folder))
+    assert (port.name, port.hardware_id) == ("arm", device.path)
+    assert port.inputs == (Signal("a", "m"), Signal("b", "m/s"))
+    assert port.outputs == (Signal("c", "N"),)
+    port.close()
+    port.close()
+    assert names(device) == ["hello", "schema_request", "time_request"]
+
+
+def test_an_activation_agrees_on_the_clock_then_arms_then_stops(
+    device: ScriptedDevice, folder: Path
+) -> None:
+    port = opened(configured(device, folder))
+    names(device)
+    for _ in range(2):
+        port.prepare()
+        assert (port.core.n_inputs, port.core.n_outputs) == (2, 1)
+        assert names(device) == ["hello", "time_request"]
+        assert device.state == DeviceState.IDLE
+        port.arm(clear=False)
+        arm = device.requests[-1]
+        assert arm.fields["command_timeout_us"] == 40_000
+        assert (arm.fields["loop_class"], arm.fields["max_late_commands"]) == (2, 0)
+        assert names(device) == ["hello", "arm"]
+        port.stop()
+        assert names(device) == ["stop"]
+        device.state = DeviceState.IDLE
+    port.close()
+
+
+def test_a_hard_loop_trips_the_device_with_its_first_late_command(
+    device: ScriptedDevice, folder: Path
+) -> None:
+    config = configured(device, folder)
+    loop = config.loops["a"].model_copy(update={"loop_class": "hard"})
+    port = LinkPort.open("arm", loop, config.links["arm"])
+    port.prepare()
+    port.arm(clear=False)
+    arm = device.requests[-1]
+    assert (arm.fields["loop_class"], arm.fields["max_late_commands"]) == (0, 1)
+    port.close()
+
+
+def test_a_device_that_restarted_in_between_is_refused(
+    device: ScriptedDevice, folder: Path
+) -> None:
+    port = opened(configured(device, folder))
+    device.boot_id += 1
+    with pytest.raises(LinkError, match="'arm'.*has restarted since the handshake"):
+        port.prepare()
+    port.close()
+
+
+def test_a_latched_device_is_armed_only_with_clear(device: ScriptedDevice, folder: Path) -> None:
+    port = opened(configured(device, folder))
+    device.state, device.reasons = DeviceState.SAFE, Reason.LIMIT
+    port.prepare()
+    with pytest.raises(LinkError, match="latched SAFE: LIMIT"):
+        port.arm(clear=False)
+    port.arm(clear=True)
+    port.close()
+
+
+def test_a_line_that_is_too_slow_for_the_loop_is_refused_and_closed(
+    device: ScriptedDevice, folder: Path
+) -> None:
+    config = configured(device, folder, baud=9600)
+    loop = config.loops["a"].model_copy(update={"rate_hz": 1000})
+    with pytest.raises(ConfigError, match="the line cannot carry 1000 Hz"):
+        LinkPort.open("arm", loop, config.links["arm"])
+    opened(configured(device, folder)).close()
+
+
+def test_a_lost_link_says_what_to_do_next(device: ScriptedDevice, folder: Path) -> None:
+    port = opened(configured(device, folder))
+    assert port.loss(errno.EIO) == (
+        f"the link 'arm' ({device.path}) was lost: Input/output error. The safe command was sent, "
+        "and the device goes SAFE by its command timeout. Check cable and device"
+    )
+    port.close()
+
+
+def test_a_device_that_latched_safe_says_why(device: ScriptedDevice, folder: Path) -> None:
+    port = opened(configured(device, folder))
+    port.prepare()
+    assert port.device_safe() == (
+        "the device of link 'arm' (no reason) latched SAFE by itself. Find out why, then activate "
+        "the loop anew with --clear"
+    )
+    port.close()
+
+
+@pytest.mark.parametrize("device", ["udp://10.0.0.2:5555", "ZMQ+tcp://*:1", "serial:///dev/tty"])
+def test_a_scheme_that_no_transport_has_is_told_what_there_is(device: str) -> None:
+    (problem,) = LinkConfig(device=device).rules(("links", "arm"))
+    assert problem.keys == ("links", "arm", "device")
+    assert problem.expected == "the path of a serial device"
