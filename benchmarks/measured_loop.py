@@ -13,9 +13,10 @@ import numpy as np
 from benchmarks.policies import SMALL, Network
 from rtloop import core
 from rtloop.policy.library import onnxruntime_library
+from rtloop.ports.signal import Signal
 from rtloop.realtime.rights import denied, report
 from rtloop.telemetry.observe.records import RECORD_DTYPE, Records
-from rtloop.telemetry.observe.ring import LoopMetadata, Signal
+from rtloop.telemetry.observe.ring import LoopMetadata
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 WARM_UP_RUNS = 200

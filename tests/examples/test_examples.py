@@ -25,7 +25,7 @@ def run(name: str, *arguments: object, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("program", EXAMPLES.glob("*.py"), ids=lambda path: path.name)
+@pytest.mark.parametrize("program", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short(program: Path) -> None:
     assert len(program.read_text().splitlines()) <= 25
 
