@@ -4,6 +4,8 @@ Everything is allocated at configure time; between activate and deactivate nothi
 logs, throws or touches Python. Nothing in here knows YAML, ROS or the recording.
 """
 
+from typing import NamedTuple
+
 from rtloop.core._core import (
     DEVICE_REASONS,
     DEVICE_STATES,
@@ -14,7 +16,7 @@ from rtloop.core._core import (
     PROTOCOL_VERSION,
     RECORD_FIELDS,
     RECORD_SIZE,
-    WORDS,
+    WORD_ROWS,
     Clock,
     CpuLatencyHold,
     FrameDecoder,
@@ -39,7 +41,6 @@ from rtloop.core._core import (
     ThreadSetup,
     TimeMap,
     VirtualClock,
-    Word,
     activate,
     allowed_cpus,
     apply_to_this_thread,
@@ -119,6 +120,20 @@ __all__ = [
     "time_reply_decode",
     "time_request_encode",
 ]
+
+
+class Word(NamedTuple):
+    """An entry of words.def. ``remedy``, what to do next, is empty in tables of which nothing needs one."""
+
+    number: int
+    sentence: str
+    remedy: str
+
+
+#: By table (classes, states, outcomes, stages, events, fault_reasons), then by word.
+WORDS: dict[str, dict[str, Word]] = {}
+for _table, _word, *_entry in WORD_ROWS:
+    WORDS.setdefault(_table, {})[_word] = Word(*_entry)
 
 
 def _numbers(table: str) -> dict[str, int]:

@@ -17,21 +17,8 @@ RECORD_SIZE: int
 INPUT_RECORD_FIELDS: list[tuple[str, str, int]]
 INPUT_RECORD_SIZE: int
 
-class Word:
-    """An entry of core/words.def."""
-
-    @property
-    def word(self) -> str: ...
-    @property
-    def number(self) -> int: ...
-    @property
-    def sentence(self) -> str: ...
-    @property
-    def remedy(self) -> str:
-        """What to do next; empty in tables of which nothing needs it (classes, states, outcomes)."""
-
-#: By table: classes, states, outcomes, stages, events, fault_reasons; then by word.
-WORDS: dict[str, dict[str, Word]]
+#: The rows of words.def: table, word, number, sentence, remedy.
+WORD_ROWS: list[tuple[str, str, int, str, str]]
 
 class RingWriter:
     """Creates a ring file and faults all of it in. Raises OSError, ValueError (capacity < 2).

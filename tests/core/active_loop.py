@@ -36,10 +36,10 @@ def main(seconds: float) -> None:
     config.period_ns = config.deadline_ns = 2 * MS
     config.budget_ns = MS
     config.max_misses, config.window = 100, 1000
-    config.inputs = [core.InputConfig(500 * MS, core.OnStale.use), core.InputConfig()]
+    config.inputs = [core.InputConfig(0, 500 * MS, core.OnStale.use), core.InputConfig(1)]
     config.outputs = [
-        core.OutputConfig([-5.0], [5.0], [1000.0], [0.0], [0.0]),
-        core.OutputConfig(safe=[0.0, 0.0]),
+        core.OutputConfig(0, [-5.0], [5.0], [1000.0], [0.0], [0.0]),
+        core.OutputConfig(1, safe=[0.0, 0.0]),
     ]
     from onnx import TensorProto, helper
 
@@ -66,12 +66,13 @@ def main(seconds: float) -> None:
         ("y", [1, 3]),
         [],
     )
-    port = core.LinkPort(device.config(silence_timeout_ns=60_000 * MS))
-    box, commands = core.InputMailbox(1), core.OutputMailbox([0.0, 0.0])
+    port = device.port(silence_timeout_ns=60_000 * MS)
+    box = core.Port("mailbox", {"inputs": 1, "safe": [0.0, 0.0]})
     box.put(np.ones(1, np.float32))
     with tempfile.TemporaryDirectory() as folder:
-        ring = core.RingWriter(f"{folder}/ring", 1 << 14, 3, 3, b"{}")
-        loop = core.Loop(config, [port, box], [port, commands], runner, ring, core.MonotonicClock())
+        ring = core.RingWriter(f"{folder}/ring", 1 << 14, 2, 3, 3, b"{}")
+        loop = core.Loop(config, [port, box], runner, ring, core.MonotonicClock())
+        threads = core.LoopThreads(loop)
         setup, guard = core.ThreadSetup(), core.ThreadSetup()
         setup.name, guard.name = "rt:probe", "rtg:probe"
         core.lock_memory()
@@ -85,10 +86,11 @@ def main(seconds: float) -> None:
 
         feeder = threading.Thread(target=feed)
         feeder.start()
-        loop.activate(setup, guard, 200, False)
+        assert not threads.set_up(setup, guard, 200).error
+        core.activate([threads])
         print(json.dumps([thread_id("rt:probe"), thread_id("rtg:probe")]), flush=True)
         time.sleep(seconds)
-        loop.deactivate(1_000_000_000)
+        threads.deactivate(1_000_000_000)
         stop.set()
         feeder.join()
         result = loop.status()

@@ -46,18 +46,18 @@ class Rig:
         self.config = core.LoopConfig()
         self.config.name = "rig"
         self.config.period_ns = self.config.deadline_ns = MS
-        self.config.inputs = [core.InputConfig()]
-        self.config.outputs = [core.OutputConfig(safe=[-1.0], default_value=[-2.0])]
+        self.config.inputs = [core.InputConfig(0)]
+        self.config.outputs = [core.OutputConfig(1, safe=[-1.0], default_value=[-2.0])]
         for name, value in changes.items():
             assert hasattr(self.config, name), name
             setattr(self.config, name, value)
         self.clock = core.VirtualClock(1_000 * MS)
-        self.input = core.InputMailbox(1)
-        self.output = core.OutputMailbox([-1.0])
+        self.input = core.Port("mailbox", {"inputs": 1})
+        self.output = core.Port("mailbox", {"safe": [-1.0]})
         self.ring_path = ring_path
-        self.ring = core.RingWriter(str(ring_path), 4096, 1, 1, b"{}")
+        self.ring = core.RingWriter(str(ring_path), 4096, 1, 1, 1, b"{}")
         self.loop = core.Loop(
-            self.config, [self.input], [self.output], identity_graph(1), self.ring, self.clock
+            self.config, [self.input, self.output], identity_graph(1), self.ring, self.clock
         )
 
     def put(self, value: float) -> None:
@@ -65,6 +65,9 @@ class Rig:
 
     def command(self) -> float:
         return float(self.output.newest()[0][0])
+
+    def safe_in_force(self) -> bool:
+        return bool(self.output.counters()["safe_in_force"])
 
     def start(self, value: float | None = 1.0) -> None:
         if value is not None:

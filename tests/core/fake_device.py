@@ -29,20 +29,25 @@ class FakeDevice:
         self._decoder = core.FrameDecoder()
         self._seq = 0
 
-    def config(self, **changes: int) -> core.LinkConfig:
-        config = core.LinkConfig()
-        config.fd = self.slave
-        config.schema_id = SCHEMA_ID
-        config.n_sensor = 2
-        config.n_command = 1
-        config.clock_offset_ns = self.offset_ns
-        config.clock_error_ns = 1000
-        config.clock_time_ns = time.monotonic_ns()
-        config.command_validity_ns = 1_000_000
-        config.silence_timeout_ns = 50_000_000
-        for name, value in changes.items():
-            setattr(config, name, value)
-        return config
+    def port(self, **changes: int) -> core.Port:
+        """The host's end, past its handshake."""
+        options = {
+            "fd": self.slave,
+            "schema_id": SCHEMA_ID,
+            "n_sensor": 2,
+            "n_command": 1,
+            "clock_offset_ns": self.offset_ns,
+            "clock_error_ns": 1000,
+            "clock_time_ns": time.monotonic_ns(),
+            "command_validity_ns": 1_000_000,
+            "silence_timeout_ns": 50_000_000,
+        }
+        assert changes.keys() <= options.keys(), changes
+        return core.Port("link", {**options, **changes})
+
+    def lose(self, packets: int) -> None:
+        """Numbers so many packets that never leave."""
+        self._seq += packets
 
     def now_us(self) -> int:
         return (time.monotonic_ns() + self.offset_ns) // 1000

@@ -109,3 +109,19 @@ def test_wrong_sizes_are_refused() -> None:
         graph.run([np.zeros(2, np.float32)])
     with pytest.raises(ValueError, match="got 0 inputs, expected 1"):
         graph.run([])
+
+
+def test_state_can_be_read_and_set_so_that_a_replay_starts_anywhere() -> None:
+    graph, replayed = accumulator(), accumulator()
+    one = np.array([1, 10], np.float32)
+    for _ in range(3):
+        graph.run([one])
+    state = graph.state()
+    assert {name: values.tolist() for name, values in state.items()} == {"s_in": [[3, 30]]}
+    replayed.set_state(state)
+    assert replayed.run([one]).tobytes() == graph.run([one]).tobytes()
+    with pytest.raises(ValueError, match="no state 'x'; it has: s_in"):
+        graph.set_state({"x": one})
+    with pytest.raises(ValueError, match="has 2 values, got 3"):
+        graph.set_state({"s_in": np.zeros(3, np.float32)})
+    assert identity_graph(1).state() == {}

@@ -41,12 +41,12 @@ def test_the_safe_command_is_in_force_before_the_first_and_after_the_last(
     assert values.tolist() == [0.5]
     assert time_ns == rig.clock.now()
     rig.loop.end()
-    assert rig.output.safe_in_force
+    assert rig.safe_in_force()
     assert rig.command() == -1.0
 
 
 def test_a_sample_of_the_wrong_size_or_type_is_refused() -> None:
-    mailbox = core.InputMailbox(2)
+    mailbox = core.Port("mailbox", {"inputs": 2})
     with pytest.raises(ValueError, match="got 3 values, expected 2"):
         mailbox.put(np.zeros(3, np.float32))
     with pytest.raises(TypeError):

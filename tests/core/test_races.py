@@ -18,7 +18,7 @@ FLAGS = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]
 def test_ring_mailbox_and_gate_are_free_of_races(tmp_path: Path, sanitizer: str) -> None:
     program = tmp_path / "races"
     core = ROOT / "rtloop" / "core"
-    sources = [Path(__file__).with_name("races.cpp"), core / "ring" / "ring.cpp"]
+    sources = [Path(__file__).parent / "cpp" / "races.cpp", core / "ring" / "ring.cpp"]
     # A fence that ThreadSanitizer cannot follow would be an error here (-Wtsan): there is none.
     subprocess.run(
         ["g++", *FLAGS, f"-fsanitize={sanitizer}", f"-I{ROOT}", *sources, "-o", program],

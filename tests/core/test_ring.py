@@ -28,7 +28,7 @@ def cycles(raw: NDArray[np.uint8]) -> list[int]:
 
 
 def test_what_was_appended_is_read_bit_for_bit(tmp_path: Path) -> None:
-    ring = core.RingWriter(str(tmp_path / "r"), 16, 2, 1, b'{"a": 1}')
+    ring = core.RingWriter(str(tmp_path / "r"), 16, 0, 2, 1, b'{"a": 1}')
     reader = core.RingReader(ring.path)
     assert reader.metadata == b'{"a": 1}'
     assert (reader.n_inputs, reader.n_outputs, reader.capacity) == (2, 1, 16)
@@ -49,7 +49,7 @@ def test_read_and_lost_add_up_to_written(
     tmp_path_factory: pytest.TempPathFactory, capacity: int, bursts: list[tuple[int, int]]
 ) -> None:
     path = str(tmp_path_factory.mktemp("ring") / "r")
-    ring = core.RingWriter(path, capacity, 2, 1, b"{}")
+    ring = core.RingWriter(path, capacity, 0, 2, 1, b"{}")
     reader = core.RingReader(path)
     written = seen = total_lost = 0
     newest = -1
@@ -69,7 +69,7 @@ def test_read_and_lost_add_up_to_written(
 
 
 def test_a_reader_that_races_the_writer_sees_whole_records_only(tmp_path: Path) -> None:
-    ring = core.RingWriter(str(tmp_path / "r"), 8, 2, 1, b"{}")
+    ring = core.RingWriter(str(tmp_path / "r"), 8, 0, 2, 1, b"{}")
     reader = core.RingReader(ring.path)
     total = 20_000
 
@@ -91,7 +91,7 @@ def test_a_reader_that_races_the_writer_sees_whole_records_only(tmp_path: Path) 
 
 
 def test_a_dropped_writer_leaves_a_finalized_ring_that_still_reads(tmp_path: Path) -> None:
-    ring = core.RingWriter(str(tmp_path / "r"), 8, 2, 1, b"{}")
+    ring = core.RingWriter(str(tmp_path / "r"), 8, 0, 2, 1, b"{}")
     ring.append(payload(0))
     reader = core.RingReader(ring.path)
     assert reader.status()["state"] == "inactive"
@@ -101,7 +101,7 @@ def test_a_dropped_writer_leaves_a_finalized_ring_that_still_reads(tmp_path: Pat
 
 
 def test_metadata_can_be_completed_later(tmp_path: Path) -> None:
-    ring = core.RingWriter(str(tmp_path / "r"), 8, 2, 1, b"{}")
+    ring = core.RingWriter(str(tmp_path / "r"), 8, 0, 2, 1, b"{}")
     ring.set_metadata(b"x" * 60_000)
     assert core.RingReader(ring.path).metadata == b"x" * 60_000
     with pytest.raises(ValueError, match="may grow by"):
@@ -109,15 +109,15 @@ def test_metadata_can_be_completed_later(tmp_path: Path) -> None:
 
 
 def test_a_ring_is_never_overwritten(tmp_path: Path) -> None:
-    ring = core.RingWriter(str(tmp_path / "r"), 8, 2, 1, b"{}")
+    ring = core.RingWriter(str(tmp_path / "r"), 8, 0, 2, 1, b"{}")
     with pytest.raises(OSError, match="cannot create ring"):
-        core.RingWriter(ring.path, 8, 2, 1, b"{}")
+        core.RingWriter(ring.path, 8, 0, 2, 1, b"{}")
 
 
 def test_no_room_is_an_error_at_creation_and_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "r"
     with pytest.raises(OSError, match="cannot reserve"):
-        core.RingWriter(str(path), 1 << 45, 2, 1, b"{}")
+        core.RingWriter(str(path), 1 << 45, 0, 2, 1, b"{}")
     assert not path.exists()
 
 
@@ -135,7 +135,7 @@ def test_a_damaged_header_is_refused_or_read_but_never_crashes(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("ring") / "r"
-    ring = core.RingWriter(str(path), 8, 2, 1, b"{}")
+    ring = core.RingWriter(str(path), 8, 0, 2, 1, b"{}")
     for cycle in range(12):
         ring.append(payload(cycle))
     del ring
@@ -152,6 +152,6 @@ def test_a_damaged_header_is_refused_or_read_but_never_crashes(
 
 
 def test_a_payload_of_another_size_is_refused(tmp_path: Path) -> None:
-    ring = core.RingWriter(str(tmp_path / "r"), 8, 2, 1, b"{}")
+    ring = core.RingWriter(str(tmp_path / "r"), 8, 0, 2, 1, b"{}")
     with pytest.raises(ValueError, match="108 bytes"):
         ring.append(b"short")

@@ -25,25 +25,38 @@ class Threaded:
         config.name = "threaded"
         config.loop_class = core.LoopClass.soft
         config.period_ns = config.deadline_ns = 2 * MS
-        config.inputs = [core.InputConfig()]
-        config.outputs = [core.OutputConfig(safe=[-1.0])]
+        config.inputs = [core.InputConfig(0)]
+        config.outputs = [core.OutputConfig(0, safe=[-1.0])]
         for name, value in changes.items():
             setattr(config, name, value)
-        self.input, self.output = core.InputMailbox(1), core.OutputMailbox([-1.0])
-        self.input.put(np.array([0.5], np.float32))
+        self.config = config
+        self.port = core.Port("mailbox", {"inputs": 1, "safe": [-1.0]})
         self.path = path
-        ring = core.RingWriter(str(path), 1 << 14, 1, 1, b"{}")
-        self.loop = core.Loop(
-            config, [self.input], [self.output], identity_graph(1), ring, core.MonotonicClock()
-        )
+        self.activations = 0
 
-    def activate(self) -> core.Activation:
+    def set_up(self) -> core.SetUp:
+        """The loop of a new activation, on its own ring; ``path`` is that of the first one."""
+        path = f"{self.path}{self.activations or ''}"
+        self.activations += 1
+        ring = core.RingWriter(path, 1 << 14, 1, 1, 1, b"{}")
+        clock = core.MonotonicClock()
+        self.loop = core.Loop(self.config, [self.port], identity_graph(1), ring, clock)
+        self.threads = core.LoopThreads(self.loop)
         setup, guard = core.ThreadSetup(), core.ThreadSetup()
         setup.name, guard.name = "rt:threaded", "rtg:threaded"
-        return self.loop.activate(setup, guard, 200, False)
+        return self.threads.set_up(setup, guard, 200)
+
+    def activate(self) -> core.SetUp:
+        self.port.put(np.array([0.5], np.float32))
+        found = self.set_up()
+        core.activate([self.threads])
+        return found
 
     def deactivate(self) -> bool:
-        return self.loop.deactivate(5_000 * MS)
+        return self.threads.deactivate(5_000 * MS)
+
+    def safe_in_force(self) -> bool:
+        return bool(self.port.counters()["safe_in_force"])
 
 
 MakeThreaded = Callable[..., Threaded]
@@ -89,11 +102,11 @@ def test_activating_measures_the_warm_up_and_reads_every_right_back(
     make_threaded: MakeThreaded,
 ) -> None:
     threaded = make_threaded()
-    activation = threaded.activate()
-    assert activation.error == ""
-    assert len(activation.warm_up_ns) == 200
-    assert activation.first_run_ns > 0
-    rights = {right.name: right for right in activation.loop_rights}
+    found = threaded.activate()
+    assert found.error == ""
+    assert len(found.warm_up_ns) == 200
+    assert found.first_run_ns > 0
+    rights = {right.name: right for right in found.loop_rights}
     assert rights["scheduler"].actual == "other"
     assert rights["scheduler"].granted
     threaded.deactivate()
@@ -105,27 +118,62 @@ def test_deactivating_ends_with_the_safe_command_and_can_be_repeated(
     threaded = make_threaded()
     for _ in range(3):
         threaded.activate()
-        wait_for(lambda: threaded.output.newest()[0][0] == 0.5)
+        wait_for(lambda: threaded.port.newest()[0][0] == 0.5)
         assert threaded.deactivate()
-        assert threaded.output.safe_in_force
+        assert threaded.safe_in_force()
         assert threaded.loop.status()["state"] == "inactive"
     assert threaded.deactivate(), "an inactive loop is left alone"
 
 
-def test_an_active_loop_is_not_activated_again(make_threaded: MakeThreaded) -> None:
+def test_threads_are_used_once(make_threaded: MakeThreaded) -> None:
     threaded = make_threaded()
+    with pytest.raises(ValueError, match="after its threads were set up"):
+        core.activate([core.LoopThreads(threaded_loop(threaded))])
     threaded.activate()
-    assert threaded.activate().error == "the loop is active already"
+    with pytest.raises(ValueError, match="activated once"):
+        core.activate([threaded.threads])
+    with pytest.raises(ValueError, match="set up already"):
+        threaded.threads.set_up(core.ThreadSetup(), core.ThreadSetup(), 1)
     threaded.deactivate()
 
 
-def test_dropping_a_loop_sends_the_safe_command(make_threaded: MakeThreaded) -> None:
+def threaded_loop(threaded: Threaded) -> core.Loop:
+    ring = core.RingWriter(f"{threaded.path}-other", 16, 1, 1, 1, b"{}")
+    clock = core.MonotonicClock()
+    return core.Loop(threaded.config, [threaded.port], identity_graph(1), ring, clock)
+
+
+def test_threads_that_were_only_set_up_end_and_have_sent_nothing(
+    make_threaded: MakeThreaded,
+) -> None:
+    threaded = make_threaded()
+    threaded.set_up()
+    assert threaded.deactivate()
+    assert threaded.loop.status()["executed"] == 0
+    assert threaded.port.newest()[1] == -1
+
+
+def test_several_loops_start_on_one_first_release(tmp_path: Path) -> None:
+    all_threaded = [Threaded(tmp_path / f"ring-{i}-") for i in range(3)]
+    for threaded in all_threaded:
+        threaded.set_up()
+    before_ns = time.monotonic_ns()
+    first_release_ns = core.activate([threaded.threads for threaded in all_threaded])
+    assert first_release_ns > before_ns
+    for threaded in all_threaded:
+        wait_for(lambda loop=threaded.loop: loop.status()["executed"] > 0)  # type: ignore[misc]
+    found = {threaded.loop.status()["first_release_ns"] for threaded in all_threaded}
+    assert found == {first_release_ns}
+    for threaded in all_threaded:
+        threaded.deactivate()
+
+
+def test_dropping_the_threads_sends_the_safe_command(make_threaded: MakeThreaded) -> None:
     threaded = make_threaded()
     threaded.activate()
-    wait_for(lambda: threaded.output.newest()[0][0] == 0.5)
-    output = threaded.output
-    del threaded.loop
-    assert output.safe_in_force
+    wait_for(lambda: threaded.port.newest()[0][0] == 0.5)
+    del threaded.threads
+    assert threaded.safe_in_force()
 
 
 def test_a_slow_loop_deactivates_at_once(make_threaded: MakeThreaded) -> None:
@@ -147,14 +195,14 @@ def test_the_guard_makes_a_hard_loop_safe_while_its_cycle_hangs(
         stalls=[core.Stall(core.Stage.infer, 3, 0, 1_500 * MS), hang],
     )
     threaded.activate()
-    wait_for(lambda: threaded.output.safe_in_force and threaded.loop.status()["executed"] == 3)
+    wait_for(lambda: threaded.safe_in_force() and threaded.loop.status()["executed"] == 3)
     status = threaded.loop.status()
     assert status["state"] == "fault"
     assert status["executed"] == 3, "the fourth cycle still hangs"
     assert status["expired_cycle"] == 3
     wait_for(lambda: threaded.loop.status()["executed"] == 4)
     threaded.deactivate()
-    assert threaded.output.safe_in_force
+    assert threaded.safe_in_force()
 
 
 def test_a_cycle_that_does_not_come_back_does_not_hang_its_owner(
@@ -163,8 +211,8 @@ def test_a_cycle_that_does_not_come_back_does_not_hang_its_owner(
     threaded = make_threaded(stalls=[core.Stall(core.Stage.infer, 5, 0, 3_000 * MS)])
     threaded.activate()
     wait_for(lambda: threaded.loop.status()["expired_cycle"] == 5)
-    assert not threaded.loop.deactivate(50 * MS)
-    assert threaded.output.safe_in_force
+    assert not threaded.threads.deactivate(50 * MS)
+    assert threaded.safe_in_force()
     assert threaded.loop.status()["state"] == "fault"
     wait_for(lambda: threaded.loop.status()["executed"] == 6)  # let its thread end
 

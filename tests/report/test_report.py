@@ -184,7 +184,7 @@ def test_a_cycle_that_never_returned_leads_the_worst(tmp_path: Path) -> None:
     hung = records[-1:].copy()
     hung["cycle"] += 1
     hung["finish_ns"] = hung["deadline_ns"] + 1
-    hung["events"] = core.EVENTS["MISS"] | core.EVENTS["UNFINISHED"]
+    hung["events"] = core.EVENTS["miss"] | core.EVENTS["unfinished"]
     page = report_of(tmp_path, ("balance", "firm", np.concatenate([records, hung])))
     worst = page.text[page.text.index("worst cycles by stage") :]
     assert worst.index("never returned") < worst.index("infer10" if "infer10" in worst else "held")

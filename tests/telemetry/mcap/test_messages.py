@@ -10,7 +10,7 @@ from rtloop import core
 from rtloop.telemetry.mcap import messages as msg
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import Batch, LoopMetadata, Signal
-from tests.telemetry.loops import REALTIME_NS_OFFSET, batch_of, cycles, metadata
+from tests.telemetry.loops import REALTIME_NS_OFFSET, batch_of, cycles, metadata, sources
 
 ROS_FIELD = re.compile(r"[a-z]([a-z0-9]|_(?=[a-z0-9]))*")
 
@@ -53,6 +53,7 @@ def test_signals_keep_every_bit(inputs: list[int], outputs: list[int]) -> None:
     message = msg.SignalsMessage(loop, "rtloop_msgs/msg/BalanceSignals")
     batch = Batch(
         cycles(1, first=41),
+        sources(1, len(loop.sources)),
         np.array([inputs], np.uint32).view(np.float32).reshape(1, len(inputs)),
         np.array([outputs], np.uint32).view(np.float32).reshape(1, len(outputs)),
     )
@@ -61,7 +62,13 @@ def test_signals_keep_every_bit(inputs: list[int], outputs: list[int]) -> None:
     assert decoded.cycle == 41
     names = (*message.input_fields, *message.output_fields)
     # A NaN is not preserved by every decoder's float, but its bytes are in the message.
-    assert data[12:] == np.array([*inputs, *outputs], np.uint32).tobytes()
+    n_bytes = 4 * (len(inputs) + len(outputs))
+    assert data[len(data) - n_bytes :] == np.array([*inputs, *outputs], np.uint32).tobytes()
+    for i, source in enumerate(loop.sources):
+        found = batch.sources[0][i]
+        assert getattr(decoded, f"age_{source}_ns") == found["age_ns"]
+        assert getattr(decoded, f"gap_{source}") == found["gap"]
+        assert getattr(decoded, f"events_{source}") == found["events"]
     for name, bits in zip(names, (*inputs, *outputs), strict=True):
         value = np.array([bits], np.uint32).view(np.float32)[0]
         np.testing.assert_equal(np.float32(getattr(decoded, name)), value)
@@ -75,7 +82,7 @@ def test_a_miss_says_in_words_what_happened() -> None:
     for record, data in zip(missed, message.encode(missed, REALTIME_NS_OFFSET), strict=True):
         decoded = decode(message, data)
         assert decoded.cycle == record["cycle"]
-        assert (decoded.loop_class, decoded.outcome, decoded.cause) == (
+        assert (decoded.loop_class, decoded.outcome, decoded.longest_stage) == (
             "soft", "written_late", "infer",
         )  # fmt: skip
         assert decoded.event_names == " ".join(rec.event_names(int(record["events"])))

@@ -5,29 +5,21 @@
 
 #include <atomic>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "check.hpp"
 #include "rtloop/core/cycle/gate.hpp"
 #include "rtloop/core/ports/mailbox.hpp"
 #include "rtloop/core/ring/ring.hpp"
 
 namespace {
 
-#define CHECK(condition)                                                         \
-    do {                                                                         \
-        if (!(condition)) {                                                      \
-            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            std::exit(1);                                                        \
-        }                                                                        \
-    } while (false)
-
 void race_ring(const std::string &folder, uint64_t total) {
     const std::string path = folder + "/ring";
-    rtloop::RingWriter writer(path, 16, 3, 2, "{}");
+    rtloop::RingWriter writer(path, 16, 1, 3, 2, "{}");
     const auto consume = [&] {
         rtloop::RingReader reader(path);
         std::vector<std::byte> rows(8 * reader.layout().payload_size());
@@ -39,11 +31,14 @@ void race_ring(const std::string &folder, uint64_t total) {
             for (size_t i = 0; i < n; ++i) {
                 const std::byte *row = rows.data() + i * reader.layout().payload_size();
                 rtloop::CycleRecord record;
+                rtloop::InputRecord source;
                 float values[5];
                 std::memcpy(&record, row, sizeof(record));
-                std::memcpy(values, row + sizeof(record), sizeof(values));
+                std::memcpy(&source, row + sizeof(record), sizeof(source));
+                std::memcpy(values, row + sizeof(record) + sizeof(source), sizeof(values));
                 CHECK(record.cycle > newest);
                 CHECK(record.release_ns == record.cycle * 3);
+                CHECK(source.age_ns == record.cycle * 5);
                 for (const float v : values) CHECK(v == static_cast<float>(record.cycle % 4096));
                 newest = record.cycle;
             }
@@ -58,7 +53,8 @@ void race_ring(const std::string &folder, uint64_t total) {
         record.cycle = static_cast<int64_t>(k);
         record.release_ns = record.cycle * 3;
         const std::vector<float> values(5, static_cast<float>(k % 4096));
-        writer.append(record, values.data(), values.data() + 3);
+        const rtloop::InputRecord source{record.cycle * 5, 0, 0};
+        writer.append(record, &source, values.data(), values.data() + 3);
         if (k % 64 == 0) std::this_thread::yield();
     }
     first.join();

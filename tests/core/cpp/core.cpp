@@ -1,0 +1,107 @@
+// Parts of the core that need neither Python nor ONNX Runtime.
+#include <cmath>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "check.hpp"
+#include "rtloop/core/cycle/limits.hpp"
+#include "rtloop/core/cycle/pacer.hpp"
+#include "rtloop/core/ports/mailbox.hpp"
+
+using namespace rtloop;
+
+namespace {
+
+void words_are_unique_within_their_table() {
+    std::set<std::pair<std::string_view, uint32_t>> numbers;
+    for (const Word &word : kWords) {
+        CHECK(!word.sentence.empty());
+        CHECK(numbers.emplace(word.table, word.number).second);
+    }
+}
+
+template <typename Function>
+std::string error_of(Function &&function) {
+    try {
+        function();
+    } catch (const std::invalid_argument &error) {
+        return error.what();
+    }
+    return "";
+}
+
+void a_port_is_opened_by_what_its_kind_asks_for() {
+    const PortOptions options = {{"inputs", int64_t{2}}, {"safe", std::vector<float>{1.0F}}};
+    Mailbox mailbox(options);
+    CHECK(mailbox.n_inputs() == 2 && mailbox.n_outputs() == 1);
+    CHECK(error_of([] {
+              Mailbox(PortOptions{{"inputs", std::string("two")}});
+          }) == "the port's option 'inputs' must be an integer");
+    CHECK(error_of([] {
+              Mailbox(PortOptions{{"inputs", int64_t{-1}}});
+          }).find("0 to 65535") != std::string::npos);
+}
+
+void a_mailbox_that_is_safe_takes_no_command_until_it_is_rearmed() {
+    Mailbox mailbox(0, {-1.0F});
+    const float command = 0.5F;
+    float newest = 0.0F;
+    int64_t time_ns = 0;
+    CHECK(!mailbox.write(&command, 10, 20));
+    mailbox.rearm();
+    CHECK(mailbox.write(&command, 10, 20));
+    CHECK(mailbox.newest(&newest, time_ns) && newest == 0.5F && time_ns == 10);
+    mailbox.write_safe();
+    CHECK(!mailbox.write(&command, 11, 21));
+    CHECK(mailbox.newest(&newest, time_ns) && newest == -1.0F);
+    CHECK(!mailbox.put(&command, 1));
+}
+
+void limits_clamp_and_slew_and_refuse_what_is_not_finite() {
+    OutputConfig config;
+    config.min = {-1.0F, -1.0F};
+    config.max = {1.0F, 1.0F};
+    config.max_rate_per_s = {100.0F, 1e9F};
+    Limits limits;
+    limits.append(config, 2, 0.001);
+    const float standing[] = {0.0F, 0.0F};
+    float command[2];
+    const float far[] = {0.5F, 3.0F};
+    CHECK(limits.apply(far, standing, command) == (event::clamped | event::slew_limited));
+    CHECK(std::fabs(command[0] - 0.1F) < 1e-6F && command[1] == 1.0F);
+    const float broken[] = {0.0F, NAN};
+    CHECK(limits.apply(broken, standing, command) & event::non_finite);
+    config.min = {0.0F};
+    CHECK(error_of([&] { limits.append(config, 2, 0.001); }) ==
+          "min has 1 elements, the output has 2");
+}
+
+void a_timer_releases_on_its_grid_and_sees_a_stop() {
+    VirtualClock clock(1'000);
+    clock.oversleep_ns = 7;
+    LoopStatus status{};
+    StopRequest stop(status);
+    TimerPacer pacer(clock, Grid(1'000'000, Overrun::skip, 0));
+    Release release = pacer.start(5'000'000);
+    CHECK(pacer.wait(release, stop) == 5'000'007);
+    release = pacer.after(release.cycle, 7'400'000);
+    CHECK(release.cycle == 3 && release.time_ns == 8'000'000 && release.skipped == 2);
+    CHECK(pacer.wait(release, stop) == 8'000'007);
+    stop.request();
+    CHECK(pacer.wait(pacer.after(3, clock.now()), stop) == -1);
+    LoopStatus faulted{};
+    FaultLatch(faulted).latch(FaultReason::hang);
+    CHECK(StopRequest(faulted).is_made());
+}
+
+}  // namespace
+
+int main() {
+    words_are_unique_within_their_table();
+    a_port_is_opened_by_what_its_kind_asks_for();
+    a_mailbox_that_is_safe_takes_no_command_until_it_is_rearmed();
+    limits_clamp_and_slew_and_refuse_what_is_not_finite();
+    a_timer_releases_on_its_grid_and_sees_a_stop();
+}

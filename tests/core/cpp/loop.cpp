@@ -1,0 +1,114 @@
+// A loop in C++ alone: stepped by a pacer of its own, and on its threads.
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+#include "rtloop/core/cycle/loop.hpp"
+#include "rtloop/core/ports/mailbox.hpp"
+#include "rtloop/core/threads/loop_threads.hpp"
+
+using namespace rtloop;
+
+namespace {
+
+// y [1, 1] = x [1, 1], float32, IR 8, opset 17.
+const std::string kIdentity(
+    "\x08\x08\x12\x00:?\n\x10\n\x01x\x12\x01y\"\x08Identity\x12\x01gZ\x13\n\x01x\x12\x0e\n\x0c\x08"
+    "\x01\x12\x08\n\x02\x08\x01\n\x02\x08\x01"
+    "b\x13\n\x01y\x12\x0e\n\x0c\x08\x01\x12\x08\n\x02\x08\x01\n\x02\x08\x01"
+    "B\x04\n\x00\x10\x11",
+    75);
+
+constexpr int64_t kMs = 1'000'000;
+
+// A release whenever the test says so: what a simulation in lock-step would do.
+class LockStep final : public Pacer {
+  public:
+    Release start(int64_t first_release_ns) noexcept override { return {0, first_release_ns, 0}; }
+    int64_t wait(const Release &release, const StopRequest &stop) noexcept override {
+        return stop.is_made() ? -1 : release.time_ns;
+    }
+    Release after(int64_t cycle, int64_t now_ns) noexcept override {
+        return {cycle + 1, now_ns + kMs, 0};
+    }
+};
+
+struct Parts {
+    Parts(const std::string &folder, const std::string &onnxruntime) {
+        path = folder + "/loop.ring";
+        unlink(path.c_str());
+        config.loop_class = LoopClass::soft;
+        config.inputs = {InputConfig{}};
+        config.outputs = {OutputConfig{}};
+        config.outputs[0].safe = {-1.0F};
+        GraphSpec spec;
+        spec.model = kIdentity;
+        spec.inputs = {{"x", {1, 1}}};
+        spec.command = {"y", {1, 1}};
+        graph = std::make_shared<Graph>(onnxruntime, spec);
+        ring = std::make_shared<RingWriter>(path, 4096, 1, 1, 1, "{}");
+    }
+    std::string path;
+    LoopConfig config;
+    std::shared_ptr<Graph> graph;
+    std::shared_ptr<RingWriter> ring;
+    std::shared_ptr<Mailbox> mailbox = std::make_shared<Mailbox>(1, std::vector<float>{-1.0F});
+};
+
+void any_pacer_can_drive_a_loop(Parts parts) {
+    auto clock = std::make_shared<VirtualClock>(kMs);
+    Loop loop(parts.config, {parts.mailbox}, parts.graph, parts.ring, clock,
+              std::make_unique<LockStep>());
+    loop.begin(kMs);
+    for (int i = 0; i < 10; ++i) {
+        const auto value = static_cast<float>(i);
+        parts.mailbox->put(&value, clock->now());
+        CHECK(loop.step());
+        float command = 0.0F;
+        int64_t time_ns = 0;
+        CHECK(parts.mailbox->newest(&command, time_ns) && command == value);
+        clock->spend(kMs);
+    }
+    loop.request_stop();
+    CHECK(!loop.step());
+    loop.end();
+    CHECK(loop.status().executed == 10);
+    CHECK(RingReader(parts.path).available() == 10);
+    CHECK(parts.mailbox->counters()[0].second == 1);  // safe in force
+}
+
+void threads_run_a_loop_and_their_end_is_the_safe_command(Parts parts) {
+    const float value = 0.5F;
+    parts.mailbox->put(&value, MonotonicClock().now());
+    parts.config.period_ns = parts.config.deadline_ns = 2 * kMs;
+    auto loop =
+        std::make_shared<Loop>(parts.config, std::vector<std::shared_ptr<Port>>{parts.mailbox},
+                               parts.graph, parts.ring, std::make_shared<MonotonicClock>());
+    {
+        LoopThreads threads(loop);
+        CHECK(threads.set_up({}, {}, 200).error.empty());
+        CHECK(loop->status().executed == 0);
+        LoopThreads *all[] = {&threads};
+        const int64_t first_release_ns = LoopThreads::activate(all);
+        while (loop->status().executed < 20) std::this_thread::yield();
+        CHECK(loop->status().first_release_ns == first_release_ns);
+    }
+    CHECK(parts.mailbox->counters()[0].second == 1);
+    const LoopStatus &status = loop->status();
+    CHECK(status.elapsed_periods == status.executed + status.skipped);
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    if (argc < 3 || argv[2][0] == '\0') {
+        std::puts("skipped: name ONNX Runtime's library with -DRTLOOP_ONNXRUNTIME=…");
+        return 77;
+    }
+    any_pacer_can_drive_a_loop(Parts(argv[1], argv[2]));
+    threads_run_a_loop_and_their_end_is_the_safe_command(Parts(argv[1], argv[2]));
+}
