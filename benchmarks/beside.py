@@ -27,7 +27,11 @@ def start(stack: ExitStack, kind: str, put: Callable[[NDArray[np.float32]], None
     elif kind == "rclpy":
         from benchmarks import ros
 
-        ros.start_subscriptions(stack, put, disturbance)
+        def receive(values: NDArray[np.float32]) -> None:
+            put(values)
+            disturbance.messages += 1
+
+        ros.start_subscriptions(stack, receive)
     return disturbance
 
 

@@ -45,7 +45,7 @@ def run_core(options: argparse.Namespace) -> tuple[Done, NDArray[np.int64]]:
     with ExitStack() as stack:
         loop = MeasuredLoop(options.cpu, options.priority, ring_s=options.seconds + 30)
         stack.enter_context(loop)
-        disturbance = beside.start(stack, options.beside, lambda values: loop.input.put(values))
+        disturbance = beside.start(stack, options.beside, loop.port.put)
         loop.activate()
         began = disturbance.messages, time.monotonic()
         time.sleep(options.seconds)

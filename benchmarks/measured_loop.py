@@ -13,9 +13,10 @@ import numpy as np
 from benchmarks.policies import SMALL, Network
 from rtloop import core
 from rtloop.policy.library import onnxruntime_library
+from rtloop.ports.signal import Signal
 from rtloop.realtime.rights import denied, report
 from rtloop.telemetry.observe.records import RECORD_DTYPE, Records
-from rtloop.telemetry.observe.ring import LoopMetadata, Signal
+from rtloop.telemetry.observe.ring import LoopMetadata
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 WARM_UP_RUNS = 200
@@ -60,8 +61,8 @@ class MeasuredLoop:
     """Sensor mailbox → network → command mailbox, firm, deadline = period.
 
     Limits on every command, a miss limit and a maximum age are configured: what a robot would have.
-    The guard runs on the other CPUs, as rtloop's own loops have it. A context manager: leaving it
-    ends the loop.
+    The guard runs on the other CPUs, as rtloop's own loops have it. It can be activated again; the
+    ring stays the same. A context manager: leaving it ends the loop.
     """
 
     def __init__(
@@ -80,14 +81,15 @@ class MeasuredLoop:
         config.loop_class = core.LoopClass.firm
         config.period_ns = config.deadline_ns = period_ns
         config.max_misses, config.window = 1000, 1000
-        config.inputs = [core.InputConfig(3600 * S, core.OnStale.use)]
+        config.inputs = [core.InputConfig(0, 3600 * S, core.OnStale.use)]
         config.outputs = [
             core.OutputConfig(
-                [-10.0] * n_out, [10.0] * n_out, [1e6] * n_out, [0.0] * n_out, [0.0] * n_out
+                0, [-10.0] * n_out, [10.0] * n_out, [1e6] * n_out, [0.0] * n_out, [0.0] * n_out
             )
         ]
-        self.input, self.output = core.InputMailbox(n_in), core.OutputMailbox([0.0] * n_out)
-        self.input.put(np.linspace(-1, 1, n_in, dtype=np.float32))
+        self._config, self._graph = config, graph_of(network)
+        self.port = core.Port("mailbox", {"inputs": n_in, "safe": [0.0] * n_out})
+        self.port.put(np.linspace(-1, 1, n_in, dtype=np.float32))
         # Not among the rings of real runs, which `rtloop recover` looks after.
         self._folder = tempfile.TemporaryDirectory(prefix="rtloop-benchmark-", dir="/dev/shm")
         self.ring_path = Path(self._folder.name) / f"{NAME}.ring"
@@ -99,36 +101,37 @@ class MeasuredLoop:
             deadline_ns=period_ns,
             inputs=tuple(Signal(f"in.{i}") for i in range(n_in)),
             outputs=tuple(Signal(f"out.{i}") for i in range(n_out)),
+            sources=("in",),
             realtime_ns_offset=0,
         )
         capacity = max(1000, round(ring_s * S / period_ns))
         self._ring = core.RingWriter(
-            str(self.ring_path), capacity, n_in, n_out, metadata.to_json().encode()
+            str(self.ring_path), capacity, 1, n_in, n_out, metadata.to_json().encode()
         )
         self._reader = core.RingReader(str(self.ring_path))
-        self.core_loop = core.Loop(
-            config,
-            [self.input],
-            [self.output],
-            graph_of(network),
-            self._ring,
-            core.MonotonicClock(),
-        )
+        self.core_loop = self._new_loop()
+        self._threads: core.LoopThreads | None = None
         others = sorted(set(core.allowed_cpus()) - {cpu}) or [cpu]
-        self._threads = (
+        self._setups = (
             thread_setup("rt:benchmark", [cpu], priority),
             thread_setup("rtg:benchmark", others, priority + 1),
         )
         self.denied: list[str] = []
 
+    def _new_loop(self) -> core.Loop:
+        return core.Loop(self._config, [self.port], self._graph, self._ring, core.MonotonicClock())
+
     def activate(self) -> None:
-        activation = self.core_loop.activate(*self._threads, WARM_UP_RUNS, False)
-        if activation.error:
-            raise RuntimeError(activation.error)
-        self.denied = what_was_denied([*activation.loop_rights, *activation.guard_rights])
+        self.core_loop = self._new_loop()
+        self._threads = core.LoopThreads(self.core_loop)
+        set_up = self._threads.set_up(*self._setups, WARM_UP_RUNS)
+        if set_up.error:
+            raise RuntimeError(set_up.error)
+        self.denied = what_was_denied([*set_up.loop_rights, *set_up.guard_rights])
+        core.activate([self._threads])
 
     def deactivate(self) -> None:
-        if not self.core_loop.deactivate(10 * S):
+        if self._threads is not None and not self._threads.deactivate(10 * S):
             raise RuntimeError("a cycle did not return")
 
     def records(self) -> Records:
@@ -148,7 +151,7 @@ class MeasuredLoop:
 
     def finalize(self) -> None:
         """Its observers see that nothing more will come."""
-        del self.core_loop, self._ring
+        del self._threads, self.core_loop, self._ring
 
     def close(self) -> None:
         self._folder.cleanup()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.beside import Disturbance
 from benchmarks.policies import SMALL
 from benchmarks.result import UnavailableError
 
@@ -24,6 +24,7 @@ FIX = "rclpy is not importable: source your ROS 2 setup.bash, or pip install 'rt
 TOPICS = ("benchmark_joints", "benchmark_imu")
 RATE_HZ = 500
 DISCOVERY_S = 10.0
+SETTLED_AFTER_MESSAGES = 100
 
 
 def require() -> None:
@@ -48,12 +49,11 @@ def _init() -> Any:
     return rclpy
 
 
-def start_subscriptions(
-    stack: ExitStack, put: Callable[[NDArray[np.float32]], None], disturbance: Disturbance
-) -> None:
+def start_subscriptions(stack: ExitStack, receive: Callable[[NDArray[np.float32]], None]) -> None:
     """A node with two 500 Hz subscriptions in a spinning executor; another process publishes.
 
-    Returns when messages arrive. Raises UnavailableError.
+    ``receive`` takes each message, in the executor's thread. Returns when messages arrive; they do
+    until ``stack`` unwinds. Raises UnavailableError.
     """
     rclpy = _init()
     from rclpy.executors import SingleThreadedExecutor
@@ -61,10 +61,13 @@ def start_subscriptions(
 
     stack.callback(rclpy.try_shutdown)
     node = rclpy.create_node("benchmark_subscriber")
+    received = itertools.count(1)
+    arriving = threading.Event()
 
     def on_message(message: Any) -> None:
-        put(np.array(message.data, np.float32))
-        disturbance.messages += 1
+        receive(np.array(message.data, np.float32))
+        if next(received) == SETTLED_AFTER_MESSAGES:
+            arriving.set()
 
     for topic in TOPICS:
         node.create_subscription(Float64MultiArray, topic, on_message, 10)
@@ -90,11 +93,8 @@ def start_subscriptions(
 
     stack.callback(end)
     thread.start()
-    give_up_s = time.monotonic() + DISCOVERY_S
-    while disturbance.messages < 100:
-        if time.monotonic() > give_up_s:
-            raise UnavailableError(f"no message arrived within {DISCOVERY_S:g} s: is DDS blocked?")
-        time.sleep(0.05)
+    if not arriving.wait(DISCOVERY_S):
+        raise UnavailableError(f"no message arrived within {DISCOVERY_S:g} s: is DDS blocked?")
 
 
 def spin_timer(

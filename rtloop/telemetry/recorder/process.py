@@ -1,10 +1,10 @@
 """The recorder: a process of its own that drains the rings of a run into one MCAP file.
 
-``python -m rtloop.telemetry.recorder.process --out RUN.mcap RING [RING…]``. It outlives the process it
-records: it ends when every ring is finalized or its writer is dead, and everything was written.
+``entry.py`` starts it. It outlives the process it records: it ends when every ring is finalized or
+its writer is dead, and everything was written.
 
 It says two lines of JSON on stdout: ``{"ready": true}`` once the file and the rings are open, and
-its result (see ``recorder_process.RecordingResult``) at the end. Exit code 0 when the recording is
+its result (see ``start.RecordingResult``) at the end. Exit code 0 when the recording is
 whole, else 1.
 """
 
@@ -256,7 +256,7 @@ def _complain(message: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The recorder's command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m rtloop.telemetry.recorder.process",
+        prog="rtloop/telemetry/recorder/entry.py",
         description=(__doc__ or "").split("\n")[0],
     )
     parser.add_argument("rings", nargs="+", type=Path, metavar="RING")
@@ -292,7 +292,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recorder.remove_rings()
     _say(recorder.result())
     return 0 if recorder.error is None else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

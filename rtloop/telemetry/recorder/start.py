@@ -13,7 +13,31 @@ from typing import Any
 
 from rtloop.errors import RecordingError
 
+#: The program that every recorder's command line names.
+ENTRY = Path(__file__).absolute().with_name("entry.py")
 _TERMINATE_GRACE_S = 2.0
+
+
+def _python(program: Path) -> list[str]:
+    """This Python, told to ignore what this process was told to ignore (``-E``, ``-s``, ``-I``)."""
+    command = [sys.executable]
+    command += ["-E"] if sys.flags.ignore_environment else []
+    command += ["-s"] if sys.flags.no_user_site else []
+    return [*command, str(program)]
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, with no working directory in ``PYTHONPATH``.
+
+    An empty entry means it, and ``PYTHONPATH=/some/where:$PYTHONPATH`` makes one. Entries that
+    name a folder are kept.
+    """
+    environment = dict(os.environ)
+    entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
+    kept = [os.path.abspath(entry) for entry in entries if os.path.normpath(entry) != os.curdir]
+    if kept:
+        environment["PYTHONPATH"] = os.pathsep.join(kept)
+    return environment
 
 
 @dataclass(frozen=True)
@@ -56,12 +80,13 @@ class RecorderProcess:
 
         ``avoid_cpus`` are the loop's. Raises ``RecordingError`` when no process can be started.
         """
-        command = [sys.executable, "-m", "rtloop.telemetry.recorder.process", "--out", str(out)]
-        command += ["--keep-rings"] if keep_rings else []
-        command += [option for cpu in avoid_cpus for option in ("--avoid-cpu", str(cpu))]
+        options = ["--out", str(out)]
+        options += ["--keep-rings"] if keep_rings else []
+        options += [option for cpu in avoid_cpus for option in ("--avoid-cpu", str(cpu))]
         try:
             process = subprocess.Popen(
-                [*command, "--", *map(str, rings)],
+                [*_python(ENTRY), *options, "--", *map(str, rings)],
+                env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

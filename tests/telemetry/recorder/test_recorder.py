@@ -20,7 +20,7 @@ from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import Batch
-from rtloop.telemetry.recorder.start import RecorderProcess
+from rtloop.telemetry.recorder.start import ENTRY, RecorderProcess
 from tests.telemetry.loops import (
     REALTIME_NS_OFFSET,
     WriterProcess,
@@ -292,7 +292,7 @@ def test_a_full_disk_is_one_clear_error_and_keeps_file_and_rings(
 
     recorder = subprocess.Popen(
         [
-            *(sys.executable, "-m", "rtloop.telemetry.recorder.process"),
+            *(sys.executable, str(ENTRY)),
             *("--out", str(out), str(ring_directory / "balance.ring")),
         ],
         stdout=subprocess.PIPE,
