@@ -11,9 +11,10 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rtloop.config import Config
 from rtloop.realtime.rights import denied, kernel_report
 from rtloop.run import Run
+from rtloop.telemetry.observe.summary import LoopSummary
 
 _PLAIN_VALUES = (
-    *("class", "state", "rate_hz", "period_ms", "deadline_ms"),
+    *("state", "rate_hz", "period_ms", "deadline_ms"),
     *("elapsed_periods", "executed", "skipped", "misses", "records_lost"),
 )
 
@@ -51,7 +52,7 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
 
 
 def inactive_status(
-    node: str, config: Config, name: str, summary: Mapping[str, Any] | None
+    node: str, config: Config, name: str, summary: LoopSummary | None
 ) -> DiagnosticStatus:
     """A loop that does not run; ``summary`` is what its last activation came to, if there was one."""
     loop = config.loops[name]
@@ -66,14 +67,15 @@ def inactive_status(
     return _status(node, config, name, DiagnosticStatus.STALE, "inactive", values)
 
 
-def _values(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _values(summary: LoopSummary) -> dict[str, Any]:
     """A loop's part of the ``--json`` summary, by the same names."""
     return {
-        **{key: summary[key] for key in _PLAIN_VALUES},
-        "response_p50_us": summary["response_us"]["p50"],
-        "response_p99_us": summary["response_us"]["p99"],
-        "response_max_us": summary["response_us"]["max"],
-        "release_latency_p99_us": summary["release_latency_us"]["p99"],
+        "class": summary.loop_class,
+        **{key: getattr(summary, key) for key in _PLAIN_VALUES},
+        "response_p50_us": summary.response_us.p50,
+        "response_p99_us": summary.response_us.p99,
+        "response_max_us": summary.response_us.max,
+        "release_latency_p99_us": summary.release_latency_us.p99,
     }
 
 

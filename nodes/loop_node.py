@@ -29,6 +29,7 @@ from rtloop.config import Config, load, with_devices
 from rtloop.errors import ConfigError, RtloopError
 from rtloop.realtime.rights import denied
 from rtloop.run import Run
+from rtloop.telemetry.observe.summary import LoopSummary
 
 from .diagnostics import active_status, in_ros_words, inactive_status
 
@@ -70,7 +71,7 @@ class LoopNode(LifecycleNode):
         super().__init__("loop_node", **options)
         self._config: Config | None = None
         self._run: Run | None = None
-        self._last: Mapping[str, Any] = {}
+        self._last: Mapping[str, LoopSummary] = {}
         self._in_fault: set[str] = set()
         self.is_shut_down = False
         self._declare("config", "", "path of the YAML configuration")
@@ -117,7 +118,7 @@ class LoopNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._end_run()
         # A cycle that never returned still holds what a new one would use.
-        if any(loop["unfinished"] for loop in self._last.values()):
+        if any(loop.unfinished for loop in self._last.values()):
             return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
@@ -177,13 +178,13 @@ class LoopNode(LifecycleNode):
             return
         summary = run.stop()  # first of all the safe command
         self._in_fault.clear()
-        self._last = summary["loops"]
-        for problem in summary["problems"]:
+        self._last = summary.loops
+        for problem in summary.problems:
             self.get_logger().error(in_ros_words(problem))
         for name, loop in self._last.items():
             self.get_logger().info(
-                f"{name}: {loop['executed']} cycles executed, {loop['skipped']} skipped, "
-                f"{loop['misses']} {loop['class']} deadline misses"
+                f"{name}: {loop.executed} cycles executed, {loop.skipped} skipped, "
+                f"{loop.misses} {loop.loop_class} deadline misses"
             )
         if run.is_recorded:
             self.get_logger().info(f"recording: {run.recording}")

@@ -16,9 +16,10 @@ from rtloop.config import Config
 from rtloop.errors import RtloopError
 from rtloop.loop import Loop
 from rtloop.realtime import host
-from rtloop.realtime.rights import RightReport, denied, kernel_report
+from rtloop.realtime.rights import RightReport, kernel_report
 from rtloop.telemetry.observe.ring import RING_DIRECTORY, Ring, unfinished_cycle
 from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.observe.summary import LoopSummary, RunSummary
 from rtloop.telemetry.recorder.start import RecorderProcess, RecordingResult
 
 TICK_S = 0.1
@@ -41,8 +42,8 @@ class Observed:
             names = [signal.name for signal in self.ring.metadata.inputs]
             self.newest_inputs = dict(zip(names, map(float, batch.inputs[-1]), strict=True))
 
-    def finish(self) -> dict[str, Any]:
-        """Counts what is left, a cycle that never returned included; the loop's part of the summary."""
+    def finish(self) -> LoopSummary:
+        """Counts what is left, a cycle that never returned included; what became of the loop."""
         self.update()
         status = self.ring.status()
         hung = unfinished_cycle(
@@ -97,7 +98,7 @@ class Run:
         self._result: RecordingResult | None = None
         self._stop = threading.Event()
         self._stopped_by = ""
-        self._summary: dict[str, Any] | None = None
+        self._summary: RunSummary | None = None
 
     def __enter__(self) -> Run:
         self.start()
@@ -179,7 +180,7 @@ class Run:
             self._stopped_by = by
         self._stop.set()
 
-    def stop(self) -> dict[str, Any]:
+    def stop(self) -> RunSummary:
         """Ends the loops (safe command last) and the recording; returns the summary. Idempotent."""
         if self._summary is not None:
             return self._summary
@@ -194,26 +195,20 @@ class Run:
         self._finish_recording()
         if self.recording_error:
             problems.append(self.recording_error)
-        self._summary = {
-            "loops": summaries,
-            "realtime": {
-                "granted": [right.as_dict() for right in rights if right.granted],
-                "denied": [right.as_dict() for right in denied(rights)],
-            },
-            "recording": None if self._recorder is None else str(self.recording),
-            "report": None,
-            "stopped_by": self._stopped_by or "stop",
-            "problems": problems,
-        }
+        self._summary = RunSummary(
+            loops=summaries,
+            rights=tuple(rights),
+            recording=None if self._recorder is None else self.recording,
+            stopped_by=self._stopped_by or "stop",
+            problems=tuple(problems),
+        )
         return self._summary
 
     def write_report(self) -> Path:
         """Renders the recording as HTML, beside it. After :meth:`stop`; raises RecordingError."""
         from rtloop.report.page import write_report
 
-        path = write_report(self.recording, self.directory / REPORT_NAME)
-        self.stop()["report"] = str(path)
-        return path
+        return write_report(self.recording, self.directory / REPORT_NAME)
 
     @property
     def recording(self) -> Path:
@@ -300,11 +295,11 @@ class Run:
             self._ring_directory.rmdir()
 
 
-def exit_code(summary: Mapping[str, Any]) -> int:
+def exit_code(summary: RunSummary) -> int:
     """0: all loops kept their class; 1: a fault, a broken limit, or an incomplete recording."""
-    for loop in summary["loops"].values():
-        if loop["state"] == "fault" or loop["limit_broken"] > 0:
+    for loop in summary.loops.values():
+        if loop.state == "fault" or loop.limit_broken > 0:
             return 1
-        if loop["class"] == "hard" and loop["misses"] > 0:
+        if loop.loop_class == "hard" and loop.misses > 0:
             return 1
-    return 1 if summary["problems"] else 0
+    return 1 if summary.problems else 0

@@ -31,13 +31,13 @@ def test_a_run_balances_records_and_ends_with_the_device_safe(tmp_path: Path) ->
             run.wait(1.0)
         summary = run.stop()
         told = device.stop()
-    loop = summary["loops"]["balance"]
-    assert loop["executed"] > 20
-    assert loop["elapsed_periods"] == loop["executed"] + loop["skipped"]
-    assert loop["records_lost"] == 0
-    assert loop["state"] == "inactive"
-    assert summary["stopped_by"] == "duration"
-    assert summary["problems"] == []
+    loop = summary.loops["balance"]
+    assert loop.executed > 20
+    assert loop.elapsed_periods == loop.executed + loop.skipped
+    assert loop.records_lost == 0
+    assert loop.state == "inactive"
+    assert summary.stopped_by == "duration"
+    assert summary.problems == ()
     assert exit_code(summary) == 0
     assert run.is_recorded
     assert run.recording.stat().st_size > 0
@@ -57,7 +57,7 @@ def test_an_exception_in_the_users_code_ends_with_the_device_safe(tmp_path: Path
 
         with pytest.raises(ZeroDivisionError):
             misbehave()
-        assert run.stop()["stopped_by"] == "ZeroDivisionError"
+        assert run.stop().stopped_by == "ZeroDivisionError"
         assert device.stop()["reasons"] == ["HOST_STOP"]
 
 
@@ -71,10 +71,10 @@ def test_an_unplugged_device_ends_safe_on_both_sides(tmp_path: Path) -> None:
         summary = run.stop()
         time.sleep(0.8)  # longer than the device's command timeout
         told = device.stop()
-    assert summary["stopped_by"] == "fault"
-    assert summary["loops"]["balance"]["state"] == "fault"
-    assert summary["loops"]["balance"]["fault_reason"] == "port_error"
-    (problem,) = summary["problems"]
+    assert summary.stopped_by == "fault"
+    assert summary.loops["balance"].state == "fault"
+    assert summary.loops["balance"].fault_reason == "port_error"
+    (problem,) = summary.problems
     assert "the link 'cart'" in problem
     assert "was lost" in problem
     assert "Check cable and device" in problem
@@ -96,7 +96,7 @@ def test_a_device_latched_safe_is_armed_only_with_clear(tmp_path: Path) -> None:
             Run(load(path), "test", record=False).start()
         with Run(load(path), "test", record=False, clear=True) as again:
             again.wait(0.5)
-        assert again.stop()["loops"]["balance"]["state"] == "inactive"
+        assert again.stop().loops["balance"].state == "inactive"
 
 
 def test_after_an_ordinary_stop_the_next_run_arms_by_itself(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_after_an_ordinary_stop_the_next_run_arms_by_itself(tmp_path: Path) -> N
         for _ in range(2):
             with Run(config, "test", record=False) as run:
                 run.wait(0.3)
-            assert run.stop()["problems"] == []
+            assert run.stop().problems == ()
 
 
 def test_a_run_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_a_hang_of_the_policy_is_told_and_ended(tmp_path: Path) -> None:
             run.wait(10)
         summary = run.stop()
         told = device.stop()
-    assert summary["stopped_by"] == "fault"
-    assert summary["loops"]["balance"]["fault_reason"] == "deadline_miss"
-    assert summary["loops"]["balance"]["misses"] == 1
+    assert summary.stopped_by == "fault"
+    assert summary.loops["balance"].fault_reason == "deadline_miss"
+    assert summary.loops["balance"].misses == 1
     assert "HOST_STOP" in told["reasons"]
 
 

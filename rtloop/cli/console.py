@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from rtloop.realtime.rights import denied
 from rtloop.run import Run
+from rtloop.telemetry.observe.summary import LoopSummary, RunSummary
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 _REFRESH_S = 0.25
@@ -105,25 +106,25 @@ class Console:
 
     # --- afterwards ---
 
-    def summarise(self, summary: Mapping[str, Any]) -> None:
+    def summarise(self, summary: RunSummary) -> None:
         """The verdict by class, and where everything is."""
         self.say()
         order = ("hard", "firm", "soft")
-        loops = sorted(summary["loops"].items(), key=lambda item: order.index(item[1]["class"]))
+        loops = sorted(summary.loops.items(), key=lambda item: order.index(item[1].loop_class))
         for name, loop in loops:
             self._summarise_loop(name, loop)
-        missing = [right["name"] for right in summary["realtime"]["denied"]]
+        missing = [right.name for right in denied(summary.rights)]
         if missing:
             listed = ", ".join(missing)
             self.say(f"{self.styled('not granted', 'yellow')}: {listed} (see `rtloop check`)")
-        for name, device in summary.get("devices", {}).items():
+        for name, device in summary.devices.items():
             self._summarise_device(name, device)
-        for problem in set(summary["problems"]) - self._warned:
+        for problem in set(summary.problems) - self._warned:
             self.say(self.styled(problem, "red"))
-        if summary["recording"]:
-            self.say(f"recording  {summary['recording']}")
-        if summary["report"]:
-            self.say(f"report     {summary['report']}")
+        if summary.recording is not None:
+            self.say(f"recording  {summary.recording}")
+        if summary.report is not None:
+            self.say(f"report     {summary.report}")
 
     def _summarise_device(self, name: str, device: Mapping[str, Any]) -> None:
         if not device:
@@ -139,33 +140,32 @@ class Console:
             f"commands refused; ended {device['state']} ({', '.join(device['reasons'])})"
         )
 
-    def _summarise_loop(self, name: str, loop: Mapping[str, Any]) -> None:
-        misses = loop["misses"]
+    def _summarise_loop(self, name: str, loop: LoopSummary) -> None:
+        misses = loop.misses
         verdict = self.styled("all deadlines met", "green")
-        if loop["state"] == "fault":
-            verdict = self.styled(f"FAULT ({loop['fault_reason']})", "red", "bold")
+        if loop.state == "fault":
+            verdict = self.styled(f"FAULT ({loop.fault_reason})", "red", "bold")
         elif misses:
             verdict = self.styled(f"{misses} deadline misses", "yellow")
         self.say(
-            f"{self.styled(loop['class'], 'bold'):>4} {name}: {verdict} "
-            f"in {loop['executed']} cycles of {loop['period_ms']:g} ms"
+            f"{self.styled(loop.loop_class, 'bold'):>4} {name}: {verdict} "
+            f"in {loop.executed} cycles of {loop.period_ms:g} ms"
         )
         self.say(
-            f"     {loop['elapsed_periods']} periods elapsed = {loop['executed']} executed + "
-            f"{loop['skipped']} skipped; {loop['records_lost']} records lost"
+            f"     {loop.elapsed_periods} periods elapsed = {loop.executed} executed + "
+            f"{loop.skipped} skipped; {loop.records_lost} records lost"
         )
-        done = ", ".join(f"{n} {what}" for what, n in loop["outcomes"].items() if n)
+        done = ", ".join(f"{n} {what}" for what, n in loop.outcomes.items() if n)
         self.say(f"     commands: {done.replace('_', ' ') or 'none'}")
-        for key, label in (
-            ("release_latency_us", "release latency"),
-            ("response_us", "response time"),
-            ("infer_us", "inference"),
+        for p, label in (
+            (loop.release_latency_us, "release latency"),
+            (loop.response_us, "response time"),
+            (loop.infer_us, "inference"),
         ):
-            p = loop[key]
-            if p["n"]:
+            if p.n:
                 self.say(
-                    f"     {label:<15} p50 {p['p50']:7.1f}  p99 {p['p99']:7.1f}  "
-                    f"p99.9 {p['p99_9']:7.1f}  max {p['max']:8.1f} µs"
+                    f"     {label:<15} p50 {p.p50:7.1f}  p99 {p.p99:7.1f}  "
+                    f"p99.9 {p.p99_9:7.1f}  max {p.max:8.1f} µs"
                 )
 
 

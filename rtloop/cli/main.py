@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from rtloop.errors import RtloopError
 if TYPE_CHECKING:
     from rtloop.cli.console import Console
     from rtloop.run import Run
+    from rtloop.telemetry.observe.summary import RunSummary
 
 EXIT_CODES = """exit codes:
   0  every loop kept what its class promises
@@ -200,27 +202,26 @@ def _execute(run: Run, options: argparse.Namespace, stop_devices: Any = dict) ->
                 options.duration or None,
                 None if options.json and not sys.stderr.isatty() else lambda: console.draw(run),
             )
-        summary = run.stop()
-        devices = stop_devices()
-        if devices:
-            summary["devices"] = devices
-        _report_run(run, options, console)
+        summary = replace(run.stop(), devices=stop_devices())
+        summary = _reported(summary, run, options, console)
     if options.json:
-        print(json.dumps(summary, indent=2))
+        print(json.dumps(summary.as_dict(), indent=2))
     else:
         console.summarise(summary)
     return exit_code(summary)
 
 
-def _report_run(run: Run, options: argparse.Namespace, console: Console) -> None:
+def _reported(
+    summary: RunSummary, run: Run, options: argparse.Namespace, console: Console
+) -> RunSummary:
     if options.no_report or not run.is_recorded:
-        return
+        return summary
     if not options.json:
         console.say(console.styled("writing the report …", "dim"))
     try:
-        run.write_report()
+        return replace(summary, report=run.write_report())
     except RtloopError as error:
-        run.stop()["problems"].append(str(error))
+        return replace(summary, problems=(*summary.problems, str(error)))
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,17 +23,10 @@ from rtloop.report.typography import (
 from rtloop.report.verdict import PROMISES, Level, judge
 from rtloop.telemetry.mcap.reader import LoopRecording, Recording, read_recording
 from rtloop.telemetry.observe import records as rec
-from rtloop.telemetry.observe.statistics import LoopStatistics
 
 _WORST = 10
 _CLASS_ORDER = ("hard", "firm", "soft")
 _SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
-_DURATIONS = (
-    ("release_latency_us", "Release latency", "start − release"),
-    ("infer_us", "Inference", "graph and limits"),
-    ("response_us", "Response time", "finish − release"),
-    ("lateness_us", "Lateness", "finish − deadline"),
-)
 
 
 def write_report(recording_path: Path, html_path: Path) -> Path:
@@ -85,7 +77,7 @@ class _Loop:
         self.metadata = recording.metadata
         self.loop_class = recording.metadata.loop_class
         self.records = recording.records
-        self.summary = recording.summary or _summary_of(recording)
+        self.summary = recording.summary
         self.verdict = judge(self.summary)
         self.returned = self.records[~rec.unfinished(self.records)]
         self.deadline_us = self.metadata.deadline_ns / 1e3
@@ -101,12 +93,6 @@ class _Loop:
     @property
     def badge(self) -> str:
         return f'<span class="class {escape(self.loop_class)}">{escape(self.loop_class)}</span>'
-
-
-def _summary_of(recording: LoopRecording) -> dict[str, Any]:
-    statistics = LoopStatistics(recording.metadata)
-    statistics.update(recording.records, recording.lost)
-    return statistics.summary()
 
 
 def _class_rank(name: str) -> int:
@@ -175,16 +161,16 @@ def _overview(loops: list[_Loop]) -> Iterator[str]:
     yield "".join(f"<th>{head}</th>" for head in heads)
     yield "<th>Response p50</th><th>p99</th><th>p99.9</th><th>max, µs</th></tr></thead>\n<tbody>"
     for loop in loops:
-        s, r = loop.summary, loop.summary["response_us"]
-        late = ' class="late"' if s["misses"] else ""
+        s, r = loop.summary, loop.summary.response_us
+        late = ' class="late"' if s.misses else ""
         yield (
             f'<tr><td><a href="#{loop.anchor}">{escape(loop.name)}</a></td>'
             f'<td class="words">{escape(loop.loop_class)}</td>'
-            f"<td>{duration_us(s['period_ms'] * 1e3)}</td><td>{duration_us(s['deadline_ms'] * 1e3)}</td>"
-            f"<td>{count(s['elapsed_periods'])}</td><td>{count(s['executed'])}</td>"
-            f"<td>{count(s['skipped'])}</td><td{late}>{count(s['misses'])}</td>"
-            f"<td>{microseconds(s['rate_hz'], 2)}</td>"
-            + "".join(f"<td>{microseconds(r[key])}</td>" for key in ("p50", "p99", "p99_9", "max"))
+            f"<td>{duration_us(s.period_ms * 1e3)}</td><td>{duration_us(s.deadline_ms * 1e3)}</td>"
+            f"<td>{count(s.elapsed_periods)}</td><td>{count(s.executed)}</td>"
+            f"<td>{count(s.skipped)}</td><td{late}>{count(s.misses)}</td>"
+            f"<td>{microseconds(s.rate_hz, 2)}</td>"
+            + "".join(f"<td>{microseconds(us)}</td>" for us in (r.p50, r.p99, r.p99_9, r.max))
             + "</tr>"
         )
     yield "</tbody></table></div>"
@@ -209,44 +195,44 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
     s = loop.summary
     yield (
         "Period, deadline",
-        (f"{duration_us(s['period_ms'] * 1e3)}, {duration_us(s['deadline_ms'] * 1e3)}"),
+        (f"{duration_us(s.period_ms * 1e3)}, {duration_us(s.deadline_ms * 1e3)}"),
     )
     yield (
         "Rate",
         (
-            f"{microseconds(s['rate_hz'], 3)} Hz measured, {1e3 / s['period_ms']:g} Hz nominal"
-            if s["rate_hz"] is not None
-            else f"{1e3 / s['period_ms']:g} Hz nominal"
+            f"{microseconds(s.rate_hz, 3)} Hz measured, {1e3 / s.period_ms:g} Hz nominal"
+            if s.rate_hz is not None
+            else f"{1e3 / s.period_ms:g} Hz nominal"
         ),
     )
     yield (
         "Periods",
         (
-            f"{count(s['elapsed_periods'])} elapsed = {count(s['executed'])} executed + "
-            f"{count(s['skipped'])} skipped"
+            f"{count(s.elapsed_periods)} elapsed = {count(s.executed)} executed + "
+            f"{count(s.skipped)} skipped"
         ),
     )
-    part = f" ({share(s['misses'], s['executed'])})" if s["misses"] else ""
-    yield "Deadline misses", f"{count(s['misses'])}{part}"
-    if s["misses"]:
-        causes = ", ".join(f"{name} {count(n)}" for name, n in s["causes"].items() if n)
+    part = f" ({share(s.misses, s.executed)})" if s.misses else ""
+    yield "Deadline misses", f"{count(s.misses)}{part}"
+    if s.misses:
+        causes = ", ".join(f"{name} {count(n)}" for name, n in s.causes.items() if n)
         yield "Their causes", escape(causes) or NOTHING
-        yield "Most in a row", count(s["max_consecutive_misses"])
+        yield "Most in a row", count(s.max_consecutive_misses)
     outcomes = ", ".join(
-        f"{name.replace('_', ' ')} {count(n)}" for name, n in s["outcomes"].items() if n
+        f"{name.replace('_', ' ')} {count(n)}" for name, n in s.outcomes.items() if n
     )
     yield "Commands", escape(outcomes) or "none"
     others = {
-        "stale inputs": s["stale_inputs"],
-        "budget overruns": s["budget_overruns"],
+        "stale inputs": s.stale_inputs,
+        "budget overruns": s.budget_overruns,
         **{
-            name.replace("_", " "): s["events"].get(name, 0)
+            name.replace("_", " "): s.events.get(name, 0)
             for name in ("clamped", "slew_limited", "non_finite", "port_error", "injected")
         },
     }
     events = ", ".join(f"{name} {count(n)}" for name, n in others.items() if n)
     yield "Other events", escape(events) or "none"
-    yield "Records lost", count(s["records_lost"])
+    yield "Records lost", count(s.records_lost)
     sha = loop.metadata.run.get("policy_sha256")
     if sha:
         yield "Policy", f'<code title="sha256 {escape(sha)}">{escape(str(sha)[:16])}…</code>'
@@ -262,13 +248,19 @@ def _times(loop: _Loop) -> Iterator[str]:
         "<table><thead><tr><th></th><th>p50</th><th>p99</th><th>p99.9</th><th>max</th><th>N</th>"
         "</tr></thead>\n<tbody>"
     )
-    for key, name, meaning in _DURATIONS:
-        p = loop.summary[key]
+    s = loop.summary
+    for p, name, meaning in (
+        (s.release_latency_us, "Release latency", "start − release"),
+        (s.infer_us, "Inference", "graph and limits"),
+        (s.response_us, "Response time", "finish − release"),
+        (s.lateness_us, "Lateness", "finish − deadline"),
+    ):
+        signed = p is s.lateness_us
         cells = "".join(
-            f"<td{_late(key, p[q])}>{microseconds(p[q])}</td>"
-            for q in ("p50", "p99", "p99_9", "max")
+            f"<td{_late(us) if signed else ''}>{microseconds(us)}</td>"
+            for us in (p.p50, p.p99, p.p99_9, p.max)
         )
-        yield f'<tr><td title="{meaning}">{name}</td>{cells}<td>{count(p["n"])}</td></tr>'
+        yield f'<tr><td title="{meaning}">{name}</td>{cells}<td>{count(p.n)}</td></tr>'
     yield "</tbody></table>"
     yield (
         '<p class="quiet small">Lateness below zero is time to spare. The maxima are high-water marks: '
@@ -276,18 +268,18 @@ def _times(loop: _Loop) -> Iterator[str]:
     )
 
 
-def _late(key: str, value: float | None) -> str:
-    return ' class="late"' if key == "lateness_us" and value is not None and value > 0 else ""
+def _late(lateness_us: float | None) -> str:
+    return ' class="late"' if lateness_us is not None and lateness_us > 0 else ""
 
 
 def _figures(loop: _Loop) -> Iterator[str]:
     yield '<div class="figures">'
-    for key, title, values, deadline_us in (
-        ("response_us", "Response time", rec.response_ns(loop.returned), loop.deadline_us),
-        ("release_latency_us", "Release latency", rec.release_latency_ns(loop.returned), None),
+    s = loop.summary
+    for p, title, values, deadline_us in (
+        (s.response_us, "Response time", rec.response_ns(loop.returned), loop.deadline_us),
+        (s.release_latency_us, "Release latency", rec.release_latency_ns(loop.returned), None),
     ):
-        p = loop.summary[key]
-        marks = {name: p[q] for name, q in (("p50", "p50"), ("p99", "p99"), ("p99.9", "p99_9"))}
+        marks = {"p50": p.p50, "p99": p.p99, "p99.9": p.p99_9}
         known = {name: value for name, value in marks.items() if value is not None}
         svg = charts.histogram(
             np.asarray(values, np.float64) / 1e3,
@@ -298,8 +290,8 @@ def _figures(loop: _Loop) -> Iterator[str]:
         )
         numbers = " · ".join(f"{name} {microseconds(value)}" for name, value in known.items())
         yield (
-            f"<figure>{svg}<figcaption><b>{title}</b>, N = {count(p['n'])}. "
-            f"▴ {numbers} · max {microseconds(p['max'])}&nbsp;µs</figcaption></figure>"
+            f"<figure>{svg}<figcaption><b>{title}</b>, N = {count(p.n)}. "
+            f"▴ {numbers} · max {microseconds(p.max)}&nbsp;µs</figcaption></figure>"
         )
     yield "</div>"
     svg = charts.lateness_over_time(

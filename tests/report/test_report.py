@@ -86,7 +86,7 @@ def report_of(
         writer.write(name, batch_of(records, loop))
         statistics = LoopStatistics(loop)
         statistics.update(records)
-        summaries[name] = {**statistics.summary(), **status}
+        summaries[name] = {**statistics.summary().as_dict(), **status}
     writer.finish({"loops": summaries})
     return Page(write_report(tmp_path / "run.mcap", tmp_path / "report.html"))
 

@@ -1,16 +1,18 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rtloop.report.verdict import Level, judge
 from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.observe.summary import LoopSummary
 from tests.telemetry.loops import cycles, metadata
 
 
-def summary(loop_class: str = "firm", *, miss_every: int = 0, **changes: Any) -> dict[str, Any]:
+def summary(loop_class: str = "firm", *, miss_every: int = 0, **changes: Any) -> LoopSummary:
     statistics = LoopStatistics(metadata(loop_class=loop_class))
     statistics.update(cycles(1000, loop_class=loop_class, miss_every=miss_every))
-    return {**statistics.summary(), **changes}
+    return replace(statistics.summary(), **changes)
 
 
 @pytest.mark.parametrize(
@@ -27,11 +29,11 @@ def summary(loop_class: str = "firm", *, miss_every: int = 0, **changes: Any) ->
         (summary("hard", executed=0), Level.NOTHING),
     ],
 )
-def test_a_miss_means_what_the_class_says(what: dict[str, Any], level: Level) -> None:
+def test_a_miss_means_what_the_class_says(what: LoopSummary, level: Level) -> None:
     assert judge(what).level is level
 
 
-def sentences(what: dict[str, Any]) -> str:
+def sentences(what: LoopSummary) -> str:
     return " ".join(judge(what).sentences)
 
 
