@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from rtloop.demos import Demo
 from rtloop.realtime.rights import denied
 from rtloop.run import Run
 from rtloop.telemetry.observe.summary import LoopSummary, RunSummary
@@ -20,8 +21,10 @@ _PLAIN_EVERY_S = 10.0
 class Console:
     """Writes for people to ``stream``; colour and redrawing only on a terminal."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, demo: Demo | None = None) -> None:
+        """``demo`` tells what only it knows of its plant."""
         self._stream = stream or sys.stdout
+        self._demo = demo
         self._is_terminal = self._stream.isatty()
         self._lines_drawn = 0
         self._next_s = 0.0
@@ -99,10 +102,11 @@ class Console:
         )
         state = run.loops[name].status()["state"]
         if state == "active":
-            end = _angle(observed.newest_inputs)
+            end = self._demo.status(observed.newest_inputs) if self._demo else ""
         else:
-            end = "  " + self.styled(state.upper(), "red", "bold")
-        return f"{name:>14}  {window.rate_hz:7.1f} Hz  {response}{longest}{misses}{end}"
+            end = self.styled(state.upper(), "red", "bold")
+        line = f"{name:>14}  {window.rate_hz:7.1f} Hz  {response}{longest}{misses}"
+        return f"{line}  {end}" if end else line
 
     # --- afterwards ---
 
@@ -126,19 +130,11 @@ class Console:
         if summary.report is not None:
             self.say(f"report     {summary.report}")
 
-    def _summarise_device(self, name: str, device: Mapping[str, Any]) -> None:
-        if not device:
+    def _summarise_device(self, name: str, told: Mapping[str, Any]) -> None:
+        if self._demo is None or not told:
             return
-        fell = (
-            self.styled("the pole fell", "red")
-            if device["fell"]
-            else "the pole stayed up while active"
-        )
-        self.say(
-            f"device {name}: {fell} ({device['upright_s']:.1f} s, largest angle "
-            f"{device['max_angle_rad']:.3f} rad); {device['counters']['late_commands']} late "
-            f"commands refused; ended {device['state']} ({', '.join(device['reasons'])})"
-        )
+        styles = () if self._demo.is_well(told) else ("red",)
+        self.say(f"device {name}: {self.styled(self._demo.summarise_device(told), *styles)}")
 
     def _summarise_loop(self, name: str, loop: LoopSummary) -> None:
         misses = loop.misses
@@ -167,10 +163,3 @@ class Console:
                     f"     {label:<15} p50 {p.p50:7.1f}  p99 {p.p99:7.1f}  "
                     f"p99.9 {p.p99_9:7.1f}  max {p.max:8.1f} µs"
                 )
-
-
-def _angle(newest_inputs: Mapping[str, float]) -> str:
-    from rtloop.demos.demo import ANGLE_SIGNAL
-
-    angle = newest_inputs.get(ANGLE_SIGNAL)
-    return "" if angle is None else f"  pole {angle:+.3f} rad"
