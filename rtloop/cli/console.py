@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rtloop.demos import Demo
 from rtloop.realtime.rights import denied
-from rtloop.run import Run
 from rtloop.telemetry.observe.summary import LoopSummary, RunSummary
+from rtloop.telemetry.observe.words import explain, find
+
+if TYPE_CHECKING:
+    from rtloop.run import Run
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 _REFRESH_S = 0.25
@@ -153,6 +156,8 @@ class Console:
         )
         done = ", ".join(f"{n} {what}" for what, n in loop.outcomes.items() if n)
         self.say(f"     commands: {done.replace('_', ' ') or 'none'}")
+        if misses:
+            self._explain_misses(loop)
         for p, label in (
             (loop.release_latency_us, "release latency"),
             (loop.response_us, "response time"),
@@ -163,3 +168,9 @@ class Console:
                     f"     {label:<15} p50 {p.p50:7.1f}  p99 {p.p99:7.1f}  "
                     f"p99.9 {p.p99_9:7.1f}  max {p.max:8.1f} µs"
                 )
+
+    def _explain_misses(self, loop: LoopSummary) -> None:
+        stage = max(loop.causes, key=lambda name: loop.causes[name], default="")
+        word = find("stages", stage)
+        if word is not None:
+            self.say(f"     longest stage of {loop.causes[stage]}: {stage} – {explain(word)}")

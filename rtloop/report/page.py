@@ -1,7 +1,7 @@
 """One self-contained HTML page about a recording: nothing to install, nothing to load, no script."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,12 +20,15 @@ from rtloop.report.typography import (
     share,
     span_s,
 )
-from rtloop.report.verdict import PROMISES, Level, judge
+from rtloop.report.verdict import Level, judge
 from rtloop.telemetry.mcap.reader import LoopRecording, Recording, read_recording
 from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.words import explain, find
 
 _WORST = 10
 _CLASS_ORDER = ("hard", "firm", "soft")
+#: Events that the verdict, the accounts or the list of the worst cycles tell in words of their own.
+_TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished"}
 _SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
 
 
@@ -129,7 +132,7 @@ def _verdicts(loops: list[_Loop]) -> Iterator[str]:
         yield f'<section class="verdict {verdict.level.value}">'
         yield (
             f'<div class="who">{loop.badge}<a href="#{loop.anchor}">{escape(loop.name)}</a>'
-            f'<span class="quiet">{escape(PROMISES.get(loop.loop_class, ""))}</span></div>'
+            f'<span class="quiet">{escape(_promise(loop.loop_class))}</span></div>'
         )
         yield f"<h3>{_SIGNS[verdict.level]}&ensp;{escape(verdict.headline)}</h3>"
         yield from (f"<p>{escape(sentence)}</p>" for sentence in verdict.sentences)
@@ -215,27 +218,39 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
     part = f" ({share(s.misses, s.executed)})" if s.misses else ""
     yield "Deadline misses", f"{count(s.misses)}{part}"
     if s.misses:
-        causes = ", ".join(f"{name} {count(n)}" for name, n in s.causes.items() if n)
-        yield "Their causes", escape(causes) or NOTHING
+        yield "Their longest stages", _words("stages", s.causes) or NOTHING
+        yield "What helps", escape(_advice(s.causes)) or NOTHING
         yield "Most in a row", count(s.max_consecutive_misses)
-    outcomes = ", ".join(
-        f"{name.replace('_', ' ')} {count(n)}" for name, n in s.outcomes.items() if n
-    )
-    yield "Commands", escape(outcomes) or "none"
-    others = {
-        "stale inputs": s.stale_inputs,
-        "budget overruns": s.budget_overruns,
-        **{
-            name.replace("_", " "): s.events.get(name, 0)
-            for name in ("clamped", "slew_limited", "non_finite", "port_error", "injected")
-        },
-    }
-    events = ", ".join(f"{name} {count(n)}" for name, n in others.items() if n)
-    yield "Other events", escape(events) or "none"
+    yield "Commands", _words("outcomes", s.outcomes) or "none"
+    others = {name: n for name, n in s.events.items() if name not in _TOLD_ELSEWHERE}
+    yield "Other events", _words("events", others) or "none"
     yield "Records lost", count(s.records_lost)
     sha = loop.metadata.run.get("policy_sha256")
     if sha:
         yield "Policy", f'<code title="sha256 {escape(sha)}">{escape(str(sha)[:16])}…</code>'
+
+
+def _words(table: str, counts: Mapping[str, int]) -> str:
+    """What was counted, each word with its meaning behind it."""
+    return ", ".join(_word(table, name, f" {count(n)}") for name, n in counts.items() if n)
+
+
+def _word(table: str, name: str, text: str = "") -> str:
+    word = find(table, name)
+    title = "" if word is None else f' title="{escape(explain(word))}"'
+    return f"<span{title}>{escape(name.replace('_', ' '))}{text}</span>"
+
+
+def _advice(causes: Mapping[str, int]) -> str:
+    """What to do about the stage that made most cycles late."""
+    stage = max(causes, key=lambda name: causes[name], default="")
+    word = find("stages", stage)
+    return "" if word is None else f"{stage}: {word.remedy}"
+
+
+def _promise(loop_class: str) -> str:
+    word = find("classes", loop_class)
+    return "" if word is None else word.sentence
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> str:
@@ -325,7 +340,7 @@ def _worst(loop: _Loop) -> Iterator[str]:
     yield (
         '<div class="scroll"><table>\n<thead><tr><th>Cycle</th><th>at, s</th><th class="words">from its '
         "release on</th><th>release<br>latency</th><th>read</th><th>infer</th><th>write</th>"
-        '<th>response</th><th>lateness,<br>µs</th><th class="words">cause</th><th class="words">outcome'
+        '<th>response</th><th>lateness,<br>µs</th><th class="words">longest stage</th><th class="words">outcome'
         "</th></tr></thead>\n<tbody>"
     )
     for i in order.tolist():
@@ -336,7 +351,7 @@ def _worst(loop: _Loop) -> Iterator[str]:
             f"<tr><td>{count(int(one['cycle'][0]))}</td><td>{at_s:.3f}</td>"
             f'<td class="bar-cell words">{bar}</td>'
             + _stage_cells(one, bool(never[i]), float(response_us[i]), float(lateness[i]) / 1e3)
-            + f'<td class="words">{_cause(one, bool(never[i]))}</td>'
+            + f'<td class="words">{_longest_stage(one, bool(never[i]))}</td>'
             f'<td class="words">{_outcome(one)}</td></tr>'
         )
     yield "</tbody></table></div>"
@@ -354,17 +369,17 @@ def _stage_cells(one: rec.Records, never: bool, response_us: float, lateness_us:
     return f"{cells}<td>{microseconds(response_us)}</td><td{late}>{microseconds(lateness_us)}</td>"
 
 
-def _cause(one: rec.Records, never: bool) -> str:
+def _longest_stage(one: rec.Records, never: bool) -> str:
     if never:
         return "never returned"
     name = rec.name_of(rec.STAGE_NAMES, int(one["longest_stage"][0]))
     injected = " (injected)" if int(one["events"][0]) & rec.EVENT_BITS["injected"] else ""
-    return NOTHING if name == "none" else escape(name) + injected
+    return NOTHING if name == "none" else _word("stages", name) + injected
 
 
 def _outcome(one: rec.Records) -> str:
     name = rec.name_of(rec.OUTCOME_NAMES, int(one["outcome"][0]))
-    return "nothing sent" if name == "none" else escape(name.replace("_", " "))
+    return "nothing sent" if name == "none" else _word("outcomes", name)
 
 
 _GLOSSARY = """<footer>

@@ -5,6 +5,7 @@ from enum import Enum
 
 from rtloop.report.typography import count, duration_us, plural, share
 from rtloop.telemetry.observe.summary import LoopSummary
+from rtloop.telemetry.observe.words import explain, find
 
 
 class Level(Enum):
@@ -25,23 +26,6 @@ class Verdict:
     sentences: tuple[str, ...]
 
 
-PROMISES = {
-    "hard": "a miss is a failure",
-    "firm": "a late result is useless",
-    "soft": "a late result still counts",
-}
-
-_FAULTS = {
-    "deadline_miss": "a missed deadline",
-    "limit_broken": "its limit of misses being broken",
-    "non_finite": "an output that was not a finite number",
-    "port_error": "a link or port that failed",
-    "stale_input": "an input that was too old",
-    "hang": "a cycle that did not return",
-    "infer_error": "the policy failing to run",
-}
-
-
 def judge(summary: LoopSummary) -> Verdict:
     """The verdict on a loop."""
     executed, misses = summary.executed, summary.misses
@@ -52,10 +36,9 @@ def judge(summary: LoopSummary) -> Verdict:
     faulted = reason != "none"
     sentences = [_misses(summary) if misses else _all_met(summary)]
     if faulted:
-        sentences.append(
-            f"The loop stopped in FAULT because of {_FAULTS.get(reason, reason)}; "
-            "only an explicit reset starts it again."
-        )
+        word = find("fault_reasons", reason)
+        why = reason if word is None else explain(word)
+        sentences.append(f"The loop stopped in FAULT, until an explicit reset: {why}.")
     broken = summary.limit_broken
     if broken and summary.loop_class != "hard":
         sentences.append(f"Its limit of misses was broken {plural(broken, 'time')}.")
