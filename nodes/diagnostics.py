@@ -51,20 +51,18 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     return _status(node, run.config, name, level, message, values)
 
 
-def inactive_status(
-    node: str, config: Config, name: str, summary: LoopSummary | None
-) -> DiagnosticStatus:
-    """A loop that does not run; ``summary`` is what its last activation came to, if there was one."""
-    loop = config.loops[name]
+def inactive_status(node: str, run: Run, name: str) -> DiagnosticStatus:
+    """A loop that does not run, and what its newest activation came to, if there was one."""
+    loop = run.config.loops[name]
     values = {
         "class": loop.loop_class,
         "state": "inactive",
         "period_ms": loop.period_ns / 1e6,
         "deadline_ms": loop.deadline_ns / 1e6,
     }
-    if summary is not None:
-        values = _values(summary)
-    return _status(node, config, name, DiagnosticStatus.STALE, "inactive", values)
+    if run.summary is not None:
+        values = _values(run.summary.loops[name])
+    return _status(node, run.config, name, DiagnosticStatus.STALE, "inactive", values)
 
 
 def _values(summary: LoopSummary) -> dict[str, Any]:
