@@ -11,9 +11,10 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rtloop.config import Config
 from rtloop.realtime.rights import denied, kernel_report
 from rtloop.run import Run
+from rtloop.telemetry.observe.summary import LoopSummary
 
 _PLAIN_VALUES = (
-    *("class", "state", "rate_hz", "period_ms", "deadline_ms"),
+    *("state", "rate_hz", "period_ms", "deadline_ms"),
     *("elapsed_periods", "executed", "skipped", "misses", "records_lost"),
 )
 
@@ -50,30 +51,29 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     return _status(node, run.config, name, level, message, values)
 
 
-def inactive_status(
-    node: str, config: Config, name: str, summary: Mapping[str, Any] | None
-) -> DiagnosticStatus:
-    """A loop that does not run; ``summary`` is what its last activation came to, if there was one."""
-    loop = config.loops[name]
+def inactive_status(node: str, run: Run, name: str) -> DiagnosticStatus:
+    """A loop that does not run, and what its newest activation came to, if there was one."""
+    loop = run.config.loops[name]
     values = {
         "class": loop.loop_class,
         "state": "inactive",
         "period_ms": loop.period_ns / 1e6,
         "deadline_ms": loop.deadline_ns / 1e6,
     }
-    if summary is not None:
-        values = _values(summary)
-    return _status(node, config, name, DiagnosticStatus.STALE, "inactive", values)
+    if run.summary is not None:
+        values = _values(run.summary.loops[name])
+    return _status(node, run.config, name, DiagnosticStatus.STALE, "inactive", values)
 
 
-def _values(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _values(summary: LoopSummary) -> dict[str, Any]:
     """A loop's part of the ``--json`` summary, by the same names."""
     return {
-        **{key: summary[key] for key in _PLAIN_VALUES},
-        "response_p50_us": summary["response_us"]["p50"],
-        "response_p99_us": summary["response_us"]["p99"],
-        "response_max_us": summary["response_us"]["max"],
-        "release_latency_p99_us": summary["release_latency_us"]["p99"],
+        "class": summary.loop_class,
+        **{key: getattr(summary, key) for key in _PLAIN_VALUES},
+        "response_p50_us": summary.response_us.p50,
+        "response_p99_us": summary.response_us.p99,
+        "response_max_us": summary.response_us.max,
+        "release_latency_p99_us": summary.release_latency_us.p99,
     }
 
 

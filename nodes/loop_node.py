@@ -12,7 +12,7 @@ import functools
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from rtloop.config import Config, load, with_devices
 from rtloop.errors import ConfigError, RtloopError
 from rtloop.realtime.rights import denied
 from rtloop.run import Run
+from rtloop.telemetry.observe.summary import RunSummary
 
 from .diagnostics import active_status, in_ros_words, inactive_status
 
@@ -63,14 +64,12 @@ class LoopNode(LifecycleNode):
 
     Configure opens the devices, activate arms them and starts the cycles, deactivate ends them, safe command
     last. A loop in FAULT leaves the node active, with ERROR in /diagnostics: deactivate and activate reset it.
-    Each activation is one recording, and after the first one opens the devices anew.
+    Each activation is one recording; the devices stay open until cleanup.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__("loop_node", **options)
-        self._config: Config | None = None
-        self._run: Run | None = None
-        self._last: Mapping[str, Any] = {}
+        self._run: Run | None = None  # configured, or active
         self._in_fault: set[str] = set()
         self.is_shut_down = False
         self._declare("config", "", "path of the YAML configuration")
@@ -92,19 +91,21 @@ class LoopNode(LifecycleNode):
 
     @_explained
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._config = self._load()
-        self._run = self._configured_run(self._config)
+        config = self._load()
+        run = Run(config, config.path.stem)
+        run.configure()
+        self._run = run
+        for name, link in config.links.items():
+            self.get_logger().info(f"link '{name}': {link.device}")
         return TransitionCallbackReturn.SUCCESS
 
     @_explained
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        assert self._config is not None
-        # A run that does not start is over: the next activation makes a new one.
-        run, self._run = self._run or self._configured_run(self._config), None
+        run = self._configured()
         run.clear = self.get_parameter("clear").value
+        run.record = None if self.get_parameter("record").value else False
         run.activate()
-        self._run = run
-        for name, loop in self._config.loops.items():
+        for name, loop in run.config.loops.items():
             self.get_logger().info(
                 f"{name}: active, {loop.loop_class}, {loop.nominal_rate_hz:g} Hz, "
                 f"deadline {loop.deadline_ns / 1e6:g} ms"
@@ -115,9 +116,9 @@ class LoopNode(LifecycleNode):
 
     @_explained
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._end_run()
+        summary = self._deactivate(self._configured())
         # A cycle that never returned still holds what a new one would use.
-        if any(loop["unfinished"] for loop in self._last.values()):
+        if any(loop.unfinished for loop in summary.loops.values()):
             return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
@@ -163,40 +164,39 @@ class LoopNode(LifecycleNode):
                 devices[link] = device
         return with_devices(config, devices)
 
-    def _configured_run(self, config: Config) -> Run:
-        record = None if self.get_parameter("record").value else False
-        run = Run(config, config.path.stem, record=record)
-        run.configure()
-        for name, link in config.links.items():
-            self.get_logger().info(f"link '{name}': {link.device}")
-        return run
+    def _configured(self) -> Run:
+        if self._run is None:
+            raise RtloopError("the node is not configured")
+        return self._run
 
-    def _end_run(self) -> None:
-        run, self._run = self._run, None
-        if run is None:
-            return
-        summary = run.stop()  # first of all the safe command
+    def _deactivate(self, run: Run) -> RunSummary:
+        summary = run.deactivate()  # first of all the safe command
         self._in_fault.clear()
-        self._last = summary["loops"]
-        for problem in summary["problems"]:
+        for problem in summary.problems:
             self.get_logger().error(in_ros_words(problem))
-        for name, loop in self._last.items():
+        for name, loop in summary.loops.items():
             self.get_logger().info(
-                f"{name}: {loop['executed']} cycles executed, {loop['skipped']} skipped, "
-                f"{loop['misses']} {loop['class']} deadline misses"
+                f"{name}: {loop.executed} cycles executed, {loop.skipped} skipped, "
+                f"{loop.misses} {loop.loop_class} deadline misses"
             )
         if run.is_recorded:
             self.get_logger().info(f"recording: {run.recording}")
+        return summary
 
     def _forget(self) -> None:
-        self._end_run()
-        self._config = None
-        self._last = {}
+        run, self._run = self._run, None
+        if run is None:
+            return
+        try:
+            if run.state == "active":
+                self._deactivate(run)
+        finally:
+            run.cleanup()
 
     def _publish_diagnostics(self) -> None:
-        if self._config is None:
+        if self._run is None:
             return
-        message = DiagnosticArray(status=self._statuses(self._config))
+        message = DiagnosticArray(status=self._statuses(self._run))
         message.header.stamp = self.get_clock().now().to_msg()
         for status in message.status:
             if status.level == DiagnosticStatus.ERROR and status.name not in self._in_fault:
@@ -204,12 +204,10 @@ class LoopNode(LifecycleNode):
                 self.get_logger().error(status.message)
         self._publisher.publish(message)
 
-    def _statuses(self, config: Config) -> list[DiagnosticStatus]:
-        node, run = self.get_name(), self._run
-        if run is None or not run.observed:
-            return [
-                inactive_status(node, config, name, self._last.get(name)) for name in config.loops
-            ]
+    def _statuses(self, run: Run) -> list[DiagnosticStatus]:
+        node = self.get_name()
+        if run.state != "active":
+            return [inactive_status(node, run, name) for name in run.loops]
         run.observe()
         return [active_status(node, run, name) for name in run.observed]
 

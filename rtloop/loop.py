@@ -5,21 +5,24 @@ from __future__ import annotations
 import atexit
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rtloop import core
-from rtloop.build import Assembly, Parts
+from rtloop.build import Parts, build
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import HostRefusedError, LinkError, RtloopError
-from rtloop.fault import explain_fault
-from rtloop.link import Link
+from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, denied, report
 from rtloop.realtime.threads import guard_thread, loop_thread
-from rtloop.telemetry.observe.ring import LoopMetadata
+from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.ring import LoopMetadata, make_ring_directory
+from rtloop.telemetry.observe.words import explain
 
 WARM_UP_RUNS = 200
 DEACTIVATE_TIMEOUT_NS = 1_000_000_000
@@ -27,30 +30,37 @@ DEACTIVATE_TIMEOUT_NS = 1_000_000_000
 _active_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
 
 
-class Loop:
-    """One loop, with the states of a ROS 2 lifecycle node.
+@dataclass
+class _Activation:
+    """What exists between :meth:`Loop.prepare` and :meth:`Loop.finalize`."""
 
-    ``configure`` opens the links, composes the graph and allocates everything; ``activate`` arms the device
-    and starts the threads; ``deactivate`` ends them, safe command last; ``cleanup`` lets everything go.
-    A FAULT is latched until the next ``activate``.
+    ring: core.RingWriter
+    loop: core.Loop
+    threads: core.LoopThreads
+    rights: list[RightReport] = field(default_factory=list)
+    armed: list[Port] = field(default_factory=list)
+    has_ended: bool = False
+
+
+class Loop:
+    """One loop, with the states of a ROS 2 lifecycle node; it goes round as often as one likes.
+
+    ``configure`` opens the ports and composes the graph; ``cleanup`` lets them go. In between, activation
+    has three steps, so that the loops of a run start together: :meth:`prepare` each, :meth:`arm` each,
+    :meth:`release` all. ``deactivate`` ends the threads, safe command last; ``finalize`` closes the ring
+    once observers have had their last look. A FAULT is latched until the next activation.
 
     ``stalls`` injects slowness (tests and ``--overload``).
     """
 
-    def __init__(
-        self,
-        config: Config,
-        name: str,
-        ring_path: Path,
-        *,
-        stalls: Sequence[core.Stall] = (),
-    ) -> None:
+    def __init__(self, config: Config, name: str, *, stalls: Sequence[core.Stall] = ()) -> None:
         self.config = config
         self.name = name
         self.loop_config: LoopConfig = config.loops[name]
-        self.ring_path = ring_path
-        self._stalls = list(stalls)
+        self._stalls = tuple(stalls)
         self._parts: Parts | None = None
+        self._activation: _Activation | None = None
+        self._hangs = False
 
     # --- lifecycle ---
 
@@ -58,87 +68,115 @@ class Loop:
         """Raises ConfigError, LinkError, RtloopError; whatever was opened is closed again."""
         if self._parts is not None:
             raise RtloopError(f"loop '{self.name}' is configured already; call cleanup() first")
-        self._parts = Assembly(self.config, self.name, self.ring_path, self._stalls).build()
+        self._parts = build(self.config, self.name, self._stalls)
 
-    def activate(self, *, clear: bool = False) -> list[RightReport]:
-        """Arms the devices and starts the threads; returns the rights asked for.
+    def prepare(self, ring_path: Path, process_rights: Sequence[RightReport] = ()) -> None:
+        """Agrees with the devices, and sets up a new ring and the threads: warm, and waiting. Nothing is sent.
 
-        ``clear`` allows to clear a device that is latched SAFE.
+        ``process_rights`` are those of the whole process that this loop asked for.
         Raises HostRefusedError when a right was denied and the configuration says ``on_denied: fail``,
-        LinkError when a device does not arm.
+        LinkError, RtloopError; then nothing is left of the activation but the file of the ring.
         """
         parts = self._configured()
-        realtime = self.loop_config.realtime
-        rights = []
-        if realtime.lock_memory:
-            rights.append(report(core.lock_memory()))
-        if realtime.cpu_dma_latency_us is not None:
-            parts.latency_hold = core.CpuLatencyHold(realtime.cpu_dma_latency_us)
-            rights.append(report(parts.latency_hold.right))
-        must_be_granted = realtime.on_denied == "fail"
-        if must_be_granted:
-            self._refuse(denied(rights))
-        try:
-            for link in parts.links.values():
-                self._arm(link, clear)
-            # A mailbox's initial value counts as written now.
-            for name, mailbox in parts.mailboxes.items():
-                initial = self.loop_config.inputs[name].mailbox
-                mailbox.put(np.array(initial, np.float32))
-            activation = parts.loop.activate(
+        if self._hangs:
+            raise RtloopError(
+                f"a cycle of loop '{self.name}' hung and may still use its graph; call cleanup() and "
+                "configure() first"
+            )
+        if self._activation is not None:
+            raise RtloopError(f"loop '{self.name}' is active already; call deactivate() first")
+        self._refuse_denied(process_rights)
+        for port in parts.ports:
+            port.prepare()
+        self._activation = activation = self._new_activation(parts, ring_path)
+        _active_loops.add(self)
+        with self._ended_on_error():
+            set_up = activation.threads.set_up(
                 loop_thread(self.name, self.loop_config),
                 guard_thread(self.name, self.loop_config),
                 WARM_UP_RUNS,
-                must_be_granted,
             )
-            rights += [report(right, f"{self.name}") for right in activation.loop_rights]
-            rights += [report(right, f"{self.name} guard") for right in activation.guard_rights]
-            parts.rights = rights
-            if must_be_granted:
-                self._refuse(denied(rights))
-            if activation.error:
-                raise RtloopError(f"loop '{self.name}' did not start: {activation.error}")
-        except BaseException:
-            self.deactivate()
-            raise
-        _active_loops.add(self)
-        return rights
+            activation.rights += process_rights
+            activation.rights += [report(r, self.name) for r in set_up.loop_rights]
+            activation.rights += [report(r, f"{self.name} guard") for r in set_up.guard_rights]
+            self._refuse_denied(activation.rights)
+            if set_up.error:
+                raise RtloopError(f"loop '{self.name}' did not start: {set_up.error}")
+
+    def arm(self, *, clear: bool = False) -> None:
+        """Arms the devices of a loop that is prepared; ``clear`` allows to clear one that is latched SAFE.
+
+        Raises LinkError when a device does not arm; then the loop is deactivated.
+        """
+        activation = self._prepared()
+        with self._ended_on_error():
+            for port in self._configured().ports:
+                activation.armed.append(port)
+                port.arm(clear)
+
+    @staticmethod
+    def release(loops: Sequence[Loop]) -> int:
+        """Starts the cycles of loops that are armed, on one first release, which is returned (ns)."""
+        return core.activate([loop._prepared().threads for loop in loops])
 
     def deactivate(self) -> None:
-        """Ends the threads, safe command last. Raises RtloopError when a cycle does not return."""
-        parts = self._parts
-        if parts is None:
+        """Ends the threads, safe command last, and stops the devices; nothing to do when they have ended.
+
+        Raises RtloopError when a cycle does not return: the safe command was sent all the same, and the loop
+        is not activated again before it is configured anew.
+        """
+        activation = self._activation
+        if activation is None or activation.has_ended:
             return
-        returned = parts.loop.deactivate(DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns)
-        for link in parts.links.values():
-            link.stop()
-        parts.latency_hold = None
+        activation.has_ended = True
+        returned = activation.threads.deactivate(DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns)
+        for port in activation.armed:
+            port.stop()
         _active_loops.discard(self)
         if not returned:
+            self._hangs = True
             raise RtloopError(
                 f"a cycle of loop '{self.name}' hangs and did not end; the safe command was sent"
             )
 
+    def finalize(self) -> None:
+        """Lets go of the ring of a loop that was deactivated: observers see it as finalized."""
+        if self._activation is not None and self._activation.has_ended:
+            self._activation = None
+
     def cleanup(self) -> None:
-        """Closes links and ring: observers see the ring as finalized."""
-        parts, self._parts = self._parts, None
-        if parts is not None:
-            for link in parts.links.values():
-                link.close()
+        """Closes the ports and lets everything go. Raises what :meth:`deactivate` raises, afterwards."""
+        try:
+            self.deactivate()
+        finally:
+            self.finalize()
+            self._hangs = False
+            parts, self._parts = self._parts, None
+            if parts is not None:
+                parts.close()
 
     # --- while it runs ---
 
     def status(self) -> dict[str, Any]:
-        """The live state: see :meth:`rtloop.core.RingReader.status`."""
-        return self._configured().loop.status()
+        """The live state: see :meth:`rtloop.core.RingReader.status`. Raises RtloopError when not active."""
+        return self._prepared().loop.status()
 
     def write_input(self, name: str, values: Sequence[float] | np.ndarray[Any, Any]) -> None:
-        """Puts a sample into the mailbox ``name``. Raises KeyError, ValueError (wrong size)."""
-        self._configured().mailboxes[name].put(np.ascontiguousarray(values, np.float32))
+        """Puts a sample into the mailbox ``name``.
+
+        Raises KeyError, ValueError (no mailbox, or wrong size), RtloopError when not active.
+        """
+        self._prepared()
+        port = self._configured().input_ports[name]
+        port.core.put(np.ascontiguousarray(values, np.float32))
 
     def read_output(self, name: str) -> tuple[np.ndarray[Any, Any], int]:
-        """The command in the mailbox ``name``, float32 [size], and when it was written (ns, -1 never)."""
-        return self._configured().commands[name].newest()
+        """The command in the mailbox ``name``, float32 [size], and when it was written (ns, -1 never).
+
+        Raises KeyError, ValueError (no mailbox), RtloopError when not active.
+        """
+        self._prepared()
+        return self._configured().output_ports[name].core.newest()
 
     def publish_metadata(self, run_id: str, run: Mapping[str, Any]) -> None:
         """Puts what an observer needs beside the records into the ring. ``run``: facts of the whole run."""
@@ -151,18 +189,21 @@ class Loop:
             deadline_ns=self.loop_config.deadline_ns,
             inputs=tuple(parts.inputs),
             outputs=tuple(parts.outputs),
+            sources=tuple(self.loop_config.inputs),
             realtime_ns_offset=time.time_ns() - time.monotonic_ns(),
-            run=dict(run),
+            run={**run, "policy_sha256": parts.graph.sha256},
         )
-        parts.ring.set_metadata(metadata.to_json().encode())
+        self._prepared().ring.set_metadata(metadata.to_json().encode())
 
     @property
     def rights(self) -> list[RightReport]:
-        return self._configured().rights
+        """What this activation asked for, and what became of it."""
+        return self._prepared().rights
 
     @property
-    def policy_sha256(self) -> str:
-        return self._configured().graph.sha256
+    def ports(self) -> tuple[Port, ...]:
+        """What was opened for it, each once: ``status()["fault_port"]`` is an index into them."""
+        return self._configured().ports
 
     @property
     def onnxruntime_version(self) -> str:
@@ -170,8 +211,21 @@ class Loop:
 
     def fault(self) -> str:
         """Why the loop is in FAULT, and what to do; empty when it is not."""
-        parts = self._configured()
-        return explain_fault(self.config, self.name, parts.loop.status(), parts.link_ports)
+        if self._activation is None:
+            return ""
+        status = self.status()
+        reason = rec.name_of(rec.FAULT_REASON_NAMES, status["fault_reason"])
+        if reason == "none":
+            return ""
+        ports = self._configured().ports
+        # The port knows what was lost, and its device why it went SAFE.
+        if reason == "port_error":
+            cause = ports[status["fault_port"]].loss(status["fault_errno"])
+        elif reason == "device_safe":
+            cause = ports[status["fault_port"]].device_safe()
+        else:
+            cause = explain(core.WORDS["fault_reasons"][reason])
+        return f"loop '{self.name}' is in FAULT: {cause}"
 
     # --- inside ---
 
@@ -180,21 +234,45 @@ class Loop:
             raise RtloopError(f"loop '{self.name}' is not configured; call configure() first")
         return self._parts
 
-    def _refuse(self, problems: list[RightReport]) -> None:
-        if problems:
+    def _prepared(self) -> _Activation:
+        if self._activation is None:
+            raise RtloopError(f"loop '{self.name}' is not active; activate it first")
+        return self._activation
+
+    def _new_activation(self, parts: Parts, ring_path: Path) -> _Activation:
+        config = self.loop_config
+        try:
+            make_ring_directory(ring_path.parent)
+            ring = core.RingWriter(
+                str(ring_path),
+                config.ring_cycles,
+                len(config.inputs),
+                len(parts.inputs),
+                len(parts.outputs),
+                b"{}",
+            )
+            cores = [port.core for port in parts.ports]
+            loop = core.Loop(parts.core_config, cores, parts.runner, ring, core.MonotonicClock())
+        except (OSError, ValueError) as error:
+            raise RtloopError(f"loop '{self.name}' cannot be activated: {error}") from error
+        return _Activation(ring, loop, core.LoopThreads(loop))
+
+    @contextmanager
+    def _ended_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.deactivate()
+            self.finalize()
+            raise
+
+    def _refuse_denied(self, rights: Sequence[RightReport]) -> None:
+        problems = denied(rights)
+        if problems and self.loop_config.realtime.on_denied == "fail":
             listed = "\n  ".join(str(problem) for problem in problems)
             raise HostRefusedError(
                 f"loop '{self.name}' demands rights (on_denied: fail) that were denied:\n  {listed}"
             )
-
-    def _arm(self, link: Link, clear: bool) -> None:
-        loop_class = self.loop_config.loop_class
-        link.arm(
-            loop_class=core.CLASSES[loop_class],
-            max_late_commands=1 if loop_class == "hard" else 0,
-            command_timeout_us=self.config.links[link.name].command_timeout_ns // 1000,
-            clear=clear,
-        )
 
 
 def _deactivate_all() -> None:

@@ -4,65 +4,35 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rtloop import core
+from rtloop.activation import Activation
 from rtloop.config import Config
 from rtloop.errors import RtloopError
 from rtloop.loop import Loop
 from rtloop.realtime import host
-from rtloop.realtime.rights import RightReport, denied, kernel_report
-from rtloop.telemetry.observe.ring import RING_DIRECTORY, Ring, unfinished_cycle
-from rtloop.telemetry.observe.statistics import LoopStatistics
-from rtloop.telemetry.recorder.start import RecorderProcess, RecordingResult
+from rtloop.realtime.process import ProcessRights
+from rtloop.realtime.rights import RightReport, kernel_report
+from rtloop.telemetry.observe.observed import Observed
+from rtloop.telemetry.observe.summary import RunSummary
 
 TICK_S = 0.1
-RECORDING_NAME = "run.mcap"
-REPORT_NAME = "report.html"
-
-
-class Observed:
-    """One loop as an observer in this process sees it: the ring, and what was counted from it."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.loop = loop
-        self.ring = Ring(loop.ring_path)
-        self.statistics = LoopStatistics(self.ring.metadata)
-        self.newest_inputs: dict[str, float] = {}
-
-    def update(self) -> None:
-        while len(batch := self.ring.read()):
-            self.statistics.update(batch.records, batch.lost)
-            names = [signal.name for signal in self.ring.metadata.inputs]
-            self.newest_inputs = dict(zip(names, map(float, batch.inputs[-1]), strict=True))
-
-    def finish(self) -> dict[str, Any]:
-        """Counts what is left, a cycle that never returned included; the loop's part of the summary."""
-        self.update()
-        status = self.ring.status()
-        hung = unfinished_cycle(
-            status,
-            self.ring.metadata,
-            self.statistics.last_cycle,
-            self.statistics.consecutive_misses,
-        )
-        if hung is not None:
-            self.statistics.update(hung.records)
-        return self.statistics.summary(status=status)
 
 
 class Run:
-    """Starts, watches and ends the loops of a configuration. A context manager: leaving it ends the loops.
+    """The loops of a configuration: configure → activate → deactivate → cleanup, as often as one likes.
 
-    A run is one activation and one recording: configure → activate → stop. To run again, make a new one.
+    Each activation is a recording of its own, with a ``run_id`` of its own; all loops of it start on one
+    first release. Devices stay open from configure to cleanup. A context manager: entering it configures
+    and activates, leaving it ends the loops.
 
-    ``stalls`` injects slowness, by loop. ``clear`` allows to clear devices that are latched SAFE; it counts
-    when the run is activated.
+    ``stalls`` injects slowness, by loop. ``clear`` allows to clear devices that are latched SAFE, ``record``
+    overrides the configuration; both count when the run is activated, and may be changed before that.
     """
 
     def __init__(
@@ -74,30 +44,20 @@ class Run:
         clear: bool = False,
         record: bool | None = None,
     ) -> None:
-        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S_%f")[:-3]
         self.config = config
+        self.name = name
         self.clear = clear
-        self.run_id = f"{stamp}-{name}"
-        self.directory = Path(config.recording.directory) / self.run_id
-        self.recording_error = ""
-        self._record = config.recording.enabled if record is None else record
-        self._ring_directory = RING_DIRECTORY / self.run_id
+        self.record = record
         self.loops = {
-            loop_name: Loop(
-                config,
-                loop_name,
-                self._ring_directory / f"{loop_name}.ring",
-                stalls=(stalls or {}).get(loop_name, ()),
-            )
+            loop_name: Loop(config, loop_name, stalls=(stalls or {}).get(loop_name, ()))
             for loop_name in config.loops
         }
-        self.observed: dict[str, Observed] = {}
-        self._is_used = False
-        self._recorder: RecorderProcess | None = None
-        self._result: RecordingResult | None = None
+        self._state = "unconfigured"
+        self._activation: Activation | None = None
+        self._process_rights = ProcessRights(())
+        self._summary: RunSummary | None = None
         self._stop = threading.Event()
         self._stopped_by = ""
-        self._summary: dict[str, Any] | None = None
 
     def __enter__(self) -> Run:
         self.start()
@@ -113,48 +73,114 @@ class Run:
             self._stopped_by = kind.__name__
         self.stop()
 
+    # --- lifecycle ---
+
+    @property
+    def state(self) -> str:
+        """``unconfigured``, ``inactive`` or ``active``: the words of a ROS 2 lifecycle node."""
+        return self._state
+
     def start(self) -> None:
-        """Configures and activates. Raises what these raise."""
-        self.configure()
-        self.activate()
+        """Configures and activates. Raises what these raise; then the run is unconfigured again."""
+        if self._state == "active":
+            raise RtloopError("this run was started already; stop it before it is started again")
+        if self._state == "unconfigured":
+            self.configure()
+        try:
+            self.activate()
+        except BaseException:
+            self.cleanup()
+            raise
 
     def configure(self) -> None:
-        """Opens the devices and allocates everything; nothing moves yet.
+        """Opens the devices and composes the graphs; nothing moves yet.
 
-        Raises ConfigError, LinkError, RtloopError; then everything is ended again, and the run is over.
+        Raises ConfigError, LinkError, RtloopError; then everything is closed again.
         """
-        if self._is_used:
-            raise RtloopError("this run was started already; make a new Run to run again")
-        self._is_used = True
-        with self._ended_on_error():
+        if self._state != "unconfigured":
+            raise RtloopError("this run is configured already; call cleanup() first")
+        try:
             for loop in self.loops.values():
                 loop.configure()
+        except BaseException:
+            self._cleanup_loops()
+            raise
+        self._state = "inactive"
 
     def activate(self) -> None:
-        """Activates every loop, then starts the recorder.
+        """Starts the recorder, arms the devices, and starts every loop on one first release.
 
-        Raises LinkError, HostRefusedError, RtloopError; then everything is ended again, and the run is over.
+        Raises LinkError, HostRefusedError, RecordingError, RtloopError; then nothing runs, nothing of the
+        attempt is left behind, and the run is inactive: it may be activated again.
         """
-        if self.observed:
-            raise RtloopError("this run is active already")
-        with self._ended_on_error():
+        if self._state != "inactive":
+            raise RtloopError(f"this run is {self._state}: only an inactive one can be activated")
+        activation = Activation.new(self.name, Path(self.config.recording.directory))
+        process_rights = ProcessRights(loop.loop_config.realtime for loop in self.loops.values())
+        try:
+            self._prepare(activation, process_rights)
             for loop in self.loops.values():
-                loop.activate(clear=self.clear)
-            facts = self._facts()
-            for name, loop in self.loops.items():
-                loop.publish_metadata(self.run_id, {**facts, "policy_sha256": loop.policy_sha256})
-                self.observed[name] = Observed(loop)
-            if self._record:
-                self._start_recorder()
+                loop.arm(clear=self.clear)
+            Loop.release(tuple(self.loops.values()))
+        except BaseException:
+            self._end_loops()
+            self._close_rings()
+            process_rights.close()
+            activation.undo()
+            raise
+        self._activation = activation
+        self._process_rights = process_rights
+        self._summary = None
+        self._state = "active"
+
+    def deactivate(self) -> RunSummary:
+        """Ends the loops (safe command last) and the recording; returns the summary.
+
+        Of a run that is not active: the summary of its newest activation, or an empty one.
+        """
+        activation = self._activation
+        if self._state != "active" or activation is None:
+            return self._summary or RunSummary(loops={}, rights=tuple(self.rights))
+        problems = [fault for loop in self.loops.values() if (fault := loop.fault())]
+        problems += self._end_loops()
+        loops = activation.summarise_loops()
+        self._close_rings()
+        self._process_rights.close()
+        activation.finish()
+        if activation.recording_error:
+            problems.append(activation.recording_error)
+        self._summary = RunSummary(
+            loops=loops,
+            rights=tuple(activation.rights),
+            recording=None if activation.recorder is None else activation.recording,
+            stopped_by=self._stopped_by or "stop",
+            problems=tuple(problems),
+        )
+        self._state = "inactive"
+        # Not before: a stop that was requested while the run started must end it.
+        self._stop.clear()
+        self._stopped_by = ""
+        return self._summary
+
+    def cleanup(self) -> None:
+        """Deactivates where needed, closes the devices and lets everything go. Idempotent."""
+        self.deactivate()
+        self._cleanup_loops()
+        self._state = "unconfigured"
+
+    def stop(self) -> RunSummary:
+        """Deactivates and cleans up; returns the summary. Idempotent."""
+        summary = self.deactivate()
+        self.cleanup()
+        return summary
+
+    # --- while it runs ---
 
     def observe(self) -> None:
         """Counts what the loops have done since, and looks after the recorder. Call it now and then:
         a ring holds ``ring_seconds`` of its loop."""
-        # The loops go on without a recorder: a robot must not drop its arm because a disk is full.
-        if self._recorder is not None and not self.recording_error:
-            self.recording_error = self._recorder.poll() or ""
-        for observed in self.observed.values():
-            observed.update()
+        if self._activation is not None and self._state == "active":
+            self._activation.update()
 
     def wait(
         self, duration_s: float | None = None, on_tick: Callable[[], None] | None = None
@@ -170,7 +196,7 @@ class Run:
             self.observe()
             if on_tick is not None:
                 on_tick()
-            if all(loop.status()["state"] != "active" for loop in self.loops.values()):
+            if all(loop.status()["state"] == "fault" for loop in self.loops.values()):
                 self.request_stop("fault")
 
     def request_stop(self, by: str) -> None:
@@ -179,71 +205,78 @@ class Run:
             self._stopped_by = by
         self._stop.set()
 
-    def stop(self) -> dict[str, Any]:
-        """Ends the loops (safe command last) and the recording; returns the summary. Idempotent."""
-        if self._summary is not None:
-            return self._summary
-        problems = [fault for loop in self.loops.values() if (fault := loop.fault())]
-        rights = self.rights
-        summaries = {}
-        problems += self._deactivate()
-        for name, observed in self.observed.items():
-            summaries[name] = observed.finish()
-        self.observed.clear()
-        self._end_loops()
-        self._finish_recording()
-        if self.recording_error:
-            problems.append(self.recording_error)
-        self._summary = {
-            "loops": summaries,
-            "realtime": {
-                "granted": [right.as_dict() for right in rights if right.granted],
-                "denied": [right.as_dict() for right in denied(rights)],
-            },
-            "recording": None if self._recorder is None else str(self.recording),
-            "report": None,
-            "stopped_by": self._stopped_by or "stop",
-            "problems": problems,
-        }
-        return self._summary
+    @property
+    def observed(self) -> Mapping[str, Observed]:
+        """The loops of an active run, as this process sees them."""
+        return {} if self._activation is None else self._activation.observed
 
-    def write_report(self) -> Path:
-        """Renders the recording as HTML, beside it. After :meth:`stop`; raises RecordingError."""
-        from rtloop.report.page import write_report
+    # --- the newest activation ---
 
-        path = write_report(self.recording, self.directory / REPORT_NAME)
-        self.stop()["report"] = str(path)
-        return path
+    @property
+    def run_id(self) -> str:
+        return self._newest().run_id
+
+    @property
+    def directory(self) -> Path:
+        """Where recording and report are."""
+        return self._newest().directory
 
     @property
     def recording(self) -> Path:
-        return self.directory / RECORDING_NAME
+        return self._newest().recording
+
+    @property
+    def recording_error(self) -> str:
+        """Why the recording is incomplete; empty when it is not."""
+        return "" if self._activation is None else self._activation.recording_error
 
     @property
     def is_recorded(self) -> bool:
-        """Whether there is a whole recording (after :meth:`stop`)."""
-        return self._result is not None and not self.recording_error
+        """Whether there is a whole recording (once it was deactivated)."""
+        return (
+            self._summary is not None
+            and self._summary.recording is not None
+            and not self.recording_error
+        )
+
+    @property
+    def summary(self) -> RunSummary | None:
+        """What it came to, once it was deactivated."""
+        return self._summary
 
     @property
     def rights(self) -> list[RightReport]:
         """The kernel's and every loop's rights; each once."""
-        found = [kernel_report()]
-        for loop in self.loops.values():
-            found += [right for right in loop.rights if right not in found]
-        return found
+        return [kernel_report()] if self._activation is None else self._activation.rights
+
+    def write_report(self) -> Path:
+        """Renders the recording as HTML, beside it. After :meth:`deactivate`; raises RecordingError."""
+        from rtloop.report.page import write_report
+
+        return write_report(self.recording, self._newest().report)
 
     # --- inside ---
 
-    @contextmanager
-    def _ended_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._end_loops()
-            self._remove_rings()
-            raise
+    def _newest(self) -> Activation:
+        if self._activation is None:
+            raise RtloopError("this run was not activated yet")
+        return self._activation
 
-    def _facts(self) -> dict[str, Any]:
+    def _prepare(self, activation: Activation, process_rights: ProcessRights) -> None:
+        """Everything that moves no machine: threads that wait, metadata, observers, the recorder."""
+        activation.add_rights([kernel_report()])
+        for name, loop in self.loops.items():
+            asked = process_rights.of(loop.loop_config.realtime)
+            loop.prepare(activation.ring_path(name), asked)
+            activation.add_rights(loop.rights)
+        facts = self._facts(activation.rights)
+        for loop in self.loops.values():
+            loop.publish_metadata(activation.run_id, facts)
+        activation.observe_rings(self.loops)
+        if self.config.recording.enabled if self.record is None else self.record:
+            activation.start_recorder(avoid_cpus=self._loop_cpus())
+
+    def _facts(self, rights: Sequence[RightReport]) -> dict[str, Any]:
         facts = host.facts()
         first = next(iter(self.loops.values()))
         facts["versions"]["onnxruntime"] = first.onnxruntime_version
@@ -251,27 +284,16 @@ class Run:
             **facts,
             "config_text": self.config.source_text,
             "config_path": str(self.config.path),
-            "rights": [right.as_dict() for right in self.rights],
+            "rights": [right.as_dict() for right in rights],
             "started": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         }
 
-    def _start_recorder(self) -> None:
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RtloopError(
-                f"cannot create {self.directory} for the recording: {error.strerror}. Name another "
-                "recording.directory, or switch recording off"
-            ) from error
-        cpus = {
-            cpu
-            for loop in self.loops.values()
-            for cpu in loop.loop_config.realtime.cpu_affinity or ()
-        }
-        rings = [loop.ring_path for loop in self.loops.values()]
-        self._recorder = RecorderProcess.start(rings, self.recording, avoid_cpus=sorted(cpus))
+    def _loop_cpus(self) -> list[int]:
+        realtime = [loop.loop_config.realtime for loop in self.loops.values()]
+        return sorted({cpu for asked in realtime for cpu in asked.cpu_affinity or ()})
 
-    def _deactivate(self) -> list[str]:
+    def _end_loops(self) -> list[str]:
+        """Ends every loop, whatever the others do; what went wrong, in sentences."""
         problems = []
         for loop in self.loops.values():
             try:
@@ -280,31 +302,20 @@ class Run:
                 problems.append(str(error))
         return problems
 
-    def _end_loops(self) -> None:
-        self._deactivate()
+    def _close_rings(self) -> None:
+        for loop in self.loops.values():
+            loop.finalize()
+
+    def _cleanup_loops(self) -> None:
         for loop in self.loops.values():
             loop.cleanup()
 
-    def _finish_recording(self) -> None:
-        if self._recorder is None:
-            self._remove_rings()
-            return
-        self._result = self._recorder.wait()
-        if self._result.error and not self.recording_error:
-            self.recording_error = self._result.error
 
-    def _remove_rings(self) -> None:
-        for loop in self.loops.values():
-            loop.ring_path.unlink(missing_ok=True)
-        if self._ring_directory.exists():
-            self._ring_directory.rmdir()
-
-
-def exit_code(summary: Mapping[str, Any]) -> int:
+def exit_code(summary: RunSummary) -> int:
     """0: all loops kept their class; 1: a fault, a broken limit, or an incomplete recording."""
-    for loop in summary["loops"].values():
-        if loop["state"] == "fault" or loop["limit_broken"] > 0:
+    for loop in summary.loops.values():
+        if loop.state == "fault" or loop.limit_broken > 0:
             return 1
-        if loop["class"] == "hard" and loop["misses"] > 0:
+        if loop.loop_class == "hard" and loop.misses > 0:
             return 1
-    return 1 if summary["problems"] else 0
+    return 1 if summary.problems else 0

@@ -6,19 +6,27 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rtloop import core
 from rtloop.config import load
+from rtloop.demos.firmware import FirmwareProcess
 from rtloop.errors import LinkError, RtloopError
+from rtloop.link import Link
+from rtloop.ports.link import LinkPort
 from rtloop.run import Run, exit_code
+from rtloop.telemetry.mcap.reader import read_recording
+from rtloop.telemetry.recorder.start import RecorderProcess
 from tests.running import (
     UNDISTURBED,
     background,
     edited,
     firmware,
+    rings_of,
     wait_until_running,
     write_config,
 )
@@ -28,22 +36,23 @@ def test_a_run_balances_records_and_ends_with_the_device_safe(tmp_path: Path) ->
     with firmware(tmp_path) as device:
         run = Run(load(write_config(tmp_path, device.link)), "test")
         with run:
+            ring = run.observed["balance"].ring.path
             run.wait(1.0)
         summary = run.stop()
         told = device.stop()
-    loop = summary["loops"]["balance"]
-    assert loop["executed"] > 20
-    assert loop["elapsed_periods"] == loop["executed"] + loop["skipped"]
-    assert loop["records_lost"] == 0
-    assert loop["state"] == "inactive"
-    assert summary["stopped_by"] == "duration"
-    assert summary["problems"] == []
+    loop = summary.loops["balance"]
+    assert loop.executed > 20
+    assert loop.elapsed_periods == loop.executed + loop.skipped
+    assert loop.records_lost == 0
+    assert loop.state == "inactive"
+    assert summary.stopped_by == "duration"
+    assert summary.problems == ()
     assert exit_code(summary) == 0
     assert run.is_recorded
     assert run.recording.stat().st_size > 0
     assert told["state"] == "SAFE"
     assert told["reasons"] == ["HOST_STOP"]
-    assert not run.loops["balance"].ring_path.exists(), "the recording takes its place"
+    assert not ring.exists(), "the recording takes its place"
 
 
 def test_an_exception_in_the_users_code_ends_with_the_device_safe(tmp_path: Path) -> None:
@@ -57,7 +66,7 @@ def test_an_exception_in_the_users_code_ends_with_the_device_safe(tmp_path: Path
 
         with pytest.raises(ZeroDivisionError):
             misbehave()
-        assert run.stop()["stopped_by"] == "ZeroDivisionError"
+        assert run.stop().stopped_by == "ZeroDivisionError"
         assert device.stop()["reasons"] == ["HOST_STOP"]
 
 
@@ -71,10 +80,10 @@ def test_an_unplugged_device_ends_safe_on_both_sides(tmp_path: Path) -> None:
         summary = run.stop()
         time.sleep(0.8)  # longer than the device's command timeout
         told = device.stop()
-    assert summary["stopped_by"] == "fault"
-    assert summary["loops"]["balance"]["state"] == "fault"
-    assert summary["loops"]["balance"]["fault_reason"] == "port_error"
-    (problem,) = summary["problems"]
+    assert summary.stopped_by == "fault"
+    assert summary.loops["balance"].state == "fault"
+    assert summary.loops["balance"].fault_reason == "port_error"
+    (problem,) = summary.problems
     assert "the link 'cart'" in problem
     assert "was lost" in problem
     assert "Check cable and device" in problem
@@ -96,7 +105,7 @@ def test_a_device_latched_safe_is_armed_only_with_clear(tmp_path: Path) -> None:
             Run(load(path), "test", record=False).start()
         with Run(load(path), "test", record=False, clear=True) as again:
             again.wait(0.5)
-        assert again.stop()["loops"]["balance"]["state"] == "inactive"
+        assert again.stop().loops["balance"].state == "inactive"
 
 
 def test_after_an_ordinary_stop_the_next_run_arms_by_itself(tmp_path: Path) -> None:
@@ -105,7 +114,7 @@ def test_after_an_ordinary_stop_the_next_run_arms_by_itself(tmp_path: Path) -> N
         for _ in range(2):
             with Run(config, "test", record=False) as run:
                 run.wait(0.3)
-            assert run.stop()["problems"] == []
+            assert run.stop().problems == ()
 
 
 def test_a_run_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -113,8 +122,9 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
     run = Run(load(path), "test")
     with pytest.raises(LinkError, match="nothere"):
         run.start()
-    assert not run.loops["balance"].ring_path.exists()
-    assert not run.directory.exists()
+    assert rings_of(os.getpid()) == []
+    assert not (tmp_path / "runs").exists()
+    assert run.state == "unconfigured"
 
 
 def test_a_hang_of_the_policy_is_told_and_ended(tmp_path: Path) -> None:
@@ -126,9 +136,9 @@ def test_a_hang_of_the_policy_is_told_and_ended(tmp_path: Path) -> None:
             run.wait(10)
         summary = run.stop()
         told = device.stop()
-    assert summary["stopped_by"] == "fault"
-    assert summary["loops"]["balance"]["fault_reason"] == "deadline_miss"
-    assert summary["loops"]["balance"]["misses"] == 1
+    assert summary.stopped_by == "fault"
+    assert summary.loops["balance"].fault_reason == "deadline_miss"
+    assert summary.loops["balance"].misses == 1
     assert "HOST_STOP" in told["reasons"]
 
 
@@ -137,3 +147,254 @@ def test_a_run_is_started_once(tmp_path: Path) -> None:
         run = Run(load(write_config(tmp_path, device.link)), "test", record=False)
         with run, pytest.raises(RtloopError, match="started already"):
             run.start()
+
+
+# --- again and again ---
+
+
+def two_loops(folder: Path, left: Path, right: Path, realtime: tuple[str, str]) -> Path:
+    """Two loops, each on a device of its own."""
+    path = write_config(folder, left)
+    head, loops = path.read_text().split("loops:\n")
+    head = head.replace(
+        "links:\n", f"links:\n  other: {{device: {right}, command_timeout_ms: 500}}\n"
+    )
+    second = loops.replace("  balance:", "  other:").replace("link: cart", "link: other")
+    alone = "realtime: {scheduler: other, lock_memory: false, cpu_dma_latency_us: null}"
+    assert alone in loops
+    first, second = (
+        text.replace(alone, f"realtime: {{scheduler: other, {asked}}}")
+        for text, asked in zip((loops, second), realtime, strict=True)
+    )
+    path.write_text(f"{head}loops:\n{first}{second}")
+    return path
+
+
+@contextmanager
+def two_devices(folder: Path) -> Iterator[tuple[FirmwareProcess, FirmwareProcess]]:
+    (folder / "other").mkdir()
+    with firmware(folder) as left, firmware(folder / "other") as right:
+        yield left, right
+
+
+NO_RIGHTS = "lock_memory: false, cpu_dma_latency_us: null"
+
+
+def test_a_run_is_activated_as_often_as_one_likes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    open_link = Link.open
+
+    def counted(name: str, device: str, baud: int) -> Link:
+        opened.append(name)
+        return open_link(name, device, baud)
+
+    monkeypatch.setattr(Link, "open", counted)
+    with firmware(tmp_path, *UNDISTURBED) as device:
+        run = Run(load(write_config(tmp_path, device.link)), "test")
+        summaries, run_ids = [], []
+        for n_activations in (3, 1):
+            run.configure()
+            assert run.state == "inactive"
+            for _ in range(n_activations):
+                run.activate()
+                assert run.state == "active"
+                run_ids.append(run.run_id)
+                run.wait(0.3)
+                summaries.append(run.deactivate())
+                assert run.is_recorded
+                assert run.state == "inactive"
+                assert device_state(run) == "SAFE"
+            run.cleanup()
+            assert run.state == "unconfigured"
+        told = device.stop()
+    assert opened == ["cart", "cart"], "devices stay open from configure to cleanup"
+    assert len(set(run_ids)) == 4
+    recordings = [summary.recording for summary in summaries]
+    assert len(set(recordings)) == 4
+    for summary, recording, run_id in zip(summaries, recordings, run_ids, strict=True):
+        assert recording is not None
+        found = read_recording(recording)
+        loop = summary.loops["balance"]
+        assert found.run_id == run_id
+        assert summary.problems == ()
+        assert len(found.loops["balance"].records) == loop.executed > 10
+        assert found.loops["balance"].records["cycle"][0] == 0
+    assert (told["state"], told["reasons"]) == ("SAFE", ["HOST_STOP"])
+    assert rings_of(os.getpid()) == []
+
+
+def device_state(run: Run) -> str:
+    (port,) = run.loops["balance"].ports
+    assert isinstance(port, LinkPort)
+    return port._link.status().state.name
+
+
+def test_all_loops_of_a_run_start_on_one_first_release(tmp_path: Path) -> None:
+    with two_devices(tmp_path) as (left, right):
+        path = two_loops(tmp_path, left.link, right.link, (NO_RIGHTS, NO_RIGHTS))
+        with Run(load(path), "test", record=False) as run:
+            run.wait(0.3)
+            first = {loop.status()["first_release_ns"] for loop in run.loops.values()}
+    assert len(first) == 1
+    assert all(loop.executed > 10 for loop in run.stop().loops.values())
+
+
+def test_what_the_whole_process_asks_for_is_asked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: list[core.Right] = []
+    held: list[int] = []
+    lock_memory, hold = core.lock_memory, core.CpuLatencyHold
+
+    def counted_lock() -> core.Right:
+        locked.append(lock_memory())
+        return locked[-1]
+
+    def counted_hold(max_latency_us: int) -> core.CpuLatencyHold:
+        held.append(max_latency_us)
+        return hold(max_latency_us)
+
+    monkeypatch.setattr(core, "lock_memory", counted_lock)
+    monkeypatch.setattr(core, "CpuLatencyHold", counted_hold)
+    asked = ("lock_memory: true, cpu_dma_latency_us: 20", "cpu_dma_latency_us: 10")
+    with two_devices(tmp_path) as (left, right):
+        path = two_loops(tmp_path, left.link, right.link, asked)
+        with Run(load(path), "test", record=False) as run:
+            names = [r.name for r in run.rights]
+            of_each = [[r.name for r in loop.rights] for loop in run.loops.values()]
+    assert (len(locked), held) == (1, [10]), "the smallest is what the kernel obeys"
+    assert names.count("lock_memory") == names.count("cpu_dma_latency") == 1
+    assert all({"lock_memory", "cpu_dma_latency"} <= set(each) for each in of_each)
+    assert [right.name for right in run.stop().rights] == names
+
+
+def test_an_activation_that_fails_leaves_nothing_behind_and_may_be_tried_again(
+    tmp_path: Path,
+) -> None:
+    with firmware(tmp_path, *UNDISTURBED) as device:
+        path = write_config(tmp_path, device.link)
+        with background(["run", path, "--no-record"]) as process:
+            ring = wait_until_running(process)
+            process.kill()
+            process.wait()
+        shutil.rmtree(ring.parent)
+        time.sleep(0.8)  # the host fell silent without a stop: the device sees to itself
+        run = Run(load(path), "test")
+        run.configure()
+        for _ in range(2):
+            with pytest.raises(LinkError, match="latched SAFE: COMMAND_TIMEOUT"):
+                run.activate()
+            assert run.state == "inactive"
+            assert rings_of(os.getpid()) == []
+            assert list((tmp_path / "runs").glob("*")) == []
+        run.clear = True
+        run.activate()
+        run.wait(0.3)
+        summary = run.stop()
+    assert summary.loops["balance"].executed > 10
+    assert run.is_recorded
+
+
+def test_the_recorder_is_ready_before_a_device_is_armed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    wait_ready, arm = RecorderProcess.wait_ready, LinkPort.arm
+
+    def ready(self: RecorderProcess, timeout_s: float = 10.0) -> None:
+        wait_ready(self, timeout_s)
+        order.append("ready")
+
+    def armed(self: LinkPort, clear: bool) -> None:
+        order.append("armed")
+        arm(self, clear)
+
+    monkeypatch.setattr(RecorderProcess, "wait_ready", ready)
+    monkeypatch.setattr(LinkPort, "arm", armed)
+    with firmware(tmp_path) as device, Run(load(write_config(tmp_path, device.link)), "t"):
+        pass
+    assert order == ["ready", "armed"]
+
+
+def test_a_recorder_that_cannot_start_arms_nothing(tmp_path: Path) -> None:
+    with firmware(tmp_path) as device:
+        path = edited(write_config(tmp_path, device.link), {"/runs}": "/loop.yaml/runs}"})
+        run = Run(load(path), "test")
+        with pytest.raises(RtloopError, match=r"cannot create .* for the recording"):
+            run.start()
+        assert run.state == "unconfigured"
+        assert rings_of(os.getpid()) == []
+        told = device.stop()
+    assert told["state"] == "IDLE"
+
+
+def test_a_loop_that_hangs_is_not_activated_before_it_is_configured_anew(tmp_path: Path) -> None:
+    with firmware(tmp_path, *UNDISTURBED) as device:
+        stall = core.Stall(core.Stage.infer, 30, 0, 2_500_000_000)
+        config = load(write_config(tmp_path, device.link))
+        run = Run(config, "test", record=False, stalls={"balance": [stall]}, clear=True)
+        run.configure()
+        run.activate()
+        run.wait(10)
+        summary = run.deactivate()
+        assert summary.loops["balance"].fault_reason == "hang"
+        assert any("hangs and did not end" in problem for problem in summary.problems)
+        with pytest.raises(RtloopError, match=r"hung.*configure\(\) first"):
+            run.activate()
+        assert run.state == "inactive"
+        run.cleanup()
+        time.sleep(2)  # until the cycle returns, the line is still its own
+        run.configure()
+        run.activate()
+        assert run.stop().loops["balance"].fault_reason == "none"
+
+
+def test_a_device_that_was_lost_is_opened_anew_by_the_next_activation(tmp_path: Path) -> None:
+    with firmware(tmp_path, *UNDISTURBED) as device:
+        run = Run(load(write_config(tmp_path, device.link)), "test", record=False)
+        run.configure()
+        run.activate()
+        os.kill(device.pid, signal.SIGUSR1)
+        run.wait(10)
+        assert run.deactivate().loops["balance"].fault_reason == "port_error"
+        with pytest.raises(LinkError, match="cart"):
+            run.activate()
+        device.stop()
+        device.start()
+        run.activate()
+        run.wait(0.3)
+        summary = run.deactivate()
+        assert (summary.problems, summary.stopped_by) == ((), "duration")
+        device.stop()
+        device.start()
+        run.activate()  # reset while nothing ran
+        assert run.stop().problems == ()
+
+
+def test_a_stop_that_is_requested_while_a_run_starts_ends_it(tmp_path: Path) -> None:
+    with firmware(tmp_path) as device:
+        run = Run(load(write_config(tmp_path, device.link)), "test", record=False)
+        run.configure()
+        run.request_stop("SIGINT")
+        run.activate()
+        run.wait()
+        assert run.deactivate().stopped_by == "SIGINT"
+        run.activate()
+        run.wait(0.2)
+        assert run.stop().stopped_by == "duration", "it counts once"
+
+
+def test_a_run_says_what_must_come_first(tmp_path: Path) -> None:
+    with firmware(tmp_path) as device:
+        run = Run(load(write_config(tmp_path, device.link)), "test", record=False)
+        with pytest.raises(RtloopError, match="unconfigured: only an inactive one"):
+            run.activate()
+        with pytest.raises(RtloopError, match="not activated yet"):
+            _ = run.recording
+        assert run.stop().loops == {}, "nothing ran"
+        run.configure()
+        with pytest.raises(RtloopError, match="configured already"):
+            run.configure()
+        run.cleanup()

@@ -5,10 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from rtloop.demos import Demo
 from rtloop.realtime.rights import denied
-from rtloop.run import Run
+from rtloop.telemetry.observe.summary import LoopSummary, RunSummary
+from rtloop.telemetry.observe.words import explain, find
+
+if TYPE_CHECKING:
+    from rtloop.run import Run
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 _REFRESH_S = 0.25
@@ -19,8 +24,10 @@ _PLAIN_EVERY_S = 10.0
 class Console:
     """Writes for people to ``stream``; colour and redrawing only on a terminal."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, demo: Demo | None = None) -> None:
+        """``demo`` tells what only it knows of its plant."""
         self._stream = stream or sys.stdout
+        self._demo = demo
         self._is_terminal = self._stream.isatty()
         self._lines_drawn = 0
         self._next_s = 0.0
@@ -98,79 +105,72 @@ class Console:
         )
         state = run.loops[name].status()["state"]
         if state == "active":
-            end = _angle(observed.newest_inputs)
+            end = self._demo.status(observed.newest_inputs) if self._demo else ""
         else:
-            end = "  " + self.styled(state.upper(), "red", "bold")
-        return f"{name:>14}  {window.rate_hz:7.1f} Hz  {response}{longest}{misses}{end}"
+            end = self.styled(state.upper(), "red", "bold")
+        line = f"{name:>14}  {window.rate_hz:7.1f} Hz  {response}{longest}{misses}"
+        return f"{line}  {end}" if end else line
 
     # --- afterwards ---
 
-    def summarise(self, summary: Mapping[str, Any]) -> None:
+    def summarise(self, summary: RunSummary) -> None:
         """The verdict by class, and where everything is."""
         self.say()
         order = ("hard", "firm", "soft")
-        loops = sorted(summary["loops"].items(), key=lambda item: order.index(item[1]["class"]))
+        loops = sorted(summary.loops.items(), key=lambda item: order.index(item[1].loop_class))
         for name, loop in loops:
             self._summarise_loop(name, loop)
-        missing = [right["name"] for right in summary["realtime"]["denied"]]
+        missing = [right.name for right in denied(summary.rights)]
         if missing:
             listed = ", ".join(missing)
             self.say(f"{self.styled('not granted', 'yellow')}: {listed} (see `rtloop check`)")
-        for name, device in summary.get("devices", {}).items():
+        for name, device in summary.devices.items():
             self._summarise_device(name, device)
-        for problem in set(summary["problems"]) - self._warned:
+        for problem in set(summary.problems) - self._warned:
             self.say(self.styled(problem, "red"))
-        if summary["recording"]:
-            self.say(f"recording  {summary['recording']}")
-        if summary["report"]:
-            self.say(f"report     {summary['report']}")
+        if summary.recording is not None:
+            self.say(f"recording  {summary.recording}")
+        if summary.report is not None:
+            self.say(f"report     {summary.report}")
 
-    def _summarise_device(self, name: str, device: Mapping[str, Any]) -> None:
-        if not device:
+    def _summarise_device(self, name: str, told: Mapping[str, Any]) -> None:
+        if self._demo is None or not told:
             return
-        fell = (
-            self.styled("the pole fell", "red")
-            if device["fell"]
-            else "the pole stayed up while active"
-        )
-        self.say(
-            f"device {name}: {fell} ({device['upright_s']:.1f} s, largest angle "
-            f"{device['max_angle_rad']:.3f} rad); {device['counters']['late_commands']} late "
-            f"commands refused; ended {device['state']} ({', '.join(device['reasons'])})"
-        )
+        styles = () if self._demo.is_well(told) else ("red",)
+        self.say(f"device {name}: {self.styled(self._demo.summarise_device(told), *styles)}")
 
-    def _summarise_loop(self, name: str, loop: Mapping[str, Any]) -> None:
-        misses = loop["misses"]
+    def _summarise_loop(self, name: str, loop: LoopSummary) -> None:
+        misses = loop.misses
         verdict = self.styled("all deadlines met", "green")
-        if loop["state"] == "fault":
-            verdict = self.styled(f"FAULT ({loop['fault_reason']})", "red", "bold")
+        if loop.state == "fault":
+            verdict = self.styled(f"FAULT ({loop.fault_reason})", "red", "bold")
         elif misses:
             verdict = self.styled(f"{misses} deadline misses", "yellow")
         self.say(
-            f"{self.styled(loop['class'], 'bold'):>4} {name}: {verdict} "
-            f"in {loop['executed']} cycles of {loop['period_ms']:g} ms"
+            f"{self.styled(loop.loop_class, 'bold'):>4} {name}: {verdict} "
+            f"in {loop.executed} cycles of {loop.period_ms:g} ms"
         )
         self.say(
-            f"     {loop['elapsed_periods']} periods elapsed = {loop['executed']} executed + "
-            f"{loop['skipped']} skipped; {loop['records_lost']} records lost"
+            f"     {loop.elapsed_periods} periods elapsed = {loop.executed} executed + "
+            f"{loop.skipped} skipped; {loop.records_lost} records lost"
         )
-        done = ", ".join(f"{n} {what}" for what, n in loop["outcomes"].items() if n)
+        done = ", ".join(f"{n} {what}" for what, n in loop.outcomes.items() if n)
         self.say(f"     commands: {done.replace('_', ' ') or 'none'}")
-        for key, label in (
-            ("release_latency_us", "release latency"),
-            ("response_us", "response time"),
-            ("infer_us", "inference"),
+        if misses:
+            self._explain_misses(loop)
+        for p, label in (
+            (loop.release_latency_us, "release latency"),
+            (loop.response_us, "response time"),
+            (loop.infer_us, "inference"),
         ):
-            p = loop[key]
-            if p["n"]:
+            if p.n:
                 self.say(
-                    f"     {label:<15} p50 {p['p50']:7.1f}  p99 {p['p99']:7.1f}  "
-                    f"p99.9 {p['p99_9']:7.1f}  max {p['max']:8.1f} µs"
+                    f"     {label:<15} p50 {p.p50:7.1f}  p99 {p.p99:7.1f}  "
+                    f"p99.9 {p.p99_9:7.1f}  max {p.max:8.1f} µs"
                 )
 
-
-def _angle(newest_inputs: Mapping[str, float]) -> str:
-    from rtloop.demos.demo import ANGLE_SIGNAL
-
-    angle = newest_inputs.get(ANGLE_SIGNAL)
-    return "" if angle is None else f"  pole {angle:+.3f} rad"
+    def _explain_misses(self, loop: LoopSummary) -> None:
+        stage = max(loop.causes, key=lambda name: loop.causes[name], default="")
+        word = find("stages", stage)
+        if word is not None:
+            self.say(f"     longest stage of {loop.causes[stage]}: {stage} – {explain(word)}")

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,10 @@ from rtloop.errors import RtloopError
 
 if TYPE_CHECKING:
     from rtloop.cli.console import Console
+    from rtloop.demos import Demo
+    from rtloop.demos.firmware import FirmwareProcess
     from rtloop.run import Run
+    from rtloop.telemetry.observe.summary import RunSummary
 
 EXIT_CODES = """exit codes:
   0  every loop kept what its class promises
@@ -180,18 +184,24 @@ def _demo(options: argparse.Namespace) -> int:
     from rtloop.demos.demo import DEMOS, Disturbances, demo_run
     from rtloop.errors import ConfigError
 
-    if options.name not in DEMOS:
+    demo = DEMOS.get(options.name)
+    if demo is None:
         raise ConfigError(f"there is no demo '{options.name}'; there is: {', '.join(DEMOS)}")
     disturbances = Disturbances(options.busy_python, options.overload, options.seed)
-    with demo_run(options.name, disturbances, record=not options.no_record) as (run, devices):
-        return _execute(run, options, lambda: {d.link.name: d.stop() for d in devices})
+    with demo_run(demo, disturbances, record=not options.no_record) as (run, devices):
+        return _execute(run, options, demo, devices)
 
 
-def _execute(run: Run, options: argparse.Namespace, stop_devices: Any = dict) -> int:
+def _execute(
+    run: Run,
+    options: argparse.Namespace,
+    demo: Demo | None = None,
+    devices: Sequence[FirmwareProcess] = (),
+) -> int:
     from rtloop.cli.console import Console
     from rtloop.run import exit_code
 
-    console = Console(sys.stderr if options.json else sys.stdout)
+    console = Console(sys.stderr if options.json else sys.stdout, demo)
     with _stop_on_signals(run):
         with run:
             if not options.json:
@@ -200,27 +210,28 @@ def _execute(run: Run, options: argparse.Namespace, stop_devices: Any = dict) ->
                 options.duration or None,
                 None if options.json and not sys.stderr.isatty() else lambda: console.draw(run),
             )
-        summary = run.stop()
-        devices = stop_devices()
-        if devices:
-            summary["devices"] = devices
-        _report_run(run, options, console)
+        summary = replace(
+            run.stop(), devices={device.link.name: device.stop() for device in devices}
+        )
+        summary = _reported(summary, run, options, console)
     if options.json:
-        print(json.dumps(summary, indent=2))
+        print(json.dumps(summary.as_dict(), indent=2))
     else:
         console.summarise(summary)
     return exit_code(summary)
 
 
-def _report_run(run: Run, options: argparse.Namespace, console: Console) -> None:
+def _reported(
+    summary: RunSummary, run: Run, options: argparse.Namespace, console: Console
+) -> RunSummary:
     if options.no_report or not run.is_recorded:
-        return
+        return summary
     if not options.json:
         console.say(console.styled("writing the report …", "dim"))
     try:
-        run.write_report()
+        return replace(summary, report=run.write_report())
     except RtloopError as error:
-        run.stop()["problems"].append(str(error))
+        return replace(summary, problems=(*summary.problems, str(error)))
 
 
 @contextmanager

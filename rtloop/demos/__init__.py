@@ -1,1 +1,32 @@
 """Complete loops that run with no hardware: the real firmware sources, with a simulated plant behind them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+
+class Demo(ABC):
+    """What only one demo knows: the rest of rtloop treats its plant as any other.
+
+    Its configuration is ``<name>/<name>.yaml`` beside this file, and ``<name>/overload.yaml`` for
+    ``--overload``.
+    """
+
+    name: str
+    description: str
+    firmware_arguments: tuple[str, ...] = ()
+    """Of its simulated device: how the plant starts and what disturbs it."""
+
+    @abstractmethod
+    def status(self, newest_inputs: Mapping[str, float]) -> str:
+        """The plant in a word or two for a live line, from a loop's newest inputs; may be empty."""
+
+    @abstractmethod
+    def summarise_device(self, told: Mapping[str, Any]) -> str:
+        """What became of a plant, from what its device says at the end."""
+
+    @abstractmethod
+    def is_well(self, told: Mapping[str, Any]) -> bool:
+        """Whether that is what the demo promises."""

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from rtloop import core
 from rtloop.config import Config, load, with_devices
+from rtloop.demos import Demo
+from rtloop.demos.cartpole.demo import CartpoleDemo
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.run import Run
 
-#: name → what it shows
-DEMOS = {"cartpole": "a trained policy balances a cart-pole through real firmware code"}
+DEMOS: dict[str, Demo] = {demo.name: demo for demo in (CartpoleDemo(),)}
 
-ANGLE_SIGNAL = "cart.pole_angle"
 _FOLDER = Path(__file__).parent
 #: When the first slow inference comes, and how often.
 _OVERLOAD_FIRST_S = 2.0
@@ -37,20 +37,19 @@ class Disturbances:
 
 @contextmanager
 def demo_run(
-    name: str, disturbances: Disturbances, *, record: bool = True
+    demo: Demo, disturbances: Disturbances, *, record: bool = True
 ) -> Iterator[tuple[Run, list[FirmwareProcess]]]:
     """A run that is ready to start, beside its running microcontrollers.
 
     Raises ConfigError, RtloopError. Everything it started ends with it.
     """
-    config_name = "overload" if disturbances.overload else name
-    config = load(_FOLDER / name / f"{config_name}.yaml")
+    config_name = "overload" if disturbances.overload else demo.name
+    config = load(_FOLDER / demo.name / f"{config_name}.yaml")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtloop-demo-")))
         devices = []
         for i, link in enumerate(config.links):
-            arguments = ["--seed", str(disturbances.seed + i), "--angle-rad", "0.1"]
-            arguments += ["--push-newton", "4", "--push-interval-s", "3"]
+            arguments = ["--seed", str(disturbances.seed + i), *demo.firmware_arguments]
             # A board's firmware is never preempted by a desktop; where we may, neither is this one.
             arguments += ["--priority", "60"] if os.geteuid() == 0 else []
             device = FirmwareProcess(folder / link, arguments)
@@ -60,7 +59,7 @@ def demo_run(
         if disturbances.busy_python:
             stack.enter_context(_busy_python())
         stalls = _stalls(config) if disturbances.overload else None
-        yield Run(config, name, stalls=stalls, record=record), devices
+        yield Run(config, demo.name, stalls=stalls, record=record), devices
 
 
 def _on_the_last_cpu(config: Config) -> Config:

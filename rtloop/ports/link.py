@@ -13,6 +13,7 @@ from rtloop.config.problem import Keys, Problem, milliseconds, number, unknown
 from rtloop.config.values import Name
 from rtloop.errors import LinkError
 from rtloop.link import Link, Reason, check_wire_rate, transports
+from rtloop.link.handshake import LinkInfo
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port
 from rtloop.ports.signal import Signal
@@ -123,6 +124,7 @@ class LinkPort(Port):
         self.hardware_id = settings.device
         self._link = link
         self._loop = loop
+        self._baud = settings.baud
         self._timeout_ns = settings.command_timeout_ns
 
     @classmethod
@@ -138,8 +140,14 @@ class LinkPort(Port):
             raise
 
     def prepare(self) -> None:
-        """Measures the device's clock anew. Raises LinkError, also when the device has restarted."""
-        info = self._link.resync()
+        """Measures the device's clock anew; a device that was reset or replugged is opened anew.
+
+        Raises LinkError.
+        """
+        try:
+            info = self._link.resync()
+        except LinkError:
+            info = self._reopen()
         loop = self._loop
         # The next cycle's command supersedes this one within a period; a late soft result keeps
         # some value.
@@ -159,6 +167,22 @@ class LinkPort(Port):
             self.core = core.Port("link", options)
         except (OSError, ValueError) as error:
             raise LinkError(f"link '{self.name}': {error}") from error
+
+    def _reopen(self) -> LinkInfo:
+        """Closes the line and shakes hands over a new one. The graph stands: the schema must too."""
+        if hasattr(self, "core"):
+            del self.core  # it holds the line open, which nobody else may use
+        self._link.close()
+        agreed = self._link.info.schema_id
+        link = Link.open(self.name, self.hardware_id, self._baud)
+        if link.info.schema_id != agreed:
+            link.close()
+            raise LinkError(
+                f"link '{self.name}': the device has another schema than when it was configured; "
+                "configure the loop anew"
+            )
+        self._link = link
+        return link.info
 
     def arm(self, clear: bool) -> None:
         loop_class = self._loop.loop_class

@@ -1,10 +1,9 @@
 """One self-contained HTML page about a recording: nothing to install, nothing to load, no script."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,20 +20,16 @@ from rtloop.report.typography import (
     share,
     span_s,
 )
-from rtloop.report.verdict import PROMISES, Level, judge
+from rtloop.report.verdict import Level, judge
 from rtloop.telemetry.mcap.reader import LoopRecording, Recording, read_recording
 from rtloop.telemetry.observe import records as rec
-from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.observe.words import explain, find
 
 _WORST = 10
 _CLASS_ORDER = ("hard", "firm", "soft")
+#: Events that the verdict, the accounts or the list of the worst cycles tell in words of their own.
+_TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished"}
 _SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
-_DURATIONS = (
-    ("release_latency_us", "Release latency", "start − release"),
-    ("infer_us", "Inference", "graph and limits"),
-    ("response_us", "Response time", "finish − release"),
-    ("lateness_us", "Lateness", "finish − deadline"),
-)
 
 
 def write_report(recording_path: Path, html_path: Path) -> Path:
@@ -85,7 +80,7 @@ class _Loop:
         self.metadata = recording.metadata
         self.loop_class = recording.metadata.loop_class
         self.records = recording.records
-        self.summary = recording.summary or _summary_of(recording)
+        self.summary = recording.summary
         self.verdict = judge(self.summary)
         self.returned = self.records[~rec.unfinished(self.records)]
         self.deadline_us = self.metadata.deadline_ns / 1e3
@@ -101,12 +96,6 @@ class _Loop:
     @property
     def badge(self) -> str:
         return f'<span class="class {escape(self.loop_class)}">{escape(self.loop_class)}</span>'
-
-
-def _summary_of(recording: LoopRecording) -> dict[str, Any]:
-    statistics = LoopStatistics(recording.metadata)
-    statistics.update(recording.records, recording.lost)
-    return statistics.summary()
 
 
 def _class_rank(name: str) -> int:
@@ -143,7 +132,7 @@ def _verdicts(loops: list[_Loop]) -> Iterator[str]:
         yield f'<section class="verdict {verdict.level.value}">'
         yield (
             f'<div class="who">{loop.badge}<a href="#{loop.anchor}">{escape(loop.name)}</a>'
-            f'<span class="quiet">{escape(PROMISES.get(loop.loop_class, ""))}</span></div>'
+            f'<span class="quiet">{escape(_promise(loop.loop_class))}</span></div>'
         )
         yield f"<h3>{_SIGNS[verdict.level]}&ensp;{escape(verdict.headline)}</h3>"
         yield from (f"<p>{escape(sentence)}</p>" for sentence in verdict.sentences)
@@ -175,16 +164,16 @@ def _overview(loops: list[_Loop]) -> Iterator[str]:
     yield "".join(f"<th>{head}</th>" for head in heads)
     yield "<th>Response p50</th><th>p99</th><th>p99.9</th><th>max, µs</th></tr></thead>\n<tbody>"
     for loop in loops:
-        s, r = loop.summary, loop.summary["response_us"]
-        late = ' class="late"' if s["misses"] else ""
+        s, r = loop.summary, loop.summary.response_us
+        late = ' class="late"' if s.misses else ""
         yield (
             f'<tr><td><a href="#{loop.anchor}">{escape(loop.name)}</a></td>'
             f'<td class="words">{escape(loop.loop_class)}</td>'
-            f"<td>{duration_us(s['period_ms'] * 1e3)}</td><td>{duration_us(s['deadline_ms'] * 1e3)}</td>"
-            f"<td>{count(s['elapsed_periods'])}</td><td>{count(s['executed'])}</td>"
-            f"<td>{count(s['skipped'])}</td><td{late}>{count(s['misses'])}</td>"
-            f"<td>{microseconds(s['rate_hz'], 2)}</td>"
-            + "".join(f"<td>{microseconds(r[key])}</td>" for key in ("p50", "p99", "p99_9", "max"))
+            f"<td>{duration_us(s.period_ms * 1e3)}</td><td>{duration_us(s.deadline_ms * 1e3)}</td>"
+            f"<td>{count(s.elapsed_periods)}</td><td>{count(s.executed)}</td>"
+            f"<td>{count(s.skipped)}</td><td{late}>{count(s.misses)}</td>"
+            f"<td>{microseconds(s.rate_hz, 2)}</td>"
+            + "".join(f"<td>{microseconds(us)}</td>" for us in (r.p50, r.p99, r.p99_9, r.max))
             + "</tr>"
         )
     yield "</tbody></table></div>"
@@ -209,47 +198,59 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
     s = loop.summary
     yield (
         "Period, deadline",
-        (f"{duration_us(s['period_ms'] * 1e3)}, {duration_us(s['deadline_ms'] * 1e3)}"),
+        (f"{duration_us(s.period_ms * 1e3)}, {duration_us(s.deadline_ms * 1e3)}"),
     )
     yield (
         "Rate",
         (
-            f"{microseconds(s['rate_hz'], 3)} Hz measured, {1e3 / s['period_ms']:g} Hz nominal"
-            if s["rate_hz"] is not None
-            else f"{1e3 / s['period_ms']:g} Hz nominal"
+            f"{microseconds(s.rate_hz, 3)} Hz measured, {1e3 / s.period_ms:g} Hz nominal"
+            if s.rate_hz is not None
+            else f"{1e3 / s.period_ms:g} Hz nominal"
         ),
     )
     yield (
         "Periods",
         (
-            f"{count(s['elapsed_periods'])} elapsed = {count(s['executed'])} executed + "
-            f"{count(s['skipped'])} skipped"
+            f"{count(s.elapsed_periods)} elapsed = {count(s.executed)} executed + "
+            f"{count(s.skipped)} skipped"
         ),
     )
-    part = f" ({share(s['misses'], s['executed'])})" if s["misses"] else ""
-    yield "Deadline misses", f"{count(s['misses'])}{part}"
-    if s["misses"]:
-        causes = ", ".join(f"{name} {count(n)}" for name, n in s["causes"].items() if n)
-        yield "Their causes", escape(causes) or NOTHING
-        yield "Most in a row", count(s["max_consecutive_misses"])
-    outcomes = ", ".join(
-        f"{name.replace('_', ' ')} {count(n)}" for name, n in s["outcomes"].items() if n
-    )
-    yield "Commands", escape(outcomes) or "none"
-    others = {
-        "stale inputs": s["stale_inputs"],
-        "budget overruns": s["budget_overruns"],
-        **{
-            name.replace("_", " "): s["events"].get(name, 0)
-            for name in ("clamped", "slew_limited", "non_finite", "port_error", "injected")
-        },
-    }
-    events = ", ".join(f"{name} {count(n)}" for name, n in others.items() if n)
-    yield "Other events", escape(events) or "none"
-    yield "Records lost", count(s["records_lost"])
+    part = f" ({share(s.misses, s.executed)})" if s.misses else ""
+    yield "Deadline misses", f"{count(s.misses)}{part}"
+    if s.misses:
+        yield "Their longest stages", _words("stages", s.causes) or NOTHING
+        yield "What helps", escape(_advice(s.causes)) or NOTHING
+        yield "Most in a row", count(s.max_consecutive_misses)
+    yield "Commands", _words("outcomes", s.outcomes) or "none"
+    others = {name: n for name, n in s.events.items() if name not in _TOLD_ELSEWHERE}
+    yield "Other events", _words("events", others) or "none"
+    yield "Records lost", count(s.records_lost)
     sha = loop.metadata.run.get("policy_sha256")
     if sha:
         yield "Policy", f'<code title="sha256 {escape(sha)}">{escape(str(sha)[:16])}…</code>'
+
+
+def _words(table: str, counts: Mapping[str, int]) -> str:
+    """What was counted, each word with its meaning behind it."""
+    return ", ".join(_word(table, name, f" {count(n)}") for name, n in counts.items() if n)
+
+
+def _word(table: str, name: str, text: str = "") -> str:
+    word = find(table, name)
+    title = "" if word is None else f' title="{escape(explain(word))}"'
+    return f"<span{title}>{escape(name.replace('_', ' '))}{text}</span>"
+
+
+def _advice(causes: Mapping[str, int]) -> str:
+    """What to do about the stage that made most cycles late."""
+    stage = max(causes, key=lambda name: causes[name], default="")
+    word = find("stages", stage)
+    return "" if word is None else f"{stage}: {word.remedy}"
+
+
+def _promise(loop_class: str) -> str:
+    word = find("classes", loop_class)
+    return "" if word is None else word.sentence
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> str:
@@ -262,13 +263,19 @@ def _times(loop: _Loop) -> Iterator[str]:
         "<table><thead><tr><th></th><th>p50</th><th>p99</th><th>p99.9</th><th>max</th><th>N</th>"
         "</tr></thead>\n<tbody>"
     )
-    for key, name, meaning in _DURATIONS:
-        p = loop.summary[key]
+    s = loop.summary
+    for p, name, meaning in (
+        (s.release_latency_us, "Release latency", "start − release"),
+        (s.infer_us, "Inference", "graph and limits"),
+        (s.response_us, "Response time", "finish − release"),
+        (s.lateness_us, "Lateness", "finish − deadline"),
+    ):
+        signed = p is s.lateness_us
         cells = "".join(
-            f"<td{_late(key, p[q])}>{microseconds(p[q])}</td>"
-            for q in ("p50", "p99", "p99_9", "max")
+            f"<td{_late(us) if signed else ''}>{microseconds(us)}</td>"
+            for us in (p.p50, p.p99, p.p99_9, p.max)
         )
-        yield f'<tr><td title="{meaning}">{name}</td>{cells}<td>{count(p["n"])}</td></tr>'
+        yield f'<tr><td title="{meaning}">{name}</td>{cells}<td>{count(p.n)}</td></tr>'
     yield "</tbody></table>"
     yield (
         '<p class="quiet small">Lateness below zero is time to spare. The maxima are high-water marks: '
@@ -276,18 +283,18 @@ def _times(loop: _Loop) -> Iterator[str]:
     )
 
 
-def _late(key: str, value: float | None) -> str:
-    return ' class="late"' if key == "lateness_us" and value is not None and value > 0 else ""
+def _late(lateness_us: float | None) -> str:
+    return ' class="late"' if lateness_us is not None and lateness_us > 0 else ""
 
 
 def _figures(loop: _Loop) -> Iterator[str]:
     yield '<div class="figures">'
-    for key, title, values, deadline_us in (
-        ("response_us", "Response time", rec.response_ns(loop.returned), loop.deadline_us),
-        ("release_latency_us", "Release latency", rec.release_latency_ns(loop.returned), None),
+    s = loop.summary
+    for p, title, values, deadline_us in (
+        (s.response_us, "Response time", rec.response_ns(loop.returned), loop.deadline_us),
+        (s.release_latency_us, "Release latency", rec.release_latency_ns(loop.returned), None),
     ):
-        p = loop.summary[key]
-        marks = {name: p[q] for name, q in (("p50", "p50"), ("p99", "p99"), ("p99.9", "p99_9"))}
+        marks = {"p50": p.p50, "p99": p.p99, "p99.9": p.p99_9}
         known = {name: value for name, value in marks.items() if value is not None}
         svg = charts.histogram(
             np.asarray(values, np.float64) / 1e3,
@@ -298,8 +305,8 @@ def _figures(loop: _Loop) -> Iterator[str]:
         )
         numbers = " · ".join(f"{name} {microseconds(value)}" for name, value in known.items())
         yield (
-            f"<figure>{svg}<figcaption><b>{title}</b>, N = {count(p['n'])}. "
-            f"▴ {numbers} · max {microseconds(p['max'])}&nbsp;µs</figcaption></figure>"
+            f"<figure>{svg}<figcaption><b>{title}</b>, N = {count(p.n)}. "
+            f"▴ {numbers} · max {microseconds(p.max)}&nbsp;µs</figcaption></figure>"
         )
     yield "</div>"
     svg = charts.lateness_over_time(
@@ -333,7 +340,7 @@ def _worst(loop: _Loop) -> Iterator[str]:
     yield (
         '<div class="scroll"><table>\n<thead><tr><th>Cycle</th><th>at, s</th><th class="words">from its '
         "release on</th><th>release<br>latency</th><th>read</th><th>infer</th><th>write</th>"
-        '<th>response</th><th>lateness,<br>µs</th><th class="words">cause</th><th class="words">outcome'
+        '<th>response</th><th>lateness,<br>µs</th><th class="words">longest stage</th><th class="words">outcome'
         "</th></tr></thead>\n<tbody>"
     )
     for i in order.tolist():
@@ -344,7 +351,7 @@ def _worst(loop: _Loop) -> Iterator[str]:
             f"<tr><td>{count(int(one['cycle'][0]))}</td><td>{at_s:.3f}</td>"
             f'<td class="bar-cell words">{bar}</td>'
             + _stage_cells(one, bool(never[i]), float(response_us[i]), float(lateness[i]) / 1e3)
-            + f'<td class="words">{_cause(one, bool(never[i]))}</td>'
+            + f'<td class="words">{_longest_stage(one, bool(never[i]))}</td>'
             f'<td class="words">{_outcome(one)}</td></tr>'
         )
     yield "</tbody></table></div>"
@@ -362,17 +369,17 @@ def _stage_cells(one: rec.Records, never: bool, response_us: float, lateness_us:
     return f"{cells}<td>{microseconds(response_us)}</td><td{late}>{microseconds(lateness_us)}</td>"
 
 
-def _cause(one: rec.Records, never: bool) -> str:
+def _longest_stage(one: rec.Records, never: bool) -> str:
     if never:
         return "never returned"
     name = rec.name_of(rec.STAGE_NAMES, int(one["longest_stage"][0]))
     injected = " (injected)" if int(one["events"][0]) & rec.EVENT_BITS["injected"] else ""
-    return NOTHING if name == "none" else escape(name) + injected
+    return NOTHING if name == "none" else _word("stages", name) + injected
 
 
 def _outcome(one: rec.Records) -> str:
     name = rec.name_of(rec.OUTCOME_NAMES, int(one["outcome"][0]))
-    return "nothing sent" if name == "none" else escape(name.replace("_", " "))
+    return "nothing sent" if name == "none" else _word("outcomes", name)
 
 
 _GLOSSARY = """<footer>

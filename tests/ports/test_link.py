@@ -16,6 +16,7 @@ from rtloop.link import DeviceState, Reason
 from rtloop.ports.link import LinkInput, LinkOutput, LinkPort
 from rtloop.ports.signal import Signal
 from tests.config.example import small
+from tests.firmware.reference import schema_id
 from tests.link.scripted_device import ScriptedDevice
 
 
@@ -114,13 +115,30 @@ def test_a_hard_loop_trips_the_device_with_its_first_late_command(
     port.close()
 
 
-def test_a_device_that_restarted_in_between_is_refused(
+def test_a_device_that_restarted_in_between_is_opened_anew(
     device: ScriptedDevice, folder: Path
 ) -> None:
     port = opened(configured(device, folder))
+    port.prepare()
+    names(device)
     device.boot_id += 1
-    with pytest.raises(LinkError, match="'arm'.*has restarted since the handshake"):
-        port.prepare()
+    port.prepare()
+    assert "schema_request" in names(device)
+    port.arm(clear=False)
+    port.close()
+
+
+def test_a_device_that_came_back_with_another_schema_is_refused(
+    device: ScriptedDevice, folder: Path
+) -> None:
+    port = opened(configured(device, folder))
+    port.prepare()
+    device.boot_id += 1
+    device.schema = device.schema.replace("command c N", "command c V")
+    device.schema_id = schema_id(device.schema)
+    for _ in range(2):
+        with pytest.raises(LinkError, match="'arm'.*another schema.*configure the loop anew"):
+            port.prepare()
     port.close()
 
 

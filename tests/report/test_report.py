@@ -86,7 +86,7 @@ def report_of(
         writer.write(name, batch_of(records, loop))
         statistics = LoopStatistics(loop)
         statistics.update(records)
-        summaries[name] = {**statistics.summary(), **status}
+        summaries[name] = {**statistics.summary().as_dict(), **status}
     writer.finish({"loops": summaries})
     return Page(write_report(tmp_path / "run.mcap", tmp_path / "report.html"))
 
@@ -194,7 +194,7 @@ def test_a_fault_and_a_loss_are_said_in_words(tmp_path: Path) -> None:
     page = report_of(
         tmp_path, ("balance", "firm", cycles(50)), fault_reason="port_error", records_lost=7
     )
-    assert "FAULT because of a link or port that failed" in page.text
+    assert "FAULT, until an explicit reset: a port failed. Check the device" in page.text
     assert "7 records of it are missing" in page.text
 
 

@@ -1,16 +1,19 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from rtloop import core
 from rtloop.report.verdict import Level, judge
 from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.observe.summary import LoopSummary
 from tests.telemetry.loops import cycles, metadata
 
 
-def summary(loop_class: str = "firm", *, miss_every: int = 0, **changes: Any) -> dict[str, Any]:
+def summary(loop_class: str = "firm", *, miss_every: int = 0, **changes: Any) -> LoopSummary:
     statistics = LoopStatistics(metadata(loop_class=loop_class))
     statistics.update(cycles(1000, loop_class=loop_class, miss_every=miss_every))
-    return {**statistics.summary(), **changes}
+    return replace(statistics.summary(), **changes)
 
 
 @pytest.mark.parametrize(
@@ -27,11 +30,11 @@ def summary(loop_class: str = "firm", *, miss_every: int = 0, **changes: Any) ->
         (summary("hard", executed=0), Level.NOTHING),
     ],
 )
-def test_a_miss_means_what_the_class_says(what: dict[str, Any], level: Level) -> None:
+def test_a_miss_means_what_the_class_says(what: LoopSummary, level: Level) -> None:
     assert judge(what).level is level
 
 
-def sentences(what: dict[str, Any]) -> str:
+def sentences(what: LoopSummary) -> str:
     return " ".join(judge(what).sentences)
 
 
@@ -55,4 +58,17 @@ def test_nothing_that_went_wrong_is_left_out() -> None:
     ):
         assert expected in text.replace("\u00a0", " ")
     assert "while the loop was active" in sentences(summary(state="active"))
-    assert "FAULT because of a cycle that did not return" in sentences(summary(fault_reason="hang"))
+
+
+@pytest.mark.parametrize("reason", sorted(set(core.FAULT_REASONS) - {"none"}))
+def test_every_fault_is_explained_with_what_to_do(reason: str) -> None:
+    word = core.WORDS["fault_reasons"][reason]
+    text = sentences(summary(fault_reason=reason))
+    assert f"FAULT, until an explicit reset: {word.sentence}. " in text
+    assert word.remedy[1:] in text
+
+
+def test_a_fault_of_a_newer_version_is_told_by_its_name() -> None:
+    assert "FAULT, until an explicit reset: unknown_99." in sentences(
+        summary(fault_reason="unknown_99")
+    )

@@ -39,6 +39,8 @@ from rtloop.telemetry.observe.records import (
     empty_records,
 )
 from rtloop.telemetry.observe.ring import Batch, LoopMetadata
+from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.observe.summary import LoopSummary
 
 _MAGIC: Final = b"\x89MCAP0\r\n"
 _TOPIC: Final = re.compile(r"/rtloop/(?P<loop>.+)/(?P<kind>cycle|signals|miss)")
@@ -299,7 +301,8 @@ class LoopRecording:
     inputs: NDArray[np.float32]
     outputs: NDArray[np.float32]
     lost: int
-    summary: dict[str, Any]
+    summary: LoopSummary
+    """The recorder's; counted from the records where it left none."""
 
 
 @dataclass(frozen=True)
@@ -354,12 +357,24 @@ _ADVICE: Final = "If its run has ended, `rtloop recover {path}` restores it."
 def _joined(metadata: LoopMetadata, batches: list[Batch], reader: RecordingReader) -> LoopRecording:
     if not batches:
         batches = [_without_signals(empty_records())]
+    records = np.concatenate([batch.records for batch in batches])
+    lost = reader.lost.get(metadata.loop, 0)
     return LoopRecording(
         metadata=metadata,
-        records=np.concatenate([batch.records for batch in batches]),
+        records=records,
         sources=np.concatenate([batch.sources for batch in batches]),
         inputs=np.concatenate([batch.inputs for batch in batches]),
         outputs=np.concatenate([batch.outputs for batch in batches]),
-        lost=reader.lost.get(metadata.loop, 0),
-        summary=reader.summary.get(metadata.loop, {}),
+        lost=lost,
+        summary=_summary(reader.summary.get(metadata.loop), metadata, records, lost),
     )
+
+
+def _summary(
+    said: dict[str, Any] | None, metadata: LoopMetadata, records: Records, lost: int
+) -> LoopSummary:
+    if said:
+        return LoopSummary.from_dict(said)
+    statistics = LoopStatistics(metadata)
+    statistics.update(records, lost)
+    return statistics.summary()

@@ -10,6 +10,7 @@ from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.histogram import Histogram
 from rtloop.telemetry.observe.records import Records
 from rtloop.telemetry.observe.ring import LoopMetadata
+from rtloop.telemetry.observe.summary import LoopSummary, Percentiles
 
 _FRACTIONS = (0.5, 0.99, 0.999)
 
@@ -141,8 +142,8 @@ class LoopStatistics:
 
     def summary(
         self, elapsed_periods: int | None = None, status: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """The loop's part of the ``--json`` summary: the interface of docs/recording.md.
+    ) -> LoopSummary:
+        """The loop so far.
 
         ``status`` is the ring's; what it counts (elapsed, executed, skipped, misses) is the loop's
         own word and wins over what this observer saw, so that lost records leave no hole in the
@@ -163,50 +164,44 @@ class LoopStatistics:
         if elapsed_periods is None:
             elapsed_periods = executed + skipped
         rate_hz = self.rate_hz()
-        return {
-            "class": self.metadata.loop_class,
-            "period_ms": self.metadata.period_ns / 1e6,
-            "deadline_ms": self.metadata.deadline_ns / 1e6,
-            "elapsed_periods": elapsed_periods,
-            "executed": executed,
-            "skipped": skipped,
-            "misses": misses,
-            "outcomes": {
+        return LoopSummary(
+            loop_class=self.metadata.loop_class,
+            period_ms=self.metadata.period_ns / 1e6,
+            deadline_ms=self.metadata.deadline_ns / 1e6,
+            elapsed_periods=elapsed_periods,
+            executed=executed,
+            skipped=skipped,
+            misses=misses,
+            outcomes={
                 name: int(self._outcomes[value]) for value, name in enumerate(rec.OUTCOME_NAMES)
             },
-            "rate_hz": None if rate_hz is None else round(rate_hz, 4),
-            "records_lost": self.lost,
-            "release_latency_us": _percentiles(self.release_latency),
-            "response_us": _percentiles(self.response),
-            "infer_us": _percentiles(self.infer),
-            "lateness_us": _percentiles(self.lateness),
-            "causes": {
+            rate_hz=None if rate_hz is None else round(rate_hz, 4),
+            records_lost=self.lost,
+            release_latency_us=_percentiles(self.release_latency),
+            response_us=_percentiles(self.response),
+            infer_us=_percentiles(self.infer),
+            lateness_us=_percentiles(self.lateness),
+            causes={
                 name: int(self._causes[value])
                 for value, name in enumerate(rec.STAGE_NAMES)
                 if name != "none"
             },
-            "stale_inputs": self._events["stale_input"],
-            "budget_overruns": self._events["budget_overrun"],
-            "limit_broken": self._events["limit_broken"],
-            "unfinished": self.unfinished,
-            "max_consecutive_misses": self.max_consecutive_misses,
-            "events": dict(self._events),
-            "device_late_commands": self.device_late_commands,
-            "state": state,
-            "fault_reason": rec.name_of(rec.FAULT_REASON_NAMES, reason),
-        }
+            stale_inputs=self._events["stale_input"],
+            budget_overruns=self._events["budget_overrun"],
+            limit_broken=self._events["limit_broken"],
+            unfinished=self.unfinished,
+            max_consecutive_misses=self.max_consecutive_misses,
+            events=self._events,
+            device_late_commands=self.device_late_commands,
+            state=state,
+            fault_reason=rec.name_of(rec.FAULT_REASON_NAMES, reason),
+        )
 
 
 def _us(value_ns: int | None) -> float | None:
     return None if value_ns is None else value_ns / 1e3
 
 
-def _percentiles(histogram: Histogram) -> dict[str, float | int | None]:
+def _percentiles(histogram: Histogram) -> Percentiles:
     p50, p99, p99_9 = histogram.percentiles(_FRACTIONS)
-    return {
-        "p50": _us(p50),
-        "p99": _us(p99),
-        "p99_9": _us(p99_9),
-        "max": _us(histogram.max),
-        "n": histogram.n,
-    }
+    return Percentiles(_us(p50), _us(p99), _us(p99_9), _us(histogram.max), histogram.n)

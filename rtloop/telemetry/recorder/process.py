@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
 from rtloop.telemetry.observe.ring import Ring, unfinished_cycle
 from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.observe.summary import LoopSummary
 
 # Often enough for a ring of any sensible size, seldom enough to cost nothing: numpy calls have a
 # fixed price, and a batch of 400 cycles (10 kHz) pays it once.
@@ -48,7 +49,8 @@ class _Source:
     pidfd: int | None
     done: bool = False
     max_backlog: int = 0
-    summary: dict[str, Any] = field(default_factory=dict)
+    summary: LoopSummary | None = None
+    """Once it is done."""
 
     @property
     def name(self) -> str:
@@ -102,9 +104,7 @@ class Recorder:
         """Record until the end. Afterwards ``error`` is None or says why the recording is cut."""
         try:
             self._drain_until_done()
-            self.size_bytes = self._writer.finish(
-                {"complete": "true", "loops": {s.name: s.summary for s in self._sources}}
-            )
+            self.size_bytes = self._writer.finish({"complete": "true", "loops": self._summaries()})
         except OSError as error:
             self.error = explain(error, self.out)
             self.size_bytes = self._writer.size_bytes
@@ -169,8 +169,11 @@ class Recorder:
             "lost": {source.name: source.statistics.lost for source in self._sources},
             "bytes": self.size_bytes,
             "error": self.error,
-            "loops": {source.name: source.summary for source in self._sources},
+            "loops": self._summaries(),
         }
+
+    def _summaries(self) -> dict[str, Any]:
+        return {s.name: s.summary.as_dict() for s in self._sources if s.summary is not None}
 
 
 def remove_rings(rings: Iterable[Path]) -> None:

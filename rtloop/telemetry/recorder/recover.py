@@ -302,7 +302,8 @@ def _write(run: _Run, found: _Survey | None, restored: Path, result: Recovered) 
             if ring is not None:
                 _append_ring(ring, seen, writer, result.loops[name])
             result.loops[name].lost = seen.lost
-            summaries[name] = seen.summary(status=ring.status() if ring else None)
+            status = ring.status() if ring else None
+            summaries[name] = seen.summary(status=status).as_dict()
         writer.finish({"complete": "true", "recovered": "true", "loops": summaries})
     except OSError:
         writer.abandon()

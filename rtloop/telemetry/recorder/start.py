@@ -9,9 +9,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rtloop.errors import RecordingError
+from rtloop.telemetry.observe.summary import LoopSummary
 
 #: The program that every recorder's command line names.
 ENTRY = Path(__file__).absolute().with_name("entry.py")
@@ -51,8 +51,8 @@ class RecordingResult:
     """Cycles that were overwritten in the ring before they could be written, by loop."""
     size_bytes: int = 0
     error: str | None = None
-    loops: dict[str, Any] = field(default_factory=dict)
-    """The ``--json`` summary of each loop, counted from every record."""
+    loops: dict[str, LoopSummary] = field(default_factory=dict)
+    """Counted from every record."""
 
 
 class RecorderProcess:
@@ -188,7 +188,7 @@ class RecorderProcess:
             lost=said.get("lost", {}),
             size_bytes=said.get("bytes", 0),
             error=said.get("error"),
-            loops=said.get("loops", {}),
+            loops={k: LoopSummary.from_dict(v) for k, v in said.get("loops", {}).items()},
         )
 
     def _how_it_died(self) -> str:

@@ -8,6 +8,7 @@ from rtloop import core
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import unfinished_cycle
 from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.observe.summary import Percentiles
 from tests.telemetry.loops import cycles, metadata
 
 
@@ -20,7 +21,7 @@ def statistics_of(records: rec.Records, *, lost: int = 0, parts: int = 1) -> Loo
 
 
 def test_the_summary_has_every_key_of_the_interface() -> None:
-    summary = statistics_of(cycles(100, miss_every=10)).summary()
+    summary = statistics_of(cycles(100, miss_every=10)).summary().as_dict()
     percentiles = {"p50", "p99", "p99_9", "max", "n"}
     for name in ("release_latency_us", "response_us", "infer_us", "lateness_us"):
         assert set(summary[name]) == percentiles
@@ -38,32 +39,37 @@ def test_counts_are_those_of_the_records() -> None:
     records["events"][5] |= rec.EVENT_BITS["stale_input"] | rec.EVENT_BITS["budget_overrun"]
     records["consecutive_misses"][19] = 4
     summary = statistics_of(records, parts=7).summary()
-    assert summary["executed"] == 1000
-    assert summary["misses"] == 100
-    assert summary["skipped"] == 99
-    assert summary["elapsed_periods"] == summary["executed"] + summary["skipped"]
-    assert summary["outcomes"]["held"] == 100
-    assert summary["outcomes"]["written"] == 900
-    assert summary["causes"] == {"release": 0, "read": 0, "infer": 100, "write": 0}
-    assert (summary["stale_inputs"], summary["budget_overruns"]) == (1, 1)
-    assert summary["max_consecutive_misses"] == 4
-    assert summary["rate_hz"] == pytest.approx(1000 * 1000 / 1099, rel=1e-3)
+    assert summary.executed == 1000
+    assert summary.misses == 100
+    assert summary.skipped == 99
+    assert summary.elapsed_periods == summary.executed + summary.skipped
+    assert summary.outcomes["held"] == 100
+    assert summary.outcomes["written"] == 900
+    assert summary.causes == {"release": 0, "read": 0, "infer": 100, "write": 0}
+    assert (summary.stale_inputs, summary.budget_overruns) == (1, 1)
+    assert summary.max_consecutive_misses == 4
+    assert summary.rate_hz == pytest.approx(1000 * 1000 / 1099, rel=1e-3)
 
 
 def test_percentiles_are_those_of_the_whole_data() -> None:
     records = cycles(20_000, miss_every=100)
     summary = statistics_of(records, parts=40).summary()
-    for name, values in (
-        ("response_us", rec.response_ns(records)),
-        ("release_latency_us", rec.release_latency_ns(records)),
-        ("infer_us", rec.infer_duration_ns(records)),
-        ("lateness_us", rec.lateness_ns(records)),
+    for found, values in (
+        (summary.response_us, rec.response_ns(records)),
+        (summary.release_latency_us, rec.release_latency_ns(records)),
+        (summary.infer_us, rec.infer_duration_ns(records)),
+        (summary.lateness_us, rec.lateness_ns(records)),
     ):
-        for key, rank in (("p50", 10_000), ("p99", 19_800), ("p99_9", 19_980)):
+        for percentile, rank in (
+            (found.p50, 10_000),
+            (found.p99, 19_800),
+            (found.p99_9, 19_980),
+        ):
             true = np.sort(values)[rank - 1] / 1e3
-            assert true <= summary[name][key] <= true + abs(true) / 1024
-        assert summary[name]["max"] == values.max() / 1e3
-        assert summary[name]["n"] == 20_000
+            assert percentile is not None
+            assert true <= percentile <= true + abs(true) / 1024
+        assert found.max == values.max() / 1e3
+        assert found.n == 20_000
 
 
 def test_a_miss_is_lateness_above_zero_and_not_at_zero() -> None:
@@ -78,10 +84,10 @@ def test_lost_records_leave_no_hole_in_the_identity() -> None:
     statistics.update(records[:400])
     statistics.update(records[600:], lost=200)
     summary = statistics.summary()
-    assert summary["records_lost"] == 200
-    assert summary["executed"] == 1000
-    assert summary["skipped"] == 99
-    assert summary["response_us"]["n"] == 800
+    assert summary.records_lost == 200
+    assert summary.executed == 1000
+    assert summary.skipped == 99
+    assert summary.response_us.n == 800
 
 
 def test_a_hung_cycle_is_a_miss_without_a_duration() -> None:
@@ -95,9 +101,9 @@ def test_a_hung_cycle_is_a_miss_without_a_duration() -> None:
     assert hung is not None
     statistics.update(hung.records)
     summary = statistics.summary()
-    assert (summary["misses"], summary["unfinished"], summary["executed"]) == (1, 1, 11)
-    assert summary["response_us"]["n"] == 10
-    assert summary["outcomes"]["safe"] == 1
+    assert (summary.misses, summary.unfinished, summary.executed) == (1, 1, 11)
+    assert summary.response_us.n == 10
+    assert summary.outcomes["safe"] == 1
     assert unfinished_cycle(status, loop, statistics.last_cycle) is None
 
 
@@ -113,15 +119,15 @@ def test_the_counts_of_the_loop_itself_win_over_the_observers() -> None:
         "elapsed_periods": 120, "executed": 110, "skipped": 10, "misses": 3,
     }  # fmt: skip
     summary = statistics_of(cycles(100)).summary(status=status)
-    assert (summary["elapsed_periods"], summary["executed"], summary["skipped"]) == (120, 110, 10)
-    assert (summary["state"], summary["fault_reason"], summary["misses"]) == ("fault", "hang", 3)
+    assert (summary.elapsed_periods, summary.executed, summary.skipped) == (120, 110, 10)
+    assert (summary.state, summary.fault_reason, summary.misses) == ("fault", "hang", 3)
 
 
 def test_a_loop_that_never_ran_has_a_summary_too() -> None:
     summary = LoopStatistics(metadata()).summary()
-    assert summary["executed"] == summary["elapsed_periods"] == 0
-    assert summary["rate_hz"] is None
-    assert summary["response_us"] == {"p50": None, "p99": None, "p99_9": None, "max": None, "n": 0}
+    assert summary.executed == summary.elapsed_periods == 0
+    assert summary.rate_hz is None
+    assert summary.response_us == Percentiles(None, None, None, None, 0)
 
 
 def test_a_window_holds_what_happened_since_the_last_look() -> None:
@@ -139,6 +145,6 @@ def test_a_window_holds_what_happened_since_the_last_look() -> None:
 
 
 def test_every_key_of_the_summary_is_documented() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "recording.md").read_text()
-    for key in LoopStatistics(metadata()).summary():
+    text = (Path(__file__).parents[3] / "docs" / "recording.md").read_text()
+    for key in LoopStatistics(metadata()).summary().as_dict():
         assert f"`{key}`" in text, key

@@ -114,7 +114,7 @@ def test_run_facts_and_the_summary_are_in_the_file(ring_directory: Path, tmp_pat
     assert recording.run["config_text"] == "loops: {balance: {}}"
     assert recording.loops["balance"].metadata.run == {"policy_sha256": "balance-sha"}
     summary = recording.loops["balance"].summary
-    assert (summary["executed"], summary["misses"], summary["skipped"]) == (2000, 40, 39)
+    assert (summary.executed, summary.misses, summary.skipped) == (2000, 40, 39)
 
 
 def test_many_loops_go_into_one_file(ring_directory: Path, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_what_the_ring_overwrote_is_counted_as_lost(ring_directory: Path, tmp_pa
     assert result.records["balance"] + result.lost["balance"] == 1050
     recording = read_recording(tmp_path / "run.mcap").loops["balance"]
     assert recording.lost == result.lost["balance"]
-    assert recording.summary["executed"] == 1050
+    assert recording.summary.executed == 1050
     assert int(recording.records["cycle"][-1]) == 1049
 
 
@@ -190,7 +190,7 @@ def test_a_cycle_that_never_returned_is_in_the_file_as_a_miss(
     recorder = record([ring_directory / "balance.ring"], tmp_path / "run.mcap")
     ring.set_state("finalized")
     result = recorder.wait()
-    assert result.loops["balance"]["unfinished"] == 1
+    assert result.loops["balance"].unfinished == 1
     recorded = read_recording(tmp_path / "run.mcap").loops["balance"].records
     assert int(recorded["cycle"][-1]) == 10
     assert rec.event_names(int(recorded["events"][-1])) == ["miss", "guard", "unfinished"]

@@ -73,7 +73,7 @@ def test_a_run_whose_loop_and_recorder_were_killed_is_restored_whole(
     assert balance.from_file > 0
     assert balance.from_ring > 0
     assert (balance.from_file + balance.from_ring, balance.lost) == (3000, 0)
-    assert read_recording(out).loops["balance"].summary["executed"] == 3000
+    assert read_recording(out).loops["balance"].summary.executed == 3000
     assert recovered.cut_copy == tmp_path / "run.cut.mcap"
     assert recovered.cut_copy.exists()
     assert not run.exists()
@@ -104,7 +104,7 @@ def test_what_is_in_neither_is_counted_and_reported(run: Path, tmp_path: Path) -
     assert "lost" in str(recovered)
     loop = read_recording(out).loops["balance"]
     assert loop.lost == balance.lost
-    assert loop.summary["executed"] == 9000
+    assert loop.summary.executed == 9000
     assert len(np.unique(loop.records["cycle"])) == len(loop.records)
     assert loop.records["cycle"].tolist() == sorted(loop.records["cycle"].tolist())
 
@@ -255,7 +255,7 @@ def test_a_hung_cycle_is_in_the_restored_file(run: Path, tmp_path: Path) -> None
     (recovered,) = recover(None, run.parent, tmp_path)
     assert recovered.recording is not None
     found = read_recording(recovered.recording).loops["balance"]
-    assert found.summary["unfinished"] == 1
+    assert found.summary.unfinished == 1
     assert found.records["cycle"].tolist() == list(range(11))
 
 

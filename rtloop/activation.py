@@ -1,0 +1,118 @@
+"""What one activation of a run leaves behind: rings, observers, a recording."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rtloop.errors import RtloopError
+from rtloop.realtime.rights import RightReport
+from rtloop.telemetry.observe.observed import Observed
+from rtloop.telemetry.observe.ring import RING_DIRECTORY, RING_SUFFIX
+from rtloop.telemetry.observe.summary import LoopSummary
+from rtloop.telemetry.recorder.start import RecorderProcess
+
+RECORDING_NAME = "run.mcap"
+REPORT_NAME = "report.html"
+
+
+@dataclass
+class Activation:
+    """One activation: its names, who watches it, and what was noticed of it."""
+
+    run_id: str
+    directory: Path
+    """Of recording and report."""
+    ring_directory: Path
+    rights: list[RightReport] = field(default_factory=list)
+    """The kernel's and every loop's; each once."""
+    observed: dict[str, Observed] = field(default_factory=dict)
+    recording_error: str = ""
+    """Why the recording is incomplete; empty when it is not."""
+    recorder: RecorderProcess | None = None
+
+    @classmethod
+    def new(cls, name: str, directory: Path) -> Activation:
+        """With names of its own: by the time, and by ``name``. Makes no file."""
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S_%f")[:-3]
+        run_id = f"{stamp}-{name}"
+        return cls(run_id, directory / run_id, RING_DIRECTORY / run_id)
+
+    @property
+    def recording(self) -> Path:
+        return self.directory / RECORDING_NAME
+
+    @property
+    def report(self) -> Path:
+        return self.directory / REPORT_NAME
+
+    def ring_path(self, loop: str) -> Path:
+        return self.ring_directory / f"{loop}{RING_SUFFIX}"
+
+    def add_rights(self, rights: Iterable[RightReport]) -> None:
+        self.rights += [right for right in rights if right not in self.rights]
+
+    def observe_rings(self, loops: Iterable[str]) -> None:
+        """From now on; their metadata is published. Raises RecordingError."""
+        for loop in loops:
+            self.observed[loop] = Observed(self.ring_path(loop))
+
+    def start_recorder(self, avoid_cpus: Sequence[int]) -> None:
+        """Returns when everything that the observed loops do will be recorded.
+
+        Raises RecordingError, RtloopError.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RtloopError(
+                f"cannot create {self.directory} for the recording: {error.strerror}. Name another "
+                "recording.directory, or switch recording off"
+            ) from error
+        rings = [observed.ring.path for observed in self.observed.values()]
+        self.recorder = RecorderProcess.start(rings, self.recording, avoid_cpus=avoid_cpus)
+        self.recorder.wait_ready()
+
+    def update(self) -> None:
+        """Counts what the loops have done since, and looks after the recorder."""
+        # The loops go on without a recorder: a robot must not drop its arm because a disk is full.
+        if self.recorder is not None and not self.recording_error:
+            self.recording_error = self.recorder.poll() or ""
+        for observed in self.observed.values():
+            observed.update()
+
+    def summarise_loops(self) -> dict[str, LoopSummary]:
+        """The last look at the rings of loops that have ended."""
+        summaries = {name: observed.finish() for name, observed in self.observed.items()}
+        self.observed.clear()
+        return summaries
+
+    def finish(self) -> None:
+        """Waits for the recording to be whole, or removes rings that nobody records.
+
+        The rings must be finalized. Where recording has failed they stay, for ``rtloop recover``.
+        """
+        if self.recorder is None:
+            self._remove_rings()
+            return
+        error = self.recorder.wait().error
+        if error and not self.recording_error:
+            self.recording_error = error
+
+    def undo(self) -> None:
+        """Removes every trace of an activation that failed before its first cycle."""
+        self.observed.clear()
+        if self.recorder is not None:
+            self.recorder.stop()
+            self.recorder.wait()
+        with suppress(OSError):
+            self.recording.unlink(missing_ok=True)
+            self.directory.rmdir()
+        self._remove_rings()
+
+    def _remove_rings(self) -> None:
+        shutil.rmtree(self.ring_directory, ignore_errors=True)

@@ -1,0 +1,121 @@
+"""What a loop, and a run of several, came to: the ``--json`` interface of docs/recording.md, typed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from rtloop.errors import RecordingError
+from rtloop.realtime.rights import RightReport, denied
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Percentiles of ``n`` durations, µs, rounded up by at most 1/1024; ``max`` is exact. None without any."""
+
+    p50: float | None = None
+    p99: float | None = None
+    p99_9: float | None = None
+    max: float | None = None
+    n: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSummary:
+    """One loop, since its activation. docs/recording.md says what each field counts.
+
+    The fields are the keys of the interface, in its order (``loop_class`` is the key ``class``). A field
+    with a default is missing in recordings of an older version, or was not known to the observer.
+    """
+
+    loop_class: str
+    period_ms: float
+    deadline_ms: float
+    elapsed_periods: int
+    executed: int
+    skipped: int
+    misses: int
+    outcomes: Mapping[str, int]
+    rate_hz: float | None
+    records_lost: int
+    release_latency_us: Percentiles
+    response_us: Percentiles
+    infer_us: Percentiles
+    lateness_us: Percentiles
+    causes: Mapping[str, int] = field(default_factory=dict)
+    """Misses by their longest stage."""
+    stale_inputs: int = 0
+    budget_overruns: int = 0
+    limit_broken: int = 0
+    unfinished: int = 0
+    max_consecutive_misses: int = 0
+    events: Mapping[str, int] = field(default_factory=dict)
+    device_late_commands: int = 0
+    state: str | None = None
+    fault_reason: str = "none"
+
+    def __post_init__(self) -> None:
+        for name in ("outcomes", "causes", "events"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The loop's part of the ``--json`` summary."""
+        return {_key(f.name): _plain(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "LoopSummary":
+        """The inverse of ``as_dict``, also for what an older version wrote. Raises RecordingError."""
+        given = {f.name: raw[_key(f.name)] for f in fields(cls) if _key(f.name) in raw}
+        try:
+            for name in ("release_latency_us", "response_us", "infer_us", "lateness_us"):
+                given[name] = Percentiles(**given[name])
+            return cls(**given)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordingError(f"the summary of a loop is not readable: {error!r}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """One activation of all loops of a configuration, and what it left behind."""
+
+    loops: Mapping[str, LoopSummary]
+    rights: tuple[RightReport, ...]
+    recording: Path | None = None
+    report: Path | None = None
+    stopped_by: str = "stop"
+    problems: tuple[str, ...] = ()
+    """What went wrong, in sentences."""
+    devices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the simulated devices of a demo say about themselves, by link."""
+
+    def __post_init__(self) -> None:
+        for name in ("loops", "devices"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def as_dict(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        result: dict[str, Any] = {
+            "loops": {name: loop.as_dict() for name, loop in self.loops.items()},
+            "realtime": {
+                "granted": [right.as_dict() for right in self.rights if right.granted],
+                "denied": [right.as_dict() for right in denied(self.rights)],
+            },
+            "recording": None if self.recording is None else str(self.recording),
+            "report": None if self.report is None else str(self.report),
+            "stopped_by": self.stopped_by,
+            "problems": list(self.problems),
+        }
+        if self.devices:
+            result["devices"] = {name: dict(told) for name, told in self.devices.items()}
+        return result
+
+
+def _key(name: str) -> str:
+    return "class" if name == "loop_class" else name
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Percentiles):
+        return asdict(value)
+    return dict(value) if isinstance(value, Mapping) else value

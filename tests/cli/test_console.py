@@ -1,0 +1,87 @@
+"""What a person reads at the end, and that the console knows no plant."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rtloop.cli.console import Console
+from rtloop.demos import Demo
+from rtloop.demos.cartpole.demo import CartpoleDemo
+from rtloop.realtime.rights import RightReport
+from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.observe.summary import RunSummary
+from tests.telemetry.loops import cycles, metadata
+
+UPRIGHT = {
+    "fell": False, "upright_s": 2.0, "max_angle_rad": 0.1, "counters": {"late_commands": 3},
+    "state": "SAFE", "reasons": ["HOST_STOP"],
+}  # fmt: skip
+
+
+class Kettle(Demo):
+    name = "kettle"
+    description = "water boils"
+
+    def status(self, newest_inputs: Mapping[str, float]) -> str:
+        return f"{newest_inputs['kettle.celsius']:.0f} °C"
+
+    def summarise_device(self, told: Mapping[str, Any]) -> str:
+        return f"the water is {told['celsius']} °C"
+
+    def is_well(self, told: Mapping[str, Any]) -> bool:
+        return bool(told["celsius"] >= 100)
+
+
+def said(summary: RunSummary, demo: Demo | None = None) -> str:
+    stream = io.StringIO()
+    Console(stream, demo).summarise(summary)
+    return stream.getvalue()
+
+
+def run_of(*loops: tuple[str, str], **what: Any) -> RunSummary:
+    summaries = {}
+    for name, loop_class in loops:
+        statistics = LoopStatistics(metadata(name, loop_class))
+        statistics.update(cycles(100, loop_class=loop_class, miss_every=50))
+        summaries[name] = statistics.summary()
+    return RunSummary(loops=summaries, **{"rights": (), **what})
+
+
+def test_the_summary_is_by_class_and_says_where_everything_is() -> None:
+    right = RightReport("lock_memory", "all", "none", granted=False, fix="x")
+    text = said(
+        run_of(
+            ("arm", "soft"),
+            ("brake", "hard"),
+            rights=(right,),
+            recording=Path("runs/run.mcap"),
+            problems=("the disk is full",),
+        )
+    )
+    assert text.index("hard brake: 2 deadline misses") < text.index("soft arm: 2 deadline misses")
+    assert "100 executed + 0 skipped" in text
+    assert "98 written, 2 written late" in text
+    assert "longest stage of 2: infer – the graph and the limits on its commands. Use a" in text
+    assert "not granted: lock_memory" in text
+    assert "the disk is full" in text
+    assert "recording  runs/run.mcap" in text
+    assert "report  " not in text
+
+
+def test_a_demo_tells_of_its_own_plant() -> None:
+    run = run_of(devices={"cooker": {"celsius": 99}})
+    assert "device cooker: the water is 99 °C" in said(run, Kettle())
+    assert "device" not in said(run), "nobody else knows what it means"
+
+
+def test_the_cartpole_tells_of_its_pole() -> None:
+    demo = CartpoleDemo()
+    assert demo.status({"cart.pole_angle": 0.1234}) == "pole +0.123 rad"
+    assert demo.status({"arm.angle": 1.0}) == ""
+    assert "stayed up" in demo.summarise_device(UPRIGHT)
+    assert "3 late commands refused; ended SAFE (HOST_STOP)" in demo.summarise_device(UPRIGHT)
+    assert "the pole fell" in demo.summarise_device({**UPRIGHT, "fell": True})
+    assert demo.is_well(UPRIGHT)
