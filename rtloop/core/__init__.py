@@ -132,8 +132,8 @@ class Word(NamedTuple):
 
 #: By table (classes, states, outcomes, stages, events, fault_reasons), then by word.
 WORDS: dict[str, dict[str, Word]] = {}
-for _table, _word, *_entry in WORD_ROWS:
-    WORDS.setdefault(_table, {})[_word] = Word(*_entry)
+for _table, _word, _number, _sentence, _remedy in WORD_ROWS:
+    WORDS.setdefault(_table, {})[_word] = Word(_number, _sentence, _remedy)
 
 
 def _numbers(table: str) -> dict[str, int]:

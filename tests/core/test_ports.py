@@ -195,7 +195,7 @@ def test_a_port_that_lacks_the_direction_it_is_used_in_is_refused(tmp_path: Path
     config.inputs, config.outputs = [core.InputConfig(0)], [core.OutputConfig(0, safe=[0.0])]
     ring = core.RingWriter(str(tmp_path / "ring"), 16, 1, 1, 1, b"{}")
     for options, what in (({"safe": [0.0]}, "no samples"), ({"inputs": 1}, "no commands")):
-        port = core.Port("mailbox", options)  # type: ignore[arg-type]
+        port = core.Port("mailbox", options)
         with pytest.raises(ValueError, match=what):
             core.Loop(config, [port], identity_graph(1), ring, core.MonotonicClock())
     with pytest.raises(ValueError, match="no port 0"):

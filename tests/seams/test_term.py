@@ -40,7 +40,7 @@ def test_a_new_term_runs_from_yaml_to_report(
     [
         (
             "{decay: valley}",
-            "loop.yaml:11:31: loops.relay.policy.observation[0].decay: found 'valley'; expected "
+            "loop.yaml:11:29: loops.relay.policy.observation[0].decay: found 'valley'; expected "
             "the name of an input: canyon",
         ),
         ("{decay: canyon, keep: 2}", "observation[0].keep: found 2; expected"),

@@ -50,9 +50,10 @@ def copied_tree(folder: Path) -> Path:
     words.write_text(text[:end] + LINE + text[end:])
 
     build = folder / "build"
-    configure = ["cmake", "-S", tree, "-B", build, f"-DPython_EXECUTABLE={sys.executable}"]
+    configure = ["cmake", "-S", str(tree), "-B", str(build)]
+    configure += [f"-DPython_EXECUTABLE={sys.executable}"]
     subprocess.run([*configure, "-DCMAKE_BUILD_TYPE=Debug"], check=True, capture_output=True)
-    make = ["cmake", "--build", build, "--target", "_core", "--parallel", "2"]
+    make = ["cmake", "--build", str(build), "--target", "_core", "--parallel", "2"]
     subprocess.run(make, check=True, capture_output=True)
     (module,) = build.glob("_core*.so")
     shutil.copy(module, tree / "rtloop" / "core")
@@ -91,10 +92,10 @@ def test_a_new_word_is_known_everywhere(tmp_path: Path) -> None:
     assert summary["loops"]["relay"]["fault_reason"] == "overheated"
     (problem,) = summary["problems"]
     assert "the echo got too hot" in problem
-    assert "let it cool down" in problem
+    assert "Let it cool down" in problem
     report = Path(summary["report"]).read_text()
     assert "the echo got too hot" in report
-    assert "let it cool down" in report
+    assert "Let it cool down" in report
 
     # Whoever does not know the word keeps its number, and loses nothing.
     from rtloop.telemetry.mcap.reader import read_recording

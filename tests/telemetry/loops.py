@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtloop import core
+from rtloop.ports.signal import Signal
 from rtloop.telemetry.observe.records import (
     EVENT_BITS,
     INPUT_RECORD_DTYPE,
@@ -16,7 +17,7 @@ from rtloop.telemetry.observe.records import (
     Records,
     empty_records,
 )
-from rtloop.telemetry.observe.ring import Batch, LoopMetadata, Signal
+from rtloop.telemetry.observe.ring import Batch, LoopMetadata
 
 PERIOD_NS = 1_000_000
 REALTIME_NS_OFFSET = 1_700_000_000_000_000_000

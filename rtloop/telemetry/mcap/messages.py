@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtloop import core
+from rtloop.ports.signal import Signal
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.records import INPUT_RECORD_DTYPE, RECORD_DTYPE, Records
-from rtloop.telemetry.observe.ring import Batch, LoopMetadata, Signal
+from rtloop.telemetry.observe.ring import Batch, LoopMetadata
 
 PACKAGE: Final = "rtloop_msgs"
 CYCLE_TYPE: Final = f"{PACKAGE}/msg/CycleRecord"

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from mcap_ros2._dynamic import generate_dynamic
 
 from rtloop import core
+from rtloop.ports.signal import Signal
 from rtloop.telemetry.mcap import messages as msg
 from rtloop.telemetry.observe import records as rec
-from rtloop.telemetry.observe.ring import Batch, LoopMetadata, Signal
+from rtloop.telemetry.observe.ring import Batch, LoopMetadata
 from tests.telemetry.loops import REALTIME_NS_OFFSET, batch_of, cycles, metadata, sources
 
 ROS_FIELD = re.compile(r"[a-z]([a-z0-9]|_(?=[a-z0-9]))*")
