@@ -104,5 +104,5 @@ def test_a_core_that_refuses_is_an_error_of_the_loop(
 
 def test_an_unknown_element_is_told_with_its_place(tmp_path: Path, config: Config) -> None:
     text = config.source_text.replace("[high]", "[hihg]")
-    wrong = loads(text, str(tmp_path / "loops.yaml"))
-    assert "observation[0].select[0]: found 'hihg'; expected " in refused(wrong, ConfigError)
+    with pytest.raises(ConfigError, match=r"observation\[0\].select\[0\]: found 'hihg'; expected "):
+        build(loads(text, str(tmp_path / "loops.yaml")), "a")

@@ -87,7 +87,7 @@ bool Cycle::read_inputs() noexcept {
         values += n;
     }
     stall(Stage::read);
-    record_.read_ns = clock_.now();
+    record_.read_ns = record_.infer_ns = clock_.now();  // until something is inferred
     return usable;
 }
 
@@ -125,17 +125,10 @@ bool Cycle::limit() noexcept {
 
 // The gate: in time, or the class decides.
 void Cycle::send(bool usable) noexcept {
-    if (record_.infer_ns == 0) record_.infer_ns = record_.read_ns;  // nothing was computed
     const bool in_time = clock_.now() <= record_.deadline_ns && gate_.begin_write(record_.cycle);
-    const Outcome outcome = in_time ? send_in_time(usable) : send_late(usable);
-    if (!in_time || record_.finish_ns == 0) {
-        stall(Stage::write);
-        record_.finish_ns = clock_.now();
-    }
-    if (!missed() && !config_.output_at_deadline && !gate_.end_write(record_.cycle)) {
-        // The guard judged between reading the clock and here: it is right.
-        record_.finish_ns = std::max(clock_.now(), record_.deadline_ns + 1);
-    }
+    const Outcome outcome = !in_time                     ? send_late(usable)
+                            : config_.output_at_deadline ? send_at_deadline(usable)
+                                                         : send_asap(usable);
     record_.outcome = static_cast<uint8_t>(outcome);
     if (!missed()) return;
 
@@ -146,21 +139,36 @@ void Cycle::send(bool usable) noexcept {
     if (outcome == Outcome::written) record_.outcome = static_cast<uint8_t>(Outcome::written_late);
 }
 
-Outcome Cycle::send_in_time(bool usable) noexcept {
-    if (config_.output_at_deadline) {
-        // Ready is finished: the wait for d is part of the plan, not of the response time.
-        record_.finish_ns = clock_.now();
-        if (missed() || !gate_.end_write(record_.cycle)) {
-            record_.finish_ns = std::max(record_.finish_ns, record_.deadline_ns + 1);
-            return send_late(usable);
-        }
-        clock_.sleep_until(record_.deadline_ns);
+// Each of these sends what may be sent, and says when the cycle was finished.
+
+Outcome Cycle::send_asap(bool usable) noexcept {
+    const Outcome outcome = write_result(usable, Outcome::written);
+    finish_now();
+    // The guard may have judged between reading the clock and here: it is right.
+    if (!missed() && !gate_.end_write(record_.cycle)) finish_late();
+    return outcome;
+}
+
+Outcome Cycle::send_at_deadline(bool usable) noexcept {
+    // Ready is finished: the wait for d is part of the plan, not of the response time.
+    record_.finish_ns = clock_.now();
+    if (missed() || !gate_.end_write(record_.cycle)) {
+        finish_late();
+        return stand_in(usable);
     }
-    if (!usable || fault_.is_latched()) return Outcome::held;
-    return write(command_) ? Outcome::written : Outcome::dropped;
+    clock_.sleep_until(record_.deadline_ns);
+    return write_result(usable, Outcome::written);
 }
 
 Outcome Cycle::send_late(bool usable) noexcept {
+    const Outcome outcome = stand_in(usable);
+    finish_now();
+    if (!missed()) finish_late();  // the guard came first
+    return outcome;
+}
+
+// What the class sends in place of a result in time.
+Outcome Cycle::stand_in(bool usable) noexcept {
     switch (config_.loop_class) {
         case LoopClass::hard:
             return Outcome::safe;  // by the guard at d; and once more in finish()
@@ -170,8 +178,22 @@ Outcome Cycle::send_late(bool usable) noexcept {
         case LoopClass::soft:
             break;
     }
+    return write_result(usable, Outcome::written_late);
+}
+
+Outcome Cycle::write_result(bool usable, Outcome written) noexcept {
     if (!usable || fault_.is_latched()) return Outcome::held;
-    return write(command_) ? Outcome::written_late : Outcome::dropped;
+    return write(command_) ? written : Outcome::dropped;
+}
+
+void Cycle::finish_now() noexcept {
+    stall(Stage::write);
+    record_.finish_ns = clock_.now();
+}
+
+// Whatever the clock said: the deadline was judged as missed.
+void Cycle::finish_late() noexcept {
+    record_.finish_ns = std::max(clock_.now(), record_.deadline_ns + 1);
 }
 
 void Cycle::finish() noexcept {

@@ -48,8 +48,13 @@ class Cycle {
     void send(bool usable) noexcept;
     void finish() noexcept;
 
-    Outcome send_in_time(bool usable) noexcept;
+    Outcome send_asap(bool usable) noexcept;
+    Outcome send_at_deadline(bool usable) noexcept;
     Outcome send_late(bool usable) noexcept;
+    Outcome stand_in(bool usable) noexcept;
+    Outcome write_result(bool usable, Outcome written) noexcept;
+    void finish_now() noexcept;
+    void finish_late() noexcept;
     bool write(const std::vector<float> &command) noexcept;
     void check_ports() noexcept;
     void stall(Stage stage) noexcept;
