@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @INPUTS.register
 class LinkInput(InputSection):
-    """The newest sensor packet of a link."""
+    """The newest sensor packet of a link; its elements have the names that the device's schema gives them."""
 
     kind = "link"
     named = True
@@ -57,7 +57,7 @@ class LinkInput(InputSection):
 
 @OUTPUTS.register
 class LinkOutput(OutputSection):
-    """The commands of a link."""
+    """The commands of a link, in the order of the device's schema; at most what a packet carries."""
 
     kind = "link"
     refused = {"size": "no size with a link: the schema of the device has it"}  # noqa: RUF012

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @INPUTS.register
 class MailboxInput(InputSection):
-    """A vector that Python sets."""
+    """A vector that Python sets, with `Loop.write_input`."""
 
     kind = "mailbox"
 
@@ -42,7 +42,7 @@ class MailboxInput(InputSection):
 
 @OUTPUTS.register
 class MailboxOutput(OutputSection):
-    """A vector that Python reads."""
+    """A vector that Python reads, with `Loop.read_output`; the size may be left out where a list tells it."""
 
     kind = "mailbox"
 

@@ -32,15 +32,18 @@ def test_numbers_are_unique_and_events_are_single_bits(table: str) -> None:
 
 def test_the_numbers_of_recordings_never_change() -> None:
     """What rtloop 0.1 recorded means the same for ever."""
-    assert core.OUTCOMES == {
-        "none": 0, "written": 1, "written_late": 2, "held": 3, "default": 4, "safe": 5, "dropped": 6,
-    }  # fmt: skip
-    assert core.STAGES == {"none": 0, "release": 1, "read": 2, "infer": 3, "write": 4}
-    reasons = ["none", "deadline_miss", "limit_broken", "non_finite", "port_error", "stale_input"]
-    reasons += ["hang", "infer_error", "device_safe"]
-    assert {name: core.FAULT_REASONS[name] for name in reasons} == {
-        name: number for number, name in enumerate(reasons)
+    old = {
+        "classes": ["hard", "firm", "soft"],
+        "outcomes": ["none", "written", "written_late", "held", "default", "safe", "dropped"],
+        "stages": ["none", "release", "read", "infer", "write"],
+        "fault_reasons": [
+            *("none", "deadline_miss", "limit_broken", "non_finite", "port_error", "stale_input"),
+            *("hang", "infer_error", "device_safe"),
+        ],
     }
+    for table, words in old.items():
+        numbers = {name: core.WORDS[table][name].number for name in words}
+        assert numbers == {name: number for number, name in enumerate(words)}, table
     events = ["miss", "budget_overrun", "stale_input", "non_finite", "clamped", "slew_limited"]
     events += ["guard", "limit_broken", "port_error", "fault", "injected", "unfinished"]
     assert {name: core.EVENTS[name] for name in events} == {

@@ -228,8 +228,8 @@ def test_however_many_terms_there_are_the_graph_has_one_node_of_each_kind() -> N
         ),
         (
             [InputTerm(input="a", select=("x",))],
-            "observation[0].select[0]: found 'x'; expected an index from 0: only a link has named "
-            "fields",
+            "observation[0].select[0]: found 'x'; expected an index from 0: the elements of input 'a' "
+            "have no names",
         ),
         (
             [PreviousActionTerm(previous_action=True, select=(3,))],

@@ -34,7 +34,7 @@ class ObservationTerm(Shape, KindSection):
     """
 
     select: Selection | None = Field(
-        default=None, description="field names (link only) or indices from 0, in order; null is all"
+        default=None, description="names of elements or indices from 0, in order; null is all"
     )
 
     # --- what a kind says ---
@@ -122,7 +122,7 @@ class ObservationTerm(Shape, KindSection):
                     expected = f"an index below {limit}, the size of the {what}"
                     yield Problem(keys, expected, judged=judged)
             elif not elements.named:
-                expected = "an index from 0: only a link has named fields"
+                expected = f"an index from 0: the elements of {self.label} have no names"
                 yield Problem(keys, expected, judged=judged)
             elif names is not None and element not in names:
                 expected = f"a field of {self.label}: {any_of(list(names))}"
