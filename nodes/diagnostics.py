@@ -90,7 +90,7 @@ def _status(
 
 
 def _hardware_id(config: Config, name: str) -> str:
-    found = (section.hardware_id(config) for section in config.loops[name].port_sections)
+    found = (section.hardware_id(config.links) for section in config.loops[name].port_sections)
     devices = dict.fromkeys(device for device in found if device)
     return ", ".join(devices) or socket.gethostname()
 

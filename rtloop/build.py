@@ -110,7 +110,7 @@ def _open_ports(
         identity = section.identity
         port = None if identity is None else shared.get(identity)
         if port is None:
-            port = section.open(key, loop, config)
+            port = section.open(key, loop, config.links)
             on_error.callback(port.close)
         if identity is not None:
             shared[identity] = port

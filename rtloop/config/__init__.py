@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from rtloop.config.loading import load, loads
     from rtloop.config.sections import (
         LimitConfig,
-        LinkConfig,
         LoopConfig,
         RealtimeConfig,
         RecordingConfig,
     )
     from rtloop.config.values import per_element
+    from rtloop.link.section import LinkConfig
     from rtloop.policy.section import PolicyConfig
 
 __all__ = [
@@ -46,13 +46,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Config": "config",
-    "json_schema": "config",
-    "with_devices": "devices",
-    "host_problems": "host",
-    "load": "loading",
-    "loads": "loading",
-    "per_element": "values",
+    "Config": "rtloop.config.config",
+    "json_schema": "rtloop.config.config",
+    "with_devices": "rtloop.config.devices",
+    "host_problems": "rtloop.config.host",
+    "load": "rtloop.config.loading",
+    "loads": "rtloop.config.loading",
+    "per_element": "rtloop.config.values",
+    "LinkConfig": "rtloop.link.section",
+    "PolicyConfig": "rtloop.policy.section",
 }
 
 
@@ -62,4 +64,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'rtloop.config' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"rtloop.config.{_HOMES.get(name, 'sections')}"), name)
+    return getattr(import_module(_HOMES.get(name, "rtloop.config.sections")), name)

@@ -12,8 +12,9 @@ from pydantic_core import PydanticCustomError
 from rtloop.config.problem import Keys, written
 from rtloop.config.rules import broken_rules
 from rtloop.config.section import Section
-from rtloop.config.sections import LinkConfig, LoopConfig, RecordingConfig
+from rtloop.config.sections import LoopConfig, RecordingConfig
 from rtloop.config.values import Name
+from rtloop.link.section import LinkConfig
 
 RULES_BROKEN = "rules_broken"
 """Type of the pydantic error that carries all broken rules in ``ctx["problems"]``."""
@@ -55,7 +56,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _judge_rules(self) -> Config:
-        problems = list(broken_rules(self))
+        problems = list(broken_rules(self.links, self.loops))
         if problems:
             text = "\n".join(
                 f"{written(p.keys)}: found {p.found or repr(_at(self, p.keys))}; "

@@ -7,31 +7,30 @@ together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from rtloop.config.problem import Keys, Problem
-from rtloop.config.sections import LinkConfig, LoopConfig
+from rtloop.config.sections import LoopConfig
+from rtloop.link.section import LinkConfig
 from rtloop.ports.port import PortSection
-
-if TYPE_CHECKING:
-    from rtloop.config.config import Config
 
 _Users = dict[tuple[str, str], str]
 
 
-def broken_rules(config: Config) -> Iterator[Problem]:
-    """Every broken rule of the configuration, those within a section included."""
-    for name, link in config.links.items():
+def broken_rules(
+    links: Mapping[str, LinkConfig], loops: Mapping[str, LoopConfig]
+) -> Iterator[Problem]:
+    """Every broken rule of a configuration, those within a section included."""
+    for name, link in links.items():
         yield from link.rules(("links", name))
-    yield from _one_link_a_device(config.links)
-    yield from _one_user_a_port(config.loops)
-    for name, loop in config.loops.items():
+    yield from _one_link_a_device(links)
+    yield from _one_user_a_port(loops)
+    for name, loop in loops.items():
         here: Keys = ("loops", name)
         yield from loop.rules(here)
         for key, source in loop.inputs.items():
-            yield from source.rules((*here, "inputs", key), loop, config)
+            yield from source.rules((*here, "inputs", key), loop, links)
         for key, sink in loop.outputs.items():
-            yield from sink.rules((*here, "outputs", key), loop, config)
+            yield from sink.rules((*here, "outputs", key), loop, links)
         yield from loop.policy.rules((*here, "policy"), loop.inputs, loop.outputs)
 
 

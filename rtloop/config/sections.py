@@ -1,10 +1,10 @@
 """The sections of a configuration: their keys, defaults, units, and the rules within each.
 
 The models are frozen, refuse unknown keys and convert nothing (``"5"`` and ``true`` are no
-numbers). The sections of inputs and outputs are those of their ports, in ``rtloop.ports``; that of
-the policy is in ``rtloop.policy``. Each
-``rules`` yields what is broken in a section at ``here`` whose single values are right already; rules
-between sections are in ``rtloop.config.rules``.
+numbers). The sections of inputs and outputs are those of their ports, in ``rtloop.ports``; those of
+a link and of the policy are in ``rtloop.link`` and ``rtloop.policy``. Each ``rules`` yields what is
+broken in a section at ``here`` whose single values are right already; rules between sections are in
+``rtloop.config.rules``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rtloop.config.problem import Keys, Problem, any_of, milliseconds
+from rtloop.config.problem import Keys, Problem, milliseconds
 from rtloop.config.section import Section
 from rtloop.config.values import (
     Cpus,
@@ -24,31 +24,8 @@ from rtloop.config.values import (
     Text,
     nanoseconds,
 )
-from rtloop.link import transports
 from rtloop.policy.section import PolicyConfig
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, PortSection
-
-
-class LinkConfig(Section):
-    """A connection to one microcontroller."""
-
-    device: Text = Field(description="path of the serial device; may be a pty or a symlink")
-    baud: int = Field(default=1_000_000, ge=300, le=12_000_000, description="bits per second")
-    command_timeout_ms: float = Field(
-        default=20,
-        ge=0.1,
-        le=60_000,
-        description="silence after which the device goes SAFE by itself; as long without a sensor "
-        "packet is a port error on the host",
-    )
-
-    @property
-    def command_timeout_ns(self) -> int:
-        return nanoseconds(self.command_timeout_ms)
-
-    def rules(self, here: Keys) -> Iterator[Problem]:
-        if transports.of(self.device) is None:
-            yield Problem((*here, "device"), any_of(transports.devices()))
 
 
 class RecordingConfig(Section):

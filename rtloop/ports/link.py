@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -15,12 +15,11 @@ from rtloop.errors import LinkError
 from rtloop.link import Link, Reason, check_wire_rate, transports
 from rtloop.link.handshake import LinkInfo
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
-from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port
+from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
-    from rtloop.config.config import Config
-    from rtloop.config.sections import LinkConfig, LoopConfig
+    from rtloop.link.section import LinkConfig
 
 
 @INPUTS.register
@@ -44,15 +43,17 @@ class LinkInput(InputSection):
     def element_limit(self) -> int:
         return core.LINK_VALUES_MAX
 
-    def hardware_id(self, config: Config) -> str:
-        return config.links[self.link].device
+    def hardware_id(self, links: Mapping[str, LinkConfig]) -> str:
+        return links[self.link].device
 
-    def rules(self, here: Keys, loop: LoopConfig, config: Config) -> Iterator[Problem]:
-        yield from _existence(here, self.link, config)
-        yield from super().rules(here, loop, config)
+    def rules(
+        self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]
+    ) -> Iterator[Problem]:
+        yield from _existence(here, self.link, links)
+        yield from super().rules(here, loop, links)
 
-    def open(self, name: str, loop: LoopConfig, config: Config) -> LinkPort:
-        return LinkPort.open(self.link, loop, config.links[self.link])
+    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LinkPort:
+        return LinkPort.open(self.link, loop, links[self.link])
 
 
 @OUTPUTS.register
@@ -68,13 +69,15 @@ class LinkOutput(OutputSection):
     def port_name(self) -> str:
         return self.link
 
-    def hardware_id(self, config: Config) -> str:
-        return config.links[self.link].device
+    def hardware_id(self, links: Mapping[str, LinkConfig]) -> str:
+        return links[self.link].device
 
-    def rules(self, here: Keys, loop: LoopConfig, config: Config) -> Iterator[Problem]:
-        yield from _existence(here, self.link, config)
-        if self.link in config.links and loop.is_paced:
-            yield from self._wire_rules(here, loop, config.links[self.link])
+    def rules(
+        self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]
+    ) -> Iterator[Problem]:
+        yield from _existence(here, self.link, links)
+        if self.link in links and loop.is_paced:
+            yield from self._wire_rules(here, loop, links[self.link])
         if (self.element_count or 0) > core.LINK_VALUES_MAX:
             key = next(k for k, v in self.vectors.items() if isinstance(v, tuple))
             expected = f"at most {core.LINK_VALUES_MAX} values, which is what a packet carries"
@@ -82,10 +85,10 @@ class LinkOutput(OutputSection):
         else:
             yield from self.vector_rules(here)
 
-    def open(self, name: str, loop: LoopConfig, config: Config) -> LinkPort:
-        return LinkPort.open(self.link, loop, config.links[self.link])
+    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LinkPort:
+        return LinkPort.open(self.link, loop, links[self.link])
 
-    def _wire_rules(self, here: Keys, loop: LoopConfig, link: LinkConfig) -> Iterator[Problem]:
+    def _wire_rules(self, here: Keys, loop: ServedLoop, link: LinkConfig) -> Iterator[Problem]:
         """What the loop asks of the link that it commands. The device's schema may refuse more."""
         judged = (*loop.pace_keys(here[:2]), here)
         if link.command_timeout_ns <= loop.period_ns:
@@ -108,15 +111,15 @@ class LinkOutput(OutputSection):
             yield Problem(("links", self.link, "baud"), expected, f"{bit_rate}", judged=judged)
 
 
-def _existence(here: Keys, link: str, config: Config) -> Iterator[Problem]:
-    if link not in config.links:
-        yield unknown((*here, "link"), link, "link", list(config.links), ("links",))
+def _existence(here: Keys, link: str, links: Mapping[str, LinkConfig]) -> Iterator[Problem]:
+    if link not in links:
+        yield unknown((*here, "link"), link, "link", list(links), ("links",))
 
 
 class LinkPort(Port):
     """An open link, whose device has shaken hands."""
 
-    def __init__(self, link: Link, loop: LoopConfig, settings: LinkConfig) -> None:
+    def __init__(self, link: Link, loop: ServedLoop, settings: LinkConfig) -> None:
         schema = link.info.schema
         self.name = link.name
         self.inputs = tuple(Signal(field.name, field.unit) for field in schema.sensors)
@@ -128,7 +131,7 @@ class LinkPort(Port):
         self._timeout_ns = settings.command_timeout_ns
 
     @classmethod
-    def open(cls, name: str, loop: LoopConfig, settings: LinkConfig) -> LinkPort:
+    def open(cls, name: str, loop: ServedLoop, settings: LinkConfig) -> LinkPort:
         """Shakes hands. Raises LinkError, and ConfigError when the line is too slow for the loop."""
         link = Link.open(name, settings.device, settings.baud)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -10,12 +10,11 @@ from pydantic import Field
 from rtloop import core
 from rtloop.config.problem import Keys, Problem
 from rtloop.config.values import VECTOR_SIZE_MAX, NumberList, per_element
-from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port
+from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
-    from rtloop.config.config import Config
-    from rtloop.config.sections import LoopConfig
+    from rtloop.link.section import LinkConfig
 
 
 @INPUTS.register
@@ -36,7 +35,7 @@ class MailboxInput(InputSection):
     def element_limit(self) -> int:
         return len(self.mailbox)
 
-    def open(self, name: str, loop: LoopConfig, config: Config) -> MailboxPort:
+    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> MailboxPort:
         return MailboxPort(name, initial=self.mailbox)
 
 
@@ -56,14 +55,16 @@ class MailboxOutput(OutputSection):
         """``size``, or what a list tells; None never outlives the rules."""
         return super().element_count if self.size is None else self.size
 
-    def rules(self, here: Keys, loop: LoopConfig, config: Config) -> Iterator[Problem]:
+    def rules(
+        self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]
+    ) -> Iterator[Problem]:
         if self.element_count is None:
             expected, found = "a size, or a list for safe", "a mailbox of unknown size"
             judged = ((*here, "size"), (*here, "safe"))
             yield Problem(here, expected, found, judged=judged, at_key=True)
         yield from self.vector_rules(here, self.size)
 
-    def open(self, name: str, loop: LoopConfig, config: Config) -> MailboxPort:
+    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> MailboxPort:
         return MailboxPort(name, safe=per_element(self.safe, self.element_count or 1))
 
 

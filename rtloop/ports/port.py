@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
@@ -16,11 +16,27 @@ from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
     from rtloop import core
-    from rtloop.config.config import Config
-    from rtloop.config.sections import LoopConfig
+    from rtloop.link.section import LinkConfig
 
 Vector = float | tuple[float, ...]
 """One number for all elements, or one number per element."""
+
+
+class ServedLoop(Protocol):
+    """What a port may know of the loop it serves; the loop's section of the configuration has it."""
+
+    @property
+    def loop_class(self) -> str: ...
+    @property
+    def period_ns(self) -> int: ...
+    @property
+    def nominal_rate_hz(self) -> float: ...
+    @property
+    def is_paced(self) -> bool:
+        """Whether its period is known: while a file is judged, it may not be."""
+
+    def pace_keys(self, here: Keys) -> tuple[Keys, ...]:
+        """Where the file says the period, for a loop at ``here``."""
 
 
 class PortSection(KindSection):
@@ -41,16 +57,18 @@ class PortSection(KindSection):
         """Sections of one identity share one port; None: no other section has this port."""
         return None if self.port_name is None else (self.kind, self.port_name)
 
-    def hardware_id(self, config: Config) -> str:
+    def hardware_id(self, links: Mapping[str, LinkConfig]) -> str:
         """The device behind the port, by its path; empty where there is none."""
         return ""
 
-    def rules(self, here: Keys, loop: LoopConfig, config: Config) -> Iterator[Problem]:
+    def rules(
+        self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]
+    ) -> Iterator[Problem]:
         """The broken rules of the section at ``here``, whose single values are right already."""
         yield from ()
 
     @abstractmethod
-    def open(self, name: str, loop: LoopConfig, config: Config) -> Port:
+    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> Port:
         """Opens the port for the input or output ``name`` of ``loop``.
 
         Of the sections that share a port only the first is asked. Nothing moves yet.
@@ -85,7 +103,9 @@ class InputSection(PortSection):
     def element_limit(self) -> int:
         """The most values that a sample of this port can have."""
 
-    def rules(self, here: Keys, loop: LoopConfig, config: Config) -> Iterator[Problem]:
+    def rules(
+        self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]
+    ) -> Iterator[Problem]:
         if self.max_age_ms is None and "on_stale" in self.model_fields_set:
             expected = "max_age_ms beside it: without one no sample is ever stale"
             yield Problem((*here, "on_stale"), expected, judged=((*here, "max_age_ms"),))
@@ -130,7 +150,9 @@ class OutputSection(PortSection):
         """The command of a missed firm cycle: ``default``, or ``safe`` where there is none."""
         return self.safe if self.default is None else self.default
 
-    def rules(self, here: Keys, loop: LoopConfig, config: Config) -> Iterator[Problem]:
+    def rules(
+        self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]
+    ) -> Iterator[Problem]:
         yield from self.vector_rules(here)
 
     def vector_rules(self, here: Keys, size: int | None = None) -> Iterator[Problem]:

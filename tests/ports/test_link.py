@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from rtloop.config.config import Config
-from rtloop.config.sections import LinkConfig
 from rtloop.errors import ConfigError, LinkError
 from rtloop.link import DeviceState, Reason
+from rtloop.link.section import LinkConfig
 from rtloop.ports.link import LinkInput, LinkOutput, LinkPort
 from rtloop.ports.signal import Signal
 from tests.config.example import small
@@ -35,7 +35,7 @@ def configured(
 
 
 def opened(config: Config) -> LinkPort:
-    return LinkInput(link="arm").open("joints", config.loops["a"], config)
+    return LinkInput(link="arm").open("joints", config.loops["a"], config.links)
 
 
 def names(device: ScriptedDevice) -> list[str]:
@@ -66,8 +66,8 @@ def test_the_sections_know_the_device_before_it_is_there(
     device: ScriptedDevice, folder: Path
 ) -> None:
     config = configured(device, folder)
-    assert LinkInput(link="arm").hardware_id(config) == device.path
-    assert LinkOutput(link="arm", safe=0.0).hardware_id(config) == device.path
+    assert LinkInput(link="arm").hardware_id(config.links) == device.path
+    assert LinkOutput(link="arm", safe=0.0).hardware_id(config.links) == device.path
     assert device.requests == []
 
 

@@ -5,7 +5,7 @@ Nothing but this file knows of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +14,11 @@ from pydantic import Field
 from rtloop import core
 from rtloop.config.problem import Keys, Problem
 from rtloop.config.values import Name
-from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port
+from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
-    from rtloop.config.config import Config
-    from rtloop.config.sections import LoopConfig
+    from rtloop.link.section import LinkConfig
 
 
 @INPUTS.register
@@ -48,11 +47,13 @@ class ToyInput(InputSection):
     def element_names(self) -> tuple[str, ...]:
         return ("low", "high")
 
-    def rules(self, here: Keys, loop: LoopConfig, config: Config) -> Iterator[Problem]:
+    def rules(
+        self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]
+    ) -> Iterator[Problem]:
         if self.step == 0:
             yield Problem((*here, "step"), "a ramp that rises or falls")
 
-    def open(self, name: str, loop: LoopConfig, config: Config) -> ToyPort:
+    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> ToyPort:
         return ToyPort(self.toy, self.step)
 
 
@@ -68,7 +69,7 @@ class ToyOutput(OutputSection):
     def port_name(self) -> str:
         return self.toy
 
-    def open(self, name: str, loop: LoopConfig, config: Config) -> ToyPort:
+    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> ToyPort:
         return ToyPort(self.toy, 1.0)
 
 

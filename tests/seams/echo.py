@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from rtloop import core
 from rtloop.config.values import Name
-from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port
+from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
-    from rtloop.config.config import Config
-    from rtloop.config.sections import LoopConfig
+    from rtloop.link.section import LinkConfig
 
 
 @INPUTS.register
@@ -43,7 +43,7 @@ class EchoInput(InputSection):
     def element_names(self) -> tuple[str, ...]:
         return ("level",)
 
-    def open(self, name: str, loop: LoopConfig, config: Config) -> EchoPort:
+    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> EchoPort:
         return EchoPort(self.echo, self.fails_after)
 
 
@@ -63,7 +63,7 @@ class EchoOutput(OutputSection):
     def element_count(self) -> int:
         return 1
 
-    def open(self, name: str, loop: LoopConfig, config: Config) -> EchoPort:
+    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> EchoPort:
         return EchoPort(self.echo, 0)
 
 
