@@ -2,11 +2,12 @@
 
 import json
 import os
-import select
+import selectors
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,7 +165,15 @@ class RecorderProcess:
         """Take what the recorder has said, waiting up to ``timeout_s`` for something."""
         out, err = self._process.stdout, self._process.stderr
         pipes = [pipe for pipe in (out, err) if pipe is not None and not pipe.closed]
-        readable, _, _ = select.select(pipes, [], [], timeout_s)
+        if not pipes:  # it has closed both, and is about to end
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout_s)
+            return
+        # Not select(): descriptors of a large program are beyond what it can watch.
+        with selectors.DefaultSelector() as selector:
+            for pipe in pipes:
+                selector.register(pipe, selectors.EVENT_READ, pipe)
+            readable = [key.data for key, _ in selector.select(timeout_s)]
         for pipe in readable:
             data = pipe.read()
             if data == b"":

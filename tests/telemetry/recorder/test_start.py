@@ -1,11 +1,14 @@
 """How the recorder's process is started: with this package, and nothing from the working directory."""
 
 import os
+import resource
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from rtloop.errors import RecordingError
 from rtloop.telemetry.recorder.start import RecorderProcess
 from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring
 
@@ -91,3 +94,32 @@ def test_the_recorder_starts_with_a_safe_path_as_well(
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
     record_ten_cycles(ring_directory, tmp_path / "run.mcap")
     assert list(working_directory.rglob("*.imported")) == []
+
+
+def test_a_recorder_is_watched_in_a_program_of_many_descriptors(
+    ring_directory: Path, tmp_path: Path
+) -> None:
+    """select() cannot watch descriptors from 1024 on."""
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, most), most))
+    descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        record_ten_cycles(ring_directory, tmp_path / "run.mcap")
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+
+
+def test_a_recorder_that_ends_at_once_is_not_waited_for(
+    ring_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone.py"
+    gone.write_text("import os; os.close(1); os.close(2); os._exit(2)\n")
+    monkeypatch.setattr("rtloop.telemetry.recorder.start.ENTRY", gone)
+    new_ring(ring_directory, metadata())
+    recorder = RecorderProcess.start([ring_directory / "balance.ring"], tmp_path / "run.mcap")
+    began = time.monotonic()
+    with pytest.raises(RecordingError, match="ended with code 2"):
+        recorder.wait_ready(timeout_s=100)
+    assert time.monotonic() - began < 50
