@@ -21,7 +21,7 @@ from rtloop.config.values import (
     Cpus,
     Milliseconds,
     Name,
-    Text,
+    PathText,
     nanoseconds,
 )
 from rtloop.link import transports
@@ -32,7 +32,7 @@ from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port
 class LinkConfig(Section):
     """A connection to one microcontroller."""
 
-    device: Text = Field(description="path of the serial device; may be a pty or a symlink")
+    device: PathText = Field(description="path of the serial device; may be a pty or a symlink")
     baud: int = Field(default=1_000_000, ge=300, le=12_000_000, description="bits per second")
     command_timeout_ms: float = Field(
         default=20,
@@ -55,7 +55,9 @@ class RecordingConfig(Section):
     """The recorder process."""
 
     enabled: bool = Field(default=True, description="whether a recorder process writes MCAP")
-    directory: Text = Field(default="rtloop-runs", description="relative to the working directory")
+    directory: PathText = Field(
+        default="rtloop-runs", description="relative to the working directory"
+    )
 
 
 class LimitConfig(Section):
