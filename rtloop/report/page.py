@@ -27,10 +27,10 @@ from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.words import explain, find
 
 _WORST = 10
-_CLASS_ORDER = ("hard", "firm", "soft")
+CLASS_ORDER = ("hard", "firm", "soft")
 #: Events that the verdict, the accounts or the list of the worst cycles tell in words of their own.
 _TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished"}
-_SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
+SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
 
 
 def write_report(recording_path: Path, html_path: Path) -> Path:
@@ -100,7 +100,7 @@ class _Loop:
 
 
 def _class_rank(name: str) -> int:
-    return _CLASS_ORDER.index(name) if name in _CLASS_ORDER else len(_CLASS_ORDER)
+    return CLASS_ORDER.index(name) if name in CLASS_ORDER else len(CLASS_ORDER)
 
 
 def _header(recording: Recording, loops: list[_Loop]) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _verdicts(loops: list[_Loop]) -> Iterator[str]:
             f'<div class="who">{loop.badge}<a href="#{loop.anchor}">{escape(loop.name)}</a>'
             f'<span class="quiet">{escape(_promise(loop.loop_class))}</span></div>'
         )
-        yield f"<h3>{_SIGNS[verdict.level]}&ensp;{escape(verdict.headline)}</h3>"
+        yield f"<h3>{SIGNS[verdict.level]}&ensp;{escape(verdict.headline)}</h3>"
         yield from (f"<p>{escape(sentence)}</p>" for sentence in verdict.sentences)
         yield "</section>"
     yield "</div>"
