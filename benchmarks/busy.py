@@ -89,6 +89,8 @@ def _variants(with_ros: bool) -> list[Variant]:
         Variant("Python, clock_nanosleep + busy thread", "absolute_sleep", "python"),
         Variant("loop-rate-limiters", "rate_limiter", "nothing"),
         Variant("loop-rate-limiters + busy thread", "rate_limiter", "python"),
+        Variant("horus-robotics", "horus_node", "nothing"),
+        Variant("horus-robotics + busy thread", "horus_node", "python"),
     ]
     if with_ros:
         variants += [
@@ -142,6 +144,7 @@ def measure(options: argparse.Namespace, result: Result) -> None:
             result.notes.append(
                 f"{variant.name}: {np.mean(heard):.0f} messages/s came through two subscriptions"
             )
+    result.tables.append(_why(variants))
     floor = noise_floor(
         [x for y in zip(alone.response_ns, again.response_ns, strict=True) for x in y]
     )
@@ -149,6 +152,20 @@ def measure(options: argparse.Namespace, result: Result) -> None:
     result.notes.append(
         "skipped: releases of a 1 kHz grid that had no cycle, also of loops that move their own grid"
     )
+
+
+def _why(variants: list[Variant]) -> Table:
+    """What a busy Python thread makes of each way: the table of the README."""
+    columns = ["", "alone, Hz", "beside a busy Python thread, Hz", "releases without a cycle, %"]
+    table = Table([*columns, "N"], title="the same 1 kHz job")
+    alone = {v.way: v for v in reversed(variants) if v.beside == "nothing"}
+    for variant in variants:
+        if variant.beside == "python" and variant.done:
+            executed = sum(done.executed for done in variant.done)
+            lost = 100 * variant.skipped / (variant.skipped + executed)
+            way = alone[variant.way]
+            table.add(way.name, way.rate_hz, variant.rate_hz, lost, executed)
+    return table
 
 
 def _targets(

@@ -25,7 +25,7 @@ from benchmarks.result import UnavailableError
 from rtloop import core
 from rtloop.telemetry.observe.records import MISS, response_ns
 
-WAYS = ("core", "absolute_sleep", "rate_limiter", "rclpy_timer")
+WAYS = ("core", "absolute_sleep", "rate_limiter", "rclpy_timer", "horus_node")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The same job as periodic Python: three ways in which people pace a loop.
+"""The same job as periodic Python: four ways in which people pace a loop.
 
 Each is written as its users would write it well; none is slowed down. The session is the one of
 `benchmarks.inference`: bound buffers, one thread.
@@ -7,8 +7,11 @@ Each is written as its users would write it well; none is slowed down. The sessi
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,8 +150,64 @@ def rclpy_timer(job: PolicyJob, period_ns: int, seconds: float) -> Times:
     return log.times()
 
 
+def horus_node(job: PolicyJob, period_ns: int, seconds: float) -> Times:
+    """A node of horus-robotics, which makes the thread: this one's scheduler, priority and CPU go to it.
+
+    It does not say when a tick was due: its release is its start, which flatters it by its latency.
+    """
+    try:
+        import horus
+    except ImportError:
+        raise UnavailableError(
+            "horus-robotics is not installed: pip install horus-robotics"
+        ) from None
+    log = _TimeLog(period_ns, seconds)
+    now = time.monotonic_ns
+
+    def tick(_node: Any) -> None:
+        start_ns = now()
+        job()
+        log.add(start_ns, start_ns, now())
+
+    (cpu,) = os.sched_getaffinity(0)
+    node = horus.Node(
+        name=f"benchmark_{os.getpid()}",
+        tick=tick,
+        rate=S / period_ns,
+        # Not the period: after some twenty misses the scheduler calls the node no more.
+        budget=1.0,
+        deadline=1.0,
+        on_miss="warn",
+        priority=os.sched_getparam(0).sched_priority or None,
+        core=cpu,
+    )
+    # What it starts beside the node's thread must inherit neither the priority nor the CPU.
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    os.sched_setaffinity(0, os.sched_getaffinity(os.getpid()))
+    with _silence():
+        horus.run(node, duration=seconds, rt=True)
+    if log.n < 2:
+        raise RuntimeError(f"the node of horus-robotics was called {log.n} times")
+    return log.times()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without what horus-robotics prints: a log, and a table at the end."""
+    streams = (1, 2)
+    sys.stdout.flush()
+    with open(os.devnull, "wb") as nothing, ExitStack() as stack:
+        for fd in streams:
+            kept = os.dup(fd)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, fd)
+            os.dup2(nothing.fileno(), fd)
+        yield
+
+
 LOOPS: dict[str, Callable[[PolicyJob, int, float], Times]] = {
     "absolute_sleep": absolute_sleep,
     "rate_limiter": rate_limiter,
     "rclpy_timer": rclpy_timer,
+    "horus_node": horus_node,
 }

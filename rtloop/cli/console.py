@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rtloop.cli.terminal import Block, Terminal
 from rtloop.demos import Demo
 from rtloop.realtime.rights import denied
 from rtloop.telemetry.observe.summary import LoopSummary, RunSummary
@@ -15,33 +16,43 @@ from rtloop.telemetry.observe.words import explain, find
 if TYPE_CHECKING:
     from rtloop.run import Run
 
-_COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 _REFRESH_S = 0.25
-#: Without a terminal, a line now and then shows that it lives.
+#: Without a terminal that can redraw, a line now and then shows that it lives.
 _PLAIN_EVERY_S = 10.0
+#: What the live lines show, from the most to the least: the first that fits is taken, for all loops.
+_LIVE_FORMS = (
+    "name rate response class_misses status",
+    "name rate percentiles misses status",
+    "name rate p99_max misses status",
+    "name rate p99 misses status",
+    "name rate p99 misses",
+    "name rate misses",
+    "name misses",
+)
+_SHORTEST_NAME = 4
+
+_Cell = tuple[str, tuple[str, ...]]
+"""A text and its styles."""
 
 
 class Console:
-    """Writes for people to ``stream``; colour and redrawing only on a terminal."""
+    """Writes for people to ``stream``; colour and redrawing only on a terminal that has them."""
 
     def __init__(self, stream: TextIO | None = None, demo: Demo | None = None) -> None:
         """``demo`` tells what only it knows of its plant."""
-        self._stream = stream or sys.stdout
+        self._terminal = Terminal(stream or sys.stdout)
+        self._live = Block(self._terminal)
         self._demo = demo
-        self._is_terminal = self._stream.isatty()
-        self._lines_drawn = 0
         self._next_s = 0.0
         self._warned: set[str] = set()
 
     def say(self, text: str = "") -> None:
-        self._lines_drawn = 0
-        print(text, file=self._stream, flush=True)
+        """A line of its own, below what is there."""
+        self._live.leave()
+        self._terminal.write(f"{self._terminal.wrapped(text)}\n")
 
     def styled(self, text: str, *styles: str) -> str:
-        if not self._is_terminal or not styles:
-            return text
-        codes = ";".join(_COLOURS[style] for style in styles)
-        return f"\x1b[{codes}m{text}\x1b[0m"
+        return self._terminal.styled(text, *styles)
 
     # --- while loops run ---
 
@@ -70,14 +81,10 @@ class Console:
             self._warn(run.recording_error)
         if now_s < self._next_s:
             return
-        self._next_s = now_s + (_REFRESH_S if self._is_terminal else _PLAIN_EVERY_S)
-        lines = [self._live_line(run, name) for name in run.observed]
-        if self._is_terminal:
-            if self._lines_drawn:
-                self._stream.write(f"\x1b[{self._lines_drawn}F")
-            self._stream.write("".join(f"\x1b[2K{line}\n" for line in lines))
-            self._stream.flush()
-            self._lines_drawn = len(lines)
+        self._next_s = now_s + (_REFRESH_S if self._terminal.redraws else _PLAIN_EVERY_S)
+        lines = self._live_lines([self._live_cells(run, name) for name in run.observed])
+        if self._terminal.redraws:
+            self._live.draw(lines)
         else:
             for line in lines:
                 self.say(line)
@@ -85,31 +92,58 @@ class Console:
     def _warn(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
+            self._live.erase()
             self.say(self.styled(text, "red"))
 
-    def _live_line(self, run: Run, name: str) -> str:
+    def _live_cells(self, run: Run, name: str) -> dict[str, _Cell]:
+        """All that may stand in the live line of a loop, by the words of ``_LIVE_FORMS``."""
         observed = run.observed[name]
         statistics = observed.statistics
         window = statistics.window()
-        p50, p99 = window.response_p50_us, window.response_p99_us
-        response = (
-            "response      –  "
-            if p50 is None or p99 is None
-            else f"response p50 {p50:5.0f}  p99 {p99:5.0f}  "
-        )
+        p50, p99 = _whole_us(window.response_p50_us), _whole_us(window.response_p99_us)
         longest_ns = statistics.response.max
-        longest = "" if longest_ns is None else f"max {longest_ns / 1e3:6.0f} µs  "
-        loop_class = run.loops[name].loop_config.loop_class
-        misses = self.styled(
-            f"{loop_class} misses {statistics.misses}", *(["yellow"] if statistics.misses else [])
-        )
+        longest = _whole_us(None if longest_ns is None else longest_ns / 1e3, 5)
+        misses = f"misses {statistics.misses}"
+        style = ("yellow",) if statistics.misses else ()
         state = run.loops[name].status()["state"]
-        if state == "active":
-            end = self._demo.status(observed.newest_inputs) if self._demo else ""
-        else:
-            end = self.styled(state.upper(), "red", "bold")
-        line = f"{name:>14}  {window.rate_hz:7.1f} Hz  {response}{longest}{misses}"
-        return f"{line}  {end}" if end else line
+        cells: dict[str, _Cell] = {
+            "name": (name, ()),
+            "rate": (f"{window.rate_hz:6.1f} Hz", ()),
+            "response": (f"response p50 {p50}  p99 {p99}  max {longest} µs", ()),
+            "percentiles": (f"p50 {p50} p99 {p99} max {longest} µs", ()),
+            "p99_max": (f"p99 {p99} max {longest} µs", ()),
+            "p99": (f"p99 {p99} µs", ()),
+            "misses": (misses, style),
+            "class_misses": (f"{run.loops[name].loop_config.loop_class} {misses}", style),
+        }
+        if state != "active":
+            cells["state"] = (state.upper(), ("red", "bold"))
+        elif self._demo and (status := self._demo.status(observed.newest_inputs)):
+            cells["status"] = (status, ())
+        return cells
+
+    def _live_lines(self, loops: Sequence[dict[str, _Cell]]) -> list[str]:
+        """One line a loop, in the richest form in which all of them fit the terminal."""
+        columns = self._terminal.columns
+        for form in _LIVE_FORMS:
+            # A state that is not active never gives way.
+            words = [*form.split(), "state"]
+            rows = [[cells[word] for word in words if word in cells] for cells in loops]
+            name_width = max((len(row[0][0]) for row in rows), default=0)
+            others = max((_width(row[1:]) for row in rows), default=0)
+            if name_width + others <= columns:
+                break
+        name_width = max(min(name_width, columns - others), _SHORTEST_NAME)
+        return [self._live_line(row, name_width, columns) for row in rows]
+
+    def _live_line(self, row: Sequence[_Cell], name_width: int, columns: int) -> str:
+        (name, _), *others = row
+        if name_width + _width(others) > columns:  # no room for anything: no colour either
+            return "  ".join(text for text, _ in row)[:columns]
+        if len(name) > name_width:
+            name = f"{name[: name_width - 1]}…"
+        styled = [self.styled(text, *styles) for text, styles in others]
+        return "  ".join([f"{name:>{name_width}}", *styled])
 
     # --- afterwards ---
 
@@ -174,3 +208,12 @@ class Console:
         word = find("stages", stage)
         if word is not None:
             self.say(f"     longest stage of {loop.causes[stage]}: {stage} – {explain(word)}")
+
+
+def _whole_us(value: float | None, digits: int = 4) -> str:
+    return f"{'–':>{digits}}" if value is None else f"{value:{digits}.0f}"
+
+
+def _width(cells: Sequence[_Cell]) -> int:
+    """Columns that the cells take behind a name."""
+    return sum(2 + len(text) for text, _ in cells)

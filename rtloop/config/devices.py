@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rtloop.config.values import expanded
 from rtloop.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,14 +15,20 @@ if TYPE_CHECKING:
 def with_devices(config: Config, devices: Mapping[str, str]) -> Config:
     """The configuration with other device paths, by link name; the other links keep theirs.
 
-    Raises ConfigError for a link that the configuration does not have.
+    Raises ConfigError for a link that the configuration does not have, and for a ``~`` of nobody.
     """
-    for name in devices:
+    moved = {}
+    for name, device in devices.items():
         if name not in config.links:
             known = ", ".join(config.links) or "none"
             raise ConfigError(f"{config.where('links')}: found no link '{name}'; there is: {known}")
+        try:
+            moved[name] = expanded(device)
+        except ValueError as error:
+            where = f"{config.where('links', name, 'device')}: found '{device}'"
+            raise ConfigError(f"{where}; expected {error}") from None
     links = {
-        name: link.model_copy(update={"device": devices.get(name, link.device)})
+        name: link.model_copy(update={"device": moved.get(name, link.device)})
         for name, link in config.links.items()
     }
     return config.model_copy(update={"links": links})

@@ -21,7 +21,7 @@ from rtloop.config.values import (
     Cpus,
     Milliseconds,
     Name,
-    Text,
+    PathText,
     nanoseconds,
 )
 from rtloop.policy.section import PolicyConfig
@@ -32,7 +32,9 @@ class RecordingConfig(Section):
     """The recorder process."""
 
     enabled: bool = Field(default=True, description="whether a recorder process writes MCAP")
-    directory: Text = Field(default="rtloop-runs", description="relative to the working directory")
+    directory: PathText = Field(
+        default="rtloop-runs", description="relative to the working directory"
+    )
 
 
 class LimitConfig(Section):

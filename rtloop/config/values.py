@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from pydantic import (
     Tag,
     ValidationInfo,
 )
+from pydantic_core import PydanticCustomError
 
 FLOAT32_MAX = 3.4028234663852886e38
 """Samples and commands are float32 on the wire, in the graph and in the ring."""
@@ -26,13 +28,30 @@ def _number_or_list(value: object) -> str:
     return "@list" if isinstance(value, list | tuple) else "@number"
 
 
+def expanded(value: object) -> object:
+    """A path with the home of a user in place of a leading ``~`` or ``~user``, as a shell has it.
+
+    Raises PydanticCustomError, a ValueError, when there is no such user.
+    """
+    if not isinstance(value, str) or not value.startswith("~"):
+        return value
+    path = os.path.expanduser(value)
+    if path == value:
+        expected = "a user of this host after '~', or './~' for a name that begins with '~'"
+        raise PydanticCustomError("no_home", expected)
+    return path
+
+
 def _resolved(value: object, info: ValidationInfo) -> object:
+    value = expanded(value)
     folder = (info.context or {}).get("folder", ".")
     return Path(folder, value).absolute() if isinstance(value, str) and value else value
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+PathText = Annotated[Text, BeforeValidator(expanded)]
+"""A path as it is handed on; ``~`` is the home of the user."""
 Number = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 PositiveNumber = Annotated[float, Field(gt=0, le=FLOAT32_MAX)]
 NumberList = Annotated[
@@ -68,7 +87,7 @@ TAGS = frozenset({"@number", "@list", "@field", "@index"})
 Milliseconds = Annotated[float, Field(ge=0.001, le=3_600_000)]
 
 ModelPath = Annotated[Path, BeforeValidator(_resolved)]
-"""A path relative to the configuration file; absolute once loaded."""
+"""A path relative to the configuration file, or with ``~``; absolute once loaded."""
 
 
 def nanoseconds(milliseconds: float) -> int:

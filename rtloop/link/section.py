@@ -8,14 +8,14 @@ from pydantic import Field
 
 from rtloop.config.problem import Keys, Problem, any_of
 from rtloop.config.section import Section
-from rtloop.config.values import Text, nanoseconds
+from rtloop.config.values import PathText, nanoseconds
 from rtloop.link import transports
 
 
 class LinkConfig(Section):
     """A connection to one microcontroller."""
 
-    device: Text = Field(description="path of the serial device; may be a pty or a symlink")
+    device: PathText = Field(description="path of the serial device; may be a pty or a symlink")
     baud: int = Field(default=1_000_000, ge=300, le=12_000_000, description="bits per second")
     command_timeout_ms: float = Field(
         default=20,

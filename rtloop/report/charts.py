@@ -250,7 +250,8 @@ def _lateness_range(
 def stage_bar(record: Records, scale_us: float, deadline_us: float, unfinished: bool) -> str:
     """One cycle from its release on, by stage, on a scale up to ``scale_us``, with the deadline."""
     width, height = 220.0, 18.0
-    drawing = Drawing(width, height, "release latency, read, infer and write of this cycle")
+    label = "release latency, read, infer and write of this cycle"
+    drawing = Drawing(width, height, label, stretched=True)
     x = Axis(0.0, scale_us, 0.0, width)
     if unfinished:
         drawing.rect(0, 3, width, 12, "bar late beyond", "this cycle never returned")

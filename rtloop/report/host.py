@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from rtloop.report.tables import Cell, Column, wide_table
 from rtloop.report.typography import count, escape, plural, size_bytes
 from rtloop.telemetry.mcap.reader import Recording
 
@@ -63,23 +64,32 @@ def _kernel_fix(run: dict[str, Any]) -> str:
 def _rights(rights: list[dict[str, Any]]) -> Iterator[str]:
     granted = sum(bool(right.get("granted")) for right in rights)
     yield f"<h3>Rights: {granted} of {len(rights)} granted, each read back after it was set</h3>"
-    yield (
-        '<div class="scroll"><table><thead><tr><th>Right</th><th class="words">asked for</th>'
-        '<th class="words">got</th><th class="words"></th><th class="words">what to do</th></tr>'
-        "</thead>\n<tbody>"
+    yield from wide_table(
+        _RIGHTS,
+        # What was denied comes first: it is what a reader can do something about.
+        map(_right, sorted(rights, key=lambda right: bool(right.get("granted")))),
     )
-    # What was denied comes first: it is what a reader can do something about.
-    for right in sorted(rights, key=lambda right: bool(right.get("granted"))):
-        yes = bool(right.get("granted"))
-        mark = "✓&nbsp;granted" if yes else "✕&nbsp;denied"
-        yield (
-            f"<tr><td>{escape(right.get('name', ''))}</td>"
-            f'<td class="words">{escape(right.get("requested", ""))}</td>'
-            f'<td class="words">{escape(right.get("actual", ""))}</td>'
-            f'<td class="words"><span class="right {"yes" if yes else "no"}">{mark}</span></td>'
-            f'<td class="words small">{escape("" if yes else right.get("fix", ""))}</td></tr>'
-        )
-    yield "</tbody></table></div>"
+
+
+_RIGHTS = (
+    Column("Right", "words"),
+    Column("asked for", "words"),
+    Column("got", "words"),
+    Column("", "words", label="granted"),
+    Column("what to do", "words"),
+)
+
+
+def _right(right: dict[str, Any]) -> list[Cell]:
+    yes = bool(right.get("granted"))
+    mark = "✓&nbsp;granted" if yes else "✕&nbsp;denied"
+    return [
+        escape(right.get("name", "")),
+        escape(right.get("requested", "")),
+        escape(right.get("actual", "")),
+        f'<span class="right {"yes" if yes else "no"}">{mark}</span>',
+        (escape("" if yes else right.get("fix", "")), "small"),
+    ]
 
 
 def configuration(recording: Recording) -> Iterator[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from rtloop.errors import RecordingError
 from rtloop.report import charts
 from rtloop.report.host import configuration, file_facts, host, rights_of
+from rtloop.report.tables import Cell, Column, wide_table
 from rtloop.report.typography import (
     NOTHING,
     count,
@@ -26,10 +27,10 @@ from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.words import explain, find
 
 _WORST = 10
-_CLASS_ORDER = ("hard", "firm", "soft")
+CLASS_ORDER = ("hard", "firm", "soft")
 #: Events that the verdict, the accounts or the list of the worst cycles tell in words of their own.
 _TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished"}
-_SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
+SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
 
 
 def write_report(recording_path: Path, html_path: Path) -> Path:
@@ -99,7 +100,7 @@ class _Loop:
 
 
 def _class_rank(name: str) -> int:
-    return _CLASS_ORDER.index(name) if name in _CLASS_ORDER else len(_CLASS_ORDER)
+    return CLASS_ORDER.index(name) if name in CLASS_ORDER else len(CLASS_ORDER)
 
 
 def _header(recording: Recording, loops: list[_Loop]) -> Iterator[str]:
@@ -134,7 +135,7 @@ def _verdicts(loops: list[_Loop]) -> Iterator[str]:
             f'<div class="who">{loop.badge}<a href="#{loop.anchor}">{escape(loop.name)}</a>'
             f'<span class="quiet">{escape(_promise(loop.loop_class))}</span></div>'
         )
-        yield f"<h3>{_SIGNS[verdict.level]}&ensp;{escape(verdict.headline)}</h3>"
+        yield f"<h3>{SIGNS[verdict.level]}&ensp;{escape(verdict.headline)}</h3>"
         yield from (f"<p>{escape(sentence)}</p>" for sentence in verdict.sentences)
         yield "</section>"
     yield "</div>"
@@ -158,25 +159,41 @@ def _cautions(recording: Recording, loops: list[_Loop]) -> Iterator[str]:
         )
 
 
+_OVERVIEW = (
+    Column("Loop"),
+    Column("Class", "words"),
+    Column("Period", "minor"),
+    Column("Deadline", "minor"),
+    Column("Elapsed", "minor"),
+    Column("Executed"),
+    Column("Skipped"),
+    Column("Misses"),
+    Column("Rate, Hz"),
+    Column("Response p50", label="Response p50, µs"),
+    Column("p99", label="p99, µs"),
+    Column("p99.9", label="p99.9, µs"),
+    Column("max, µs"),
+)
+
+
 def _overview(loops: list[_Loop]) -> Iterator[str]:
-    yield '<div class="scroll"><table>\n<thead><tr><th>Loop</th><th class="words">Class</th>'
-    heads = ("Period", "Deadline", "Elapsed", "Executed", "Skipped", "Misses", "Rate, Hz")
-    yield "".join(f"<th>{head}</th>" for head in heads)
-    yield "<th>Response p50</th><th>p99</th><th>p99.9</th><th>max, µs</th></tr></thead>\n<tbody>"
-    for loop in loops:
-        s, r = loop.summary, loop.summary.response_us
-        late = ' class="late"' if s.misses else ""
-        yield (
-            f'<tr><td><a href="#{loop.anchor}">{escape(loop.name)}</a></td>'
-            f'<td class="words">{escape(loop.loop_class)}</td>'
-            f"<td>{duration_us(s.period_ms * 1e3)}</td><td>{duration_us(s.deadline_ms * 1e3)}</td>"
-            f"<td>{count(s.elapsed_periods)}</td><td>{count(s.executed)}</td>"
-            f"<td>{count(s.skipped)}</td><td{late}>{count(s.misses)}</td>"
-            f"<td>{microseconds(s.rate_hz, 2)}</td>"
-            + "".join(f"<td>{microseconds(us)}</td>" for us in (r.p50, r.p99, r.p99_9, r.max))
-            + "</tr>"
-        )
-    yield "</tbody></table></div>"
+    yield from wide_table(_OVERVIEW, (_overview_row(loop) for loop in loops))
+
+
+def _overview_row(loop: _Loop) -> list[Cell]:
+    s, r = loop.summary, loop.summary.response_us
+    return [
+        f'<a href="#{loop.anchor}">{escape(loop.name)}</a>',
+        escape(loop.loop_class),
+        duration_us(s.period_ms * 1e3),
+        duration_us(s.deadline_ms * 1e3),
+        count(s.elapsed_periods),
+        count(s.executed),
+        count(s.skipped),
+        (count(s.misses), "late" if s.misses else ""),
+        microseconds(s.rate_hz, 2),
+        *(microseconds(us) for us in (r.p50, r.p99, r.p99_9, r.max)),
+    ]
 
 
 def _loop(loop: _Loop) -> Iterator[str]:
@@ -258,12 +275,19 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
     return f'<dl class="facts">{rows}</dl>'
 
 
+_TIMES = (
+    Column("", "words", label="of each cycle"),
+    Column("p50"),
+    Column("p99"),
+    Column("p99.9"),
+    Column("max"),
+    Column("N"),
+)
+
+
 def _times(loop: _Loop) -> Iterator[str]:
-    yield (
-        "<table><thead><tr><th></th><th>p50</th><th>p99</th><th>p99.9</th><th>max</th><th>N</th>"
-        "</tr></thead>\n<tbody>"
-    )
     s = loop.summary
+    rows: list[list[Cell]] = []
     for p, name, meaning in (
         (s.release_latency_us, "Release latency", "start − release"),
         (s.infer_us, "Inference", "graph and limits"),
@@ -271,12 +295,17 @@ def _times(loop: _Loop) -> Iterator[str]:
         (s.lateness_us, "Lateness", "finish − deadline"),
     ):
         signed = p is s.lateness_us
-        cells = "".join(
-            f"<td{_late(us) if signed else ''}>{microseconds(us)}</td>"
-            for us in (p.p50, p.p99, p.p99_9, p.max)
+        rows.append(
+            [
+                f'<span title="{meaning}">{name}</span>',
+                *(
+                    (microseconds(us), _late(us) if signed else "")
+                    for us in (p.p50, p.p99, p.p99_9, p.max)
+                ),
+                count(p.n),
+            ]
         )
-        yield f'<tr><td title="{meaning}">{name}</td>{cells}<td>{count(p.n)}</td></tr>'
-    yield "</tbody></table>"
+    yield from wide_table(_TIMES, rows)
     yield (
         '<p class="quiet small">Lateness below zero is time to spare. The maxima are high-water marks: '
         "the largest values observed, no bounds.</p>"
@@ -284,7 +313,7 @@ def _times(loop: _Loop) -> Iterator[str]:
 
 
 def _late(lateness_us: float | None) -> str:
-    return ' class="late"' if lateness_us is not None and lateness_us > 0 else ""
+    return "late" if lateness_us is not None and lateness_us > 0 else ""
 
 
 def _figures(loop: _Loop) -> Iterator[str]:
@@ -337,36 +366,67 @@ def _worst(loop: _Loop) -> Iterator[str]:
         yield f'<span style="--key: var(--{stage})">{charts.STAGE_NAMES[stage]}</span>'
     beyond = " (off this scale)" if loop.deadline_us > scale else ""
     yield f'<span class="line">deadline{beyond}</span></div>'
-    yield (
-        '<div class="scroll"><table>\n<thead><tr><th>Cycle</th><th>at, s</th><th class="words">from its '
-        "release on</th><th>release<br>latency</th><th>read</th><th>infer</th><th>write</th>"
-        '<th>response</th><th>lateness,<br>µs</th><th class="words">longest stage</th><th class="words">outcome'
-        "</th></tr></thead>\n<tbody>"
-    )
-    for i in order.tolist():
-        one = records[i : i + 1]
-        at_s = (int(one["release_ns"][0]) - start_ns) / 1e9
-        bar = charts.stage_bar(one, scale, loop.deadline_us, bool(never[i]))
-        yield (
-            f"<tr><td>{count(int(one['cycle'][0]))}</td><td>{at_s:.3f}</td>"
-            f'<td class="bar-cell words">{bar}</td>'
-            + _stage_cells(one, bool(never[i]), float(response_us[i]), float(lateness[i]) / 1e3)
-            + f'<td class="words">{_longest_stage(one, bool(never[i]))}</td>'
-            f'<td class="words">{_outcome(one)}</td></tr>'
+    rows = (
+        _worst_row(
+            records[i : i + 1],
+            start_ns,
+            scale,
+            loop.deadline_us,
+            bool(never[i]),
+            float(response_us[i]),
+            float(lateness[i]) / 1e3,
         )
-    yield "</tbody></table></div>"
-
-
-def _stage_cells(one: rec.Records, never: bool, response_us: float, lateness_us: float) -> str:
-    if never:
-        return f"<td>{NOTHING}</td>" * 5 + f"<td>{NOTHING}</td>"
-    stages = charts.stages_us(one)
-    longest = ' class="longest"'
-    cells = "".join(
-        f"<td{longest if us == max(stages) else ''}>{microseconds(us)}</td>" for us in stages
+        for i in order.tolist()
     )
-    late = ' class="late"' if lateness_us > 0 else ""
-    return f"{cells}<td>{microseconds(response_us)}</td><td{late}>{microseconds(lateness_us)}</td>"
+    yield from wide_table(_WORST_COLUMNS, rows)
+
+
+_WORST_COLUMNS = (
+    Column("Cycle"),
+    Column("at, s"),
+    Column("from its release on", "bar-cell words"),
+    Column("release latency", "narrow"),
+    Column("read"),
+    Column("infer"),
+    Column("write"),
+    Column("response"),
+    Column("lateness, µs", "narrow"),
+    Column("longest stage", "words"),
+    Column("outcome", "words"),
+)
+
+
+def _worst_row(
+    one: rec.Records,
+    start_ns: int,
+    scale_us: float,
+    deadline_us: float,
+    never: bool,
+    response_us: float,
+    lateness_us: float,
+) -> list[Cell]:
+    at_s = (int(one["release_ns"][0]) - start_ns) / 1e9
+    return [
+        count(int(one["cycle"][0])),
+        f"{at_s:.3f}",
+        charts.stage_bar(one, scale_us, deadline_us, never),
+        *_stage_cells(one, never, response_us, lateness_us),
+        _longest_stage(one, never),
+        _outcome(one),
+    ]
+
+
+def _stage_cells(
+    one: rec.Records, never: bool, response_us: float, lateness_us: float
+) -> Iterator[Cell]:
+    if never:
+        yield from [NOTHING] * 6
+        return
+    stages = charts.stages_us(one)
+    for us in stages:
+        yield microseconds(us), "longest" if us == max(stages) else ""
+    yield microseconds(response_us)
+    yield microseconds(lateness_us), _late(lateness_us)
 
 
 def _longest_stage(one: rec.Records, never: bool) -> str:

@@ -61,6 +61,8 @@ class Drawing:
     height: float
     label: str
     """What it shows, for those who do not see it."""
+    stretched: bool = False
+    """Whether it fills its box, whatever the box's shape: for drawings without text."""
     parts: list[str] = field(default_factory=list)
 
     def line(self, x1: float, y1: float, x2: float, y2: float, css: str) -> None:
@@ -124,8 +126,9 @@ class Drawing:
         return "".join(self._pieces())
 
     def _pieces(self) -> Iterator[str]:
+        shape = ' preserveAspectRatio="none"' if self.stretched else ""
         yield (
-            f'<svg viewBox="0 0 {_n(self.width)} {_n(self.height)}" role="img" '
+            f'<svg viewBox="0 0 {_n(self.width)} {_n(self.height)}"{shape} role="img" '
             f'aria-label="{escape(self.label)}">'
         )
         yield from self.parts

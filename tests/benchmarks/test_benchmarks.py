@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks.command_line import EXIT_MISSED, EXIT_UNAVAILABLE
 from benchmarks.result import Result
+from rtloop import core
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,7 +86,11 @@ def test_memory_samples_the_demo_and_its_recorder() -> None:
 @pytest.mark.slow
 def test_busy_runs_the_job_in_every_way() -> None:
     result = run("busy", "--segments", "1")
-    assert len(result.tables[0].rows) + sum("not run" in note for note in result.notes) == 8
+    not_run = sum("not run" in note for note in result.notes)
+    assert len(result.tables[0].rows) + not_run == 10
+    beside_busy = result.tables[1].rows
+    assert [row[0] for row in beside_busy][:2] == ["rtloop", "Python, clock_nanosleep"]
+    assert len(beside_busy) + not_run // 2 == 4
 
 
 def test_busy_says_how_to_get_rclpy() -> None:
@@ -126,3 +132,24 @@ def test_all_writes_a_file_for_each_and_one_table(tmp_path: Path) -> None:
     assert done.returncode in (0, EXIT_MISSED), done.stderr
     assert Result.from_json((tmp_path / "overhead.json").read_text()).benchmark == "overhead"
     assert "### overhead" in (tmp_path / "results.md").read_text()
+
+
+def test_busy_says_how_to_get_the_loops_of_others(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['horus'] = sys.modules['loop_rate_limiters'] = None;"
+        "from benchmarks import job; sys.exit(job.main())"
+    )
+    for way, fix in (
+        ("horus_node", "pip install horus-robotics"),
+        ("rate_limiter", "pip install loop-rate-limiters"),
+    ):
+        options = ["--seconds", "0.1", "--cpu", str(core.allowed_cpus()[-1]), "--priority", "80"]
+        done = subprocess.run(
+            [sys.executable, "-c", program, way, *options, "--out", str(tmp_path / "x.npy")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert fix in json.loads(done.stdout)["unavailable"]

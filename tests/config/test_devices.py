@@ -28,3 +28,13 @@ def test_a_device_for_a_link_that_is_not_there_is_an_error_with_the_known_names(
     config = loaded(EXAMPLE, folder)
     with pytest.raises(ConfigError, match=f"no link 'crat'; there is: {', '.join(config.links)}"):
         with_devices(config, {"crat": "/dev/pts/7"})
+
+
+def test_a_device_in_the_home_of_nobody_is_an_error(folder: Path) -> None:
+    config = loaded(EXAMPLE, folder)
+    with pytest.raises(ConfigError) as raised:
+        with_devices(config, {"cart": "~no_such_user/tty"})
+    assert (
+        "links.cart.device: found '~no_such_user/tty'; expected a user of this host after '~'"
+        in str(raised.value)
+    )

@@ -14,6 +14,7 @@ from rtloop.config import (
     LoopConfig,
     json_schema,
     per_element,
+    with_devices,
 )
 from rtloop.policy.terms.inputs import InputTerm
 
@@ -45,6 +46,24 @@ def test_the_period_is_rounded_to_a_whole_nanosecond(
     found = loop(keys, folder)
     assert found.period_ns == period_ns
     assert found.nominal_rate_hz == pytest.approx(1e9 / period_ns)
+
+
+def test_a_tilde_is_the_home_of_the_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    text = changed(
+        ("/dev/ttyACM0", "~/cart"), ("rtloop-runs", "~"), ("model: policy", "model: ~/policy")
+    )
+    config = loaded(text.replace("directory: ~", "directory: '~'"), folder / "elsewhere")
+    assert config.links["cart"].device == f"{folder}/cart"
+    assert config.recording.directory == str(folder)
+    assert config.loops["balance"].policy.model == folder / "policy.onnx"
+    moved = with_devices(config, {"cart": "~/other"})
+    assert moved.links["cart"].device == f"{folder}/other"
+
+
+def test_a_tilde_elsewhere_in_a_path_is_a_name(folder: Path) -> None:
+    config = loaded(changed(("rtloop-runs", "./~runs~")), folder)
+    assert config.recording.directory == "./~runs~"
 
 
 def test_the_deadline_is_the_period_unless_given(folder: Path) -> None:

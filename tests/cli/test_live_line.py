@@ -1,0 +1,156 @@
+"""The live lines: they fit the terminal and are redrawn in their place, whatever its size becomes."""
+
+from __future__ import annotations
+
+import io
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rtloop.cli.console import Console
+from rtloop.demos.cartpole.demo import CartpoleDemo
+from rtloop.telemetry.observe.statistics import LoopStatistics
+from tests.cli.screen import Screen
+from tests.telemetry.loops import cycles, metadata
+
+
+class Loops:
+    """As much of a run as the live lines look at."""
+
+    def __init__(self, *names: str, state: str = "active", miss_every: int = 0) -> None:
+        self.recording_error = ""
+        self.loops: dict[str, Any] = {}
+        self.observed: dict[str, Any] = {}
+        for name in names:
+            statistics = LoopStatistics(metadata(name))
+            statistics.update(cycles(1000, miss_every=miss_every))
+            self.observed[name] = SimpleNamespace(
+                statistics=statistics, newest_inputs={"cart.pole_angle": 0.0123}
+            )
+            self.loops[name] = SimpleNamespace(
+                fault=lambda: "",
+                loop_config=SimpleNamespace(loop_class="firm"),
+                status=lambda: {"state": state},
+            )
+
+
+def drawn(console: Console, run: Any) -> None:
+    """Once more, as if a quarter of a second had passed."""
+    console._next_s = 0.0
+    console.draw(run)
+
+
+@pytest.fixture(autouse=True)
+def capable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 100, 200])
+@pytest.mark.parametrize("names", [("balance",), ("hard_balance", "x"), ("a" * 32,)])
+@pytest.mark.parametrize("state", ["active", "fault"])
+def test_each_loop_takes_one_row_of_the_terminal(
+    columns: int, names: tuple[str, ...], state: str
+) -> None:
+    run = Loops(*names, state=state, miss_every=7)
+    with Screen(columns) as screen:
+        console = Console(screen.stream, CartpoleDemo())
+        for _ in range(5):
+            drawn(console, run)
+        rows = screen.rows()
+        assert len(rows) == len(names), rows
+        assert all(len(row) < columns for row in rows)
+
+
+def test_eighty_columns_are_enough_for_all_that_the_demo_tells() -> None:
+    with Screen(80) as screen:
+        drawn(Console(screen.stream, CartpoleDemo()), Loops("balance"))
+        (row,) = screen.rows()
+    assert row.startswith("balance  ")
+    assert all(word in row for word in ("Hz", "p50", "p99", "max", "misses 0", "pole +0.012 rad"))
+
+
+def test_what_is_less_important_gives_way_and_a_fault_never_does() -> None:
+    run = Loops("hard_balance", state="fault", miss_every=7)
+    with Screen(40) as screen:
+        drawn(Console(screen.stream, CartpoleDemo()), run)
+        assert screen.rows() == ["hard_balance  misses 142  FAULT"]
+        screen.resize(27)
+        console = Console(screen.stream, CartpoleDemo())
+        drawn(console, run)
+        assert screen.rows()[-1] == "hard_b…  misses 142  FAULT"
+
+
+def test_a_window_made_narrower_or_wider_leaves_no_debris() -> None:
+    run = Loops("balance", "walk")
+    with Screen(120) as screen:
+        console = Console(screen.stream, CartpoleDemo())
+        console.say("not granted: kernel")
+        for columns in (120, 61, 40, 80, 33, 200):
+            screen.resize(columns)
+            drawn(console, run)
+            first, *lines = screen.rows()
+            assert first == "not granted: kernel", "and nothing above is erased"
+            assert len(lines) == 2
+            assert lines[0].split()[0] == "balance"
+            assert lines[1].split()[0] == "walk"
+
+
+def test_more_loops_than_rows_do_not_scroll() -> None:
+    with Screen(80, lines=5) as screen:
+        console = Console(screen.stream)
+        for _ in range(3):
+            drawn(console, Loops(*(f"loop_{i}" for i in range(9))))
+        rows = screen.rows()
+    assert len(rows) == 4
+    assert rows[-1] == "and 6 more"
+
+
+def test_a_warning_stands_above_the_live_lines() -> None:
+    run = Loops("balance")
+    with Screen(40) as screen:
+        console = Console(screen.stream)
+        drawn(console, run)
+        run.recording_error = "the recorder ended: the disk that holds the recordings is full"
+        drawn(console, run)
+        drawn(console, run)
+        assert screen.rows()[:2] == [
+            "the recorder ended: the disk that",
+            "holds the recordings is full",
+        ]
+        assert len(screen.rows()) == 3
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Loops("balance", state="fault", miss_every=7)
+    with Screen(80) as screen:
+        drawn(Console(screen.stream), run)
+        screen.rows()
+        assert "\x1b[31;1mFAULT" in screen.received
+    monkeypatch.setenv("NO_COLOR", "1")
+    with Screen(80) as screen:
+        console = Console(screen.stream)
+        drawn(console, run)
+        drawn(console, run)
+        assert len(screen.rows()) == 1, "it is redrawn all the same"
+        assert set(re.findall(r"\x1b\[[\d;]*(.)", screen.received)) == {"F", "J"}
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    with Screen(80) as screen:
+        console = Console(screen.stream)
+        drawn(console, Loops("balance", state="fault"))
+        drawn(console, Loops("balance", state="fault"))
+        assert len(screen.rows()) == 2
+        assert "\x1b" not in screen.received
+
+
+def test_a_file_gets_whole_lines() -> None:
+    stream = io.StringIO()
+    drawn(Console(stream), Loops("a" * 32))
+    (line,) = stream.getvalue().splitlines()
+    assert "response p50" in line
+    assert "firm misses 0" in line
