@@ -14,6 +14,7 @@ from rtloop.realtime.rights import RightReport
 from rtloop.telemetry.observe.observed import Observed
 from rtloop.telemetry.observe.ring import RING_DIRECTORY, RING_SUFFIX
 from rtloop.telemetry.observe.summary import LoopSummary
+from rtloop.telemetry.private import make_private_directory
 from rtloop.telemetry.recorder.start import RecorderProcess
 
 RECORDING_NAME = "run.mcap"
@@ -67,7 +68,7 @@ class Activation:
         Raises RecordingError, RtloopError.
         """
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_private_directory(self.directory)
         except OSError as error:
             raise RtloopError(
                 f"cannot create {self.directory} for the recording: {error.strerror}. Name another "

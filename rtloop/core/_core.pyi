@@ -50,10 +50,15 @@ class RingWriter:
 class RingReader:
     """Reads a ring, of a live writer or a dead one. Raises OSError, ValueError (not a ring, or cut)."""
 
-    def __init__(self, path: str) -> None: ...
+    def __init__(self, path: str, of_anybody: bool = False) -> None:
+        """Of the caller's own, unless ``of_anybody``: OSError for another user's file, and for a link."""
     def read(self, max_records: int) -> tuple[NDArray[np.uint8], int]:
         """Up to ``max_records`` payloads, uint8 [n, payload bytes], oldest first, and how many were lost."""
     def seek(self, position: int) -> None: ...
+    def sequences(self) -> NDArray[np.uint8]:
+        """The sequence word of every slot, uint8 [capacity, 8], little-endian: 2n + 2 once it holds record n."""
+    def end_at(self, end: int) -> None:
+        """From now on reads the records before ``end``, whatever the status says that was written."""
     def status(self) -> dict[str, Any]:
         """Live: state, fault_reason, fault_errno, fault_port (index of a port), head, elapsed_periods, …"""
     @property

@@ -1,6 +1,5 @@
 """One self-contained HTML page about a recording: nothing to install, nothing to load, no script."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +24,7 @@ from rtloop.report.verdict import Level, judge
 from rtloop.telemetry.mcap.reader import LoopRecording, Recording, read_recording
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.words import explain, find
+from rtloop.telemetry.private import replace_file
 
 _WORST = 10
 CLASS_ORDER = ("hard", "firm", "soft")
@@ -39,12 +39,9 @@ def write_report(recording_path: Path, html_path: Path) -> Path:
     Raises ``RecordingError`` when the recording is cut or not rtloop's, or the page cannot be written.
     """
     page = render(read_recording(recording_path))
-    temporary = html_path.with_name(f".{html_path.name}.{os.getpid()}")
     try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(html_path)
+        replace_file(html_path, page)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RecordingError(f"cannot write the report {html_path}: {error.strerror}") from None
     return html_path
 

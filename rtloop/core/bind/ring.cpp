@@ -161,9 +161,17 @@ void bind_ring(nb::module_ &m) {
         .def("status", [](RingWriter &ring) { return status_dict(ring.status()); });
 
     nb::class_<RingReader>(m, "RingReader")
-        .def(nb::init<const std::string &>(), "path"_a)
+        .def(nb::init<const std::string &, bool>(), "path"_a, "of_anybody"_a = false)
         .def("read", &read_ring, "max_records"_a)
         .def("seek", &RingReader::seek, "position"_a)
+        .def("sequences",
+             [](const RingReader &ring) {
+                 const std::vector<uint64_t> words = ring.sequences();
+                 std::vector<uint8_t> bytes(words.size() * sizeof(uint64_t));
+                 if (!words.empty()) std::memcpy(bytes.data(), words.data(), bytes.size());
+                 return to_numpy(std::move(bytes), {words.size(), sizeof(uint64_t)});
+             })
+        .def("end_at", &RingReader::end_at, "end"_a)
         .def("status", [](const RingReader &ring) { return status_dict(ring.status()); })
         .def_prop_ro("position", &RingReader::position)
         .def_prop_ro("available", &RingReader::available)

@@ -74,7 +74,7 @@ Mapping::~Mapping() {
 }
 
 void Mapping::create(const std::string &path, size_t size) {
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) throw errno_error("cannot create ring " + path);
     // Reserve now: a full tmpfs must be an error here, not a SIGBUS in the cycle.
     const int rc = posix_fallocate(fd, 0, static_cast<off_t>(size));
@@ -93,19 +93,24 @@ void Mapping::create(const std::string &path, size_t size) {
     size_ = size;
 }
 
-void Mapping::open(const std::string &path) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+void Mapping::open(const std::string &path, bool of_anybody) {
+    // Not through a link, and not waiting for whoever would write to a FIFO of that name.
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) throw errno_error("cannot open ring " + path);
     struct stat st = {};
+    const bool found = fstat(fd, &st) == 0;
     void *p = MAP_FAILED;
-    if (fstat(fd, &st) == 0 && st.st_size >= static_cast<off_t>(kPage)) {
+    // Before it is mapped: who may shorten the file can end whoever reads it, by SIGBUS.
+    const bool foreign = found && !of_anybody && st.st_uid != geteuid();
+    if (found && !foreign && S_ISREG(st.st_mode) && st.st_size >= static_cast<off_t>(kPage)) {
         p = mmap(nullptr, static_cast<size_t>(st.st_size), PROT_READ, MAP_SHARED, fd, 0);
-    } else {
-        errno = EINVAL;
+    } else if (found) {
+        errno = foreign ? EPERM : EINVAL;
     }
     const int saved = errno;
     close(fd);
     errno = saved;
+    if (foreign) throw errno_error("not yours: ring " + path);
     if (p == MAP_FAILED) throw errno_error("cannot map ring " + path);
     data_ = static_cast<std::byte *>(p);
     size_ = static_cast<size_t>(st.st_size);
@@ -182,8 +187,8 @@ void RingWriter::append(const CycleRecord &record, const InputRecord *sources, c
     status_->head.store(index + 1, std::memory_order_release);
 }
 
-RingReader::RingReader(const std::string &path) {
-    mapping_.open(path);
+RingReader::RingReader(const std::string &path, bool of_anybody) {
+    mapping_.open(path, of_anybody);
     const auto &header = *reinterpret_cast<const Header *>(mapping_.data());
     const uint64_t magic = header.magic.load(std::memory_order_acquire);
     if (magic != magic_word(kMagic) && magic != magic_word(kMagicVersion1)) {
@@ -217,8 +222,20 @@ std::string RingReader::metadata() const {
     return std::string(reinterpret_cast<const char *>(mapping_.data() + kPage), size);
 }
 
+uint64_t RingReader::head() const noexcept {
+    return end_ != UINT64_MAX ? end_ : status_->head.load(std::memory_order_acquire);
+}
+
+std::vector<uint64_t> RingReader::sequences() const {
+    std::vector<uint64_t> found(layout_.capacity);
+    for (size_t i = 0; i < found.size(); ++i) {
+        found[i] = slots_[i * layout_.slot_words()].load(std::memory_order_acquire);
+    }
+    return found;
+}
+
 uint64_t RingReader::available() const noexcept {
-    const uint64_t head = status_->head.load(std::memory_order_acquire);
+    const uint64_t head = this->head();
     return head > position_ ? head - position_ : 0;
 }
 
@@ -236,7 +253,7 @@ bool RingReader::copy_slot(uint64_t index, std::byte *out) noexcept {
 size_t RingReader::read(uint64_t max_records, std::byte *out, uint64_t &lost) noexcept {
     size_t n = 0;
     while (n < max_records) {
-        const uint64_t head = status_->head.load(std::memory_order_acquire);
+        const uint64_t head = this->head();
         if (position_ >= head) break;
         const uint64_t held = layout_.capacity - kTailMargin;
         const uint64_t oldest = head > held ? head - held : 0;

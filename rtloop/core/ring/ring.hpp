@@ -30,7 +30,7 @@ class Mapping {
     Mapping &operator=(const Mapping &) = delete;
     ~Mapping();
     void create(const std::string &path, size_t size);
-    void open(const std::string &path);
+    void open(const std::string &path, bool of_anybody);
     std::byte *data() const noexcept { return data_; }
     size_t size() const noexcept { return size_; }
 
@@ -55,7 +55,8 @@ struct RingLayout {
 
 class RingWriter {
   public:
-    // Creates the file, and faults all of it in. Throws std::system_error, std::invalid_argument.
+    // Creates the file, for its owner alone, and faults all of it in. Throws std::system_error,
+    // std::invalid_argument.
     RingWriter(const std::string &path, uint64_t capacity, uint64_t n_sources, uint64_t n_inputs,
                uint64_t n_outputs, const std::string &metadata);
     ~RingWriter();
@@ -82,8 +83,9 @@ class RingWriter {
 
 class RingReader {
   public:
-    // Throws std::system_error, std::invalid_argument (not a ring, or cut).
-    explicit RingReader(const std::string &path);
+    // Of the caller's own ring, unless it says that it wants to read anybody's. Throws
+    // std::system_error, std::invalid_argument (not a ring, or cut).
+    explicit RingReader(const std::string &path, bool of_anybody = false);
 
     // Copies up to `max_records` payloads to `out` (payload_size() each, unpadded), oldest first,
     // and adds to `lost` what the writer overwrote before it could be read. Never waits.
@@ -92,6 +94,11 @@ class RingReader {
 
     uint64_t position() const noexcept { return position_; }
     void seek(uint64_t position) noexcept { position_ = position; }
+
+    // What recovery reads of a ring whose writer is dead: the sequence word of every slot, and from
+    // then on the records before `end`, whatever the status says that was written.
+    std::vector<uint64_t> sequences() const;
+    void end_at(uint64_t end) noexcept { end_ = end; }
     const LoopStatus &status() const noexcept { return *status_; }
     const RingLayout &layout() const noexcept { return layout_; }
     std::string metadata() const;
@@ -100,6 +107,7 @@ class RingReader {
 
   private:
     bool copy_slot(uint64_t index, std::byte *out) noexcept;
+    uint64_t head() const noexcept;
 
     Mapping mapping_;
     RingLayout layout_;
@@ -107,6 +115,7 @@ class RingReader {
     const std::atomic<uint64_t> *slots_ = nullptr;
     std::vector<uint64_t> scratch_;
     uint64_t position_ = 0;
+    uint64_t end_ = UINT64_MAX;
     int64_t writer_pid_ = 0;
     uint64_t writer_start_time_ = 0;
 };

@@ -17,6 +17,7 @@ from rtloop.telemetry.mcap.messages import (
 )
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import LOOP_FACTS, Batch, LoopMetadata
+from rtloop.telemetry.private import new_file
 
 CHUNK_BYTES: Final = 64 * 1024
 PROFILE: Final = "ros2"
@@ -44,7 +45,7 @@ class _Output:
     """
 
     def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self.descriptor = new_file(path)
         self.written = 0
         self._pending = bytearray()
 

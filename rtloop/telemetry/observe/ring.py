@@ -1,6 +1,8 @@
 """Typed reading of a loop's ring: what every observer of a loop is built on."""
 
 import json
+import os
+import stat
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,20 +25,41 @@ from rtloop.telemetry.observe.records import (
     Records,
     empty_records,
 )
+from rtloop.telemetry.private import make_private_directory, user_name
 
 RING_DIRECTORY = Path("/dev/shm/rtloop")
 RING_SUFFIX = ".ring"
+_LONGEST_PERIOD_NS = 1 << 53
 LOOP_FACTS = ("policy_sha256",)
 """Those facts of ``LoopMetadata.run`` that are a loop's own."""
 
 
-def make_ring_directory(path: Path) -> None:
-    """Makes the folder for the rings of one run. Raises OSError."""
-    if path.parent == RING_DIRECTORY and not RING_DIRECTORY.exists():
-        RING_DIRECTORY.mkdir(exist_ok=True)
-        # Like /tmp: every user's runs go in here, and nobody removes another's.
-        RING_DIRECTORY.chmod(0o1777)
-    path.mkdir(parents=True, exist_ok=True)
+def make_ring_directory(path: Path, group: str | None = None) -> None:
+    """Makes the folder for the rings of one run, for the caller (and ``group``) alone.
+
+    Raises RecordingError for somebody else's in its place, and OSError.
+    """
+    if path.parent == RING_DIRECTORY:
+        _make_shared_directory(RING_DIRECTORY)
+    make_private_directory(path, group)
+
+
+def _make_shared_directory(path: Path) -> None:
+    """Like /tmp: every user's runs go in here, and nobody removes another's."""
+    try:
+        path.mkdir()
+        path.chmod(0o1777)
+    except FileExistsError:
+        pass
+    found = path.lstat()
+    owner = user_name(found.st_uid)
+    cure = f"remove it (as {owner} or root); it is made anew as it has to be"
+    if not stat.S_ISDIR(found.st_mode):
+        raise RecordingError(f"{path} is not a folder: {cure}")
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise RecordingError(f"in {path} anybody may remove what is another's: {cure}")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise RecordingError(f"{path} belongs to {owner}, and nobody else may write there: {cure}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +85,7 @@ class LoopMetadata:
         """Parse the metadata of a ring; ``RecordingError`` when it is not that."""
         try:
             raw = json.loads(text)
-            return cls(
+            parsed = cls(
                 run_id=str(raw["run_id"]),
                 loop=str(raw["loop"]),
                 loop_class=str(raw["class"]),
@@ -76,8 +99,23 @@ class LoopMetadata:
                 ),
                 run=dict(raw.get("run") or {}),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            parsed._check()
+        except (
+            *(ValueError, KeyError, TypeError, AttributeError),
+            *(OverflowError, RecursionError),  # Infinity where a number belongs; [[[[…
+        ) as error:
             raise RecordingError(f"the loop's metadata is not readable: {error!r}") from None
+        return parsed
+
+    def _check(self) -> None:
+        """ValueError for what no loop has, which would be an error of arithmetic somewhere else."""
+        self.to_json().encode()  # a lone surrogate has no bytes
+        if not self.loop or self.loop_class not in core.CLASSES:
+            raise ValueError(f"no loop: {self.loop!r}, {self.loop_class!r}")
+        if not 0 < self.deadline_ns <= self.period_ns <= _LONGEST_PERIOD_NS:
+            raise ValueError(f"period {self.period_ns}, deadline {self.deadline_ns}")
+        if abs(self.realtime_ns_offset) >= 1 << 62:
+            raise ValueError(f"realtime_ns_offset {self.realtime_ns_offset}")
 
     def to_json(self, *, with_run: bool = True) -> str:
         """The inverse of ``from_json``; without the run only the loop's own facts are kept."""
@@ -138,8 +176,14 @@ class Ring:
         self.writer = ProcessIdentity(
             int(self._reader.writer_pid), int(self._reader.writer_start_time)
         )
+        self._end: int | None = None
         n_sources = int(self._reader.n_sources)
         n_inputs, n_outputs = int(self._reader.n_inputs), int(self._reader.n_outputs)
+        said = tuple(map(len, (self.metadata.sources, self.metadata.inputs, self.metadata.outputs)))
+        if said != (n_sources, n_inputs, n_outputs):
+            raise RecordingError(
+                f"cannot read ring {self.path}: its slots are not what its metadata describes"
+            )
         self._slot = np.dtype(
             [
                 ("record", RECORD_DTYPE),
@@ -168,7 +212,20 @@ class Ring:
 
     def status(self) -> dict[str, Any]:
         """The live state of the loop: state, fault_reason, head, executed, skipped, misses, …"""
-        return dict(self._reader.status())
+        status = dict(self._reader.status())
+        return status if self._end is None else {**status, "head": self._end}
+
+    def settle(self) -> bool:
+        """Of a ring whose writer is dead: counts its records by its slots, and believes these.
+
+        What its writer counted may be damaged, and then hides records or invents them. Returns
+        whether the two agreed.
+        """
+        counted = int(self.status()["head"])
+        self._end = _end_of(self._reader.sequences().view("<u8").ravel())
+        self._reader.end_at(self._end)
+        # A writer killed between the two has written one more than it had counted.
+        return counted in (self._end, self._end - 1)
 
     def backlog(self) -> int:
         """Records that were written and not yet read."""
@@ -177,6 +234,30 @@ class Ring:
     def finished(self) -> bool:
         """True when nothing more will be written: read what is left, then stop."""
         return self.status()["state"] == "finalized" or not self.writer.alive()
+
+
+def _end_of(words: NDArray[np.uint64]) -> int:
+    """How many records were written to a ring, by the sequence words of its slots.
+
+    Slots before some place hold the newest lap around the ring, the others the lap before it. A
+    damaged word, or the one slot that was being written, fits neither: the place and the lap that
+    fit most slots are right.
+    """
+    capacity = len(words)
+    slot = np.arange(capacity)
+    index = (words // 2).astype(np.int64) - 1
+    whole = (words % 2 == 0) & (index % capacity == slot)
+    # Nothing (-1) is the lap before the first one.
+    laps = np.where(words == 0, -1, np.where(whole & (words != 0), index // capacity, -2))
+    best_fit, best_end = 0, 0
+    for lap in np.unique(laps[laps >= -1]).tolist():
+        newest = np.concatenate([[0], np.cumsum(laps == lap)])
+        before = np.concatenate([[0], np.cumsum(laps == lap - 1)])
+        fits = newest + before[-1] - before
+        end = int(np.argmax(fits))
+        if lap >= 0 and int(fits[end]) > best_fit:
+            best_fit, best_end = int(fits[end]), lap * capacity + end
+    return best_end
 
 
 def unfinished_cycle(

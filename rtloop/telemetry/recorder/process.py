@@ -25,9 +25,10 @@ from typing import Any, Final
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
-from rtloop.telemetry.observe.ring import Ring, unfinished_cycle
+from rtloop.telemetry.observe.ring import RING_SUFFIX, Ring, unfinished_cycle
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
+from rtloop.telemetry.private import pinned, replace_file
 
 # Often enough for a ring of any sensible size, seldom enough to cost nothing: numpy calls have a
 # fixed price, and a batch of 400 cycles (10 kHz) pays it once.
@@ -96,9 +97,7 @@ class Recorder:
             {"recording": str(self.out.resolve()), "pid": me.pid, "start_time": me.start_time}
         )
         for directory in {source.ring.path.parent for source in self._sources}:
-            temporary = directory / f"{POINTER_NAME}.{me.pid}"
-            temporary.write_text(text)
-            temporary.replace(directory / POINTER_NAME)
+            replace_file(directory / POINTER_NAME, text)
 
     def run(self) -> None:
         """Record until the end. Afterwards ``error`` is None or says why the recording is cut."""
@@ -177,14 +176,16 @@ class Recorder:
 
 
 def remove_rings(rings: Iterable[Path]) -> None:
-    """Delete rings whose content is safe elsewhere, and what was left beside them."""
-    directories = set()
+    """Delete the caller's rings, whose content is safe elsewhere, and what was left beside them."""
+    by_directory: dict[Path, list[str]] = {}
     for ring in rings:
-        ring.unlink(missing_ok=True)
-        directories.add(ring.parent)
-    for directory in directories:
-        if not any(directory.glob("*.ring")):
-            (directory / POINTER_NAME).unlink(missing_ok=True)
+        by_directory.setdefault(ring.parent, []).append(ring.name)
+    for directory, names in by_directory.items():
+        with contextlib.suppress(RecordingError, OSError), pinned(directory) as here:
+            for name in names:
+                (here / name).unlink(missing_ok=True)
+            if not any(here.glob(f"*{RING_SUFFIX}")):
+                (here / POINTER_NAME).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # somebody else keeps something in it
             directory.rmdir()
 

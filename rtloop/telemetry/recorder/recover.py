@@ -3,15 +3,21 @@ hold.
 
 Nothing is taken away before its content is safe in the new file, so an interrupted recovery is
 simply run again. A ring whose writer lives, and a file whose recorder lives, are never touched.
+
+Rings lie where every user may write, and recovery is often run as root: only what belongs to the
+caller is believed, and what a ring says never becomes a path.
 """
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.reader import RecordingReader
@@ -26,9 +32,22 @@ from rtloop.telemetry.observe.ring import (
     unfinished_cycle,
 )
 from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.private import (
+    ForeignError,
+    check_own_file,
+    make_private_directory,
+    new_file,
+    pinned,
+    printable,
+    read_own_file,
+)
 from rtloop.telemetry.recorder.process import POINTER_NAME, explain, remove_rings
 
+_T = TypeVar("_T")
+
 _BATCH = 8192
+_POINTER_BYTES = 1 << 16
+_PINNED = re.compile(r"/proc/self/fd/\d+")
 RUNS_DIRECTORY = Path("rtloop-runs")
 RUN_FILE = "run.mcap"
 
@@ -56,6 +75,8 @@ class Recovered:
     notes: list[str] = field(default_factory=list)
     error: str | None = None
     """Why this run could not be restored; nothing of it was changed then."""
+    left_to: str | None = None
+    """The user whose run it is: only that user recovers it."""
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -67,12 +88,18 @@ class Recovered:
             "changed": self.changed,
             "notes": self.notes,
             "error": self.error,
+            "left_to": self.left_to,
         }
 
     def __str__(self) -> str:
         """For people."""
         if self.error is not None:
             lines = [f"{self.run_id}: not recovered: {self.error}"]
+        elif self.left_to is not None:
+            user = self.left_to
+            lines = [
+                f"{self.run_id}: left to {user}, whose it is (`sudo -u {user} rtloop recover`)"
+            ]
         elif self.recording is None:
             lines = [f"{self.run_id}: nothing to keep"]
         elif not self.changed:
@@ -96,14 +123,15 @@ class _Run:
 
     directory: Path | None
     rings: list[Ring] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Rings that cannot be read, and what is doubtful about the others."""
+    unreadable: int = 0
     recording: Path | None = None
     recorder: ProcessIdentity | None = None
 
     @property
     def run_id(self) -> str:
-        if self.rings:
-            return self.rings[0].metadata.run_id
+        # Not what a ring says: the name makes a path.
         return self.directory.name if self.directory else ""
 
     def who_lives(self) -> str | None:
@@ -115,113 +143,235 @@ class _Run:
             return f"its recorder is still writing (process {self.recorder.pid})"
         return None
 
+    def settle(self) -> None:
+        """Nobody writes any more: what was written is what the slots hold."""
+        for ring in self.rings:
+            if not ring.settle():
+                self.notes.append(
+                    f"ring {ring.path.name} is damaged: its records were counted anew, by its slots"
+                )
+
+    def remove_rings(self) -> None:
+        if self.directory is not None:
+            directory = self.directory
+            remove_rings(directory / ring.path.name for ring in self.rings)
+
 
 def recover(
     target: Path | None = None,
     ring_directory: Path = RING_DIRECTORY,
     runs_directory: Path = RUNS_DIRECTORY,
 ) -> list[Recovered]:
-    """Restore one run, or every dead one.
+    """Restore one run, or every dead one, of those that belong to the caller.
 
     ``target`` is a recording or the directory that holds its ``run.mcap``; None stands for every
     run with rings in ``ring_directory`` that nobody works on any more; one that cannot be restored
-    then has its ``error`` set. A run without a recording is written to
-    ``runs_directory/<run_id>/run.mcap``.
+    then has its ``error`` set, and does not keep the others from it. A run without a recording is
+    written to ``runs_directory/<run_id>/run.mcap``.
 
-    Raises ``RecordingError`` for a ``target`` that is not a recording, still being written, or on a
-    full disk.
+    Raises ``RecordingError`` for a ``target`` that is not a recording, somebody else's, still being
+    written, or on a full disk.
     """
-    runs = list(_runs(ring_directory))
+    directories = _run_directories(ring_directory)
     if target is None:
-        return [_attempt(run, runs_directory) for run in runs if run.who_lives() is None]
+        results = (_attempt(directory, runs_directory) for directory in directories)
+        return [result for result in results if result is not None]
     recording = target / RUN_FILE if target.is_dir() else target
-    run = _run_of(recording, runs)
-    living = run.who_lives()
-    if living is not None:
-        raise RecordingError(f"{recording} cannot be recovered yet: {living}. Stop it first.")
-    return [_recover_run(run, recording)]
+    if os.path.lexists(recording):
+        check_own_file(recording)
+    with _opened(_directory_of(recording, directories)) as run:
+        living = run.who_lives()
+        if living is not None:
+            raise RecordingError(f"{recording} cannot be recovered yet: {living}. Stop it first.")
+        run.settle()
+        try:
+            return [_recover_run(run, recording)]
+        except OSError as error:
+            raise RecordingError(f"{recording} cannot be recovered: {error}") from None
 
 
-def _attempt(run: _Run, runs_directory: Path) -> Recovered:
-    recording = run.recording
-    if recording is None or not recording.parent.is_dir():
-        recording = runs_directory / (run.run_id or "unknown") / RUN_FILE
+def _attempt(directory: Path, runs_directory: Path) -> Recovered | None:
+    """One of all runs; None when somebody works on it, or nothing is left of it."""
+    result = Recovered(printable(directory.name), None)
     try:
-        return _recover_run(run, recording)
-    except RecordingError as error:
-        return Recovered(run.run_id, recording, error=str(error), notes=run.unreadable)
+        with _opened(directory) as run:
+            result.notes = run.notes
+            if run.who_lives() is not None or not (run.rings or run.notes):
+                return None
+            run.settle()
+            recording = run.recording
+            if recording is None or not recording.parent.is_dir():
+                recording = runs_directory / run.run_id / RUN_FILE
+            result.recording = recording
+            return _recover_run(run, recording)
+    except ForeignError as error:
+        if result.recording is None:
+            result.left_to = error.owner
+        else:
+            result.error = str(error)
+    except (RecordingError, OSError) as error:
+        result.error = str(error)
+    except Exception as error:  # ours, and one run's: the others are still to be saved
+        result.error = f"{error!r}: an error in rtloop, please report it; nothing was changed"
+    return result
 
 
-def _runs(ring_directory: Path) -> Iterator[_Run]:
-    if not ring_directory.is_dir():
+def _run_directories(ring_directory: Path) -> list[Path]:
+    try:
+        return sorted(
+            path for path in ring_directory.iterdir() if path.is_dir() and not path.is_symlink()
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RecordingError(f"cannot look for rings in {ring_directory}: {error}") from None
+
+
+@contextmanager
+def _opened(directory: Path | None) -> Iterator[_Run]:
+    """The run in a folder of rings, which must be the caller's own."""
+    if directory is None:
+        yield _Run(None)
         return
-    for directory in sorted(path for path in ring_directory.iterdir() if path.is_dir()):
+    with pinned(directory) as here:
         run = _Run(directory)
-        for path in sorted(directory.glob(f"*{RING_SUFFIX}")):
+        for path in sorted(here.glob(f"*{RING_SUFFIX}")):
             try:
-                run.rings.append(Ring(path))
+                run.rings.append(_own_ring(path, directory.name))
             except RecordingError as error:
-                run.unreadable.append(f"{error}; delete it by hand when nothing runs any more")
-        _read_pointer(run, directory / POINTER_NAME)
-        if run.rings or run.unreadable:
-            yield run
+                why = printable(str(error).replace(str(here), str(directory)))
+                run.notes.append(f"{why}; delete it by hand when nothing runs any more")
+                run.unreadable += 1
+        _read_pointer(run, here / POINTER_NAME)
+        yield run
+
+
+def _own_ring(path: Path, run_id: str) -> Ring:
+    ring = Ring(path)
+    said = (ring.metadata.run_id, ring.metadata.loop)
+    if said != (run_id, path.stem):
+        run, loop = map(printable, said)
+        raise RecordingError(f"ring {path} is not of this run: it says loop {loop} of run {run}")
+    return ring
 
 
 def _read_pointer(run: _Run, path: Path) -> None:
     try:
-        said = json.loads(path.read_text())
-        run.recorder = ProcessIdentity(int(said["pid"]), int(said["start_time"]))
-        run.recording = Path(said["recording"])
-    except (OSError, ValueError, KeyError, TypeError):
+        said = json.loads(read_own_file(path, _POINTER_BYTES))
+        recorder = ProcessIdentity(int(said["pid"]), int(said["start_time"]))
+        recording = Path(said["recording"])
+        if not recording.is_absolute() or "\0" in str(recording):
+            raise ValueError(f"no place of a file: {recording}")
+    except FileNotFoundError:
         return  # the run was not being recorded
+    except (
+        *(RecordingError, OSError, ValueError, KeyError, TypeError),
+        *(OverflowError, RecursionError),
+    ) as error:
+        run.notes.append(f"where it was recorded is not known ({POINTER_NAME}: {error!r})")
+        return
+    run.recorder, run.recording = recorder, recording
 
 
-def _run_of(recording: Path, runs: list[_Run]) -> _Run:
+def _directory_of(recording: Path, directories: list[Path]) -> Path | None:
     """The rings that belong to a recording, if any are left."""
-    for run in runs:
-        if run.recording is not None and run.recording == recording.resolve():
-            return run
+    own: list[tuple[Path, str, Path | None]] = []
+    for directory in directories:
+        try:
+            with _opened(directory) as run:
+                own.append((directory, run.run_id, run.recording))
+        except (RecordingError, OSError):
+            continue
+    for directory, _, recorded in own:
+        if recorded is not None and recorded == recording.resolve():
+            return directory
     if not recording.exists():
         raise RecordingError(f"there is no recording {recording}")
     reader = RecordingReader(recording, signals=False)
     for _ in reader:
         break  # its facts come first
-    for run in runs:
-        if reader.run_id and run.run_id == reader.run_id:
-            return run
-    return _Run(None)
+    for directory, run_id, _ in own:
+        if reader.run_id and run_id == reader.run_id:
+            return directory
+    return None
 
 
 def _recover_run(run: _Run, recording: Path) -> Recovered:
-    result = Recovered(run.run_id, recording, notes=list(run.unreadable))
-    found = _survey(recording) if recording.exists() else None
-    if found is None and not any(ring.backlog() for ring in run.rings):
-        remove_rings(ring.path for ring in run.rings)
-        result.recording = None
-        result.notes.append("the run was never recorded and executed no cycle")
-        return result
-    if found is not None and found.whole and not _holds_more(run.rings, found):
-        result.run_id = found.run_id or run.run_id
-        for loop, statistics in found.statistics.items():
-            result.loops[loop] = LoopRecovery(statistics.executed, 0, statistics.lost)
-        remove_rings(ring.path for ring in run.rings)
-        return result
+    """Raises RecordingError, OSError; nothing was changed then."""
+    result = Recovered(run.run_id, recording, notes=run.notes)
+    with ExitStack() as held:
+        there = _enter(recording.parent, held)
+        file = None if there is None else there / recording.name
+        found = None
+        if file is not None and os.path.lexists(file):
+            found = _in_words(recording, partial(_survey, file))
+        if found is None and not any(ring.backlog() for ring in run.rings):
+            result.recording = None
+            if run.unreadable:
+                result.error = "what its rings hold cannot be read"
+                return result
+            run.remove_rings()
+            result.notes.append("the run was never recorded and executed no cycle")
+            return result
+        if found is not None and found.whole and not _holds_more(run.rings, found):
+            result.run_id = found.run_id or run.run_id
+            for loop, statistics in found.statistics.items():
+                result.loops[loop] = LoopRecovery(statistics.executed, 0, statistics.lost)
+            run.remove_rings()
+            return result
+        if file is None:
+            file = _make(recording.parent, held) / recording.name
+        _in_words(recording, partial(_restore, run, found, file, result))
+    run.remove_rings()
+    result.changed = True
+    return result
+
+
+def _enter(directory: Path, held: ExitStack) -> Path | None:
+    """A name for the folder of a recording that goes on to mean it; None when there is none."""
+    try:
+        return held.enter_context(pinned(directory.resolve(), shared=True))
+    except FileNotFoundError:
+        return None
+
+
+def _make(directory: Path, held: ExitStack) -> Path:
+    """The folder for a run that was never recorded, in ``rtloop-runs`` of the working directory."""
+    base = directory.parent
+    base.mkdir(parents=True, exist_ok=True)
+    if base.is_symlink() and base.lstat().st_uid != os.geteuid():
+        raise ForeignError(base, base.lstat().st_uid)
+    with pinned(base.resolve(), shared=True) as there:
+        make_private_directory(there / directory.name)
+        return held.enter_context(pinned(there / directory.name))
+
+
+def _in_words(recording: Path, action: Callable[[], _T]) -> _T:
+    """What an action returns; its error names the folder of the recording as people know it."""
+    try:
+        return action()
+    except RecordingError as error:
+        raise RecordingError(_PINNED.sub(str(recording.parent), str(error))) from None
+
+
+def _restore(run: _Run, found: "_Survey | None", recording: Path, result: Recovered) -> None:
+    """Writes what the file and the rings hold under the name of the file."""
+    shown = result.recording or recording
     restored = recording.with_name(f"{recording.stem}.recovered.mcap")
     try:
-        recording.parent.mkdir(parents=True, exist_ok=True)
         # Left by an interrupted recovery: everything in it is still in the cut file and the rings.
         restored.unlink(missing_ok=True)
         _write(run, found, restored, result)
         if found is not None:
-            result.cut_copy = _keep_copy(recording)
+            result.cut_copy = shown.with_name(_keep_copy(recording).name)
         os.replace(restored, recording)
         sync_directory(recording.parent)
     except OSError as error:
         restored.unlink(missing_ok=True)
-        raise RecordingError(explain(error, restored)) from None
-    remove_rings(ring.path for ring in run.rings)
-    result.changed = True
-    return result
+        raise RecordingError(explain(error, shown.with_name(restored.name))) from None
+    except Exception:
+        restored.unlink(missing_ok=True)
+        raise
 
 
 @dataclass
@@ -238,6 +388,7 @@ class _Survey:
 
 
 def _survey(recording: Path) -> _Survey:
+    check_own_file(recording)
     reader = RecordingReader(recording, signals=False)
     statistics: dict[str, LoopStatistics] = {}
     for loop, batch in reader:
@@ -305,7 +456,7 @@ def _write(run: _Run, found: _Survey | None, restored: Path, result: Recovered) 
             status = ring.status() if ring else None
             summaries[name] = seen.summary(status=status).as_dict()
         writer.finish({"complete": "true", "recovered": "true", "loops": summaries})
-    except OSError:
+    except BaseException:
         writer.abandon()
         raise
 
@@ -352,12 +503,13 @@ def _keep_copy(recording: Path) -> Path:
         suffix = "" if number == 1 else f"-{number}"
         copy = recording.with_name(f"{recording.stem}.cut{suffix}.mcap")
         try:
-            os.link(recording, copy)
+            os.link(recording, copy, follow_symlinks=False)
         except FileExistsError:
             if copy.samefile(recording):
                 return copy  # an interrupted recovery came this far
             number += 1
             continue
         except OSError:
-            shutil.copyfile(recording, copy)  # no hard links on this file system
+            with recording.open("rb") as cut, open(new_file(copy), "wb") as file:
+                shutil.copyfileobj(cut, file)  # no hard links on this file system
         return copy

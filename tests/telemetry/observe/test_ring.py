@@ -104,3 +104,44 @@ def test_a_file_that_is_no_ring_is_one_clear_error(tmp_path: Path) -> None:
     for name in ("cut.ring", "missing.ring"):
         with pytest.raises(RecordingError, match=name):
             Ring(tmp_path / name)
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 15, 16, 17, 100])
+def test_a_dead_ring_counts_its_records_by_its_slots(n: int, ring_directory: Path) -> None:
+    loop = metadata()
+    ring = new_ring(ring_directory, loop, capacity=8)
+    append(ring, batch_of(cycles(n), loop))
+    reader = Ring(ring_directory / "balance.ring")
+    assert reader.settle()
+    assert reader.status()["head"] == n
+    batch = reader.read()
+    assert len(batch) + batch.lost == n
+    assert len(batch) == min(n, 7)
+
+
+@pytest.mark.parametrize("head", [0, 3, 1 << 40])
+@pytest.mark.parametrize("slot", [None, 5])
+def test_a_damaged_count_neither_hides_records_nor_invents_them(
+    head: int, slot: int | None, ring_directory: Path
+) -> None:
+    loop = metadata()
+    ring = new_ring(ring_directory, loop, capacity=64)
+    append(ring, batch_of(cycles(100), loop))
+    path = ring_directory / "balance.ring"
+    data = bytearray(path.read_bytes())
+    layout = np.frombuffer(data, "<u8", 12)
+    status_offset, slots_offset = int(layout[7]), int(layout[8])
+    assert data[status_offset : status_offset + 8] == (100).to_bytes(8, "little")
+    data[status_offset : status_offset + 8] = head.to_bytes(8, "little")
+    if slot is not None:  # its number now is that of a record a lap later
+        at = slots_offset + slot * ((len(data) - slots_offset) // 64)
+        number = int.from_bytes(data[at : at + 8], "little") + 2 * 64
+        data[at : at + 8] = number.to_bytes(8, "little")
+    path.unlink()
+    path.write_bytes(data)
+    reader = Ring(path)
+    assert not reader.settle()
+    batch = reader.read()
+    assert len(batch) == 63 - (slot is not None)
+    assert batch.lost == 100 - len(batch)
+    assert int(batch.records["cycle"][-1]) == 99

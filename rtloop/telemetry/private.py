@@ -1,0 +1,182 @@
+"""What belongs to one user alone: how it is made, and what is asked before anything found is believed.
+
+Rings lie in a folder where every user may write, and recovery is often run as root. So the name of
+a file says nothing: a folder is opened once, by a descriptor and never through a link, and then
+asked whose it is. All work inside goes through that descriptor (``pinned``), whoever renames what.
+"""
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rtloop.errors import RecordingError
+
+_ANYBODY_WRITES = stat.S_IWOTH
+_GROUP_READS = stat.S_ISGID | stat.S_IRGRP | stat.S_IXGRP
+_READ_BY_GROUP = 0o640
+_READ_BY_OWNER = 0o600
+
+
+class ForeignError(RecordingError):
+    """It belongs to somebody else."""
+
+    def __init__(self, path: Path, uid: int) -> None:
+        self.owner = user_name(uid)
+        super().__init__(
+            f"{printable(path)} belongs to {self.owner}: only {self.owner} may use it here "
+            f"(`sudo -u {self.owner} …`)"
+        )
+
+
+def user_name(uid: int) -> str:
+    """The name of a user, or its number when it has none here."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
+
+
+def printable(name: object) -> str:
+    """A name for a terminal: who may choose it might have put control characters into it."""
+    text = str(name)
+    return text if text.isprintable() else ascii(text)
+
+
+def make_private_directory(path: Path, group: str | None = None) -> None:
+    """Makes a folder that only the caller, and ``group``, may look into; its parents are ordinary.
+
+    One that exists is taken as it is if it is the caller's own. Raises RecordingError, OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        os.close(_open_directory(path))
+        return
+    descriptor = _open_directory(path)
+    try:
+        # A parent may have handed down the bit by which files are shared with its group.
+        os.fchmod(descriptor, 0o700)
+        if group is not None:
+            _share_with(descriptor, group)
+    finally:
+        os.close(descriptor)
+
+
+def _share_with(descriptor: int, group: str) -> None:
+    try:
+        number = grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise RecordingError(f"there is no group '{group}' on this machine") from None
+    try:
+        os.fchown(descriptor, -1, number)
+    except PermissionError:
+        raise RecordingError(
+            f"you are not in the group '{group}', so nothing can be shared with it"
+        ) from None
+    os.fchmod(descriptor, 0o2750)
+
+
+def file_mode(directory: Path) -> int:
+    """The mode of a new file there: its folder says whether a group may read it."""
+    shared = directory.stat().st_mode & _GROUP_READS == _GROUP_READS
+    return _READ_BY_GROUP if shared else _READ_BY_OWNER
+
+
+def new_file(path: Path) -> int:
+    """A descriptor for writing a new file, never through a link. FileExistsError, OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, _READ_BY_OWNER)
+    try:
+        mode = file_mode(path.parent)
+        if mode != _READ_BY_OWNER:
+            os.fchmod(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes a private file, whole or not at all. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        with open(new_file(temporary), "w", encoding="utf-8") as file:
+            file.write(text)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_own_file(path: Path, most_bytes: int) -> bytes:
+    """The content of a small file of the caller's own. Raises RecordingError, OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        _check_file(path, os.fstat(descriptor))
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise RecordingError(f"{printable(path)} is longer than {most_bytes} bytes")
+    return data
+
+
+def check_own_file(path: Path) -> None:
+    """RecordingError unless it is a file of the caller's own, and no link. Raises OSError."""
+    _check_file(path, path.lstat())
+
+
+def _check_file(path: Path, found: os.stat_result) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        raise RecordingError(f"{printable(path)} is a link: name the file itself")
+    if not stat.S_ISREG(found.st_mode):
+        raise RecordingError(f"{printable(path)} is not a file")
+    if found.st_uid != os.geteuid():
+        raise ForeignError(path, found.st_uid)
+
+
+@contextmanager
+def pinned(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """The caller's own folder, under a name that goes on to mean it whatever is renamed above.
+
+    With ``shared`` a folder is accepted, too, in which nobody else can exchange the caller's files:
+    one of root's, or one like /tmp. Raises RecordingError, OSError.
+    """
+    descriptor = _open_directory(path, shared=shared)
+    try:
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+def _open_directory(path: Path, *, shared: bool = False) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            raise RecordingError(f"{printable(path)} is a link, and no folder: remove it")
+        if found.st_uid != os.geteuid() and not (shared and found.st_uid == 0):
+            raise ForeignError(path, found.st_uid)
+        descriptor = os.open(path, flags)
+    except NotADirectoryError:
+        raise RecordingError(f"{printable(path)} is not a folder: remove it") from None
+    try:
+        _check_directory(path, os.fstat(descriptor), shared=shared)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_directory(path: Path, found: os.stat_result, *, shared: bool) -> None:
+    if found.st_uid != os.geteuid() and not (shared and found.st_uid == 0):
+        raise ForeignError(path, found.st_uid)
+    if found.st_mode & _ANYBODY_WRITES and not (shared and found.st_mode & stat.S_ISVTX):
+        raise RecordingError(
+            f"anybody may write in {printable(path)}, so nothing in it can be believed: "
+            f"look at what is there, then `chmod o-w {printable(path)}`"
+        )
