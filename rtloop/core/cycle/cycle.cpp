@@ -70,9 +70,23 @@ void Cycle::begin(const Release &release, int64_t woke_ns) noexcept {
     record_.deadline_ns = release.time_ns + config_.deadline_ns;
     record_.skipped = release.skipped;
     record_.loop_class = static_cast<uint8_t>(config_.loop_class);
+    judge_skipped();
     stall(Stage::release);
     record_.start_ns = config_.stalls.empty() ? woke_ns : clock_.now();
     if (config_.budget_ns > 0) record_.cpu_ns = clock_.cpu_ns();
+}
+
+// The jobs that were never done, before the one that is: where they break the limit, nothing but
+// the safe command leaves any more.
+void Cycle::judge_skipped() noexcept {
+    if (record_.skipped == 0) return;
+    if (config_.loop_class == LoopClass::hard) fault_.latch(FaultReason::deadline_miss);
+    if (miss_limit_.broken_by_skipped(record_.skipped)) limit_broken();
+}
+
+void Cycle::limit_broken() noexcept {
+    record_.events |= event::limit_broken;
+    if (config_.fault_on_broken_limit) fault_.latch(FaultReason::limit_broken);
 }
 
 // False when a stale input forbids to compute.
@@ -202,10 +216,7 @@ void Cycle::finish() noexcept {
         if (record_.cpu_ns > config_.budget_ns) record_.events |= event::budget_overrun;
     }
     check_ports();
-    if (miss_limit_.broken_after(missed())) {
-        record_.events |= event::limit_broken;
-        if (config_.fault_on_broken_limit) fault_.latch(FaultReason::limit_broken);
-    }
+    if (miss_limit_.broken_by(missed())) limit_broken();
     record_.consecutive_misses = miss_limit_.consecutive();
     record_.window_misses = miss_limit_.in_window();
     if (fault_.is_latched()) {

@@ -41,6 +41,8 @@ class Cycle {
 
   private:
     void begin(const Release &release, int64_t woke_ns) noexcept;
+    void judge_skipped() noexcept;
+    void limit_broken() noexcept;
     bool read_inputs() noexcept;
     bool judge_input(size_t i, const Sample &sample) noexcept;
     bool infer() noexcept;
