@@ -336,14 +336,19 @@ def test_a_command_is_clamped_and_slewed_by_the_nominal_period(make_rig: MakeRig
     assert (events & EVENT["slew_limited"] != 0).tolist() == [True] * 4 + [False] * 3
 
 
-def test_an_output_at_the_deadline_leaves_at_the_deadline(make_rig: MakeRig) -> None:
+def test_an_output_at_the_deadline_leaves_so_that_it_is_out_at_the_deadline(
+    make_rig: MakeRig,
+) -> None:
+    lead_ns = core.output_lead_ns(MS, MS // 2)
+    assert 0 < lead_ns <= 200_000
     rig = make_rig(output_at_deadline=True, deadline_ns=MS // 2, stalls=[stall("infer", 1, 100)])
     rig.start()
     for _ in range(3):
         rig.loop.step()
         record = rig.records()[-1]
-        assert rig.output.newest()[1] == record["deadline_ns"]
-    assert rig.records()[1]["finish_ns"] - rig.records()[1]["release_ns"] == 100
+        assert rig.output.newest()[1] == record["deadline_ns"] - lead_ns
+        assert record["finish_ns"] == record["deadline_ns"] - lead_ns, "when it was written"
+        assert record["outcome"] == OUTCOME["written"]
     assert not (rig.records()["events"] & EVENT["miss"]).any()
 
 
@@ -360,6 +365,46 @@ def test_an_output_at_the_deadline_can_miss_it_too(make_rig: MakeRig) -> None:
         OUTCOME["written_late"],
         OUTCOME["written"],
     ]
+
+
+@pytest.mark.parametrize("loop_class", [HARD, FIRM, SOFT])
+def test_a_command_that_waited_too_long_for_its_deadline_is_a_miss_with_its_real_time(
+    make_rig: MakeRig, loop_class: core.LoopClass
+) -> None:
+    rig = make_rig(
+        loop_class=loop_class,
+        output_at_deadline=True,
+        deadline_ns=MS // 2,
+        hang_limit_ns=1_000 * MS,
+    )
+    # The first release is now: only the wait for d oversleeps, as in a process that is stopped there.
+    rig.clock.oversleep_ns = 300 * MS
+    record = rig.run(1, value=0.5)[0]
+    assert record["events"] & EVENT["miss"]
+    assert record["events"] & EVENT["guard"], "the guard was on duty while the command waited"
+    assert record["longest_stage"] == STAGE["release"], "woken up late"
+    assert record["finish_ns"] - record["deadline_ns"] >= 299 * MS
+    expected = {HARD: ("safe", -1.0), FIRM: ("held", -1.0), SOFT: ("written_late", 0.5)}
+    outcome, command = expected[loop_class]
+    assert record["outcome"] == OUTCOME[outcome]
+    assert rig.command() == command
+    assert rig.loop.status()["expired_cycle"] == 0
+    assert rig.loop.status()["misses"] == 1
+
+
+def test_an_output_at_the_deadline_keeps_the_rate(make_rig: MakeRig) -> None:
+    most_ns = MS - core.output_lead_ns(MS, MS)
+    rig = make_rig(output_at_deadline=True, deadline_ns=most_ns)
+    rig.clock.oversleep_ns = core.output_lead_ns(MS, MS)
+    records = rig.run(20)
+    assert not records["skipped"].any()
+    assert not (records["events"] & EVENT["miss"]).any()
+
+
+@pytest.mark.parametrize("deadline_ns", [MS, MS - core.output_lead_ns(MS, MS) + 1])
+def test_an_output_at_the_end_of_the_period_is_refused(make_rig: MakeRig, deadline_ns: int) -> None:
+    with pytest.raises(ValueError, match="a deadline before the end of the period"):
+        make_rig(output_at_deadline=True, deadline_ns=deadline_ns)
 
 
 def test_a_budget_overrun_is_an_event_of_its_own(make_rig: MakeRig) -> None:
