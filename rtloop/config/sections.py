@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rtloop import core
 from rtloop.config.problem import Keys, Problem, milliseconds
 from rtloop.config.section import Section
 from rtloop.config.values import (
@@ -221,9 +222,22 @@ class LoopConfig(Section):
         if self.deadline_ns > self.period_ns:
             expected = f"at most the period, {milliseconds(self.period_ns)} ms"
             yield Problem(deadline, expected, judged=(rate, period))
-        elif self.budget_ns is not None and self.budget_ns > self.deadline_ns:
+            return
+        if self.budget_ns is not None and self.budget_ns > self.deadline_ns:
             expected = f"at most the deadline, {milliseconds(self.deadline_ns)} ms"
             yield Problem((*here, "budget_ms"), expected, judged=(rate, period, deadline))
+        room_ns = core.output_lead_ns(self.period_ns, self.period_ns)
+        if self.output == "at_deadline" and self.deadline_ns + room_ns > self.period_ns:
+            most = milliseconds(self.period_ns - room_ns)
+            expected = (
+                f"a deadline_ms of at most {most} with output: at_deadline (a command that leaves at the "
+                "end of the period leaves no time to start the next cycle)"
+            )
+            judged = (rate, period, (*here, "output"), deadline)
+            if self.deadline_ms is not None:
+                yield Problem(deadline, expected, judged=judged)
+            else:
+                yield Problem(judged[2], expected, "no deadline_ms", judged=judged)
 
     def _class_rules(self, here: Keys) -> Iterator[Problem]:
         judged = ((*here, "class"),)

@@ -319,6 +319,9 @@ class LoopConfig:
     stalls: list[Stall]
     def __init__(self) -> None: ...
 
+def output_lead_ns(period_ns: int, deadline_ns: int) -> int:
+    """How long before its deadline a command leaves with ``output_at_deadline``."""
+
 class Clock:
     def now(self) -> int: ...
 

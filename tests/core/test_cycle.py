@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from rtloop import core
@@ -170,7 +171,8 @@ def test_misses_within_the_limit_go_on_and_one_more_is_a_fault(make_rig: MakeRig
         max_misses=2,
         window=10,
         fault_on_broken_limit=True,
-        stalls=[stall("infer", 3, MS + 1, every=3)],
+        deadline_ns=MS // 2,  # late, and no release skipped
+        stalls=[stall("infer", 3, MS // 2 + 1, every=3)],
     )
     records = rig.run(40)
     missed = records["events"] & EVENT["miss"] != 0
@@ -185,25 +187,84 @@ def test_old_misses_leave_the_window(make_rig: MakeRig) -> None:
         max_misses=2,
         window=5,
         fault_on_broken_limit=True,
-        stalls=[stall("infer", 3, MS + 1, every=5)],
+        stalls=[stall("infer", 3, MS + 1, every=5)],  # and the release after it is skipped
     )
     records = rig.run(400)
     assert len(records) == 400
     assert records["window_misses"].max() == 2
 
 
-def test_a_limit_on_misses_in_a_row(make_rig: MakeRig) -> None:
+def test_a_limit_on_jobs_lost_in_a_row(make_rig: MakeRig) -> None:
     rig = make_rig(
         max_misses=100,
         window=200,
-        max_consecutive=2,
+        max_consecutive=4,
         fault_on_broken_limit=True,
         stalls=[stall("infer", c, MS + 1) for c in (1, 3, 10, 12, 14)],
     )
-    # Each miss also skips a release: 1, 3 and 10, 12, 14 are misses in a row.
+    # Each miss also skips a release: 1 to 4, and 10 to 14, are lost in a row.
     records = rig.run(40)
     assert records[-1]["cycle"] == 14
-    assert records[-1]["consecutive_misses"] == 3
+    assert records[-1]["consecutive_misses"] == 5
+
+
+def test_one_long_cycle_is_as_many_lost_jobs_as_it_covers_releases(make_rig: MakeRig) -> None:
+    rig = make_rig(
+        max_misses=100,
+        window=1000,
+        max_consecutive=2,
+        fault_on_broken_limit=True,
+        stalls=[stall("infer", 5, 40 * MS)],
+    )
+    rig.start(0.5)
+    while rig.loop.step():
+        rig.put(0.75)
+    late, last = rig.records()[-2:]
+    assert (late["consecutive_misses"], late["events"] & EVENT["limit_broken"]) == (1, 0)
+    assert (last["cycle"], last["skipped"]) == (45, 39)
+    assert last["events"] & EVENT["limit_broken"]
+    assert not last["events"] & EVENT["miss"]
+    assert last["outcome"] == OUTCOME["safe"], "no command of the cycle that comes too late"
+    status = rig.loop.status()
+    assert status["fault_reason"] == REASON["limit_broken"]
+    assert (status["misses"], status["skipped"]) == (1, 39), "counted apart"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_limit_agrees_with_a_count_of_every_job_by_hand(make_rig: MakeRig, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    window, max_consecutive = int(random.integers(2, 12)), int(random.integers(0, 5))
+    max_misses = int(random.integers(0, window))
+    overrun = [core.Overrun.skip, core.Overrun.catch_up][seed % 2]
+    stalls = [
+        stall("infer", int(cycle), int(random.choice([MS // 2, MS + 1, 3 * MS, 9 * MS])))
+        for cycle in np.flatnonzero(random.random(300) < 0.2)
+    ]
+    rig = make_rig(
+        max_misses=max_misses,
+        window=window,
+        max_consecutive=max_consecutive,
+        on_overrun=overrun,
+        max_catch_up=3,
+        deadline_ns=MS * 3 // 4,
+        stalls=stalls,
+    )
+    jobs: list[bool] = []  # lost, of every release from the first one on
+    for record in rig.run(250):
+        broken = False
+        missed = bool(record["events"] & EVENT["miss"])
+        for lost in [True] * int(record["skipped"]) + [missed]:
+            jobs.append(lost)
+            in_a_row = next((i for i, job in enumerate(reversed(jobs)) if not job), len(jobs))
+            too_long = 0 < max_consecutive < in_a_row
+            broken |= lost and (too_long or sum(jobs[-window:]) > max_misses)
+        assert len(jobs) == record["cycle"] + 1
+        assert record["consecutive_misses"] == in_a_row
+        assert record["window_misses"] == sum(jobs[-window:])
+        assert bool(record["events"] & EVENT["limit_broken"]) == broken
+    assert sum(jobs) > 20
+    status = rig.loop.status()
+    assert status["misses"] + status["skipped"] >= sum(jobs)
 
 
 def test_a_broken_limit_may_be_a_warning(make_rig: MakeRig) -> None:
@@ -275,14 +336,19 @@ def test_a_command_is_clamped_and_slewed_by_the_nominal_period(make_rig: MakeRig
     assert (events & EVENT["slew_limited"] != 0).tolist() == [True] * 4 + [False] * 3
 
 
-def test_an_output_at_the_deadline_leaves_at_the_deadline(make_rig: MakeRig) -> None:
+def test_an_output_at_the_deadline_leaves_so_that_it_is_out_at_the_deadline(
+    make_rig: MakeRig,
+) -> None:
+    lead_ns = core.output_lead_ns(MS, MS // 2)
+    assert 0 < lead_ns <= 200_000
     rig = make_rig(output_at_deadline=True, deadline_ns=MS // 2, stalls=[stall("infer", 1, 100)])
     rig.start()
     for _ in range(3):
         rig.loop.step()
         record = rig.records()[-1]
-        assert rig.output.newest()[1] == record["deadline_ns"]
-    assert rig.records()[1]["finish_ns"] - rig.records()[1]["release_ns"] == 100
+        assert rig.output.newest()[1] == record["deadline_ns"] - lead_ns
+        assert record["finish_ns"] == record["deadline_ns"] - lead_ns, "when it was written"
+        assert record["outcome"] == OUTCOME["written"]
     assert not (rig.records()["events"] & EVENT["miss"]).any()
 
 
@@ -299,6 +365,46 @@ def test_an_output_at_the_deadline_can_miss_it_too(make_rig: MakeRig) -> None:
         OUTCOME["written_late"],
         OUTCOME["written"],
     ]
+
+
+@pytest.mark.parametrize("loop_class", [HARD, FIRM, SOFT])
+def test_a_command_that_waited_too_long_for_its_deadline_is_a_miss_with_its_real_time(
+    make_rig: MakeRig, loop_class: core.LoopClass
+) -> None:
+    rig = make_rig(
+        loop_class=loop_class,
+        output_at_deadline=True,
+        deadline_ns=MS // 2,
+        hang_limit_ns=1_000 * MS,
+    )
+    # The first release is now: only the wait for d oversleeps, as in a process that is stopped there.
+    rig.clock.oversleep_ns = 300 * MS
+    record = rig.run(1, value=0.5)[0]
+    assert record["events"] & EVENT["miss"]
+    assert record["events"] & EVENT["guard"], "the guard was on duty while the command waited"
+    assert record["longest_stage"] == STAGE["release"], "woken up late"
+    assert record["finish_ns"] - record["deadline_ns"] >= 299 * MS
+    expected = {HARD: ("safe", -1.0), FIRM: ("held", -1.0), SOFT: ("written_late", 0.5)}
+    outcome, command = expected[loop_class]
+    assert record["outcome"] == OUTCOME[outcome]
+    assert rig.command() == command
+    assert rig.loop.status()["expired_cycle"] == 0
+    assert rig.loop.status()["misses"] == 1
+
+
+def test_an_output_at_the_deadline_keeps_the_rate(make_rig: MakeRig) -> None:
+    most_ns = MS - core.output_lead_ns(MS, MS)
+    rig = make_rig(output_at_deadline=True, deadline_ns=most_ns)
+    rig.clock.oversleep_ns = core.output_lead_ns(MS, MS)
+    records = rig.run(20)
+    assert not records["skipped"].any()
+    assert not (records["events"] & EVENT["miss"]).any()
+
+
+@pytest.mark.parametrize("deadline_ns", [MS, MS - core.output_lead_ns(MS, MS) + 1])
+def test_an_output_at_the_end_of_the_period_is_refused(make_rig: MakeRig, deadline_ns: int) -> None:
+    with pytest.raises(ValueError, match="a deadline before the end of the period"):
+        make_rig(output_at_deadline=True, deadline_ns=deadline_ns)
 
 
 def test_a_budget_overrun_is_an_event_of_its_own(make_rig: MakeRig) -> None:

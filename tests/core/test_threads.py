@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rtloop import core
+from rtloop.telemetry.observe.records import RECORD_DTYPE
 from tests.core.conftest import MS, identity_graph
 
 
@@ -176,12 +178,97 @@ def test_dropping_the_threads_sends_the_safe_command(make_threaded: MakeThreaded
     assert threaded.safe_in_force()
 
 
-def test_a_slow_loop_deactivates_at_once(make_threaded: MakeThreaded) -> None:
-    threaded = make_threaded(period_ns=10_000 * MS, deadline_ns=10_000 * MS)
+@pytest.mark.parametrize("at_deadline", [False, True])
+def test_a_slow_loop_deactivates_at_once(make_threaded: MakeThreaded, at_deadline: bool) -> None:
+    threaded = make_threaded(
+        period_ns=10_000 * MS, deadline_ns=9_000 * MS, output_at_deadline=at_deadline
+    )
     threaded.activate()
+    if at_deadline:
+        time.sleep(0.2)  # long enough for a command to wait for d; logic holds without
     began = time.monotonic()
     assert threaded.deactivate()
     assert time.monotonic() - began < 5
+    if at_deadline:
+        assert threaded.port.newest()[1] == -1, "what waited was not sent"
+
+
+STOPPED = """
+import sys, time, pathlib
+from rtloop import core
+from tests.core.test_threads import MS, Threaded
+t = Threaded(pathlib.Path(sys.argv[1]), loop_class=core.LoopClass[sys.argv[2]], period_ns=400 * MS,
+             deadline_ns=300 * MS, hang_limit_ns=60_000 * MS, output_at_deadline=True)
+t.activate()
+print("go", flush=True)
+sys.stdin.read()
+t.deactivate()
+"""
+
+
+def stop_while_a_command_waits(process: subprocess.Popen[str], reader: core.RingReader) -> int:
+    """The cycle that the process is stopped in; -1 when a slow machine made a hard loop fail before."""
+
+    def since_release_ns() -> int:
+        status = reader.status()
+        release_ns = status["first_release_ns"] + status["open_cycle"] * 400 * MS
+        return time.monotonic_ns() - int(release_ns)
+
+    def is_faulty() -> bool:
+        return bool(reader.status()["state"] == "fault")
+
+    while True:
+        wait_for(lambda: is_faulty() or 20 * MS < since_release_ns() < 200 * MS)
+        os.kill(process.pid, signal.SIGSTOP)
+        if is_faulty():
+            return -1
+        if since_release_ns() < 290 * MS:
+            break
+        os.kill(process.pid, signal.SIGCONT)  # this machine was stopped, too
+    stopped_in, executed = (int(reader.status()[key]) for key in ("open_cycle", "executed"))
+    wait_for(lambda: since_release_ns() > 600 * MS)
+    os.kill(process.pid, signal.SIGCONT)
+    wait_for(lambda: reader.status()["executed"] > executed)
+    return stopped_in
+
+
+@pytest.mark.parametrize("loop_class", ["hard", "firm", "soft"])
+def test_a_process_that_is_stopped_while_its_command_waits_has_missed(
+    tmp_path: Path, loop_class: str
+) -> None:
+    stopped_in = -1
+    for attempt in range(20):
+        path = tmp_path / f"ring-{attempt}"
+        with subprocess.Popen(
+            [sys.executable, "-c", STOPPED, str(path), loop_class],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "go\n"
+            reader = core.RingReader(str(path))
+            try:
+                stopped_in = stop_while_a_command_waits(process, reader)
+            finally:
+                os.kill(process.pid, signal.SIGCONT)
+                process.communicate("")
+        if stopped_in >= 0:
+            break
+    records = read_records(reader)
+    miss = records["events"] & core.EVENTS["miss"] != 0
+    late = records["finish_ns"] > records["deadline_ns"]
+    assert (miss == late).all()
+    instead = {"hard": "safe", "firm": "held", "soft": "written_late"}[loop_class]
+    assert (records["outcome"][miss] == core.OUTCOMES[instead]).all()
+    assert stopped_in in records["cycle"][miss], "what left late was not counted as met"
+
+
+def read_records(reader: core.RingReader) -> np.ndarray[Any, Any]:
+    raw, lost = reader.read(1 << 20)
+    assert lost == 0
+    return np.ascontiguousarray(raw[:, : core.RECORD_SIZE]).view(RECORD_DTYPE)[:, 0]
 
 
 def test_the_guard_makes_a_hard_loop_safe_while_its_cycle_hangs(

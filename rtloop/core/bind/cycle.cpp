@@ -89,6 +89,7 @@ std::shared_ptr<Loop> make_loop(const LoopConfig &config,
 void bind_cycle(nb::module_ &m) {
     using namespace nb::literals;
     bind_config(m);
+    m.def("output_lead_ns", &output_lead_ns, "period_ns"_a, "deadline_ns"_a);
     nb::class_<Clock>(m, "Clock").def("now", &Clock::now);
     nb::class_<MonotonicClock, Clock>(m, "MonotonicClock").def(nb::init<>());
     nb::class_<VirtualClock, Clock>(m, "VirtualClock")

@@ -9,14 +9,22 @@
 namespace rtloop {
 
 Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate &gate,
-             LoopStatus &status, Clock &clock)
+             LoopStatus &status, const StopRequest &stop, Clock &clock)
     : config_(config),
       wiring_(wiring),
       graph_(graph),
       gate_(gate),
       fault_(status),
+      stop_(stop),
       clock_(clock),
       miss_limit_(config.max_misses, config.window, config.max_consecutive) {
+    if (config.output_at_deadline &&
+        config.deadline_ns + output_lead_ns(config.period_ns, config.deadline_ns) >
+            config.period_ns) {
+        throw std::invalid_argument(
+            "output at the deadline needs a deadline before the end of the period: every other "
+            "release would be skipped");
+    }
     if (wiring.inputs.size() != graph.n_inputs()) {
         throw std::invalid_argument("the graph takes " + std::to_string(graph.n_inputs()) +
                                     " inputs, the loop has " +
@@ -70,9 +78,23 @@ void Cycle::begin(const Release &release, int64_t woke_ns) noexcept {
     record_.deadline_ns = release.time_ns + config_.deadline_ns;
     record_.skipped = release.skipped;
     record_.loop_class = static_cast<uint8_t>(config_.loop_class);
+    judge_skipped();
     stall(Stage::release);
     record_.start_ns = config_.stalls.empty() ? woke_ns : clock_.now();
     if (config_.budget_ns > 0) record_.cpu_ns = clock_.cpu_ns();
+}
+
+// The jobs that were never done, before the one that is: where they break the limit, nothing but
+// the safe command leaves any more.
+void Cycle::judge_skipped() noexcept {
+    if (record_.skipped == 0) return;
+    if (config_.loop_class == LoopClass::hard) fault_.latch(FaultReason::deadline_miss);
+    if (miss_limit_.broken_by_skipped(record_.skipped)) limit_broken();
+}
+
+void Cycle::limit_broken() noexcept {
+    record_.events |= event::limit_broken;
+    if (config_.fault_on_broken_limit) fault_.latch(FaultReason::limit_broken);
 }
 
 // False when a stale input forbids to compute.
@@ -123,12 +145,14 @@ bool Cycle::limit() noexcept {
     return false;
 }
 
-// The gate: in time, or the class decides.
+// The gate: in time, or the class decides. The gate stays open while a command waits to be sent, so
+// that the guard is on duty until it left.
 void Cycle::send(bool usable) noexcept {
+    overslept_ns_ = 0;
+    sending_ns_ = record_.infer_ns;
+    if (config_.output_at_deadline && !wait_to_send()) usable = false;
     const bool in_time = clock_.now() <= record_.deadline_ns && gate_.begin_write(record_.cycle);
-    const Outcome outcome = !in_time                     ? send_late(usable)
-                            : config_.output_at_deadline ? send_at_deadline(usable)
-                                                         : send_asap(usable);
+    const Outcome outcome = in_time ? send_in_time(usable) : send_late(usable);
     record_.outcome = static_cast<uint8_t>(outcome);
     if (!missed()) return;
 
@@ -139,25 +163,31 @@ void Cycle::send(bool usable) noexcept {
     if (outcome == Outcome::written) record_.outcome = static_cast<uint8_t>(Outcome::written_late);
 }
 
+// Until just before d; at once for a command that is ready later. False as soon as the loop is to
+// end: a command that still waits then is not sent.
+bool Cycle::wait_to_send() noexcept {
+    const int64_t send_ns =
+        record_.deadline_ns - output_lead_ns(config_.period_ns, config_.deadline_ns);
+    int64_t now_ns = clock_.now();
+    if (now_ns >= send_ns) return true;
+    while (now_ns < send_ns) {
+        if (stop_.is_made()) return false;
+        clock_.sleep_until(std::min(send_ns, now_ns + kStopLatencyNs));
+        now_ns = clock_.now();
+    }
+    overslept_ns_ = now_ns - send_ns;
+    sending_ns_ = now_ns;
+    return true;
+}
+
 // Each of these sends what may be sent, and says when the cycle was finished.
 
-Outcome Cycle::send_asap(bool usable) noexcept {
+Outcome Cycle::send_in_time(bool usable) noexcept {
     const Outcome outcome = write_result(usable, Outcome::written);
     finish_now();
     // The guard may have judged between reading the clock and here: it is right.
     if (!missed() && !gate_.end_write(record_.cycle)) finish_late();
     return outcome;
-}
-
-Outcome Cycle::send_at_deadline(bool usable) noexcept {
-    // Ready is finished: the wait for d is part of the plan, not of the response time.
-    record_.finish_ns = clock_.now();
-    if (missed() || !gate_.end_write(record_.cycle)) {
-        finish_late();
-        return stand_in(usable);
-    }
-    clock_.sleep_until(record_.deadline_ns);
-    return write_result(usable, Outcome::written);
 }
 
 Outcome Cycle::send_late(bool usable) noexcept {
@@ -202,10 +232,7 @@ void Cycle::finish() noexcept {
         if (record_.cpu_ns > config_.budget_ns) record_.events |= event::budget_overrun;
     }
     check_ports();
-    if (miss_limit_.broken_after(missed())) {
-        record_.events |= event::limit_broken;
-        if (config_.fault_on_broken_limit) fault_.latch(FaultReason::limit_broken);
-    }
+    if (miss_limit_.broken_by(missed())) limit_broken();
     record_.consecutive_misses = miss_limit_.consecutive();
     record_.window_misses = miss_limit_.in_window();
     if (fault_.is_latched()) {
@@ -261,10 +288,13 @@ void Cycle::stall(Stage stage) noexcept {
     }
 }
 
+// A wait that is part of the plan is nobody's fault; waking up late from it is what it is at the
+// release.
 Stage Cycle::longest_stage() const noexcept {
     const std::array<int64_t, 4> stages = {
-        record_.start_ns - record_.release_ns, record_.read_ns - record_.start_ns,
-        record_.infer_ns - record_.read_ns, record_.finish_ns - record_.infer_ns};
+        std::max(record_.start_ns - record_.release_ns, overslept_ns_),
+        record_.read_ns - record_.start_ns, record_.infer_ns - record_.read_ns,
+        record_.finish_ns - sending_ns_};
     const auto longest = std::max_element(stages.begin(), stages.end()) - stages.begin();
     return static_cast<Stage>(longest + 1);  // Stage counts from release = 1
 }

@@ -11,6 +11,7 @@
 #include "rtloop/core/cycle/limits.hpp"
 #include "rtloop/core/cycle/loop_config.hpp"
 #include "rtloop/core/cycle/miss_limit.hpp"
+#include "rtloop/core/cycle/pacer.hpp"
 #include "rtloop/core/cycle/record.hpp"
 #include "rtloop/core/cycle/wiring.hpp"
 #include "rtloop/core/graph/graph.hpp"
@@ -21,7 +22,7 @@ class Cycle {
   public:
     // Throws std::invalid_argument when sizes do not fit.
     Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate &gate,
-          LoopStatus &status, Clock &clock);
+          LoopStatus &status, const StopRequest &stop, Clock &clock);
 
     // Executes the cycle of `release`, which the gate is already armed for and the thread woke up
     // for at `woke_ns`. When it returns with the fault latched, the safe command was the last thing
@@ -41,6 +42,8 @@ class Cycle {
 
   private:
     void begin(const Release &release, int64_t woke_ns) noexcept;
+    void judge_skipped() noexcept;
+    void limit_broken() noexcept;
     bool read_inputs() noexcept;
     bool judge_input(size_t i, const Sample &sample) noexcept;
     bool infer() noexcept;
@@ -48,8 +51,8 @@ class Cycle {
     void send(bool usable) noexcept;
     void finish() noexcept;
 
-    Outcome send_asap(bool usable) noexcept;
-    Outcome send_at_deadline(bool usable) noexcept;
+    bool wait_to_send() noexcept;
+    Outcome send_in_time(bool usable) noexcept;
     Outcome send_late(bool usable) noexcept;
     Outcome stand_in(bool usable) noexcept;
     Outcome write_result(bool usable, Outcome written) noexcept;
@@ -66,11 +69,14 @@ class Cycle {
     Graph &graph_;
     Gate &gate_;
     FaultLatch fault_;
+    const StopRequest &stop_;
     Clock &clock_;
     MissLimit miss_limit_;
     Limits limits_;
 
     CycleRecord record_{};
+    int64_t overslept_ns_ = 0;  // after the wait for the instant to send at
+    int64_t sending_ns_ = 0;    // when sending began
     std::vector<InputRecord> input_records_;
     std::vector<float> input_values_;
     std::vector<float> command_;  // of this cycle, limited

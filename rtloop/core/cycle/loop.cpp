@@ -36,7 +36,7 @@ Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
       status_(ring_->status()),
       fault_(status_),
       stop_(status_),
-      cycle_(config_, wiring_, *graph_, gate_, status_, *clock_),
+      cycle_(config_, wiring_, *graph_, gate_, status_, stop_, *clock_),
       guard_(config_, wiring_, gate_, status_) {
     const RingLayout &layout = ring_->layout();
     if (layout.n_sources != cycle_.n_sources() || layout.n_inputs != cycle_.n_input_values() ||

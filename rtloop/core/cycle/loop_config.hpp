@@ -1,6 +1,7 @@
 // What the core needs to know of a loop. Everything is checked before it gets here (rtloop/config).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -54,12 +55,20 @@ struct LoopConfig {
     bool default_on_miss = false;  // firm: send the default instead of holding
     Overrun on_overrun = Overrun::skip;
     int64_t max_catch_up = 0;
-    bool output_at_deadline = false;
+    bool output_at_deadline = false;  // deadline_ns leaves output_lead_ns of the period free
     int64_t hang_limit_ns =
         100'000'000;  // a cycle that is later than this is a fault, whatever the class
     std::vector<InputConfig> inputs;    // in the order of the graph's inputs
     std::vector<OutputConfig> outputs;  // the graph's command is dealt out to them in order
     std::vector<Stall> stalls;
 };
+
+// With output_at_deadline a command leaves so long before d. A miss is a write that ends after d,
+// and nobody wakes up at an exact instant: this is the room for the wake-up and the write. The next
+// release needs the same room behind d, for the record of this cycle and its own wake-up.
+inline int64_t output_lead_ns(int64_t period_ns, int64_t deadline_ns) noexcept {
+    constexpr int64_t kMostNs = 200'000;
+    return std::min({period_ns / 10, deadline_ns / 2, kMostNs});
+}
 
 }  // namespace rtloop

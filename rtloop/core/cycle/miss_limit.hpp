@@ -1,8 +1,11 @@
-// Weakly-hard limit: at most max_misses in any `window` consecutive cycles, at most max_consecutive
-// in a row.
+// Weakly-hard limit over jobs: at most max_misses of them lost in any `window` consecutive
+// releases, at most max_consecutive in a row. A job is lost when its deadline was missed, and when
+// its release was skipped.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace rtloop {
@@ -11,22 +14,27 @@ class MissLimit {
   public:
     // 0 for max_consecutive: no limit on runs. window 0: no limit at all, only counting.
     MissLimit(uint32_t max_misses, uint32_t window, uint32_t max_consecutive)
-        : max_misses_(max_misses), max_consecutive_(max_consecutive), missed_(window, 0) {}
+        : max_misses_(max_misses), max_consecutive_(max_consecutive), lost_(window, 0) {}
 
-    // Takes in one executed cycle; true when the limit is broken now.
-    bool broken_after(bool miss) noexcept {
-        consecutive_ = miss ? consecutive_ + 1 : 0;
-        if (!missed_.empty()) {
-            in_window_ += static_cast<uint32_t>(miss) - missed_[next_];
-            missed_[next_] = miss ? 1 : 0;
-            next_ = next_ + 1 == missed_.size() ? 0 : next_ + 1;
-        }
-        const bool too_many = !missed_.empty() && in_window_ > max_misses_;
-        const bool too_long = max_consecutive_ > 0 && consecutive_ > max_consecutive_;
-        return miss && (too_many || too_long);
+    // Take in the next releases, and then the one that was executed. True when the limit is broken
+    // by what was taken in.
+    bool broken_by_skipped(uint32_t n) noexcept {
+        if (n == 0) return false;
+        constexpr uint32_t kMost = std::numeric_limits<uint32_t>::max();
+        consecutive_ += std::min(n, kMost - consecutive_);
+        // A window full of lost jobs stays full.
+        const size_t pushed = std::min<size_t>(n, lost_.size());
+        for (size_t i = 0; i < pushed; ++i) push(true);
+        return is_broken();
+    }
+    bool broken_by(bool lost) noexcept {
+        if (lost) return broken_by_skipped(1);
+        consecutive_ = 0;
+        push(false);
+        return false;
     }
     void reset() noexcept {
-        for (auto &m : missed_) m = 0;
+        std::fill(lost_.begin(), lost_.end(), uint8_t{0});
         next_ = 0;
         in_window_ = consecutive_ = 0;
     }
@@ -34,9 +42,20 @@ class MissLimit {
     uint32_t in_window() const noexcept { return in_window_; }
 
   private:
+    void push(bool lost) noexcept {
+        if (lost_.empty()) return;
+        in_window_ += static_cast<uint32_t>(lost) - lost_[next_];
+        lost_[next_] = lost ? 1 : 0;
+        next_ = next_ + 1 == lost_.size() ? 0 : next_ + 1;
+    }
+    bool is_broken() const noexcept {
+        return (!lost_.empty() && in_window_ > max_misses_) ||
+               (max_consecutive_ > 0 && consecutive_ > max_consecutive_);
+    }
+
     uint32_t max_misses_;
     uint32_t max_consecutive_;
-    std::vector<uint8_t> missed_;
+    std::vector<uint8_t> lost_;
     size_t next_ = 0;
     uint32_t in_window_ = 0;
     uint32_t consecutive_ = 0;

@@ -22,8 +22,8 @@ struct CycleRecord {
     int64_t cpu_ns;        // CPU time of the cycle, when a budget is configured
     uint32_t skipped;      // releases skipped right before this one
     uint32_t events;
-    uint32_t consecutive_misses;
-    uint32_t window_misses;
+    uint32_t consecutive_misses;  // jobs lost in a row that end here, skipped ones included
+    uint32_t window_misses;       // jobs lost in the window that ends here
     uint8_t loop_class;
     uint8_t outcome;
     uint8_t longest_stage;          // of a missed cycle

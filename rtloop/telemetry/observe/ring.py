@@ -269,7 +269,7 @@ def unfinished_cycle(
     """The cycle that the guard judged and that never returned, as a record an observer makes up.
 
     ``last_cycle`` is the newest cycle with a record of its own, -1 when there is none, and
-    ``consecutive_misses`` how many misses in a row ended there. The record's ``finish_ns`` is one
+    ``consecutive_misses`` how many jobs lost in a row ended there. The record's ``finish_ns`` is one
     past the deadline: later than *d* is all that is known about it. None when every judged cycle
     returned.
     """
@@ -287,7 +287,7 @@ def unfinished_cycle(
     records["input_age_ns"] = -1
     records["events"] = MISS | GUARD | UNFINISHED
     records["skipped"] = cycle - last_cycle - 1
-    records["consecutive_misses"] = consecutive_misses + 1
+    records["consecutive_misses"] = consecutive_misses + records["skipped"] + 1
     records["window_misses"] = 1
     records["loop_class"] = core.CLASSES.get(metadata.loop_class, 0)
     # For a hard loop the guard sent the safe command; otherwise nothing left the host.

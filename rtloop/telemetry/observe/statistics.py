@@ -77,10 +77,7 @@ class LoopStatistics:
         self.misses += n_missed
         if n_missed:
             self._causes += np.bincount(records["longest_stage"][missed], minlength=256)
-            self.max_consecutive_misses = max(
-                self.max_consecutive_misses, int(records["consecutive_misses"].max())
-            )
-        self.consecutive_misses = int(records["consecutive_misses"][-1]) if missed[-1] else 0
+        self._count_lost_in_a_row(records, lost)
         self.device_late_commands = int(records["device_late_commands"][-1])
 
         seen = int(np.bitwise_or.reduce(records["events"]))
@@ -102,6 +99,14 @@ class LoopStatistics:
             self.skipped += max(0, span - len(records) - lost)
         else:
             self.skipped += int(records["skipped"].sum(dtype=np.int64))
+
+    def _count_lost_in_a_row(self, records: Records, lost: int) -> None:
+        """Skipped releases are lost jobs: those before a cycle that was met are in no record's count."""
+        ended = records["consecutive_misses"].astype(np.int64)
+        before = np.concatenate(([0 if lost else self.consecutive_misses], ended[:-1]))
+        longest = max(int(ended.max()), int((before + records["skipped"]).max()))
+        self.max_consecutive_misses = max(self.max_consecutive_misses, longest)
+        self.consecutive_misses = int(ended[-1])
 
     def _measure(self, records: Records, lateness: NDArray[np.int64]) -> None:
         response = rec.response_ns(records)

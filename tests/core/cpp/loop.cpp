@@ -37,6 +37,18 @@ class LockStep final : public Pacer {
     }
 };
 
+// Done in time every time, and then kept from its next releases.
+class Skipping final : public Pacer {
+  public:
+    Release start(int64_t first_release_ns) noexcept override { return {0, first_release_ns, 0}; }
+    int64_t wait(const Release &release, const StopRequest &stop) noexcept override {
+        return stop.is_made() ? -1 : release.time_ns;
+    }
+    Release after(int64_t cycle, int64_t now_ns) noexcept override {
+        return {cycle + 3, now_ns + kMs, 2};
+    }
+};
+
 struct Parts {
     Parts(const std::string &folder, const std::string &onnxruntime) {
         path = folder + "/loop.ring";
@@ -81,6 +93,21 @@ void any_pacer_can_drive_a_loop(Parts parts) {
     CHECK(parts.mailbox->counters()[0].second == 1);  // safe in force
 }
 
+void a_skipped_release_of_a_hard_loop_is_a_failure(Parts parts) {
+    parts.config.loop_class = LoopClass::hard;
+    auto clock = std::make_shared<VirtualClock>(kMs);
+    Loop loop(parts.config, {parts.mailbox}, parts.graph, parts.ring, clock,
+              std::make_unique<Skipping>());
+    const float value = 0.5F;
+    parts.mailbox->put(&value, clock->now());
+    loop.begin(kMs);
+    CHECK(loop.step());
+    CHECK(!loop.step());
+    CHECK(loop.status().fault_reason == static_cast<uint32_t>(FaultReason::deadline_miss));
+    CHECK(loop.status().misses == 0 && loop.status().skipped >= 2);
+    CHECK(parts.mailbox->counters()[0].second == 1);  // safe in force
+}
+
 void threads_run_a_loop_and_their_end_is_the_safe_command(Parts parts) {
     const float value = 0.5F;
     parts.mailbox->put(&value, MonotonicClock().now());
@@ -110,5 +137,6 @@ int main(int argc, char **argv) {
         return 77;
     }
     any_pacer_can_drive_a_loop(Parts(argv[1], argv[2]));
+    a_skipped_release_of_a_hard_loop_is_a_failure(Parts(argv[1], argv[2]));
     threads_run_a_loop_and_their_end_is_the_safe_command(Parts(argv[1], argv[2]));
 }

@@ -47,7 +47,7 @@ def test_counts_are_those_of_the_records() -> None:
     assert summary.outcomes["written"] == 900
     assert summary.causes == {"release": 0, "read": 0, "infer": 100, "write": 0}
     assert (summary.stale_inputs, summary.budget_overruns) == (1, 1)
-    assert summary.max_consecutive_misses == 4
+    assert summary.max_consecutive_misses == 5, "the release skipped after it is lost, too"
     assert summary.rate_hz == pytest.approx(1000 * 1000 / 1099, rel=1e-3)
 
 
