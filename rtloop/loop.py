@@ -20,6 +20,7 @@ from rtloop.errors import HostRefusedError, LinkError, RtloopError
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, denied, report
 from rtloop.realtime.threads import guard_thread, loop_thread
+from rtloop.stopping import go_on
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import LoopMetadata, make_ring_directory
 from rtloop.telemetry.observe.words import explain
@@ -75,7 +76,7 @@ class Loop:
 
         ``process_rights`` are those of the whole process that this loop asked for.
         Raises HostRefusedError when a right was denied and the configuration says ``on_denied: fail``,
-        LinkError, RtloopError; then nothing is left of the activation but the file of the ring.
+        LinkError, StoppedError, RtloopError; then nothing is left of the activation but the file of the ring.
         """
         parts = self._configured()
         if self._hangs:
@@ -87,7 +88,9 @@ class Loop:
             raise RtloopError(f"loop '{self.name}' is active already; call deactivate() first")
         self._refuse_denied(process_rights)
         for port in parts.ports:
+            go_on()
             port.prepare()
+        go_on()
         self._activation = activation = self._new_activation(parts, ring_path)
         _active_loops.add(self)
         with self._ended_on_error():
@@ -100,17 +103,19 @@ class Loop:
             activation.rights += [report(r, self.name) for r in set_up.loop_rights]
             activation.rights += [report(r, f"{self.name} guard") for r in set_up.guard_rights]
             self._refuse_denied(activation.rights)
+            go_on()
             if set_up.error:
                 raise RtloopError(f"loop '{self.name}' did not start: {set_up.error}")
 
     def arm(self, *, clear: bool = False) -> None:
         """Arms the devices of a loop that is prepared; ``clear`` allows to clear one that is latched SAFE.
 
-        Raises LinkError when a device does not arm; then the loop is deactivated.
+        Raises LinkError when a device does not arm, StoppedError; then the loop is deactivated.
         """
         activation = self._prepared()
         with self._ended_on_error():
             for port in self._configured().ports:
+                go_on()
                 activation.armed.append(port)
                 port.arm(clear)
 
