@@ -122,11 +122,13 @@ class Run:
         """
         if self._state != "inactive":
             raise RtloopError(f"this run is {self._state}: only an inactive one can be activated")
-        activation = Activation.new(self.name, Path(self.config.recording.directory))
+        record = self.config.recording.enabled if self.record is None else self.record
+        directory = Path(self.config.recording.directory)
+        activation = Activation.claim(self.name, directory, record=record)
         process_rights = ProcessRights(loop.loop_config.realtime for loop in self.loops.values())
         try:
             with stopped_when(self._asked_to_stop_by):
-                self._prepare(activation, process_rights)
+                self._prepare(activation, process_rights, record)
                 for loop in self.loops.values():
                     loop.arm(clear=self.clear)
                 go_on()
@@ -294,7 +296,7 @@ class Run:
             )
         self._forget_stop()
 
-    def _prepare(self, activation: Activation, process_rights: ProcessRights) -> None:
+    def _prepare(self, activation: Activation, process_rights: ProcessRights, record: bool) -> None:
         """Everything that moves no machine: threads that wait, metadata, observers, the recorder."""
         activation.add_rights([kernel_report()])
         for name, loop in self.loops.items():
@@ -305,7 +307,7 @@ class Run:
         for loop in self.loops.values():
             loop.publish_metadata(activation.run_id, facts)
         activation.observe_rings(self.loops)
-        if self.config.recording.enabled if self.record is None else self.record:
+        if record:
             activation.start_recorder(avoid_cpus=self._loop_cpus())
 
     def _facts(self, rights: Sequence[RightReport]) -> dict[str, Any]:

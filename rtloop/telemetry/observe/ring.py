@@ -30,13 +30,16 @@ LOOP_FACTS = ("policy_sha256",)
 """Those facts of ``LoopMetadata.run`` that are a loop's own."""
 
 
-def make_ring_directory(path: Path) -> None:
-    """Makes the folder for the rings of one run. Raises OSError."""
+def make_ring_directory(path: Path, *, exclusively: bool = False) -> None:
+    """Makes the folder for the rings of one run.
+
+    Raises OSError; ``exclusively`` FileExistsError, when somebody else has made it.
+    """
     if path.parent == RING_DIRECTORY and not RING_DIRECTORY.exists():
         RING_DIRECTORY.mkdir(exist_ok=True)
         # Like /tmp: every user's runs go in here, and nobody removes another's.
         RING_DIRECTORY.chmod(0o1777)
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(parents=True, exist_ok=not exclusively)
 
 
 @dataclass(frozen=True)
