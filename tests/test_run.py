@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import rtloop.loop
 from rtloop import core
 from rtloop.config import load
 from rtloop.demos.firmware import FirmwareProcess
@@ -24,7 +25,7 @@ from rtloop.ports.link import LinkPort
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.recorder.start import RecorderProcess
-from tests.link.scripted_device import ScriptedDevice
+from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
 from tests.running import (
     UNDISTURBED,
     background,
@@ -243,6 +244,49 @@ def test_all_loops_of_a_run_start_on_one_first_release(tmp_path: Path) -> None:
             first = {loop.status()["first_release_ns"] for loop in run.loops.values()}
     assert len(first) == 1
     assert all(loop.executed > 10 for loop in run.stop().loops.values())
+
+
+def test_a_loop_that_takes_no_stale_sample_starts_with_a_fresh_one(tmp_path: Path) -> None:
+    with firmware(tmp_path, *UNDISTURBED, "--rate-hz", "20") as device:
+        fresh = {"max_age_ms: 400, on_stale: hold": "max_age_ms: 400, on_stale: fault"}
+        run = Run(load(edited(write_config(tmp_path, device.link), fresh)), "test")
+        for _ in range(3):
+            with run:
+                run.wait(0.3)
+            summary = run.stop()
+            assert (summary.stopped_by, summary.problems) == ("duration", ())
+            batch = read_recording(run.recording).loops["balance"]
+            assert batch.records["cycle"][0] == 0
+            assert batch.records["input_age_ns"][0] >= 0
+
+
+@pytest.mark.parametrize("stale", ["hold", "fault"])
+def test_a_device_that_sends_no_sample_is_not_driven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stale: str
+) -> None:
+    monkeypatch.setattr(rtloop.loop, "FIRST_SAMPLE_TIMEOUT_S", 0.3)
+    with ScriptedDevice(schema=CARTPOLE_SCHEMA) as device:
+        device.n_sensor = 4
+        path = write_config(tmp_path, Path(device.path))
+        run = Run(load(edited(path, {"on_stale: hold": f"on_stale: {stale}"})), "test")
+        told = {"hold": "sample within", "fault": "sample younger than 400 ms within"}[stale]
+        with pytest.raises(RtloopError, match=rf"input 'cart' \(cart\) had no {told} 0.3 s"):
+            run.start()
+        assert device.names()[-2:] == ["arm", "stop"]
+    assert list((tmp_path / "runs").glob("*")) == []
+
+
+def test_a_stop_ends_the_wait_for_a_first_sample(tmp_path: Path) -> None:
+    with ScriptedDevice(schema=CARTPOLE_SCHEMA) as device:
+        device.n_sensor = 4
+        run = Run(load(write_config(tmp_path, Path(device.path))), "test", record=False)
+        run.configure()
+        timer = threading.Timer(1.0, run.request_stop, ["SIGINT"])
+        timer.start()
+        with pytest.raises(StoppedError):
+            run.activate()
+        timer.join()
+        assert device.names()[-2:] == ["arm", "stop"]
 
 
 def test_what_the_whole_process_asks_for_is_asked_for_once(
