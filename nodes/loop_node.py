@@ -29,6 +29,7 @@ from rtloop.config import Config, load, with_devices
 from rtloop.errors import ConfigError, RtloopError
 from rtloop.realtime.rights import denied
 from rtloop.run import Run
+from rtloop.stopping import stop_signals
 from rtloop.telemetry.observe.summary import RunSummary
 
 from .diagnostics import active_status, in_ros_words, inactive_status
@@ -70,6 +71,7 @@ class LoopNode(LifecycleNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("loop_node", **options)
         self._run: Run | None = None  # configured, or active
+        self._configuring: Run | None = None
         self._in_fault: set[str] = set()
         self.is_shut_down = False
         self._declare("config", "", "path of the YAML configuration")
@@ -92,8 +94,11 @@ class LoopNode(LifecycleNode):
     @_explained
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         config = self._load()
-        run = Run(config, config.path.stem)
-        run.configure()
+        run = self._configuring = Run(config, config.path.stem)
+        try:
+            run.configure()
+        finally:
+            self._configuring = None
         self._run = run
         for name, link in config.links.items():
             self.get_logger().info(f"link '{name}': {link.device}")
@@ -137,6 +142,12 @@ class LoopNode(LifecycleNode):
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._forget()
         return TransitionCallbackReturn.SUCCESS
+
+    def request_stop(self, by: str) -> None:
+        """Ends a transition that configures or activates before anything moves. Safe from a signal handler."""
+        run = self._run or self._configuring
+        if run is not None:
+            run.request_stop(by)
 
     def destroy_node(self) -> None:
         self._forget()
@@ -213,13 +224,20 @@ class LoopNode(LifecycleNode):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the node until SIGINT, SIGTERM or SIGHUP, which ends the loops first.
+    """Runs the node until SIGINT, SIGTERM or SIGHUP, which ends the loops first, or their start.
 
     Returns the exit code: 0, or 2 for wrong parameters.
     """
-    signals: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _frame: signals.append(number))
+    signals: list[str] = []
+    nodes: list[LoopNode] = []
+
+    def handle(number: int, _frame: object) -> None:
+        signals.append(signal.Signals(number).name)
+        for node in nodes:
+            node.request_stop(signals[0])
+
+    for number in stop_signals():
+        signal.signal(number, handle)
     # rclpy's own handlers would shut its context down before the node has left its states.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
@@ -229,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rtloop: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 2
+    nodes.append(node)
     try:
         executor.add_node(node)
         while not signals:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         LinkError,
         RecordingError,
         RtloopError,
+        StoppedError,
     )
     from rtloop.loop import Loop
     from rtloop.run import Run
@@ -27,6 +28,7 @@ __all__ = [
     "RecordingError",
     "RtloopError",
     "Run",
+    "StoppedError",
     "load",
 ]
 
@@ -40,6 +42,7 @@ _HOMES = {
     "LinkError": "errors",
     "RecordingError": "errors",
     "RtloopError": "errors",
+    "StoppedError": "errors",
 }
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
 
 from rtloop.errors import RtloopError
 from rtloop.realtime.rights import RightReport
 from rtloop.telemetry.observe.observed import Observed
-from rtloop.telemetry.observe.ring import RING_DIRECTORY, RING_SUFFIX
+from rtloop.telemetry.observe.ring import RING_DIRECTORY, RING_SUFFIX, make_ring_directory
 from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.private import make_private_directory
 from rtloop.telemetry.recorder.start import RecorderProcess
@@ -35,13 +36,26 @@ class Activation:
     recording_error: str = ""
     """Why the recording is incomplete; empty when it is not."""
     recorder: RecorderProcess | None = None
+    made: list[Path] = field(default_factory=list)
+    """The folders for the recording that were not there before, outermost first."""
 
     @classmethod
-    def new(cls, name: str, directory: Path) -> Activation:
-        """With names of its own: by the time, and by ``name``. Makes no file."""
+    def claim(cls, name: str, directory: Path, *, record: bool) -> Activation:
+        """With names of its own: by the time, by ``name``, and by a number where these are taken.
+
+        A run id belongs to whoever makes its folders, of which none was there before.
+        Raises RtloopError when one cannot be made.
+        """
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S_%f")[:-3]
-        run_id = f"{stamp}-{name}"
-        return cls(run_id, directory / run_id, RING_DIRECTORY / run_id)
+        for n in count(1):
+            run_id = f"{stamp}-{name}" + (f"-{n}" if n > 1 else "")
+            claimed = cls(run_id, directory / run_id, RING_DIRECTORY / run_id)
+            try:
+                claimed._make_folders(record)
+            except FileExistsError:
+                continue
+            return claimed
+        raise AssertionError
 
     @property
     def recording(self) -> Path:
@@ -67,13 +81,6 @@ class Activation:
 
         Raises RecordingError, RtloopError.
         """
-        try:
-            make_private_directory(self.directory)
-        except OSError as error:
-            raise RtloopError(
-                f"cannot create {self.directory} for the recording: {error.strerror}. Name another "
-                "recording.directory, or switch recording off"
-            ) from error
         rings = [observed.ring.path for observed in self.observed.values()]
         self.recorder = RecorderProcess.start(rings, self.recording, avoid_cpus=avoid_cpus)
         self.recorder.wait_ready()
@@ -110,10 +117,51 @@ class Activation:
         if self.recorder is not None:
             self.recorder.stop()
             self.recorder.wait()
-        with suppress(OSError):
-            self.recording.unlink(missing_ok=True)
-            self.directory.rmdir()
+            with suppress(OSError):
+                self.recording.unlink(missing_ok=True)
+        self._remove_recording_folders()
         self._remove_rings()
+
+    def _make_folders(self, record: bool) -> None:
+        """Raises FileExistsError when the run id is taken, RtloopError; then none of them is left."""
+        try:
+            make_ring_directory(self.ring_directory, exclusively=True)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise RtloopError(
+                f"cannot create {self.ring_directory} for the rings: {error.strerror}"
+            ) from error
+        if not record:
+            return
+        try:
+            try:
+                self._make_recording_folders()
+            except FileNotFoundError:  # another run made one, failed, and removed it again
+                self._make_recording_folders()
+        except (OSError, RtloopError) as error:
+            self._remove_recording_folders()
+            self._remove_rings()
+            if not isinstance(error, OSError) or isinstance(error, FileExistsError):
+                raise
+            raise RtloopError(
+                f"cannot create {self.directory} for the recording: {error.strerror}. Name another "
+                "recording.directory, or switch recording off"
+            ) from error
+
+    def _make_recording_folders(self) -> None:
+        missing = [path for path in self.directory.parents if not path.exists()]
+        for path in reversed(missing):
+            with suppress(FileExistsError):  # another run needs it too
+                path.mkdir()
+                self.made.append(path)
+        make_private_directory(self.directory, exclusively=True)
+        self.made.append(self.directory)
+
+    def _remove_recording_folders(self) -> None:
+        with suppress(OSError):  # somebody else keeps something in it
+            while self.made:
+                self.made.pop().rmdir()
 
     def _remove_rings(self) -> None:
         shutil.rmtree(self.ring_directory, ignore_errors=True)

@@ -19,6 +19,12 @@ class HostRefusedError(RtloopError):
     exit_code = 3
 
 
+class StoppedError(RtloopError):
+    """A stop was asked for before the first cycle: no loop ran, and no device was commanded."""
+
+    exit_code = 4
+
+
 class LinkError(RtloopError):
     """The microcontroller link could not be opened, agreed on, or kept."""
 

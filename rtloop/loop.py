@@ -20,11 +20,15 @@ from rtloop.errors import HostRefusedError, LinkError, RtloopError
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, denied, report
 from rtloop.realtime.threads import guard_thread, loop_thread
+from rtloop.stopping import go_on
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import LoopMetadata, make_ring_directory
 from rtloop.telemetry.observe.words import explain
 
 WARM_UP_RUNS = 200
+#: From arming to the first sample of every input.
+FIRST_SAMPLE_TIMEOUT_S = 5.0
+FIRST_SAMPLE_LOOK_S = 0.0005
 DEACTIVATE_TIMEOUT_NS = 1_000_000_000
 
 _active_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
@@ -75,7 +79,7 @@ class Loop:
 
         ``process_rights`` are those of the whole process that this loop asked for.
         Raises HostRefusedError when a right was denied and the configuration says ``on_denied: fail``,
-        LinkError, RtloopError; then nothing is left of the activation but the file of the ring.
+        LinkError, StoppedError, RtloopError; then nothing is left of the activation but the file of the ring.
         """
         parts = self._configured()
         if self._hangs:
@@ -87,7 +91,9 @@ class Loop:
             raise RtloopError(f"loop '{self.name}' is active already; call deactivate() first")
         self._refuse_denied(process_rights)
         for port in parts.ports:
+            go_on()
             port.prepare()
+        go_on()
         self._activation = activation = self._new_activation(parts, ring_path)
         _active_loops.add(self)
         with self._ended_on_error():
@@ -100,24 +106,41 @@ class Loop:
             activation.rights += [report(r, self.name) for r in set_up.loop_rights]
             activation.rights += [report(r, f"{self.name} guard") for r in set_up.guard_rights]
             self._refuse_denied(activation.rights)
+            go_on()
             if set_up.error:
                 raise RtloopError(f"loop '{self.name}' did not start: {set_up.error}")
 
     def arm(self, *, clear: bool = False) -> None:
         """Arms the devices of a loop that is prepared; ``clear`` allows to clear one that is latched SAFE.
 
-        Raises LinkError when a device does not arm; then the loop is deactivated.
+        Raises LinkError when a device does not arm, StoppedError; then the loop is deactivated.
         """
         activation = self._prepared()
         with self._ended_on_error():
             for port in self._configured().ports:
+                go_on()
                 activation.armed.append(port)
                 port.arm(clear)
 
     @staticmethod
     def release(loops: Sequence[Loop]) -> int:
-        """Starts the cycles of loops that are armed, on one first release, which is returned (ns)."""
-        return core.activate([loop._prepared().threads for loop in loops])
+        """Starts the cycles of loops that are armed, on one first release, which is returned (ns).
+
+        Not before every input of every loop has its first sample, fresh where a stale one is a fault.
+        Raises RtloopError when one has none in time, StoppedError; then nothing was started.
+        """
+        activations = [loop._prepared() for loop in loops]
+        for activation in activations:
+            activation.loop.rearm()
+        end_s = time.monotonic() + FIRST_SAMPLE_TIMEOUT_S
+        # All of them anew each time: while one is awaited, another grows old.
+        while missing := [text for loop in loops if (text := loop._missing_input())]:
+            go_on()
+            if time.monotonic() > end_s:
+                raise RtloopError("; ".join(missing))
+            time.sleep(FIRST_SAMPLE_LOOK_S)
+        go_on()
+        return core.activate([activation.threads for activation in activations])
 
     def deactivate(self) -> None:
         """Ends the threads, safe command last, and stops the devices; nothing to do when they have ended.
@@ -256,6 +279,20 @@ class Loop:
         except (OSError, ValueError) as error:
             raise RtloopError(f"loop '{self.name}' cannot be activated: {error}") from error
         return _Activation(ring, loop, core.LoopThreads(loop))
+
+    def _missing_input(self) -> str:
+        """The input whose first sample is awaited, and what to do; empty when every one has its sample."""
+        index = self._prepared().loop.missing_input()
+        if index is None:
+            return ""
+        name, section = list(self.loop_config.inputs.items())[index]
+        fresh = section.on_stale == "fault" and section.max_age_ms is not None
+        sample = f"sample younger than {section.max_age_ms:g} ms" if fresh else "sample"
+        source = self._configured().input_ports[name]
+        return (
+            f"loop '{self.name}' did not start: input '{name}' ({source.name}) had no {sample} within "
+            f"{FIRST_SAMPLE_TIMEOUT_S:g} s. Check that its source sends, and how often"
+        )
 
     @contextmanager
     def _ended_on_error(self) -> Iterator[None]:

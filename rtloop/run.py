@@ -13,11 +13,12 @@ from typing import Any
 from rtloop import core
 from rtloop.activation import Activation
 from rtloop.config import Config
-from rtloop.errors import RtloopError
+from rtloop.errors import RtloopError, StoppedError
 from rtloop.loop import Loop
 from rtloop.realtime import host
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report
+from rtloop.stopping import go_on, stopped_when
 from rtloop.telemetry.observe.observed import Observed
 from rtloop.telemetry.observe.summary import RunSummary
 
@@ -81,7 +82,10 @@ class Run:
         return self._state
 
     def start(self) -> None:
-        """Configures and activates. Raises what these raise; then the run is unconfigured again."""
+        """Configures and activates. Raises what these raise; then the run is unconfigured again.
+
+        StoppedError when a stop was requested before the first cycle: nothing moved, and ``summary`` says so.
+        """
         if self._state == "active":
             raise RtloopError("this run was started already; stop it before it is started again")
         if self._state == "unconfigured":
@@ -95,38 +99,51 @@ class Run:
     def configure(self) -> None:
         """Opens the devices and composes the graphs; nothing moves yet.
 
-        Raises ConfigError, LinkError, RtloopError; then everything is closed again.
+        Raises ConfigError, LinkError, StoppedError, RtloopError; then everything is closed again.
         """
         if self._state != "unconfigured":
             raise RtloopError("this run is configured already; call cleanup() first")
         try:
-            for loop in self.loops.values():
-                loop.configure()
-        except BaseException:
+            with stopped_when(self._asked_to_stop_by):
+                for loop in self.loops.values():
+                    go_on()
+                    loop.configure()
+        except BaseException as error:
             self._cleanup_loops()
+            self._end_start(error, [kernel_report()])
             raise
         self._state = "inactive"
 
     def activate(self) -> None:
         """Starts the recorder, arms the devices, and starts every loop on one first release.
 
-        Raises LinkError, HostRefusedError, RecordingError, RtloopError; then nothing runs, nothing of the
-        attempt is left behind, and the run is inactive: it may be activated again.
+        Raises LinkError, HostRefusedError, RecordingError, StoppedError, RtloopError; then nothing runs,
+        nothing of the attempt is left behind, and the run is inactive: it may be activated again.
         """
         if self._state != "inactive":
             raise RtloopError(f"this run is {self._state}: only an inactive one can be activated")
-        activation = Activation.new(self.name, Path(self.config.recording.directory))
+        record = self.config.recording.enabled if self.record is None else self.record
+        directory = Path(self.config.recording.directory)
+        activation = Activation.claim(self.name, directory, record=record)
         process_rights = ProcessRights(loop.loop_config.realtime for loop in self.loops.values())
         try:
-            self._prepare(activation, process_rights)
-            for loop in self.loops.values():
-                loop.arm(clear=self.clear)
-            Loop.release(tuple(self.loops.values()))
-        except BaseException:
+            with stopped_when(self._asked_to_stop_by):
+                self._prepare(activation, process_rights, record)
+                for loop in self.loops.values():
+                    loop.arm(clear=self.clear)
+                go_on()
+                Loop.release(tuple(self.loops.values()))
+                # Asked for since: the first release is still to come, unless this thread was held up.
+                if self._stop.is_set():
+                    self._end_loops()
+                    if not any(loop.status()["executed"] for loop in self.loops.values()):
+                        go_on()
+        except BaseException as error:
             self._end_loops()
             self._close_rings()
             process_rights.close()
             activation.undo()
+            self._end_start(error, activation.rights)
             raise
         self._activation = activation
         self._process_rights = process_rights
@@ -140,7 +157,7 @@ class Run:
         """
         activation = self._activation
         if self._state != "active" or activation is None:
-            return self._summary or RunSummary(loops={}, rights=tuple(self.rights))
+            return self._summary or RunSummary(loops={}, rights=tuple(self.rights), started=False)
         problems = [fault for loop in self.loops.values() if (fault := loop.fault())]
         problems += self._end_loops()
         loops = activation.summarise_loops()
@@ -157,9 +174,7 @@ class Run:
             problems=tuple(problems),
         )
         self._state = "inactive"
-        # Not before: a stop that was requested while the run started must end it.
-        self._stop.clear()
-        self._stopped_by = ""
+        self._forget_stop()
         return self._summary
 
     def cleanup(self) -> None:
@@ -200,7 +215,11 @@ class Run:
                 self.request_stop("fault")
 
     def request_stop(self, by: str) -> None:
-        """Ends ``wait`` soon. Safe from a signal handler or another thread; the first caller is remembered."""
+        """Ends ``wait`` soon, and a start before anything moves: it raises StoppedError.
+
+        Safe from a signal handler or another thread; the first caller is remembered. It counts once: for the
+        start or the activation that it ends.
+        """
         if not self._stop.is_set():
             self._stopped_by = by
         self._stop.set()
@@ -262,7 +281,22 @@ class Run:
             raise RtloopError("this run was not activated yet")
         return self._activation
 
-    def _prepare(self, activation: Activation, process_rights: ProcessRights) -> None:
+    def _asked_to_stop_by(self) -> str:
+        return (self._stopped_by or "stop") if self._stop.is_set() else ""
+
+    def _forget_stop(self) -> None:
+        self._stop.clear()
+        self._stopped_by = ""
+
+    def _end_start(self, error: BaseException, rights: Sequence[RightReport]) -> None:
+        """What a start that failed leaves to be told."""
+        if isinstance(error, StoppedError):
+            self._summary = RunSummary(
+                loops={}, rights=tuple(rights), stopped_by=self._asked_to_stop_by(), started=False
+            )
+        self._forget_stop()
+
+    def _prepare(self, activation: Activation, process_rights: ProcessRights, record: bool) -> None:
         """Everything that moves no machine: threads that wait, metadata, observers, the recorder."""
         activation.add_rights([kernel_report()])
         for name, loop in self.loops.items():
@@ -273,7 +307,7 @@ class Run:
         for loop in self.loops.values():
             loop.publish_metadata(activation.run_id, facts)
         activation.observe_rings(self.loops)
-        if self.config.recording.enabled if self.record is None else self.record:
+        if record:
             activation.start_recorder(avoid_cpus=self._loop_cpus())
 
     def _facts(self, rights: Sequence[RightReport]) -> dict[str, Any]:
@@ -312,7 +346,9 @@ class Run:
 
 
 def exit_code(summary: RunSummary) -> int:
-    """0: all loops kept their class; 1: a fault, a broken limit, or an incomplete recording."""
+    """0: all loops kept their class; 1: a fault, a broken limit, or an incomplete recording; 4: none began."""
+    if not summary.started:
+        return StoppedError.exit_code
     for loop in summary.loops.values():
         if loop.state == "fault" or loop.limit_broken > 0:
             return 1

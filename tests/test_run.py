@@ -5,22 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import rtloop.loop
 from rtloop import core
 from rtloop.config import load
 from rtloop.demos.firmware import FirmwareProcess
-from rtloop.errors import LinkError, RtloopError
+from rtloop.errors import LinkError, RtloopError, StoppedError
 from rtloop.link import Link
+from rtloop.link.handshake import HELLO_ATTEMPTS
 from rtloop.ports.link import LinkPort
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.recorder.start import RecorderProcess
+from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
 from tests.running import (
     UNDISTURBED,
     background,
@@ -241,6 +246,49 @@ def test_all_loops_of_a_run_start_on_one_first_release(tmp_path: Path) -> None:
     assert all(loop.executed > 10 for loop in run.stop().loops.values())
 
 
+def test_a_loop_that_takes_no_stale_sample_starts_with_a_fresh_one(tmp_path: Path) -> None:
+    with firmware(tmp_path, *UNDISTURBED, "--rate-hz", "20") as device:
+        fresh = {"max_age_ms: 400, on_stale: hold": "max_age_ms: 400, on_stale: fault"}
+        run = Run(load(edited(write_config(tmp_path, device.link), fresh)), "test")
+        for _ in range(3):
+            with run:
+                run.wait(0.3)
+            summary = run.stop()
+            assert (summary.stopped_by, summary.problems) == ("duration", ())
+            batch = read_recording(run.recording).loops["balance"]
+            assert batch.records["cycle"][0] == 0
+            assert batch.records["input_age_ns"][0] >= 0
+
+
+@pytest.mark.parametrize("stale", ["hold", "fault"])
+def test_a_device_that_sends_no_sample_is_not_driven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stale: str
+) -> None:
+    monkeypatch.setattr(rtloop.loop, "FIRST_SAMPLE_TIMEOUT_S", 0.3)
+    with ScriptedDevice(schema=CARTPOLE_SCHEMA) as device:
+        device.n_sensor = 4
+        path = write_config(tmp_path, Path(device.path))
+        run = Run(load(edited(path, {"on_stale: hold": f"on_stale: {stale}"})), "test")
+        told = {"hold": "sample within", "fault": "sample younger than 400 ms within"}[stale]
+        with pytest.raises(RtloopError, match=rf"input 'cart' \(cart\) had no {told} 0.3 s"):
+            run.start()
+        assert device.names()[-2:] == ["arm", "stop"]
+    assert list((tmp_path / "runs").glob("*")) == []
+
+
+def test_a_stop_ends_the_wait_for_a_first_sample(tmp_path: Path) -> None:
+    with ScriptedDevice(schema=CARTPOLE_SCHEMA) as device:
+        device.n_sensor = 4
+        run = Run(load(write_config(tmp_path, Path(device.path))), "test", record=False)
+        run.configure()
+        timer = threading.Timer(1.0, run.request_stop, ["SIGINT"])
+        timer.start()
+        with pytest.raises(StoppedError):
+            run.activate()
+        timer.join()
+        assert device.names()[-2:] == ["arm", "stop"]
+
+
 def test_what_the_whole_process_asks_for_is_asked_for_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,17 +421,74 @@ def test_a_device_that_was_lost_is_opened_anew_by_the_next_activation(tmp_path: 
         assert run.stop().problems == ()
 
 
-def test_a_stop_that_is_requested_while_a_run_starts_ends_it(tmp_path: Path) -> None:
+def test_a_stop_that_is_requested_while_a_run_starts_ends_the_start(tmp_path: Path) -> None:
     with firmware(tmp_path) as device:
         run = Run(load(write_config(tmp_path, device.link)), "test", record=False)
+        run.request_stop("SIGHUP")
+        with pytest.raises(StoppedError, match="stopped by SIGHUP before it started"):
+            run.configure()
+        assert run.state == "unconfigured"
         run.configure()
         run.request_stop("SIGINT")
-        run.activate()
-        run.wait()
-        assert run.deactivate().stopped_by == "SIGINT"
+        with pytest.raises(StoppedError, match="stopped by SIGINT before it started"):
+            run.activate()
+        assert run.state == "inactive"
+        summary = run.deactivate()
+        assert (summary.started, summary.stopped_by, summary.loops) == (False, "SIGINT", {})
+        assert exit_code(summary) == 4
         run.activate()
         run.wait(0.2)
-        assert run.stop().stopped_by == "duration", "it counts once"
+        summary = run.stop()
+        assert (summary.started, summary.stopped_by) == (True, "duration"), "it counts once"
+
+
+#: What a start does, in its order; a stop is requested while it does this.
+STEPS = {
+    "ring": (core, "RingWriter"),
+    "recorder": (RecorderProcess, "wait_ready"),
+    "arming": (LinkPort, "arm"),
+    "armed": (LinkPort, "arm"),
+    "release": (core, "activate"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_device_is_never_driven_after_a_stop_was_requested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    where, name = STEPS[step]
+    original = getattr(where, name)
+    with firmware(tmp_path) as device:
+        run = Run(load(write_config(tmp_path, device.link)), "test")
+
+        def stopped(*arguments: Any, **named: Any) -> Any:
+            if step == "armed":
+                result = original(*arguments, **named)
+                run.request_stop("SIGTERM")
+                return result
+            run.request_stop("SIGTERM")
+            return original(*arguments, **named)
+
+        monkeypatch.setattr(where, name, stopped)
+        with pytest.raises(StoppedError):
+            run.start()
+        assert rings_of(os.getpid()) == []
+        assert list((tmp_path / "runs").glob("*")) == []
+        told = device.stop()
+    assert told["elapsed_s"] == 0, "it was never ACTIVE"
+    assert told["state"] == ("IDLE" if step in ("ring", "recorder") else "SAFE")
+    assert run.stop().stopped_by == "SIGTERM"
+
+
+def test_a_stop_ends_a_hand_shake_that_waits_for_a_device(tmp_path: Path) -> None:
+    with ScriptedDevice(lambda request: []) as device:
+        run = Run(load(write_config(tmp_path, Path(device.path))), "test")
+        timer = threading.Timer(0.3, run.request_stop, ["SIGINT"])
+        timer.start()
+        with pytest.raises(StoppedError):
+            run.start()
+        timer.join()
+        assert 1 <= len(device.names()) < HELLO_ATTEMPTS
 
 
 def test_a_run_says_what_must_come_first(tmp_path: Path) -> None:

@@ -7,14 +7,15 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtloop import __version__
-from rtloop.errors import RtloopError
+from rtloop.errors import RtloopError, StoppedError
+from rtloop.stopping import stop_signals
 
 if TYPE_CHECKING:
     from rtloop.cli.console import Console
@@ -28,6 +29,7 @@ EXIT_CODES = """exit codes:
   1  a fault, misses over a loop's limit, or an incomplete recording
   2  wrong usage or configuration
   3  the host refused a right that was demanded (on_denied: fail)
+  4  stopped (Ctrl-C, SIGTERM, SIGHUP) before it started: no loop ran, no device was commanded
 """
 
 
@@ -174,10 +176,12 @@ def _run(options: argparse.Namespace) -> int:
     from rtloop.config import load
     from rtloop.run import Run
 
-    config = load(options.file)
-    record = False if options.no_record else None
-    run = Run(config, options.file.stem, clear=options.clear, record=record)
-    return _execute(run, options)
+    with _Signals() as signals:
+        config = load(options.file)
+        record = False if options.no_record else None
+        run = Run(config, options.file.stem, clear=options.clear, record=record)
+        signals.end(run)
+        return _execute(run, options, signals)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -188,13 +192,16 @@ def _demo(options: argparse.Namespace) -> int:
     if demo is None:
         raise ConfigError(f"there is no demo '{options.name}'; there is: {', '.join(DEMOS)}")
     disturbances = Disturbances(options.busy_python, options.overload, options.seed)
-    with demo_run(demo, disturbances, record=not options.no_record) as (run, devices):
-        return _execute(run, options, demo, devices)
+    record = not options.no_record
+    with _Signals() as signals, demo_run(demo, disturbances, record=record) as (run, devices):
+        signals.end(run)
+        return _execute(run, options, signals, demo, devices)
 
 
 def _execute(
     run: Run,
     options: argparse.Namespace,
+    signals: _Signals,
     demo: Demo | None = None,
     devices: Sequence[FirmwareProcess] = (),
 ) -> int:
@@ -202,22 +209,25 @@ def _execute(
     from rtloop.run import exit_code
 
     console = Console(sys.stderr if options.json else sys.stdout, demo)
-    with _stop_on_signals(run):
-        with run:
-            if not options.json:
-                console.announce(run)
-            run.wait(
-                options.duration or None,
-                None if options.json and not sys.stderr.isatty() else lambda: console.draw(run),
-            )
-        summary = replace(
-            run.stop(), devices={device.link.name: device.stop() for device in devices}
+    with suppress(StoppedError), run:  # the summary says it
+        if not options.json:
+            console.announce(run)
+        run.wait(
+            options.duration or None,
+            None if options.json and not sys.stderr.isatty() else lambda: console.draw(run),
         )
-        summary = _reported(summary, run, options, console)
+    summary = replace(run.stop(), devices={device.link.name: device.stop() for device in devices})
+    summary = _reported(summary, run, options, console)
+    signals.release()  # nothing moves: what takes the summary may be slow, and Ctrl-C ends that
     if options.json:
         print(json.dumps(summary.as_dict(), indent=2))
-    else:
+    elif summary.started:
         console.summarise(summary)
+    else:
+        console.say(
+            f"stopped by {summary.stopped_by} before it started: no loop ran, and no device was "
+            "commanded"
+        )
     return exit_code(summary)
 
 
@@ -234,20 +244,39 @@ def _reported(
         return replace(summary, problems=(*summary.problems, str(error)))
 
 
-@contextmanager
-def _stop_on_signals(run: Run) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run in order. Not by an exception: it could strike anywhere."""
+class _Signals:
+    """Ctrl-C, SIGTERM and SIGHUP end a run in order. Not by an exception: it could strike anywhere.
 
-    def handle(number: int, _frame: object) -> None:
-        run.request_stop(signal.Signals(number).name)
+    A context manager: from before anything is opened until all that moved has ended.
+    """
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def __init__(self) -> None:
+        self._run: Run | None = None
+        self._first = ""
+        self._before = {number: signal.signal(number, self._handle) for number in stop_signals()}
+
+    def __enter__(self) -> _Signals:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """They mean again what they meant before. May be called again."""
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def end(self, run: Run) -> None:
+        """From now on they end ``run``; one that came before does too."""
+        self._run = run
+        if self._first:
+            run.request_stop(self._first)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        name = signal.Signals(number).name
+        self._first = self._first or name
+        if self._run is not None:
+            self._run.request_stop(name)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -351,6 +351,12 @@ class Loop:
     ) -> None: ...
     def begin(self, lead_ns: int = 0) -> None:
         """The first release is ``lead_ns`` from now."""
+    def rearm(self) -> None:
+        """Before the first release, while no thread runs the loop: nothing from before counts any more."""
+    def missing_input(self) -> int | None:
+        """After ``rearm``: polls the ports; the first input without a sample, or, where a stale one is a
+        fault, with a stale one. None when there is none, and when a device is SAFE: the cycle says so.
+        """
     def step(self) -> bool:
         """One period; False when the loop has ended (fault)."""
     def end(self) -> None:

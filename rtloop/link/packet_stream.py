@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 from rtloop import core
 from rtloop.link.messages import PacketType
 from rtloop.link.transports import Line
+from rtloop.stopping import go_on
 
 Answer = TypeVar("Answer")
 
@@ -57,6 +58,9 @@ class PacketStream:
         self.line.write(b"\0")
 
     def send(self, type: PacketType, payload: bytes = b"") -> None:
+        """Raises LinkError; StoppedError, for all but a STOP, once a stop was asked for."""
+        if type is not PacketType.STOP:
+            go_on()
         now_us = time.monotonic_ns() // 1000 & 0xFFFFFFFF
         packet = core.packet_encode(type, self._seq, self._ack, self.schema_id, now_us, payload)
         self._seq = self._seq + 1 & 0xFFFF

@@ -46,15 +46,20 @@ def printable(name: object) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def make_private_directory(path: Path, group: str | None = None) -> None:
+def make_private_directory(
+    path: Path, group: str | None = None, *, exclusively: bool = False
+) -> None:
     """Makes a folder that only the caller, and ``group``, may look into; its parents are ordinary.
 
-    One that exists is taken as it is if it is the caller's own. Raises RecordingError, OSError.
+    One that exists is taken as it is if it is the caller's own, but not ``exclusively``, which
+    raises FileExistsError. Raises RecordingError, OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
+        if exclusively:
+            raise
         os.close(_open_directory(path))
         return
     descriptor = _open_directory(path)

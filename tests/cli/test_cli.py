@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from onnx import TensorProto, helper
 
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.telemetry.observe.ring import RING_DIRECTORY
+from tests.firmware import reference as ref
+from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
 from tests.running import (
     POLICY,
     background,
@@ -100,6 +103,76 @@ def test_a_signal_ends_a_run_in_order(
     assert json.loads(out)["stopped_by"] == number.name
     assert "Traceback" not in err
     assert device.stop()["reasons"] == ["HOST_STOP"]
+
+
+#: Of what the command line asks a device before its first cycle, and which one: the signal comes before
+#: the answer. Then the start is greeting it, has measured its clock, is arming it, or awaits a sample.
+MOMENTS = [
+    ("hello", 1), ("schema_request", 1), ("time_request", 1), ("time_request", 16), ("hello", 2),
+    ("time_request", 20), ("hello", 3), ("arm", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("moment", MOMENTS, ids="{0[0]} {0[1]}".format)
+def test_after_a_signal_a_starting_run_says_nothing_to_a_device_but_stop(
+    tmp_path: Path, moment: tuple[str, int], number: signal.Signals
+) -> None:
+    said_before: list[int] = []
+
+    def interrupting(request: ref.Packet) -> None:
+        names = device.names()
+        if request.name == moment[0] and names.count(request.name) == moment[1]:
+            said_before.append(len(names))
+            run.send_signal(number)
+
+    with ScriptedDevice(interrupting, CARTPOLE_SCHEMA) as device:
+        device.n_sensor = 4
+        command = ["run", write_config(tmp_path, Path(device.path)), "--json"]
+        with background(command) as run:
+            out, err = run.communicate(timeout=30)
+        assert said_before, (device.names(), err)
+        after = device.names()[said_before[0] :]
+    assert run.returncode == 4, err
+    summary = json.loads(out)
+    assert (summary["started"], summary["stopped_by"]) == (False, number.name)
+    assert set(after) <= {"stop"}
+    armed = moment in (("hello", 3), ("arm", 1))
+    assert ("stop" in after) is armed
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("delay_s", [0.1, 0.5, 0.8, 1.1, 1.5])
+def test_a_signal_at_any_moment_of_a_start_ends_in_order(
+    tmp_path: Path, device: FirmwareProcess, delay_s: float
+) -> None:
+    with background(["run", write_config(tmp_path, device.link), "--no-report"]) as run:
+        time.sleep(delay_s)
+        run.send_signal(signal.SIGTERM)
+        out, err = run.communicate(timeout=30)
+    told = device.stop()
+    if run.returncode == -signal.SIGTERM:
+        return  # before the program had begun
+    assert "Traceback" not in err
+    assert run.returncode in (0, 4), err
+    if run.returncode == 4:
+        assert "stopped by SIGTERM before it started" in out
+        assert told["elapsed_s"] == 0, "it was never ACTIVE"
+        assert list((tmp_path / "runs").glob("*")) == []
+
+
+def test_a_run_under_nohup_outlives_its_terminal(tmp_path: Path, device: FirmwareProcess) -> None:
+    with background(
+        ["run", write_config(tmp_path, device.link), "--json", "--no-report"],
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    ) as run:
+        wait_until_running(run)
+        run.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        run.send_signal(signal.SIGTERM)
+        out, err = run.communicate(timeout=30)
+    assert run.returncode == 0, err
+    assert json.loads(out)["stopped_by"] == "SIGTERM"
 
 
 def test_an_unplugged_device_ends_the_run_with_a_clear_message(

@@ -96,6 +96,13 @@ class Client:
         request.transition.label = transition
         return bool(self._call(self._change_state, request).success)
 
+    def ask(self, transition: str) -> None:
+        """For a transition that may never be answered."""
+        assert self.state, "asked first, so that the request finds its way"
+        request = ChangeState.Request()
+        request.transition.label = transition
+        self._change_state.call_async(request)
+
     @property
     def state(self) -> str:
         found = ""

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from rtloop.realtime.host import is_preempt_rt
+from tests.firmware import reference as ref
+from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
 from tests.nodes.ros import ERROR, OK, STALE, Client, loop_node, runs
 from tests.running import UNDISTURBED, edited, firmware, rings_of, write_config
 
@@ -160,3 +162,23 @@ def test_a_parameter_of_the_wrong_type_is_one_clear_error(tmp_path: Path) -> Non
     with loop_node(tmp_path, clear="perhaps") as node:
         assert node.process.wait(30) == 2
     assert "'clear'" in node.log
+
+
+def test_a_signal_ends_an_activation_before_anything_moves(tmp_path: Path) -> None:
+    said_before: list[int] = []
+
+    def interrupting(request: ref.Packet) -> None:
+        if request.name == "hello" and device.names().count("hello") == 3:
+            said_before.append(len(device.names()))  # it is about to be armed
+            node.process.send_signal(signal.SIGINT)
+
+    with ScriptedDevice(interrupting, CARTPOLE_SCHEMA) as device, Client() as client:
+        device.n_sensor = 4
+        config = write_config(tmp_path, Path(device.path))
+        with loop_node(tmp_path, config=config) as node:
+            assert client.request("configure"), node.log
+            client.ask("activate")
+            assert node.process.wait(20) == 0, node.log
+        assert said_before, node.log
+        assert set(device.names()[said_before[0] :]) == {"stop"}
+    assert "stopped by SIGINT before it started" in node.log

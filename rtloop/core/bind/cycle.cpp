@@ -1,5 +1,6 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -101,6 +102,8 @@ void bind_cycle(nb::module_ &m) {
         .def(
             "begin", [](Loop &loop, int64_t lead_ns) { loop.begin(loop.clock().now() + lead_ns); },
             "lead_ns"_a = 0)
+        .def("rearm", &Loop::rearm)
+        .def("missing_input", &Loop::missing_input)
         .def("step", &Loop::step)
         .def("end", &Loop::end)
         .def(

@@ -59,7 +59,6 @@ void Cycle::reset() noexcept {
     fault_.reset();
     std::fill(input_values_.begin(), input_values_.end(), 0.0F);
     std::copy(limits_.safe().begin(), limits_.safe().end(), sent_.begin());
-    for (const auto &port : wiring_.ports) port->rearm();
 }
 
 const CycleRecord &Cycle::run(const Release &release, int64_t woke_ns) noexcept {

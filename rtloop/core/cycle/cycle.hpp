@@ -29,7 +29,7 @@ class Cycle {
     // sent.
     const CycleRecord &run(const Release &release, int64_t woke_ns) noexcept;
 
-    // A new activation: no history, no previous command.
+    // A new activation: no history, no previous command. The ports are rearmed already.
     void reset() noexcept;
     void write_safe() noexcept;
 

@@ -45,7 +45,37 @@ Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
     }
 }
 
+void Loop::rearm() noexcept {
+    for (const auto &port : wiring_.ports) port->rearm();
+    is_rearmed_ = true;
+}
+
+std::optional<size_t> Loop::missing_input() {
+    const int64_t now_ns = clock_->now();
+    for (const auto &port : wiring_.ports) {
+        port->poll(now_ns);
+        const FaultReason fault = port->report().fault;
+        // Silence, for which there is a time limit of its own here.
+        if (fault == FaultReason::port_error) {
+            port->rearm();
+        } else if (fault != FaultReason::none) {
+            return std::nullopt;
+        }
+    }
+    for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
+        const InputConfig &config = config_.inputs[i];
+        std::vector<float> values(wiring_.inputs[i]->n_inputs());
+        const Sample sample = wiring_.inputs[i]->read(values.data());
+        const bool must_be_fresh = config.on_stale == OnStale::fault && config.max_age_ns > 0;
+        if (sample.time_ns < 0) return i;
+        if (must_be_fresh && now_ns - sample.time_ns > config.max_age_ns) return i;
+    }
+    return std::nullopt;
+}
+
 void Loop::begin(int64_t first_release_ns) noexcept {
+    if (!is_rearmed_) rearm();
+    is_rearmed_ = false;
     cycle_.reset();
     next_ = pacer_->start(first_release_ns);
     status_.first_release_ns.store(next_.time_ns);

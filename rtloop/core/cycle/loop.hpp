@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "rtloop/core/cycle/cycle.hpp"
@@ -23,6 +24,13 @@ class Loop : public std::enable_shared_from_this<Loop> {
     // Paced by a timer, on the grid that the configuration describes.
     Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports, std::shared_ptr<Graph> graph,
          std::shared_ptr<RingWriter> ring, std::shared_ptr<Clock> clock);
+
+    // Not real-time, before begin() and while no thread runs the loop. rearm: nothing from before
+    // counts any more. missing_input, any number of times after it: polls the ports; the first
+    // input without a sample, or, where a stale one is a fault, with a stale one. Nothing when
+    // there is none, and when a device is SAFE: the cycle says so.
+    void rearm() noexcept;
+    std::optional<size_t> missing_input();
 
     // Real-time, one thread: the first release, then one period at a time – wait for the release,
     // run the cycle, record it, find the next release. step() is false when the loop is to end.
@@ -63,6 +71,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
     Cycle cycle_;
     Guard guard_;
     Release next_;
+    bool is_rearmed_ = false;
 };
 
 }  // namespace rtloop

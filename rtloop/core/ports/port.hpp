@@ -32,7 +32,9 @@ struct PortReport {
 
 // Threads: *loop* is the thread that runs the cycle, between activate and deactivate; there a
 // method must not allocate, lock, log or wait. *Guard* is its guard, at the same time as the loop.
-// *Any* is everybody else, at any time.
+// *Any* is everybody else, at any time. Before the first release of an activation, while the loop
+// thread waits, whoever starts it does what the loop does: rearm, then poll and read until there is
+// a sample.
 class Port {
   public:
     virtual ~Port() = default;

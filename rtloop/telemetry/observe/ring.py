@@ -34,14 +34,17 @@ LOOP_FACTS = ("policy_sha256",)
 """Those facts of ``LoopMetadata.run`` that are a loop's own."""
 
 
-def make_ring_directory(path: Path, group: str | None = None) -> None:
+def make_ring_directory(
+    path: Path, group: str | None = None, *, exclusively: bool = False
+) -> None:
     """Makes the folder for the rings of one run, for the caller (and ``group``) alone.
 
-    Raises RecordingError for somebody else's in its place, and OSError.
+    Raises RecordingError for somebody else's in its place, and OSError; ``exclusively``
+    FileExistsError for anybody's.
     """
     if path.parent == RING_DIRECTORY:
         _make_shared_directory(RING_DIRECTORY)
-    make_private_directory(path, group)
+    make_private_directory(path, group, exclusively=exclusively)
 
 
 def _make_shared_directory(path: Path) -> None:

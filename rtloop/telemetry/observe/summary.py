@@ -84,6 +84,8 @@ class RunSummary:
     recording: Path | None = None
     report: Path | None = None
     stopped_by: str = "stop"
+    started: bool = True
+    """Whether the loops began; False where a stop was asked for before."""
     problems: tuple[str, ...] = ()
     """What went wrong, in sentences."""
     devices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -104,6 +106,7 @@ class RunSummary:
             "recording": None if self.recording is None else str(self.recording),
             "report": None if self.report is None else str(self.report),
             "stopped_by": self.stopped_by,
+            "started": self.started,
             "problems": list(self.problems),
         }
         if self.devices:

@@ -1,0 +1,40 @@
+"""A stop that is asked for while something starts: whoever talks to a device looks before each word."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from rtloop.errors import StoppedError
+
+
+def _nobody() -> str:
+    return ""
+
+
+_asked_by: ContextVar[Callable[[], str]] = ContextVar("asked_by", default=_nobody)
+
+
+@contextmanager
+def stopped_when(asked_by: Callable[[], str]) -> Iterator[None]:
+    """Inside, :func:`go_on` obeys ``asked_by``: who asked for a stop, empty while nobody did."""
+    token = _asked_by.set(asked_by)
+    try:
+        yield
+    finally:
+        _asked_by.reset(token)
+
+
+def go_on() -> None:
+    """Raises StoppedError once a stop was asked for; a stop itself, and what undoes a start, do not ask."""
+    if by := _asked_by.get()():
+        raise StoppedError(f"stopped by {by} before it started")
+
+
+def stop_signals() -> list[signal.Signals]:
+    """What ends a run in order: Ctrl-C, SIGTERM, and SIGHUP unless it is ignored, as ``nohup`` has it."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return numbers if ignored else [*numbers, signal.SIGHUP]
