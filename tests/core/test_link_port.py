@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from rtloop import core
 from rtloop.policy.library import onnxruntime_library
 from rtloop.telemetry.observe.records import RECORD_DTYPE
+from tests.core.conftest import identity_graph
 from tests.core.fake_device import (
     ACTIVE,
     COMMAND,
@@ -227,6 +228,26 @@ def test_a_full_line_drops_packets_and_the_cycle_goes_on(
 def test_more_values_than_a_packet_holds_are_refused(device: FakeDevice) -> None:
     with pytest.raises(ValueError, match=f"at most {core.LINK_VALUES_MAX}"):
         device.port(n_sensor=core.LINK_VALUES_MAX + 1)
+
+
+def test_full_packets_travel_both_ways_whole(device: FakeDevice, tmp_path: Path) -> None:
+    n = core.LINK_VALUES_MAX
+    assert n >= 128
+    port = device.port(n_sensor=n, n_command=n)
+    config = core.LoopConfig()
+    config.loop_class = core.LoopClass.soft
+    config.inputs, config.outputs = [core.InputConfig(0)], [core.OutputConfig(0, safe=[0.0] * n)]
+    ring = core.RingWriter(str(tmp_path / "r"), 64, 1, n, n, b"{}")
+    loop = core.Loop(config, [port], identity_graph(n), ring, core.MonotonicClock())
+    loop.begin()
+    values = [1.1 + i for i in range(n)]
+    device.send_sensor(values)
+    sent: list[bytes] = []
+    while not sent:
+        assert loop.step()
+        sent = [payload for kind, payload in device.received() if kind == COMMAND]
+    assert struct.unpack(f"<IB3x{n}f", sent[-1])[2:] == pytest.approx(values)
+    loop.end()
 
 
 def test_a_descriptor_that_is_none_is_refused(device: FakeDevice) -> None:
