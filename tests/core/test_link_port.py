@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import struct
 import time
 from collections.abc import Iterator
@@ -228,6 +229,27 @@ def test_a_full_line_drops_packets_and_the_cycle_goes_on(
 def test_more_values_than_a_packet_holds_are_refused(device: FakeDevice) -> None:
     with pytest.raises(ValueError, match=f"at most {core.LINK_VALUES_MAX}"):
         device.port(n_sensor=core.LINK_VALUES_MAX + 1)
+
+
+def test_of_a_flood_the_newest_sample_is_taken_and_the_rest_is_counted(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()  # holds more than a pty
+    device = FakeDevice()
+    frames: list[bytes] = []
+    device.send_raw = frames.append  # type: ignore[method-assign,assignment]
+    with ours, theirs:
+        linked = LinkedLoop(device, tmp_path / "r", fd=ours.fileno())
+        linked.loop.begin()
+        for i in range(1500):
+            device.send_sensor([float(i), 0.0])
+        flood = b"".join(frames)
+        theirs.sendall(flood)
+        assert linked.loop.step()
+        assert linked.last()[1][0] == 1499.0
+        counters = linked.port.counters()
+        assert 0 < counters["rx_discarded"] < len(flood)
+        assert counters["rx_lost"] + counters["rx_packets"] == 1500
+        assert counters["rx_errors"] == 0
+    device.unplug()
 
 
 def test_full_packets_travel_both_ways_whole(device: FakeDevice, tmp_path: Path) -> None:
