@@ -108,6 +108,28 @@ def test_the_age_does_not_depend_on_the_two_clocks_agreeing(
     assert not [kind for kind, _ in device.received() if kind == COMMAND]
 
 
+def test_the_error_of_the_clock_counts_as_age(device: FakeDevice, tmp_path: Path) -> None:
+    linked = LinkedLoop(device, tmp_path / "r", clock_error_ns=60 * MS)
+    linked.loop.begin()
+    device.send_sensor([0.5, 0.0])
+    linked.loop.step()
+    record, _ = linked.last()
+    assert record["input_age_ns"] > 50 * MS
+    assert record["events"] & core.EVENTS["stale_input"]
+
+
+def test_a_sample_from_the_future_is_stale_and_its_age_is_not_hidden(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    device.send_sensor([0.5, 0.0], age_us=-200_000)
+    linked.loop.step()
+    record, _ = linked.last()
+    assert record["input_age_ns"] < -1
+    assert record["events"] & core.EVENTS["stale_input"]
+
+
 def test_the_stop_packet_is_the_last_thing_on_the_line(device: FakeDevice, tmp_path: Path) -> None:
     linked = LinkedLoop(device, tmp_path / "r")
     linked.loop.begin()

@@ -38,3 +38,23 @@ def test_every_cycle_acts_on_the_newest_sample(
     assert counters["rx_discarded"] == 0
     assert driven.summary["counters"]["tx_dropped"] == 0, "the line was full"
     assert driven.summary["reasons"] == ["HOST_STOP"]
+
+
+@pytest.mark.parametrize("rate_hz", [1, 20, 200, 1000])
+@pytest.mark.parametrize("sensor_hz", [10, 1000])
+def test_the_clock_is_right_within_the_bound_that_it_claims(
+    tmp_path: Path, rate_hz: int, sensor_hz: int
+) -> None:
+    clocks: list[tuple[int, int]] = []
+    with FirmwareLoop(tmp_path, rate_hz=rate_hz, sensor_hz=sensor_hz) as driven:
+        for _ in range(max(4, rate_hz)):
+            driven.step(1)
+            counters = driven.port.counters()
+            clocks.append((counters["clock_offset_ns"], counters["clock_error_ns"]))
+    true_offset_ns = -driven.summary["clock_origin_ns"]  # both clocks are this machine's
+    errors_ns = np.array([offset_ns - true_offset_ns for offset_ns, _ in clocks])
+    bounds_ns = np.array([bound_ns for _, bound_ns in clocks])
+    assert (np.abs(errors_ns) <= bounds_ns).all(), list(zip(errors_ns, bounds_ns, strict=True))
+    assert counters["clock_contradictions"] == 0
+    if rate_hz <= 20:
+        assert np.median(bounds_ns) < driven.period_ns / 10, "arrivals wait for the next cycle"

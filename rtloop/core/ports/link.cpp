@@ -103,7 +103,7 @@ void LinkPort::rearm() noexcept {
     }
     rtl_frame_decoder_init(&decoder_);
     last_packet_ns_ = -1;
-    sample_time_ns_ = -1;
+    sample_has_arrived_ = false;
     last_receive_ns_ = 0;
     time_reply_is_due_ = false;
     rx_seq_is_known_ = false;
@@ -119,7 +119,10 @@ void LinkPort::poll(int64_t now_ns) noexcept {
     if (last_packet_ns_ < 0) last_packet_ns_ = now_ns;
     if (now_ns - last_packet_ns_ > config_.silence_timeout_ns && error_ == 0) error_ = ETIMEDOUT;
     time_.advance(now_ns);
+    counters_.clock_offset_ns.store(time_.offset_ns(), std::memory_order_relaxed);
     counters_.clock_error_ns.store(time_.error_ns(), std::memory_order_relaxed);
+    counters_.clock_skew_ppb.store(time_.skew_ppb(), std::memory_order_relaxed);
+    counters_.clock_contradictions.store(time_.contradictions(), std::memory_order_relaxed);
 }
 
 int64_t LinkPort::attention_ns(int64_t now_ns) const noexcept {
@@ -197,11 +200,13 @@ void LinkPort::decode(const uint8_t *bytes, size_t n, int64_t now_ns) noexcept {
 }
 
 Sample LinkPort::read(float *values) noexcept {
-    const Sample sample{sample_time_ns_, gap_};
+    Sample sample;
+    sample.gap = gap_;
     gap_ = 0;
-    if (sample_time_ns_ >= 0) {
-        std::memcpy(values, sensor_.values, config_.n_sensor * sizeof(float));
-    }
+    if (!sample_has_arrived_) return sample;
+    std::memcpy(values, sensor_.values, config_.n_sensor * sizeof(float));
+    sample.time_ns = time_.to_host_ns(sample_time_us_);
+    sample.error_ns = time_.error_ns();
     return sample;
 }
 
@@ -226,7 +231,10 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
             {"tx_dropped", c.tx_dropped.load()},
             {"device_events", c.device_events.load()},
             {"device_reasons", c.device_reasons.load()},
-            {"clock_error_ns", c.clock_error_ns.load()}};
+            {"clock_offset_ns", c.clock_offset_ns.load()},
+            {"clock_error_ns", c.clock_error_ns.load()},
+            {"clock_skew_ppb", c.clock_skew_ppb.load()},
+            {"clock_contradictions", c.clock_contradictions.load()}};
 }
 
 // A device numbers all it sends. A number that goes back is a device that began anew.
@@ -252,6 +260,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
     counters_.rx_packets.fetch_add(1, std::memory_order_relaxed);
     last_packet_ns_ = now_ns;
     follow_sequence(header.seq);
+    time_.packet_arrived(header.time_us, now_ns);
     rtl_time_reply time_reply;
     if (header.type == RTL_TYPE_SENSOR) {
         rtl_sensor sensor;
@@ -261,7 +270,8 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
             return;
         }
         sensor_ = sensor;
-        sample_time_ns_ = time_.to_host_ns(sensor.sample_time_us, now_ns);
+        sample_time_us_ = time_.widened_us(sensor.sample_time_us, now_ns);
+        sample_has_arrived_ = true;
         report_.device_state = sensor.state;
         report_.device_reasons = sensor.reasons;
         report_.device_late_commands = sensor.late_commands;
@@ -269,10 +279,11 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         counters_.device_reasons.store(sensor.reasons, std::memory_order_relaxed);
     } else if (header.type == RTL_TYPE_TIME_REPLY &&
                rtl_time_reply_decode(payload, payload_size, &time_reply)) {
+        // Only the answer to our newest question: what else comes was asked by nobody, or is old.
+        if (static_cast<int64_t>(time_reply.host_ns) != last_time_request_ns_) return;
         time_reply_is_due_ = false;
-        time_.exchange(static_cast<int64_t>(time_reply.host_ns),
-                       static_cast<int64_t>(time_reply.t2_us) * 1000,
-                       static_cast<int64_t>(time_reply.t3_us) * 1000, now_ns);
+        time_.request_arrived(last_time_request_ns_, static_cast<int64_t>(time_reply.t2_us),
+                              now_ns);
     } else if (header.type == RTL_TYPE_EVENT) {
         counters_.device_events.fetch_add(1, std::memory_order_relaxed);
     }

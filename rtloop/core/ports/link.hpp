@@ -38,7 +38,10 @@ struct LinkCounters {
     std::atomic<uint32_t> tx_dropped{0};  // the line's buffer was full
     std::atomic<uint32_t> device_events{0};
     std::atomic<uint16_t> device_reasons{0};  // why the device says it is SAFE
+    std::atomic<int64_t> clock_offset_ns{0};  // device clock - CLOCK_MONOTONIC, as in use
     std::atomic<int64_t> clock_error_ns{0};
+    std::atomic<int64_t> clock_skew_ppb{0};
+    std::atomic<uint32_t> clock_contradictions{0};
 };
 
 class LinkPort final : public Port {
@@ -76,7 +79,8 @@ class LinkPort final : public Port {
     rtl_frame_decoder decoder_;
     TimeMap time_;
     rtl_sensor sensor_{};
-    int64_t sample_time_ns_ = -1;
+    bool sample_has_arrived_ = false;
+    int64_t sample_time_us_ = 0;  // device clock
     int64_t last_packet_ns_ = -1;
     int64_t last_receive_ns_ = 0;
     int64_t last_time_request_ns_ = 0;

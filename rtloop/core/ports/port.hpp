@@ -20,6 +20,7 @@ namespace rtloop {
 struct Sample {
     int64_t time_ns = -1;  // when it was taken, CLOCK_MONOTONIC; -1: none has ever arrived
     uint32_t gap = 0;      // samples sent and never arrived, noticed since the last read
+    int64_t error_ns = 0;  // time_ns is right within this: no clock but the host's own is exact
 };
 
 // How a port is, and what a device behind it last said about itself.
