@@ -12,6 +12,8 @@
 /* The actuator saturates; twice that is no command that a sane host sends. */
 #define HARD_LIMIT_FACTOR 2.0
 
+#define PLANT_SENSORS 4u
+
 static int64_t monotonic_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -29,6 +31,10 @@ static void sample(void *context, float *values) {
     cartpole_device *const machine = context;
     cartpole_device_advance(machine);
     cartpole_sense(&machine->plant, values);
+    machine->samples++;
+    for (uint32_t i = PLANT_SENSORS; i < machine->n_sensor; ++i) {
+        values[i] = (float)(machine->samples % 65536u);
+    }
 }
 
 static void apply(void *context, const float *values) {
@@ -108,15 +114,20 @@ void cartpole_device_advance(cartpole_device *machine) {
 /* ---- start --------------------------------------------------------------------------------- */
 
 static void write_schema(cartpole_device *machine, unsigned rate_hz) {
-    snprintf(machine->schema, sizeof machine->schema,
-             "rtloop-schema 1\n"
-             "name cartpole\n"
-             "sensor cart_position m f32 %u\n"
-             "sensor cart_velocity m/s f32 %u\n"
-             "sensor pole_angle rad f32 %u\n"
-             "sensor pole_rate rad/s f32 %u\n"
-             "command force N f32 %u\n",
-             rate_hz, rate_hz, rate_hz, rate_hz, rate_hz);
+    char *const text = machine->schema;
+    const size_t room = sizeof machine->schema;
+    int n = snprintf(text, room,
+                     "rtloop-schema 1\n"
+                     "name cartpole\n"
+                     "sensor cart_position m f32 %u\n"
+                     "sensor cart_velocity m/s f32 %u\n"
+                     "sensor pole_angle rad f32 %u\n"
+                     "sensor pole_rate rad/s f32 %u\n",
+                     rate_hz, rate_hz, rate_hz, rate_hz);
+    for (unsigned i = PLANT_SENSORS; i < machine->n_sensor; ++i) {
+        n += snprintf(text + n, room - (size_t)n, "sensor count_%u - f32 %u\n", i, rate_hz);
+    }
+    snprintf(text + n, room - (size_t)n, "command force N f32 %u\n", rate_hz);
 }
 
 static void init_plant(cartpole_device *machine, const options *chosen) {
@@ -137,6 +148,7 @@ bool cartpole_device_open(cartpole_device *machine, const options *chosen, char 
     }
     machine->clock_origin_ns = monotonic_ns() - (int64_t)chosen->clock_start_us * 1000;
     init_plant(machine, chosen);
+    machine->n_sensor = chosen->n_sensor;
     write_schema(machine, chosen->rate_hz);
     const rtl_hardware hardware = {
         .context = machine,
@@ -152,7 +164,7 @@ bool cartpole_device_open(cartpole_device *machine, const options *chosen, char 
     const rtl_description description = {
         .name = "cartpole",
         .schema = machine->schema,
-        .n_sensor = 4,
+        .n_sensor = (uint8_t)chosen->n_sensor,
         .n_command = 1,
         .max_link_errors = 10,
         .sensor_period_us = 1000000u / chosen->rate_hz,
@@ -200,8 +212,9 @@ void cartpole_device_print_summary(const cartpole_device *machine, FILE *stream)
             (unsigned)d->command_timeouts);
     fprintf(stream,
             ", \"upright_s\": %.4f, \"max_angle_rad\": %.6f, \"fell\": %s, \"elapsed_s\": %.4f, "
-            "\"dropped_s\": %.4f}\n",
+            "\"dropped_s\": %.4f, \"clock_origin_ns\": %lld}\n",
             machine->upright_s, machine->max_angle_rad, machine->fell ? "true" : "false",
-            machine->judged_s, (double)machine->dropped_ns / 1e9);
+            machine->judged_s, (double)machine->dropped_ns / 1e9,
+            (long long)machine->clock_origin_ns);
     fflush(stream);
 }

@@ -21,7 +21,8 @@ typedef struct {
     rtl_device device;
     cartpole plant;
     pty line;
-    char schema[512];
+    char schema[4096];
+    uint32_t n_sensor, samples;
     float force_min_n, force_max_n;
 
     double force_n; /* what the firmware drives the plant with */

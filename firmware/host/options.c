@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "rtloop/messages.h"
+
 static const char help[] =
     "usage: rtloop-firmware cartpole [options]\n"
     "\n"
@@ -19,6 +21,8 @@ static const char help[] =
     "line\n"
     "  --pty PATH               make PATH a symbolic link to the line\n"
     "  --rate-hz N              sensor rate, a divisor of 1000000 up to 10000 (default 1000)\n"
+    "  --sensors N              values of a sample, 4..128 (default 4): those that the plant does\n"
+    "                           not fill count the samples\n"
     "  --command-timeout-ms N   SAFE after so long without a command (default 20)\n"
     "  --boot-id N              what the device calls this start (default: drawn from the clock)\n"
     "  --clock-start-us N       device time at start (default 0; 4290000000 wraps after 5 s)\n"
@@ -102,6 +106,7 @@ enum option_id {
     PUSH,
     PUSH_INTERVAL,
     RATE,
+    SENSORS,
     COMMAND_TIMEOUT,
     BOOT_ID,
     CLOCK_START,
@@ -117,6 +122,7 @@ static const struct option known[] = {
     {"push-newton", required_argument, NULL, PUSH},
     {"push-interval-s", required_argument, NULL, PUSH_INTERVAL},
     {"rate-hz", required_argument, NULL, RATE},
+    {"sensors", required_argument, NULL, SENSORS},
     {"command-timeout-ms", required_argument, NULL, COMMAND_TIMEOUT},
     {"boot-id", required_argument, NULL, BOOT_ID},
     {"clock-start-us", required_argument, NULL, CLOCK_START},
@@ -144,6 +150,8 @@ static bool take(int id, const char *text, options *out) {
             return read_real("push-interval-s", text, 0.001, 1e6, &out->push_interval_s);
         case RATE:
             return read_rate(text, &out->rate_hz);
+        case SENSORS:
+            return read_u32("sensors", text, 4, RTL_VALUES_MAX, &out->n_sensor);
         case COMMAND_TIMEOUT:
             return read_u32("command-timeout-ms", text, 1, 60000, &out->command_timeout_ms);
         case BOOT_ID:
@@ -177,6 +185,7 @@ options_verdict options_parse(int argc, char **argv, options *out) {
         .noise = 1.0,
         .push_interval_s = 4.0,
         .rate_hz = 1000,
+        .n_sensor = 4,
         .command_timeout_ms = 20,
         .boot_id = drawn_boot_id(),
     };

@@ -13,6 +13,7 @@ typedef struct {
     double push_newton;
     double push_interval_s;
     uint32_t rate_hz; /* divides 1000000 */
+    uint32_t n_sensor;
     uint32_t command_timeout_ms;
     uint32_t boot_id;
     uint64_t clock_start_us;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import struct
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper
 from rtloop import core
 from rtloop.policy.library import onnxruntime_library
 from rtloop.telemetry.observe.records import RECORD_DTYPE
+from tests.core.conftest import identity_graph
 from tests.core.fake_device import (
     ACTIVE,
     COMMAND,
@@ -104,6 +106,28 @@ def test_the_age_does_not_depend_on_the_two_clocks_agreeing(
     record, _ = linked.last()
     assert record["events"] & core.EVENTS["stale_input"]
     assert not [kind for kind, _ in device.received() if kind == COMMAND]
+
+
+def test_the_error_of_the_clock_counts_as_age(device: FakeDevice, tmp_path: Path) -> None:
+    linked = LinkedLoop(device, tmp_path / "r", clock_error_ns=60 * MS)
+    linked.loop.begin()
+    device.send_sensor([0.5, 0.0])
+    linked.loop.step()
+    record, _ = linked.last()
+    assert record["input_age_ns"] > 50 * MS
+    assert record["events"] & core.EVENTS["stale_input"]
+
+
+def test_a_sample_from_the_future_is_stale_and_its_age_is_not_hidden(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    device.send_sensor([0.5, 0.0], age_us=-200_000)
+    linked.loop.step()
+    record, _ = linked.last()
+    assert record["input_age_ns"] < -1
+    assert record["events"] & core.EVENTS["stale_input"]
 
 
 def test_the_stop_packet_is_the_last_thing_on_the_line(device: FakeDevice, tmp_path: Path) -> None:
@@ -227,6 +251,47 @@ def test_a_full_line_drops_packets_and_the_cycle_goes_on(
 def test_more_values_than_a_packet_holds_are_refused(device: FakeDevice) -> None:
     with pytest.raises(ValueError, match=f"at most {core.LINK_VALUES_MAX}"):
         device.port(n_sensor=core.LINK_VALUES_MAX + 1)
+
+
+def test_of_a_flood_the_newest_sample_is_taken_and_the_rest_is_counted(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()  # holds more than a pty
+    device = FakeDevice()
+    frames: list[bytes] = []
+    device.send_raw = frames.append  # type: ignore[method-assign,assignment]
+    with ours, theirs:
+        linked = LinkedLoop(device, tmp_path / "r", fd=ours.fileno())
+        linked.loop.begin()
+        for i in range(1500):
+            device.send_sensor([float(i), 0.0])
+        flood = b"".join(frames)
+        theirs.sendall(flood)
+        assert linked.loop.step()
+        assert linked.last()[1][0] == 1499.0
+        counters = linked.port.counters()
+        assert 0 < counters["rx_discarded"] < len(flood)
+        assert counters["rx_lost"] + counters["rx_packets"] == 1500
+        assert counters["rx_errors"] == 0
+    device.unplug()
+
+
+def test_full_packets_travel_both_ways_whole(device: FakeDevice, tmp_path: Path) -> None:
+    n = core.LINK_VALUES_MAX
+    assert n >= 128
+    port = device.port(n_sensor=n, n_command=n)
+    config = core.LoopConfig()
+    config.loop_class = core.LoopClass.soft
+    config.inputs, config.outputs = [core.InputConfig(0)], [core.OutputConfig(0, safe=[0.0] * n)]
+    ring = core.RingWriter(str(tmp_path / "r"), 64, 1, n, n, b"{}")
+    loop = core.Loop(config, [port], identity_graph(n), ring, core.MonotonicClock())
+    loop.begin()
+    values = [1.1 + i for i in range(n)]
+    device.send_sensor(values)
+    sent: list[bytes] = []
+    while not sent:
+        assert loop.step()
+        sent = [payload for kind, payload in device.received() if kind == COMMAND]
+    assert struct.unpack(f"<IB3x{n}f", sent[-1])[2:] == pytest.approx(values)
+    loop.end()
 
 
 def test_a_descriptor_that_is_none_is_refused(device: FakeDevice) -> None:

@@ -80,11 +80,11 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("time reply", "time_reply", {"host_ns": 2**64 - 1, "t2_us": 2**32, "t3_us": 2**32 + 7}),
     ("sensor", "sensor", {**SENSOR, "values": [0.0, -0.0, 1.5, -2.25]}),
     ("sensor without values", "sensor", {**SENSOR, "values": []}),
-    ("sensor, full", "sensor", {**SENSOR, "values": [i / 8 for i in range(48)]}),
+    ("sensor, full", "sensor", {**SENSOR, "values": [i / 8 for i in range(128)]}),
     ("command", "command", {"valid_until_us": 0, "values": [0.1]}),
     ("command at the wrap", "command", {"valid_until_us": 0xFFFFFFFF, "values": [3.4e38, 1e-45]}),
     ("command, not finite", "command", {"valid_until_us": 1, "values": ["inf", "-inf", "nan"]}),
-    ("command, full", "command", {"valid_until_us": 5, "values": [-i / 4 for i in range(48)]}),
+    ("command, full", "command", {"valid_until_us": 5, "values": [-i / 4 for i in range(128)]}),
     ("arm", "arm", {"loop_class": 1, "max_late_commands": 500, "command_timeout_us": 20000}),
     ("arm hard", "arm", {"loop_class": 0, "max_late_commands": 1, "command_timeout_us": 0}),
     ("clear", "clear", {}),
@@ -132,7 +132,8 @@ def packet_vectors() -> list[dict[str, Any]]:
 
 def frame_vectors() -> list[dict[str, str]]:
     """Byte strings at the edges of COBS; none needs to be a packet."""
-    rising = bytes(range(1, 241))
+    rising = bytes(1 + i % 255 for i in range(ref.PACKET_MAX))
+    last = ref.PACKET_MAX - 1
     cases = {
         "one zero": b"\0",
         "one byte": b"\x01",
@@ -141,12 +142,21 @@ def frame_vectors() -> list[dict[str, str]]:
         "zero last": b"\x11\0",
         "zero inside": b"\x11\0\x22",
         "code-like bytes": b"\x01\x02\x03\xff",
-        "longest, all zeros": bytes(240),
+        "longest, all zeros": bytes(ref.PACKET_MAX),
         "longest, no zeros": rising,
-        "longest, all 255": b"\xff" * 240,
-        "longest, zero first": b"\0" + rising[:239],
-        "longest, zero last": rising[:239] + b"\0",
-        "longest but one": rising[:239],
+        "longest, all 255": b"\xff" * ref.PACKET_MAX,
+        "longest, zero first": b"\0" + rising[:last],
+        "longest, zero last": rising[:last] + b"\0",
+        "longest but one": rising[:last],
+        "one byte less than a block": rising[:253],
+        "one block": rising[:254],
+        "one block and a zero": rising[:254] + b"\0",
+        "one block and a byte": rising[:255],
+        "a zero and one block": b"\0" + rising[:254],
+        "a zero within a block's reach": rising[:253] + b"\0" + rising[:253],
+        "two blocks": rising[:508],
+        "two blocks and a zero": rising[:508] + b"\0",
+        "a full block among zeros": b"\0" + rising[:254] + b"\0\0" + rising[:30],
     }
     return [
         {"name": name, "packet": packet.hex(), "frame": ref.encode_frame(packet).hex()}
@@ -158,7 +168,7 @@ def bad_packets() -> list[dict[str, str]]:
     good = ref.encode_packet(8, 1, 2, 3, 4, b"\x05\x06\x07\x08")
     other_version = bytes([0x20]) + good[1:-4]
     other_version += zlib.crc32(other_version).to_bytes(4, "little")
-    too_long = bytes([0x10]) + bytes(236)
+    too_long = bytes([0x10]) + bytes(ref.PACKET_MAX - 4)
     too_long += zlib.crc32(too_long).to_bytes(4, "little")
     flipped = bytearray(good)
     flipped[13] ^= 0x10
@@ -198,8 +208,12 @@ def streams() -> list[dict[str, Any]]:
         "a lost byte costs one": frame_a + frame_b[:20] + frame_b[21:] + frame_a,
         "noise before a delimiter": noise + b"\0" + frame_a,
         "noise joined to a frame": noise + frame_a + frame_b,
-        "longer than any packet": b"\xff" + b"\x33" * 254 + b"\0" + frame_a,
-        "one byte longer than a packet": b"\xf2" + b"\x33" * 241 + b"\0" + frame_b,
+        "longer than any packet": 3 * (b"\xff" + b"\x33" * 254) + b"\0" + frame_a,
+        "one byte longer than a packet": (
+            2 * (b"\xff" + b"\x33" * 254) + b"\x22" + b"\x33" * 33 + b"\0" + frame_b
+        ),
+        "a full block that a zero might follow": b"\xff" + b"\x33" * 254 + b"\x01\0" + frame_a,
+        "a full block cut": b"\xff" + b"\x33" * 253 + b"\0" + frame_a,
         "endless without a delimiter": b"\x05" * 2000 + b"\0" + frame_a,
         "a code without its block": b"\x09\x01\x02\0" + frame_a,
         "a frame of nothing": b"\x01\0" + frame_a,

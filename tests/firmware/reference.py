@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 VERSION = 1
-PACKET_MAX = 240
+PACKET_MAX = 540
 
 # name: (type, head, what follows the head). "x" bytes are reserved.
 MESSAGES: dict[str, tuple[int, str, tuple[str, ...], str]] = {
@@ -162,8 +162,19 @@ def decode_packet(packet: bytes) -> Packet:
 
 
 def encode_frame(packet: bytes) -> bytes:
-    # Up to 254 bytes COBS is this simple: each run between zeros, led by its length plus one.
-    return b"".join(bytes([len(run) + 1]) + run for run in packet.split(b"\0")) + b"\0"
+    # COBS: each run between zeros is led by its length plus one. A run of more than 254 bytes goes
+    # in blocks of 254, led by 255, which stands for no zero; so the end of it is a run of its own,
+    # of no bytes if need be, but for the last.
+    *inner, last = packet.split(b"\0")
+    blocks = [block for run in inner for block in _blocks(run + b"\0")] + _blocks(last)
+    return (
+        b"".join(bytes([len(block.rstrip(b"\0")) + 1]) + block.rstrip(b"\0") for block in blocks)
+        + b"\0"
+    )
+
+
+def _blocks(run: bytes) -> list[bytes]:
+    return [run[i : i + 254] for i in range(0, len(run), 254)] or [b""]
 
 
 def decode_frames(stream: bytes) -> tuple[list[bytes], int, int]:

@@ -31,10 +31,10 @@ def test_a_name_may_be_a_sensor_and_a_command() -> None:
     assert len(schema.sensors) == len(schema.commands) == 1
 
 
-def test_48_values_a_direction_fit() -> None:
-    lines = [f"sensor s{i} m f32 10\n" for i in range(49)]
-    assert len(parse_schema(HEAD + "".join(lines[:48])).sensors) == 48
-    with pytest.raises(LinkError, match=r"line 51.*at most 48"):
+def test_128_values_a_direction_fit() -> None:
+    lines = [f"sensor s{i} m f32 10\n" for i in range(129)]
+    assert len(parse_schema(HEAD + "".join(lines[:128])).sensors) == 128
+    with pytest.raises(LinkError, match=r"line 131.*at most 128"):
         parse_schema(HEAD + "".join(lines))
 
 

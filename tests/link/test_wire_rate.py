@@ -14,10 +14,10 @@ def schema(n_sensor: int, n_command: int, rate_hz: int = 1000) -> str:
     return "rtloop-schema 1\nname x\n" + "".join(lines)
 
 
-@pytest.mark.parametrize("count", [0, 1, 4, 48])
+@pytest.mark.parametrize("count", [0, 1, 4, 48, 128])
 def test_frame_sizes_are_those_of_the_wire(count: int) -> None:
     fields = {"sample_time_us": 0, "state": 0, "reasons": 0, "command_seq": 0, "late_commands": 0}
-    values = {"values": [1.0] * count}
+    values = {"values": [1.1] * count}  # no byte of it is 0: the worst case for COBS
     sensor = ref.encode_message("sensor", {**fields, **values})
     command = ref.encode_message("command", {"valid_until_us": 0, **values})
     frames = [ref.encode_frame(ref.encode_packet(7, 0, 0, 0, 0, p)) for p in (sensor, command)]

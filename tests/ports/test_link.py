@@ -58,7 +58,7 @@ def test_the_default_command_is_the_safe_one_unless_given() -> None:
 def test_only_the_device_knows_the_elements_of_a_link() -> None:
     section = LinkInput(link="arm")
     assert (section.named, section.element_names, section.element_count) == (True, None, None)
-    assert section.element_limit == 48
+    assert section.element_limit == 128
     assert section.identity == LinkOutput(link="arm", safe=0.0).identity == ("link", "arm")
 
 

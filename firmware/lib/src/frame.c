@@ -1,29 +1,33 @@
 #include "rtloop/frame.h"
 
-/* A COBS block holds 254 bytes: up to there one code byte a zero is all the overhead there is. */
-_Static_assert(RTL_PACKET_MAX <= 254u, "the overhead of a frame is one byte");
+/* A code of 255 leads a block of 254 bytes that no zero follows. */
+#define FULL_BLOCK 255u
 
 size_t rtl_frame_encode(const uint8_t *packet, size_t size, uint8_t *out) {
     if (size == 0 || size > RTL_PACKET_MAX) {
         return 0;
     }
     size_t code_at = 0;
+    size_t end = 1;
     for (size_t i = 0; i < size; ++i) {
-        if (packet[i] == 0) {
-            out[code_at] = (uint8_t)(i + 1 - code_at);
-            code_at = i + 1;
-        } else {
-            out[i + 1] = packet[i];
+        if (packet[i] != 0) {
+            out[end++] = packet[i];
+        }
+        const bool is_full = end - code_at == FULL_BLOCK && i + 1 < size;
+        if (packet[i] == 0 || is_full) {
+            out[code_at] = (uint8_t)(end - code_at);
+            code_at = end++;
         }
     }
-    out[code_at] = (uint8_t)(size + 1 - code_at);
-    out[size + 1] = 0;
-    return size + 2;
+    out[code_at] = (uint8_t)(end - code_at);
+    out[end++] = 0;
+    return end;
 }
 
 static void begin_frame(rtl_frame_decoder *d) {
     d->size = 0;
     d->block = 0;
+    d->zero_is_due = false;
     d->is_broken = false;
     d->has_begun = false;
 }
@@ -42,17 +46,17 @@ static void append(rtl_frame_decoder *d, uint8_t byte) {
     d->packet[d->size++] = byte;
 }
 
-/* A code 0xff, which would stand for no zero, leads a block longer than any packet: no case. */
 static void unstuff(rtl_frame_decoder *d, uint8_t byte) {
     if (d->block > 0) {
         append(d, byte);
         d->block--;
         return;
     }
-    if (d->has_begun) {
+    if (d->zero_is_due) {
         append(d, 0);
     }
     d->has_begun = true;
+    d->zero_is_due = byte != FULL_BLOCK;
     d->block = (uint8_t)(byte - 1u);
 }
 

@@ -19,7 +19,7 @@ enum {
     STATUS_SIZE = 40,
 };
 
-_Static_assert(SENSOR_HEAD + 4 * RTL_VALUES_MAX <= RTL_PAYLOAD_MAX, "a full SENSOR fits");
+_Static_assert(SENSOR_HEAD + 4 * RTL_VALUES_MAX == RTL_PAYLOAD_MAX, "a full SENSOR fits");
 _Static_assert(SCHEMA_CHUNK_HEAD + RTL_SCHEMA_CHUNK_MAX <= RTL_PAYLOAD_MAX, "a full chunk fits");
 
 static size_t put_values(uint8_t *p, const float *values, size_t count) {

@@ -73,12 +73,17 @@ void bind_ports(nb::module_ &m) {
 
     nb::class_<TimeMap>(m, "TimeMap")
         .def(nb::init<int64_t, int64_t, int64_t>(), "offset_ns"_a, "error_ns"_a, "now_ns"_a)
-        .def("exchange", &TimeMap::exchange, "t1"_a, "t2"_a, "t3"_a, "t4"_a)
+        .def("packet_arrived", &TimeMap::packet_arrived, "device_us"_a, "now_ns"_a)
+        .def("request_arrived", &TimeMap::request_arrived, "sent_ns"_a, "device_us"_a, "now_ns"_a)
         .def("advance", &TimeMap::advance, "now_ns"_a)
         .def("to_device_us", &TimeMap::to_device_us, "host_ns"_a)
-        .def("to_host_ns", &TimeMap::to_host_ns, "device_us"_a, "now_ns"_a)
+        .def("to_host_ns", &TimeMap::to_host_ns, "device_us"_a)
+        .def("widened_us", &TimeMap::widened_us, "device_us"_a, "now_ns"_a)
         .def_prop_ro("offset_ns", &TimeMap::offset_ns)
-        .def_prop_ro("error_ns", &TimeMap::error_ns);
+        .def_prop_ro("error_ns", &TimeMap::error_ns)
+        .def_prop_ro("skew_ppb", &TimeMap::skew_ppb)
+        .def_prop_ro("skew_error_ppb", &TimeMap::skew_error_ppb)
+        .def_prop_ro("contradictions", &TimeMap::contradictions);
 }
 
 }  // namespace rtloop

@@ -116,11 +116,16 @@ bool Cycle::read_inputs() noexcept {
 bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
     const InputConfig &config = config_.inputs[i];
     const bool arrived = sample.time_ns >= 0;
-    const int64_t age_ns = arrived ? std::max<int64_t>(0, record_.start_ns - sample.time_ns) : -1;
-    const bool stale = !arrived || (config.max_age_ns > 0 && age_ns > config.max_age_ns);
+    // The sample is no older than this, whatever the error of its clock.
+    int64_t age_ns = arrived ? record_.start_ns - sample.time_ns + sample.error_ns : -1;
+    const bool is_from_the_future = arrived && sample.time_ns - sample.error_ns > clock_.now();
+    // Taken since the cycle started: no age. From the future: no age at all, and it shows.
+    if (arrived && age_ns < 0) age_ns = is_from_the_future ? std::min<int64_t>(age_ns, -2) : 0;
+    const bool stale =
+        !arrived || is_from_the_future || (config.max_age_ns > 0 && age_ns > config.max_age_ns);
     input_records_[i] = {age_ns, sample.gap, stale ? event::stale_input : 0};
     if (record_.input_age_ns >= 0) {
-        record_.input_age_ns = arrived ? std::max(record_.input_age_ns, age_ns) : -1;
+        record_.input_age_ns = age_ns >= 0 ? std::max(record_.input_age_ns, age_ns) : age_ns;
     }
     if (!stale) return true;
     record_.events |= event::stale_input;

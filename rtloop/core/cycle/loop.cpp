@@ -1,10 +1,15 @@
 #include "rtloop/core/cycle/loop.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace rtloop {
 
 namespace {
+
+// How often ports are attended to at most, and how long before a release no more.
+constexpr int64_t kAttentionIntervalNs = 200'000;
+constexpr int64_t kAttentionMarginNs = 1'000'000;
 
 // For counters with one writer: no read-modify-write is needed.
 void add(std::atomic<int64_t> &counter, int64_t n) noexcept {
@@ -91,6 +96,7 @@ void Loop::begin(int64_t first_release_ns) noexcept {
 }
 
 bool Loop::step() noexcept {
+    attend_ports();
     const int64_t woke_ns = pacer_->wait(next_, stop_);
     if (woke_ns < 0) return false;
     record(cycle_.run(next_, woke_ns));
@@ -102,6 +108,22 @@ bool Loop::step() noexcept {
     if (fault_.is_latched()) return false;
     gate_.arm(next_.cycle, next_.time_ns + config_.deadline_ns);
     return true;
+}
+
+// Until the next release is near. A line holds a few kB: what is not taken out of it in time is
+// lost or old, and nobody can say any more when it arrived.
+void Loop::attend_ports() noexcept {
+    while (!stop_.is_made()) {
+        const int64_t now_ns = clock_->now();
+        int64_t due_ns = next_.time_ns;
+        for (const auto &port : wiring_.ports) {
+            due_ns = std::min(due_ns, port->attention_ns(now_ns));
+        }
+        due_ns = std::max(due_ns, now_ns + kAttentionIntervalNs);
+        if (due_ns > next_.time_ns - kAttentionMarginNs) return;
+        clock_->sleep_until(due_ns);
+        for (const auto &port : wiring_.ports) port->attend(clock_->now());
+    }
 }
 
 void Loop::record(const CycleRecord &record) noexcept {

@@ -36,7 +36,8 @@ static_assert(sizeof(CycleRecord) == 96, "the ring and the recording depend on t
 
 // One input, as the cycle found it.
 struct InputRecord {
-    int64_t age_ns;   // at start; -1: no sample has ever arrived
+    int64_t age_ns;   // at most, at start: the error of its clock included. -1: no sample has ever
+                      // arrived; less: it claims to be from the future
     uint32_t gap;     // samples that were sent and never arrived, noticed since the last cycle
     uint32_t events;  // event::stale_input or nothing
 };

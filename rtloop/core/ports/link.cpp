@@ -5,6 +5,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
@@ -16,9 +17,18 @@ namespace rtloop {
 namespace {
 
 constexpr int64_t kTimeRequestIntervalNs = 100'000'000;
-// Enough for 4 periods of the largest packets; bounds what a babbling device can cost a cycle.
-constexpr size_t kReadBytes = 1024;
-constexpr int kReadsPerCycle = 4;
+// A tty hands out at most so much at once.
+constexpr size_t kReadBytes = 4096;
+// What a poll looks at: more than the line of a device that keeps its rate ever holds. What is
+// beyond is a flood; it is skipped, up to its end or to this bound, and its last bytes are looked
+// at again: they hold the newest sample.
+constexpr int kReadsLookedAt = 4;
+constexpr int kReadsSkipped = 64;
+// How often the line is looked at between far releases: in that time 4 kB are 800 kB/s.
+constexpr int64_t kAttentionNs = 5'000'000;
+// The arrival of the reply to a time request counts. The first look for it, and then each time
+// twice as long after the request.
+constexpr int64_t kFirstLookNs = 300'000;
 constexpr int kReadsToDrain = 256;
 
 void make_non_blocking(int fd) {
@@ -93,7 +103,9 @@ void LinkPort::rearm() noexcept {
     }
     rtl_frame_decoder_init(&decoder_);
     last_packet_ns_ = -1;
-    sample_time_ns_ = -1;
+    sample_has_arrived_ = false;
+    last_receive_ns_ = 0;
+    time_reply_is_due_ = false;
     rx_seq_is_known_ = false;
     gap_ = 0;
     report_ = {};
@@ -107,45 +119,94 @@ void LinkPort::poll(int64_t now_ns) noexcept {
     if (last_packet_ns_ < 0) last_packet_ns_ = now_ns;
     if (now_ns - last_packet_ns_ > config_.silence_timeout_ns && error_ == 0) error_ = ETIMEDOUT;
     time_.advance(now_ns);
+    counters_.clock_offset_ns.store(time_.offset_ns(), std::memory_order_relaxed);
     counters_.clock_error_ns.store(time_.error_ns(), std::memory_order_relaxed);
+    counters_.clock_skew_ppb.store(time_.skew_ppb(), std::memory_order_relaxed);
+    counters_.clock_contradictions.store(time_.contradictions(), std::memory_order_relaxed);
 }
 
+int64_t LinkPort::attention_ns(int64_t now_ns) const noexcept {
+    if (!time_reply_is_due_) return last_receive_ns_ + kAttentionNs;
+    const int64_t waited_ns = now_ns - last_time_request_ns_;
+    return now_ns + std::clamp(waited_ns, kFirstLookNs, kAttentionNs);
+}
+
+void LinkPort::attend(int64_t now_ns) noexcept {
+    receive(now_ns);
+}
+
+// At its end the newest sample that had arrived is there, whatever else came before it.
 void LinkPort::receive(int64_t now_ns) noexcept {
     uint8_t bytes[kReadBytes];
-    for (int i = 0; i < kReadsPerCycle; ++i) {
-        // Never read() an empty line: for a tty the kernel then waits, O_NONBLOCK or not, for the
-        // worker that moves received bytes (n_tty_read → tty_buffer_flush_work), and with it for
-        // everything that keeps an ordinary thread off the CPU. Measured: 200 ms on a busy machine.
-        // Asking first does not wait.
-        int available = 0;
-        if (ioctl(config_.fd, FIONREAD, &available) < 0) {
-            error_ = errno;
-            return;
-        }
-        if (available == 0) return;
-        const ssize_t n = ::read(config_.fd, bytes, sizeof(bytes));
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-        if (n <= 0) {
-            error_ = n == 0 ? ENODEV : errno;
-            return;
-        }
-        for (size_t used = 0; used < static_cast<size_t>(n);) {
-            const uint8_t *packet = nullptr;
-            size_t size = 0;
-            used += rtl_frame_decoder_feed(&decoder_, bytes + used, static_cast<size_t>(n) - used,
-                                           &packet, &size);
-            if (size > 0) accept(packet, size, now_ns);
-        }
-        if (static_cast<size_t>(n) < sizeof(bytes)) return;
+    last_receive_ns_ = now_ns;
+    for (int i = 0; i < kReadsLookedAt; ++i) {
+        const size_t n = receive_some(bytes);
+        if (n == 0) return;
+        decode(bytes, n, now_ns);
     }
+    // A flood. Of what follows the last bytes are kept, which hold a whole packet.
+    static_assert(kReadBytes > 2 * RTL_FRAME_MAX);
+    size_t kept = 0;
+    for (int i = 0; i < kReadsSkipped; ++i) {
+        uint8_t more[kReadBytes];
+        const size_t n = receive_some(more);
+        if (n == 0) break;
+        const size_t old = std::min(kept, kReadBytes - n);
+        std::memmove(bytes, bytes + kept - old, old);
+        std::memcpy(bytes + old, more, n);
+        counters_.rx_discarded.fetch_add(static_cast<uint32_t>(kept - old),
+                                         std::memory_order_relaxed);
+        kept = old + n;
+    }
+    if (kept == 0) return;
+    // Bytes may be missing before these: begin at a delimiter.
+    const void *const delimiter = std::memchr(bytes, 0, kept);
+    if (delimiter == nullptr) return;
+    const auto skipped = static_cast<size_t>(static_cast<const uint8_t *>(delimiter) - bytes);
+    rtl_frame_decoder_init(&decoder_);
+    decode(bytes + skipped, kept - skipped, now_ns);
+}
+
+// 0: nothing more is there, or the line is gone.
+size_t LinkPort::receive_some(uint8_t *bytes) noexcept {
+    // Never read() an empty line: for a tty the kernel then waits, O_NONBLOCK or not, for the
+    // worker that moves received bytes (n_tty_read → tty_buffer_flush_work), and with it for
+    // everything that keeps an ordinary thread off the CPU. Measured: 200 ms on a busy machine.
+    // Asking first does not wait.
+    int available = 0;
+    if (ioctl(config_.fd, FIONREAD, &available) < 0) {
+        error_ = errno;
+        return 0;
+    }
+    if (available == 0) return 0;
+    const ssize_t n = ::read(config_.fd, bytes, kReadBytes);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+    if (n <= 0) {
+        error_ = n == 0 ? ENODEV : errno;
+        return 0;
+    }
+    return static_cast<size_t>(n);
+}
+
+void LinkPort::decode(const uint8_t *bytes, size_t n, int64_t now_ns) noexcept {
+    const uint32_t errors = decoder_.errors;
+    for (size_t used = 0; used < n;) {
+        const uint8_t *packet = nullptr;
+        size_t size = 0;
+        used += rtl_frame_decoder_feed(&decoder_, bytes + used, n - used, &packet, &size);
+        if (size > 0) accept(packet, size, now_ns);
+    }
+    counters_.rx_errors.fetch_add(decoder_.errors - errors, std::memory_order_relaxed);
 }
 
 Sample LinkPort::read(float *values) noexcept {
-    const Sample sample{sample_time_ns_, gap_};
+    Sample sample;
+    sample.gap = gap_;
     gap_ = 0;
-    if (sample_time_ns_ >= 0) {
-        std::memcpy(values, sensor_.values, config_.n_sensor * sizeof(float));
-    }
+    if (!sample_has_arrived_) return sample;
+    std::memcpy(values, sensor_.values, config_.n_sensor * sizeof(float));
+    sample.time_ns = time_.to_host_ns(sample_time_us_);
+    sample.error_ns = time_.error_ns();
     return sample;
 }
 
@@ -165,11 +226,15 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
     return {{"rx_packets", c.rx_packets.load()},
             {"rx_errors", c.rx_errors.load()},
             {"rx_lost", c.rx_lost.load()},
+            {"rx_discarded", c.rx_discarded.load()},
             {"tx_packets", c.tx_packets.load()},
             {"tx_dropped", c.tx_dropped.load()},
             {"device_events", c.device_events.load()},
             {"device_reasons", c.device_reasons.load()},
-            {"clock_error_ns", c.clock_error_ns.load()}};
+            {"clock_offset_ns", c.clock_offset_ns.load()},
+            {"clock_error_ns", c.clock_error_ns.load()},
+            {"clock_skew_ppb", c.clock_skew_ppb.load()},
+            {"clock_contradictions", c.clock_contradictions.load()}};
 }
 
 // A device numbers all it sends. A number that goes back is a device that began anew.
@@ -195,6 +260,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
     counters_.rx_packets.fetch_add(1, std::memory_order_relaxed);
     last_packet_ns_ = now_ns;
     follow_sequence(header.seq);
+    time_.packet_arrived(header.time_us, now_ns);
     rtl_time_reply time_reply;
     if (header.type == RTL_TYPE_SENSOR) {
         rtl_sensor sensor;
@@ -204,7 +270,8 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
             return;
         }
         sensor_ = sensor;
-        sample_time_ns_ = time_.to_host_ns(sensor.sample_time_us, now_ns);
+        sample_time_us_ = time_.widened_us(sensor.sample_time_us, now_ns);
+        sample_has_arrived_ = true;
         report_.device_state = sensor.state;
         report_.device_reasons = sensor.reasons;
         report_.device_late_commands = sensor.late_commands;
@@ -212,9 +279,11 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         counters_.device_reasons.store(sensor.reasons, std::memory_order_relaxed);
     } else if (header.type == RTL_TYPE_TIME_REPLY &&
                rtl_time_reply_decode(payload, payload_size, &time_reply)) {
-        time_.exchange(static_cast<int64_t>(time_reply.host_ns),
-                       static_cast<int64_t>(time_reply.t2_us) * 1000,
-                       static_cast<int64_t>(time_reply.t3_us) * 1000, now_ns);
+        // Only the answer to our newest question: what else comes was asked by nobody, or is old.
+        if (static_cast<int64_t>(time_reply.host_ns) != last_time_request_ns_) return;
+        time_reply_is_due_ = false;
+        time_.request_arrived(last_time_request_ns_, static_cast<int64_t>(time_reply.t2_us),
+                              now_ns);
     } else if (header.type == RTL_TYPE_EVENT) {
         counters_.device_events.fetch_add(1, std::memory_order_relaxed);
     }
@@ -248,6 +317,7 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
     uint32_t packets = 1;
     if (now_ns - last_time_request_ns_ >= kTimeRequestIntervalNs) {
         last_time_request_ns_ = now_ns;
+        time_reply_is_due_ = true;
         const rtl_time_request request = {static_cast<uint64_t>(now_ns)};
         size += append_packet(bytes + size, RTL_TYPE_TIME_REQUEST, payload,
                               rtl_time_request_encode(&request, payload), now_ns);

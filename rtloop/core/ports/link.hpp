@@ -31,13 +31,17 @@ struct LinkConfig {
 // Counters an observer may read at any time.
 struct LinkCounters {
     std::atomic<uint32_t> rx_packets{0};
-    std::atomic<uint32_t> rx_errors{0};  // broken frames, failed CRC, foreign schema
-    std::atomic<uint32_t> rx_lost{0};    // numbers missing in the device's sequence
+    std::atomic<uint32_t> rx_errors{0};     // broken frames, failed CRC, foreign schema
+    std::atomic<uint32_t> rx_lost{0};       // numbers missing in the device's sequence
+    std::atomic<uint32_t> rx_discarded{0};  // bytes of a flood, not looked at
     std::atomic<uint32_t> tx_packets{0};
     std::atomic<uint32_t> tx_dropped{0};  // the line's buffer was full
     std::atomic<uint32_t> device_events{0};
     std::atomic<uint16_t> device_reasons{0};  // why the device says it is SAFE
+    std::atomic<int64_t> clock_offset_ns{0};  // device clock - CLOCK_MONOTONIC, as in use
     std::atomic<int64_t> clock_error_ns{0};
+    std::atomic<int64_t> clock_skew_ppb{0};
+    std::atomic<uint32_t> clock_contradictions{0};
 };
 
 class LinkPort final : public Port {
@@ -54,6 +58,8 @@ class LinkPort final : public Port {
     size_t n_outputs() const noexcept override { return config_.n_command; }
     void rearm() noexcept override;
     void poll(int64_t now_ns) noexcept override;
+    int64_t attention_ns(int64_t now_ns) const noexcept override;
+    void attend(int64_t now_ns) noexcept override;
     Sample read(float *values) noexcept override;
     bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept override;
     void write_safe() noexcept override;
@@ -62,6 +68,8 @@ class LinkPort final : public Port {
 
   private:
     void receive(int64_t now_ns) noexcept;
+    size_t receive_some(uint8_t *bytes) noexcept;
+    void decode(const uint8_t *bytes, size_t n, int64_t now_ns) noexcept;
     void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept;
     void follow_sequence(uint16_t seq) noexcept;
     size_t append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
@@ -71,9 +79,12 @@ class LinkPort final : public Port {
     rtl_frame_decoder decoder_;
     TimeMap time_;
     rtl_sensor sensor_{};
-    int64_t sample_time_ns_ = -1;
+    bool sample_has_arrived_ = false;
+    int64_t sample_time_us_ = 0;  // device clock
     int64_t last_packet_ns_ = -1;
+    int64_t last_receive_ns_ = 0;
     int64_t last_time_request_ns_ = 0;
+    bool time_reply_is_due_ = false;
     uint16_t tx_seq_ = 0;
     uint16_t rx_seq_ = 0;
     bool rx_seq_is_known_ = false;

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@ namespace rtloop {
 struct Sample {
     int64_t time_ns = -1;  // when it was taken, CLOCK_MONOTONIC; -1: none has ever arrived
     uint32_t gap = 0;      // samples sent and never arrived, noticed since the last read
+    int64_t error_ns = 0;  // time_ns is right within this: no clock but the host's own is exact
 };
 
 // How a port is, and what a device behind it last said about itself.
@@ -50,6 +52,15 @@ class Port {
     // Loop, once a cycle, before anything is read, whatever the directions in use: takes in what
     // has arrived, and judges time-outs. A failure shows in report().
     virtual void poll(int64_t now_ns) noexcept { static_cast<void>(now_ns); }
+
+    // Loop, between two cycles whose releases are far apart: takes in what must not wait for the
+    // next one, because it would pile up, or because its time of arrival counts. attend() is called
+    // soon after the time that attention_ns() named, if that is well before the next release.
+    virtual int64_t attention_ns(int64_t now_ns) const noexcept {
+        static_cast<void>(now_ns);
+        return std::numeric_limits<int64_t>::max();
+    }
+    virtual void attend(int64_t now_ns) noexcept { static_cast<void>(now_ns); }
 
     // Loop, at most once a cycle: the newest sample. Without one `values` (n_inputs floats) is left
     // alone. Cannot fail: after a failure the last sample stands, and ages.

@@ -1,7 +1,7 @@
 /*
  * The frame: a packet on a byte stream. COBS (consistent overhead byte stuffing) takes every zero
- * out of the packet, so that the one delimiter 0x00 marks the end of a frame and nothing else. At
- * packet sizes the overhead is exactly one byte plus the delimiter.
+ * out of the packet, so that the one delimiter 0x00 marks the end of a frame and nothing else. The
+ * overhead is one byte for every 254 begun, plus the delimiter.
  *
  * Whatever is lost or damaged on the line, the receiver is in step again at the next delimiter.
  */
@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-#define RTL_FRAME_MAX (RTL_PACKET_MAX + 2u)
+#define RTL_FRAME_MAX (RTL_PACKET_MAX + RTL_PACKET_MAX / 254u + 2u)
 
 /*
  * Writes the frame of a packet of 1..RTL_PACKET_MAX bytes to `out` (room for RTL_FRAME_MAX) and
@@ -28,12 +28,13 @@ size_t rtl_frame_encode(const uint8_t *packet, size_t size, uint8_t *out);
 
 typedef struct rtl_frame_decoder {
     uint8_t packet[RTL_PACKET_MAX];
-    uint8_t size;    /* bytes un-stuffed so far */
-    uint8_t block;   /* bytes left of the present COBS block */
-    bool has_begun;  /* a byte came since the last delimiter */
-    bool is_broken;  /* skip to the delimiter */
-    uint32_t errors; /* frames that were damaged or longer than a packet */
-    uint32_t empty;  /* delimiters without a frame: how a sender gets in step again */
+    uint16_t size;    /* bytes un-stuffed so far */
+    uint8_t block;    /* bytes left of the present COBS block */
+    bool zero_is_due; /* a zero follows the present block, unless the frame ends there */
+    bool has_begun;   /* a byte came since the last delimiter */
+    bool is_broken;   /* skip to the delimiter */
+    uint32_t errors;  /* frames that were damaged or longer than a packet */
+    uint32_t empty;   /* delimiters without a frame: how a sender gets in step again */
 } rtl_frame_decoder;
 
 void rtl_frame_decoder_init(rtl_frame_decoder *decoder);
