@@ -30,15 +30,18 @@ class Terminal:
         self._has_colour = self.redraws and not os.environ.get("NO_COLOR")
 
     def wrapped(self, text: str) -> str:
-        """A sentence broken between its words where the terminal would break it within one."""
+        """Sentences broken between their words where the terminal would break them within one."""
         if not self._is_terminal:
             return text
-        return textwrap.fill(
-            text,
-            self.columns,
-            subsequent_indent=text[: len(text) - len(text.lstrip())],
-            break_long_words=False,
-            break_on_hyphens=False,
+        return "\n".join(
+            textwrap.fill(
+                line,
+                self.columns,
+                subsequent_indent=line[: len(line) - len(line.lstrip())],
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            for line in text.split("\n")
         )
 
     def write(self, text: str) -> None:

@@ -123,6 +123,21 @@ def test_a_warning_stands_above_the_live_lines() -> None:
         assert len(screen.rows()) == 3
 
 
+def test_sentences_break_between_words_and_paths_stay_whole() -> None:
+    path = "/srv/recordings/a-robot/20260101T120000-walk/run.mcap"
+    with Screen(40) as screen:
+        console = Console(screen.stream)
+        console.say("     longest stage of 2: infer – the graph and its limits\nand a second line")
+        console.say(path)
+        assert screen.rows() == [
+            "     longest stage of 2: infer – the",
+            "     graph and its limits",
+            "and a second line",
+            path[:40],
+            path[40:],
+        ]
+
+
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Loops("balance", state="fault", miss_every=7)
     with Screen(80) as screen:

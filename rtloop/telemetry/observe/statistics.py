@@ -121,6 +121,8 @@ class LoopStatistics:
         # By the cycles' own clock: when somebody looks says nothing about the loop.
         began_ns = self._window_began_ns or self._first_start_ns
         seconds = (self._last_start_ns - began_ns) / 1e9
+        # Periods between cycles: nothing came before the very first one.
+        is_first = not self._window_began_ns
         now = (self.executed, self.skipped, self.misses)
         executed, skipped, misses = (a - b for a, b in zip(now, self._window_before, strict=True))
         p50, p99 = self._window_response.percentiles((0.5, 0.99))
@@ -129,7 +131,7 @@ class LoopStatistics:
             executed=executed,
             skipped=skipped,
             misses=misses,
-            rate_hz=executed / seconds if seconds > 0 else 0.0,
+            rate_hz=(executed - is_first) / seconds if seconds > 0 else 0.0,
             response_p50_us=_us(p50),
             response_p99_us=_us(p99),
             response_max_us=_us(self._window_response.max),

@@ -144,6 +144,15 @@ def test_a_window_holds_what_happened_since_the_last_look() -> None:
     assert (empty.executed, empty.response_p50_us) == (0, None)
 
 
+def test_the_rate_of_each_window_is_that_of_the_loop() -> None:
+    records = cycles(200)
+    records["start_ns"] = records["release_ns"]
+    statistics = LoopStatistics(metadata())
+    for part in (records[:10], records[10:]):
+        statistics.update(part)
+        assert statistics.window().rate_hz == pytest.approx(1000, rel=1e-9)
+
+
 def test_every_key_of_the_summary_is_documented() -> None:
     text = (Path(__file__).parents[3] / "docs" / "recording.md").read_text()
     for key in LoopStatistics(metadata()).summary().as_dict():
