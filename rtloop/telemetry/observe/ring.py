@@ -34,9 +34,7 @@ LOOP_FACTS = ("policy_sha256",)
 """Those facts of ``LoopMetadata.run`` that are a loop's own."""
 
 
-def make_ring_directory(
-    path: Path, group: str | None = None, *, exclusively: bool = False
-) -> None:
+def make_ring_directory(path: Path, group: str | None = None, *, exclusively: bool = False) -> None:
     """Makes the folder for the rings of one run, for the caller (and ``group``) alone.
 
     Raises RecordingError for somebody else's in its place, and OSError; ``exclusively``
