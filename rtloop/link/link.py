@@ -112,6 +112,11 @@ class Link:
         self._make_idle(reply.state, reply.reasons, clear)
         payload = messages.encode_arm(loop_class, max_late_commands, command_timeout_us)
         status = self._ask(PacketType.ARM, payload)
+        if status.state == DeviceState.IDLE and command_timeout_us > 0:
+            raise self._error(
+                f"did not arm: it is IDLE. A command timeout of {command_timeout_us / 1000:g} ms may "
+                "be more than it allows; lower command_timeout_ms"
+            )
         if status.state != DeviceState.ARMED:
             raise self._error(f"did not arm: it is {_told(status.state, status.reasons)}")
         return status

@@ -161,7 +161,10 @@ class LinkPort(Port):
             "clock_error_ns": info.clock_error_ns,
             "clock_time_ns": info.clock_time_ns,
             "command_validity_ns": validity_ns,
-            "silence_timeout_ns": max(self._timeout_ns, 3 * loop.period_ns),
+            "command_timeout_ns": self._timeout_ns,
+            "silence_timeout_ns": max(
+                self._timeout_ns, 3 * loop.period_ns, 3 * info.sensor_period_us * 1000
+            ),
         }
         try:
             self.core = core.Port("link", options)

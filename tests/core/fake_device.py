@@ -40,6 +40,7 @@ class FakeDevice:
             "clock_error_ns": 1000,
             "clock_time_ns": time.monotonic_ns(),
             "command_validity_ns": 1_000_000,
+            "command_timeout_ns": 1_000_000_000,
             "silence_timeout_ns": 50_000_000,
         }
         assert changes.keys() <= options.keys(), changes

@@ -175,6 +175,35 @@ def test_a_silent_device_is_a_fault(device: FakeDevice, tmp_path: Path) -> None:
     assert linked.loop.status()["fault_errno"] == errno.ETIMEDOUT
 
 
+def test_a_device_that_answers_but_sends_no_samples_is_silent(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r", silence_timeout_ns=20 * MS)
+    linked.loop.begin()
+    device.send_sensor([0.5, 0.0])
+    end = time.monotonic() + 10
+    while linked.loop.step():
+        now_us = device.now_us()
+        device.send(TIME_REPLY, struct.pack("<Qqq", 0, now_us, now_us))
+        assert time.monotonic() < end
+    assert linked.loop.status()["fault_errno"] == errno.ETIMEDOUT
+
+
+def test_no_command_is_valid_for_longer_than_the_devices_timeout(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(
+        device, tmp_path / "r", command_validity_ns=500 * MS, command_timeout_ns=40 * MS
+    )
+    linked.loop.begin()
+    device.send_sensor([0.5, 0.0])
+    linked.loop.step()
+    (command,) = [payload for kind, payload in device.received() if kind == COMMAND]
+    (valid_until_us,) = struct.unpack("<I", command[:4])
+    ahead_us = (valid_until_us - device.now_us() + (1 << 31)) % (1 << 32) - (1 << 31)
+    assert ahead_us <= 40_000
+
+
 def test_a_device_that_goes_safe_by_itself_is_a_fault(device: FakeDevice, tmp_path: Path) -> None:
     linked = LinkedLoop(device, tmp_path / "r")
     linked.loop.begin()

@@ -115,6 +115,17 @@ def test_a_hard_loop_trips_the_device_with_its_first_late_command(
     port.close()
 
 
+def test_a_device_that_allows_no_such_timeout_says_so(device: ScriptedDevice, folder: Path) -> None:
+    port = opened(configured(device, folder))
+    device.script = lambda request: (
+        [("device_status", device.status())] if request.name == "arm" else None
+    )
+    port.prepare()
+    with pytest.raises(LinkError, match="timeout of 40 ms.*lower command_timeout_ms"):
+        port.arm(clear=False)
+    port.close()
+
+
 def test_a_device_that_restarted_in_between_is_opened_anew(
     device: ScriptedDevice, folder: Path
 ) -> None:

@@ -57,6 +57,7 @@ LinkConfig config_of(const PortOptions &options) {
     config.clock_error_ns = options.integer("clock_error_ns");
     config.clock_time_ns = options.integer("clock_time_ns");
     config.command_validity_ns = options.integer("command_validity_ns");
+    config.command_timeout_ns = options.integer("command_timeout_ns");
     config.silence_timeout_ns = options.integer("silence_timeout_ns");
     return config;
 }
@@ -102,7 +103,7 @@ void LinkPort::rearm() noexcept {
         if (::read(config_.fd, bytes, sizeof(bytes)) <= 0) break;
     }
     rtl_frame_decoder_init(&decoder_);
-    last_packet_ns_ = -1;
+    last_sensor_ns_ = -1;
     sample_has_arrived_ = false;
     last_receive_ns_ = 0;
     time_reply_is_due_ = false;
@@ -116,8 +117,8 @@ void LinkPort::rearm() noexcept {
 
 void LinkPort::poll(int64_t now_ns) noexcept {
     receive(now_ns);
-    if (last_packet_ns_ < 0) last_packet_ns_ = now_ns;
-    if (now_ns - last_packet_ns_ > config_.silence_timeout_ns && error_ == 0) error_ = ETIMEDOUT;
+    if (last_sensor_ns_ < 0) last_sensor_ns_ = now_ns;
+    if (now_ns - last_sensor_ns_ > config_.silence_timeout_ns && error_ == 0) error_ = ETIMEDOUT;
     time_.advance(now_ns);
     counters_.clock_offset_ns.store(time_.offset_ns(), std::memory_order_relaxed);
     counters_.clock_error_ns.store(time_.error_ns(), std::memory_order_relaxed);
@@ -258,7 +259,6 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         return;
     }
     counters_.rx_packets.fetch_add(1, std::memory_order_relaxed);
-    last_packet_ns_ = now_ns;
     follow_sequence(header.seq);
     time_.packet_arrived(header.time_us, now_ns);
     rtl_time_reply time_reply;
@@ -269,6 +269,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
             counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
             return;
         }
+        last_sensor_ns_ = now_ns;
         sensor_ = sensor;
         sample_time_us_ = time_.widened_us(sensor.sample_time_us, now_ns);
         sample_has_arrived_ = true;
@@ -307,8 +308,10 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
     if (frame_was_cut_) bytes[size++] = 0;
 
     rtl_command command;
-    command.valid_until_us =
-        static_cast<uint32_t>(time_.to_device_us(deadline_ns + config_.command_validity_ns));
+    // The device refuses what is valid for longer than its timeout, by its own clock.
+    const int64_t valid_until_ns = std::min(deadline_ns + config_.command_validity_ns,
+                                            now_ns + config_.command_timeout_ns - time_.error_ns());
+    command.valid_until_us = static_cast<uint32_t>(time_.to_device_us(valid_until_ns));
     command.count = static_cast<uint8_t>(config_.n_command);
     std::memcpy(command.values, values, config_.n_command * sizeof(float));
     size += append_packet(bytes + size, RTL_TYPE_COMMAND, payload,

@@ -25,7 +25,8 @@ struct LinkConfig {
     int64_t clock_error_ns = 0;
     int64_t clock_time_ns = 0;        // when that was measured
     int64_t command_validity_ns = 0;  // a command is valid until its deadline plus this
-    int64_t silence_timeout_ns = 0;   // no packet for so long: the link is lost
+    int64_t command_timeout_ns = 0;   // of the device; nothing is valid for longer
+    int64_t silence_timeout_ns = 0;   // no SENSOR for so long: the link is lost
 };
 
 // Counters an observer may read at any time.
@@ -81,7 +82,7 @@ class LinkPort final : public Port {
     rtl_sensor sensor_{};
     bool sample_has_arrived_ = false;
     int64_t sample_time_us_ = 0;  // device clock
-    int64_t last_packet_ns_ = -1;
+    int64_t last_sensor_ns_ = -1;
     int64_t last_receive_ns_ = 0;
     int64_t last_time_request_ns_ = 0;
     bool time_reply_is_due_ = false;
