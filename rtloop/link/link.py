@@ -19,8 +19,8 @@ from rtloop.link.messages import DeviceState, DeviceStatus, HelloReply, PacketTy
 from rtloop.link.packet_stream import Packet, PacketStream
 from rtloop.link.transports import Line, open_line
 
-#: A line that is gone must not hold up the end of a run; the device's timeout does the same.
-STOP_ATTEMPTS = 2
+#: A line that is gone fails at once; a device that does not answer may hold up the end of a run for so long.
+STOP_ATTEMPTS = 5
 
 
 class Link:
