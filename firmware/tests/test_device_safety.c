@@ -235,6 +235,39 @@ static void damaged_packets_in_a_row_trip_an_active_device(void) {
     CHECK_EQUAL(r.applied, 2);
 }
 
+static void packets_of_another_version_are_reported_and_do_not_trip(void) {
+    rig_init(&r, 0);
+    rig_activate(&r);
+    const rtl_header header = {.type = RTL_TYPE_HELLO};
+    uint8_t packet[RTL_PACKET_MAX];
+    uint8_t frame[RTL_FRAME_MAX];
+    const size_t size = rtl_packet_encode(&header, NULL, 0, packet);
+    packet[0] = 0x20;
+    const uint32_t crc = rtl_crc32(packet, size - RTL_CRC_SIZE);
+    for (size_t i = 0; i < RTL_CRC_SIZE; ++i) {
+        packet[size - RTL_CRC_SIZE + i] = (uint8_t)(crc >> 8 * i);
+    }
+    for (unsigned i = 0; i < 2 * RIG_LINK_ERRORS; ++i) {
+        rtl_device_receive(&r.device, frame, rtl_frame_encode(packet, size, frame));
+    }
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+    CHECK_EQUAL(r.device.frame_errors, 2 * RIG_LINK_ERRORS);
+    rig_run(&r, 1000);
+    CHECK_EQUAL(r.events[RTL_EVENT_BAD_PACKET].total, 2 * RIG_LINK_ERRORS);
+}
+
+static void a_malformed_arm_is_reported_and_not_answered(void) {
+    uint8_t payload[RTL_PAYLOAD_MAX] = {3}; /* a class that is none */
+    rig_init(&r, 0);
+    rig_open(&r);
+    rig_send(&r, RTL_TYPE_ARM, payload, 8);
+    rig_send(&r, RTL_TYPE_ARM, payload, 7);
+    rig_run(&r, 1000);
+    CHECK_EQUAL(r.device.state, RTL_STATE_IDLE);
+    CHECK_EQUAL(r.received[RTL_TYPE_STATUS], 0);
+    CHECK_EQUAL(r.events[RTL_EVENT_BAD_PACKET].total, 2);
+}
+
 static void a_noisy_line_does_not_trip_a_device_that_does_not_move(void) {
     rig_init(&r, 0);
     rig_arm(&r);
@@ -400,6 +433,8 @@ int main(void) {
     RUN(a_hard_loop_trips_at_its_first_late_command);
     RUN(arming_again_forgets_earlier_late_commands);
     RUN(damaged_packets_in_a_row_trip_an_active_device);
+    RUN(packets_of_another_version_are_reported_and_do_not_trip);
+    RUN(a_malformed_arm_is_reported_and_not_answered);
     RUN(a_noisy_line_does_not_trip_a_device_that_does_not_move);
     RUN(values_that_are_not_finite_trip_and_are_not_applied);
     RUN(values_outside_the_hard_limits_trip_and_are_not_applied);

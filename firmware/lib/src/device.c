@@ -355,6 +355,12 @@ static void receive_packet(rtl_device *d, const uint8_t *packet, size_t packet_s
     const uint8_t *payload;
     size_t size;
     const rtl_status status = rtl_packet_decode(packet, packet_size, &header, &payload, &size);
+    if (status == RTL_VERSION) { /* intact, so no damage of the line */
+        d->frame_errors++;
+        d->consecutive_link_errors = 0;
+        note_event(d, RTL_EVENT_BAD_PACKET);
+        return;
+    }
     if (status != RTL_OK) {
         if (status == RTL_CRC) {
             d->crc_errors++;
