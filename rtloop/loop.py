@@ -6,7 +6,7 @@ import atexit
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,22 +145,26 @@ class Loop:
     def deactivate(self) -> None:
         """Ends the threads, safe command last, and stops the devices; nothing to do when they have ended.
 
-        Raises RtloopError when a cycle does not return: the safe command was sent all the same, and the loop
-        is not activated again before it is configured anew.
+        Raises RtloopError when a device does not confirm that it is safe, and when a cycle does not return: the
+        safe command was sent all the same, and the loop is not activated again before it is configured anew.
         """
         activation = self._activation
         if activation is None or activation.has_ended:
             return
         activation.has_ended = True
         returned = activation.threads.deactivate(DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns)
-        for port in activation.armed:
-            port.stop()
+        lost = self._lost_port(activation)
+        unconfirmed = [
+            text for port in activation.armed if (text := port.stop()) and port is not lost
+        ]
         _active_loops.discard(self)
         if not returned:
             self._hangs = True
             raise RtloopError(
                 f"a cycle of loop '{self.name}' hangs and did not end; the safe command was sent"
             )
+        if unconfirmed:
+            raise RtloopError("; ".join(unconfirmed))
 
     def finalize(self) -> None:
         """Lets go of the ring of a loop that was deactivated: observers see it as finalized."""
@@ -294,12 +298,21 @@ class Loop:
             f"{FIRST_SAMPLE_TIMEOUT_S:g} s. Check that its source sends, and how often"
         )
 
+    def _lost_port(self, activation: _Activation) -> Port | None:
+        """The port whose loss is the loop's fault: that it does not answer is no news."""
+        status = activation.loop.status()
+        if status["fault_reason"] != core.FAULT_REASONS["port_error"]:
+            return None
+        port: Port = self._configured().ports[status["fault_port"]]
+        return port
+
     @contextmanager
     def _ended_on_error(self) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            self.deactivate()
+            with suppress(RtloopError):  # what ended it says more
+                self.deactivate()
             self.finalize()
             raise
 

@@ -87,7 +87,7 @@ static void only_applied_commands_feed_the_timeout(void) {
 }
 
 static void the_host_chooses_the_timeout_up_to_the_devices_maximum(void) {
-    const uint32_t asked[] = {0, 5000, 2 * RIG_TIMEOUT_MAX_US};
+    const uint32_t asked[] = {0, 5000, RIG_TIMEOUT_MAX_US};
     const uint32_t expected[] = {RIG_TIMEOUT_US, 5000, RIG_TIMEOUT_MAX_US};
     for (int i = 0; i < 3; ++i) {
         rig_init(&r, 0);
@@ -99,6 +99,67 @@ static void the_host_chooses_the_timeout_up_to_the_devices_maximum(void) {
         rig_run(&r, RIG_PERIOD_US);
         CHECK_EQUAL(r.device.state, RTL_STATE_SAFE);
     }
+}
+
+static void a_timeout_beyond_the_devices_maximum_is_not_armed(void) {
+    rig_init(&r, 0);
+    rig_open(&r);
+    rig_send_arm(&r, RTL_CLASS_FIRM, 0, RIG_TIMEOUT_MAX_US + 1);
+    CHECK_EQUAL(r.status.state, RTL_STATE_IDLE);
+    rig_send_arm(&r, RTL_CLASS_FIRM, 0, RIG_TIMEOUT_MAX_US);
+    CHECK_EQUAL(r.status.state, RTL_STATE_ARMED);
+}
+
+static void a_line_that_repeats_commands_does_not_keep_it_moving(void) {
+    rig_init(&r, 0);
+    rig_arm(&r);
+    r.tx_seq = 65530; /* through the wrap */
+    for (int i = 0; i < 12; ++i) {
+        rig_send_command(&r, 1.0f, 10000);
+        r.tx_seq--;
+        rig_send_command(&r, 2.0f, 10000); /* the same number, even with another value */
+        r.tx_seq = (uint16_t)(r.tx_seq - 3);
+        rig_send_command(&r, 3.0f, 10000);
+        r.tx_seq = (uint16_t)(r.tx_seq + 2);
+        rig_run(&r, 1000);
+    }
+    CHECK_EQUAL(r.applied, 12);
+    CHECK(r.applied_value == 1.0f);
+    CHECK_EQUAL(r.device.rejected_commands, 24);
+    for (int i = 0; i < 21; ++i) {
+        r.tx_seq--;
+        rig_send_command(&r, 1.0f, 10000);
+        rig_run(&r, 1000);
+    }
+    check_safe(RTL_REASON_COMMAND_TIMEOUT);
+}
+
+static void a_new_arming_begins_a_new_count_of_commands(void) {
+    rig_init(&r, 0);
+    r.tx_seq = 1000;
+    rig_activate(&r);
+    rig_send_stop(&r, 0);
+    rig_send_plain(&r, RTL_TYPE_CLEAR);
+    r.tx_seq = 0;
+    rig_send_arm(&r, RTL_CLASS_FIRM, 0, 0);
+    rig_send_command(&r, 1.0f, 1000);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+}
+
+static void a_command_valid_for_longer_than_the_timeout_is_refused(void) {
+    rig_init(&r, 0);
+    rig_arm(&r);
+    rig_send_command(&r, 1.0f, (int32_t)RIG_TIMEOUT_US + 1);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ARMED);
+    CHECK_EQUAL(r.device.rejected_commands, 1);
+    rig_send_command(&r, 1.0f, (int32_t)RIG_TIMEOUT_US);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+    for (int i = 0; i < 21; ++i) {
+        rig_run(&r, 1000);
+        rig_send_command(&r, 2.0f, INT32_MAX);
+    }
+    check_safe(RTL_REASON_COMMAND_TIMEOUT);
+    CHECK_EQUAL(r.applied, 1);
 }
 
 static void a_late_command_is_counted_and_reported_with_its_class_but_not_applied(void) {
@@ -172,6 +233,39 @@ static void damaged_packets_in_a_row_trip_an_active_device(void) {
     rig_send_damaged(&r);
     check_safe(RTL_REASON_LINK_ERRORS);
     CHECK_EQUAL(r.applied, 2);
+}
+
+static void packets_of_another_version_are_reported_and_do_not_trip(void) {
+    rig_init(&r, 0);
+    rig_activate(&r);
+    const rtl_header header = {.type = RTL_TYPE_HELLO};
+    uint8_t packet[RTL_PACKET_MAX];
+    uint8_t frame[RTL_FRAME_MAX];
+    const size_t size = rtl_packet_encode(&header, NULL, 0, packet);
+    packet[0] = 0x20;
+    const uint32_t crc = rtl_crc32(packet, size - RTL_CRC_SIZE);
+    for (size_t i = 0; i < RTL_CRC_SIZE; ++i) {
+        packet[size - RTL_CRC_SIZE + i] = (uint8_t)(crc >> 8 * i);
+    }
+    for (unsigned i = 0; i < 2 * RIG_LINK_ERRORS; ++i) {
+        rtl_device_receive(&r.device, frame, rtl_frame_encode(packet, size, frame));
+    }
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+    CHECK_EQUAL(r.device.frame_errors, 2 * RIG_LINK_ERRORS);
+    rig_run(&r, 1000);
+    CHECK_EQUAL(r.events[RTL_EVENT_BAD_PACKET].total, 2 * RIG_LINK_ERRORS);
+}
+
+static void a_malformed_arm_is_reported_and_not_answered(void) {
+    uint8_t payload[RTL_PAYLOAD_MAX] = {3}; /* a class that is none */
+    rig_init(&r, 0);
+    rig_open(&r);
+    rig_send(&r, RTL_TYPE_ARM, payload, 8);
+    rig_send(&r, RTL_TYPE_ARM, payload, 7);
+    rig_run(&r, 1000);
+    CHECK_EQUAL(r.device.state, RTL_STATE_IDLE);
+    CHECK_EQUAL(r.received[RTL_TYPE_STATUS], 0);
+    CHECK_EQUAL(r.events[RTL_EVENT_BAD_PACKET].total, 2);
 }
 
 static void a_noisy_line_does_not_trip_a_device_that_does_not_move(void) {
@@ -330,11 +424,17 @@ int main(void) {
     RUN(an_armed_device_waits_for_its_first_command_without_end);
     RUN(only_applied_commands_feed_the_timeout);
     RUN(the_host_chooses_the_timeout_up_to_the_devices_maximum);
+    RUN(a_timeout_beyond_the_devices_maximum_is_not_armed);
+    RUN(a_line_that_repeats_commands_does_not_keep_it_moving);
+    RUN(a_new_arming_begins_a_new_count_of_commands);
+    RUN(a_command_valid_for_longer_than_the_timeout_is_refused);
     RUN(a_late_command_is_counted_and_reported_with_its_class_but_not_applied);
     RUN(late_commands_in_a_row_trip_at_the_hosts_limit);
     RUN(a_hard_loop_trips_at_its_first_late_command);
     RUN(arming_again_forgets_earlier_late_commands);
     RUN(damaged_packets_in_a_row_trip_an_active_device);
+    RUN(packets_of_another_version_are_reported_and_do_not_trip);
+    RUN(a_malformed_arm_is_reported_and_not_answered);
     RUN(a_noisy_line_does_not_trip_a_device_that_does_not_move);
     RUN(values_that_are_not_finite_trip_and_are_not_applied);
     RUN(values_outside_the_hard_limits_trip_and_are_not_applied);

@@ -19,8 +19,8 @@ from rtloop.link.messages import DeviceState, DeviceStatus, HelloReply, PacketTy
 from rtloop.link.packet_stream import Packet, PacketStream
 from rtloop.link.transports import Line, open_line
 
-#: A line that is gone must not hold up the end of a run; the device's timeout does the same.
-STOP_ATTEMPTS = 2
+#: A line that is gone fails at once; a device that does not answer may hold up the end of a run for so long.
+STOP_ATTEMPTS = 5
 
 
 class Link:
@@ -112,6 +112,11 @@ class Link:
         self._make_idle(reply.state, reply.reasons, clear)
         payload = messages.encode_arm(loop_class, max_late_commands, command_timeout_us)
         status = self._ask(PacketType.ARM, payload)
+        if status.state == DeviceState.IDLE and command_timeout_us > 0:
+            raise self._error(
+                f"did not arm: it is IDLE. A command timeout of {command_timeout_us / 1000:g} ms may "
+                "be more than it allows; lower command_timeout_ms"
+            )
         if status.state != DeviceState.ARMED:
             raise self._error(f"did not arm: it is {_told(status.state, status.reasons)}")
         return status

@@ -155,6 +155,7 @@ class LinkPort(Port):
         # The next cycle's command supersedes this one within a period; a late soft result keeps
         # some value.
         validity_ns = self._timeout_ns if loop.loop_class == "soft" else loop.period_ns
+        slower_ns = max(loop.period_ns, info.sensor_period_us * 1000)
         options = {
             "fd": self._link.fileno(),
             "schema_id": info.schema_id,
@@ -164,7 +165,10 @@ class LinkPort(Port):
             "clock_error_ns": info.clock_error_ns,
             "clock_time_ns": info.clock_time_ns,
             "command_validity_ns": validity_ns,
-            "silence_timeout_ns": max(self._timeout_ns, 3 * loop.period_ns),
+            "command_timeout_ns": self._timeout_ns,
+            # By then a device that obeys its timeout, but no command, is SAFE and has said so.
+            "obey_timeout_ns": 2 * self._timeout_ns + 3 * slower_ns,
+            "silence_timeout_ns": max(self._timeout_ns, 3 * slower_ns),
         }
         try:
             self.core = core.Port("link", options)
@@ -196,17 +200,22 @@ class LinkPort(Port):
             clear=clear,
         )
 
-    def stop(self) -> None:
-        self._link.stop()
+    def stop(self) -> str:
+        if self._link.stop():
+            return ""
+        return (
+            f"the device of link '{self.name}' ({self.hardware_id}) did not confirm STOP: whether it is "
+            "SAFE is not known. It goes SAFE by its command timeout, if it obeys that; go and look"
+        )
 
     def close(self) -> None:
         self._link.close()
 
     def loss(self, errno: int) -> str:
         return (
-            f"the link '{self.name}' ({self.hardware_id}) was lost: {os.strerror(errno)}. The safe "
-            "command was sent, and the device goes SAFE by its command timeout. Check cable and "
-            "device"
+            f"the link '{self.name}' ({self.hardware_id}) was lost: {os.strerror(errno)}. Whether "
+            "the safe command still reached the device is not known; it goes SAFE by its command "
+            "timeout. Check cable and device"
         )
 
     def device_safe(self) -> str:

@@ -224,18 +224,20 @@ class Port(ABC):
         ``clear`` allows to clear a device that is latched SAFE. Raises LinkError.
         """
 
-    def stop(self) -> None:  # noqa: B027
+    def stop(self) -> str:
         """After the loop's threads have ended. Raises nothing: the device may be gone.
 
+        Empty where the safe command is known to be in force, else a sentence with what to do.
         Nothing to do for most kinds, as in ``close``.
         """
+        return ""
 
     def close(self) -> None:  # noqa: B027
         """Lets the device go. May be called again."""
 
     def loss(self, errno: int) -> str:
         """The sentence for its loss (port_error), with what to do next."""
-        return f"'{self.name}' was lost: {os.strerror(errno)}. The safe command was sent"
+        return f"'{self.name}' was lost: {os.strerror(errno)}. Whether the safe command still left is not known"
 
     def device_safe(self) -> str:
         """The sentence for a device that latched SAFE by itself, with what to do next."""

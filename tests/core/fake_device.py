@@ -40,6 +40,8 @@ class FakeDevice:
             "clock_error_ns": 1000,
             "clock_time_ns": time.monotonic_ns(),
             "command_validity_ns": 1_000_000,
+            "command_timeout_ns": 1_000_000_000,
+            "obey_timeout_ns": 0,
             "silence_timeout_ns": 50_000_000,
         }
         assert changes.keys() <= options.keys(), changes
@@ -66,20 +68,28 @@ class FakeDevice:
         # The kernel hands pty data over in a work item of its own.
         time.sleep(0.002)
 
-    def send_sensor(self, values: list[float], state: int = ACTIVE, age_us: int = 0) -> None:
+    def send_sensor(
+        self, values: list[float], state: int = ACTIVE, age_us: int = 0, command_seq: int = 0
+    ) -> None:
         sampled_us = (self.now_us() - age_us) & 0xFFFFFFFF
-        head = struct.pack("<IBBHHH", sampled_us, state, len(values), 0, 0, 0)
+        head = struct.pack("<IBBHHH", sampled_us, state, len(values), 0, command_seq, 0)
         self.send(SENSOR, head + np.array(values, "<f4").tobytes())
 
     def received(self) -> list[tuple[int, bytes]]:
         """(type, payload) of the packets since the last call."""
+        return [(packet[0], packet[6]) for packet in self._packets()]
+
+    def command_seqs(self) -> list[int]:
+        """The numbers of the commands since the last call."""
+        return [packet[2] for packet in self._packets() if packet[0] == COMMAND]
+
+    def _packets(self) -> list[tuple[int, int, int, int, int, int, bytes]]:
         self._settle()
         try:
             data = os.read(self.master, 65536)
         except (BlockingIOError, OSError):
             return []
-        packets = [core.packet_decode(p) for p in self._decoder.feed(data)]
-        return [(packet[0], packet[6]) for packet in packets]
+        return [core.packet_decode(p) for p in self._decoder.feed(data)]
 
     def unplug(self) -> None:
         for name in ("master", "slave"):

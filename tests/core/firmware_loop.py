@@ -82,6 +82,8 @@ class FirmwareLoop:
             "clock_error_ns": info.clock_error_ns,
             "clock_time_ns": info.clock_time_ns,
             "command_validity_ns": COMMAND_TIMEOUT_MS * 500_000,
+            "command_timeout_ns": COMMAND_TIMEOUT_MS * 1_000_000,
+            "obey_timeout_ns": 20 * S,
             "silence_timeout_ns": 20 * S,
         }
         return core.Port("link", options)

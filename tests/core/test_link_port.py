@@ -19,6 +19,7 @@ from rtloop.telemetry.observe.records import RECORD_DTYPE
 from tests.core.conftest import identity_graph
 from tests.core.fake_device import (
     ACTIVE,
+    ARMED,
     COMMAND,
     SAFE,
     STOP,
@@ -175,6 +176,35 @@ def test_a_silent_device_is_a_fault(device: FakeDevice, tmp_path: Path) -> None:
     assert linked.loop.status()["fault_errno"] == errno.ETIMEDOUT
 
 
+def test_a_device_that_answers_but_sends_no_samples_is_silent(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r", silence_timeout_ns=20 * MS)
+    linked.loop.begin()
+    device.send_sensor([0.5, 0.0])
+    end = time.monotonic() + 10
+    while linked.loop.step():
+        now_us = device.now_us()
+        device.send(TIME_REPLY, struct.pack("<Qqq", 0, now_us, now_us))
+        assert time.monotonic() < end
+    assert linked.loop.status()["fault_errno"] == errno.ETIMEDOUT
+
+
+def test_no_command_is_valid_for_longer_than_the_devices_timeout(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(
+        device, tmp_path / "r", command_validity_ns=500 * MS, command_timeout_ns=40 * MS
+    )
+    linked.loop.begin()
+    device.send_sensor([0.5, 0.0])
+    linked.loop.step()
+    (command,) = [payload for kind, payload in device.received() if kind == COMMAND]
+    (valid_until_us,) = struct.unpack("<I", command[:4])
+    ahead_us = (valid_until_us - device.now_us() + (1 << 31)) % (1 << 32) - (1 << 31)
+    assert ahead_us <= 40_000
+
+
 def test_a_device_that_goes_safe_by_itself_is_a_fault(device: FakeDevice, tmp_path: Path) -> None:
     linked = LinkedLoop(device, tmp_path / "r")
     linked.loop.begin()
@@ -192,6 +222,55 @@ def step_until_read(linked: LinkedLoop, first_value: float) -> None:
         if linked.last()[1][0] == first_value:
             return
     raise AssertionError(f"{first_value} never arrived")
+
+
+class Obedience:
+    """A device that answers each command as the test says."""
+
+    def __init__(self, device: FakeDevice, path: Path) -> None:
+        self.device = device
+        self.linked = LinkedLoop(
+            device, path, obey_timeout_ns=60 * MS, silence_timeout_ns=5000 * MS
+        )
+        self.linked.loop.begin()
+        self.seqs: list[int] = []
+
+    def run(self, seconds: float, state: int = ACTIVE, confirmed: int | None = None) -> str:
+        """Confirms the newest command, or always ``confirmed``; why the loop is in FAULT."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            seq = confirmed if confirmed is not None else self.seqs[-1] if self.seqs else 0
+            self.device.send_sensor([0.5, 0.0], state=state, command_seq=seq)
+            if not self.linked.loop.step():
+                reason = self.linked.loop.status()["fault_reason"]
+                return next(name for name, n in core.FAULT_REASONS.items() if n == reason)
+            self.seqs += self.device.command_seqs()
+        return "none"
+
+
+def test_a_device_that_confirms_its_commands_is_obedient(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    assert Obedience(device, tmp_path / "r").run(0.5) == "none"
+
+
+def test_a_device_that_never_gets_active_is_a_fault(device: FakeDevice, tmp_path: Path) -> None:
+    assert Obedience(device, tmp_path / "r").run(10, state=ARMED) == "not_obeyed"
+
+
+@pytest.mark.parametrize("confirmed", [0, 0x8000, 0xFFFF])
+def test_a_device_that_is_active_and_applies_nothing_of_ours_is_a_fault(
+    device: FakeDevice, tmp_path: Path, confirmed: int
+) -> None:
+    assert Obedience(device, tmp_path / "r").run(10, confirmed=confirmed) == "not_obeyed"
+
+
+def test_a_device_that_stops_to_apply_commands_is_a_fault(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    obedience = Obedience(device, tmp_path / "r")
+    assert obedience.run(0.3) == "none"
+    assert obedience.run(10, confirmed=obedience.seqs[-1]) == "not_obeyed"
 
 
 def test_noise_and_foreign_packets_are_counted_and_survived(

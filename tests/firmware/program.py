@@ -133,7 +133,7 @@ class Host:
 
     def activate(self, loop_class: int = 1, command_timeout_us: int = 0) -> None:
         """To ACTIVE with a first command of 0."""
-        self.open()
+        timeout_us = self.open()["command_timeout_us"]
         self.send(
             "arm",
             loop_class=loop_class,
@@ -142,8 +142,12 @@ class Host:
         )
         assert self.wait_for("device_status")["state"] == ARMED
         self.wait_for("sensor")
-        self.send_command(0.0, valid_for_us=1_000_000)
-        self.wait_for("sensor", lambda fields: fields["state"] == ACTIVE)
+        timeout_us = command_timeout_us or timeout_us
+        end = time.monotonic() + 10
+        while self.newest("sensor").fields["state"] != ACTIVE:
+            assert time.monotonic() < end, "no command was taken"
+            self.send_command(0.0, valid_for_us=timeout_us // 2)
+            self.receive(0.005)
 
     def wait_until_safe(self) -> int:
         """The reasons."""

@@ -38,7 +38,7 @@ def command_until_active(link: Link, attempts: int = 1000) -> None:
 
     for seq in range(attempts):
         device_us = (time.monotonic_ns() + link.info.clock_offset_ns) // 1000
-        valid_until_us = (device_us + 10_000_000) & 0xFFFFFFFF
+        valid_until_us = (device_us + link.info.command_timeout_us) & 0xFFFFFFFF
         send("command", seq, valid_until_us=valid_until_us, values=[0.0])
         time.sleep(0.001)
         received = os.read(link.fileno(), 65536)

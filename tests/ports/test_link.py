@@ -96,7 +96,7 @@ def test_an_activation_agrees_on_the_clock_then_arms_then_stops(
         assert arm.fields["command_timeout_us"] == 40_000
         assert (arm.fields["loop_class"], arm.fields["max_late_commands"]) == (2, 0)
         assert names(device) == ["hello", "arm"]
-        port.stop()
+        assert port.stop() == ""
         assert names(device) == ["stop"]
         device.state = DeviceState.IDLE
     port.close()
@@ -112,6 +112,31 @@ def test_a_hard_loop_trips_the_device_with_its_first_late_command(
     port.arm(clear=False)
     arm = device.requests[-1]
     assert (arm.fields["loop_class"], arm.fields["max_late_commands"]) == (0, 1)
+    port.close()
+
+
+def test_a_device_that_allows_no_such_timeout_says_so(device: ScriptedDevice, folder: Path) -> None:
+    port = opened(configured(device, folder))
+    device.script = lambda request: (
+        [("device_status", device.status())] if request.name == "arm" else None
+    )
+    port.prepare()
+    with pytest.raises(LinkError, match="timeout of 40 ms.*lower command_timeout_ms"):
+        port.arm(clear=False)
+    port.close()
+
+
+def test_a_device_that_does_not_confirm_stop_is_a_problem(
+    device: ScriptedDevice, folder: Path
+) -> None:
+    port = opened(configured(device, folder))
+    port.prepare()
+    port.arm(clear=False)
+    device.script = lambda request: [] if request.name == "stop" else None
+    assert "did not confirm STOP" in port.stop()
+    status = {**device.status(), "state": int(DeviceState.ACTIVE)}
+    device.script = lambda request: [("device_status", status)] if request.name == "stop" else None
+    assert "did not confirm STOP" in port.stop()
     port.close()
 
 
@@ -165,8 +190,9 @@ def test_a_line_that_is_too_slow_for_the_loop_is_refused_and_closed(
 def test_a_lost_link_says_what_to_do_next(device: ScriptedDevice, folder: Path) -> None:
     port = opened(configured(device, folder))
     assert port.loss(errno.EIO) == (
-        f"the link 'arm' ({device.path}) was lost: Input/output error. The safe command was sent, "
-        "and the device goes SAFE by its command timeout. Check cable and device"
+        f"the link 'arm' ({device.path}) was lost: Input/output error. Whether the safe "
+        "command still reached the device is not known; it goes SAFE by its command timeout. Check "
+        "cable and device"
     )
     port.close()
 

@@ -157,6 +157,7 @@ static void refuse_late_command(rtl_device *d, const rtl_command *command, int32
 static void apply_command(rtl_device *d, const rtl_command *command, uint16_t seq, uint64_t now) {
     d->consecutive_late = 0;
     d->command_seq = seq;
+    d->command_seq_is_known = true;
     d->last_command_us = now;
     if (d->state == RTL_STATE_ARMED) {
         enter(d, RTL_STATE_ACTIVE);
@@ -164,8 +165,13 @@ static void apply_command(rtl_device *d, const rtl_command *command, uint16_t se
     d->hardware.apply(d->hardware.context, command->values);
 }
 
+/* Applied already, or older: a line that repeats itself must not keep the machine moving. */
+static bool is_repeated(const rtl_device *d, uint16_t seq) {
+    return d->command_seq_is_known && (uint16_t)(seq - d->command_seq - 1u) >= 0x8000u;
+}
+
 static void on_command(rtl_device *d, const rtl_command *command, uint16_t seq) {
-    if (d->state != RTL_STATE_ARMED && d->state != RTL_STATE_ACTIVE) {
+    if ((d->state != RTL_STATE_ARMED && d->state != RTL_STATE_ACTIVE) || is_repeated(d, seq)) {
         d->rejected_commands++;
         return;
     }
@@ -173,6 +179,11 @@ static void on_command(rtl_device *d, const rtl_command *command, uint16_t seq) 
     const int32_t lateness_us = rtl_time_difference_us((uint32_t)now, command->valid_until_us);
     if (lateness_us > 0) {
         refuse_late_command(d, command, lateness_us);
+        return;
+    }
+    /* Valid for longer than the host may be silent: its clock, or ours, is not what it believes. */
+    if ((int64_t)lateness_us < -(int64_t)d->arm.command_timeout_us) {
+        d->rejected_commands++;
         return;
     }
     const unsigned trouble = trouble_with(d, command);
@@ -236,17 +247,20 @@ static void on_time_request(rtl_device *d, const rtl_time_request *request) {
     send_packet(d, RTL_TYPE_TIME_REPLY, payload, rtl_time_reply_encode(&reply, payload));
 }
 
-/* ARM while ARMED is taken again: the host may not have seen the answer to the first. */
+/*
+ * ARM while ARMED is taken again: the host may not have seen the answer to the first. A timeout
+ * beyond the maximum is not cut: the host would go on believing in its own.
+ */
 static void on_arm(rtl_device *d, const rtl_arm *arm) {
-    if (d->state == RTL_STATE_IDLE || d->state == RTL_STATE_ARMED) {
-        const rtl_description *const own = &d->description;
+    const rtl_description *const own = &d->description;
+    if ((d->state == RTL_STATE_IDLE || d->state == RTL_STATE_ARMED) &&
+        arm->command_timeout_us <= own->command_timeout_max_us) {
         d->arm = *arm;
         if (arm->command_timeout_us == 0) {
             d->arm.command_timeout_us = own->command_timeout_us;
-        } else if (arm->command_timeout_us > own->command_timeout_max_us) {
-            d->arm.command_timeout_us = own->command_timeout_max_us;
         }
         d->consecutive_late = 0;
+        d->command_seq_is_known = false;
         if (d->state == RTL_STATE_IDLE) {
             enter(d, RTL_STATE_ARMED);
         }
@@ -341,6 +355,12 @@ static void receive_packet(rtl_device *d, const uint8_t *packet, size_t packet_s
     const uint8_t *payload;
     size_t size;
     const rtl_status status = rtl_packet_decode(packet, packet_size, &header, &payload, &size);
+    if (status == RTL_VERSION) { /* intact, so no damage of the line */
+        d->frame_errors++;
+        d->consecutive_link_errors = 0;
+        note_event(d, RTL_EVENT_BAD_PACKET);
+        return;
+    }
     if (status != RTL_OK) {
         if (status == RTL_CRC) {
             d->crc_errors++;

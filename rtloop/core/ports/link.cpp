@@ -57,6 +57,8 @@ LinkConfig config_of(const PortOptions &options) {
     config.clock_error_ns = options.integer("clock_error_ns");
     config.clock_time_ns = options.integer("clock_time_ns");
     config.command_validity_ns = options.integer("command_validity_ns");
+    config.command_timeout_ns = options.integer("command_timeout_ns");
+    config.obey_timeout_ns = options.integer("obey_timeout_ns");
     config.silence_timeout_ns = options.integer("silence_timeout_ns");
     return config;
 }
@@ -102,7 +104,7 @@ void LinkPort::rearm() noexcept {
         if (::read(config_.fd, bytes, sizeof(bytes)) <= 0) break;
     }
     rtl_frame_decoder_init(&decoder_);
-    last_packet_ns_ = -1;
+    last_sensor_ns_ = -1;
     sample_has_arrived_ = false;
     last_receive_ns_ = 0;
     time_reply_is_due_ = false;
@@ -110,14 +112,21 @@ void LinkPort::rearm() noexcept {
     gap_ = 0;
     report_ = {};
     device_was_armed_ = false;
+    unconfirmed_since_ns_ = -1;
+    unconfirmed_range_ = 0;
+    is_disobeyed_ = false;
     error_ = 0;
     stopped_.store(false, std::memory_order_release);
 }
 
 void LinkPort::poll(int64_t now_ns) noexcept {
     receive(now_ns);
-    if (last_packet_ns_ < 0) last_packet_ns_ = now_ns;
-    if (now_ns - last_packet_ns_ > config_.silence_timeout_ns && error_ == 0) error_ = ETIMEDOUT;
+    if (last_sensor_ns_ < 0) last_sensor_ns_ = now_ns;
+    if (now_ns - last_sensor_ns_ > config_.silence_timeout_ns && error_ == 0) error_ = ETIMEDOUT;
+    // A SAFE device says so itself. What has just been received has been looked at.
+    is_disobeyed_ |= config_.obey_timeout_ns > 0 && unconfirmed_since_ns_ >= 0 &&
+                     report_.device_state != RTL_STATE_SAFE &&
+                     now_ns - unconfirmed_since_ns_ > config_.obey_timeout_ns;
     time_.advance(now_ns);
     counters_.clock_offset_ns.store(time_.offset_ns(), std::memory_order_relaxed);
     counters_.clock_error_ns.store(time_.error_ns(), std::memory_order_relaxed);
@@ -217,6 +226,8 @@ PortReport LinkPort::report() const noexcept {
         report.fault = FaultReason::port_error;
     } else if (device_was_armed_ && report.device_state == RTL_STATE_SAFE) {
         report.fault = FaultReason::device_safe;
+    } else if (is_disobeyed_) {
+        report.fault = FaultReason::not_obeyed;
     }
     return report;
 }
@@ -230,6 +241,7 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
             {"tx_packets", c.tx_packets.load()},
             {"tx_dropped", c.tx_dropped.load()},
             {"device_events", c.device_events.load()},
+            {"device_state", c.device_state.load()},
             {"device_reasons", c.device_reasons.load()},
             {"clock_offset_ns", c.clock_offset_ns.load()},
             {"clock_error_ns", c.clock_error_ns.load()},
@@ -248,6 +260,16 @@ void LinkPort::follow_sequence(uint16_t seq) noexcept {
     rx_seq_is_known_ = true;
 }
 
+// What an ACTIVE device says to have applied last, if it is a command of ours that is newer than
+// what it said before, confirms everything up to it.
+void LinkPort::follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept {
+    if (unconfirmed_since_ns_ < 0 || sensor.state != RTL_STATE_ACTIVE) return;
+    const auto left = static_cast<uint16_t>(newest_command_seq_ - sensor.command_seq);
+    if (left >= unconfirmed_range_) return;
+    unconfirmed_range_ = left;
+    unconfirmed_since_ns_ = left == 0 ? -1 : now_ns;
+}
+
 void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept {
     rtl_header header;
     const uint8_t *payload = nullptr;
@@ -258,7 +280,6 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         return;
     }
     counters_.rx_packets.fetch_add(1, std::memory_order_relaxed);
-    last_packet_ns_ = now_ns;
     follow_sequence(header.seq);
     time_.packet_arrived(header.time_us, now_ns);
     rtl_time_reply time_reply;
@@ -269,6 +290,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
             counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
             return;
         }
+        last_sensor_ns_ = now_ns;
         sensor_ = sensor;
         sample_time_us_ = time_.widened_us(sensor.sample_time_us, now_ns);
         sample_has_arrived_ = true;
@@ -276,6 +298,8 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         report_.device_reasons = sensor.reasons;
         report_.device_late_commands = sensor.late_commands;
         device_was_armed_ |= sensor.state == RTL_STATE_ARMED || sensor.state == RTL_STATE_ACTIVE;
+        follow_commands(sensor, now_ns);
+        counters_.device_state.store(sensor.state, std::memory_order_relaxed);
         counters_.device_reasons.store(sensor.reasons, std::memory_order_relaxed);
     } else if (header.type == RTL_TYPE_TIME_REPLY &&
                rtl_time_reply_decode(payload, payload_size, &time_reply)) {
@@ -307,10 +331,13 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
     if (frame_was_cut_) bytes[size++] = 0;
 
     rtl_command command;
-    command.valid_until_us =
-        static_cast<uint32_t>(time_.to_device_us(deadline_ns + config_.command_validity_ns));
+    // The device refuses what is valid for longer than its timeout, by its own clock.
+    const int64_t valid_until_ns = std::min(deadline_ns + config_.command_validity_ns,
+                                            now_ns + config_.command_timeout_ns - time_.error_ns());
+    command.valid_until_us = static_cast<uint32_t>(time_.to_device_us(valid_until_ns));
     command.count = static_cast<uint8_t>(config_.n_command);
     std::memcpy(command.values, values, config_.n_command * sizeof(float));
+    const uint16_t command_seq = tx_seq_;
     size += append_packet(bytes + size, RTL_TYPE_COMMAND, payload,
                           rtl_command_encode(&command, payload), now_ns);
     const size_t command_size = size;
@@ -332,7 +359,12 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
     if (sent > 0) frame_was_cut_ = sent != size && sent != command_size;
     counters_.tx_packets.fetch_add(left, std::memory_order_relaxed);
     counters_.tx_dropped.fetch_add(packets - left, std::memory_order_relaxed);
-    return left > 0;
+    if (left == 0) return false;
+    unconfirmed_range_ +=
+        unconfirmed_range_ == 0 ? 1 : static_cast<uint16_t>(command_seq - newest_command_seq_);
+    newest_command_seq_ = command_seq;
+    if (unconfirmed_since_ns_ < 0) unconfirmed_since_ns_ = now_ns;
+    return true;
 }
 
 void LinkPort::write_safe() noexcept {

@@ -25,7 +25,9 @@ struct LinkConfig {
     int64_t clock_error_ns = 0;
     int64_t clock_time_ns = 0;        // when that was measured
     int64_t command_validity_ns = 0;  // a command is valid until its deadline plus this
-    int64_t silence_timeout_ns = 0;   // no packet for so long: the link is lost
+    int64_t command_timeout_ns = 0;   // of the device; nothing is valid for longer
+    int64_t obey_timeout_ns = 0;      // a command is applied and confirmed in it; 0: not watched
+    int64_t silence_timeout_ns = 0;   // no SENSOR for so long: the link is lost
 };
 
 // Counters an observer may read at any time.
@@ -37,6 +39,7 @@ struct LinkCounters {
     std::atomic<uint32_t> tx_packets{0};
     std::atomic<uint32_t> tx_dropped{0};  // the line's buffer was full
     std::atomic<uint32_t> device_events{0};
+    std::atomic<uint8_t> device_state{0};     // rtl_state, as it said last
     std::atomic<uint16_t> device_reasons{0};  // why the device says it is SAFE
     std::atomic<int64_t> clock_offset_ns{0};  // device clock - CLOCK_MONOTONIC, as in use
     std::atomic<int64_t> clock_error_ns{0};
@@ -72,6 +75,7 @@ class LinkPort final : public Port {
     void decode(const uint8_t *bytes, size_t n, int64_t now_ns) noexcept;
     void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept;
     void follow_sequence(uint16_t seq) noexcept;
+    void follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept;
     size_t append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
                          int64_t now_ns) noexcept;
 
@@ -81,10 +85,16 @@ class LinkPort final : public Port {
     rtl_sensor sensor_{};
     bool sample_has_arrived_ = false;
     int64_t sample_time_us_ = 0;  // device clock
-    int64_t last_packet_ns_ = -1;
+    int64_t last_sensor_ns_ = -1;
     int64_t last_receive_ns_ = 0;
     int64_t last_time_request_ns_ = 0;
     bool time_reply_is_due_ = false;
+    // Commands of this activation: when the oldest one left that is not confirmed yet (-1: none),
+    // the seq of the newest, and the range of seq since what was confirmed last.
+    int64_t unconfirmed_since_ns_ = -1;
+    uint16_t newest_command_seq_ = 0;
+    uint32_t unconfirmed_range_ = 0;
+    bool is_disobeyed_ = false;
     uint16_t tx_seq_ = 0;
     uint16_t rx_seq_ = 0;
     bool rx_seq_is_known_ = false;

@@ -13,7 +13,8 @@
  *   many late commands in a row, too many damaged packets in a row while ACTIVE, a value that is
  *   not finite or outside the hard limits while ARMED or ACTIVE, rtl_device_trip().
  * - A command whose valid-until is past is not applied and does not feed the timeout: it is counted
- *   and reported. A command in IDLE or SAFE is rejected and counted.
+ *   and reported. Rejected and counted is a command in IDLE or SAFE, one that was applied already
+ * or is older than that, by its seq since ARM, and one valid for longer than the command timeout.
  * - Nothing is sent unasked before the first HELLO. From then on a SENSOR leaves at every multiple
  *   of the sensor period in device time, ahead of everything that waits; missed ones are skipped.
  *   Events are limited in rate, see event_queue.h, so that a flood of them starves nothing.
@@ -61,13 +62,13 @@ typedef struct rtl_hardware {
 
 /* What the device says about itself, and when it gives up. Copied; the strings are not. */
 typedef struct rtl_description {
-    const char *name;            /* at most RTL_NAME_SIZE - 1 bytes are sent */
-    const char *schema;          /* the canonical schema text */
-    uint8_t n_sensor, n_command; /* at most RTL_VALUES_MAX, and what the schema says */
-    uint16_t max_link_errors;    /* damaged packets in a row that trip SAFE; 0: never */
-    uint32_t sensor_period_us;   /* > 0 */
-    uint32_t command_timeout_us; /* default, > 0 */
-    uint32_t command_timeout_max_us;
+    const char *name;                /* at most RTL_NAME_SIZE - 1 bytes are sent */
+    const char *schema;              /* the canonical schema text */
+    uint8_t n_sensor, n_command;     /* at most RTL_VALUES_MAX, and what the schema says */
+    uint16_t max_link_errors;        /* damaged packets in a row that trip SAFE; 0: never */
+    uint32_t sensor_period_us;       /* > 0 */
+    uint32_t command_timeout_us;     /* default, > 0 */
+    uint32_t command_timeout_max_us; /* an ARM that asks for more is refused */
     uint32_t boot_id;
 } rtl_description;
 
@@ -84,6 +85,7 @@ typedef struct rtl_device {
 
     bool peer_is_known; /* a HELLO was received */
     bool rx_seq_is_known;
+    bool command_seq_is_known; /* since ARM */
     uint16_t tx_seq, rx_seq, command_seq;
     uint16_t consecutive_late, consecutive_link_errors;
     uint64_t received_us;     /* when the bytes at hand arrived */

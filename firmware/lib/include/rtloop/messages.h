@@ -121,7 +121,7 @@ typedef struct rtl_command {
 typedef struct rtl_arm {
     uint8_t loop_class;
     uint16_t max_late_commands;  /* in a row, that trip SAFE; 0: never */
-    uint32_t command_timeout_us; /* 0: the device's default; clamped to the device's maximum */
+    uint32_t command_timeout_us; /* 0: the device's default; not armed beyond its maximum */
 } rtl_arm;
 
 typedef struct rtl_stop {
