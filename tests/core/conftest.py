@@ -87,6 +87,12 @@ class Rig:
         assert lost == 0
         return np.ascontiguousarray(raw[:, : core.RECORD_SIZE]).view(RECORD_DTYPE)[:, 0]
 
+    def sent(self) -> np.ndarray[Any, Any]:
+        """What stood at the output after each cycle, by the records."""
+        raw, _ = core.RingReader(str(self.ring_path)).read(1 << 20)
+        values = raw[:, core.RECORD_SIZE + core.INPUT_RECORD_SIZE :]
+        return np.ascontiguousarray(values).view("<f4")[:, 1]
+
 
 @pytest.fixture
 def make_rig(tmp_path: Path) -> Callable[..., Rig]:
