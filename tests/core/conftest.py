@@ -43,6 +43,7 @@ class Rig:
     """A loop whose one command element follows its one input, stepped on virtual time."""
 
     def __init__(self, ring_path: Path, **changes: Any) -> None:
+        graph = changes.pop("graph", None) or identity_graph(1)
         self.config = core.LoopConfig()
         self.config.name = "rig"
         self.config.period_ns = self.config.deadline_ns = MS
@@ -56,9 +57,8 @@ class Rig:
         self.output = core.Port("mailbox", {"safe": [-1.0]})
         self.ring_path = ring_path
         self.ring = core.RingWriter(str(ring_path), 4096, 1, 1, 1, b"{}")
-        self.loop = core.Loop(
-            self.config, [self.input, self.output], identity_graph(1), self.ring, self.clock
-        )
+        ports = [self.input, self.output]
+        self.loop = core.Loop(self.config, ports, graph, self.ring, self.clock)
 
     def put(self, value: float) -> None:
         self.input.put(np.array([value], np.float32), self.clock.now())

@@ -173,6 +173,7 @@ void Cycle::send(bool usable) noexcept {
     bool judged_here = !in_time && gate_.expire_open(record_.cycle);
     const Outcome outcome = in_time ? send_in_time(usable) : send_late(usable, judged_here);
     record_.outcome = static_cast<uint8_t>(outcome);
+    if (outcome == Outcome::written || outcome == Outcome::written_late) graph_.applied();
     if (!missed()) return;
 
     judged_here |= in_time && gate_.expire_writing(record_.cycle);
