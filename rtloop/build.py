@@ -69,6 +69,7 @@ def build(config: Config, name: str, stalls: Sequence[core.Stall] = ()) -> Parts
                 [(spec.name, list(spec.shape)) for spec in graph.inputs],
                 (graph.action.name, list(graph.action.shape)),
                 [(f.input_name, (f.output_name, list(f.shape))) for f in graph.feedback],
+                [f.input_name for f in graph.feedback if f.of_applied],
             )
             core_config = _core_config(name, loop)
             core_config.inputs = [

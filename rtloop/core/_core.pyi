@@ -195,7 +195,8 @@ class TimeMap:
 class Graph:
     """One ONNX graph on libonnxruntime's C API, buffers bound once. Raises RuntimeError.
 
-    ``inputs`` and ``command`` are (name, shape), float32; ``feedback`` is (input name, (output name, shape)).
+    ``inputs`` and ``command`` are (name, shape), float32; ``feedback`` is (input name, (output name, shape)),
+    which follows every run; that of the inputs ``of_applied`` follows the runs whose command was applied.
     """
 
     def __init__(
@@ -205,8 +206,12 @@ class Graph:
         inputs: Sequence[tuple[str, Sequence[int]]],
         command: tuple[str, Sequence[int]],
         feedback: Sequence[tuple[str, tuple[str, Sequence[int]]]],
+        of_applied: Sequence[str] = (),
     ) -> None: ...
-    def run(self, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]: ...
+    def run(
+        self, inputs: Sequence[NDArray[np.float32]], applied: bool = True
+    ) -> NDArray[np.float32]:
+        """``applied``: whether the command it returns is taken for one that was applied."""
     def reset(self) -> None: ...
     def state(self) -> dict[str, NDArray[np.float32]]:
         """What it carries to the next run, by the name of the graph's input."""

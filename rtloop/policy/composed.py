@@ -22,12 +22,16 @@ class TensorSpec:
 class Feedback:
     """State: after every run, ``output_name`` is copied to ``input_name``.
 
+    ``of_applied``: only after a run whose command was applied; a result that was discarded, or that no
+    output took, leaves it alone.
+
     float32 of ``shape`` on both sides. Zeros before the first cycle and after every reset.
     """
 
     input_name: str
     output_name: str
     shape: tuple[int, ...]
+    of_applied: bool = False
 
     @property
     def size(self) -> int:

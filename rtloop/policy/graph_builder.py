@@ -41,7 +41,7 @@ class GraphBuilder:
         self._names: set[str] = set()
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
-        self._states: list[tuple[TensorSpec, Update]] = []
+        self._states: list[tuple[TensorSpec, Update, bool]] = []
         self._casts: dict[tuple[str, str], str] = {}
         self._raw_action: str | None = None
 
@@ -65,14 +65,18 @@ class GraphBuilder:
         self._constants.append(onnx.numpy_helper.from_array(value, name))
         return name
 
-    def feedback(self, label: str, shape: tuple[int, ...], update: Update) -> str:
+    def feedback(
+        self, label: str, shape: tuple[int, ...], update: Update, *, of_applied: bool = False
+    ) -> str:
         """State that the core carries over: float32, zeros in the first cycle.
+
+        It follows what was observed; ``of_applied``, only the cycles whose command was applied.
 
         ``update`` adds the nodes that compute its next value. It is called last of all, when
         everything in this cycle is computed.
         """
         state = TensorSpec(self._name(label), shape)
-        self._states.append((state, update))
+        self._states.append((state, update, of_applied))
         return state.name
 
     @property
@@ -110,14 +114,14 @@ class GraphBuilder:
 
         output = TensorSpec(self._name("action"), (1, self.action_size))
         self._add("Identity", [action], output.name)
-        feedback = tuple(self._fed_back(state, update) for state, update in self._states)
+        feedback = tuple(self._fed_back(*state) for state in self._states)
         model = onnx.ModelProto()
         model.CopyFrom(self._policy.model)
         graph = model.graph
         del graph.node[:]
         graph.node.extend(self._nodes)
         graph.initializer.extend(self._constants)
-        inputs = [*self.inputs.values(), *(state for state, _ in self._states)]
+        inputs = [*self.inputs.values(), *(state for state, _, _ in self._states)]
         outputs = [output, *(TensorSpec(item.output_name, item.shape) for item in feedback)]
         for values, specs in ((graph.input, inputs), (graph.output, outputs)):
             del values[:]
@@ -131,12 +135,12 @@ class GraphBuilder:
 
     # --- inside ---
 
-    def _fed_back(self, state: TensorSpec, update: Update) -> Feedback:
+    def _fed_back(self, state: TensorSpec, update: Update, of_applied: bool) -> Feedback:
         # One tensor may be the action and the next state: the state gets a name of its own.
         value = update(state.name)
         output = self._name(f"next/{state.name.removeprefix(self._prefix + '/')}")
         self._add("Identity", [value], output)
-        return Feedback(state.name, output, state.shape)
+        return Feedback(state.name, output, state.shape, of_applied)
 
     def _next_state(self, after: PolicyTensor) -> Update:
         return lambda _: self._cast(after.name, after.dtype, "float32")

@@ -43,6 +43,7 @@ class Rig:
     """A loop whose one command element follows its one input, stepped on virtual time."""
 
     def __init__(self, ring_path: Path, **changes: Any) -> None:
+        graph = changes.pop("graph", None) or identity_graph(1)
         self.config = core.LoopConfig()
         self.config.name = "rig"
         self.config.period_ns = self.config.deadline_ns = MS
@@ -56,9 +57,8 @@ class Rig:
         self.output = core.Port("mailbox", {"safe": [-1.0]})
         self.ring_path = ring_path
         self.ring = core.RingWriter(str(ring_path), 4096, 1, 1, 1, b"{}")
-        self.loop = core.Loop(
-            self.config, [self.input, self.output], identity_graph(1), self.ring, self.clock
-        )
+        ports = [self.input, self.output]
+        self.loop = core.Loop(self.config, ports, graph, self.ring, self.clock)
 
     def put(self, value: float) -> None:
         self.input.put(np.array([value], np.float32), self.clock.now())
@@ -86,6 +86,12 @@ class Rig:
         raw, lost = core.RingReader(str(self.ring_path)).read(1 << 20)
         assert lost == 0
         return np.ascontiguousarray(raw[:, : core.RECORD_SIZE]).view(RECORD_DTYPE)[:, 0]
+
+    def sent(self) -> np.ndarray[Any, Any]:
+        """What stood at the output after each cycle, by the records."""
+        raw, _ = core.RingReader(str(self.ring_path)).read(1 << 20)
+        values = raw[:, core.RECORD_SIZE + core.INPUT_RECORD_SIZE :]
+        return np.ascontiguousarray(values).view("<f4")[:, 1]
 
 
 @pytest.fixture

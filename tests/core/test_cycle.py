@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from rtloop import core
+from rtloop.policy.library import onnxruntime_library
 from tests.core.conftest import MS, Rig, stall
 
 MakeRig = Callable[..., Rig]
@@ -429,3 +431,65 @@ def test_parts_that_do_not_fit_are_refused(make_rig: MakeRig) -> None:
         make_rig(outputs=[core.OutputConfig(1, safe=[0.0, 0.0])])
     with pytest.raises(ValueError, match="the graph takes 1 inputs"):
         make_rig(inputs=[])
+
+
+def counting_graph() -> core.Graph:
+    """Commands x + 1000 * (runs before) + the last action, whose raw output is x."""
+    one = helper.make_tensor("one", TensorProto.FLOAT, [1, 1], [1.0])
+    thousand = helper.make_tensor("thousand", TensorProto.FLOAT, [1, 1], [1000.0])
+    vector = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1])
+        for name in ("x", "runs", "last", "y", "runs_next", "last_next")
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Identity", ["x"], ["last_next"]),
+            helper.make_node("Add", ["runs", "one"], ["runs_next"]),
+            helper.make_node("Mul", ["runs", "thousand"], ["thousands"]),
+            helper.make_node("Add", ["thousands", "last"], ["remembered"]),
+            helper.make_node("Add", ["remembered", "x"], ["y"]),
+        ],
+        "counting",
+        [vector[name] for name in ("x", "runs", "last")],
+        [vector[name] for name in ("y", "runs_next", "last_next")],
+        [one, thousand],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    return core.Graph(
+        onnxruntime_library(),
+        model.SerializeToString(),
+        [("x", [1, 1])],
+        ("y", [1, 1]),
+        [("runs", ("runs_next", [1, 1])), ("last", ("last_next", [1, 1]))],
+        of_applied=["last"],
+    )
+
+
+def test_the_last_action_follows_what_was_applied_and_state_what_was_observed(
+    make_rig: MakeRig,
+) -> None:
+    stalls = [stall("infer", 1, MS // 2 + 1), stall("infer", 2, MS // 2 + 1)]
+    for loop_class, last in ((FIRM, 1.0), (SOFT, 3.0)):
+        rig = make_rig(
+            loop_class=loop_class, deadline_ns=MS // 2, stalls=stalls, graph=counting_graph()
+        )
+        rig.start(1.0)
+        for value in (2.0, 3.0, 4.0):
+            rig.loop.step()
+            rig.put(value)
+        rig.loop.step()
+        assert rig.command() == 3000.0 + last + 4.0, "the late results of 2 and 3 were discarded"
+
+
+def test_a_command_that_no_output_took_does_not_become_the_last_action(make_rig: MakeRig) -> None:
+    graph = counting_graph()
+    rig = make_rig(graph=graph)
+    rig.start(1.0)
+    rig.loop.step()
+    rig.put(2.0)
+    rig.output.write_safe()
+    rig.loop.step()
+    assert rig.records()[1]["outcome"] == OUTCOME["dropped"]
+    assert graph.state()["last"].item() == 1.0
+    assert graph.state()["runs"].item() == 2.0

@@ -1,4 +1,4 @@
-"""The ring, the mailbox and the deadline gate under ThreadSanitizer."""
+"""The ring, the ports, the stand-in and the deadline gate under ThreadSanitizer."""
 
 from __future__ import annotations
 
@@ -15,13 +15,21 @@ FLAGS = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: apt-get install g++")
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
-def test_ring_mailbox_and_gate_are_free_of_races(tmp_path: Path, sanitizer: str) -> None:
+def test_ring_ports_stand_in_and_gate_are_free_of_races(tmp_path: Path, sanitizer: str) -> None:
     program = tmp_path / "races"
     core = ROOT / "rtloop" / "core"
+    library = ROOT / "firmware" / "lib"
     sources = [Path(__file__).parent / "cpp" / "races.cpp", core / "ring" / "ring.cpp"]
+    sources += [core / "ports" / "link.cpp", core / "ports" / "mailbox.cpp"]
+    objects = []
+    for name in ("frame", "messages", "packet"):
+        objects.append(tmp_path / f"{name}.o")
+        compiled = ["gcc", "-O1", "-g", f"-fsanitize={sanitizer}", f"-I{library / 'include'}", "-c"]
+        subprocess.run([*compiled, library / "src" / f"{name}.c", "-o", objects[-1]], check=True)
     # A fence that ThreadSanitizer cannot follow would be an error here (-Wtsan): there is none.
+    includes = [f"-I{ROOT}", f"-I{library / 'include'}"]
     subprocess.run(
-        ["g++", *FLAGS, f"-fsanitize={sanitizer}", f"-I{ROOT}", *sources, "-o", program],
+        ["g++", *FLAGS, f"-fsanitize={sanitizer}", *includes, *sources, *objects, "-o", program],
         check=True,
     )
     # ThreadSanitizer and a randomised address space do not always agree.

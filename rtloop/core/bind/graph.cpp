@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -53,20 +54,24 @@ void bind_graph(nb::module_ &m) {
             "__init__",
             [](Graph *self, const std::string &library, nb::bytes model,
                const std::vector<NamedShape> &inputs, const NamedShape &command,
-               const std::vector<std::pair<std::string, NamedShape>> &feedback) {
+               const std::vector<std::pair<std::string, NamedShape>> &feedback,
+               const std::vector<std::string> &of_applied) {
                 GraphSpec spec;
                 spec.model.assign(model.c_str(), model.size());
                 for (const auto &[name, shape] : inputs) spec.inputs.push_back({name, shape});
                 spec.command = {command.first, command.second};
                 for (const auto &[input, output] : feedback) {
-                    spec.feedback.push_back({input, output.first, output.second});
+                    const bool applied =
+                        std::find(of_applied.begin(), of_applied.end(), input) != of_applied.end();
+                    spec.feedback.push_back({input, output.first, output.second, applied});
                 }
                 new (self) Graph(library, std::move(spec));
             },
-            "library"_a, "model"_a, "inputs"_a, "command"_a, "feedback"_a)
+            "library"_a, "model"_a, "inputs"_a, "command"_a, "feedback"_a,
+            "of_applied"_a = std::vector<std::string>{})
         .def(
             "run",
-            [](Graph &graph, const std::vector<FloatVector> &inputs) {
+            [](Graph &graph, const std::vector<FloatVector> &inputs, bool applied) {
                 if (inputs.size() != graph.n_inputs()) {
                     throw std::invalid_argument("got " + std::to_string(inputs.size()) +
                                                 " inputs, expected " +
@@ -77,10 +82,11 @@ void bind_graph(nb::module_ &m) {
                     std::memcpy(graph.input(i), inputs[i].data(), inputs[i].size() * sizeof(float));
                 }
                 if (!graph.run()) throw std::runtime_error("ONNX Runtime refused to run the graph");
+                if (applied) graph.applied();
                 return to_numpy(
                     std::vector<float>(graph.command(), graph.command() + graph.command_size()));
             },
-            "inputs"_a)
+            "inputs"_a, "applied"_a = true)
         .def("reset", &Graph::reset)
         .def("state",
              [](Graph &graph) {

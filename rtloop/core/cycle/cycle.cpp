@@ -8,6 +8,13 @@
 
 namespace rtloop {
 
+namespace {
+
+// At the clock, while the guard sends: some 50 µs.
+constexpr int kLooks = 1000;
+
+}  // namespace
+
 Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate &gate,
              LoopStatus &status, const StopRequest &stop, Clock &clock)
     : config_(config),
@@ -51,6 +58,9 @@ Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate 
     input_records_.assign(wiring.inputs.size(), {-1, 0, 0});
     input_values_.assign(n_values, 0.0F);
     command_ = sent_ = limits_.safe();
+    if (config.loop_class == LoopClass::firm && config.default_on_miss) {
+        stand_in_.emplace(wiring_, limits_);
+    }
 }
 
 void Cycle::reset() noexcept {
@@ -59,6 +69,13 @@ void Cycle::reset() noexcept {
     fault_.reset();
     std::fill(input_values_.begin(), input_values_.end(), 0.0F);
     std::copy(limits_.safe().begin(), limits_.safe().end(), sent_.begin());
+    if (stand_in_) stand_in_->reset();
+}
+
+void Cycle::prepare(const Release &next) noexcept {
+    if (!stand_in_ || stand_in_->is_out()) return;
+    stand_in_->take(next.cycle, sent_.data());  // of a cycle that did not see it leave
+    stand_in_->prepare(next.cycle, sent_.data(), next.time_ns + config_.deadline_ns);
 }
 
 const CycleRecord &Cycle::run(const Release &release, int64_t woke_ns) noexcept {
@@ -156,11 +173,14 @@ void Cycle::send(bool usable) noexcept {
     sending_ns_ = record_.infer_ns;
     if (config_.output_at_deadline && !wait_to_send()) usable = false;
     const bool in_time = clock_.now() <= record_.deadline_ns && gate_.begin_write(record_.cycle);
-    const Outcome outcome = in_time ? send_in_time(usable) : send_late(usable);
+    // One judge, and it is the judge who sends what replaces a result that was never begun.
+    bool judged_here = !in_time && gate_.expire_open(record_.cycle);
+    const Outcome outcome = in_time ? send_in_time(usable) : send_late(usable, judged_here);
     record_.outcome = static_cast<uint8_t>(outcome);
+    if (outcome == Outcome::written || outcome == Outcome::written_late) graph_.applied();
     if (!missed()) return;
 
-    const bool judged_here = gate_.expire(record_.cycle);
+    judged_here |= in_time && gate_.expire_writing(record_.cycle);
     record_.events |= event::miss | (judged_here ? 0 : event::guard);
     record_.longest_stage = static_cast<uint8_t>(longest_stage());
     if (config_.loop_class == LoopClass::hard) fault_.latch(FaultReason::deadline_miss);
@@ -194,25 +214,38 @@ Outcome Cycle::send_in_time(bool usable) noexcept {
     return outcome;
 }
 
-Outcome Cycle::send_late(bool usable) noexcept {
-    const Outcome outcome = stand_in(usable);
+Outcome Cycle::send_late(bool usable, bool judged_here) noexcept {
+    const Outcome outcome = replace(usable, judged_here);
     finish_now();
     if (!missed()) finish_late();  // the guard came first
     return outcome;
 }
 
 // What the class sends in place of a result in time.
-Outcome Cycle::stand_in(bool usable) noexcept {
+Outcome Cycle::replace(bool usable, bool judged_here) noexcept {
     switch (config_.loop_class) {
         case LoopClass::hard:
             return Outcome::safe;  // by the guard at d; and once more in finish()
         case LoopClass::firm:
-            if (!config_.default_on_miss) return Outcome::held;
-            return write(limits_.default_command()) ? Outcome::default_value : Outcome::dropped;
+            return stand_in_ ? send_default(judged_here) : Outcome::held;
         case LoopClass::soft:
             break;
     }
     return write_result(usable, Outcome::written_late);
+}
+
+// At d by the guard, or here by the loop, when it saw first that it is late.
+Outcome Cycle::send_default(bool judged_here) noexcept {
+    if (!judged_here) {
+        stand_in_->leave_to_guard(record_.cycle);
+        // On another CPU it may be in the middle of it. It is not waited for any longer than it
+        // takes to write: the next cycle finds what left.
+        for (int i = 0; i < kLooks && stand_in_->is_out(); ++i) static_cast<void>(clock_.now());
+    } else if (!stand_in_->is_out()) {
+        stand_in_->send(record_.cycle, clock_.now());
+    }
+    if (stand_in_->is_out()) return Outcome::dropped;
+    return stand_in_->take(record_.cycle, sent_.data()) ? Outcome::default_value : Outcome::dropped;
 }
 
 Outcome Cycle::write_result(bool usable, Outcome written) noexcept {
@@ -264,6 +297,7 @@ void Cycle::check_ports() noexcept {
 
 // False when an output did not take its part: there the previous command stands.
 bool Cycle::write(const std::vector<float> &command) noexcept {
+    if (stand_in_ && stand_in_->is_out()) return false;  // one writer at a time
     bool all_left = true;
     size_t at = 0;
     for (Port *output : wiring_.outputs) {

@@ -2,6 +2,7 @@
 // here.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "rtloop/core/cycle/clock.hpp"
@@ -13,6 +14,7 @@
 #include "rtloop/core/cycle/miss_limit.hpp"
 #include "rtloop/core/cycle/pacer.hpp"
 #include "rtloop/core/cycle/record.hpp"
+#include "rtloop/core/cycle/stand_in.hpp"
 #include "rtloop/core/cycle/wiring.hpp"
 #include "rtloop/core/graph/graph.hpp"
 
@@ -23,6 +25,11 @@ class Cycle {
     // Throws std::invalid_argument when sizes do not fit.
     Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate &gate,
           LoopStatus &status, const StopRequest &stop, Clock &clock);
+
+    // Before the gate is armed for `next`.
+    void prepare(const Release &next) noexcept;
+    // What the guard sends at d; nullptr for nothing.
+    StandIn *stand_in() noexcept { return stand_in_ ? &*stand_in_ : nullptr; }
 
     // Executes the cycle of `release`, which the gate is already armed for and the thread woke up
     // for at `woke_ns`. When it returns with the fault latched, the safe command was the last thing
@@ -53,8 +60,9 @@ class Cycle {
 
     bool wait_to_send() noexcept;
     Outcome send_in_time(bool usable) noexcept;
-    Outcome send_late(bool usable) noexcept;
-    Outcome stand_in(bool usable) noexcept;
+    Outcome send_late(bool usable, bool judged_here) noexcept;
+    Outcome replace(bool usable, bool judged_here) noexcept;
+    Outcome send_default(bool judged_here) noexcept;
     Outcome write_result(bool usable, Outcome written) noexcept;
     void finish_now() noexcept;
     void finish_late() noexcept;
@@ -73,6 +81,7 @@ class Cycle {
     Clock &clock_;
     MissLimit miss_limit_;
     Limits limits_;
+    std::optional<StandIn> stand_in_;  // firm loops with a default
 
     CycleRecord record_{};
     int64_t overslept_ns_ = 0;  // after the wait for the instant to send at

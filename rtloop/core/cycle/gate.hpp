@@ -40,11 +40,13 @@ class Gate {
     bool begin_write(int64_t cycle) noexcept { return move(cycle, Phase::open, Phase::writing); }
     bool end_write(int64_t cycle) noexcept { return move(cycle, Phase::writing, Phase::done); }
 
-    // Either: the deadline of `cycle` has passed. True for the one caller that made it a miss.
-    bool expire(int64_t cycle) noexcept {
-        return move(cycle, Phase::open, Phase::expired) ||
-               move(cycle, Phase::writing, Phase::expired);
+    // Either: the deadline of `cycle` has passed. True for the one caller that made it a miss:
+    // before its result began to be sent, or while it is.
+    bool expire_open(int64_t cycle) noexcept { return move(cycle, Phase::open, Phase::expired); }
+    bool expire_writing(int64_t cycle) noexcept {
+        return move(cycle, Phase::writing, Phase::expired);
     }
+    bool expire(int64_t cycle) noexcept { return expire_open(cycle) || expire_writing(cycle); }
 
     Armed armed() const noexcept {
         for (;;) {

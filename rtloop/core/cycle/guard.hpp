@@ -9,6 +9,7 @@
 #include "rtloop/core/cycle/fault_latch.hpp"
 #include "rtloop/core/cycle/gate.hpp"
 #include "rtloop/core/cycle/loop_config.hpp"
+#include "rtloop/core/cycle/stand_in.hpp"
 #include "rtloop/core/cycle/wiring.hpp"
 
 namespace rtloop {
@@ -19,8 +20,15 @@ class Guard final : public Alarm {
   public:
     static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
-    Guard(const LoopConfig &config, const Wiring &wiring, Gate &gate, LoopStatus &status)
-        : config_(config), wiring_(wiring), gate_(gate), status_(status), fault_(status) {}
+    // `stand_in`: what to send at d for a firm loop; nullptr for nothing.
+    Guard(const LoopConfig &config, const Wiring &wiring, StandIn *stand_in, Gate &gate,
+          LoopStatus &status)
+        : config_(config),
+          wiring_(wiring),
+          stand_in_(stand_in),
+          gate_(gate),
+          status_(status),
+          fault_(status) {}
 
     // When there is something to judge, given that nothing changes until then.
     int64_t due_ns() noexcept override {
@@ -43,7 +51,12 @@ class Guard final : public Alarm {
         const int64_t late_ns = now_ns - armed.deadline_ns;
         if (armed.phase == Phase::done || late_ns <= 0) return;
         if (armed.phase != Phase::expired) {
-            if (gate_.expire(armed.cycle)) judge_miss(armed);
+            if (gate_.expire_open(armed.cycle)) {
+                judge_miss(armed);
+                if (stand_in_ != nullptr) stand_in_->send(armed.cycle, now_ns);
+            } else if (gate_.expire_writing(armed.cycle)) {
+                judge_miss(armed);
+            }
         } else if (late_ns >= config_.hang_limit_ns && armed.cycle != hung_cycle_) {
             hung_cycle_ = armed.cycle;
             make_safe(FaultReason::hang);
@@ -74,6 +87,7 @@ class Guard final : public Alarm {
 
     const LoopConfig &config_;
     const Wiring &wiring_;
+    StandIn *const stand_in_;
     Gate &gate_;
     LoopStatus &status_;
     FaultLatch fault_;

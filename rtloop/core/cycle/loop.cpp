@@ -42,7 +42,7 @@ Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
       fault_(status_),
       stop_(status_),
       cycle_(config_, wiring_, *graph_, gate_, status_, stop_, *clock_),
-      guard_(config_, wiring_, gate_, status_) {
+      guard_(config_, wiring_, cycle_.stand_in(), gate_, status_) {
     const RingLayout &layout = ring_->layout();
     if (layout.n_sources != cycle_.n_sources() || layout.n_inputs != cycle_.n_input_values() ||
         layout.n_outputs != cycle_.n_output_values()) {
@@ -92,6 +92,7 @@ void Loop::begin(int64_t first_release_ns) noexcept {
     status_.expired_cycle.store(-1);
     status_.open_cycle.store(0);
     status_.state.store(static_cast<uint32_t>(State::active), std::memory_order_release);
+    cycle_.prepare(next_);
     gate_.arm(0, next_.time_ns + config_.deadline_ns);
 }
 
@@ -106,6 +107,7 @@ bool Loop::step() noexcept {
     status_.slipped_ns.store(pacer_->slipped_ns(), std::memory_order_relaxed);
     status_.open_cycle.store(next_.cycle, std::memory_order_relaxed);
     if (fault_.is_latched()) return false;
+    cycle_.prepare(next_);
     gate_.arm(next_.cycle, next_.time_ns + config_.deadline_ns);
     return true;
 }
@@ -150,6 +152,7 @@ std::vector<int64_t> Loop::measure_overhead(size_t n) {
     for (size_t i = 0; i < n; ++i) {
         const int64_t start_ns = clock_->now();
         const Release release{static_cast<int64_t>(i), start_ns, 0};
+        cycle_.prepare(release);
         gate_.arm(release.cycle, start_ns + config_.deadline_ns);
         const CycleRecord &cycle = cycle_.run(release, start_ns);
         record(cycle);

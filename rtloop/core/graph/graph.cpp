@@ -180,11 +180,20 @@ bool Graph::run() noexcept {
         api_->release_status(status);
         return false;
     }
+    feed_back(false);
+    return true;
+}
+
+void Graph::applied() noexcept {
+    feed_back(true);
+}
+
+void Graph::feed_back(bool of_applied) noexcept {
     for (size_t i = 0; i < feedback_in_.size(); ++i) {
+        if (spec_.feedback[i].of_applied != of_applied) continue;
         std::memcpy(feedback_in_[i].data(), feedback_out_[i].data(),
                     feedback_in_[i].size * sizeof(float));
     }
-    return true;
 }
 
 void Graph::reset() noexcept {

@@ -22,11 +22,13 @@ struct TensorSpec {
     std::vector<int64_t> shape;  // all fixed; float32
 };
 
-// State that is an output of one run and an input of the next; starts at zero.
+// State that is an output of one run and an input of the next; starts at zero. It follows what was
+// observed; or, of_applied, only the runs whose command was applied.
 struct FeedbackSpec {
     std::string input;
     std::string output;
     std::vector<int64_t> shape;
+    bool of_applied = false;
 };
 
 struct GraphSpec {
@@ -66,6 +68,8 @@ class Graph {
 
     // Real-time. False when ONNX Runtime reported an error.
     bool run() noexcept;
+    // Real-time, after a run: its command was applied.
+    void applied() noexcept;
     // Back to the initial state, inputs zero.
     void reset() noexcept;
     // Runs `n` times on zeros, timed on CLOCK_MONOTONIC, then resets. In the thread that will run
@@ -86,6 +90,7 @@ class Graph {
     };
     ort::Value *tensor(const Buffer &buffer, const std::vector<int64_t> &shape);
     void release() noexcept;
+    void feed_back(bool of_applied) noexcept;
 
     GraphSpec spec_;
     std::unique_ptr<ort::Api> api_;

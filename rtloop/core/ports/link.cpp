@@ -89,7 +89,7 @@ LinkPort::LinkPort(const LinkConfig &config)
     uint8_t frame[RTL_FRAME_MAX + 1] = {0};  // a leading delimiter ends whatever frame was cut
     const rtl_stop stop = {RTL_REASON_HOST_STOP};
     const size_t n =
-        append_packet(frame + 1, RTL_TYPE_STOP, payload, rtl_stop_encode(&stop, payload), 0);
+        append_packet(frame + 1, RTL_TYPE_STOP, payload, rtl_stop_encode(&stop, payload), 0, 0);
     stop_frame_.assign(frame, frame + 1 + n);
 }
 
@@ -111,7 +111,6 @@ void LinkPort::rearm() noexcept {
     rx_seq_is_known_ = false;
     gap_ = 0;
     report_ = {};
-    device_was_armed_ = false;
     unconfirmed_since_ns_ = -1;
     unconfirmed_range_ = 0;
     is_disobeyed_ = false;
@@ -224,7 +223,7 @@ PortReport LinkPort::report() const noexcept {
     report.error = error_;
     if (error_ != 0) {
         report.fault = FaultReason::port_error;
-    } else if (device_was_armed_ && report.device_state == RTL_STATE_SAFE) {
+    } else if (report.device_state == RTL_STATE_SAFE) {
         report.fault = FaultReason::device_safe;
     } else if (is_disobeyed_) {
         report.fault = FaultReason::not_obeyed;
@@ -264,7 +263,13 @@ void LinkPort::follow_sequence(uint16_t seq) noexcept {
 // what it said before, confirms everything up to it.
 void LinkPort::follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept {
     if (unconfirmed_since_ns_ < 0 || sensor.state != RTL_STATE_ACTIVE) return;
-    const auto left = static_cast<uint16_t>(newest_command_seq_ - sensor.command_seq);
+    // One after it is a default, which the guard may have sent.
+    const auto ahead = static_cast<uint16_t>(sensor.command_seq - newest_command_seq_);
+    const auto numbered =
+        static_cast<uint16_t>(tx_seq_.load(std::memory_order_relaxed) - newest_command_seq_);
+    const auto left = ahead < numbered
+                          ? uint16_t{0}
+                          : static_cast<uint16_t>(newest_command_seq_ - sensor.command_seq);
     if (left >= unconfirmed_range_) return;
     unconfirmed_range_ = left;
     unconfirmed_since_ns_ = left == 0 ? -1 : now_ns;
@@ -297,7 +302,6 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         report_.device_state = sensor.state;
         report_.device_reasons = sensor.reasons;
         report_.device_late_commands = sensor.late_commands;
-        device_was_armed_ |= sensor.state == RTL_STATE_ARMED || sensor.state == RTL_STATE_ACTIVE;
         follow_commands(sensor, now_ns);
         counters_.device_state.store(sensor.state, std::memory_order_relaxed);
         counters_.device_reasons.store(sensor.reasons, std::memory_order_relaxed);
@@ -314,13 +318,28 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
 }
 
 size_t LinkPort::append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
-                               int64_t now_ns) noexcept {
-    const rtl_header header = {
-        0, type, tx_seq_, rx_seq_, config_.schema_id, static_cast<uint32_t>(now_ns / 1000)};
+                               uint16_t ack, int64_t now_ns) noexcept {
+    const rtl_header header = {0,
+                               type,
+                               tx_seq_.fetch_add(1, std::memory_order_relaxed),
+                               ack,
+                               config_.schema_id,
+                               static_cast<uint32_t>(now_ns / 1000)};
     uint8_t packet[RTL_PACKET_MAX];
     const size_t packet_size = rtl_packet_encode(&header, payload, size, packet);
-    ++tx_seq_;
     return rtl_frame_encode(packet, packet_size, out);
+}
+
+rtl_command LinkPort::command_of(const float *values, int64_t now_ns,
+                                 int64_t deadline_ns) const noexcept {
+    rtl_command command{};
+    // The device refuses what is valid for longer than its timeout, by its own clock.
+    const int64_t valid_until_ns = std::min(deadline_ns + config_.command_validity_ns,
+                                            now_ns + config_.command_timeout_ns - time_.error_ns());
+    command.valid_until_us = static_cast<uint32_t>(time_.to_device_us(valid_until_ns));
+    command.count = static_cast<uint8_t>(config_.n_command);
+    std::memcpy(command.values, values, config_.n_command * sizeof(float));
+    return command;
 }
 
 bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept {
@@ -330,16 +349,10 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
     size_t size = 0;
     if (frame_was_cut_) bytes[size++] = 0;
 
-    rtl_command command;
-    // The device refuses what is valid for longer than its timeout, by its own clock.
-    const int64_t valid_until_ns = std::min(deadline_ns + config_.command_validity_ns,
-                                            now_ns + config_.command_timeout_ns - time_.error_ns());
-    command.valid_until_us = static_cast<uint32_t>(time_.to_device_us(valid_until_ns));
-    command.count = static_cast<uint8_t>(config_.n_command);
-    std::memcpy(command.values, values, config_.n_command * sizeof(float));
-    const uint16_t command_seq = tx_seq_;
+    const rtl_command command = command_of(values, now_ns, deadline_ns);
+    const uint16_t command_seq = tx_seq_.load(std::memory_order_relaxed);
     size += append_packet(bytes + size, RTL_TYPE_COMMAND, payload,
-                          rtl_command_encode(&command, payload), now_ns);
+                          rtl_command_encode(&command, payload), rx_seq_, now_ns);
     const size_t command_size = size;
     uint32_t packets = 1;
     if (now_ns - last_time_request_ns_ >= kTimeRequestIntervalNs) {
@@ -347,7 +360,7 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
         time_reply_is_due_ = true;
         const rtl_time_request request = {static_cast<uint64_t>(now_ns)};
         size += append_packet(bytes + size, RTL_TYPE_TIME_REQUEST, payload,
-                              rtl_time_request_encode(&request, payload), now_ns);
+                              rtl_time_request_encode(&request, payload), rx_seq_, now_ns);
         packets = 2;
     }
 
@@ -365,6 +378,31 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
     newest_command_seq_ = command_seq;
     if (unconfirmed_since_ns_ < 0) unconfirmed_since_ns_ = now_ns;
     return true;
+}
+
+// The clock and the numbers of what was received are the loop's: all that depends on them is done
+// here. It leaves at the deadline.
+void LinkPort::prepare_default(const float *values, int64_t deadline_ns) noexcept {
+    default_ = command_of(values, deadline_ns, deadline_ns);
+    default_ack_ = rx_seq_;
+}
+
+bool LinkPort::write_default(int64_t now_ns) noexcept {
+    if (stopped_.load(std::memory_order_acquire)) return false;
+    uint8_t bytes[1 + RTL_FRAME_MAX];
+    uint8_t payload[RTL_PAYLOAD_MAX];
+    size_t size = 0;
+    if (frame_was_cut_) bytes[size++] = 0;
+    size += append_packet(bytes + size, RTL_TYPE_COMMAND, payload,
+                          rtl_command_encode(&default_, payload), default_ack_, now_ns);
+    // A line that is gone shows in the loop's own calls.
+    const ssize_t n = ::write(config_.fd, bytes, size);
+    const bool left = n == static_cast<ssize_t>(size);
+    if (n > 0) frame_was_cut_ = !left;
+    (left ? counters_.tx_packets : counters_.tx_dropped).fetch_add(1, std::memory_order_relaxed);
+    // Beside it the loop may have ended: STOP is the last packet on the line.
+    if (stopped_.load(std::memory_order_acquire)) write_safe();
+    return left;
 }
 
 void LinkPort::write_safe() noexcept {

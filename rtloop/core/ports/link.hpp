@@ -65,6 +65,8 @@ class LinkPort final : public Port {
     void attend(int64_t now_ns) noexcept override;
     Sample read(float *values) noexcept override;
     bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept override;
+    void prepare_default(const float *values, int64_t deadline_ns) noexcept override;
+    bool write_default(int64_t now_ns) noexcept override;
     void write_safe() noexcept override;
     PortReport report() const noexcept override;
     std::vector<std::pair<std::string, int64_t>> counters() const override;
@@ -76,8 +78,9 @@ class LinkPort final : public Port {
     void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept;
     void follow_sequence(uint16_t seq) noexcept;
     void follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept;
+    rtl_command command_of(const float *values, int64_t now_ns, int64_t deadline_ns) const noexcept;
     size_t append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
-                         int64_t now_ns) noexcept;
+                         uint16_t ack, int64_t now_ns) noexcept;
 
     LinkConfig config_;
     rtl_frame_decoder decoder_;
@@ -95,13 +98,14 @@ class LinkPort final : public Port {
     uint16_t newest_command_seq_ = 0;
     uint32_t unconfirmed_range_ = 0;
     bool is_disobeyed_ = false;
-    uint16_t tx_seq_ = 0;
+    std::atomic<uint16_t> tx_seq_{0};  // of loop and guard
     uint16_t rx_seq_ = 0;
     bool rx_seq_is_known_ = false;
     uint32_t gap_ = 0;
-    bool frame_was_cut_ = false;
+    bool frame_was_cut_ = false;  // of the one that writes
+    rtl_command default_{};
+    uint16_t default_ack_ = 0;
     PortReport report_;
-    bool device_was_armed_ = false;
     std::vector<uint8_t> stop_frame_;
     std::atomic<bool> stopped_{true};
     int error_ = 0;

@@ -15,7 +15,11 @@ size_t count(const PortOptions &options) {
 }  // namespace
 
 Mailbox::Mailbox(size_t inputs, std::vector<float> safe)
-    : n_inputs_(inputs), safe_(std::move(safe)), samples_(inputs), commands_(safe_.size()) {}
+    : n_inputs_(inputs),
+      safe_(std::move(safe)),
+      default_(safe_),
+      samples_(inputs),
+      commands_(safe_.size()) {}
 
 Mailbox::Mailbox(const PortOptions &options)
     : Mailbox(count(options),
@@ -31,6 +35,14 @@ bool Mailbox::write(const float *values, int64_t now_ns, int64_t) noexcept {
     if (safe_in_force_.load(std::memory_order_acquire)) return false;
     commands_.write(values, now_ns);
     return true;
+}
+
+void Mailbox::prepare_default(const float *values, int64_t) noexcept {
+    std::copy_n(values, default_.size(), default_.data());
+}
+
+bool Mailbox::write_default(int64_t now_ns) noexcept {
+    return write(default_.data(), now_ns, 0);
 }
 
 // A flag, not a value in the buffer: the guard must not become its second writer.

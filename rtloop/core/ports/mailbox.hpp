@@ -62,6 +62,8 @@ class Mailbox final : public Port {
     void rearm() noexcept override { safe_in_force_.store(false, std::memory_order_release); }
     Sample read(float *values) noexcept override;
     bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept override;
+    void prepare_default(const float *values, int64_t deadline_ns) noexcept override;
+    bool write_default(int64_t now_ns) noexcept override;
     void write_safe() noexcept override;
     std::vector<std::pair<std::string, int64_t>> counters() const override;
     bool put(const float *values, int64_t time_ns) noexcept override;
@@ -71,6 +73,7 @@ class Mailbox final : public Port {
   private:
     size_t n_inputs_;
     std::vector<float> safe_;
+    std::vector<float> default_;
     TripleBuffer samples_;
     TripleBuffer commands_;
     std::atomic<bool> safe_in_force_{true};

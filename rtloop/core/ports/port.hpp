@@ -77,6 +77,19 @@ class Port {
         return false;
     }
 
+    // `on_miss: default`. A command that may have to be sent by the guard, at the very deadline and
+    // while the loop is anywhere in its cycle. Loop, once before each cycle: what it is, with all
+    // that sending it takes of what only the loop may read. Then loop or guard, at most once, and
+    // never at the same time as prepare_default() or write(), but at the same time as poll, read or
+    // report: sends it. As write() for the rest. A kind without it drops the default.
+    virtual void prepare_default(const float *values, int64_t deadline_ns) noexcept {
+        static_cast<void>(values), static_cast<void>(deadline_ns);
+    }
+    virtual bool write_default(int64_t now_ns) noexcept {
+        static_cast<void>(now_ns);
+        return false;
+    }
+
     // Loop and guard, also at the same time, any number of times: the safe command is in force
     // from here to the next rearm(), and write() refuses. Where the transport is gone there is
     // nothing to report: what is behind it must have a time-out of its own.

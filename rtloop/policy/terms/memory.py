@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @TERMS.register
 class PreviousActionTerm(ObservationTerm):
-    """The raw output of the policy in the previous cycle, before `action` and before any limit of
-    the output; zeros in the first cycle.
+    """The raw output of the policy in the last cycle whose command was applied, before `action` and
+    before any limit of the output; zeros before that. A result that was discarded never becomes it.
     """
 
     kind = "previous_action"
 
     previous_action: bool = Field(
-        description="true for the raw policy output of the previous cycle"
+        description="true for the raw policy output of the last applied command"
     )
 
     def elements(self, scope: Scope) -> Elements:
@@ -30,4 +30,6 @@ class PreviousActionTerm(ObservationTerm):
 
     def emit(self, builder: GraphBuilder) -> str:
         shape = (1, builder.action_size)
-        return builder.feedback("previous_action", shape, lambda _: builder.raw_action)
+        return builder.feedback(
+            "previous_action", shape, lambda _: builder.raw_action, of_applied=True
+        )

@@ -1,17 +1,21 @@
 // What two threads share, raced for a while: built with -fsanitize=thread by test_races.py.
 // Every check also holds without the sanitizer: nothing torn, nothing lost unnoticed, one judge per
 // cycle.
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "check.hpp"
 #include "rtloop/core/cycle/gate.hpp"
+#include "rtloop/core/cycle/stand_in.hpp"
+#include "rtloop/core/ports/link.hpp"
 #include "rtloop/core/ports/mailbox.hpp"
 #include "rtloop/core/ring/ring.hpp"
 
@@ -116,6 +120,147 @@ void race_gate(int64_t total) {
                 static_cast<long long>(missed));
 }
 
+// A device that talks all the time, and counts the commands that reach it whole.
+class Device {
+  public:
+    Device() {
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds_) == 0);
+        talker_ = std::thread([this] { talk(); });
+        listener_ = std::thread([this] { listen(); });
+    }
+    int fd() const { return fds_[1]; }
+    void hang_up() {
+        stop_.store(true);
+        talker_.join();
+        shutdown(fds_[0], SHUT_RDWR);
+        listener_.join();
+        close(fds_[0]);
+        close(fds_[1]);
+    }
+    int64_t commands = 0;  // once it hung up
+    int64_t broken = 0;
+
+  private:
+    void talk() {
+        rtl_sensor sensor{};
+        sensor.count = 2;
+        for (uint16_t seq = 0; !stop_.load(std::memory_order_relaxed); ++seq) {
+            uint8_t payload[RTL_PAYLOAD_MAX];
+            uint8_t packet[RTL_PACKET_MAX];
+            uint8_t frame[RTL_FRAME_MAX];
+            const rtl_header header = {0, RTL_TYPE_SENSOR, seq, 0, 7, seq};
+            const size_t size = rtl_sensor_encode(&sensor, payload);
+            const size_t n =
+                rtl_frame_encode(packet, rtl_packet_encode(&header, payload, size, packet), frame);
+            if (send(fds_[0], frame, n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) std::this_thread::yield();
+        }
+    }
+    void listen() {
+        rtl_frame_decoder decoder;
+        rtl_frame_decoder_init(&decoder);
+        uint8_t bytes[4096];
+        for (ssize_t n = 0; (n = read(fds_[0], bytes, sizeof(bytes))) > 0;) {
+            for (size_t used = 0; used < static_cast<size_t>(n);) {
+                const uint8_t *packet = nullptr;
+                const uint8_t *payload = nullptr;
+                size_t size = 0;
+                size_t payload_size = 0;
+                rtl_header header;
+                used += rtl_frame_decoder_feed(&decoder, bytes + used,
+                                               static_cast<size_t>(n) - used, &packet, &size);
+                if (size == 0) continue;
+                if (rtl_packet_decode(packet, size, &header, &payload, &payload_size) != RTL_OK) {
+                    ++broken;
+                } else if (header.type == RTL_TYPE_COMMAND) {
+                    ++commands;
+                }
+            }
+        }
+    }
+
+    int fds_[2] = {-1, -1};
+    std::atomic<bool> stop_{false};
+    std::thread talker_;
+    std::thread listener_;
+};
+
+// A loop that is now in time, now late, and its guard, on a link and a mailbox.
+void race_stand_in(int64_t total) {
+    Device device;
+    rtloop::LinkConfig link;
+    link.fd = device.fd();
+    link.schema_id = 7;
+    link.n_sensor = 2;
+    link.n_command = 1;
+    link.silence_timeout_ns = int64_t{1} << 60;
+    rtloop::LoopConfig config;
+    config.inputs = {rtloop::InputConfig{}};
+    config.outputs.resize(2);
+    config.outputs[1].port = 1;
+    const auto mailbox = std::make_shared<rtloop::Mailbox>(0, std::vector<float>{0.0F});
+    const rtloop::Wiring wiring(config, {std::make_shared<rtloop::LinkPort>(link), mailbox});
+    rtloop::Limits limits;
+    limits.append(config.outputs[0], 1, 0.001);
+    limits.append(config.outputs[1], 1, 0.001);
+    rtloop::StandIn stand_in(wiring, limits);
+    rtloop::Gate gate;
+    std::atomic<bool> stop{false};
+    for (const auto &port : wiring.ports) port->rearm();
+
+    std::thread guard([&] {
+        while (!stop.load(std::memory_order_relaxed)) {
+            const rtloop::Gate::Armed armed = gate.armed();
+            if (armed.cycle < 0 || armed.phase != rtloop::Phase::open) continue;
+            if (gate.expire_open(armed.cycle)) stand_in.send(armed.cycle, armed.cycle);
+        }
+    });
+    std::thread reader([&] {
+        float value = 0.0F;
+        int64_t time_ns = 0;
+        while (!stop.load(std::memory_order_relaxed)) mailbox->newest(&value, time_ns);
+    });
+    rtloop::Port *port = wiring.outputs[0];
+    int64_t left = 0;
+    int64_t by_guard = 0;
+    float standing[2] = {0.0F, 0.0F};
+    for (int64_t k = 0; k < total; ++k) {
+        if (!stand_in.is_out()) stand_in.prepare(k, standing, k);
+        gate.arm(k, k);
+        if (k % 3 == 0) std::this_thread::yield();
+        port->poll(k);
+        float values[2];
+        port->read(values);
+        if (gate.begin_write(k)) {
+            if (!stand_in.is_out()) {
+                left += port->write(standing, k, k) ? 1 : 0;
+                wiring.outputs[1]->write(standing, k, k);
+            }
+            CHECK(gate.end_write(k));
+        } else {
+            stand_in.leave_to_guard(k);
+            if (k % 2 == 0) {
+                while (stand_in.is_out()) std::this_thread::yield();
+            }
+        }
+        static_cast<void>(port->report());
+        if (!stand_in.is_out()) {
+            const bool all = stand_in.take(k, standing);
+            by_guard += all ? 1 : 0;
+        }
+    }
+    stop.store(true);
+    guard.join();
+    reader.join();
+    const auto counters = port->counters();
+    device.hang_up();
+    CHECK(device.broken == 0);
+    CHECK(by_guard > 0 && left > 0);
+    std::printf("stand-in: %lld by the loop, %lld by the guard, %lld arrived\n",
+                static_cast<long long>(left), static_cast<long long>(by_guard),
+                static_cast<long long>(device.commands));
+    CHECK(device.commands >= left);
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -123,6 +268,7 @@ int main(int argc, char **argv) {
     race_ring(argv[1], 100'000);
     race_triple_buffer(200'000);
     race_gate(200'000);
+    race_stand_in(50'000);
     std::puts("no race");
     return 0;
 }
