@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,9 @@ FIRST_SAMPLE_LOOK_S = 0.0005
 DEACTIVATE_TIMEOUT_NS = 1_000_000_000
 
 _active_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
+_all_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
+#: In a forked child: what is its parent's, and must not be closed from here.
+_of_the_parent: list[object] = []
 
 
 @dataclass
@@ -65,6 +69,7 @@ class Loop:
         self._parts: Parts | None = None
         self._activation: _Activation | None = None
         self._hangs = False
+        _all_loops.add(self)
 
     # --- lifecycle ---
 
@@ -160,6 +165,7 @@ class Loop:
         _active_loops.discard(self)
         if not returned:
             self._hangs = True
+            core.leaks_are_meant()
             raise RtloopError(
                 f"a cycle of loop '{self.name}' hangs and did not end; the safe command was sent"
             )
@@ -266,6 +272,12 @@ class Loop:
             raise RtloopError(f"loop '{self.name}' is not active; activate it first")
         return self._activation
 
+    def _disown(self) -> None:
+        """In a forked child: devices, threads and ring are the parent's. The loop is unconfigured here."""
+        _of_the_parent.append((self._activation, self._parts))
+        self._activation = self._parts = None
+        self._hangs = False
+
     def _new_activation(self, parts: Parts, ring_path: Path) -> _Activation:
         config = self.loop_config
         try:
@@ -332,6 +344,16 @@ def _deactivate_all() -> None:
             loop.deactivate()
         except (LinkError, RtloopError, OSError):
             continue
+    core.process_will_end()
+
+
+def _disown_all() -> None:
+    for loop in list(_all_loops):
+        loop._disown()
+    _active_loops.clear()
+    if _all_loops:
+        core.leaks_are_meant()
 
 
 atexit.register(_deactivate_all)
+os.register_at_fork(after_in_child=_disown_all)

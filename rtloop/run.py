@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,6 +25,10 @@ from rtloop.telemetry.observe.observed import Observed
 from rtloop.telemetry.observe.summary import RunSummary
 
 TICK_S = 0.1
+
+_all_runs: weakref.WeakSet[Run] = weakref.WeakSet()
+#: In a forked child: the activations of its parent, whose recorder and rings are not its own.
+_of_the_parent: list[object] = []
 
 
 class Run:
@@ -59,6 +65,7 @@ class Run:
         self._summary: RunSummary | None = None
         self._stop = threading.Event()
         self._stopped_by = ""
+        _all_runs.add(self)
 
     def __enter__(self) -> Run:
         self.start()
@@ -340,9 +347,26 @@ class Run:
         for loop in self.loops.values():
             loop.finalize()
 
+    def _disown(self) -> None:
+        """In a forked child: the loops, which are unconfigured here, go on in the parent."""
+        _of_the_parent.append((self._activation, self._process_rights))
+        self._activation = self._summary = None
+        self._process_rights = ProcessRights(())
+        self._state = "unconfigured"
+        self._stop = threading.Event()
+        self._stopped_by = ""
+
     def _cleanup_loops(self) -> None:
         for loop in self.loops.values():
             loop.cleanup()
+
+
+def _disown_all() -> None:
+    for run in list(_all_runs):
+        run._disown()
+
+
+os.register_at_fork(after_in_child=_disown_all)
 
 
 def exit_code(summary: RunSummary) -> int:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rtloop import __version__
+from rtloop.cli.outlet import Outlet, say, secure_standard_streams
 from rtloop.errors import RtloopError, StoppedError
 from rtloop.stopping import stop_signals
 
@@ -35,15 +35,13 @@ EXIT_CODES = """exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
+    secure_standard_streams()
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
     except RtloopError as error:
-        print(f"rtloop: {error}", file=sys.stderr)
+        say(f"rtloop: {error}", sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         return 1
     return code
@@ -208,27 +206,29 @@ def _execute(
     from rtloop.cli.console import Console
     from rtloop.run import exit_code
 
-    console = Console(sys.stderr if options.json else sys.stdout, demo)
+    outlet = Outlet(sys.stderr if options.json else sys.stdout)
+    console = Console(cast(TextIO, outlet), demo)
     with suppress(StoppedError), run:  # the summary says it
         if not options.json:
             console.announce(run)
-        run.wait(
-            options.duration or None,
-            None if options.json and not sys.stderr.isatty() else lambda: console.draw(run),
-        )
+        is_seen = not options.json or sys.stderr.isatty()
+        run.wait(options.duration or None, (lambda: console.draw(run)) if is_seen else None)
     summary = replace(run.stop(), devices={device.link.name: device.stop() for device in devices})
     summary = _reported(summary, run, options, console)
     signals.release()  # nothing moves: what takes the summary may be slow, and Ctrl-C ends that
+    code = exit_code(summary)
     if options.json:
-        print(json.dumps(summary.as_dict(), indent=2))
-    elif summary.started:
+        outlet.finish()
+        return code if say(json.dumps(summary.as_dict(), indent=2)) else code or 1
+    if summary.started:
         console.summarise(summary)
     else:
         console.say(
             f"stopped by {summary.stopped_by} before it started: no loop ran, and no device was "
             "commanded"
         )
-    return exit_code(summary)
+    outlet.finish()
+    return code
 
 
 def _reported(
@@ -254,6 +254,8 @@ class _Signals:
         self._run: Run | None = None
         self._first = ""
         self._before = {number: signal.signal(number, self._handle) for number in stop_signals()}
+        # A job in the background that prints is not to be stopped for it, loops and all.
+        self._before[signal.SIGTTOU] = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
     def __enter__(self) -> _Signals:
         return self
@@ -283,11 +285,7 @@ def _check(options: argparse.Namespace) -> int:
     from rtloop.cli.check import check
 
     found = check(options.file)
-    if options.json:
-        print(json.dumps(found.as_dict(), indent=2))
-    else:
-        print(found)
-    return 0
+    return 0 if say(json.dumps(found.as_dict(), indent=2) if options.json else str(found)) else 1
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -295,8 +293,7 @@ def _report(options: argparse.Namespace) -> int:
 
     out = options.out or options.recording.with_name("report.html")
     path = write_report(options.recording, out)
-    print(json.dumps({"report": str(path)}) if options.json else path)
-    return 0
+    return 0 if say(json.dumps({"report": str(path)}) if options.json else str(path)) else 1
 
 
 def _recover(options: argparse.Namespace) -> int:
@@ -304,13 +301,12 @@ def _recover(options: argparse.Namespace) -> int:
 
     recovered = recover(options.recording)
     if options.json:
-        print(json.dumps([found.as_dict() for found in recovered], indent=2))
-    elif not recovered:
-        print("nothing to recover: no dead run has left a ring or a cut recording here")
+        told = json.dumps([found.as_dict() for found in recovered], indent=2)
     else:
-        for found in recovered:
-            print(found)
-    return 1 if any(found.error for found in recovered) else 0
+        told = "\n".join(map(str, recovered))
+    nothing = "nothing to recover: no dead run has left a ring or a cut recording here"
+    was_said = say(told or nothing)
+    return 1 if any(found.error for found in recovered) or not was_said else 0
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class FirmwareProcess:
         self.link = link
         self._arguments = list(arguments)
         self._process: subprocess.Popen[str] | None = None
+        self._owner = os.getpid()
         self.summary: dict[str, Any] = {}
 
     @property
@@ -69,7 +70,7 @@ class FirmwareProcess:
     def stop(self) -> dict[str, Any]:
         """Ends the program and returns what it says about its run (empty when it died)."""
         process, self._process = self._process, None
-        if process is None:
+        if process is None or self._owner != os.getpid():  # it is a forked child's parent's
             return self.summary
         process.terminate()
         try:

@@ -56,6 +56,8 @@ void bind_threads(nb::module_ &m) {
              nb::call_guard<nb::gil_scoped_release>())
         .def("deactivate", &LoopThreads::deactivate, "timeout_ns"_a,
              nb::call_guard<nb::gil_scoped_release>());
+    m.def("process_will_end", &LoopThreads::process_will_end);
+    m.def("leaks_are_meant", [] { nb::set_leak_warnings(false); });
     m.def(
         "activate",
         [](const std::vector<LoopThreads *> &threads) { return LoopThreads::activate(threads); },

@@ -161,6 +161,8 @@ void RingWriter::set_metadata(const std::string &metadata) {
 }
 
 RingWriter::~RingWriter() {
+    // Of a forked child the ring is not: its parent goes on.
+    if (reinterpret_cast<const Header *>(mapping_.data())->writer_pid != getpid()) return;
     // A finalized ring tells its readers that nothing more will come.
     status_->state.store(static_cast<uint32_t>(State::finalized), std::memory_order_release);
 }

@@ -1,8 +1,12 @@
 #include "rtloop/core/threads/loop_threads.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <stdexcept>
@@ -17,6 +21,16 @@ namespace {
 constexpr int64_t kLeadNs = 2'000'000;
 // How long the destructor waits for a cycle.
 constexpr int64_t kGiveUpNs = kNsPerSecond;
+
+// Set once, when this process is about to end.
+std::atomic<bool> process_ends{false};
+
+// The last handler to be registered is the first to be called: no destructor of a library runs
+// beside a thread that is still inside of it.
+[[maybe_unused]] void end_at_once(int status, void *) {
+    std::fflush(nullptr);
+    _exit(status);
+}
 
 void probe(int active) {
     if (rtloop_probe_active != nullptr) rtloop_probe_active(active);
@@ -47,6 +61,7 @@ struct LoopThreads::Shared {
     // From then on.
     std::atomic<bool> loop_ended{false};
     std::atomic<bool> guard_stop{false};
+    std::atomic<bool> is_abandoned{false};  // nobody waits for the loop's thread any more
 };
 
 LoopThreads::Shared::Decision LoopThreads::Shared::report_and_wait() {
@@ -89,6 +104,8 @@ void LoopThreads::Shared::run_loop(const ThreadSetup &setup, size_t warm_up_runs
         loop->end();
     }
     loop_ended.store(true, std::memory_order_release);
+    // A cycle that comes back while the process ends: what it holds is not let go of any more.
+    while (is_abandoned.load() && process_ends.load()) pause();
 }
 
 void LoopThreads::Shared::run_guard(const ThreadSetup &setup) {
@@ -111,7 +128,7 @@ void LoopThreads::Shared::run_guard(const ThreadSetup &setup) {
 }
 
 LoopThreads::LoopThreads(std::shared_ptr<Loop> loop)
-    : shared_(std::make_shared<Shared>(std::move(loop))) {}
+    : shared_(std::make_shared<Shared>(std::move(loop))), process_(getpid()) {}
 
 LoopThreads::~LoopThreads() {
     deactivate(kGiveUpNs);
@@ -148,6 +165,10 @@ int64_t LoopThreads::activate(std::span<LoopThreads *const> all) {
 
 bool LoopThreads::deactivate(int64_t timeout_ns) {
     if (!loop_thread_.joinable()) return true;
+    if (getpid() != process_) {
+        disown();
+        return true;
+    }
     shared_->loop->request_stop();
     if (shared_->decision == Shared::Decision::pending) {
         shared_->decide(Shared::Decision::end, 0);
@@ -162,11 +183,27 @@ bool LoopThreads::deactivate(int64_t timeout_ns) {
         loop_thread_.join();
     } else {
         shared_->loop->abandon();
+        shared_->is_abandoned.store(true);
+#ifdef __GLIBC__
+        on_exit(end_at_once, nullptr);
+#endif
         loop_thread_.detach();  // it holds the loop alive, and finds the fault latched
     }
     shared_->guard_stop.store(true);
     if (guard_thread_.joinable()) guard_thread_.join();
     return returned;
+}
+
+// In a forked child there are no such threads, and the loop is its parent's: neither is touched.
+void LoopThreads::disown() {
+    for (std::thread *thread : {&loop_thread_, &guard_thread_}) {
+        static_cast<void>(new std::thread(std::move(*thread)));  // never destroyed
+    }
+    static_cast<void>(new std::shared_ptr<Shared>(shared_));
+}
+
+void LoopThreads::process_will_end() {
+    process_ends.store(true);
 }
 
 }  // namespace rtloop

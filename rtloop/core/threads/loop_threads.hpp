@@ -1,6 +1,8 @@
 // The two threads of a loop: one runs its cycles, the guard watches its deadlines.
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <span>
 #include <string>
@@ -38,15 +40,23 @@ class LoopThreads {
 
     // Ends both threads, activated or not; the safe command goes out last. False when the cycle did
     // not return within `timeout_ns`: then the safe command was sent from here, and its thread
-    // stays behind.
+    // stays behind, and the process ends without destructors of libraries. In a forked child it
+    // does nothing.
     bool deactivate(int64_t timeout_ns);
 
+    // Called once, when everything that could be ended has ended: threads that stay behind hold on
+    // to what they have.
+    static void process_will_end();
+
   private:
+    void disown();
+
     struct Shared;  // what the threads hold on to, also when this object is gone
 
     std::shared_ptr<Shared> shared_;
     std::thread loop_thread_;
     std::thread guard_thread_;
+    pid_t process_;
 };
 
 }  // namespace rtloop

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 
 from rtloop.telemetry.observe.ring import Ring, unfinished_cycle
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
+
+#: A share of the 0.1 s in which a run looks at signals, clock and faults.
+UPDATE_LIMIT_S = 0.02
+#: What is read at once, and cannot be interrupted.
+BATCH = 1024
 
 
 class Observed:
@@ -18,16 +25,22 @@ class Observed:
         self.statistics = LoopStatistics(self.ring.metadata)
         self.newest_inputs: dict[str, float] = {}
 
-    def update(self) -> None:
-        """Counts what is new. Call it before the ring is full again."""
-        while len(batch := self.ring.read()):
+    def update(self, limit_s: float = UPDATE_LIMIT_S) -> None:
+        """Counts what is new, for little longer than ``limit_s``; the rest is counted by the next call.
+
+        Whoever calls it too seldom for a fast loop finds records lost, and is never held up.
+        """
+        end_s = time.monotonic() + limit_s
+        while len(batch := self.ring.read(BATCH)):
             self.statistics.update(batch.records, batch.lost)
             names = [signal.name for signal in self.ring.metadata.inputs]
             self.newest_inputs = dict(zip(names, map(float, batch.inputs[-1]), strict=True))
+            if time.monotonic() >= end_s:
+                return
 
     def finish(self) -> LoopSummary:
         """Counts what is left, a cycle that never returned included; what became of the loop."""
-        self.update()
+        self.update(math.inf)  # at most a ring: the loop has ended
         status = self.ring.status()
         hung = unfinished_cycle(
             status,

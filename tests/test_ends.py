@@ -1,0 +1,151 @@
+"""Ends of a process that must not end a loop, and loops that must not spoil the end of a process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tests.running import UNDISTURBED, firmware, write_config
+
+FORKING = """
+import os, sys
+from rtloop.config import load
+from rtloop.errors import RtloopError
+from rtloop.run import Run
+from pathlib import Path
+
+run = Run(load(Path(sys.argv[1])), "test")
+with run:
+    run.wait(0.3)
+    child = os.fork()
+    if child == 0:
+        end = sys.argv[2]
+        if end == "stop":
+            assert run.state == "unconfigured"
+            run.stop()
+            run.loops["balance"].deactivate()
+            run.cleanup()
+        if end == "drop":
+            del run
+        if end == "error":
+            raise ZeroDivisionError
+        sys.exit(5)
+    status = os.waitpid(child, 0)[1]
+    run.wait(0.7)
+summary = run.stop()
+print(os.waitstatus_to_exitcode(status), summary.stopped_by, summary.problems, run.is_recorded)
+"""
+
+
+@pytest.mark.parametrize(("end", "code"), [("exit", 5), ("stop", 5), ("drop", 5), ("error", 1)])
+def test_a_forked_child_that_ends_does_not_end_its_parents_loop(
+    tmp_path: Path, end: str, code: int
+) -> None:
+    with firmware(tmp_path, *UNDISTURBED) as device:
+        config = write_config(tmp_path, device.link)
+        done = subprocess.run(
+            [sys.executable, "-c", FORKING, str(config), end],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        told = device.stop()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[-2] == f"{code} duration () True", done.stdout
+    assert "leaked" not in done.stderr
+    assert (told["state"], told["reasons"]) == ("SAFE", ["HOST_STOP"])
+    assert told["elapsed_s"] > 0.6, "and not when the child ended"
+
+
+def endless_policy(path: Path) -> Path:
+    """obs → action [1, 1]; its first value says how often it adds something up."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_on"], ["goes_on"]),
+            helper.make_node("Add", ["sum", "one"], ["more"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, [1, 1]),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("more", TensorProto.FLOAT, [1, 1]),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["obs"], ["largest"], axes=[0, 1], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["n"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["n", "true", "zero"], ["action"], body=body),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "endless",
+        [helper.make_tensor_value_info("obs", TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("action", TensorProto.FLOAT, [1, 1])],
+        [
+            helper.make_tensor("true", TensorProto.BOOL, [], [True]),
+            helper.make_tensor("zero", TensorProto.FLOAT, [1, 1], [0.0]),
+            helper.make_tensor("one", TensorProto.FLOAT, [1, 1], [1.0]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, path)
+    return path
+
+
+HANGING = """
+import sys, time
+from rtloop.config import load
+from rtloop.run import Run
+from pathlib import Path
+
+run = Run(load(Path(sys.argv[1])), "test", record=False)
+with run:
+    run.wait(0.2)
+    run.loops["balance"].write_input("box", [float(sys.argv[2]), 0])
+    run.wait(10)
+print(run.stop().loops["balance"].fault_reason, flush=True)
+time.sleep(float(sys.argv[3]))
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("returns", ["never", "while the process ends"])
+def test_an_inference_that_hangs_does_not_spoil_the_end_of_the_process(
+    tmp_path: Path, returns: str
+) -> None:
+    config = tmp_path / "loop.yaml"
+    config.write_text(f"""\
+loops:
+  balance:
+    class: soft
+    rate_hz: 200
+    inputs:
+      box: {{mailbox: [0.0, 0.0]}}
+    policy:
+      model: {endless_policy(tmp_path / "endless.onnx")}
+      observation:
+        - {{input: box}}
+    outputs:
+      box: {{mailbox: true, size: 1, safe: 0.0}}
+    realtime: {{scheduler: other, lock_memory: false, cpu_dma_latency_us: null}}
+""")
+    n = {"never": 1e12, "while the process ends": 5e6}[returns]
+    for i in range(4):
+        done = subprocess.run(
+            [sys.executable, "-c", HANGING, str(config), str(n), str(0.05 * i)],
+            capture_output=True,
+            text=True,
+            timeout=40,
+        )
+        assert (done.returncode, done.stdout) == (7, "hang\n"), done.stderr
+        assert "leaked" not in done.stderr
