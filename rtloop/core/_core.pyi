@@ -58,7 +58,7 @@ class RingReader:
     def sequences(self) -> NDArray[np.uint8]:
         """The sequence word of every slot, uint8 [capacity, 8], little-endian: 2n + 2 once it holds record n."""
     def end_at(self, end: int) -> None:
-        """From now on reads the records before ``end``, whatever the status says that was written."""
+        """From now on reads the records before ``end``, whatever the status says of it."""
     def status(self) -> dict[str, Any]:
         """Live: state, fault_reason, fault_errno, fault_port (index of a port), head, elapsed_periods, …"""
     @property
