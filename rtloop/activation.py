@@ -35,6 +35,8 @@ class Activation:
     recording_error: str = ""
     """Why the recording is incomplete; empty when it is not."""
     recorder: RecorderProcess | None = None
+    not_recorded: dict[str, int] = field(default_factory=dict)
+    """Cycles that a recording lacks, by loop, once it was finished."""
 
     @classmethod
     def new(cls, name: str, directory: Path) -> Activation:
@@ -100,9 +102,19 @@ class Activation:
         if self.recorder is None:
             self._remove_rings()
             return
-        error = self.recorder.wait().error
-        if error and not self.recording_error:
-            self.recording_error = error
+        result = self.recorder.wait()
+        if result.error and not self.recording_error:
+            self.recording_error = result.error
+        self.not_recorded = {name: n for name, n in result.lost.items() if n}
+
+    def recording_problems(self) -> list[str]:
+        """Why the recording is not all of the run, in sentences."""
+        problems = [self.recording_error] if self.recording_error else []
+        return problems + [
+            f"the recording lacks {n} cycles of loop '{name}': its ring was full before the recorder "
+            "came to them. Leave the recorder a CPU, or raise ring_seconds"
+            for name, n in self.not_recorded.items()
+        ]
 
     def undo(self) -> None:
         """Removes every trace of an activation that failed before its first cycle."""

@@ -147,8 +147,7 @@ class Run:
         self._close_rings()
         self._process_rights.close()
         activation.finish()
-        if activation.recording_error:
-            problems.append(activation.recording_error)
+        problems += activation.recording_problems()
         self._summary = RunSummary(
             loops=loops,
             rights=tuple(activation.rights),
