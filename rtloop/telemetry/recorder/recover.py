@@ -344,7 +344,7 @@ def _recover_run(run: _Run, recording: Path) -> Recovered:
 def _enter(directory: Path, held: ExitStack) -> Path | None:
     """A name for the folder of a recording that goes on to mean it; None when there is none."""
     try:
-        return held.enter_context(pinned(directory.resolve(), shared=True))
+        return held.enter_context(pinned(directory, shared=True))
     except FileNotFoundError:
         return None
 
@@ -353,9 +353,7 @@ def _make(directory: Path, held: ExitStack) -> Path:
     """The folder for a run that was never recorded, in ``rtloop-runs`` of the working directory."""
     base = directory.parent
     base.mkdir(parents=True, exist_ok=True)
-    if base.is_symlink() and base.lstat().st_uid != os.geteuid():
-        raise ForeignError(base, base.lstat().st_uid)
-    with pinned(base.resolve(), shared=True) as there:
+    with pinned(base, shared=True) as there:
         make_private_directory(there / directory.name)
         return held.enter_context(pinned(there / directory.name))
 

@@ -173,6 +173,35 @@ def test_a_recording_in_another_users_folder_is_an_error(
     assert everything_below(outside) == []
 
 
+@needs_root
+def test_a_link_of_another_user_on_the_way_to_the_recording_is_not_followed(
+    ring_directory: Path, tmp_path: Path, outside: Path
+) -> None:
+    run = ring_directory / "run"
+    dead_ring(run)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "run").symlink_to(outside)
+    give_away(theirs)
+    for place in (theirs / "run" / "run.mcap", theirs / "run" / "deeper" / "run.mcap"):
+        (outside / "deeper").mkdir(exist_ok=True)
+        point(run, place)
+        (found,) = recover(None, ring_directory, tmp_path / "runs")
+        assert found.error is not None
+        assert "belongs to" in found.error
+    assert everything_below(outside) == [outside / "deeper"]
+
+
+def test_links_of_my_own_lead_to_the_recording(ring_directory: Path, tmp_path: Path) -> None:
+    run = ring_directory / "run"
+    dead_ring(run)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to("disk")
+    (found,) = recover(None, ring_directory, tmp_path / "runs")
+    assert found.error is None
+    assert (tmp_path / "disk" / "run" / "run.mcap").exists()
+
+
 def test_one_bad_run_never_stops_the_others(
     ring_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
