@@ -35,15 +35,17 @@ class Activation:
     recording_error: str = ""
     """Why the recording is incomplete; empty when it is not."""
     recorder: RecorderProcess | None = None
+    group: str | None = None
+    """Who may read it beside its owner."""
     not_recorded: dict[str, int] = field(default_factory=dict)
     """Cycles that a recording lacks, by loop, once it was finished."""
 
     @classmethod
-    def new(cls, name: str, directory: Path) -> Activation:
+    def new(cls, name: str, directory: Path, group: str | None = None) -> Activation:
         """With names of its own: by the time, and by ``name``. Makes no file."""
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S_%f")[:-3]
         run_id = f"{stamp}-{name}"
-        return cls(run_id, directory / run_id, RING_DIRECTORY / run_id)
+        return cls(run_id, directory / run_id, RING_DIRECTORY / run_id, group=group)
 
     @property
     def recording(self) -> Path:
@@ -70,7 +72,7 @@ class Activation:
         Raises RecordingError, RtloopError.
         """
         try:
-            make_private_directory(self.directory)
+            make_private_directory(self.directory, self.group)
         except OSError as error:
             raise RtloopError(
                 f"cannot create {self.directory} for the recording: {error.strerror}. Name another "

@@ -115,7 +115,8 @@ class Run:
         """
         if self._state != "inactive":
             raise RtloopError(f"this run is {self._state}: only an inactive one can be activated")
-        activation = Activation.new(self.name, Path(self.config.recording.directory))
+        recording = self.config.recording
+        activation = Activation.new(self.name, Path(recording.directory), recording.group)
         process_rights = ProcessRights(loop.loop_config.realtime for loop in self.loops.values())
         try:
             self._prepare(activation, process_rights)

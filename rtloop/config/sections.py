@@ -56,6 +56,10 @@ class RecordingConfig(Section):
 
     enabled: bool = Field(default=True, description="whether a recorder process writes MCAP")
     directory: Text = Field(default="rtloop-runs", description="relative to the working directory")
+    group: Text | None = Field(
+        default=None,
+        description="who may read rings and recordings beside their owner; null is nobody",
+    )
 
 
 class LimitConfig(Section):
