@@ -36,11 +36,17 @@ class Activation:
     recording_error: str = ""
     """Why the recording is incomplete; empty when it is not."""
     recorder: RecorderProcess | None = None
+    group: str | None = None
+    """Who may read it beside its owner."""
+    not_recorded: dict[str, int] = field(default_factory=dict)
+    """Cycles that a recording lacks, by loop, once it was finished."""
     made: list[Path] = field(default_factory=list)
     """The folders for the recording that were not there before, outermost first."""
 
     @classmethod
-    def claim(cls, name: str, directory: Path, *, record: bool) -> Activation:
+    def claim(
+        cls, name: str, directory: Path, *, record: bool, group: str | None = None
+    ) -> Activation:
         """With names of its own: by the time, by ``name``, and by a number where these are taken.
 
         A run id belongs to whoever makes its folders, of which none was there before.
@@ -49,7 +55,7 @@ class Activation:
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S_%f")[:-3]
         for n in count(1):
             run_id = f"{stamp}-{name}" + (f"-{n}" if n > 1 else "")
-            claimed = cls(run_id, directory / run_id, RING_DIRECTORY / run_id)
+            claimed = cls(run_id, directory / run_id, RING_DIRECTORY / run_id, group=group)
             try:
                 claimed._make_folders(record)
             except FileExistsError:
@@ -107,9 +113,19 @@ class Activation:
         if self.recorder is None:
             self._remove_rings()
             return
-        error = self.recorder.wait().error
-        if error and not self.recording_error:
-            self.recording_error = error
+        result = self.recorder.wait()
+        if result.error and not self.recording_error:
+            self.recording_error = result.error
+        self.not_recorded = {name: n for name, n in result.lost.items() if n}
+
+    def recording_problems(self) -> list[str]:
+        """Why the recording is not all of the run, in sentences."""
+        problems = [self.recording_error] if self.recording_error else []
+        return problems + [
+            f"the recording lacks {n} cycles of loop '{name}': its ring was full before the recorder "
+            "came to them. Leave the recorder a CPU, or raise ring_seconds"
+            for name, n in self.not_recorded.items()
+        ]
 
     def undo(self) -> None:
         """Removes every trace of an activation that failed before its first cycle."""
@@ -125,7 +141,7 @@ class Activation:
     def _make_folders(self, record: bool) -> None:
         """Raises FileExistsError when the run id is taken, RtloopError; then none of them is left."""
         try:
-            make_ring_directory(self.ring_directory, exclusively=True)
+            make_ring_directory(self.ring_directory, self.group, exclusively=True)
         except FileExistsError:
             raise
         except OSError as error:
@@ -155,7 +171,7 @@ class Activation:
             with suppress(FileExistsError):  # another run needs it too
                 path.mkdir()
                 self.made.append(path)
-        make_private_directory(self.directory, exclusively=True)
+        make_private_directory(self.directory, self.group, exclusively=True)
         self.made.append(self.directory)
 
     def _remove_recording_folders(self) -> None:

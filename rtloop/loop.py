@@ -25,6 +25,7 @@ from rtloop.stopping import go_on
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import LoopMetadata, make_ring_directory
 from rtloop.telemetry.observe.words import explain
+from rtloop.telemetry.private import file_mode
 
 WARM_UP_RUNS = 200
 #: From arming to the first sample of every input.
@@ -281,7 +282,7 @@ class Loop:
     def _new_activation(self, parts: Parts, ring_path: Path) -> _Activation:
         config = self.loop_config
         try:
-            make_ring_directory(ring_path.parent)
+            make_ring_directory(ring_path.parent, self.config.recording.group)
             ring = core.RingWriter(
                 str(ring_path),
                 config.ring_cycles,
@@ -290,6 +291,7 @@ class Loop:
                 len(parts.outputs),
                 b"{}",
             )
+            ring_path.chmod(file_mode(ring_path.parent))
             cores = [port.core for port in parts.ports]
             loop = core.Loop(parts.core_config, cores, parts.runner, ring, core.MonotonicClock())
         except (OSError, ValueError) as error:

@@ -129,9 +129,11 @@ class Run:
         """
         if self._state != "inactive":
             raise RtloopError(f"this run is {self._state}: only an inactive one can be activated")
-        record = self.config.recording.enabled if self.record is None else self.record
-        directory = Path(self.config.recording.directory)
-        activation = Activation.claim(self.name, directory, record=record)
+        recording = self.config.recording
+        record = recording.enabled if self.record is None else self.record
+        activation = Activation.claim(
+            self.name, Path(recording.directory), record=record, group=recording.group
+        )
         process_rights = ProcessRights(loop.loop_config.realtime for loop in self.loops.values())
         try:
             with stopped_when(self._asked_to_stop_by):
@@ -171,8 +173,7 @@ class Run:
         self._close_rings()
         self._process_rights.close()
         activation.finish()
-        if activation.recording_error:
-            problems.append(activation.recording_error)
+        problems += activation.recording_problems()
         self._summary = RunSummary(
             loops=loops,
             rights=tuple(activation.rights),

@@ -23,6 +23,7 @@ from rtloop.config.values import (
     Milliseconds,
     Name,
     PathText,
+    Text,
     nanoseconds,
 )
 from rtloop.policy.section import PolicyConfig
@@ -35,6 +36,10 @@ class RecordingConfig(Section):
     enabled: bool = Field(default=True, description="whether a recorder process writes MCAP")
     directory: PathText = Field(
         default="rtloop-runs", description="relative to the working directory"
+    )
+    group: Text | None = Field(
+        default=None,
+        description="who may read rings and recordings beside their owner; null is nobody",
     )
 
 

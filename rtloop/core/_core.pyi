@@ -58,7 +58,7 @@ class RingReader:
     def sequences(self) -> NDArray[np.uint8]:
         """The sequence word of every slot, uint8 [capacity, 8], little-endian: 2n + 2 holds record n."""
     def end_at(self, end: int) -> None:
-        """From now on reads the records before ``end``, whatever the status says that was written."""
+        """From now on reads the records before ``end``, whatever the status says of it."""
     def status(self) -> dict[str, Any]:
         """Live: state, fault_reason, fault_errno, fault_port (index of a port), head, elapsed_periods, …"""
     @property
@@ -412,7 +412,7 @@ class LoopThreads:
         """False: the cycle did not return in time; the safe command was sent all the same."""
 
 def leaks_are_meant() -> None:
-    """From now on nothing is said of objects that live until the end: a thread that hangs, or a parent, has them."""
+    """From now on nothing is said of objects that live until the end: a hung thread, or a parent, has them."""
 
 def process_will_end() -> None:
     """Call it when all loops are deactivated: threads of cycles that hang stay where they are until the end."""

@@ -5,16 +5,20 @@ a file says nothing: a folder is opened once, by a descriptor and never through 
 asked whose it is. All work inside goes through that descriptor (``pinned``), whoever renames what.
 """
 
+import errno
 import grp
 import os
 import pwd
 import stat
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rtloop.errors import RecordingError
 
+_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_MOST_LINKS = 40
 _ANYBODY_WRITES = stat.S_IWOTH
 _GROUP_READS = stat.S_ISGID | stat.S_IRGRP | stat.S_IXGRP
 _READ_BY_GROUP = 0o640
@@ -159,22 +163,56 @@ def pinned(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
 
 def _open_directory(path: Path, *, shared: bool = False) -> int:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        found = path.lstat()
-        if stat.S_ISLNK(found.st_mode):
+        if not shared and path.is_symlink():
             raise RecordingError(f"{printable(path)} is a link, and no folder: remove it")
-        if found.st_uid != os.geteuid() and not (shared and found.st_uid == 0):
-            raise ForeignError(path, found.st_uid)
-        descriptor = os.open(path, flags)
+        place = _walk(path)
     except NotADirectoryError:
         raise RecordingError(f"{printable(path)} is not a folder: remove it") from None
     try:
-        _check_directory(path, os.fstat(descriptor), shared=shared)
+        _check_directory(path, os.fstat(place), shared=shared)
+        # A place can be asked, and worked in, but its mode not be changed.
+        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+
+
+def _walk(path: Path) -> int:
+    """A descriptor of a folder, reached step by step: only links of root's or the caller's lead on.
+
+    Who owns a folder above may put a link in the place of anything below.
+    """
+    steps = deque(path.absolute().parts[1:])
+    root = "/"
+    if tuple(steps)[:3] == ("proc", "self", "fd"):  # pinned: its number stands for a folder
+        root = os.path.join("/", *(steps.popleft() for _ in range(4)))
+    here = os.open(root, _PLACE)
+    try:
+        links = 0
+        while steps:
+            step = steps.popleft()
+            found = os.stat(step, dir_fd=here, follow_symlinks=False)
+            if not stat.S_ISLNK(found.st_mode):
+                here = _next(here, os.open(step, _PLACE | os.O_NOFOLLOW, dir_fd=here))
+                continue
+            links += 1
+            if found.st_uid not in (0, os.geteuid()):
+                raise ForeignError(path, found.st_uid)
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            target = os.readlink(step, dir_fd=here)
+            if target.startswith("/"):
+                here = _next(here, os.open("/", _PLACE))
+            steps.extendleft(reversed([part for part in target.split("/") if part]))
     except BaseException:
-        os.close(descriptor)
+        os.close(here)
         raise
-    return descriptor
+    return here
+
+
+def _next(before: int, after: int) -> int:
+    os.close(before)
+    return after
 
 
 def _check_directory(path: Path, found: os.stat_result, *, shared: bool) -> None:

@@ -19,7 +19,9 @@ namespace {
 constexpr size_t kPage = 4096;
 // What is known only after activation (rights, clocks) is added to the metadata then.
 constexpr size_t kMetadataGrowth = 16 * kPage;
-constexpr char kMagic[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '2'};
+constexpr char kMagic[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '3'};
+// Without checksums.
+constexpr char kMagicVersion2[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '2'};
 // Written before every input had a record of its own: what a crash of that version left can still
 // be recovered.
 constexpr char kMagicVersion1[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '1'};
@@ -40,6 +42,7 @@ struct Header {
     int64_t writer_pid;
     uint64_t writer_start_time;
     uint64_t n_sources;  // zero in version 1
+    std::atomic<uint64_t> metadata_checksum;
 };
 static_assert(sizeof(Header) <= kPage);
 static_assert(sizeof(LoopStatus) <= kPage);
@@ -48,6 +51,25 @@ uint64_t magic_word(const char (&text)[8]) {
     uint64_t word = 0;
     std::memcpy(&word, text, sizeof(word));
     return word;
+}
+
+// Each step is invertible: no change of a single word goes unseen. A dozen cycles of a CPU for
+// eight bytes of a slot that was just written.
+uint64_t mixed(uint64_t sum, uint64_t word) {
+    sum = (sum ^ word) * 0xff51afd7ed558ccdULL;
+    return sum ^ (sum >> 32);
+}
+
+uint64_t checksum(uint64_t index, const uint64_t *words, size_t n) {
+    uint64_t sum = index + 0x9e3779b97f4a7c15ULL;
+    for (size_t i = 0; i < n; ++i) sum = mixed(sum, words[i]);
+    return sum;
+}
+
+uint64_t checksum(const std::byte *text, size_t size) {
+    uint64_t sum = size;
+    for (size_t i = 0; i < size; ++i) sum = mixed(sum, std::to_integer<uint64_t>(text[i]));
+    return sum;
 }
 
 size_t page_rounded(size_t n) {
@@ -118,7 +140,7 @@ void Mapping::open(const std::string &path, bool of_anybody) {
 
 RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_sources,
                        uint64_t n_inputs, uint64_t n_outputs, const std::string &metadata)
-    : path_(path), layout_{sizeof(CycleRecord), n_sources, n_inputs, n_outputs, capacity} {
+    : path_(path), layout_{sizeof(CycleRecord), n_sources, n_inputs, n_outputs, capacity, 1} {
     if (capacity < 2) throw std::invalid_argument("a ring holds at least 2 records");
     const size_t metadata_room = page_rounded(metadata.size()) + kMetadataGrowth;
     const size_t status_offset = kPage + metadata_room;
@@ -133,7 +155,7 @@ RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_so
     for (uint64_t i = 0; i < capacity * layout_.slot_words(); ++i) {
         slots_[i].store(0, std::memory_order_relaxed);  // faults every page in, dirty
     }
-    scratch_.assign(layout_.payload_words(), 0);
+    scratch_.assign(layout_.payload_words() + layout_.checksum_words, 0);
     auto *header = new (base) Header{};
     header->record_size = layout_.record_size;
     header->n_sources = n_sources;
@@ -157,6 +179,8 @@ void RingWriter::set_metadata(const std::string &metadata) {
                                     std::to_string(kMetadataGrowth) + " bytes, not more");
     }
     std::memcpy(mapping_.data() + kPage, metadata.data(), metadata.size());
+    header->metadata_checksum.store(checksum(mapping_.data() + kPage, metadata.size()),
+                                    std::memory_order_relaxed);
     header->metadata_size.store(metadata.size(), std::memory_order_release);
 }
 
@@ -180,6 +204,7 @@ void RingWriter::append(const CycleRecord &record, const InputRecord *sources, c
     put(outputs, layout_.n_outputs * sizeof(float));
 
     const uint64_t index = status_->head.load(std::memory_order_relaxed);
+    scratch_.back() = checksum(index, scratch_.data(), layout_.payload_words());
     std::atomic<uint64_t> *slot = slots_ + (index % layout_.capacity) * layout_.slot_words();
     slot[0].store(2 * index + 1, std::memory_order_relaxed);  // odd: being written
     for (size_t i = 0; i < scratch_.size(); ++i) {
@@ -193,11 +218,12 @@ RingReader::RingReader(const std::string &path, bool of_anybody) {
     mapping_.open(path, of_anybody);
     const auto &header = *reinterpret_cast<const Header *>(mapping_.data());
     const uint64_t magic = header.magic.load(std::memory_order_acquire);
-    if (magic != magic_word(kMagic) && magic != magic_word(kMagicVersion1)) {
+    const bool is_checked = magic == magic_word(kMagic);
+    if (!is_checked && magic != magic_word(kMagicVersion2) && magic != magic_word(kMagicVersion1)) {
         throw std::invalid_argument(path + " is not an rtloop ring (or not of this version)");
     }
-    layout_ = {header.record_size, header.n_sources, header.n_inputs, header.n_outputs,
-               header.capacity};
+    layout_ = {header.record_size, header.n_sources, header.n_inputs,
+               header.n_outputs,   header.capacity,  is_checked ? 1u : 0u};
     constexpr uint64_t kMost = uint64_t{1} << 32;  // keeps the products below from wrapping
     const bool sane =
         layout_.record_size == sizeof(CycleRecord) && layout_.n_sources < 65536 &&
@@ -206,7 +232,7 @@ RingReader::RingReader(const std::string &path, bool of_anybody) {
         header.status_offset == kPage + header.metadata_room &&
         header.metadata_size <= header.metadata_room &&
         header.slots_offset == header.status_offset + kPage &&
-        header.slots_offset + layout_.capacity * layout_.slot_words() * sizeof(uint64_t) <=
+        header.slots_offset + layout_.capacity * layout_.slot_words() * sizeof(uint64_t) ==
             mapping_.size();
     if (!sane)
         throw std::invalid_argument(path + " is cut or damaged: its header does not fit its size");
@@ -215,13 +241,19 @@ RingReader::RingReader(const std::string &path, bool of_anybody) {
     slots_ = reinterpret_cast<const std::atomic<uint64_t> *>(base + header.slots_offset);
     writer_pid_ = header.writer_pid;
     writer_start_time_ = header.writer_start_time;
-    scratch_.assign(layout_.payload_words(), 0);
+    scratch_.assign(layout_.payload_words() + layout_.checksum_words, 0);
 }
 
 std::string RingReader::metadata() const {
     const auto &header = *reinterpret_cast<const Header *>(mapping_.data());
     const size_t size = std::min<size_t>(header.metadata_size, header.metadata_room);
-    return std::string(reinterpret_cast<const char *>(mapping_.data() + kPage), size);
+    std::string text(reinterpret_cast<const char *>(mapping_.data() + kPage), size);
+    if (layout_.checksum_words != 0 &&
+        header.metadata_checksum !=
+            checksum(reinterpret_cast<const std::byte *>(text.data()), size)) {
+        throw std::invalid_argument("its metadata is damaged");
+    }
+    return text;
 }
 
 uint64_t RingReader::head() const noexcept {
@@ -248,6 +280,10 @@ bool RingReader::copy_slot(uint64_t index, std::byte *out) noexcept {
         scratch_[i] = slot[1 + i].load(std::memory_order_acquire);
     }
     if (slot[0].load(std::memory_order_relaxed) != 2 * index + 2) return false;
+    const size_t n = layout_.payload_words();
+    if (layout_.checksum_words != 0 && scratch_[n] != checksum(index, scratch_.data(), n)) {
+        return false;
+    }
     std::memcpy(out, scratch_.data(), layout_.payload_size());
     return true;
 }
@@ -266,7 +302,7 @@ size_t RingReader::read(uint64_t max_records, std::byte *out, uint64_t &lost) no
         if (copy_slot(position_, out + n * layout_.payload_size())) {
             ++n;
         } else {
-            ++lost;  // overtaken while copying
+            ++lost;  // overtaken while copying, or damaged
         }
         ++position_;
     }

@@ -5,7 +5,8 @@
 //
 // File: Header (one page) | metadata (JSON, room to grow) | Status (one page) | capacity × slot.
 // A slot is a sequence word followed by the payload: record, one InputRecord per input, input and
-// output values. Every word is an atomic, so a reader that
+// output values; and a checksum, since 60 s of memory outlive the process that could vouch for
+// them. Every word is an atomic, so a reader that
 // races the writer has no undefined behaviour and simply sees a sequence that does not fit: a
 // seqlock after Boehm, "Can seqlocks get along with programming language memory models?" (MSPC
 // 2012), with release stores and acquire loads of the payload instead of fences (which
@@ -45,12 +46,13 @@ struct RingLayout {
     uint64_t n_inputs = 0;     // values of all inputs
     uint64_t n_outputs = 0;
     uint64_t capacity = 0;
+    uint64_t checksum_words = 1;  // none in versions 1 and 2
     size_t payload_size() const noexcept {
         return record_size + sizeof(InputRecord) * n_sources +
                sizeof(float) * (n_inputs + n_outputs);
     }
     size_t payload_words() const noexcept { return (payload_size() + 7) / 8; }
-    size_t slot_words() const noexcept { return payload_words() + 1; }
+    size_t slot_words() const noexcept { return 1 + payload_words() + checksum_words; }
 };
 
 class RingWriter {
@@ -101,6 +103,7 @@ class RingReader {
     void end_at(uint64_t end) noexcept { end_ = end; }
     const LoopStatus &status() const noexcept { return *status_; }
     const RingLayout &layout() const noexcept { return layout_; }
+    // Throws std::invalid_argument when it is damaged.
     std::string metadata() const;
     int64_t writer_pid() const noexcept { return writer_pid_; }
     uint64_t writer_start_time() const noexcept { return writer_start_time_; }

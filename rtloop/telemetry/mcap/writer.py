@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,19 @@ FORMAT: Final = "2"
 """2: age and gap per input in the signals, `longest_stage`. 1 (rtloop 0.1) is still read."""
 AT_THE_END: Final = -1
 """`before_cycle` of records that were lost after the last one written."""
+
+
+CHECKSUM: Final = "crc32"
+"""The key of a metadata record's checksum, which MCAP has for chunks only."""
+
+
+def checksum(name: str, facts: dict[str, str]) -> str:
+    """Of a metadata record: CRC-32 of its name, its keys and its values, each ended by a zero."""
+    parts = [
+        name,
+        *(part for item in sorted(facts.items()) for part in item if item[0] != CHECKSUM),
+    ]
+    return f"{zlib.crc32(b''.join(part.encode() + bytes(1) for part in parts)):08x}"
 
 
 def topic(loop: str, kind: str) -> str:
@@ -104,12 +118,14 @@ class RecordingWriter:
             self._output,  # type: ignore[arg-type]
             chunk_size=CHUNK_BYTES,
             compression=CompressionType.ZSTD,
+            enable_data_crcs=True,
         )
         self._mcap.start(profile=PROFILE, library=f"rtloop; {_mcap_version()}")
         self._cycle = CycleMessage()
         self._miss = MissMessage()
         self._schemas: dict[str, int] = {}
         self._loops: dict[str, _Channels] = {}
+        self._descriptions: list[tuple[str, dict[str, str]]] = []
 
     @property
     def size_bytes(self) -> int:
@@ -128,15 +144,13 @@ class RecordingWriter:
         for name, value in run.items():
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             facts.setdefault(name, text)
-        self._mcap.add_metadata(RUN_METADATA, facts)
+        self._describe(RUN_METADATA, facts)
 
     def add_loop(self, metadata: LoopMetadata) -> None:
         """Open the three channels of a loop. Its name must be new."""
         name = metadata.loop
         signals = SignalsMessage(metadata, signals_type_name(name, self._schemas))
-        self._mcap.add_metadata(
-            LOOP_METADATA, {"loop": name, "json": metadata.to_json(with_run=False)}
-        )
+        self._describe(LOOP_METADATA, {"loop": name, "json": metadata.to_json(with_run=False)})
         self._loops[name] = _Channels(
             metadata=metadata,
             signals=signals,
@@ -144,6 +158,14 @@ class RecordingWriter:
             signals_id=self._channel(topic(name, "signals"), signals.type_name, signals.schema),
             miss_id=self._channel(topic(name, "miss"), self._miss.type_name, self._miss.schema),
         )
+
+    def _describe(self, name: str, facts: dict[str, str]) -> None:
+        """Said at the beginning, and once more at the end: no cycle can be read without it."""
+        self._add_metadata(name, facts)
+        self._descriptions.append((name, facts))
+
+    def _add_metadata(self, name: str, facts: dict[str, str]) -> None:
+        self._mcap.add_metadata(name, {**facts, CHECKSUM: checksum(name, facts)})
 
     def _channel(self, name: str, type_name: str, schema: str) -> int:
         if type_name not in self._schemas:
@@ -178,7 +200,7 @@ class RecordingWriter:
         channels.records += len(records)
 
     def _note_lost(self, loop: str, channels: _Channels, before_cycle: int) -> None:
-        self._mcap.add_metadata(
+        self._add_metadata(
             LOST_METADATA,
             {"loop": loop, "records": str(channels.lost), "before_cycle": str(before_cycle)},
         )
@@ -198,7 +220,9 @@ class RecordingWriter:
             name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             for name, value in summary.items()
         }
-        self._mcap.add_metadata(SUMMARY_METADATA, facts)
+        self._add_metadata(SUMMARY_METADATA, facts)
+        for name, description in self._descriptions:
+            self._add_metadata(name, description)
         self._mcap.finish()  # type: ignore[no-untyped-call]
         self._output.flush()
         self._output.sync()

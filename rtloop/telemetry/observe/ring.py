@@ -170,9 +170,9 @@ class Ring:
         self.path = Path(path)
         try:
             self._reader = core.RingReader(str(self.path))
-        except (OSError, ValueError, RuntimeError) as error:
+            self.metadata = LoopMetadata.from_json(self._reader.metadata)
+        except (OSError, ValueError, RuntimeError, RecordingError) as error:
             raise RecordingError(f"cannot read ring {self.path}: {error}") from None
-        self.metadata = LoopMetadata.from_json(self._reader.metadata)
         self.capacity = int(self._reader.capacity)
         self.writer = ProcessIdentity(
             int(self._reader.writer_pid), int(self._reader.writer_start_time)
@@ -272,12 +272,14 @@ def unfinished_cycle(
     ``last_cycle`` is the newest cycle with a record of its own, -1 when there is none, and
     ``consecutive_misses`` how many jobs lost in a row ended there. The record's ``finish_ns`` is one
     past the deadline: later than *d* is all that is known about it. None when every judged cycle
-    returned.
+    returned. Raises ValueError for one that no loop can have come to: the status is damaged.
     """
     cycle = int(status.get("expired_cycle", -1))
     if cycle <= last_cycle:
         return None
     deadline = int(status["expired_deadline_ns"])
+    if cycle - last_cycle > 1 << 32 or not 0 <= deadline < 1 << 62:
+        raise ValueError(f"cycle {cycle} with deadline {deadline} ns cannot have been executed")
     release = deadline - metadata.deadline_ns
     records = empty_records(1)
     records["cycle"] = cycle

@@ -160,6 +160,11 @@ class Recorder:
         """Delete the rings, their pointer, and their directory when it is empty then."""
         remove_rings(source.ring.path for source in self._sources)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every cycle of every loop is in the file."""
+        return self.error is None and not any(source.statistics.lost for source in self._sources)
+
     def result(self) -> dict[str, Any]:
         """What the last line on stdout says."""
         return {
@@ -295,4 +300,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif not options.keep_rings:
         recorder.remove_rings()
     _say(recorder.result())
-    return 0 if recorder.error is None else 1
+    return 0 if recorder.is_whole else 1

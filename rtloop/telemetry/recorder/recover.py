@@ -12,17 +12,20 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.reader import RecordingReader
 from rtloop.telemetry.mcap.writer import RecordingWriter, sync_directory
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
+from rtloop.telemetry.observe.records import INPUT_RECORD_DTYPE, empty_records
 from rtloop.telemetry.observe.ring import (
     RING_DIRECTORY,
     RING_SUFFIX,
@@ -32,6 +35,7 @@ from rtloop.telemetry.observe.ring import (
     unfinished_cycle,
 )
 from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.private import (
     ForeignError,
     check_own_file,
@@ -59,7 +63,9 @@ class LoopRecovery:
     from_file: int = 0
     from_ring: int = 0
     lost: int = 0
-    """In neither: overwritten in the ring before anybody could write them down."""
+    """In neither: overwritten in the ring before anybody could write them down, or damaged."""
+    lost_is_known: bool = True
+    """False: cycles may be missing after the last one, and nobody knows how many."""
 
 
 @dataclass
@@ -108,6 +114,8 @@ class Recovered:
             lines = [f"{self.recording}: restored"]
             for name, loop in self.loops.items():
                 lost = f"{loop.lost} lost" if loop.lost else "none lost"
+                if not loop.lost_is_known:
+                    lost = f"{loop.lost or 'none'} lost among them; what came after is not known"
                 lines.append(
                     f"  {name}: {loop.from_file} cycles from the file, "
                     f"{loop.from_ring} from the ring, {lost}"
@@ -125,7 +133,8 @@ class _Run:
     rings: list[Ring] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Rings that cannot be read, and what is doubtful about the others."""
-    unreadable: int = 0
+    doubtful: bool = False
+    """A ring cannot be read, or is damaged: that nothing is in it is not known."""
     recording: Path | None = None
     recorder: ProcessIdentity | None = None
 
@@ -133,6 +142,10 @@ class _Run:
     def run_id(self) -> str:
         # Not what a ring says: the name makes a path.
         return self.directory.name if self.directory else ""
+
+    @property
+    def described(self) -> dict[str, LoopMetadata]:
+        return {ring.metadata.loop: ring.metadata for ring in self.rings}
 
     def who_lives(self) -> str | None:
         """Who still works on this run, in words; None when nobody does."""
@@ -147,6 +160,7 @@ class _Run:
         """Nobody writes any more: what was written is what the slots hold."""
         for ring in self.rings:
             if not ring.settle():
+                self.doubtful = True
                 self.notes.append(
                     f"ring {ring.path.name} is damaged: its records were counted anew, by its slots"
                 )
@@ -241,7 +255,7 @@ def _opened(directory: Path | None) -> Iterator[_Run]:
             except RecordingError as error:
                 why = printable(str(error).replace(str(here), str(directory)))
                 run.notes.append(f"{why}; delete it by hand when nothing runs any more")
-                run.unreadable += 1
+                run.doubtful = True
         _read_pointer(run, here / POINTER_NAME)
         yield run
 
@@ -304,10 +318,10 @@ def _recover_run(run: _Run, recording: Path) -> Recovered:
         file = None if there is None else there / recording.name
         found = None
         if file is not None and os.path.lexists(file):
-            found = _in_words(recording, partial(_survey, file))
+            found = _in_words(recording, partial(_survey, file, run.described))
         if found is None and not any(ring.backlog() for ring in run.rings):
             result.recording = None
-            if run.unreadable:
+            if run.doubtful:
                 result.error = "what its rings hold cannot be read"
                 return result
             run.remove_rings()
@@ -330,7 +344,7 @@ def _recover_run(run: _Run, recording: Path) -> Recovered:
 def _enter(directory: Path, held: ExitStack) -> Path | None:
     """A name for the folder of a recording that goes on to mean it; None when there is none."""
     try:
-        return held.enter_context(pinned(directory.resolve(), shared=True))
+        return held.enter_context(pinned(directory, shared=True))
     except FileNotFoundError:
         return None
 
@@ -339,9 +353,7 @@ def _make(directory: Path, held: ExitStack) -> Path:
     """The folder for a run that was never recorded, in ``rtloop-runs`` of the working directory."""
     base = directory.parent
     base.mkdir(parents=True, exist_ok=True)
-    if base.is_symlink() and base.lstat().st_uid != os.geteuid():
-        raise ForeignError(base, base.lstat().st_uid)
-    with pinned(base.resolve(), shared=True) as there:
+    with pinned(base, shared=True) as there:
         make_private_directory(there / directory.name)
         return held.enter_context(pinned(there / directory.name))
 
@@ -379,26 +391,28 @@ class _Survey:
     """What a first pass over the file found."""
 
     reader: RecordingReader
-    whole: bool
     statistics: dict[str, LoopStatistics]
+
+    @property
+    def whole(self) -> bool:
+        return self.reader.whole
 
     @property
     def run_id(self) -> str:
         return self.reader.run_id
 
 
-def _survey(recording: Path) -> _Survey:
+def _survey(recording: Path, described: Mapping[str, LoopMetadata]) -> _Survey:
     check_own_file(recording)
-    reader = RecordingReader(recording, signals=False)
+    reader = RecordingReader(recording, signals=False, metadata=described)
     statistics: dict[str, LoopStatistics] = {}
     for loop, batch in reader:
         if loop not in statistics:
             statistics[loop] = LoopStatistics(reader.metadata[loop])
         statistics[loop].update(batch.records, batch.lost)
-    whole = reader.complete and not reader.damaged_chunks
-    if whole and not reader.metadata:
+    if reader.whole and not reader.metadata:
         raise RecordingError(f"{recording} was not recorded by rtloop: it has no loop in it")
-    return _Survey(reader, whole, statistics)
+    return _Survey(reader, statistics)
 
 
 def _holds_more(rings: list[Ring], found: _Survey) -> bool:
@@ -426,74 +440,205 @@ def _write(run: _Run, found: _Survey | None, restored: Path, result: Recovered) 
         metadata = {**metadata, **found.reader.metadata}
         facts = found.reader.run or facts
         result.run_id = found.run_id or run.run_id
-        if found.reader.damaged_chunks:
-            result.notes.append(f"{found.reader.damaged_chunks} damaged chunks were left out")
+        result.notes += _damage(found.reader)
     if not metadata:
         raise RecordingError(
-            f"{result.recording} ends before it says anything, and no ring of its run is left: "
-            "nothing to restore"
+            f"{restored.with_name(result.recording.name) if result.recording else restored} ends "
+            "before it says anything, and no ring of its run is left: nothing to restore"
         )
-    result.loops = {name: LoopRecovery() for name in metadata}
-    statistics = {name: LoopStatistics(loop) for name, loop in metadata.items()}
     writer = RecordingWriter(restored)
+    loops = {name: _LoopRestorer(loop, rings.get(name), writer) for name, loop in metadata.items()}
     try:
         writer.describe_run(result.run_id, facts)
         for loop in metadata.values():
             writer.add_loop(loop)
         if found is not None:
-            for name, batch in RecordingReader(found.reader.path):
-                if found.reader.damaged_chunks:
-                    batch = _with_gap_as_loss(batch, statistics[name].last_cycle)
-                writer.write(name, batch)
-                statistics[name].update(batch.records, batch.lost)
-                result.loops[name].from_file += len(batch)
+            again = RecordingReader(found.reader.path, metadata=metadata)
+            for name, batch in again:
+                loops[name].add_from_file(batch)
         summaries = {}
-        for name, seen in statistics.items():
-            ring = rings.get(name)
-            if ring is not None:
-                _append_ring(ring, seen, writer, result.loops[name])
-            result.loops[name].lost = seen.lost
-            status = ring.status() if ring else None
-            summaries[name] = seen.summary(status=status).as_dict()
+        for name, loop_restorer in loops.items():
+            loop_restorer.add_from_ring()
+            said = None if found is None else found.reader.summary.get(name)
+            summaries[name] = loop_restorer.finish(said, found).as_dict()
+            result.loops[name] = loop_restorer.result
+            result.notes += loop_restorer.notes
         writer.finish({"complete": "true", "recovered": "true", "loops": summaries})
     except BaseException:
         writer.abandon()
         raise
 
 
-def _with_gap_as_loss(batch: Batch, last_cycle: int) -> Batch:
-    """After a damaged chunk: releases that no record accounts for count as lost cycles."""
-    gap = int(batch.records["cycle"][0]) - last_cycle - 1 - int(batch.records["skipped"][0])
-    return replace(batch, lost=max(batch.lost, gap))
+def _damage(reader: RecordingReader) -> list[str]:
+    """What of a file is left out, in words."""
+    notes = []
+    if reader.damaged_chunks:
+        notes.append(f"{reader.damaged_chunks} damaged chunks were left out")
+    if reader.damaged_metadata:
+        notes.append(f"{reader.damaged_metadata} damaged facts about the run were left out")
+    for name, n in reader.undescribed.items():
+        notes.append(f"{n} cycles of {name} were left out: nothing intact describes that loop")
+    if reader.damaged_elsewhere and not notes:
+        notes.append("the file is damaged, though none of its cycles and facts is")
+    return notes
 
 
-def _append_ring(
-    ring: Ring, seen: LoopStatistics, writer: RecordingWriter, result: LoopRecovery
-) -> None:
-    """Append the cycles that are newer than what the file had."""
-    ring.seek(0)
-    known = seen.executed + seen.lost
-    last_cycle = seen.last_cycle
-    first = True
-    while len(batch := ring.read(_BATCH)):
-        newer = batch.select(batch.records["cycle"] > last_cycle)
-        lost = batch.lost
-        if first:
-            # What the ring overwrote, less what had been written down (or noted as lost) before. A
-            # ring that still holds a cycle of the file continues it without a gap.
-            overlaps = len(newer) < len(batch)
-            lost = 0 if overlaps else max(0, batch.lost - known)
-            first = False
-        if len(newer) == 0:
-            continue
-        batch = replace(newer, lost=lost)
-        seen.update(batch.records, batch.lost)
-        writer.write(seen.metadata.loop, batch)
-        result.from_ring += len(batch)
-    last = unfinished_cycle(ring.status(), ring.metadata, seen.last_cycle, seen.consecutive_misses)
-    if last is not None:
-        seen.update(last.records)
-        writer.write(seen.metadata.loop, last)
+class _LoopRestorer:
+    """One loop of the restored file: cycles of the cut file, and from the ring those it lacks."""
+
+    def __init__(self, metadata: LoopMetadata, ring: Ring | None, writer: RecordingWriter) -> None:
+        self.result = LoopRecovery()
+        self.notes: list[str] = []
+        self._seen = LoopStatistics(metadata)
+        self._ring = ring
+        self._writer = writer
+
+    def add_from_file(self, batch: Batch) -> None:
+        """Consecutive cycles of the file. What is missing before or among them, a ring may hold."""
+        for part in _parts(batch, self._seen.last_cycle):
+            lost = part.lost
+            if lost and self._fill(int(part.records["cycle"][0])):
+                lost = _gap(part, self._seen.last_cycle)
+            self._write(replace(part, lost=lost))
+            self.result.from_file += len(part)
+
+    def add_from_ring(self) -> None:
+        """The cycles that are newer than what the file had, and the one that never returned."""
+        if self._ring is None:
+            return
+        self._fill(None)
+        seen = self._seen
+        try:
+            last = unfinished_cycle(
+                self._ring.status(), self._ring.metadata, seen.last_cycle, seen.consecutive_misses
+            )
+        except ValueError as error:
+            self.notes.append(f"loop {seen.metadata.loop}: {error}")
+            return
+        if last is not None:
+            seen.update(last.records)
+            self._writer.write(seen.metadata.loop, last)
+
+    def finish(self, said: dict[str, Any] | None, found: _Survey | None) -> LoopSummary:
+        """Accounts for the end; the summary of the loop.
+
+        ``said`` is the summary that the file has, of a recorder that had seen all of the loop.
+        """
+        seen, status = self._seen, None
+        complete = None if said is None else LoopSummary.from_dict(said)
+        if self._ring is not None:
+            status = self._ring.status()
+            if not _fits(status, seen):
+                name = seen.metadata.loop
+                self.notes.append(f"loop {name}: what its ring counted is damaged, and not used")
+                status = None
+        elif complete is not None:
+            missing = complete.executed - seen.executed - seen.lost
+            if missing > 0:
+                self._write(replace(_nothing(seen.metadata), lost=missing))
+        elif found is not None and not found.whole:
+            # Nobody says how the loop went on after what is left of the file.
+            self.result.lost_is_known = False
+        self.result.lost = seen.lost
+        if complete is not None and self._ring is None:
+            return replace(complete, records_lost=seen.lost)
+        return seen.summary(status=status)
+
+    def _fill(self, before_cycle: int | None) -> int:
+        """Writes the ring's cycles between the last one written and ``before_cycle`` (or the end).
+
+        Returns how many there were.
+        """
+        if self._ring is None:
+            return 0
+        before = self.result.from_ring
+        begin = _first_newer(self._ring, self._seen.last_cycle)
+        self._ring.seek(begin)
+        # What the ring overwrote, less what had been written down (or noted as lost) before.
+        lost = max(0, begin - self._seen.executed - self._seen.lost)
+        while len(batch := self._ring.read(_BATCH)) or batch.lost:
+            if before_cycle is None:
+                if self._seen.last_cycle >= 0 and len(batch):
+                    lost = min(lost, _gap(batch, self._seen.last_cycle))
+                self._write(replace(batch, lost=lost + batch.lost))
+                self.result.from_ring += len(batch)
+                lost = 0
+                continue
+            missing = batch.select(batch.records["cycle"] < before_cycle)
+            for part in _parts(replace(missing, lost=0), self._seen.last_cycle):
+                self._write(part)
+            self.result.from_ring += len(missing)
+            if len(missing) < len(batch):
+                break
+        return self.result.from_ring - before
+
+    def _write(self, batch: Batch) -> None:
+        self._seen.update(batch.records, batch.lost)
+        self._writer.write(self._seen.metadata.loop, batch)
+
+
+def _first_newer(ring: Ring, last_cycle: int) -> int:
+    """The number of the ring's first record after ``last_cycle``, of those that it still holds."""
+    high = int(ring.status()["head"])
+    low = max(0, high - ring.capacity + 1)
+    while low < high:
+        middle = (low + high) // 2
+        ring.seek(middle)
+        batch = ring.read(1)
+        if len(batch) == 0 or int(batch.records["cycle"][0]) > last_cycle:
+            high = middle
+        else:
+            low = ring.position
+    return low
+
+
+def _parts(batch: Batch, last_cycle: int) -> Iterator[Batch]:
+    """The batch, cut wherever cycles are missing; ``lost`` says how many before each part.
+
+    Where the recorder noted a loss that is exact; otherwise every release counts that neither a
+    record nor a skip accounts for.
+    """
+    if len(batch) == 0:
+        return
+    cycles, skipped = batch.records["cycle"], batch.records["skipped"].astype(np.int64)
+    gaps = np.diff(cycles) - 1 - skipped[1:]
+    begin = 0
+    for end in [*(np.flatnonzero(gaps > 0) + 1).tolist(), len(batch)]:
+        keep = np.zeros(len(batch), bool)
+        keep[begin:end] = True
+        part = batch.select(keep)
+        noted = batch.lost if begin == 0 else 0
+        yield replace(part, lost=noted or _gap(part, last_cycle))
+        last_cycle = int(cycles[end - 1])
+        begin = end
+
+
+def _gap(batch: Batch, last_cycle: int) -> int:
+    """Releases right before these cycles that neither a record nor a skip accounts for."""
+    first = batch.records[0]
+    return max(0, int(first["cycle"]) - last_cycle - 1 - int(first["skipped"]))
+
+
+def _nothing(metadata: LoopMetadata) -> Batch:
+    return Batch(
+        empty_records(),
+        np.empty((0, len(metadata.sources)), INPUT_RECORD_DTYPE),
+        np.empty((0, len(metadata.inputs)), np.float32),
+        np.empty((0, len(metadata.outputs)), np.float32),
+    )
+
+
+def _fits(status: dict[str, Any], seen: LoopStatistics) -> bool:
+    """Whether what the writer counted fits its records; each count rests on another one."""
+    executed, skipped = int(status["executed"]), int(status["skipped"])
+    if executed == 0 == skipped:
+        return True  # it counted nothing, and is not asked
+    return (
+        abs(executed - int(status["head"])) <= 1
+        and abs(int(status["elapsed_periods"]) - executed - skipped) <= 1
+        and seen.misses - 1 <= int(status["misses"]) <= executed
+        and (seen.lost > 0 or abs(int(status["misses"]) - (seen.misses - seen.unfinished)) <= 1)
+    )
 
 
 def _keep_copy(recording: Path) -> Path:

@@ -145,3 +145,33 @@ def test_a_damaged_count_neither_hides_records_nor_invents_them(
     assert len(batch) == 63 - (slot is not None)
     assert batch.lost == 100 - len(batch)
     assert int(batch.records["cycle"][-1]) == 99
+
+
+def test_a_damaged_slot_counts_as_lost_and_is_not_read(ring_directory: Path) -> None:
+    loop = metadata()
+    ring = new_ring(ring_directory, loop, capacity=64)
+    append(ring, batch_of(cycles(20), loop))
+    path = ring_directory / "balance.ring"
+    data = bytearray(path.read_bytes())
+    slots_offset = int(np.frombuffer(data, "<u8", 12)[8])
+    data[slots_offset + 7 * ((len(data) - slots_offset) // 64) + 50] ^= 1
+    path.write_bytes(data)
+    batch = Ring(path).read()
+    assert batch.lost == 1
+    assert batch.records["cycle"].tolist() == [*range(7), *range(8, 20)]
+
+
+def test_a_ring_of_version_2_has_no_checksums_and_is_read(ring_directory: Path) -> None:
+    loop = metadata()
+    ring = new_ring(ring_directory, loop, capacity=64)
+    written = batch_of(cycles(20), loop)
+    append(ring, written)
+    path = ring_directory / "balance.ring"
+    data = path.read_bytes()
+    slots_offset = int(np.frombuffer(data, "<u8", 12)[8])
+    slots = np.frombuffer(data, "<u8", offset=slots_offset).reshape(64, -1)
+    head = b"RTLRING2" + data[8:96] + bytes(8) + data[104:slots_offset]
+    (ring_directory / "old.ring").write_bytes(head + slots[:, :-1].tobytes())
+    read = Ring(ring_directory / "old.ring").read()
+    assert read.records.tobytes() == written.records.tobytes()
+    assert read.outputs.tobytes() == written.outputs.tobytes()

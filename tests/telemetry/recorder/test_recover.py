@@ -229,7 +229,12 @@ def test_a_whole_file_is_left_as_it_is_and_its_rings_go(run: Path, tmp_path: Pat
     before = out.read_bytes()
     (recovered,) = recover(None, run.parent)
     assert not recovered.changed
-    assert recovered.as_dict()["loops"]["balance"] == {"from_file": 300, "from_ring": 0, "lost": 0}
+    assert recovered.as_dict()["loops"]["balance"] == {
+        "from_file": 300,
+        "from_ring": 0,
+        "lost": 0,
+        "lost_is_known": True,
+    }
     assert out.read_bytes() == before
     assert not run.exists()
 

@@ -1,5 +1,6 @@
 """Recovery and recorder among other users: only what is the caller's own is believed."""
 
+import grp
 import json
 import os
 import stat
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from rtloop import core
+from rtloop.config import load
 from rtloop.errors import RecordingError
+from rtloop.run import Run
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe import ring as ring_module
@@ -19,6 +22,7 @@ from rtloop.telemetry.recorder import recover as recovery
 from rtloop.telemetry.recorder.process import POINTER_NAME
 from rtloop.telemetry.recorder.recover import recover
 from rtloop.telemetry.recorder.start import RecorderProcess
+from tests.running import edited, firmware, write_config
 from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
@@ -173,6 +177,35 @@ def test_a_recording_in_another_users_folder_is_an_error(
     assert everything_below(outside) == []
 
 
+@needs_root
+def test_a_link_of_another_user_on_the_way_to_the_recording_is_not_followed(
+    ring_directory: Path, tmp_path: Path, outside: Path
+) -> None:
+    run = ring_directory / "run"
+    dead_ring(run)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "run").symlink_to(outside)
+    give_away(theirs)
+    for place in (theirs / "run" / "run.mcap", theirs / "run" / "deeper" / "run.mcap"):
+        (outside / "deeper").mkdir(exist_ok=True)
+        point(run, place)
+        (found,) = recover(None, ring_directory, tmp_path / "runs")
+        assert found.error is not None
+        assert "belongs to" in found.error
+    assert everything_below(outside) == [outside / "deeper"]
+
+
+def test_links_of_my_own_lead_to_the_recording(ring_directory: Path, tmp_path: Path) -> None:
+    run = ring_directory / "run"
+    dead_ring(run)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to("disk")
+    (found,) = recover(None, ring_directory, tmp_path / "runs")
+    assert found.error is None
+    assert (tmp_path / "disk" / "run" / "run.mcap").exists()
+
+
 def test_one_bad_run_never_stops_the_others(
     ring_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,3 +341,20 @@ def test_a_group_may_read_what_is_shared_with_it(ring_directory: Path, tmp_path:
     assert stat.S_IMODE((tmp_path / "run" / "run.mcap").stat().st_mode) == 0o640
     with pytest.raises(RecordingError, match="no group"):
         make_private_directory(tmp_path / "other", group="no-such-group")
+
+
+@needs_root
+def test_a_run_is_private_or_shared_with_the_group_of_its_configuration(tmp_path: Path) -> None:
+    modes = []
+    for group in ("", ", group: daemon"):
+        with firmware(tmp_path) as device:
+            path = write_config(tmp_path, device.link)
+            path = edited(path, {"/runs}": f"/runs{group}}}"})
+            with Run(load(path), "test") as run:
+                run.wait(0.2)
+                ring = run.observed["balance"].ring.path
+                found = (ring.parent, ring, run.directory, run.recording)
+                modes.append([stat.S_IMODE(each.stat().st_mode) for each in found])
+                groups = {each.stat().st_gid for each in found}
+    assert modes == [[0o700, 0o600] * 2, [0o2750, 0o640] * 2]
+    assert groups == {grp.getgrnam("daemon").gr_gid}
