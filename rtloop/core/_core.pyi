@@ -56,7 +56,7 @@ class RingReader:
         """Up to ``max_records`` payloads, uint8 [n, payload bytes], oldest first, and how many were lost."""
     def seek(self, position: int) -> None: ...
     def sequences(self) -> NDArray[np.uint8]:
-        """The sequence word of every slot, uint8 [capacity, 8], little-endian: 2n + 2 once it holds record n."""
+        """The word of every slot, uint8 [capacity, 8], little-endian: 2n + 2 once it holds record n."""
     def end_at(self, end: int) -> None:
         """From now on reads the records before ``end``, whatever the status says of it."""
     def status(self) -> dict[str, Any]:
