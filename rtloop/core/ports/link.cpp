@@ -12,6 +12,8 @@
 #include <string>
 #include <system_error>
 
+#include "rtloop/core/cycle/clock.hpp"
+
 namespace rtloop {
 
 namespace {
@@ -150,7 +152,7 @@ void LinkPort::receive(int64_t now_ns) noexcept {
     for (int i = 0; i < kReadsLookedAt; ++i) {
         const size_t n = receive_some(bytes);
         if (n == 0) return;
-        decode(bytes, n, now_ns);
+        decode(bytes, n);
     }
     // A flood. Of what follows the last bytes are kept, which hold a whole packet.
     static_assert(kReadBytes > 2 * RTL_FRAME_MAX);
@@ -172,7 +174,7 @@ void LinkPort::receive(int64_t now_ns) noexcept {
     if (delimiter == nullptr) return;
     const auto skipped = static_cast<size_t>(static_cast<const uint8_t *>(delimiter) - bytes);
     rtl_frame_decoder_init(&decoder_);
-    decode(bytes + skipped, kept - skipped, now_ns);
+    decode(bytes + skipped, kept - skipped);
 }
 
 // 0: nothing more is there, or the line is gone.
@@ -196,7 +198,10 @@ size_t LinkPort::receive_some(uint8_t *bytes) noexcept {
     return static_cast<size_t>(n);
 }
 
-void LinkPort::decode(const uint8_t *bytes, size_t n, int64_t now_ns) noexcept {
+void LinkPort::decode(const uint8_t *bytes, size_t n) noexcept {
+    // Now, not when the cycle began: what has just been read may have arrived since, and no packet
+    // may seem to have arrived before it was sent.
+    const int64_t now_ns = MonotonicClock().now();
     const uint32_t errors = decoder_.errors;
     for (size_t used = 0; used < n;) {
         const uint8_t *packet = nullptr;

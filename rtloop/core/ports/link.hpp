@@ -74,7 +74,7 @@ class LinkPort final : public Port {
   private:
     void receive(int64_t now_ns) noexcept;
     size_t receive_some(uint8_t *bytes) noexcept;
-    void decode(const uint8_t *bytes, size_t n, int64_t now_ns) noexcept;
+    void decode(const uint8_t *bytes, size_t n) noexcept;
     void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept;
     void follow_sequence(uint16_t seq) noexcept;
     void follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept;
