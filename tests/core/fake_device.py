@@ -42,7 +42,7 @@ class FakeDevice:
             "command_validity_ns": 1_000_000,
             "command_timeout_ns": 1_000_000_000,
             "obey_timeout_ns": 0,
-            "silence_timeout_ns": 50_000_000,
+            "silence_timeout_ns": 2_000_000_000,
         }
         assert changes.keys() <= options.keys(), changes
         return core.Port("link", {**options, **changes})

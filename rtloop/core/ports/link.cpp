@@ -114,7 +114,7 @@ void LinkPort::rearm() noexcept {
     gap_ = 0;
     report_ = {};
     unconfirmed_since_ns_ = -1;
-    unconfirmed_range_ = 0;
+    has_commanded_ = false;
     is_disobeyed_ = false;
     error_ = 0;
     stopped_.store(false, std::memory_order_release);
@@ -264,20 +264,18 @@ void LinkPort::follow_sequence(uint16_t seq) noexcept {
     rx_seq_is_known_ = true;
 }
 
-// What an ACTIVE device says to have applied last, if it is a command of ours that is newer than
-// what it said before, confirms everything up to it.
+// What an ACTIVE device says to have applied last, if we have sent it, and after what it said
+// before, confirms everything up to it.
 void LinkPort::follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept {
-    if (unconfirmed_since_ns_ < 0 || sensor.state != RTL_STATE_ACTIVE) return;
-    // One after it is a default, which the guard may have sent.
-    const auto ahead = static_cast<uint16_t>(sensor.command_seq - newest_command_seq_);
-    const auto numbered =
-        static_cast<uint16_t>(tx_seq_.load(std::memory_order_relaxed) - newest_command_seq_);
-    const auto left = ahead < numbered
-                          ? uint16_t{0}
-                          : static_cast<uint16_t>(newest_command_seq_ - sensor.command_seq);
-    if (left >= unconfirmed_range_) return;
-    unconfirmed_range_ = left;
-    unconfirmed_since_ns_ = left == 0 ? -1 : now_ns;
+    if (!has_commanded_ || sensor.state != RTL_STATE_ACTIVE) return;
+    const auto ahead = static_cast<uint16_t>(sensor.command_seq - confirmed_seq_);
+    const auto sent =
+        static_cast<uint16_t>(tx_seq_.load(std::memory_order_relaxed) - 1 - confirmed_seq_);
+    if (ahead == 0 || ahead > sent) return;
+    const auto newest = static_cast<uint16_t>(newest_command_seq_ - confirmed_seq_);
+    if (unconfirmed_since_ns_ >= 0) unconfirmed_since_ns_ = ahead < newest ? now_ns : -1;
+    if (ahead >= newest) newest_command_seq_ = sensor.command_seq;
+    confirmed_seq_ = sensor.command_seq;
 }
 
 void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept {
@@ -378,8 +376,8 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
     counters_.tx_packets.fetch_add(left, std::memory_order_relaxed);
     counters_.tx_dropped.fetch_add(packets - left, std::memory_order_relaxed);
     if (left == 0) return false;
-    unconfirmed_range_ +=
-        unconfirmed_range_ == 0 ? 1 : static_cast<uint16_t>(command_seq - newest_command_seq_);
+    if (!has_commanded_) confirmed_seq_ = static_cast<uint16_t>(command_seq - 1);
+    has_commanded_ = true;
     newest_command_seq_ = command_seq;
     if (unconfirmed_since_ns_ < 0) unconfirmed_since_ns_ = now_ns;
     return true;

@@ -92,11 +92,12 @@ class LinkPort final : public Port {
     int64_t last_receive_ns_ = 0;
     int64_t last_time_request_ns_ = 0;
     bool time_reply_is_due_ = false;
-    // Commands of this activation: when the oldest one left that is not confirmed yet (-1: none),
-    // the seq of the newest, and the range of seq since what was confirmed last.
+    // Commands of this activation: since when one has waited to be confirmed (-1: none does), the
+    // seq of the newest, and the one that was confirmed last.
     int64_t unconfirmed_since_ns_ = -1;
+    bool has_commanded_ = false;
     uint16_t newest_command_seq_ = 0;
-    uint32_t unconfirmed_range_ = 0;
+    uint16_t confirmed_seq_ = 0;
     bool is_disobeyed_ = false;
     std::atomic<uint16_t> tx_seq_{0};  // of loop and guard
     uint16_t rx_seq_ = 0;
