@@ -1,8 +1,12 @@
 #include "rtloop/core/threads/loop_threads.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <stdexcept>
@@ -22,6 +26,23 @@ void probe(int active) {
     if (rtloop_probe_active != nullptr) rtloop_probe_active(active);
 }
 
+// Threads whose cycle did not come back. While there is one, the process ends without destructors:
+// those of ONNX Runtime would take away what it is in the middle of.
+std::atomic<int> n_left_behind{0};
+
+void end_without_destructors(int status, void *) {
+    if (n_left_behind.load() == 0) return;
+    std::fflush(nullptr);
+    _exit(status);
+}
+
+void leave_one_behind() {
+    // Registered last, it is run first.
+    static const int registered = on_exit(end_without_destructors, nullptr);
+    static_cast<void>(registered);
+    n_left_behind.fetch_add(1);
+}
+
 }  // namespace
 
 struct LoopThreads::Shared {
@@ -33,6 +54,10 @@ struct LoopThreads::Shared {
     void run_guard(const ThreadSetup &setup);
     Decision report_and_wait();
     void decide(Decision decided, int64_t r0_ns);
+    // The loop's thread has ended. Of both threads: counted once.
+    void no_longer_left_behind() {
+        if (left_behind.exchange(false)) n_left_behind.fetch_sub(1);
+    }
 
     const std::shared_ptr<Loop> loop;
 
@@ -46,6 +71,7 @@ struct LoopThreads::Shared {
 
     // From then on.
     std::atomic<bool> loop_ended{false};
+    std::atomic<bool> left_behind{false};
     std::atomic<bool> guard_stop{false};
 };
 
@@ -88,7 +114,9 @@ void LoopThreads::Shared::run_loop(const ThreadSetup &setup, size_t warm_up_runs
         probe(0);
         loop->end();
     }
-    loop_ended.store(true, std::memory_order_release);
+    loop->graph().give_back();
+    loop_ended.store(true);
+    no_longer_left_behind();
 }
 
 void LoopThreads::Shared::run_guard(const ThreadSetup &setup) {
@@ -122,6 +150,11 @@ SetUp LoopThreads::set_up(const ThreadSetup &loop_thread, const ThreadSetup &gua
     if (loop_thread_.joinable() || shared_->decision != Shared::Decision::pending) {
         throw std::invalid_argument("the threads of this loop were set up already");
     }
+    if (!shared_->loop->graph().claim()) {
+        throw std::invalid_argument(
+            "the graph of this loop is in use, perhaps by a cycle that hung: configure it anew");
+    }
+    shared_->loop->withdraw_stop();
     loop_thread_ = std::thread([shared = shared_, loop_thread, warm_up_runs] {
         shared->run_loop(loop_thread, warm_up_runs);
     });
@@ -162,6 +195,9 @@ bool LoopThreads::deactivate(int64_t timeout_ns) {
         loop_thread_.join();
     } else {
         shared_->loop->abandon();
+        leave_one_behind();
+        shared_->left_behind.store(true);
+        if (shared_->loop_ended.load()) shared_->no_longer_left_behind();
         loop_thread_.detach();  // it holds the loop alive, and finds the fault latched
     }
     shared_->guard_stop.store(true);
