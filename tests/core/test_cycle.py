@@ -168,6 +168,30 @@ def test_a_cycle_that_hangs_is_a_fault_in_every_class(make_rig: MakeRig) -> None
         assert rig.safe_in_force()
 
 
+def test_a_second_hang_is_seen_in_the_same_cycle_of_the_next_activation(
+    make_rig: MakeRig,
+) -> None:
+    rig = make_rig(hang_limit_ns=20 * MS, stalls=[stall("infer", 3, 50 * MS)])
+    for _ in range(2):
+        rig.start()
+        assert [rig.loop.step() for _ in range(4)] == [True, True, True, False]
+        assert rig.loop.status()["fault_reason"] == REASON["hang"]
+        assert rig.safe_in_force()
+        rig.loop.end()
+
+
+def test_a_mailbox_does_not_show_the_command_of_the_activation_before(make_rig: MakeRig) -> None:
+    rig = make_rig()
+    rig.run(1, value=0.5)
+    assert rig.command() == 0.5
+    rig.loop.end()
+    rig.loop.begin()
+    assert rig.command() == -1.0
+    assert rig.output.newest()[1] == -1
+    rig.loop.step()
+    assert rig.command() == 0.5
+
+
 def test_misses_within_the_limit_go_on_and_one_more_is_a_fault(make_rig: MakeRig) -> None:
     rig = make_rig(
         max_misses=2,
@@ -218,9 +242,7 @@ def test_one_long_cycle_is_as_many_lost_jobs_as_it_covers_releases(make_rig: Mak
         fault_on_broken_limit=True,
         stalls=[stall("infer", 5, 40 * MS)],
     )
-    rig.start(0.5)
-    while rig.loop.step():
-        rig.put(0.75)
+    rig.run(20)
     late, last = rig.records()[-2:]
     assert (late["consecutive_misses"], late["events"] & EVENT["limit_broken"]) == (1, 0)
     assert (last["cycle"], last["skipped"]) == (45, 39)

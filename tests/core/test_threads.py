@@ -304,6 +304,64 @@ def test_a_cycle_that_does_not_come_back_does_not_hang_its_owner(
     wait_for(lambda: threaded.loop.status()["executed"] == 6)  # let its thread end
 
 
+def test_a_graph_that_a_hung_cycle_uses_is_not_given_to_another_thread(
+    make_threaded: MakeThreaded,
+) -> None:
+    threaded = make_threaded(stalls=[core.Stall(core.Stage.infer, 5, 1, 2_000 * MS)])
+    threaded.port.put(np.array([0.5], np.float32))
+    graph = identity_graph(1)
+
+    def threads_of_a_loop(name: str) -> tuple[core.Loop, core.LoopThreads]:
+        ring = core.RingWriter(f"{threaded.path}-{name}", 1 << 14, 1, 1, 1, b"{}")
+        loop = core.Loop(threaded.config, [threaded.port], graph, ring, core.MonotonicClock())
+        return loop, core.LoopThreads(loop)
+
+    loop, hung = threads_of_a_loop("hung")
+    hung.set_up(core.ThreadSetup(), core.ThreadSetup(), 1)
+    with pytest.raises(ValueError, match="in use"):
+        core.LoopThreads(loop).set_up(core.ThreadSetup(), core.ThreadSetup(), 1)
+    core.activate([hung])
+    wait_for(lambda: loop.status()["state"] == "fault")
+    assert not hung.deactivate(50 * MS)
+    with pytest.raises(ValueError, match="perhaps by a cycle that hung"):
+        threads_of_a_loop("next")[1].set_up(core.ThreadSetup(), core.ThreadSetup(), 1)
+
+    _, threads = threads_of_a_loop("after")
+
+    def can_be_used() -> bool:
+        try:
+            threads.set_up(core.ThreadSetup(), core.ThreadSetup(), 1)
+        except ValueError:
+            return False
+        return threads.deactivate(5_000 * MS)
+
+    wait_for(can_be_used)  # it came back after all
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_process_with_a_hung_cycle_ends_without_destructors(tmp_path: Path, hangs: bool) -> None:
+    # What stands for the destructors of ONNX Runtime, registered when it was loaded: abort().
+    program = (
+        "import ctypes, pathlib, sys; from tests.core.test_threads import *;"
+        "libc = ctypes.CDLL(None); libc.__cxa_atexit(libc.abort, None, None);"
+        "hangs = sys.argv[2] == 'True';"
+        "stall = core.Stall(core.Stage.infer, 5, 1, 60_000 * MS if hangs else 0);"
+        "t = Threaded(pathlib.Path(sys.argv[1]), stalls=[stall]); t.activate();"
+        "wait_for(lambda: t.loop.status()['state'] == 'fault' or not hangs);"
+        "t.threads.deactivate((50 if hangs else 5_000) * MS);"
+        "print('flushed'); sys.exit(7)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "ring"), str(hangs)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=Path(__file__).parents[2],
+    )
+    assert "flushed" in done.stdout, done.stderr
+    assert done.returncode == (7 if hangs else -signal.SIGABRT)
+
+
 def test_a_killed_process_leaves_every_record_in_the_ring(tmp_path: Path) -> None:
     path = tmp_path / "ring"
     program = (

@@ -30,6 +30,9 @@ class Guard final : public Alarm {
           status_(status),
           fault_(status) {}
 
+    // Before the first cycle of an activation is armed.
+    void reset() noexcept { hung_cycle_ = -1; }
+
     // When there is something to judge, given that nothing changes until then.
     int64_t due_ns() noexcept override {
         const Gate::Armed armed = gate_.armed();

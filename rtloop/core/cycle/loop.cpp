@@ -82,6 +82,7 @@ void Loop::begin(int64_t first_release_ns) noexcept {
     if (!is_rearmed_) rearm();
     is_rearmed_ = false;
     cycle_.reset();
+    guard_.reset();
     next_ = pacer_->start(first_release_ns);
     status_.first_release_ns.store(next_.time_ns);
     status_.elapsed_periods.store(0);
@@ -137,6 +138,7 @@ void Loop::record(const CycleRecord &record) noexcept {
 void Loop::end() noexcept {
     gate_.disarm();
     cycle_.write_safe();
+    stop_.withdraw();  // it was meant for this activation
     const State state = fault_.is_latched() ? State::fault : State::inactive;
     status_.state.store(static_cast<uint32_t>(state), std::memory_order_release);
 }

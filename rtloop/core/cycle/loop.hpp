@@ -41,6 +41,8 @@ class Loop : public std::enable_shared_from_this<Loop> {
 
     // Any thread. step() returns false soon.
     void request_stop() noexcept { stop_.request(); }
+    // Between two activations: a stop that came too late for the one before.
+    void withdraw_stop() noexcept { stop_.withdraw(); }
     // Any thread: a cycle does not come back. The safe command goes out without it, and FAULT is
     // latched, so that it sends nothing when it does.
     void abandon() noexcept;

@@ -16,6 +16,7 @@ class StopRequest {
   public:
     explicit StopRequest(LoopStatus &status) : fault_(status) {}
     void request() noexcept { requested_.store(true, std::memory_order_relaxed); }
+    void withdraw() noexcept { requested_.store(false, std::memory_order_relaxed); }
     bool is_made() const noexcept {
         return requested_.load(std::memory_order_relaxed) || fault_.is_latched();
     }

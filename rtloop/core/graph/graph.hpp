@@ -1,6 +1,7 @@
 // One ONNX graph on buffers that never move: everything between input samples and commands.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -66,6 +67,10 @@ class Graph {
         return {feedback_in_[i].data(), feedback_in_[i].size};
     }
 
+    // One thread at a time may use it. False while another one does: perhaps one whose cycle hung.
+    bool claim() noexcept { return !is_claimed_.exchange(true, std::memory_order_acquire); }
+    void give_back() noexcept { is_claimed_.store(false, std::memory_order_release); }
+
     // Real-time. False when ONNX Runtime reported an error.
     bool run() noexcept;
     // Real-time, after a run: its command was applied.
@@ -105,6 +110,7 @@ class Graph {
     std::vector<const char *> output_names_;
     std::vector<ort::Value *> input_values_;
     std::vector<ort::Value *> output_values_;
+    std::atomic<bool> is_claimed_{false};
 };
 
 }  // namespace rtloop

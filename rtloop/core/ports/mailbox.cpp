@@ -25,6 +25,12 @@ Mailbox::Mailbox(const PortOptions &options)
     : Mailbox(count(options),
               options.has("safe") ? options.numbers("safe") : std::vector<float>{}) {}
 
+// Until there is a new command, the safe one is in force, and not the last one of before.
+void Mailbox::rearm() noexcept {
+    commands_.write(safe_.data(), -1);
+    safe_in_force_.store(false, std::memory_order_release);
+}
+
 Sample Mailbox::read(float *values) noexcept {
     const int64_t time_ns = samples_.refresh();
     if (time_ns >= 0) std::copy_n(samples_.front().data(), n_inputs_, values);

@@ -59,7 +59,7 @@ class Mailbox final : public Port {
 
     size_t n_inputs() const noexcept override { return n_inputs_; }
     size_t n_outputs() const noexcept override { return safe_.size(); }
-    void rearm() noexcept override { safe_in_force_.store(false, std::memory_order_release); }
+    void rearm() noexcept override;
     Sample read(float *values) noexcept override;
     bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept override;
     void prepare_default(const float *values, int64_t deadline_ns) noexcept override;

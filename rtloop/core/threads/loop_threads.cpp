@@ -25,15 +25,25 @@ constexpr int64_t kGiveUpNs = kNsPerSecond;
 // Set once, when this process is about to end.
 std::atomic<bool> process_ends{false};
 
-// The last handler to be registered is the first to be called: no destructor of a library runs
-// beside a thread that is still inside of it.
-[[maybe_unused]] void end_at_once(int status, void *) {
+void probe(int active) {
+    if (rtloop_probe_active != nullptr) rtloop_probe_active(active);
+}
+
+// Threads whose cycle did not come back. While there is one, the process ends without destructors:
+// those of ONNX Runtime would take away what it is in the middle of.
+std::atomic<int> n_left_behind{0};
+
+void end_without_destructors(int status, void *) {
+    if (n_left_behind.load() == 0) return;
     std::fflush(nullptr);
     _exit(status);
 }
 
-void probe(int active) {
-    if (rtloop_probe_active != nullptr) rtloop_probe_active(active);
+void leave_one_behind() {
+    // Registered last, it is run first.
+    static const int registered = on_exit(end_without_destructors, nullptr);
+    static_cast<void>(registered);
+    n_left_behind.fetch_add(1);
 }
 
 }  // namespace
@@ -47,6 +57,10 @@ struct LoopThreads::Shared {
     void run_guard(const ThreadSetup &setup);
     Decision report_and_wait();
     void decide(Decision decided, int64_t r0_ns);
+    // The loop's thread has ended. Of both threads: counted once.
+    void no_longer_left_behind() {
+        if (left_behind.exchange(false)) n_left_behind.fetch_sub(1);
+    }
 
     const std::shared_ptr<Loop> loop;
 
@@ -60,8 +74,8 @@ struct LoopThreads::Shared {
 
     // From then on.
     std::atomic<bool> loop_ended{false};
+    std::atomic<bool> left_behind{false};
     std::atomic<bool> guard_stop{false};
-    std::atomic<bool> is_abandoned{false};  // nobody waits for the loop's thread any more
 };
 
 LoopThreads::Shared::Decision LoopThreads::Shared::report_and_wait() {
@@ -103,9 +117,11 @@ void LoopThreads::Shared::run_loop(const ThreadSetup &setup, size_t warm_up_runs
         probe(0);
         loop->end();
     }
-    loop_ended.store(true, std::memory_order_release);
+    loop->graph().give_back();
+    loop_ended.store(true);
     // A cycle that comes back while the process ends: what it holds is not let go of any more.
-    while (is_abandoned.load() && process_ends.load()) pause();
+    while (left_behind.load() && process_ends.load()) pause();
+    no_longer_left_behind();
 }
 
 void LoopThreads::Shared::run_guard(const ThreadSetup &setup) {
@@ -139,6 +155,11 @@ SetUp LoopThreads::set_up(const ThreadSetup &loop_thread, const ThreadSetup &gua
     if (loop_thread_.joinable() || shared_->decision != Shared::Decision::pending) {
         throw std::invalid_argument("the threads of this loop were set up already");
     }
+    if (!shared_->loop->graph().claim()) {
+        throw std::invalid_argument(
+            "the graph of this loop is in use, perhaps by a cycle that hung: configure it anew");
+    }
+    shared_->loop->withdraw_stop();
     loop_thread_ = std::thread([shared = shared_, loop_thread, warm_up_runs] {
         shared->run_loop(loop_thread, warm_up_runs);
     });
@@ -183,10 +204,9 @@ bool LoopThreads::deactivate(int64_t timeout_ns) {
         loop_thread_.join();
     } else {
         shared_->loop->abandon();
-        shared_->is_abandoned.store(true);
-#ifdef __GLIBC__
-        on_exit(end_at_once, nullptr);
-#endif
+        leave_one_behind();
+        shared_->left_behind.store(true);
+        if (shared_->loop_ended.load()) shared_->no_longer_left_behind();
         loop_thread_.detach();  // it holds the loop alive, and finds the fault latched
     }
     shared_->guard_stop.store(true);

@@ -57,6 +57,8 @@ void a_mailbox_that_is_safe_takes_no_command_until_it_is_rearmed() {
     CHECK(!mailbox.write(&command, 11, 21));
     CHECK(mailbox.newest(&newest, time_ns) && newest == -1.0F);
     CHECK(!mailbox.put(&command, 1));
+    mailbox.rearm();
+    CHECK(mailbox.newest(&newest, time_ns) && newest == -1.0F && time_ns == -1);
 }
 
 void limits_clamp_and_slew_and_refuse_what_is_not_finite() {
