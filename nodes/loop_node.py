@@ -190,8 +190,8 @@ class LoopNode(LifecycleNode):
             return ""
         with service.handle:
             taken = service.handle.service_take_request(service.srv_type.Request)
-        request, header = taken or (None, None)
-        if header is not None:
+        if taken is not None and taken[1] is not None:
+            request, header = taken
             self._asked_meanwhile.append((request, header))
             label = request.transition.label or _ENDING.get(request.transition.id, "")
             if label in _ENDING.values():
