@@ -26,8 +26,11 @@ class Outlet(io.TextIOBase):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._fd = stream.fileno()
-        self._encoding = stream.encoding or "ascii"
+        try:
+            self._fd = stream.fileno()
+        except OSError:  # no file: a program has put something of its own in its place
+            self._fd = -1
+        self._encoding = stream.encoding or "utf-8"
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._written_bytes = 0
@@ -62,7 +65,7 @@ class Outlet(io.TextIOBase):
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        return self._fd
+        return self._stream.fileno()
 
     def _drain(self) -> None:
         while True:
@@ -81,6 +84,10 @@ class Outlet(io.TextIOBase):
                 self._pending_bytes -= len(data)
 
     def _write(self, data: bytes) -> None:
+        if self._fd < 0:
+            self._stream.write(data.decode(self._encoding))
+            self._written_bytes += len(data)
+            return
         while data:
             try:
                 n = os.write(self._fd, data)
