@@ -60,7 +60,7 @@ def inactive_status(node: str, run: Run, name: str) -> DiagnosticStatus:
         "period_ms": loop.period_ns / 1e6,
         "deadline_ms": loop.deadline_ns / 1e6,
     }
-    if run.summary is not None:
+    if run.summary is not None and name in run.summary.loops:  # it may have been stopped before
         values = _values(run.summary.loops[name])
     return _status(node, run.config, name, DiagnosticStatus.STALE, "inactive", values)
 

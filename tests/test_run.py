@@ -24,6 +24,7 @@ from rtloop.link.handshake import HELLO_ATTEMPTS
 from rtloop.ports.link import LinkPort
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.mcap.reader import read_recording
+from rtloop.telemetry.observe.ring import RING_DIRECTORY
 from rtloop.telemetry.recorder.start import RecorderProcess
 from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
 from tests.running import (
@@ -364,6 +365,25 @@ def test_the_recorder_is_ready_before_a_device_is_armed(
     with firmware(tmp_path) as device, Run(load(write_config(tmp_path, device.link)), "t"):
         pass
     assert order == ["ready", "armed"]
+
+
+def test_a_recorder_that_talks_nonsense_ends_no_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with firmware(tmp_path, *UNDISTURBED) as device:
+        with Run(load(write_config(tmp_path, device.link)), "test") as run:
+            assert run._activation is not None
+            recorder = run._activation.recorder
+            assert recorder is not None
+            os.kill(recorder.pid, signal.SIGKILL)
+            recorder._process.wait()
+            recorder._stdout += b'{"recording": "x", "loops": {"balance": {}}}'
+            run.wait(0.5)
+            assert "the recorder was ended by signal 9" in run.recording_error
+        summary = run.stop()
+    shutil.rmtree(RING_DIRECTORY / run.run_id)
+    assert summary.stopped_by == "duration"
+    assert exit_code(summary) == 1
 
 
 def test_a_recorder_that_cannot_start_arms_nothing(tmp_path: Path) -> None:

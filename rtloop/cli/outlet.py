@@ -28,9 +28,9 @@ class Outlet(io.TextIOBase):
         self._stream = stream
         try:
             self._fd = stream.fileno()
-        except OSError:
-            self._fd = -1  # a text in memory, of a program that calls the command line
-        self._encoding = stream.encoding or ("ascii" if self._fd >= 0 else "utf-8")
+        except OSError:  # no file: a program has put something of its own in its place
+            self._fd = -1
+        self._encoding = stream.encoding or "utf-8"
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._written_bytes = 0
@@ -65,7 +65,7 @@ class Outlet(io.TextIOBase):
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        return self._fd
+        return self._stream.fileno()
 
     def _drain(self) -> None:
         while True:

@@ -388,6 +388,12 @@ class LoopThreads:
     def deactivate(self, timeout_ns: int) -> bool:
         """False: the cycle did not return in time; the safe command was sent all the same."""
 
+def leaks_are_meant() -> None:
+    """From now on nothing is said of objects that live on: a thread that hangs, or a parent, has them."""
+
+def process_will_end() -> None:
+    """Call it when all loops are deactivated: threads of cycles that hang stay where they are until the end."""
+
 def activate(threads: Sequence[LoopThreads]) -> int:
     """Releases loops that are set up, together; returns r0, the first release of each, in ns.
 

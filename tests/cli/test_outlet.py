@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -180,3 +181,11 @@ def test_an_outlet_drops_what_nobody_takes_and_goes_on_when_somebody_does() -> N
         outlet.finish()
         assert os.read(reading, 10) == b"z?"
     os.close(reading)
+
+
+def test_a_stream_that_is_no_file_is_written_too() -> None:
+    stream = io.StringIO()
+    outlet = Outlet(stream)
+    print("one", "two", file=outlet, flush=True)
+    outlet.finish()
+    assert stream.getvalue() == "one two\n"

@@ -189,7 +189,8 @@ class RecorderProcess:
             said = json.loads(lines[-1])
             if "recording" not in said:
                 raise ValueError("no result")
-        except (ValueError, IndexError):
+            loops = {k: LoopSummary.from_dict(v) for k, v in said.get("loops", {}).items()}
+        except (ValueError, IndexError, TypeError, AttributeError, RecordingError):
             return RecordingResult(self.out, error=self._how_it_died())
         return RecordingResult(
             recording=Path(said["recording"]),
@@ -197,7 +198,7 @@ class RecorderProcess:
             lost=said.get("lost", {}),
             size_bytes=said.get("bytes", 0),
             error=said.get("error"),
-            loops={k: LoopSummary.from_dict(v) for k, v in said.get("loops", {}).items()},
+            loops=loops,
         )
 
     def _how_it_died(self) -> str:
