@@ -12,14 +12,12 @@ import functools
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
@@ -31,25 +29,13 @@ from rtloop.config import Config, load, with_devices
 from rtloop.errors import ConfigError, RtloopError
 from rtloop.realtime.rights import denied
 from rtloop.run import Run
-from rtloop.stopping import stop_signals, stopped_when
+from rtloop.stopping import stop_signals
 from rtloop.telemetry.observe.summary import RunSummary
 
 from .diagnostics import active_status, in_ros_words, inactive_status
 
 #: How long a signal may wait for an executor that has nothing to do.
 SPIN_S = 0.1
-
-#: From a transition to the answers of what was asked meanwhile.
-ANSWER_S = 0.01
-
-#: Requests that end a start, by the numbers that others may send for them.
-_ENDING = {
-    Transition.TRANSITION_CLEANUP: "cleanup",
-    Transition.TRANSITION_DEACTIVATE: "deactivate",
-    Transition.TRANSITION_UNCONFIGURED_SHUTDOWN: "shutdown",
-    Transition.TRANSITION_INACTIVE_SHUTDOWN: "shutdown",
-    Transition.TRANSITION_ACTIVE_SHUTDOWN: "shutdown",
-}
 
 _Transition = Callable[["LoopNode", LifecycleState], TransitionCallbackReturn]
 
@@ -63,8 +49,7 @@ def _explained(transition: _Transition) -> _Transition:
     @functools.wraps(transition)
     def explained(self: LoopNode, state: LifecycleState) -> TransitionCallbackReturn:
         try:
-            with self._watching():
-                return transition(self, state)
+            return transition(self, state)
         except RtloopError as error:
             self.get_logger().error(in_ros_words(str(error)))
             return TransitionCallbackReturn.FAILURE
@@ -87,7 +72,6 @@ class LoopNode(LifecycleNode):
         super().__init__("loop_node", **options)
         self._run: Run | None = None  # configured, or active
         self._configuring: Run | None = None
-        self._asked_meanwhile: list[tuple[Any, Any]] = []
         self._in_fault: set[str] = set()
         self.is_shut_down = False
         self._declare("config", "", "path of the YAML configuration")
@@ -104,8 +88,6 @@ class LoopNode(LifecycleNode):
         # Not the node's own clock: that one follows NTP and simulated time.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1 / rate_hz, self._publish_diagnostics, clock=steady)
-        self._answering = self.create_timer(ANSWER_S, self._answer_requests, clock=steady)
-        self._answering.cancel()  # until there is something to answer
 
     # --- lifecycle ---
 
@@ -172,45 +154,6 @@ class LoopNode(LifecycleNode):
         super().destroy_node()
 
     # --- inside ---
-
-    @contextmanager
-    def _watching(self) -> Iterator[None]:
-        """Inside a transition: a request that comes meanwhile is seen, and answered afterwards."""
-        try:
-            with stopped_when(self._look_for_requests):
-                yield
-        finally:
-            if self._asked_meanwhile:
-                self._answering.reset()
-
-    def _look_for_requests(self) -> str:
-        # The executor is busy with the transition: what ends a start would wait until it has moved something.
-        service = self._service_change_state
-        if self.executor is None:
-            return ""
-        with service.handle:
-            taken = service.handle.service_take_request(service.srv_type.Request)
-        if taken is not None and taken[1] is not None:
-            request, header = taken
-            self._asked_meanwhile.append((request, header))
-            label = request.transition.label or _ENDING.get(request.transition.id, "")
-            if label in _ENDING.values():
-                request.transition.label = label  # its number depends on the state
-                self.request_stop(label)
-        return ""
-
-    def _answer_requests(self) -> None:
-        self._answering.cancel()
-        asked, self._asked_meanwhile = self._asked_meanwhile, []
-        service = self._service_change_state
-        for request, header in asked:
-            response = service.srv_type.Response()
-            is_there = self._state_machine.current_state[1] == "inactive"
-            if request.transition.label == "deactivate" and is_there:
-                response.success = True  # what it asked for: the activation has ended
-            else:
-                response = service.callback(request, response)
-            service.send_response(response, header)
 
     def _declare(self, name: str, default: Any, description: str, **limits: Any) -> Any:
         descriptor = ParameterDescriptor(description=description, **limits)

@@ -96,11 +96,12 @@ class Client:
         request.transition.label = transition
         return bool(self._call(self._change_state, request).success)
 
-    def ask(self, transition: str) -> Any:
-        """As ``request``, from any thread; the future of the answer, which may never come."""
+    def ask(self, transition: str) -> None:
+        """For a transition that may never be answered."""
+        assert self.state, "asked first, so that the request finds its way"
         request = ChangeState.Request()
         request.transition.label = transition
-        return self._change_state.call_async(request)
+        self._change_state.call_async(request)
 
     @property
     def state(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
 import time
 from pathlib import Path
 
@@ -183,35 +182,3 @@ def test_a_signal_ends_an_activation_before_anything_moves(tmp_path: Path) -> No
         assert said_before, node.log
         assert set(device.names()[said_before[0] :]) == {"stop"}
     assert "stopped by SIGINT before it started" in node.log
-
-
-@pytest.mark.parametrize(
-    ("label", "state"),
-    [("deactivate", "inactive"), ("cleanup", "unconfigured"), ("shutdown", "finalized")],
-)
-def test_a_request_that_comes_while_the_node_activates_ends_that_before_anything_moves(
-    tmp_path: Path, label: str, state: str
-) -> None:
-    is_arming = threading.Event()
-
-    def slow(request: ref.Packet) -> None:
-        if request.name == "hello" and device.names().count("hello") == 3:
-            is_arming.set()
-            time.sleep(0.7)  # meanwhile the request arrives
-
-    with ScriptedDevice(slow, CARTPOLE_SCHEMA) as device, Client() as client:
-        device.n_sensor = 4
-        config = write_config(tmp_path, Path(device.path))
-        with loop_node(tmp_path, config=config) as node:
-            assert client.request("configure"), node.log
-            activation = client.ask("activate")
-            client.spin_until(is_arming.is_set, "the device is asked to arm")
-            request = client.ask(label)
-            client.spin_until(lambda: activation.done() and request.done(), "both are answered")
-            assert not activation.result().success, "it was ended"
-            assert request.result().success, node.log
-            assert client.state == state
-            if state == "inactive":
-                client.status_when(lambda s: s.message == "inactive", "it is told of")
-        assert not {"arm", "command"} & set(device.names())
-    assert f"stopped by {label} before it started" in node.log
