@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.kinds import filled
+
 from .example import EXAMPLE, complaints, loaded
 
 
 def cases(name: str) -> list[Any]:
-    """``=== sentence``, hunks of ``-`` and ``+`` lines apart by ``@@``, lines of the message."""
+    """``=== sentence``, hunks of ``-`` and ``+`` lines apart by ``@@``, lines to be ``filled``."""
     text = Path(__file__).with_name(f"complaints_{name}.txt").read_text(encoding="utf-8")
     found = []
     for block in text.split("\n=== ")[1:]:
@@ -41,14 +43,14 @@ def applied(hunks: list[list[str]]) -> str:
 def test_a_wrong_value_is_shown_with_its_place_and_cure(
     hunks: list[list[str]], message: list[str], folder: Path
 ) -> None:
-    assert complaints(applied(hunks), folder) == message
+    assert complaints(applied(hunks), folder) == [filled(line) for line in message]
 
 
 @pytest.mark.parametrize(("hunks", "message"), cases("rules"))
 def test_a_broken_rule_is_shown_with_its_place_and_cure(
     hunks: list[list[str]], message: list[str], folder: Path
 ) -> None:
-    assert complaints(applied(hunks), folder) == message
+    assert complaints(applied(hunks), folder) == [filled(line) for line in message]
 
 
 @pytest.mark.skipif(not hasattr(yaml, "CSafeLoader"), reason="these are messages of libyaml")
@@ -56,7 +58,7 @@ def test_a_broken_rule_is_shown_with_its_place_and_cure(
 def test_a_trap_of_yaml_is_shown_with_its_place_and_cure(
     hunks: list[list[str]], message: list[str], folder: Path
 ) -> None:
-    assert complaints(applied(hunks), folder) == message
+    assert complaints(applied(hunks), folder) == [filled(line) for line in message]
 
 
 def test_a_tab_is_explained(folder: Path) -> None:
