@@ -93,6 +93,8 @@ class ObservationTerm(Shape, KindSection):
         broken = list(self.source_rules(here, scope))
         if broken:
             yield from broken
+            selected = None if self.select is None else len(self.select)
+            yield from self.shape_rules(here, selected, "select", (*here, "select"))
             return
         elements = self.elements(scope)
         declared_at = self.declared_at(scope)
