@@ -11,8 +11,10 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
+from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.fields import FieldInfo
 
 from rtloop import core
@@ -92,32 +94,102 @@ def stale_documents(folder: Path = HERE) -> Iterator[tuple[Path, str]]:
 
 
 def _row(name: str, field: FieldInfo, kind: type[BaseModel], meaning: str | None = None) -> str:
-    schema = kind.model_json_schema()["properties"][name]
-    variants = [variant for variant in schema.get("anyOf", [schema]) if variant != {"type": "null"}]
-    default = "required" if field.is_required() else _default(field.default)
-    told = (meaning or field.description or "").replace("|", "\\|")
-    return f"| `{name}` | {' or '.join(map(_type, variants))} | {default} | {told} |"
+    key = field.alias or name
+    whole = _schema(kind)
+    schema = whole.get("properties", {}).get(key, {})
+    default = "required" if field.is_required() else _default(field)
+    told = (meaning or field.description or "").replace("|", "\\|").replace("\n", " ")
+    return f"| `{key}` | {_type(schema, whole.get('$defs', {}), key)} | {default} | {told} |"
 
 
-def _default(value: object) -> str:
-    if value is None:
+def _schema(kind: type[BaseModel]) -> dict[str, Any]:
+    try:
+        return kind.model_json_schema()
+    except PydanticInvalidForJsonSchema:  # a type of its own that no schema can say
+        return {}
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "its defaults"
+    if value is None or value in ({}, (), []):
         return "none"
+    if isinstance(value, tuple):
+        value = list(value)
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-def _type(schema: dict[str, object]) -> str:
-    if "enum" in schema:
-        return ", ".join(f"`{word}`" for word in list(schema["enum"]))  # type: ignore[call-overload]
-    if schema["type"] == "array":
-        return f"list of numbers, {schema.get('minItems', 0)} to {schema.get('maxItems', 'any')}"
-    if schema["type"] == "string":
+def _type(schema: dict[str, Any], sections: dict[str, Any], key: str = "") -> str:
+    """What a value is, in the words of "How values are read". ``key`` tells times from numbers."""
+    if "$ref" in schema:
+        schema = sections.get(str(schema["$ref"]).rpartition("/")[2], {})
+    (*combined,) = (schema[word] for word in ("anyOf", "oneOf", "allOf") if word in schema)
+    if combined:
+        return _any_of([v for v in combined[0] if v.get("type") != "null"], sections, key)
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{word}`" for word in schema.get("enum", [schema.get("const")]))
+    kind = schema.get("type")
+    if kind == "array":
+        return _list(schema, sections)
+    if kind == "object":
+        if "properties" in schema:
+            return "section"
+        values = [*schema.get("patternProperties", {}).values()]
+        values += [v for v in [schema.get("additionalProperties")] if isinstance(v, dict)]
+        return f"mapping of names to {_any_of(values, sections)}" if values else "mapping of names"
+    if kind == "string":
         return "name" if "pattern" in schema else "text"
-    if schema["type"] == "boolean":
+    if kind == "boolean":
         return "truth value"
-    word = "whole number" if schema["type"] == "integer" else "number"
-    low = schema.get("minimum", schema.get("exclusiveMinimum"))
-    high = schema.get("maximum", schema.get("exclusiveMaximum"))
-    return word if low is None or high is None else f"{word}, {low} to {high}"
+    if kind not in ("integer", "number"):
+        return "value"
+    word = "whole number" if kind == "integer" else "number"
+    if key.endswith("_ms"):
+        word = "time in ms"
+        if {key: schema.get(key) for key in _TIME} == _TIME:
+            return word
+    return word + _range(schema, "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+
+
+def _any_of(variants: list[dict[str, Any]], sections: dict[str, Any], key: str = "") -> str:
+    types = [variant.get("type") for variant in variants]
+    if types == ["number", "array"] and variants[1].get("items", {}).get("type") == "number":
+        low = variants[0].get("exclusiveMinimum")
+        return f"number{'' if low is None else f' above {low}'}, per element"
+    return " or ".join(dict.fromkeys(_type(variant, sections, key) for variant in variants))
+
+
+def _list(schema: dict[str, Any], sections: dict[str, Any]) -> str:
+    """``list of numbers, 1 to 1024``, or with the type of each where they differ."""
+    each = [_type(item, sections) for item in schema.get("prefixItems", [])]
+    if each:
+        alike = _many(each[0]) if len(set(each)) == 1 else ", ".join(each)
+        return f"list of {len(each)} {alike}" if len(set(each)) == 1 else f"list of {alike}"
+    elements = _many(_type(schema.get("items", {}), sections))
+    return f"list of {elements}" + _range(schema, "minItems", "", "maxItems", "")
+
+
+def _many(word: str) -> str:
+    """Several of a type, without its range."""
+    return " or ".join(
+        one.replace("list of", "lists of", 1) if one[-1] in "`s" else f"{one}s"
+        for one in (part.partition(",")[0] for part in word.split(" or "))
+    )
+
+
+def _range(schema: dict[str, Any], low: str, above: str, high: str, below: str) -> str:
+    least, most = schema.get(low), schema.get(high)
+    if least is not None and most is not None:
+        return f", {least} to {most}"
+    bounds = [("at least", least), ("more than", schema.get(above))]
+    bounds += [("at most", most), ("less than", schema.get(below))]
+    told = " and ".join(f"{phrase} {value}" for phrase, value in bounds if value is not None)
+    return f", {told}" if told else ""
+
+
+_TIME = {"minimum": 0.001, "maximum": 3_600_000}
+"""The range of a time that has no range of its own."""
 
 
 def main(arguments: list[str]) -> int:

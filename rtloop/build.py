@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,7 +53,7 @@ def build(config: Config, name: str, stalls: Sequence[core.Stall] = ()) -> Parts
     """
     loop = config.loops[name]
     with ExitStack() as on_error:
-        input_ports, output_ports = _open_ports(config, loop, on_error)
+        input_ports, output_ports = _open_ports(config, name, on_error)
         ports = tuple(dict.fromkeys((*input_ports.values(), *output_ports.values())))
         inputs = {key: _signals(key, port.inputs) for key, port in input_ports.items()}
         outputs = {key: _signals(key, port.outputs) for key, port in output_ports.items()}
@@ -101,17 +101,34 @@ def build(config: Config, name: str, stalls: Sequence[core.Stall] = ()) -> Parts
     )
 
 
+@contextmanager
+def port_errors(loop: str, port: str, done: str) -> Iterator[None]:
+    """Whatever a port raises inside, which may be anybody's code, is an RtloopError that names both.
+
+    ``done`` is what was to be done with the port: "opened".
+    """
+    try:
+        yield
+    except RtloopError:
+        raise
+    except Exception as error:
+        text = str(error) or type(error).__name__
+        raise RtloopError(f"loop '{loop}': port '{port}' could not be {done}: {text}") from error
+
+
 def _open_ports(
-    config: Config, loop: LoopConfig, on_error: ExitStack
+    config: Config, name: str, on_error: ExitStack
 ) -> tuple[dict[str, Port], dict[str, Port]]:
     """The ports of the inputs and of the outputs, by name; sections of one identity share one."""
+    loop = config.loops[name]
     shared: dict[tuple[str, str], Port] = {}
 
     def opened(key: str, section: PortSection) -> Port:
         identity = section.identity
         port = None if identity is None else shared.get(identity)
         if port is None:
-            port = section.open(key, loop, config.links)
+            with port_errors(name, section.port_name or key, "opened"):
+                port = section.open(key, loop, config.links)
             on_error.callback(port.close)
         if identity is not None:
             shared[identity] = port
@@ -128,14 +145,25 @@ def _signals(name: str, elements: tuple[Signal, ...]) -> tuple[Signal, ...]:
 def _check_outputs(
     config: Config, name: str, outputs: Mapping[str, tuple[Signal, ...]], n_action: int
 ) -> None:
+    """Each list of an output fits its port, and all outputs together the policy. Raises ConfigError."""
+    wrong = [
+        f"{config.where('loops', name, 'outputs', key, vector)}: found a list of {len(values)}; "
+        f"expected {len(outputs[key])}, the size of the command of port "
+        f"'{section.port_name or key}', or one number for all"
+        for key, section in config.loops[name].outputs.items()
+        for vector, values in section.vectors.items()
+        if isinstance(values, tuple) and len(values) != len(outputs[key])
+    ]
     total = sum(len(signals) for signals in outputs.values())
     if total != n_action:
         where = config.where("loops", name, "outputs")
         sizes = ", ".join(f"{key} {len(signals)}" for key, signals in outputs.items())
-        raise ConfigError(
+        wrong.append(
             f"{where}: found outputs of {total} values ({sizes}); expected {n_action}, "
             "the size of the policy's action"
         )
+    if wrong:
+        raise ConfigError("\n".join(wrong))
 
 
 def _core_config(name: str, loop: LoopConfig) -> core.LoopConfig:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from rtloop import core
-from rtloop.build import build
+from rtloop.build import build, port_errors
 from rtloop.config import Config, loads
-from rtloop.errors import ConfigError, RtloopError
+from rtloop.errors import ConfigError, LinkError, RtloopError
+from rtloop.ports.mailbox import MailboxPort
 from rtloop.ports.signal import Signal
 from tests.policy.models import linear
 from tests.ports.conftest import toy
@@ -100,6 +101,53 @@ def test_a_core_that_refuses_is_an_error_of_the_loop(
     monkeypatch.setattr("rtloop.build.onnxruntime_library", lambda: "/nowhere")
     assert refused(config, RtloopError).startswith("loop 'a' cannot be configured: ")
     assert (toy.ToyPort.opened, toy.ToyPort.closed) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(5, "Input/output error"), "[Errno 5] Input/output error"),
+        (ValueError("no such baud rate"), "no such baud rate"),
+        (RuntimeError("the core's port says no"), "the core's port says no"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_whatever_a_port_raises_is_an_error_of_the_loop_that_names_the_port(
+    error: Exception, told: str, config: Config, monkeypatch: pytest.MonkeyPatch, toy: ModuleType
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(toy.ToyPort, "__init__", fail)
+    message = refused(config, RtloopError)
+    assert message == f"loop 'a': port 't' could not be opened: {told}"
+    with pytest.raises(LinkError, match="as it is"), port_errors("a", "t", "opened"):
+        raise LinkError("as it is")
+
+
+def test_a_core_port_that_refuses_its_options_is_an_error_of_the_loop(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        MailboxPort,
+        "prepare",
+        lambda self: setattr(self, "core", core.Port("mailbox", {"safe": 1})),
+    )
+    assert refused(config, RtloopError).startswith("loop 'a': port 'target' could not be opened: ")
+
+
+def test_a_list_that_does_not_fit_the_device_is_told_with_its_place(
+    tmp_path: Path, config: Config
+) -> None:
+    text = config.source_text.replace("safe: 0}", "safe: [0, 0], max: [1, 1]}")
+    with pytest.raises(ConfigError) as caught:
+        build(loads(text, str(tmp_path / "loops.yaml")), "a")
+    expected = "expected 1, the size of the command of port 't', or one number for all"
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path}/loops.yaml:9:35: loops.a.outputs.log.safe: found a list of 2; {expected}",
+        f"{tmp_path}/loops.yaml:9:48: loops.a.outputs.log.max: found a list of 2; {expected}",
+    ]
+    assert caught.value.exit_code == 2
 
 
 def test_an_unknown_element_is_told_with_its_place(tmp_path: Path, config: Config) -> None:

@@ -3,15 +3,17 @@
 #include <rtloop/core/threads/loop_threads.hpp>
 
 #include <cstdio>
+#include <exception>
 #include <fstream>
 #include <iterator>
 
 using namespace rtloop;
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv) try {
     if (argc != 3) return std::puts("usage: mailbox_loop LIBONNXRUNTIME.so POLICY.onnx"), 2;
     GraphSpec policy;  // the demo's: position, velocity, angle and rate of a cart-pole; a force
     std::ifstream file(argv[2], std::ios::binary);
+    if (!file) return std::fprintf(stderr, "cannot read %s\n", argv[2]), 1;
     policy.model.assign(std::istreambuf_iterator<char>(file), {});
     policy.inputs = {{"observation", {1, 4}}};
     policy.command = {"action", {1, 1}};
@@ -25,7 +27,9 @@ int main(int argc, char **argv) {
     auto cart = std::make_shared<Mailbox>(4, config.outputs[0].safe);
     auto clock = std::make_shared<MonotonicClock>();
     auto graph = std::make_shared<Graph>(argv[1], policy);
-    auto ring = std::make_shared<RingWriter>("/dev/shm/mailbox_loop.ring", 60'000, 1, 4, 1, "{}");
+    const char *ring_path = "/dev/shm/mailbox_loop.ring";
+    std::remove(ring_path);  // that of a run before, which was killed
+    auto ring = std::make_shared<RingWriter>(ring_path, 60'000, 1, 4, 1, "{}");
     LoopThreads threads(std::shared_ptr<Loop>(new Loop(config, {cart}, graph, ring, clock)));
     const SetUp found =
         threads.set_up({.name = "rt:balance", .scheduler = Scheduler::fifo, .priority = 80},
@@ -47,4 +51,7 @@ int main(int argc, char **argv) {
                 long(ring->status().misses), double(state[2]));
     std::remove(ring->path().c_str());
     return returned && ring->status().executed > 0 ? 0 : 1;
+} catch (const std::exception &error) {
+    std::fprintf(stderr, "mailbox_loop: %s\n", error.what());
+    return 1;
 }

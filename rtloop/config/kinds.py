@@ -9,15 +9,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
+from pydantic import (
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from rtloop.config.problem import each_of
 from rtloop.config.section import Section
 from rtloop.discovery import import_modules
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 NOT_ONE_KIND = "not_one_kind"
 """Type of the pydantic error of a section that names no kind, or several."""
@@ -31,6 +40,14 @@ class KindSection(Section):
     refused: ClassVar[Mapping[str, str]] = {}
     """Keys of another kind that are easily meant here, and what is expected instead."""
 
+    @model_validator(mode="after")
+    def _is_of_its_kind(self) -> Self:
+        # A file that says so means another kind, and never comes here.
+        if _is_unset(getattr(self, self.kind, True)):
+            context = {"kind": self.kind}
+            raise PydanticCustomError("kind_unset", "{kind} can be neither null nor false", context)
+        return self
+
 
 S = TypeVar("S", bound=KindSection)
 
@@ -38,17 +55,40 @@ S = TypeVar("S", bound=KindSection)
 class Kinds(Generic[S]):
     """The kinds of one section. ``Annotated[Base, kinds]`` is the type of such a section."""
 
-    def __init__(self, folder: str) -> None:
-        """``folder`` is the package whose modules register the kinds that rtloop brings."""
+    def __init__(self, base: type[Any], folder: str) -> None:
+        """``folder`` is the package whose modules register the kinds that rtloop brings.
+
+        ``base`` has the keys that all kinds share.
+        """
+        self._base = base
         self._folder = folder
         self._is_searched = False
         self._kinds: dict[str, type[S]] = {}
 
     def register(self, section: type[S]) -> type[S]:
-        """Decorates the class of a kind. Raises ValueError where its key is taken."""
-        if section.kind in self._kinds:
-            raise ValueError(f"the kind '{section.kind}' is registered already")
-        self._kinds[section.kind] = section
+        """Decorates the class of a kind.
+
+        Raises ValueError where its key is taken, or could not tell it from the other kinds.
+        """
+        key = section.kind
+        known = self._kinds.get(key)
+        # The same class anew: its module failed after it, and is imported once more.
+        if known is not None and (known is section or _written_at(known) != _written_at(section)):
+            raise ValueError(f"the kind '{key}' is registered already")
+        if not issubclass(section, self._base):
+            raise ValueError(f"the kind '{key}' is no {self._base.__name__}")
+        if key in self._base.model_fields:
+            raise ValueError(f"the kind '{key}' has the name of a key that all kinds share")
+        field = section.model_fields.get(key)
+        if field is None or not field.is_required() or field.alias not in (None, key):
+            raise ValueError(f"the kind '{key}' needs a required key '{key}'")
+        for other in self._kinds.values():
+            if other is known:
+                continue
+            for owner, name in ((other, key), (section, other.kind)):
+                if name in owner.model_fields:
+                    raise ValueError(f"'{name}' is a kind, and a further key of '{owner.kind}'")
+        self._kinds[key] = section
         return section
 
     def unregister(self, kind: str) -> None:
@@ -58,8 +98,8 @@ class Kinds(Generic[S]):
     def __iter__(self) -> Iterator[type[S]]:
         """All kinds, in the order of their keys."""
         if not self._is_searched:
-            self._is_searched = True
             import_modules(self._folder)
+            self._is_searched = True
         return iter([self._kinds[key] for key in sorted(self._kinds)])
 
     def named_in(self, value: object) -> list[type[S]]:
@@ -78,12 +118,17 @@ class Kinds(Generic[S]):
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"oneOf": [handler(kind.__pydantic_core_schema__) for kind in self]}
+        return {"oneOf": [self._shown(kind, handler) for kind in self]}
 
     # --- inside ---
 
     def _validated(self, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, KindSection):
+            if not any(type(value) is kind for kind in self):
+                context = {"found": type(value).__name__, "expected": self._base.__name__}
+                raise PydanticCustomError(
+                    "kind_of_another_section", "found {found}; expected {expected}", context
+                )
             return value
         if not isinstance(value, dict):
             raise PydanticCustomError("model_type", "Input should be a mapping")
@@ -101,6 +146,18 @@ class Kinds(Generic[S]):
             error = _not_one([kind.kind for kind in named], sorted(keys))
             problems.append(InitErrorDetails(type=error, loc=(), input=value))
         raise ValidationError.from_exception_data("section", problems)
+
+    def _shown(self, kind: type[S], handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema of a kind, with what ``_validated`` takes for a key of another kind unsaid."""
+        schema = dict(handler.resolve_ref_schema(handler(kind.__pydantic_core_schema__)))
+        unsaid: dict[str, Any] = {key: {"type": "null"} for key in self._keys}
+        unsaid |= {other.kind: {"enum": [None, False]} for other in self}
+        foreign = {key: unsaid[key] for key in sorted(self._keys) if key not in kind.model_fields}
+        named = {"allOf": [schema["properties"][kind.kind]], "not": {"enum": [None, False]}}
+        is_clear = schema["properties"][kind.kind].get("type") not in (None, "boolean")
+        own = {} if is_clear else {kind.kind: named}
+        schema["properties"] = {**schema["properties"], **own, **foreign}
+        return schema
 
     @property
     def _keys(self) -> set[str]:
@@ -128,6 +185,10 @@ class Kinds(Generic[S]):
             # Keys that some kinds know, or do without, wait until the kind is clear.
             if key[0] not in ("missing", "extra_forbidden") or times[key] == n_kinds
         ]
+
+
+def _written_at(section: type[Any]) -> tuple[str, str]:
+    return section.__module__, section.__qualname__
 
 
 def _is_unset(value: object) -> bool:

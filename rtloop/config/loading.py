@@ -14,7 +14,7 @@ from rtloop.config.config import RULES_BROKEN, Config
 from rtloop.config.document import MAX_BYTES, Document, Unreadable
 from rtloop.config.problem import Keys, Problem, written
 from rtloop.config.values import TAGS
-from rtloop.config.wording import problem_of
+from rtloop.config.wording import problem_of, union_problem
 from rtloop.errors import ConfigError
 
 MAX_PROBLEMS = 100
@@ -140,16 +140,21 @@ def _all_problems(
     rules = _rule_problems(details)
     if rules is None:
         for detail in details:
-            keys = _keys(detail["loc"])
+            keys = _keys(detail["loc"], document.data)
             wrong.add(keys)
             if detail["type"] == "extra_forbidden":
                 typos.add(keys)
             # A list is "too short" for pydantic when its only element is wrong.
-            if detail["type"] != "too_short" or not _has_wrong_elements(detail, details):
+            if detail["type"] == "too_short" and _has_wrong_elements(detail, details):
+                continue
+            options = [d for d in details if _is_option(d, document.data, keys)]
+            if detail not in options:
                 problems.append(problem_of(detail, keys, document.data))
+            elif detail is options[0]:
+                problems.append(union_problem(options, keys, document.data))
         # A required key that is mistyped needs no second line that says it is missing.
         meant = {(p.keys[:-1], p.nearest) for p in problems if p.keys in typos}
-        missing = {_keys(d["loc"]) for d in details if d["type"] == "missing"}
+        missing = {_keys(d["loc"], document.data) for d in details if d["type"] == "missing"}
         problems = [
             p
             for p in problems
@@ -195,7 +200,7 @@ def _rules_without(
     """
     for _ in range(16):
         for detail in details:
-            keys = _keys(detail["loc"])
+            keys = _keys(detail["loc"], data)
             wrong.add(keys)
             if detail["type"] != "missing":
                 data = _edited(data, keys, _ABSENT)
@@ -219,6 +224,8 @@ def _rules_without(
 
 _ABSENT = object()
 _TERMS = [{"previous_action": True}]
+_ELEMENTS: dict[str | int, Any] = {"observation": _TERMS[0]}
+"""Lists of sections, and an element that breaks no rule."""
 _STAND_INS: dict[str | int, Any] = {
     "class": "soft",
     "safe": 0.0,
@@ -230,7 +237,7 @@ _STAND_INS: dict[str | int, Any] = {
 
 
 def _edited(data: Any, keys: Keys, value: Any) -> Any:
-    """A copy with ``value`` at ``keys``; of a list, the whole of it is replaced."""
+    """A copy with ``value`` at ``keys``; of a list of plain values, the whole of it is replaced."""
     keys = _list_of(keys)
     if not keys or not isinstance(data, dict):
         return {}
@@ -241,7 +248,9 @@ def _edited(data: Any, keys: Keys, value: Any) -> Any:
             return copy
         parent[key] = parent[key].copy()
         parent = parent[key]
-    if value is not _ABSENT:
+    if value is _ABSENT and _stands_alone(keys):
+        value = _ELEMENTS[keys[-2]]
+    if value is not _ABSENT and (isinstance(parent, dict) or _has(parent, keys[-1])):
         parent[keys[-1]] = value
     elif _has(parent, keys[-1]):
         del parent[keys[-1]]
@@ -251,22 +260,50 @@ def _edited(data: Any, keys: Keys, value: Any) -> Any:
 def _has(parent: Any, key: str | int) -> bool:
     if isinstance(parent, dict):
         return key in parent
-    return isinstance(key, int) and key < len(parent)
+    return isinstance(parent, list) and isinstance(key, int) and key < len(parent)
 
 
 def _list_of(keys: Keys) -> Keys:
     """The list that an element is in: one wrong element makes all of it unfit to be judged."""
-    while keys and isinstance(keys[-1], int):
+    while keys and isinstance(keys[-1], int) and not _stands_alone(keys):
         keys = keys[:-1]
     return keys
+
+
+def _stands_alone(keys: Keys) -> bool:
+    """Whether an element is judged without the others of its list: a section among sections."""
+    return len(keys) > 1 and isinstance(keys[-1], int) and keys[-2] in _ELEMENTS
 
 
 def _related(a: Keys, b: Keys) -> bool:
     return a[: len(b)] == b or b[: len(a)] == a
 
 
-def _keys(location: tuple[Any, ...]) -> Keys:
-    return tuple(part for part in location if part not in TAGS and part != "[key]")
+def _keys(location: tuple[Any, ...], data: Any) -> Keys:
+    """The keys of the file in the location of a pydantic error."""
+    keys: list[str | int] = []
+    for part in location:
+        if part in TAGS or part == "[key]":
+            continue
+        # The types of a union are parts too, where nothing of the file can stand.
+        if isinstance(data, list) != isinstance(part, int) and data is not None:
+            break
+        if not isinstance(data, dict | list | None):
+            break
+        keys.append(part)
+        data = _item(data, part)
+    return tuple(keys)
+
+
+def _item(data: Any, key: str | int) -> Any:
+    return data[key] if _has(data, key) else None
+
+
+def _is_option(detail: Any, data: Any, keys: Keys) -> bool:
+    """Whether an error says of the value at ``keys`` that it is not one of the types of its union."""
+    found = _keys(detail["loc"], data)
+    named = [part for part in detail["loc"] if part not in TAGS and part != "[key]"]
+    return found == keys and len(named) > len(found)
 
 
 def _message(problems: list[Problem], document: Document, name: str) -> str:

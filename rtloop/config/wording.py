@@ -60,16 +60,22 @@ def problem_of(detail: Any, keys: Keys, data: Any) -> Problem:
         phrase, key = _COMPARED[kind]
         expected = f"{phrase} {context[key]:.9g}"
     elif kind in ("too_short", "too_long"):
-        expected = _count(kind, context)
+        expected = _fixed_list(field) or _count(kind, context)
     elif kind == "string_pattern_mismatch":
         return Problem(keys, _NAME, nearest=_nearest_name(detail["input"]))
     elif kind == "string_too_long":
         expected = f"at most {context['max_length']} characters"
     elif detail["loc"][-1:] in (("@number",), ("@index",)):
-        expected = _NUMBER_OR_LIST.get(kind, detail["msg"])
+        expected = _NUMBER_OR_LIST.get(kind) or _TYPES.get(kind, detail["msg"])
     else:
         expected = _TYPES.get(kind, detail["msg"])
     return Problem(keys, expected + _meaning(field, why=kind in _COMPARED), nearest=nearest)
+
+
+def union_problem(details: list[Any], keys: Keys, data: Any) -> Problem:
+    """What is wrong with a value that may be of several types, as each of them tells it."""
+    expected = list(dict.fromkeys(_TYPES.get(d["type"], d["msg"]) for d in details))
+    return Problem(keys, any_of(expected) + _meaning(_field(keys, data)))
 
 
 _NAME = "a name of lower-case letters, digits and '_', beginning with a letter, 32 at most"
@@ -105,8 +111,7 @@ def _unknown_key(keys: Keys, data: Any) -> Problem:
 def _missing(keys: Keys, data: Any) -> Problem:
     field = _field(keys, data)
     if isinstance(keys[-1], int):
-        # The only list of fixed length is a clip.
-        return Problem(keys[:-1], f"a list of 2 numbers{_meaning(field)}")
+        return Problem(keys[:-1], f"{_fixed_list(field)}{_meaning(field)}")
     words = _words(field)
     choice = f": {any_of(words)}" if words else ""
     return Problem(keys, f"this required key{choice}{_meaning(field)}")
@@ -123,8 +128,19 @@ def _count(kind: str, context: dict[str, Any]) -> str:
     if kind == "too_short":
         least = context["min_length"]
         return f"at least {least} element{'s' if least > 1 else ''}"
-    most = context["max_length"]
-    return "a list of 2 numbers" if most == 2 else f"at most {most} elements"
+    return f"at most {context['max_length']} elements"
+
+
+def _fixed_list(field: FieldInfo | None) -> str:
+    """``a list of 2 numbers``; empty where a field has no list of fixed length."""
+    annotation = None if field is None else _unwrapped(_unwrapped(field.annotation))
+    elements = get_args(annotation)
+    if get_origin(annotation) is not tuple or Ellipsis in elements:
+        return ""
+    words: dict[Any, str] = {float: "numbers", int: "whole numbers", str: "texts"}
+    kinds = {_unwrapped(element) for element in elements}
+    many = words.get(kinds.pop(), "values") if len(kinds) == 1 else "values"
+    return f"a list of {len(elements)} {many}"
 
 
 def _words(field: FieldInfo | None) -> list[str]:

@@ -168,25 +168,35 @@ class Port:
         """What an observer may know, by name; the names are the kind's."""
 
 class TimeMap:
-    """A device's clock mapped to CLOCK_MONOTONIC: lowest round trip wins, and the offset is slewed."""
+    """A device's clock mapped to CLOCK_MONOTONIC: an interval that packets narrow; the offset is slewed."""
 
     def __init__(self, offset_ns: int, error_ns: int, now_ns: int) -> None: ...
-    def exchange(self, t1: int, t2: int, t3: int, t4: int) -> None:
-        """One four-timestamp exchange, ns: t1, t4 host (sent, received), t2, t3 device (received, sent)."""
+    def packet_arrived(self, device_us: int, now_ns: int) -> None:
+        """A packet sent at ``device_us`` (32 bits) had arrived at ``now_ns``."""
+    def request_arrived(self, sent_ns: int, device_us: int, now_ns: int) -> None:
+        """What was sent at ``sent_ns`` had arrived at device time ``device_us``."""
     def advance(self, now_ns: int) -> None: ...
     def to_device_us(self, host_ns: int) -> int: ...
-    def to_host_ns(self, device_us: int, now_ns: int) -> int: ...
+    def to_host_ns(self, device_us: int) -> int: ...
+    def widened_us(self, device_us: int, now_ns: int) -> int: ...
     @property
     def offset_ns(self) -> int: ...
     @property
     def error_ns(self) -> int: ...
+    @property
+    def skew_ppb(self) -> int: ...
+    @property
+    def skew_error_ppb(self) -> int: ...
+    @property
+    def contradictions(self) -> int: ...
 
 # --- the graph ---
 
 class Graph:
     """One ONNX graph on libonnxruntime's C API, buffers bound once. Raises RuntimeError.
 
-    ``inputs`` and ``command`` are (name, shape), float32; ``feedback`` is (input name, (output name, shape)).
+    ``inputs`` and ``command`` are (name, shape), float32; ``feedback`` is (input name, (output name, shape)),
+    which follows every run; that of the inputs ``of_applied`` follows the runs whose command was applied.
     """
 
     def __init__(
@@ -196,8 +206,12 @@ class Graph:
         inputs: Sequence[tuple[str, Sequence[int]]],
         command: tuple[str, Sequence[int]],
         feedback: Sequence[tuple[str, tuple[str, Sequence[int]]]],
+        of_applied: Sequence[str] = (),
     ) -> None: ...
-    def run(self, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]: ...
+    def run(
+        self, inputs: Sequence[NDArray[np.float32]], applied: bool = True
+    ) -> NDArray[np.float32]:
+        """``applied``: whether the command it returns is taken for one that was applied."""
     def reset(self) -> None: ...
     def state(self) -> dict[str, NDArray[np.float32]]:
         """What it carries to the next run, by the name of the graph's input."""
@@ -319,6 +333,9 @@ class LoopConfig:
     stalls: list[Stall]
     def __init__(self) -> None: ...
 
+def output_lead_ns(period_ns: int, deadline_ns: int) -> int:
+    """How long before its deadline a command leaves with ``output_at_deadline``."""
+
 class Clock:
     def now(self) -> int: ...
 
@@ -348,6 +365,12 @@ class Loop:
     ) -> None: ...
     def begin(self, lead_ns: int = 0) -> None:
         """The first release is ``lead_ns`` from now."""
+    def rearm(self) -> None:
+        """Before the first release, while no thread runs the loop: nothing from before counts any more."""
+    def missing_input(self) -> int | None:
+        """After ``rearm``: polls the ports; the first input without a sample, or, where a stale one is a
+        fault, with a stale one. None when there is none, and when a device is SAFE: the cycle says so.
+        """
     def step(self) -> bool:
         """One period; False when the loop has ended (fault)."""
     def end(self) -> None:

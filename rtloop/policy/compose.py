@@ -16,7 +16,7 @@ from rtloop.errors import ConfigError
 from rtloop.policy.composed import ComposedGraph
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.inspect import Policy, load_policy
-from rtloop.policy.shaping import selected, shaped
+from rtloop.policy.shaping import emitted, selected, shaped
 from rtloop.policy.terms.action import ActionTerm
 from rtloop.policy.terms.elements import Scope, Vector
 from rtloop.policy.terms.inputs import every_input
@@ -57,7 +57,7 @@ def compose(
     sizes = _sizes(terms, scope, policy)
 
     builder = GraphBuilder(policy, {name: v.element_count or 0 for name, v in vectors.items()})
-    observed = selected(builder, terms, scope)
+    observed = selected(builder, terms, emitted(builder, terms, scope, where), scope)
     parts = list(zip(terms, sizes, strict=True))
     builder.add_policy(shaped(builder, observed, parts, "term"))
     command = shaped(builder, builder.raw_action, [(action, policy.action.size)], "action")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rtloop.errors import ConfigError, RtloopError
 from rtloop.policy.composed import Feedback, TensorSpec
 from rtloop.policy.inspect import Policy, PolicyTensor, walk_graphs
 
@@ -40,8 +42,12 @@ class GraphBuilder:
         }
         self._names: set[str] = set()
         self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
-        self._states: list[tuple[TensorSpec, Update, bool]] = []
+        self._states: list[tuple[TensorSpec, Update, str, bool]] = []
+        self._where = ""
+        # What every tensor that a node may read is: given from outside, fixed, or computed by us.
+        self._given = {spec.name: ("float32", spec.shape) for spec in self.inputs.values()}
+        self._fixed: dict[str, onnx.TensorProto] = {}
+        self._computed: dict[str, onnx.NodeProto] = {}
         self._casts: dict[tuple[str, str], str] = {}
         self._raw_action: str | None = None
 
@@ -62,7 +68,7 @@ class GraphBuilder:
         import onnx
 
         name = self._name(label)
-        self._constants.append(onnx.numpy_helper.from_array(value, name))
+        self._fixed[name] = onnx.numpy_helper.from_array(value, name)
         return name
 
     def feedback(
@@ -76,7 +82,8 @@ class GraphBuilder:
         everything in this cycle is computed.
         """
         state = TensorSpec(self._name(label), shape)
-        self._states.append((state, update, of_applied))
+        self._states.append((state, update, self._where, of_applied))
+        self._given[state.name] = ("float32", shape)
         return state.name
 
     @property
@@ -93,6 +100,43 @@ class GraphBuilder:
 
     # --- for compose ---
 
+    @contextmanager
+    def blaming(self, where: str) -> Iterator[None]:
+        """Whatever goes wrong inside is a ConfigError that begins with ``where``.
+
+        So is, later, what goes wrong in the updates of states that are made inside.
+        """
+        outer, self._where = self._where, where
+        try:
+            yield
+        except RtloopError:
+            raise
+        except Exception as error:  # the code of a kind of term, and onnx, which raises many types
+            text = " ".join(str(error).partition("\n\n")[0].split())
+            raise ConfigError(
+                f"{where}: found a term whose nodes fail ({type(error).__name__}: {text}); expected "
+                "nodes that the policy's graph can hold"
+            ) from error
+        finally:
+            self._where = outer
+
+    def check(self, tensor: object, shape: tuple[int, ...]) -> None:
+        """That what a term made is float32 of ``shape``. Raises ConfigError; inside ``blaming``."""
+        expected = f"float32 {list(shape)}, one value for each of its elements"
+        if not isinstance(tensor, str):
+            found = f"a term that yields {type(tensor).__name__}, no name of a tensor"
+        elif tensor not in self:
+            found = f"a term that yields '{tensor}', which is no tensor"
+        else:
+            dtype, dimensions = self._type(tensor)
+            if (dtype, dimensions) == ("float32", list(shape)):
+                return
+            shown = (
+                "unknown shape" if dimensions is None else f"[{', '.join(map(str, dimensions))}]"
+            )
+            found = f"a term that yields {dtype} {shown}"
+        raise ConfigError(f"{self._where}: found {found}; expected {expected}")
+
     def add_policy(self, observation: str) -> None:
         """The policy's nodes, reading ``observation`` ([1, n] float32) and its own state."""
         policy = self._policy
@@ -103,6 +147,8 @@ class GraphBuilder:
             state = self.feedback(f"state/{before.name}", before.shape, self._next_state(after))
             self._assign(state, before)
         self._nodes.extend(policy.model.graph.node)
+        for tensor in (policy.action, *(after for _, after in policy.state)):
+            self._given[tensor.name] = (tensor.dtype, tensor.shape)
         raw = self._reshape(
             policy.action.name, policy.action.shape, (1, self.action_size), "action"
         )
@@ -120,8 +166,8 @@ class GraphBuilder:
         graph = model.graph
         del graph.node[:]
         graph.node.extend(self._nodes)
-        graph.initializer.extend(self._constants)
-        inputs = [*self.inputs.values(), *(state for state, _, _ in self._states)]
+        graph.initializer.extend(self._fixed.values())
+        inputs = [*self.inputs.values(), *(state for state, _, _, _ in self._states)]
         outputs = [output, *(TensorSpec(item.output_name, item.shape) for item in feedback)]
         for values, specs in ((graph.input, inputs), (graph.output, outputs)):
             del values[:]
@@ -135,9 +181,65 @@ class GraphBuilder:
 
     # --- inside ---
 
-    def _fed_back(self, state: TensorSpec, update: Update, of_applied: bool) -> Feedback:
+    def __contains__(self, tensor: str) -> bool:
+        return tensor in self._given or tensor in self._fixed or tensor in self._computed
+
+    def _type(self, tensor: str) -> tuple[str, list[int | str] | None]:
+        """Element type and dimensions of a tensor of ours; "?" is a dimension that varies."""
+        import onnx
+
+        model = self._model_of(tensor)
+        inferred = onnx.shape_inference.infer_shapes(
+            model, check_type=True, strict_mode=True, data_prop=True
+        )
+        graph = inferred.graph
+        types = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input)}
+        if tensor in self._fixed:
+            fixed = self._fixed[tensor]
+            return _dtype(fixed.data_type), list(fixed.dims)
+        if tensor not in types:
+            return "a value", None
+        graph.output.add(name=tensor).type.tensor_type.CopyFrom(types[tensor])
+        onnx.checker.check_model(inferred)
+        found = types[tensor]
+        if not found.HasField("shape"):
+            return _dtype(found.elem_type), None
+        sizes = [d.dim_value if d.HasField("dim_value") else "?" for d in found.shape.dim]
+        return _dtype(found.elem_type), sizes
+
+    def _model_of(self, tensor: str) -> onnx.ModelProto:
+        """A model of the nodes of ours that compute a tensor."""
+        import onnx
+
+        needed, rest = {tensor}, [tensor]
+        while rest:
+            node = self._computed.get(rest.pop())
+            new = set(node.input if node is not None else ()) - needed
+            needed |= new
+            rest += new
+        model = onnx.ModelProto(ir_version=max(self._policy.model.ir_version, 4))
+        model.opset_import.extend(self._policy.model.opset_import)
+        model.graph.name = "term"
+        # In the order in which they were added, each behind what it reads.
+        model.graph.node.extend(node for name, node in self._computed.items() if name in needed)
+        model.graph.initializer.extend(t for name, t in self._fixed.items() if name in needed)
+        model.graph.input.extend(
+            onnx.helper.make_tensor_value_info(name, _element_type(dtype), shape)
+            for name, (dtype, shape) in self._given.items()
+            if name in needed
+        )
+        return model
+
+    def _fed_back(
+        self, state: TensorSpec, update: Update, where: str, of_applied: bool
+    ) -> Feedback:
+        if where:
+            with self.blaming(where):
+                value = update(state.name)
+                self.check(value, state.shape)
+        else:
+            value = update(state.name)
         # One tensor may be the action and the next state: the state gets a name of its own.
-        value = update(state.name)
         output = self._name(f"next/{state.name.removeprefix(self._prefix + '/')}")
         self._add("Identity", [value], output)
         return Feedback(state.name, output, state.shape, of_applied)
@@ -158,13 +260,10 @@ class GraphBuilder:
         return self.node("Reshape", [value, shape], f"{label}_reshaped")
 
     def _cast(self, value: str, old: str, new: str) -> str:
-        import numpy as np
-        import onnx
-
         if old == new:
             return value
         if (value, new) not in self._casts:
-            to = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(new))
+            to = _element_type(new)
             self._casts[value, new] = self.node("Cast", [value], f"cast/{value}", to=to)
         return self._casts[value, new]
 
@@ -177,10 +276,40 @@ class GraphBuilder:
     ) -> None:
         import onnx
 
+        for value in inputs:
+            if value and value not in self:  # an optional input may be left out as ""
+                raise ValueError(f"{operator} reads '{value}', which is no tensor")
         name = f"{self._prefix}/node/{output}"
-        self._nodes.append(
-            onnx.helper.make_node(operator, list(inputs), [output], name=name, **(attributes or {}))
+        node = onnx.helper.make_node(
+            operator, list(inputs), [output], name=name, **(attributes or {})
         )
+        self._refuse_unknown(node)
+        self._nodes.append(node)
+        self._computed[output] = node
+
+    def _refuse_unknown(self, node: onnx.NodeProto) -> None:
+        """Raises ValueError for an operator that the policy's version of ONNX does not have."""
+        import onnx
+
+        if node.domain not in ("", "ai.onnx"):
+            return  # an extension, which onnx does not know
+        opsets = {
+            item.domain or "ai.onnx": item.version for item in self._policy.model.opset_import
+        }
+        opset = opsets.get("ai.onnx", 1)
+        try:
+            onnx.defs.get_schema(node.op_type, opset, "")
+        except onnx.defs.SchemaError:
+            schemas = onnx.defs.get_all_schemas_with_history()
+            versions = [
+                s.since_version for s in schemas if (s.name, s.domain) == (node.op_type, "")
+            ]
+            if not versions:
+                raise ValueError(f"ONNX has no operator {node.op_type}") from None
+            raise ValueError(
+                f"opset {opset} of the policy has no operator {node.op_type}, which came with opset "
+                f"{min(versions)}"
+            ) from None
 
     def _name(self, label: str) -> str:
         wanted = name = f"{self._prefix}/{label}"
@@ -189,6 +318,19 @@ class GraphBuilder:
             name, number = f"{wanted}_{number}", number + 1
         self._names.add(name)
         return name
+
+
+def _element_type(dtype: str) -> int:
+    import numpy as np
+    import onnx
+
+    return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
+def _dtype(element_type: int) -> str:
+    import onnx
+
+    return str(onnx.helper.tensor_dtype_to_np_dtype(element_type))
 
 
 def _value_names(graph: onnx.GraphProto) -> Iterable[str]:

@@ -7,9 +7,10 @@ number of nodes. A step that no term uses is left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rtloop.errors import ConfigError
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.terms.elements import Scope
 from rtloop.policy.terms.shape import Shape
@@ -20,17 +21,45 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def selected(builder: GraphBuilder, terms: Sequence[ObservationTerm], scope: Scope) -> str:
+def emitted(
+    builder: GraphBuilder,
+    terms: Sequence[ObservationTerm],
+    scope: Scope,
+    where: Callable[..., str],
+) -> dict[str, str]:
+    """The tensor of each source; terms of one source share it. Each is what its term says it is.
+
+    Raises ConfigError with every term whose nodes fail, or yield anything else.
+    """
+    tensors: dict[str, str] = {}
+    wrong = []
+    for index, term in enumerate(terms):
+        if term.source in tensors:
+            continue
+        try:
+            with builder.blaming(where("observation", index, term.kind)):
+                tensors[term.source] = tensor = term.emit(builder)
+                builder.check(tensor, (1, term.elements(scope).element_count or 0))
+        except ConfigError as error:
+            wrong.append(error)
+    if wrong:
+        raise ConfigError("\n".join(map(str, wrong))) from wrong[0]
+    return tensors
+
+
+def selected(
+    builder: GraphBuilder,
+    terms: Sequence[ObservationTerm],
+    tensors: Mapping[str, str],
+    scope: Scope,
+) -> str:
     """The sources of all terms, joined, and what the terms select of them: float32 [1, n]."""
     import numpy as np
 
-    tensors: dict[str, str] = {}  # by source: terms of one source share its tensor
     begins: dict[str, int] = {}  # by tensor: where it begins in the vector of all of them
     width = 0
     picked: list[int] = []
     for term in terms:
-        if term.source not in tensors:
-            tensors[term.source] = term.emit(builder)
         tensor = tensors[term.source]
         if tensor not in begins:
             begins[tensor] = width

@@ -189,8 +189,8 @@ def _at(values: Vector | None, index: int) -> Keys:
     return (index,) if isinstance(values, tuple) else ()
 
 
-INPUTS: Kinds[InputSection] = Kinds("rtloop.ports")
-OUTPUTS: Kinds[OutputSection] = Kinds("rtloop.ports")
+INPUTS: Kinds[InputSection] = Kinds(InputSection, "rtloop.ports")
+OUTPUTS: Kinds[OutputSection] = Kinds(OutputSection, "rtloop.ports")
 
 
 class Port(ABC):

@@ -5,17 +5,23 @@ The cases are in complaints_*.txt: a sentence, what to change in example.yaml, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import yaml
+from pydantic import Field, Strict
+
+from rtloop.config.section import Section
+from rtloop.ports.port import INPUTS, InputSection, Port
+from tests.kinds import filled
 
 from .example import EXAMPLE, complaints, loaded
 
 
 def cases(name: str) -> list[Any]:
-    """``=== sentence``, hunks of ``-`` and ``+`` lines apart by ``@@``, lines of the message."""
+    """``=== sentence``, hunks of ``-`` and ``+`` lines apart by ``@@``, lines to be ``filled``."""
     text = Path(__file__).with_name(f"complaints_{name}.txt").read_text(encoding="utf-8")
     found = []
     for block in text.split("\n=== ")[1:]:
@@ -41,14 +47,14 @@ def applied(hunks: list[list[str]]) -> str:
 def test_a_wrong_value_is_shown_with_its_place_and_cure(
     hunks: list[list[str]], message: list[str], folder: Path
 ) -> None:
-    assert complaints(applied(hunks), folder) == message
+    assert complaints(applied(hunks), folder) == [filled(line) for line in message]
 
 
 @pytest.mark.parametrize(("hunks", "message"), cases("rules"))
 def test_a_broken_rule_is_shown_with_its_place_and_cure(
     hunks: list[list[str]], message: list[str], folder: Path
 ) -> None:
-    assert complaints(applied(hunks), folder) == message
+    assert complaints(applied(hunks), folder) == [filled(line) for line in message]
 
 
 @pytest.mark.skipif(not hasattr(yaml, "CSafeLoader"), reason="these are messages of libyaml")
@@ -56,7 +62,7 @@ def test_a_broken_rule_is_shown_with_its_place_and_cure(
 def test_a_trap_of_yaml_is_shown_with_its_place_and_cure(
     hunks: list[list[str]], message: list[str], folder: Path
 ) -> None:
-    assert complaints(applied(hunks), folder) == message
+    assert complaints(applied(hunks), folder) == [filled(line) for line in message]
 
 
 def test_a_tab_is_explained(folder: Path) -> None:
@@ -182,3 +188,100 @@ def test_a_thousand_problems_are_cut_to_a_readable_message(folder: Path) -> None
     lines = complaints("".join(f"k{i}: 1\n" for i in range(1000)), folder)
     assert len(lines) == 101
     assert lines[-1] == "loops.yaml: and 901 more problems"
+
+
+# --- keys of a kind that rtloop does not have ---
+
+
+class Sub(Section):
+    a: int = Field(default=1, ge=0, description="a")
+
+
+class RichInput(InputSection):
+    """An input with keys of every sort."""
+
+    kind = "rich"
+
+    rich: int = Field(description="rich")
+    sub: Sub = Field(default=Sub(), description="a section")
+    three: tuple[float, float, float] | None = Field(
+        default=None, strict=False, description="position"
+    )
+    pair: Annotated[tuple[int, str], Strict(False)] = Field(default=(0, ""), description="pair")
+    either: int | str = Field(default=0, description="number or name")
+
+    @property
+    def element_count(self) -> int:
+        return 1
+
+    @property
+    def element_limit(self) -> int:
+        return 1
+
+    def open(self, name: str, loop: object, links: object) -> Port:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def rich() -> Iterator[None]:
+    INPUTS.register(RichInput)
+    yield
+    INPUTS.unregister("rich")
+
+
+@pytest.mark.usefixtures("rich")
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (
+            "three: [1, 2]",
+            "@: {}.three: found a list of 2; expected a list of 3 numbers (position)",
+        ),
+        (
+            "three: [1, 2, 3, 4]",
+            "@: {}.three: found a list of 4; expected a list of 3 numbers (position)",
+        ),
+        ("pair: [1]", "@: {}.pair: found a list of 1; expected a list of 2 values (pair)"),
+        (
+            "either: 2.5",
+            "@: {}.either: found 2.5; expected a whole number or text (number or name)",
+        ),
+        (
+            "either: [1]",
+            "@: {}.either: found a list of 1; expected a whole number or text (number or name)",
+        ),
+        ("sub: {a: -1}", "@: {}.sub.a: found -1; expected at least 0 (a)"),
+    ],
+)
+def test_any_sort_of_key_is_complained_of_in_words(keys: str, told: str, folder: Path) -> None:
+    text = EXAMPLE.replace("target: {mailbox: [0.0]}", f"target: {{rich: 1, {keys}}}")
+    (line,) = complaints(text, folder)
+    place = "loops.balance.inputs.target"
+    assert line.partition(": ")[2] == told.partition(": ")[2].format(place)
+
+
+def test_no_complaint_speaks_pydantic_of_a_number_that_is_not_finite(folder: Path) -> None:
+    text = EXAMPLE.replace("safe: [0.0]", "safe: .inf")
+    (line,) = complaints(text, folder)
+    assert "outputs.cart.safe: found .inf; expected a finite number (the safe command" in line
+
+
+@pytest.mark.parametrize("first", ["5", "{scale: 2}", "{input: cart, target: 1}", "{input: none}"])
+def test_a_wrong_term_does_not_hide_what_is_wrong_with_others(first: str, folder: Path) -> None:
+    text = f"""\
+loops:
+  a:
+    class: soft
+    rate_hz: 100
+    inputs: {{i: {{mailbox: [0, 0]}}}}
+    policy:
+      model: policy.onnx
+      observation: [{first}, {{input: nope, clip: [3, 2]}}, {{input: i, scale: [1, 2, 3]}}]
+    outputs: {{o: {{mailbox: true, safe: [0]}}}}
+"""
+    told = [
+        line.split(": ")[1].removeprefix("loops.a.policy.observation")
+        for line in complaints(text, folder)
+    ]
+    assert told[0].startswith("[0]")
+    assert [key for key in told if key[:3] != "[0]"] == ["[1].input", "[1].clip", "[2].scale"]

@@ -10,6 +10,7 @@ import pytest
 
 from rtloop.cli.main import main
 from rtloop.telemetry.mcap.reader import read_recording
+from tests.kinds import filled
 from tests.seams.seam import write_loop
 
 pytestmark = pytest.mark.usefixtures("echo")
@@ -47,8 +48,8 @@ def test_a_new_transport_runs_from_yaml_to_report(
         ),
         (
             ("canyon: {echo: wall, ", "canyon: {"),
-            "loop.yaml:8:7: loops.relay.inputs.canyon: found none of echo, link and mailbox; "
-            "expected exactly one of echo, link and mailbox",
+            "loop.yaml:8:7: loops.relay.inputs.canyon: found <none of inputs>; "
+            "expected <one of inputs>",
         ),
         (
             ("fails_after: 0", "fails_afer: 0"),
@@ -69,7 +70,7 @@ def test_its_configuration_errors_have_their_place(
 ) -> None:
     path = write_loop(tmp_path, change)
     assert main(["check", str(path)]) == 2
-    assert complaint in capsys.readouterr().err
+    assert filled(complaint) in capsys.readouterr().err
 
 
 def test_its_loss_is_a_fault_in_its_own_words(

@@ -68,7 +68,8 @@ class ObservationTerm(Shape, KindSection):
     @property
     def source(self) -> str:
         """Equal for terms that read the same, whatever their shape."""
-        return self.model_dump_json(exclude=set(ObservationTerm.model_fields))
+        own = type(self).model_fields.keys() - ObservationTerm.model_fields.keys()
+        return repr((self.kind, [(key, getattr(self, key)) for key in sorted(own)]))
 
     def size(self, scope: Scope) -> int | None:
         """The number of values after ``select``; None while only the device knows."""
@@ -92,6 +93,8 @@ class ObservationTerm(Shape, KindSection):
         broken = list(self.source_rules(here, scope))
         if broken:
             yield from broken
+            selected = None if self.select is None else len(self.select)
+            yield from self.shape_rules(here, selected, "select", (*here, "select"))
             return
         elements = self.elements(scope)
         declared_at = self.declared_at(scope)
@@ -131,5 +134,5 @@ class ObservationTerm(Shape, KindSection):
                 yield Problem(keys, expected, nearest=nearest, judged=judged)
 
 
-TERMS: Kinds[ObservationTerm] = Kinds("rtloop.policy.terms")
+TERMS: Kinds[ObservationTerm] = Kinds(ObservationTerm, "rtloop.policy.terms")
 """Every kind of term, by the key that names it."""
