@@ -40,9 +40,10 @@ class Parts:
     onnxruntime_version: str
 
     def close(self) -> None:
-        """Closes every port."""
-        for port in self.ports:
-            port.close()
+        """Closes every port; raises what the last that failed raised."""
+        with ExitStack() as every:
+            for port in self.ports:
+                every.callback(port.close)
 
 
 def build(config: Config, name: str, stalls: Sequence[core.Stall] = ()) -> Parts:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from rtloop import core
-from rtloop.build import Parts, build
+from rtloop.build import Parts, build, port_errors
 from rtloop.config import Config, LoopConfig
-from rtloop.errors import HostRefusedError, LinkError, RtloopError
+from rtloop.errors import HostRefusedError, RtloopError
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, denied, report
 from rtloop.realtime.threads import guard_thread, loop_thread
@@ -98,7 +98,8 @@ class Loop:
         self._refuse_denied(process_rights)
         for port in parts.ports:
             go_on()
-            port.prepare()
+            with port_errors(self.name, port.name, "prepared"):
+                port.prepare()
         go_on()
         self._activation = activation = self._new_activation(parts, ring_path)
         _active_loops.add(self)
@@ -148,6 +149,11 @@ class Loop:
         go_on()
         return core.activate([activation.threads for activation in activations])
 
+    def request_stop(self) -> None:
+        """Ends the cycles soon, safe command last, and returns at once; :meth:`deactivate` does the rest."""
+        if self._activation is not None:
+            self._activation.loop.request_stop()
+
     def deactivate(self) -> None:
         """Ends the threads, safe command last, and stops the devices; nothing to do when they have ended.
 
@@ -161,7 +167,7 @@ class Loop:
         returned = activation.threads.deactivate(DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns)
         lost = self._lost_port(activation)
         unconfirmed = [
-            text for port in activation.armed if (text := port.stop()) and port is not lost
+            text for port in activation.armed if (text := _stopped(port)) and port is not lost
         ]
         _active_loops.discard(self)
         if not returned:
@@ -198,18 +204,19 @@ class Loop:
     def write_input(self, name: str, values: Sequence[float] | np.ndarray[Any, Any]) -> None:
         """Puts a sample into the mailbox ``name``.
 
-        Raises KeyError, ValueError (no mailbox, or wrong size), RtloopError when not active.
+        Raises KeyError, ValueError (no mailbox, or wrong size), TypeError (not one row of numbers), RtloopError
+        when not active.
         """
         self._prepared()
         port = self._configured().input_ports[name]
         port.core.put(np.ascontiguousarray(values, np.float32))
 
     def read_output(self, name: str) -> tuple[np.ndarray[Any, Any], int]:
-        """The command in the mailbox ``name``, float32 [size], and when it was written (ns, -1 never).
+        """The command in the mailbox ``name``, float32 [size], and since when it is in force (ns, -1 none yet).
 
-        Raises KeyError, ValueError (no mailbox), RtloopError when not active.
+        Until :meth:`cleanup`: the safe command that ended the loop can still be read.
+        Raises KeyError, ValueError (no mailbox), RtloopError when not configured.
         """
-        self._prepared()
         return self._configured().output_ports[name].core.newest()
 
     def publish_metadata(self, run_id: str, run: Mapping[str, Any]) -> None:
@@ -252,13 +259,16 @@ class Loop:
         if reason == "none":
             return ""
         ports = self._configured().ports
-        # The port knows what was lost, and its device why it went SAFE.
-        if reason == "port_error":
-            cause = ports[status["fault_port"]].loss(status["fault_errno"])
-        elif reason == "device_safe":
-            cause = ports[status["fault_port"]].device_safe()
-        else:
-            cause = explain(core.WORDS["fault_reasons"][reason])
+        word = core.WORDS["fault_reasons"].get(reason)
+        cause = f"{reason}, which this version has no word for" if word is None else explain(word)
+        try:
+            # The port knows what was lost, and its device why it went SAFE.
+            if reason == "port_error":
+                cause = ports[status["fault_port"]].loss(status["fault_errno"])
+            elif reason == "device_safe":
+                cause = ports[status["fault_port"]].device_safe()
+        except Exception as error:  # a port is anybody's code, and this is told while loops end
+            cause += f" (its port could not say more: {error!r})"
         return f"loop '{self.name}' is in FAULT: {cause}"
 
     # --- inside ---
@@ -339,13 +349,22 @@ class Loop:
             )
 
 
+def _stopped(port: Port) -> str:
+    """What :meth:`Port.stop` says; a port that raises instead must not keep the next from its stop."""
+    try:
+        return port.stop()
+    except Exception as error:
+        return f"'{port.name}' was not stopped in order: {error!r}"
+
+
 def _deactivate_all() -> None:
     # The last line of defence: a Python program that ends while loops run.
-    for loop in list(_active_loops):
-        try:
+    loops = list(_active_loops)
+    for loop in loops:
+        loop.request_stop()
+    for loop in loops:
+        with suppress(Exception):
             loop.deactivate()
-        except (LinkError, RtloopError, OSError):
-            continue
     core.process_will_end()
 
 

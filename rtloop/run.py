@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from rtloop import core
 from rtloop.activation import Activation
@@ -29,6 +31,21 @@ TICK_S = 0.1
 _all_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 #: In a forked child: the activations of its parent, whose recorder and rings are not its own.
 _of_the_parent: list[object] = []
+
+
+_R = TypeVar("_R")
+_Step = Callable[["Run"], _R]
+
+
+def _one_thread_at_a_time(step: _Step[_R]) -> _Step[_R]:
+    """Another thread that asks for a step of the lifecycle waits until this one is done."""
+
+    @functools.wraps(step)
+    def locked(self: Run) -> _R:
+        with self._lifecycle:
+            return step(self)
+
+    return locked
 
 
 class Run:
@@ -63,8 +80,10 @@ class Run:
         self._activation: Activation | None = None
         self._process_rights = ProcessRights(())
         self._summary: RunSummary | None = None
-        self._stop = threading.Event()
+        # Plain values: a signal handler may set them while this very thread waits.
+        self._stop_is_requested = False
         self._stopped_by = ""
+        self._lifecycle = threading.RLock()
         _all_runs.add(self)
 
     def __enter__(self) -> Run:
@@ -77,7 +96,7 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is not None:
+        if kind is not None and self._state == "active":
             self._stopped_by = kind.__name__
         self.stop()
 
@@ -88,6 +107,7 @@ class Run:
         """``unconfigured``, ``inactive`` or ``active``: the words of a ROS 2 lifecycle node."""
         return self._state
 
+    @_one_thread_at_a_time
     def start(self) -> None:
         """Configures and activates. Raises what these raise; then the run is unconfigured again.
 
@@ -103,6 +123,7 @@ class Run:
             self.cleanup()
             raise
 
+    @_one_thread_at_a_time
     def configure(self) -> None:
         """Opens the devices and composes the graphs; nothing moves yet.
 
@@ -121,6 +142,7 @@ class Run:
             raise
         self._state = "inactive"
 
+    @_one_thread_at_a_time
     def activate(self) -> None:
         """Starts the recorder, arms the devices, and starts every loop on one first release.
 
@@ -143,7 +165,7 @@ class Run:
                 go_on()
                 Loop.release(tuple(self.loops.values()))
                 # Asked for since: the first release is still to come, unless this thread was held up.
-                if self._stop.is_set():
+                if self._stop_is_requested:
                     self._end_loops()
                     if not any(loop.status()["executed"] for loop in self.loops.values()):
                         go_on()
@@ -159,6 +181,7 @@ class Run:
         self._summary = None
         self._state = "active"
 
+    @_one_thread_at_a_time
     def deactivate(self) -> RunSummary:
         """Ends the loops (safe command last) and the recording; returns the summary.
 
@@ -167,6 +190,7 @@ class Run:
         activation = self._activation
         if self._state != "active" or activation is None:
             return self._summary or RunSummary(loops={}, rights=tuple(self.rights), started=False)
+        self._request_stops()
         problems = [fault for loop in self.loops.values() if (fault := loop.fault())]
         problems += self._end_loops()
         loops = activation.summarise_loops()
@@ -185,12 +209,14 @@ class Run:
         self._forget_stop()
         return self._summary
 
+    @_one_thread_at_a_time
     def cleanup(self) -> None:
         """Deactivates where needed, closes the devices and lets everything go. Idempotent."""
         self.deactivate()
         self._cleanup_loops()
         self._state = "unconfigured"
 
+    @_one_thread_at_a_time
     def stop(self) -> RunSummary:
         """Deactivates and cleans up; returns the summary. Idempotent."""
         summary = self.deactivate()
@@ -202,20 +228,25 @@ class Run:
     def observe(self) -> None:
         """Counts what the loops have done since, and looks after the recorder. Call it now and then:
         a ring holds ``ring_seconds`` of its loop."""
-        if self._activation is not None and self._state == "active":
-            self._activation.update()
+        if not self._lifecycle.acquire(blocking=False):
+            return  # another thread ends it, and counts what is left
+        try:
+            if self._activation is not None and self._state == "active":
+                self._activation.update()
+        finally:
+            self._lifecycle.release()
 
     def wait(
         self, duration_s: float | None = None, on_tick: Callable[[], None] | None = None
     ) -> None:
         """Returns after ``duration_s``, once a stop was requested, or when every loop is in FAULT."""
         end = None if duration_s is None else time.monotonic() + duration_s
-        while not self._stop.is_set():
+        while not self._stop_is_requested:
             left_s = TICK_S if end is None else min(TICK_S, end - time.monotonic())
             if left_s <= 0:
                 self._stopped_by = "duration"
                 return
-            self._stop.wait(left_s)
+            time.sleep(left_s)
             self.observe()
             if on_tick is not None:
                 on_tick()
@@ -228,9 +259,9 @@ class Run:
         Safe from a signal handler or another thread; the first caller is remembered. It counts once: for the
         start or the activation that it ends.
         """
-        if not self._stop.is_set():
+        if not self._stop_is_requested:
             self._stopped_by = by
-        self._stop.set()
+        self._stop_is_requested = True
 
     @property
     def observed(self) -> Mapping[str, Observed]:
@@ -290,10 +321,10 @@ class Run:
         return self._activation
 
     def _asked_to_stop_by(self) -> str:
-        return (self._stopped_by or "stop") if self._stop.is_set() else ""
+        return (self._stopped_by or "stop") if self._stop_is_requested else ""
 
     def _forget_stop(self) -> None:
-        self._stop.clear()
+        self._stop_is_requested = False
         self._stopped_by = ""
 
     def _end_start(self, error: BaseException, rights: Sequence[RightReport]) -> None:
@@ -336,13 +367,21 @@ class Run:
 
     def _end_loops(self) -> list[str]:
         """Ends every loop, whatever the others do; what went wrong, in sentences."""
+        self._request_stops()
         problems = []
         for loop in self.loops.values():
             try:
                 loop.deactivate()
             except RtloopError as error:
                 problems.append(str(error))
+            except Exception as error:  # a port is anybody's code, and the other loops must end
+                problems.append(f"loop '{loop.name}' did not end in order: {error!r}")
         return problems
+
+    def _request_stops(self) -> None:
+        """All loops, before any of them is waited for: each sends its safe command on its own."""
+        for loop in self.loops.values():
+            loop.request_stop()
 
     def _close_rings(self) -> None:
         for loop in self.loops.values():
@@ -354,12 +393,15 @@ class Run:
         self._activation = self._summary = None
         self._process_rights = ProcessRights(())
         self._state = "unconfigured"
-        self._stop = threading.Event()
+        self._stop_is_requested = False
         self._stopped_by = ""
+        self._lifecycle = threading.RLock()
 
     def _cleanup_loops(self) -> None:
-        for loop in self.loops.values():
-            loop.cleanup()
+        """All of them; raises what the last that failed raised."""
+        with ExitStack() as every:
+            for loop in self.loops.values():
+                every.callback(loop.cleanup)
 
 
 def _disown_all() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 import rtloop.loop
 from rtloop import core
-from rtloop.config import load
+from rtloop.config import Config, load
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.errors import LinkError, RtloopError, StoppedError
 from rtloop.link import Link
@@ -25,6 +25,7 @@ from rtloop.ports.link import LinkPort
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.observe.ring import RING_DIRECTORY
+from rtloop.telemetry.observe.summary import RunSummary
 from rtloop.telemetry.recorder.start import RecorderProcess
 from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
 from tests.running import (
@@ -36,6 +37,13 @@ from tests.running import (
     wait_until_running,
     write_config,
 )
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Iterator[Config]:
+    """A loop on a simulated device."""
+    with firmware(tmp_path) as device:
+        yield load(write_config(tmp_path, device.link))
 
 
 def test_a_run_balances_records_and_ends_with_the_device_safe(tmp_path: Path) -> None:
@@ -523,3 +531,46 @@ def test_a_run_says_what_must_come_first(tmp_path: Path) -> None:
         with pytest.raises(RtloopError, match="configured already"):
             run.configure()
         run.cleanup()
+
+
+def test_a_port_whose_words_fail_keeps_no_loop_from_its_end(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> str:
+        raise KeyError("words")
+
+    run = Run(config, "words", record=False)
+    with run:
+        (loop,) = run.loops.values()
+        (port,) = loop.ports
+        monkeypatch.setattr(port, "loss", fail)
+        monkeypatch.setattr(port, "stop", fail)
+        status = {**loop.status(), "fault_reason": core.FAULT_REASONS["port_error"]}
+        monkeypatch.setattr(loop, "status", lambda: status)
+    assert run.state == "unconfigured"
+    assert run.summary is not None
+    assert any("its port could not say more" in problem for problem in run.summary.problems)
+    assert any("was not stopped in order" in problem for problem in run.summary.problems)
+
+
+def test_an_exception_after_the_end_is_not_what_ended_the_next_activation(config: Config) -> None:
+    run = Run(config, "late", record=False)
+    run.start()
+    run.stop()
+    run.__exit__(ValueError, ValueError("too late"), None)
+    run.start()
+    assert run.stop().stopped_by == "stop"
+
+
+def test_two_threads_that_stop_a_run_get_one_summary(config: Config) -> None:
+    run = Run(config, "twice")
+    run.start()
+    found: list[RunSummary] = []
+    threads = [threading.Thread(target=lambda: found.append(run.stop())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3
+    assert found[0].loops
+    assert found[1] == found[2] == found[0]

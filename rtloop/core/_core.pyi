@@ -375,6 +375,8 @@ class Loop:
         """One period; False when the loop has ended (fault)."""
     def end(self) -> None:
         """The safe command goes out."""
+    def request_stop(self) -> None:
+        """Any thread: the cycles end soon, safe command last."""
     def measure_overhead(self, n: int) -> NDArray[np.int64]:
         """ns that each of ``n`` cycles took outside inference."""
     def status(self) -> dict[str, Any]: ...

@@ -211,3 +211,68 @@ def test_a_port_tells_what_it_is_not_made_for() -> None:
         core.Port("can", {}, "/nowhere/libcan.so")
     with pytest.raises(ValueError, match="no command can be taken"):
         core.Port("mailbox", {"inputs": 1}).newest()
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        (None, "option 'x' must be a number, a text or a list"),
+        ({"a": 1}, "option 'x' must be a number, a text or a list"),
+        (["a"], "option 'x' must be a number, a text or a list"),
+    ],
+)
+def test_an_option_of_a_wrong_type_is_named(value: object, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        core.Port("mailbox", {"x": value})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"period_ns": 0}, "period_ns must be above 0"),
+        ({"deadline_ns": 2 * MS}, "at most period_ns"),
+        ({"budget_ns": -1}, "budget_ns"),
+        ({"inputs": [core.InputConfig(0, -1)]}, "max_age_ns"),
+        ({"outputs": [core.OutputConfig(0)]}, "needs a safe command"),
+        ({"outputs": [core.OutputConfig(0, safe=[float("nan")])]}, "min <= safe"),
+        ({"outputs": [core.OutputConfig(0, min=[5.0], max=[1.0], safe=[2.0])]}, "min <= safe"),
+        ({"outputs": [core.OutputConfig(0, max=[1.0], safe=[2.0])]}, "min <= safe"),
+    ],
+)
+def test_a_loop_that_cannot_be_is_refused(
+    tmp_path: Path, change: dict[str, object], complaint: str
+) -> None:
+    config = core.LoopConfig()
+    config.inputs, config.outputs = [core.InputConfig(0)], [core.OutputConfig(0, safe=[0.0])]
+    for name, value in change.items():
+        setattr(config, name, value)
+    port = core.Port("mailbox", {"inputs": 1, "safe": [0.0]})
+    ring = core.RingWriter(str(tmp_path / "ring"), 16, 1, 1, 1, b"{}")
+    with pytest.raises(ValueError, match=complaint):
+        core.Loop(config, [port], identity_graph(1), ring, core.VirtualClock())
+
+
+def test_a_ring_beyond_all_measure_is_refused(tmp_path: Path) -> None:
+    for sizes in ((1 << 60, 0, 1, 1), (16, 1 << 60, 1, 1), (16, 0, 1 << 62, 1)):
+        with pytest.raises(ValueError, match="as large as that"):
+            core.RingWriter(str(tmp_path / "ring"), *sizes, b"{}")
+    assert not (tmp_path / "ring").exists()
+
+
+def test_the_safe_command_of_a_mailbox_is_newer_than_what_it_replaces(tmp_path: Path) -> None:
+    port = core.Port("mailbox", {"inputs": 1, "safe": [-1.0]})
+    config = core.LoopConfig()
+    config.loop_class = core.LoopClass.soft
+    config.inputs, config.outputs = [core.InputConfig(0)], [core.OutputConfig(0, safe=[-1.0])]
+    ring = core.RingWriter(str(tmp_path / "ring"), 16, 1, 1, 1, b"{}")
+    loop = core.Loop(config, [port], identity_graph(1), ring, core.MonotonicClock())
+    loop.begin()
+    port.put(np.array([0.5], np.float32))
+    loop.step()
+    (command,), written_ns = port.newest()
+    assert command == 0.5
+    loop.end()
+    (command,), since_ns = port.newest()
+    assert command == -1.0
+    assert since_ns > written_ns
+    assert port.newest()[1] == since_ns

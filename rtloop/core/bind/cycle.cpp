@@ -106,6 +106,7 @@ void bind_cycle(nb::module_ &m) {
         .def("missing_input", &Loop::missing_input)
         .def("step", &Loop::step)
         .def("end", &Loop::end)
+        .def("request_stop", &Loop::request_stop)
         .def(
             "measure_overhead",
             [](Loop &loop, size_t n) {

@@ -20,15 +20,25 @@ namespace {
 PortOptions options_of(const nb::dict &values) {
     PortOptions options;
     for (const auto &[key, value] : values) {
-        const auto name = nb::cast<std::string>(key);
-        if (nb::isinstance<nb::int_>(value)) {
-            options.set(name, nb::cast<int64_t>(value));
-        } else if (nb::isinstance<nb::float_>(value)) {
-            options.set(name, nb::cast<double>(value));
-        } else if (nb::isinstance<nb::str>(value)) {
-            options.set(name, nb::cast<std::string>(value));
+        std::string name;
+        if (!nb::try_cast(key, name)) {
+            throw std::invalid_argument("an option of a port has a name, which is a text");
+        }
+        int64_t integer = 0;
+        double number = 0.0;
+        std::string text;
+        std::vector<float> numbers;
+        if (!nb::isinstance<nb::float_>(value) && nb::try_cast(value, integer)) {
+            options.set(name, integer);
+        } else if (nb::try_cast(value, number)) {
+            options.set(name, number);
+        } else if (nb::try_cast(value, text)) {
+            options.set(name, text);
+        } else if (nb::try_cast(value, numbers)) {
+            options.set(name, numbers);
         } else {
-            options.set(name, nb::cast<std::vector<float>>(value));
+            throw std::invalid_argument("the port's option '" + name +
+                                        "' must be a number, a text or a list of numbers");
         }
     }
     return options;

@@ -24,9 +24,22 @@ class Limits {
         fill(max_step_, config.max_rate_per_s, n, kUnlimited, "max_rate_per_s");
         // The nominal period, also after skipped releases: the stricter reading of a rate limit.
         for (size_t i = size() - n; i < size(); ++i) max_step_[i] *= static_cast<float>(period_s);
+        if (config.safe.empty()) throw std::invalid_argument("an output needs a safe command");
         fill(safe_, config.safe, n, 0.0F, "safe");
         const auto &instead = config.default_value.empty() ? config.safe : config.default_value;
         fill(default_, instead, n, 0.0F, "default");
+        for (size_t i = size() - n; i < size(); ++i) {
+            // Written so that a NaN is refused, too.
+            const bool ordered = min_[i] <= max_[i] && max_step_[i] > 0.0F;
+            const bool inside = min_[i] <= safe_[i] && safe_[i] <= max_[i] &&
+                                min_[i] <= default_[i] && default_[i] <= max_[i] &&
+                                std::isfinite(safe_[i]) && std::isfinite(default_[i]);
+            if (!ordered || !inside) {
+                throw std::invalid_argument(
+                    "the limits of element " + std::to_string(i) +
+                    " are not: min <= safe, default <= max, all finite, max_rate_per_s > 0");
+            }
+        }
     }
 
     // From the graph's command `raw` and the command that stands at the outputs to the next one.

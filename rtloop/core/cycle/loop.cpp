@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <string>
 
 namespace rtloop {
 
@@ -16,6 +17,12 @@ void add(std::atomic<int64_t> &counter, int64_t n) noexcept {
     counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
 }
 
+template <typename Pointer>
+Pointer required(Pointer part, const char *what) {
+    if (part == nullptr) throw std::invalid_argument(std::string("a loop needs ") + what);
+    return part;
+}
+
 std::unique_ptr<Pacer> timer(const LoopConfig &config, Clock &clock) {
     return std::make_unique<TimerPacer>(
         clock, Grid(config.period_ns, config.on_overrun, config.max_catch_up));
@@ -27,17 +34,17 @@ Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
            std::shared_ptr<Graph> graph, std::shared_ptr<RingWriter> ring,
            std::shared_ptr<Clock> clock)
     : Loop(config, std::move(ports), std::move(graph), std::move(ring), clock,
-           timer(config, *clock)) {}
+           timer(config, *required(clock, "a clock"))) {}
 
 Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
            std::shared_ptr<Graph> graph, std::shared_ptr<RingWriter> ring,
            std::shared_ptr<Clock> clock, std::unique_ptr<Pacer> pacer)
-    : config_(std::move(config)),
+    : config_((check(config), std::move(config))),
       wiring_(config_, std::move(ports)),
-      graph_(std::move(graph)),
-      ring_(std::move(ring)),
-      clock_(std::move(clock)),
-      pacer_(std::move(pacer)),
+      graph_(required(std::move(graph), "a graph")),
+      ring_(required(std::move(ring), "a ring")),
+      clock_(required(std::move(clock), "a clock")),
+      pacer_(required(std::move(pacer), "a pacer")),
       status_(ring_->status()),
       fault_(status_),
       stop_(status_),

@@ -1,4 +1,4 @@
-// What the core needs to know of a loop. Everything is checked before it gets here (rtloop/config).
+// What the core needs to know of a loop. rtloop/config says what is wrong in a file, by line.
 #pragma once
 
 #include <algorithm>
@@ -70,5 +70,9 @@ inline int64_t output_lead_ns(int64_t period_ns, int64_t deadline_ns) noexcept {
     constexpr int64_t kMostNs = 200'000;
     return std::min({period_ns / 10, deadline_ns / 2, kMostNs});
 }
+
+// Throws std::invalid_argument for what no loop can be. What fits only certain ports and graphs is
+// judged with them.
+void check(const LoopConfig &config);
 
 }  // namespace rtloop

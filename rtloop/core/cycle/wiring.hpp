@@ -41,7 +41,7 @@ struct Wiring {
 
   private:
     Port &at(size_t index) const {
-        if (index >= ports.size()) {
+        if (index >= ports.size() || ports[index] == nullptr) {
             throw std::invalid_argument("there is no port " + std::to_string(index));
         }
         return *ports[index];

@@ -2,6 +2,8 @@
 
 #include <stdexcept>
 
+#include "rtloop/core/cycle/clock.hpp"
+
 namespace rtloop {
 
 namespace {
@@ -28,6 +30,7 @@ Mailbox::Mailbox(const PortOptions &options)
 // Until there is a new command, the safe one is in force, and not the last one of before.
 void Mailbox::rearm() noexcept {
     commands_.write(safe_.data(), -1);
+    safe_since_ns_.store(-1, std::memory_order_relaxed);
     safe_in_force_.store(false, std::memory_order_release);
 }
 
@@ -40,6 +43,7 @@ Sample Mailbox::read(float *values) noexcept {
 bool Mailbox::write(const float *values, int64_t now_ns, int64_t) noexcept {
     if (safe_in_force_.load(std::memory_order_acquire)) return false;
     commands_.write(values, now_ns);
+    n_commands_.fetch_add(1, std::memory_order_relaxed);
     return true;
 }
 
@@ -53,11 +57,14 @@ bool Mailbox::write_default(int64_t now_ns) noexcept {
 
 // A flag, not a value in the buffer: the guard must not become its second writer.
 void Mailbox::write_safe() noexcept {
+    int64_t never = -1;
+    safe_since_ns_.compare_exchange_strong(never, MonotonicClock().now());
     safe_in_force_.store(true, std::memory_order_release);
 }
 
 std::vector<std::pair<std::string, int64_t>> Mailbox::counters() const {
-    return {{"safe_in_force", safe_in_force_.load(std::memory_order_acquire) ? 1 : 0}};
+    return {{"safe_in_force", safe_in_force_.load(std::memory_order_acquire) ? 1 : 0},
+            {"commands", n_commands_.load(std::memory_order_relaxed)}};
 }
 
 bool Mailbox::put(const float *values, int64_t time_ns) noexcept {
@@ -69,7 +76,10 @@ bool Mailbox::put(const float *values, int64_t time_ns) noexcept {
 bool Mailbox::newest(float *values, int64_t &time_ns) noexcept {
     if (safe_.empty()) return false;
     time_ns = commands_.refresh();
-    const bool safe = time_ns < 0 || safe_in_force_.load(std::memory_order_acquire);
+    const bool sent = safe_in_force_.load(std::memory_order_acquire);
+    const bool safe = time_ns < 0 || sent;
+    // A new time, so that whoever applies what is new applies it.
+    if (sent) time_ns = safe_since_ns_.load(std::memory_order_relaxed);
     std::copy_n(safe ? safe_.data() : commands_.front().data(), safe_.size(), values);
     return true;
 }

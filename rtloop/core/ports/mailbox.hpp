@@ -77,6 +77,8 @@ class Mailbox final : public Port {
     TripleBuffer samples_;
     TripleBuffer commands_;
     std::atomic<bool> safe_in_force_{true};
+    std::atomic<int64_t> safe_since_ns_{-1};
+    std::atomic<int64_t> n_commands_{0};  // taken, in all activations
 };
 
 }  // namespace rtloop

@@ -33,7 +33,9 @@ Port *open_port(const std::string &kind, const PortOptions &options, const std::
     }
     Port *(*open)(const PortOptions &) = nullptr;
     std::memcpy(&open, &symbol, sizeof(open));
-    return open(options);
+    Port *port = open(options);
+    if (port == nullptr) throw std::invalid_argument("the kind of port '" + kind + "' made none");
+    return port;
 }
 
 }  // namespace rtloop

@@ -21,6 +21,13 @@ class PortOptions {
 
     // Each throws std::invalid_argument when the option is missing or of another type.
     int64_t integer(const std::string &name) const { return get<int64_t>(name, "an integer"); }
+    double number(const std::string &name) const {
+        const auto found = values_.find(name);
+        if (found != values_.end() && std::holds_alternative<int64_t>(found->second)) {
+            return static_cast<double>(std::get<int64_t>(found->second));
+        }
+        return get<double>(name, "a number");
+    }
     const std::string &text(const std::string &name) const {
         return get<std::string>(name, "a text");
     }

@@ -114,9 +114,11 @@ class Port {
     }
 };
 
-// Makes a port of a kind, by the name in its RTLOOP_PORT_KIND: one of this library, or of the
-// shared library named. Throws std::invalid_argument (no such kind, wrong options),
-// std::system_error, std::runtime_error (the library cannot be loaded).
+// Makes a port of a kind, by the name in its RTLOOP_PORT_KIND: one that was linked into the Python
+// module, or one of the shared library named. (A C++ program constructs its ports, as
+// examples/cpp_mailbox_loop does: of a static library the linker keeps only what is named.) Throws
+// std::invalid_argument (no such kind, wrong options), std::system_error, std::runtime_error (the
+// library cannot be loaded).
 Port *open_port(const std::string &kind, const PortOptions &options,
                 const std::string &library = "");
 

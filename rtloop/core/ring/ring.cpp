@@ -142,6 +142,11 @@ RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_so
                        uint64_t n_inputs, uint64_t n_outputs, const std::string &metadata)
     : path_(path), layout_{sizeof(CycleRecord), n_sources, n_inputs, n_outputs, capacity, 1} {
     if (capacity < 2) throw std::invalid_argument("a ring holds at least 2 records");
+    constexpr uint64_t kMostValues = 65'535;  // as readers believe
+    if (n_sources > kMostValues || n_inputs > kMostValues || n_outputs > kMostValues ||
+        capacity > SIZE_MAX / 2 / (layout_.slot_words() * sizeof(uint64_t))) {
+        throw std::invalid_argument("a ring cannot be as large as that");
+    }
     const size_t metadata_room = page_rounded(metadata.size()) + kMetadataGrowth;
     const size_t status_offset = kPage + metadata_room;
     const size_t slots_offset = status_offset + kPage;

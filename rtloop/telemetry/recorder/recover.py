@@ -150,7 +150,7 @@ class _Run:
     def who_lives(self) -> str | None:
         """Who still works on this run, in words; None when nobody does."""
         for ring in self.rings:
-            if ring.writer.alive():
+            if not ring.finished():
                 return f"loop {ring.metadata.loop} is still running (process {ring.writer.pid})"
         if self.recorder is not None and self.recorder.alive():
             return f"its recorder is still writing (process {self.recorder.pid})"

@@ -200,6 +200,7 @@ void race_stand_in(int64_t total) {
     const auto mailbox = std::make_shared<rtloop::Mailbox>(0, std::vector<float>{0.0F});
     const rtloop::Wiring wiring(config, {std::make_shared<rtloop::LinkPort>(link), mailbox});
     rtloop::Limits limits;
+    config.outputs[0].safe = config.outputs[1].safe = {0.0F};
     limits.append(config.outputs[0], 1, 0.001);
     limits.append(config.outputs[1], 1, 0.001);
     rtloop::StandIn stand_in(wiring, limits);
