@@ -269,7 +269,7 @@ int main(int argc, char **argv) {
     race_ring(argv[1], 100'000);
     race_triple_buffer(200'000);
     race_gate(200'000);
-    race_stand_in(50'000);
+    race_stand_in(10'000);
     std::puts("no race");
     return 0;
 }
