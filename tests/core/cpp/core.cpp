@@ -66,6 +66,7 @@ void limits_clamp_and_slew_and_refuse_what_is_not_finite() {
     config.min = {-1.0F, -1.0F};
     config.max = {1.0F, 1.0F};
     config.max_rate_per_s = {100.0F, 1e9F};
+    config.safe = {0.0F, 0.0F};
     Limits limits;
     limits.append(config, 2, 0.001);
     const float standing[] = {0.0F, 0.0F};
@@ -75,8 +76,10 @@ void limits_clamp_and_slew_and_refuse_what_is_not_finite() {
     CHECK(std::fabs(command[0] - 0.1F) < 1e-6F && command[1] == 1.0F);
     const float broken[] = {0.0F, NAN};
     CHECK(limits.apply(broken, standing, command) & event::non_finite);
+    config.safe.clear();
+    CHECK(error_of([&] { Limits().append(config, 2, 0.001); }) == "an output needs a safe command");
     config.min = {0.0F};
-    CHECK(error_of([&] { limits.append(config, 2, 0.001); }) ==
+    CHECK(error_of([&] { Limits().append(config, 2, 0.001); }) ==
           "min has 1 elements, the output has 2");
 }
 
