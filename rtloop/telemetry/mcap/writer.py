@@ -2,7 +2,6 @@
 
 import json
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +9,15 @@ from typing import Any, Final
 import numpy as np
 from mcap.writer import CompressionType, Writer
 
+from rtloop.telemetry.mcap.facts import (
+    AT_THE_END,
+    CHECKSUM,
+    LOOP_METADATA,
+    LOST_METADATA,
+    RUN_METADATA,
+    SUMMARY_METADATA,
+    checksum,
+)
 from rtloop.telemetry.mcap.messages import (
     CycleMessage,
     MissMessage,
@@ -23,27 +31,8 @@ from rtloop.telemetry.private import new_file
 CHUNK_BYTES: Final = 64 * 1024
 PROFILE: Final = "ros2"
 
-RUN_METADATA: Final = "rtloop"
-LOOP_METADATA: Final = "rtloop.loop"
-LOST_METADATA: Final = "rtloop.lost"
-SUMMARY_METADATA: Final = "rtloop.summary"
 FORMAT: Final = "2"
 """2: age and gap per input in the signals, `longest_stage`. 1 (rtloop 0.1) is still read."""
-AT_THE_END: Final = -1
-"""`before_cycle` of records that were lost after the last one written."""
-
-
-CHECKSUM: Final = "crc32"
-"""The key of a metadata record's checksum, which MCAP has for chunks only."""
-
-
-def checksum(name: str, facts: dict[str, str]) -> str:
-    """Of a metadata record: CRC-32 of its name, its keys and its values, each ended by a zero."""
-    parts = [
-        name,
-        *(part for item in sorted(facts.items()) for part in item if item[0] != CHECKSUM),
-    ]
-    return f"{zlib.crc32(b''.join(part.encode() + bytes(1) for part in parts)):08x}"
 
 
 def topic(loop: str, kind: str) -> str:
