@@ -8,6 +8,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -302,10 +303,10 @@ class RecordingReader:
             before_cycle, count = pending.pop(0)
             cut = int(np.searchsorted(cycles, before_cycle))
             if cut > begin:
-                yield _part(batch, begin, cut, lost)
+                yield replace(batch.part(begin, cut), lost=lost)
                 begin, lost = cut, 0
             lost += count
-        yield _part(batch, begin, len(cycles), lost)
+        yield replace(batch.part(begin, len(cycles)), lost=lost)
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -313,13 +314,6 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{type(found).__name__} instead of an object")
     return found
-
-
-def _part(batch: Batch, begin: int, end: int, lost: int) -> Batch:
-    part = slice(begin, end)
-    return Batch(
-        batch.records[part], batch.sources[part], batch.inputs[part], batch.outputs[part], lost
-    )
 
 
 def _stream(data: bytes) -> ReadDataStream:
