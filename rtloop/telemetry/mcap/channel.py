@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtloop.errors import RecordingError
+from rtloop.telemetry.mcap.chunk import Messages
 from rtloop.telemetry.mcap.messages import (
     SOURCE_FIELDS,
     cdr_dtype,
@@ -60,16 +61,16 @@ class ChannelDecoder:
                 raise RecordingError(f"{path}: topic {topic} is not rtloop's: {', '.join(names)}")
             self._dtype = signals_dtype(n_sources, n_inputs, n_outputs)
 
-    def records(self, messages: list[bytes]) -> Records:
+    def records(self, messages: Messages) -> Records:
         decoded = self.signals(messages)
         records = empty_records(len(decoded))
         for name, found in self._names.items():
             records[name] = decoded[found]
         return records
 
-    def signals(self, messages: list[bytes]) -> NDArray[np.void]:
-        data = b"".join(messages)
-        if len(data) != len(messages) * self._dtype.itemsize:
+    def signals(self, messages: Messages) -> NDArray[np.void]:
+        data = b"".join(messages.data)
+        if len(data) != messages.n * self._dtype.itemsize:
             raise RecordingError(f"{self._path}: messages of {self.topic} do not fit their schema")
         return np.frombuffer(data, self._dtype)
 

@@ -3,12 +3,11 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.channel import without_signals
 from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.observe.records import InputRecords, Records, empty_records
@@ -53,13 +52,7 @@ def read_recording(path: Path, *, signals: bool = False) -> Recording:
     batches: dict[str, list[Batch]] = defaultdict(list)
     for loop, batch in reader:
         batches[loop].append(batch)
-    if not reader.metadata and (reader.size_bytes == 0 or not reader.complete):
-        raise RecordingError(f"{path} ends before it says anything. {_ADVICE.format(path=path)}")
-    if not reader.whole:
-        what = "is damaged" if reader.complete else "is cut: its end is missing"
-        raise RecordingError(f"{path} {what}. {_ADVICE.format(path=path)}")
-    if not reader.metadata:
-        raise RecordingError(f"{path} was not recorded by rtloop: it has no loop in it")
+    reader.require_whole()
     return Recording(
         path=path,
         run_id=reader.run_id,
@@ -73,9 +66,6 @@ def read_recording(path: Path, *, signals: bool = False) -> Recording:
         chunks=reader.chunks,
         library=reader.library,
     )
-
-
-_ADVICE: Final = "If its run has ended, `rtloop recover {path}` restores it."
 
 
 def _joined(metadata: LoopMetadata, batches: list[Batch], reader: RecordingReader) -> LoopRecording:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.channel import ChannelDecoder, Waiting
-from rtloop.telemetry.mcap.chunk import LARGEST_RECORD, decompressed
+from rtloop.telemetry.mcap.chunk import LARGEST_RECORD, Messages, decompressed, taken_apart
 from rtloop.telemetry.mcap.facts import (
     AT_THE_END,
     CHECKSUM,
@@ -37,8 +37,7 @@ _MAGIC: Final = b"\x89MCAP0\r\n"
 _TOPIC: Final = re.compile(r"/rtloop/(?P<loop>.+)/(?P<kind>cycle|signals|miss)")
 _DESCRIBING: Final = (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.METADATA)
 _RECORD_HEADER: Final = struct.Struct("<BQ")
-_U64: Final = struct.Struct("<Q")
-_U16: Final = struct.Struct("<H")
+_ADVICE: Final = "If its run has ended, `rtloop recover {path}` restores it."
 
 
 class RecordingReader:
@@ -110,6 +109,18 @@ class RecordingReader:
     def whole(self) -> bool:
         """Whether the file is as its recorder left it."""
         return self.complete and not self.damaged
+
+    def require_whole(self) -> None:
+        """After the iteration: ``RecordingError``, with what to do, unless it is whole and
+        rtloop's."""
+        path, advice = self.path, _ADVICE.format(path=self.path)
+        if not self.metadata and (self.size_bytes == 0 or not self.complete):
+            raise RecordingError(f"{path} ends before it says anything. {advice}")
+        if not self.whole:
+            what = "is damaged" if self.complete else "is cut: its end is missing"
+            raise RecordingError(f"{path} {what}. {advice}")
+        if not self.metadata:
+            raise RecordingError(f"{path} was not recorded by rtloop: it has no loop in it")
 
     def __iter__(self) -> Iterator[tuple[str, Batch]]:
         with self._file:
@@ -224,7 +235,13 @@ class RecordingReader:
 
     def _chunk(self, payload: bytes) -> Iterator[tuple[str, Batch]]:
         try:
-            found = self._messages(decompressed(Chunk.read(_stream(payload))))
+            found, others = taken_apart(decompressed(Chunk.read(_stream(payload))))
+            for opcode, data in others:
+                if opcode == Opcode.SCHEMA:
+                    schema = Schema.read(_stream(data))
+                    self._schemas[schema.id] = schema
+                elif opcode == Opcode.CHANNEL:
+                    self._open_channel(Channel.read(_stream(data)))
             if any(channel_id not in self._channels for channel_id in found):
                 self._look_ahead()
             self._decode(found)
@@ -245,7 +262,7 @@ class RecordingReader:
             else:
                 self.undescribed[loop] += len(batch)
 
-    def _decode(self, found: dict[int, list[bytes]]) -> None:
+    def _decode(self, found: dict[int, Messages]) -> None:
         decoded: list[tuple[ChannelDecoder, int, NDArray[np.void] | None]] = []
         for channel_id, messages in found.items():
             # KeyError, too: what describes its channel was in a damaged chunk.
@@ -257,33 +274,13 @@ class RecordingReader:
                 data = decoder.records(messages)
             elif decoder.kind == "signals" and self._signals:
                 data = decoder.signals(messages)
-            decoded.append((decoder, len(messages), data))
+            decoded.append((decoder, messages.n, data))
         # Not before all of it is known to be intact.
         for decoder, n, data in decoded:
             self.messages[decoder.topic] += n
             waiting = self._waiting[decoder.loop]
             if data is not None:
                 (waiting.records if decoder.kind == "cycle" else waiting.signals).append(data)
-
-    def _messages(self, data: bytes) -> dict[int, list[bytes]]:
-        """The messages of a chunk by channel; schemas and channels are taken note of."""
-        found: dict[int, list[bytes]] = defaultdict(list)
-        at, end = 0, len(data)
-        message = int(Opcode.MESSAGE)
-        while at < end:
-            opcode = data[at]
-            body = at + 9
-            at = body + _U64.unpack_from(data, at + 1)[0]
-            if at > end:
-                raise ValueError("a record ends after its chunk")
-            if opcode == message:
-                found[_U16.unpack_from(data, body)[0]].append(data[body + 22 : at])
-            elif opcode == Opcode.SCHEMA:
-                schema = Schema.read(_stream(data[body:at]))
-                self._schemas[schema.id] = schema
-            elif opcode == Opcode.CHANNEL:
-                self._open_channel(Channel.read(_stream(data[body:at])))
-        return found
 
     def _open_channel(self, channel: Channel) -> None:
         match = _TOPIC.fullmatch(channel.topic)
