@@ -22,6 +22,7 @@ from rtloop.loop import Loop
 from rtloop.realtime import host
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report
+from rtloop.report.process import write_report_beside
 from rtloop.stopping import go_on, stopped_when
 from rtloop.telemetry.observe.observed import Observed
 from rtloop.telemetry.observe.summary import RunSummary
@@ -308,10 +309,11 @@ class Run:
         return [kernel_report()] if self._activation is None else self._activation.rights
 
     def write_report(self) -> Path:
-        """Renders the recording as HTML, beside it. After :meth:`deactivate`; raises RecordingError."""
-        from rtloop.report.page import write_report
+        """Renders the recording as HTML, beside it, in a process of its own.
 
-        return write_report(self.recording, self._newest().report)
+        After :meth:`deactivate`; raises RecordingError.
+        """
+        return write_report_beside(self.recording, self._newest().report, self._loop_cpus())
 
     # --- inside ---
 

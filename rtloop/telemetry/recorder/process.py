@@ -1,6 +1,6 @@
 """The recorder: a process of its own that drains the rings of a run into one MCAP file.
 
-``entry.py`` starts it. It outlives the process it records: it ends when every ring is finalized or
+``start.py`` starts it. It outlives the process it records: it ends when every ring is finalized or
 its writer is dead, and everything was written.
 
 It says two lines of JSON on stdout: ``{"ready": true}`` once the file and the rings are open, and
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rtloop import child
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
@@ -215,37 +216,6 @@ def explain(error: OSError, out: Path) -> str:
     )
 
 
-def _become_an_ordinary_process(avoid_cpus: Sequence[int]) -> None:
-    """Drop what a real-time parent may have handed down."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the loop; its end ends this
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-    except OSError:
-        pass  # it may not be lowered further, or not changed at all: then it runs as it is
-    every = set(range(os.cpu_count() or 1))
-    for cpus in (every - set(avoid_cpus) - _isolated_cpus(), every):
-        try:
-            os.sched_setaffinity(0, cpus)
-        except (OSError, ValueError):
-            continue
-        return
-
-
-def _isolated_cpus() -> set[int]:
-    """CPUs kept free for real-time work by ``isolcpus=``: nothing balances load there."""
-    try:
-        text = Path("/sys/devices/system/cpu/isolated").read_text().strip()
-    except OSError:
-        return set()
-    cpus: set[int] = set()
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        cpus.update(range(int(first), int(last or first) + 1))
-    return cpus
-
-
 def _say(line: dict[str, Any]) -> None:
     try:
         print(json.dumps(line), flush=True)
@@ -265,7 +235,7 @@ def _complain(message: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The recorder's command line."""
     parser = argparse.ArgumentParser(
-        prog="rtloop/telemetry/recorder/entry.py",
+        prog="child_entry.py recorder",
         description=(__doc__ or "").split("\n")[0],
     )
     parser.add_argument("rings", nargs="+", type=Path, metavar="RING")
@@ -275,7 +245,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--avoid-cpu", type=int, action="append", default=[], help="leave this CPU to the loop"
     )
     options = parser.parse_args(arguments)
-    _become_an_ordinary_process(options.avoid_cpu)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the loop; its end ends this
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    child.become_ordinary(options.avoid_cpu, nice=_NICE)
 
     try:
         recorder = Recorder(options.rings, options.out)
