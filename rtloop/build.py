@@ -1,4 +1,8 @@
-"""From the configuration of a loop to its parts: ports, graph, and what the core is told."""
+"""From the configuration of a loop to its parts: ports, graph, and what the core is told.
+
+What is told of the elements of its ports comes from the devices, or is assumed (``rtloop.judge``): the same
+functions judge both.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ from functools import partial
 
 from rtloop import core
 from rtloop.config import Config, LoopConfig, per_element
-from rtloop.errors import ConfigError, RtloopError
-from rtloop.policy import ComposedGraph
+from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
+from rtloop.policy import ComposedGraph, Policy
 from rtloop.policy.library import onnxruntime_library
 from rtloop.ports.port import OutputSection, Port, PortSection
 from rtloop.ports.signal import Signal
@@ -26,6 +30,8 @@ class Parts:
 
     ports: tuple[Port, ...]
     """Each once. Their order is what ``core.InputConfig.port`` and ``status()["fault_port"]`` mean."""
+    places: tuple[Place, ...]
+    """Where the configuration names what each of the ports has opened."""
     input_ports: dict[str, Port]
     """By the name of the loop's input."""
     output_ports: dict[str, Port]
@@ -46,125 +52,179 @@ class Parts:
                 every.callback(port.close)
 
 
-def build(config: Config, name: str, stalls: Sequence[core.Stall] = ()) -> Parts:
+@dataclass(frozen=True)
+class Assembled:
+    """A loop but for its ports: the graph between their elements, ready to run, and its configuration."""
+
+    graph: ComposedGraph
+    runner: core.Graph
+    core_config: core.LoopConfig
+    """Its inputs and outputs count ports in the order of ``ports_of``."""
+
+
+def build(
+    config: Config, name: str, stalls: Sequence[core.Stall] = (), policy: Policy | None = None
+) -> Parts:
     """Opens the ports of the loop ``name`` and composes its graph. Nothing is armed or started.
 
-    ``stalls`` injects slowness. Raises ConfigError, LinkError, RtloopError; then every port that was
-    opened is closed again.
+    ``stalls`` injects slowness; ``policy`` is the loop's, where it was loaded already. Raises ConfigError,
+    LinkError, RtloopError; then every port that was opened is closed again.
     """
-    loop = config.loops[name]
     with ExitStack() as on_error:
-        input_ports, output_ports = _open_ports(config, name, on_error)
+        input_ports, output_ports, places = _open_ports(config, name, on_error)
         ports = tuple(dict.fromkeys((*input_ports.values(), *output_ports.values())))
-        inputs = {key: _signals(key, port.inputs) for key, port in input_ports.items()}
-        outputs = {key: _signals(key, port.outputs) for key, port in output_ports.items()}
-        graph = loop.policy.compose(
-            {key: [signal.name for signal in port.inputs] for key, port in input_ports.items()},
-            where=partial(config.where, "loops", name, "policy"),
-        )
-        _check_outputs(config, name, outputs, graph.action.size)
-        try:
-            runner = core.Graph(
-                onnxruntime_library(),
-                graph.model,
-                [(spec.name, list(spec.shape)) for spec in graph.inputs],
-                (graph.action.name, list(graph.action.shape)),
-                [(f.input_name, (f.output_name, list(f.shape))) for f in graph.feedback],
-                [f.input_name for f in graph.feedback if f.of_applied],
-            )
-            core_config = _core_config(name, loop)
-            core_config.inputs = [
-                core.InputConfig(
-                    ports.index(input_ports[key]),
-                    section.max_age_ns or 0,
-                    core.OnStale[section.on_stale],
-                )
-                for key, section in loop.inputs.items()
-            ]
-            core_config.outputs = [
-                _core_output(section, ports.index(output_ports[key]), len(outputs[key]))
-                for key, section in loop.outputs.items()
-            ]
-            core_config.stalls = list(stalls)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise RtloopError(f"loop '{name}' cannot be configured: {error}") from error
+        inputs = {key: port.inputs for key, port in input_ports.items()}
+        outputs = {key: port.outputs for key, port in output_ports.items()}
+        assembled = assemble(config, name, inputs, outputs, policy)
+        assembled.core_config.stalls = list(stalls)
         on_error.pop_all()
     return Parts(
         ports=ports,
+        places=tuple(places[port] for port in ports),
         input_ports=input_ports,
         output_ports=output_ports,
-        inputs=tuple(signal for signals in inputs.values() for signal in signals),
-        outputs=tuple(signal for signals in outputs.values() for signal in signals),
-        graph=graph,
-        runner=runner,
-        core_config=core_config,
-        onnxruntime_version=runner.onnxruntime_version,
+        inputs=_named(inputs),
+        outputs=_named(outputs),
+        graph=assembled.graph,
+        runner=assembled.runner,
+        core_config=assembled.core_config,
+        onnxruntime_version=assembled.runner.onnxruntime_version,
     )
 
 
+def assemble(
+    config: Config,
+    name: str,
+    inputs: Mapping[str, Sequence[Signal]],
+    outputs: Mapping[str, Sequence[Signal]],
+    policy: Policy | None = None,
+) -> Assembled:
+    """The graph of the loop ``name`` between the elements of its inputs and outputs, by their names.
+
+    Raises ConfigError, RtloopError with everything that is wrong.
+    """
+    loop = config.loops[name]
+    where = partial(config.where, "loops", name, "policy")
+    graph = loop.policy.compose(
+        {key: [signal.name for signal in signals] for key, signals in inputs.items()}, where, policy
+    )
+    sizes = {key: len(signals) for key, signals in outputs.items()}
+    _check_outputs(config, name, sizes, graph.action.size)
+    try:
+        runner = core.Graph(
+            onnxruntime_library(),
+            graph.model,
+            [(spec.name, list(spec.shape)) for spec in graph.inputs],
+            (graph.action.name, list(graph.action.shape)),
+            [(f.input_name, (f.output_name, list(f.shape))) for f in graph.feedback],
+            [f.input_name for f in graph.feedback if f.of_applied],
+        )
+        core_config = _core_config(name, loop)
+        of_port = _port_numbers(loop)
+        core_config.inputs = [
+            core.InputConfig(number, section.max_age_ns or 0, core.OnStale[section.on_stale])
+            for number, section in zip(of_port, loop.inputs.values(), strict=False)
+        ]
+        core_config.outputs = [
+            _core_output(section, number, sizes[key])
+            for number, (key, section) in zip(
+                of_port[len(loop.inputs) :], loop.outputs.items(), strict=True
+            )
+        ]
+    except (OSError, ValueError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        found = Finding(f"loop '{name}' cannot be configured: {text}", where("model"))
+        raise RtloopError([found]) from error
+    return Assembled(graph, runner, core_config)
+
+
+def _port_numbers(loop: LoopConfig) -> list[int]:
+    """For each input, then for each output: the number of its port. Sections of one identity share one."""
+    numbers: dict[object, int] = {}
+    return [
+        numbers.setdefault(section.identity or index, len(numbers))
+        for index, section in enumerate(loop.port_sections)
+    ]
+
+
 @contextmanager
-def port_errors(loop: str, port: str, done: str) -> Iterator[None]:
-    """Whatever a port raises inside, which may be anybody's code, is an RtloopError that names both.
+def port_errors(loop: str, port: str, done: str, place: Place) -> Iterator[None]:
+    """Whatever a port raises inside, which may be anybody's code, is an RtloopError at ``place``.
 
     ``done`` is what was to be done with the port: "opened".
     """
     try:
         yield
-    except RtloopError:
+    except StoppedError:  # nothing is wrong anywhere
+        raise
+    except RtloopError as error:
+        error.at(place)
         raise
     except Exception as error:
         text = str(error) or type(error).__name__
-        raise RtloopError(f"loop '{loop}': port '{port}' could not be {done}: {text}") from error
+        message = f"loop '{loop}': port '{port}' could not be {done}: {text}"
+        raise RtloopError([Finding(message, place)]) from error
 
 
 def _open_ports(
     config: Config, name: str, on_error: ExitStack
-) -> tuple[dict[str, Port], dict[str, Port]]:
-    """The ports of the inputs and of the outputs, by name; sections of one identity share one."""
+) -> tuple[dict[str, Port], dict[str, Port], dict[Port, Place]]:
+    """The ports of the inputs and of the outputs, by name; sections of one identity share one.
+
+    And where the configuration names what each has opened.
+    """
     loop = config.loops[name]
+    places: dict[Port, Place] = {}
     shared: dict[tuple[str, str], Port] = {}
 
-    def opened(key: str, section: PortSection) -> Port:
+    def opened(direction: str, key: str, section: PortSection) -> Port:
         identity = section.identity
         port = None if identity is None else shared.get(identity)
         if port is None:
-            with port_errors(name, section.port_name or key, "opened"):
+            place = config.where(*section.opened_at(("loops", name, direction, key)))
+            with port_errors(name, section.port_name or key, "opened", place):
                 port = section.open(key, loop, config.links)
             on_error.callback(port.close)
+            places[port] = place
         if identity is not None:
             shared[identity] = port
         return port
 
-    input_ports = {key: opened(key, section) for key, section in loop.inputs.items()}
-    return input_ports, {key: opened(key, section) for key, section in loop.outputs.items()}
+    input_ports = {key: opened("inputs", key, section) for key, section in loop.inputs.items()}
+    output_ports = {key: opened("outputs", key, section) for key, section in loop.outputs.items()}
+    return input_ports, output_ports, places
 
 
-def _signals(name: str, elements: tuple[Signal, ...]) -> tuple[Signal, ...]:
-    return tuple(Signal(f"{name}.{element.name}", element.unit) for element in elements)
+def _named(signals: Mapping[str, Sequence[Signal]]) -> tuple[Signal, ...]:
+    """All elements in one vector, as ``PORT.ELEMENT``."""
+    return tuple(
+        Signal(f"{name}.{element.name}", element.unit)
+        for name, elements in signals.items()
+        for element in elements
+    )
 
 
-def _check_outputs(
-    config: Config, name: str, outputs: Mapping[str, tuple[Signal, ...]], n_action: int
-) -> None:
+def _check_outputs(config: Config, name: str, sizes: Mapping[str, int], n_action: int) -> None:
     """Each list of an output fits its port, and all outputs together the policy. Raises ConfigError."""
     wrong = [
-        f"{config.where('loops', name, 'outputs', key, vector)}: found a list of {len(values)}; "
-        f"expected {len(outputs[key])}, the size of the command of port "
-        f"'{section.port_name or key}', or one number for all"
+        Finding.of(
+            config.where("loops", name, "outputs", key, vector),
+            f"a list of {len(values)}",
+            f"{sizes[key]}, the size of the command of port '{section.port_name or key}', or one "
+            "number for all",
+        )
         for key, section in config.loops[name].outputs.items()
         for vector, values in section.vectors.items()
-        if isinstance(values, tuple) and len(values) != len(outputs[key])
+        if isinstance(values, tuple) and len(values) != sizes[key]
     ]
-    total = sum(len(signals) for signals in outputs.values())
+    total = sum(sizes.values())
     if total != n_action:
-        where = config.where("loops", name, "outputs")
-        sizes = ", ".join(f"{key} {len(signals)}" for key, signals in outputs.items())
-        wrong.append(
-            f"{where}: found outputs of {total} values ({sizes}); expected {n_action}, "
-            "the size of the policy's action"
-        )
+        told = ", ".join(f"{key} {size}" for key, size in sizes.items())
+        found = f"outputs of {total} values ({told})"
+        expected = f"{n_action}, the size of the policy's action"
+        wrong.append(Finding.of(config.where("loops", name, "outputs"), found, expected))
     if wrong:
-        raise ConfigError("\n".join(wrong))
+        raise ConfigError(wrong)
 
 
 def _core_config(name: str, loop: LoopConfig) -> core.LoopConfig:

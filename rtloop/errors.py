@@ -1,10 +1,89 @@
-"""The errors a user can meet. Each carries the exit code that the command line ends with."""
+"""The errors a user can meet: what is wrong, where it stands, and the exit code of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something stands in a configuration: file, line and column (from 1), and ``where.the.key``.
+
+    What is not known is empty or None; ``key`` alone is where a section stands that came from no file.
+    """
+
+    file: str = ""
+    line: int | None = None
+    column: int | None = None
+    key: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.file or self.key)
+
+    def __str__(self) -> str:
+        numbers = [str(number) for number in (self.line, self.column) if number is not None]
+        at = ":".join([self.file, *numbers]) if self.file else ""
+        return ": ".join(part for part in (at, self.key) if part)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, for people (``str``) and for programs (``as_dict``)."""
+
+    message: str
+    """The sentence, without its place: ``found X; expected Y``, with what to do next."""
+    place: Place = field(default_factory=Place)
+    found: str | None = None
+    """What stands there; None where the sentence does not tell it apart."""
+    expected: str | None = None
+    severity: Literal["error", "warning"] = "error"
+
+    @classmethod
+    def of(cls, place: Place, found: str, expected: str, nearest: str | None = None) -> Finding:
+        """``found FOUND; expected EXPECTED; nearest NEAREST``."""
+        near = f"; nearest {nearest}" if nearest else ""
+        return cls(f"found {found}; expected {expected}{near}", place, found, expected)
+
+    def as_dict(self) -> dict[str, Any]:
+        """``line`` and ``column`` from 1, ``file`` and ``key``: null where they are not known."""
+        return {
+            "file": self.place.file or None,
+            "line": self.place.line,
+            "column": self.place.column,
+            "key": self.place.key or None,
+            "found": self.found,
+            "expected": self.expected,
+            "message": self.message,
+            "severity": self.severity,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" if self.place else self.message
 
 
 class RtloopError(Exception):
-    """Base of every error rtloop raises on purpose: the message says what to do next."""
+    """Base of every error rtloop raises on purpose: the message says what to do next.
+
+    ``findings`` are all that is wrong, one at least; the message is theirs, a line each.
+    """
 
     exit_code = 1
+
+    def __init__(self, what: str | Sequence[Finding] = "") -> None:
+        findings = (Finding(what),) if isinstance(what, str) else tuple(what)
+        self.findings = findings
+        super().__init__("\n".join(map(str, findings)))
+
+    def at(self, place: Place) -> Self:
+        """The same error; findings that had no place of their own are at ``place``."""
+        self.findings = tuple(f if f.place else replace(f, place=place) for f in self.findings)
+        self.args = ("\n".join(map(str, self.findings)),)
+        return self
 
 
 class ConfigError(RtloopError):
@@ -31,3 +110,11 @@ class LinkError(RtloopError):
 
 class RecordingError(RtloopError):
     """A recording could not be written, read or restored."""
+
+
+def raise_all(errors: Iterable[RtloopError]) -> None:
+    """Raises nothing, or one error with the findings of all; of several kinds, a ConfigError counts."""
+    errors = list(errors)
+    if errors:
+        first = max(errors, key=lambda error: isinstance(error, ConfigError))
+        raise type(first)([finding for error in errors for finding in error.findings]) from first

@@ -17,15 +17,16 @@ import numpy as np
 from rtloop import core
 from rtloop.build import Parts, build, port_errors
 from rtloop.config import Config, LoopConfig
-from rtloop.errors import HostRefusedError, RtloopError
+from rtloop.errors import Finding, RtloopError
+from rtloop.judge import new_ring, refuse_denied, refuse_slow
+from rtloop.policy import Policy
 from rtloop.ports.port import Port
-from rtloop.realtime.rights import RightReport, denied, report
+from rtloop.realtime.rights import RightReport, report
 from rtloop.realtime.threads import guard_thread, loop_thread
 from rtloop.stopping import go_on
 from rtloop.telemetry.observe import records as rec
-from rtloop.telemetry.observe.ring import LoopMetadata, make_ring_directory
+from rtloop.telemetry.observe.ring import LoopMetadata
 from rtloop.telemetry.observe.words import explain
-from rtloop.telemetry.private import file_mode
 
 WARM_UP_RUNS = 200
 #: From arming to the first sample of every input.
@@ -74,11 +75,14 @@ class Loop:
 
     # --- lifecycle ---
 
-    def configure(self) -> None:
-        """Raises ConfigError, LinkError, RtloopError; whatever was opened is closed again."""
+    def configure(self, policy: Policy | None = None) -> None:
+        """Raises ConfigError, LinkError, RtloopError; whatever was opened is closed again.
+
+        ``policy`` is the loop's own, where it was loaded already.
+        """
         if self._parts is not None:
             raise RtloopError(f"loop '{self.name}' is configured already; call cleanup() first")
-        self._parts = build(self.config, self.name, self._stalls)
+        self._parts = build(self.config, self.name, self._stalls, policy)
 
     def prepare(self, ring_path: Path, process_rights: Sequence[RightReport] = ()) -> None:
         """Agrees with the devices, and sets up a new ring and the threads: warm, and waiting. Nothing is sent.
@@ -95,10 +99,9 @@ class Loop:
             )
         if self._activation is not None:
             raise RtloopError(f"loop '{self.name}' is active already; call deactivate() first")
-        self._refuse_denied(process_rights)
-        for port in parts.ports:
+        for port, place in zip(parts.ports, parts.places, strict=True):
             go_on()
-            with port_errors(self.name, port.name, "prepared"):
+            with port_errors(self.name, port.name, "prepared", place):
                 port.prepare()
         go_on()
         self._activation = activation = self._new_activation(parts, ring_path)
@@ -112,10 +115,13 @@ class Loop:
             activation.rights += process_rights
             activation.rights += [report(r, self.name) for r in set_up.loop_rights]
             activation.rights += [report(r, f"{self.name} guard") for r in set_up.guard_rights]
-            self._refuse_denied(activation.rights)
+            refuse_denied(self.config, self.name, activation.rights)
             go_on()
             if set_up.error:
-                raise RtloopError(f"loop '{self.name}' did not start: {set_up.error}")
+                message = f"loop '{self.name}' did not start: {' '.join(set_up.error.split())}"
+                place = self.config.where("loops", self.name, "policy", "model")
+                raise RtloopError([Finding(message, place)])
+            refuse_slow(self.config, self.name, set_up.warm_up_ns)
 
     def arm(self, *, clear: bool = False) -> None:
         """Arms the devices of a loop that is prepared; ``clear`` allows to clear one that is latched SAFE.
@@ -124,10 +130,12 @@ class Loop:
         """
         activation = self._prepared()
         with self._ended_on_error():
-            for port in self._configured().ports:
+            parts = self._configured()
+            for port, place in zip(parts.ports, parts.places, strict=True):
                 go_on()
                 activation.armed.append(port)
-                port.arm(clear)
+                with port_errors(self.name, port.name, "armed", place):
+                    port.arm(clear)
 
     @staticmethod
     def release(loops: Sequence[Loop]) -> int:
@@ -141,10 +149,10 @@ class Loop:
             activation.loop.rearm()
         end_s = time.monotonic() + FIRST_SAMPLE_TIMEOUT_S
         # All of them anew each time: while one is awaited, another grows old.
-        while missing := [text for loop in loops if (text := loop._missing_input())]:
+        while missing := [found for loop in loops if (found := loop._missing_input())]:
             go_on()
             if time.monotonic() > end_s:
-                raise RtloopError("; ".join(missing))
+                raise RtloopError(missing)
             time.sleep(FIRST_SAMPLE_LOOK_S)
         go_on()
         return core.activate([activation.threads for activation in activations])
@@ -267,6 +275,8 @@ class Loop:
                 cause = ports[status["fault_port"]].loss(status["fault_errno"])
             elif reason == "device_safe":
                 cause = ports[status["fault_port"]].device_safe()
+            elif reason == "infer_error":
+                cause += f". It said: {' '.join(self._configured().runner.error.split())}"
         except Exception as error:  # a port is anybody's code, and this is told while loops end
             cause += f" (its port could not say more: {error!r})"
         return f"loop '{self.name}' is in FAULT: {cause}"
@@ -290,36 +300,27 @@ class Loop:
         self._hangs = False
 
     def _new_activation(self, parts: Parts, ring_path: Path) -> _Activation:
-        config = self.loop_config
+        ring = new_ring(self.config, self.name, ring_path, len(parts.inputs), len(parts.outputs))
         try:
-            make_ring_directory(ring_path.parent, self.config.recording.group)
-            ring = core.RingWriter(
-                str(ring_path),
-                config.ring_cycles,
-                len(config.inputs),
-                len(parts.inputs),
-                len(parts.outputs),
-                b"{}",
-            )
-            ring_path.chmod(file_mode(ring_path.parent))
             cores = [port.core for port in parts.ports]
             loop = core.Loop(parts.core_config, cores, parts.runner, ring, core.MonotonicClock())
         except (OSError, ValueError) as error:
             raise RtloopError(f"loop '{self.name}' cannot be activated: {error}") from error
         return _Activation(ring, loop, core.LoopThreads(loop))
 
-    def _missing_input(self) -> str:
-        """The input whose first sample is awaited, and what to do; empty when every one has its sample."""
+    def _missing_input(self) -> Finding | None:
+        """The input whose first sample is awaited, and what to do; None when every one has its sample."""
         index = self._prepared().loop.missing_input()
         if index is None:
-            return ""
+            return None
         name, section = list(self.loop_config.inputs.items())[index]
         fresh = section.on_stale == "fault" and section.max_age_ms is not None
         sample = f"sample younger than {section.max_age_ms:g} ms" if fresh else "sample"
         source = self._configured().input_ports[name]
-        return (
+        return Finding(
             f"loop '{self.name}' did not start: input '{name}' ({source.name}) had no {sample} within "
-            f"{FIRST_SAMPLE_TIMEOUT_S:g} s. Check that its source sends, and how often"
+            f"{FIRST_SAMPLE_TIMEOUT_S:g} s. Check that its source sends, and how often",
+            self.config.where("loops", self.name, "inputs", name),
         )
 
     def _lost_port(self, activation: _Activation) -> Port | None:
@@ -339,14 +340,6 @@ class Loop:
                 self.deactivate()
             self.finalize()
             raise
-
-    def _refuse_denied(self, rights: Sequence[RightReport]) -> None:
-        problems = denied(rights)
-        if problems and self.loop_config.realtime.on_denied == "fail":
-            listed = "\n  ".join(str(problem) for problem in problems)
-            raise HostRefusedError(
-                f"loop '{self.name}' demands rights (on_denied: fail) that were denied:\n  {listed}"
-            )
 
 
 def _stopped(port: Port) -> str:

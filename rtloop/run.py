@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from rtloop import core
 from rtloop.activation import Activation
 from rtloop.config import Config
-from rtloop.errors import RtloopError, StoppedError
+from rtloop.errors import HostRefusedError, RtloopError, StoppedError, raise_all
+from rtloop.judge import claim, judge
 from rtloop.loop import Loop
 from rtloop.realtime import host
 from rtloop.realtime.process import ProcessRights
@@ -134,9 +135,12 @@ class Run:
             raise RtloopError("this run is configured already; call cleanup() first")
         try:
             with stopped_when(self._asked_to_stop_by):
-                for loop in self.loops.values():
+                # Whatever can be refused without a device is, before the first one is opened.
+                judgement = judge(self.config, record=self.record)
+                judgement.refuse()
+                for name, loop in self.loops.items():
                     go_on()
-                    loop.configure()
+                    loop.configure(judgement.policies[name])
         except BaseException as error:
             self._cleanup_loops()
             self._end_start(error, [kernel_report()])
@@ -152,11 +156,8 @@ class Run:
         """
         if self._state != "inactive":
             raise RtloopError(f"this run is {self._state}: only an inactive one can be activated")
-        recording = self.config.recording
-        record = recording.enabled if self.record is None else self.record
-        activation = Activation.claim(
-            self.name, Path(recording.directory), record=record, group=recording.group
-        )
+        record = self.config.recording.enabled if self.record is None else self.record
+        activation = claim(self.config, self.name, record)
         process_rights = ProcessRights(loop.loop_config.realtime for loop in self.loops.values())
         try:
             with stopped_when(self._asked_to_stop_by):
@@ -340,10 +341,16 @@ class Run:
     def _prepare(self, activation: Activation, process_rights: ProcessRights, record: bool) -> None:
         """Everything that moves no machine: threads that wait, metadata, observers, the recorder."""
         activation.add_rights([kernel_report()])
+        refused = []
         for name, loop in self.loops.items():
             asked = process_rights.of(loop.loop_config.realtime)
-            loop.prepare(activation.ring_path(name), asked)
+            try:
+                loop.prepare(activation.ring_path(name), asked)
+            except HostRefusedError as error:  # what others are denied is told along with it
+                refused.append(error)
+                continue
             activation.add_rights(loop.rights)
+        raise_all(refused)
         facts = self._facts(activation.rights)
         for loop in self.loops.values():
             loop.publish_metadata(activation.run_id, facts)

@@ -11,7 +11,7 @@ import pytest
 from rtloop import core
 from rtloop.build import build, port_errors
 from rtloop.config import Config, loads
-from rtloop.errors import ConfigError, LinkError, RtloopError
+from rtloop.errors import ConfigError, LinkError, Place, RtloopError
 from rtloop.ports.mailbox import MailboxPort
 from rtloop.ports.signal import Signal
 from tests.policy.models import linear
@@ -99,7 +99,8 @@ def test_a_core_that_refuses_is_an_error_of_the_loop(
     config: Config, monkeypatch: pytest.MonkeyPatch, toy: ModuleType
 ) -> None:
     monkeypatch.setattr("rtloop.build.onnxruntime_library", lambda: "/nowhere")
-    assert refused(config, RtloopError).startswith("loop 'a' cannot be configured: ")
+    place = f"{config.path}:7:14: loops.a.policy.model: "
+    assert refused(config, RtloopError).startswith(f"{place}loop 'a' cannot be configured: ")
     assert (toy.ToyPort.opened, toy.ToyPort.closed) == (1, 1)
 
 
@@ -120,8 +121,9 @@ def test_whatever_a_port_raises_is_an_error_of_the_loop_that_names_the_port(
 
     monkeypatch.setattr(toy.ToyPort, "__init__", fail)
     message = refused(config, RtloopError)
-    assert message == f"loop 'a': port 't' could not be opened: {told}"
-    with pytest.raises(LinkError, match="as it is"), port_errors("a", "t", "opened"):
+    place = f"{config.path}:5:26: loops.a.inputs.ramp.toy: "
+    assert message == f"{place}loop 'a': port 't' could not be opened: {told}"
+    with pytest.raises(LinkError, match="as it is"), port_errors("a", "t", "opened", Place()):
         raise LinkError("as it is")
 
 
@@ -133,7 +135,10 @@ def test_a_core_port_that_refuses_its_options_is_an_error_of_the_loop(
         "prepare",
         lambda self: setattr(self, "core", core.Port("mailbox", {"safe": 1})),
     )
-    assert refused(config, RtloopError).startswith("loop 'a': port 'target' could not be opened: ")
+    assert (
+        "loops.a.inputs.target.mailbox: loop 'a': port 'target' could not be opened: "
+        in refused(config, RtloopError)
+    )
 
 
 def test_a_list_that_does_not_fit_the_device_is_told_with_its_place(

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 import rtloop.loop
 from rtloop import core
-from rtloop.config import Config, load
+from rtloop.config import Config, load, loads
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.errors import LinkError, RtloopError, StoppedError
 from rtloop.link import Link
@@ -28,6 +30,7 @@ from rtloop.telemetry.observe.ring import RING_DIRECTORY
 from rtloop.telemetry.observe.summary import RunSummary
 from rtloop.telemetry.recorder.start import RecorderProcess
 from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
+from tests.policy.models import save
 from tests.running import (
     UNDISTURBED,
     background,
@@ -574,3 +577,31 @@ def test_two_threads_that_stop_a_run_get_one_summary(config: Config) -> None:
     assert len(found) == 3
     assert found[0].loops
     assert found[1] == found[2] == found[0]
+
+
+def test_what_onnx_runtime_says_while_a_loop_runs_is_in_the_problems(tmp_path: Path) -> None:
+    """A table that is read by its input: an index beyond it is an error in the cycle."""
+    nodes = [
+        helper.make_node("Cast", ["obs"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["rows", "index"], ["action"]),
+    ]
+    tensor = ("obs", TensorProto.FLOAT, [1, 1]), ("action", TensorProto.FLOAT, [1, 1])
+    rows = {"rows": np.array([5.0, 6.0], np.float32)}
+    (tmp_path / "table.onnx").write_bytes(save(nodes, tensor[:1], tensor[1:], rows))
+    text = """\
+loops:
+  a:
+    class: soft
+    rate_hz: 100
+    inputs: {x: {mailbox: [1.0]}}
+    policy: {model: table.onnx, observation: [{input: x}]}
+    outputs: {y: {mailbox: true, size: 1, safe: 0}}
+    realtime: {scheduler: other, lock_memory: false, cpu_dma_latency_us: null}
+"""
+    run = Run(loads(text, str(tmp_path / "a.yaml")), "test", record=False)
+    with run:
+        run.loops["a"].write_input("x", [7.0])
+        run.wait(10.0)
+    (problem,) = run.stop().problems
+    assert problem.startswith("loop 'a' is in FAULT: ONNX Runtime reported an error")
+    assert "idx=7 must be within the inclusive range" in problem

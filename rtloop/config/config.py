@@ -14,6 +14,7 @@ from rtloop.config.rules import broken_rules
 from rtloop.config.section import Section
 from rtloop.config.sections import LoopConfig, RecordingConfig
 from rtloop.config.values import Name
+from rtloop.errors import Place
 from rtloop.link.section import LinkConfig
 
 RULES_BROKEN = "rules_broken"
@@ -43,8 +44,8 @@ class Config(Section):
         """The text that was loaded, for the record."""
         return self._source_text
 
-    def where(self, *keys: str | int) -> str:
-        """``FILE:LINE:COL: where.the.key`` of a value, for errors found after loading.
+    def where(self, *keys: str | int) -> Place:
+        """The place of a value, for errors found after loading: ``FILE:LINE:COL: where.the.key``.
 
         A key left to its default is shown at the nearest section that was written.
         """
@@ -52,7 +53,7 @@ class Config(Section):
             (self._places[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self._places),
             (1, 1),
         )
-        return f"{self._path}:{line}:{column}: {written(keys)}"
+        return Place(str(self._path), line, column, written(keys))
 
     @model_validator(mode="after")
     def _judge_rules(self) -> Config:

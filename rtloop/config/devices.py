@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rtloop.config.values import expanded
-from rtloop.errors import ConfigError
+from rtloop.errors import ConfigError, Finding
 
 if TYPE_CHECKING:
     from rtloop.config.config import Config
@@ -21,12 +21,13 @@ def with_devices(config: Config, devices: Mapping[str, str]) -> Config:
     for name, device in devices.items():
         if name not in config.links:
             known = ", ".join(config.links) or "none"
-            raise ConfigError(f"{config.where('links')}: found no link '{name}'; there is: {known}")
+            message = f"found no link '{name}'; there is: {known}"
+            raise ConfigError([Finding(message, config.where("links"))])
         try:
             moved[name] = expanded(device)
         except ValueError as error:
-            where = f"{config.where('links', name, 'device')}: found '{device}'"
-            raise ConfigError(f"{where}; expected {error}") from None
+            place = config.where("links", name, "device")
+            raise ConfigError([Finding.of(place, f"'{device}'", str(error))]) from None
     links = {
         name: link.model_copy(update={"device": moved.get(name, link.device)})
         for name, link in config.links.items()

@@ -15,7 +15,7 @@ from rtloop.config.document import MAX_BYTES, Document, Unreadable
 from rtloop.config.problem import Keys, Problem, written
 from rtloop.config.values import TAGS
 from rtloop.config.wording import problem_of, union_problem
-from rtloop.errors import ConfigError
+from rtloop.errors import ConfigError, Finding, Place
 
 MAX_PROBLEMS = 100
 """Lines of one error message. More than that is not a configuration."""
@@ -37,7 +37,7 @@ def loads(text: str, name: str = "<text>") -> Config:
     Raises ConfigError with every problem found, each with name, line and column.
     """
     if len(text) > MAX_BYTES:
-        raise ConfigError(_too_large(name, "characters"))
+        raise _wrong_file(name, *_too_large("characters"))
     return _config(text.removeprefix("\ufeff"), name)
 
 
@@ -48,28 +48,32 @@ def _bytes(name: str) -> bytes:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ConfigError(f"{shown}: found no regular file; expected a YAML file")
+                raise _wrong_file(shown, "no regular file", "a YAML file")
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(f"{shown}: found no such file; {_instead(name)}") from None
+        raise _wrong_file(shown, "no such file", _instead(name)) from None
     except NotADirectoryError:
-        expected = "expected a path whose folders exist"
-        raise ConfigError(f"{shown}: found a file where a folder is named; {expected}") from None
+        expected = "a path whose folders exist"
+        raise _wrong_file(shown, "a file where a folder is named", expected) from None
     except IsADirectoryError:
-        raise ConfigError(f"{shown}: found a folder; {_instead(os.path.join(name, ''))}") from None
+        raise _wrong_file(shown, "a folder", _instead(os.path.join(name, ""))) from None
     except PermissionError:
-        expected = f"expected read permission; try: chmod u+r '{shown}', or another user"
-        raise ConfigError(f"{shown}: found no permission to read it; {expected}") from None
+        expected = f"read permission; try: chmod u+r '{shown}', or another user"
+        raise _wrong_file(shown, "no permission to read it", expected) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError(f"{shown}: found '{reason}'; expected a readable YAML file") from None
+        raise _wrong_file(shown, f"'{reason}'", "a readable YAML file") from None
     if len(data) > MAX_BYTES:
-        raise ConfigError(_too_large(shown, "bytes"))
+        raise _wrong_file(shown, *_too_large("bytes"))
     return data
 
 
-def _too_large(name: str, unit: str) -> str:
-    return f"{name}: found more than {MAX_BYTES} {unit}; expected a configuration of a few KiB"
+def _wrong_file(name: str, found: str, expected: str) -> ConfigError:
+    return ConfigError([Finding.of(Place(name), found, expected)])
+
+
+def _too_large(unit: str) -> tuple[str, str]:
+    return f"more than {MAX_BYTES} {unit}", "a configuration of a few KiB"
 
 
 def _instead(name: str) -> str:
@@ -82,13 +86,13 @@ def _instead(name: str) -> str:
             if entry.endswith((".yaml", ".yml")) and entry.isprintable()
         )
     except (OSError, ValueError):
-        return "expected the path of a YAML file"
+        return "the path of a YAML file"
     nearest = get_close_matches(wanted, names, 1)
     if nearest:
-        return f"expected the path of a YAML file; nearest '{os.path.join(folder, nearest[0])}'"
+        return f"the path of a YAML file; nearest '{os.path.join(folder, nearest[0])}'"
     if 0 < len(names) <= 5:
-        return f"expected the path of a YAML file, such as {', '.join(names)}"
-    return "expected the path of a YAML file"
+        return f"the path of a YAML file, such as {', '.join(names)}"
+    return "the path of a YAML file"
 
 
 def _text(data: bytes, name: str) -> str:
@@ -96,12 +100,10 @@ def _text(data: bytes, name: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8-sig", "replace").split("\n")
-        place = f"{name}:{len(before)}:{len(before[-1]) + 1}"
-        byte = f"byte 0x{data[error.start]:02x}"
-        raise ConfigError(
-            f"{place}: top level: found {byte}, which is not UTF-8; expected UTF-8 text: save the "
-            "file as UTF-8, or check that it is the YAML file"
-        ) from None
+        place = Place(name, len(before), len(before[-1]) + 1, written(()))
+        found = f"byte 0x{data[error.start]:02x}, which is not UTF-8"
+        expected = "UTF-8 text: save the file as UTF-8, or check that it is the YAML file"
+        raise ConfigError([Finding.of(place, found, expected)]) from None
 
 
 def _config(text: str, name: str) -> Config:
@@ -109,10 +111,8 @@ def _config(text: str, name: str) -> Config:
     try:
         document = Document(text)
     except Unreadable as error:
-        raise ConfigError(
-            f"{shown}:{error.line}:{error.column}: top level: found {error.found}; "
-            f"expected {error.expected}"
-        ) from None
+        place = Place(shown, error.line, error.column, written(()))
+        raise ConfigError([Finding.of(place, error.found, error.expected)]) from None
     folder = os.path.dirname(name)
     context = {"folder": folder}
     problems = list(document.problems)
@@ -122,7 +122,7 @@ def _config(text: str, name: str) -> Config:
     except ValidationError as error:
         problems += _all_problems(document, error, context)
     if problems or config is None:
-        raise ConfigError(_message(problems, document, shown))
+        raise ConfigError(_findings(problems, document, shown))
     config._path = Path(name)
     config._source_text = text
     config._places = document.places()
@@ -306,19 +306,17 @@ def _is_option(detail: Any, data: Any, keys: Keys) -> bool:
     return found == keys and len(named) > len(found)
 
 
-def _message(problems: list[Problem], document: Document, name: str) -> str:
-    lines: dict[tuple[int, int, Keys], str] = {}
+def _findings(problems: list[Problem], document: Document, name: str) -> list[Finding]:
+    lines: dict[tuple[int, int, Keys], Finding] = {}
     for problem in problems:
         at = problem.at or document.place(problem.keys, problem.at_key)
         found = problem.found or document.found(problem.keys)
-        text = f"{name}:{at[0]}:{at[1]}: {written(problem.keys)}: "
-        text += f"found {found}; expected {problem.expected}"
-        if problem.nearest:
-            text += f"; nearest {problem.nearest}"
+        place = Place(name, *at, written(problem.keys))
+        finding = Finding.of(place, found, problem.expected, problem.nearest)
         # The first problem of a value is the root of the others.
-        lines.setdefault((*at, problem.keys), text)
+        lines.setdefault((*at, problem.keys), finding)
     ordered = [lines[key] for key in sorted(lines, key=lambda k: (k[0], k[1], written(k[2])))]
     if len(ordered) > MAX_PROBLEMS:
         more = len(ordered) - MAX_PROBLEMS
-        ordered[MAX_PROBLEMS:] = [f"{name}: and {more} more problems"]
-    return "\n".join(ordered)
+        ordered[MAX_PROBLEMS:] = [Finding(f"and {more} more problems", Place(name))]
+    return ordered

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+
+_PLAIN = re.compile(r"[A-Za-z_<][A-Za-z0-9_.<>-]*|<[a-z ]+>")
+#: What YAML 1.1 takes for a truth value, or for nothing.
+_NO_TEXT = frozenset(["yes", "no", "on", "off", "true", "false", "null", "y", "n"])
 
 Keys = tuple[str | int, ...]
 """Where a value stands: ``("loops", "balance", "outputs", "cart", "safe", 0)``."""
@@ -44,6 +50,34 @@ def written(keys: Keys) -> str:
 def any_of(words: list[str]) -> str:
     """``["hard", "firm", "soft"]`` as ``hard, firm or soft``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def guarded(keys: Keys, rules: Iterable[Problem]) -> Iterator[Problem]:
+    """The broken rules of a section, whose kind may be anybody's code: that it fails is one of them.
+
+    ``keys`` is where it stands.
+    """
+    try:
+        yield from rules
+    except Exception as error:
+        text = " ".join(str(error).split())
+        told = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        expected = "a section whose rules can be told; its kind is to be mended"
+        yield Problem(keys, expected, f"a kind whose own code fails ({told})", at_key=True)
+
+
+def flow(value: object) -> str:
+    """A suggestion in YAML's flow style, to be pasted as it is: ``fix_dimensions: {"X[0]": 1}``."""
+    if not isinstance(value, dict):
+        return _scalar(str(value)) if isinstance(value, str) else str(value)
+    return "{" + ", ".join(f"{_scalar(str(k))}: {flow(v)}" for k, v in value.items()) + "}"
+
+
+def _scalar(text: str) -> str:
+    """A text as YAML reads it back: plain where that is safe, else in quotes."""
+    if _PLAIN.fullmatch(text) and text.lower() not in _NO_TEXT:
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def each_of(words: list[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from rtloop.config.problem import Keys, Problem
+from rtloop.config.problem import Keys, Problem, guarded
 from rtloop.config.sections import LoopConfig
 from rtloop.link.section import LinkConfig
 from rtloop.ports.port import PortSection
@@ -28,9 +28,11 @@ def broken_rules(
         here: Keys = ("loops", name)
         yield from loop.rules(here)
         for key, source in loop.inputs.items():
-            yield from source.rules((*here, "inputs", key), loop, links)
+            at = (*here, "inputs", key)
+            yield from guarded((*at, source.kind), source.rules(at, loop, links))
         for key, sink in loop.outputs.items():
-            yield from sink.rules((*here, "outputs", key), loop, links)
+            at = (*here, "outputs", key)
+            yield from guarded((*at, sink.kind), sink.rules(at, loop, links))
         yield from loop.policy.rules((*here, "policy"), loop.inputs, loop.outputs)
 
 

@@ -218,7 +218,10 @@ class Graph:
     def set_state(self, state: Mapping[str, NDArray[np.float32]]) -> None:
         """Sets what is named, float32 or convertible of the same size. Raises ValueError, RuntimeError."""
     def warm_up(self, n: int) -> tuple[int, NDArray[np.int64]]:
-        """Time of the first run and of the ``n`` after it, ns; resets the state."""
+        """Time of the first run and of the ``n`` after it, ns; resets the state. Raises RuntimeError."""
+    @property
+    def error(self) -> str:
+        """What ONNX Runtime said against the first run that failed since the last reset, or nothing."""
     @property
     def onnxruntime_version(self) -> str: ...
 

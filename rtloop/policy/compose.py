@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rtloop.config.problem import Keys, Problem, number, written
+from rtloop.config.problem import Keys, Problem, guarded, number, written
 from rtloop.config.section import Section
-from rtloop.errors import ConfigError
+from rtloop.errors import ConfigError, Finding, Place
 from rtloop.policy.composed import ComposedGraph
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.inspect import Policy, load_policy
@@ -23,21 +23,21 @@ from rtloop.policy.terms.inputs import every_input
 from rtloop.policy.terms.term import ObservationTerm
 
 
-def _written(*keys: str | int) -> str:
-    return written(keys)
+def _written(*keys: str | int) -> Place:
+    return Place(key=written(keys))
 
 
 def compose(
-    model: str | Path | bytes,
+    model: str | Path | bytes | Policy,
     inputs: Mapping[str, int | Sequence[str]],
     observation: Sequence[ObservationTerm] = (),
     action: ActionTerm | None = None,
     state: Mapping[str, str] | None = None,
     fix_dimensions: Mapping[str, int] | None = None,
     *,
-    where: Callable[..., str] = _written,
+    where: Callable[..., Place] = _written,
 ) -> ComposedGraph:
-    """Builds the graph of a loop from the user's policy.
+    """Builds the graph of a loop from the user's policy, which is loaded here or was already.
 
     ``inputs`` maps the names of the loop's inputs to the names of their elements, or to their
     number where they have none. ``observation`` terms are concatenated in order; without any, all
@@ -48,13 +48,13 @@ def compose(
     """
     import onnx
 
-    policy = load_policy(model, state, fix_dimensions)
+    policy = model if isinstance(model, Policy) else load_policy(model, state, fix_dimensions)
     vectors = {name: _vector(name, elements) for name, elements in inputs.items()}
     scope = Scope(vectors, Vector(policy.action.size))
     terms = tuple(observation) or every_input(inputs)
     action = ActionTerm() if action is None else action
     _check(terms, action, scope, where)
-    sizes = _sizes(terms, scope, policy)
+    sizes = _sizes(terms, scope, policy, where)
 
     builder = GraphBuilder(policy, {name: v.element_count or 0 for name, v in vectors.items()})
     observed = selected(builder, terms, emitted(builder, terms, scope, where), scope)
@@ -99,7 +99,7 @@ def _vector(name: str, elements: int | Sequence[str]) -> Vector:
 
 
 def _check(
-    terms: Sequence[ObservationTerm], action: ActionTerm, scope: Scope, where: Callable[..., str]
+    terms: Sequence[ObservationTerm], action: ActionTerm, scope: Scope, where: Callable[..., Place]
 ) -> None:
     """The rules of the terms once more, now that all sizes and names are known."""
     if not terms:
@@ -107,22 +107,22 @@ def _check(
     sections = {"observation": terms, "action": action}
     problems = list(_problems(terms, action, scope))
     if problems:
-        raise ConfigError("\n".join(_line(problem, sections, where) for problem in problems))
+        raise ConfigError([_finding(problem, sections, where) for problem in problems])
 
 
 def _problems(
     terms: Sequence[ObservationTerm], action: ActionTerm, scope: Scope
 ) -> Iterator[Problem]:
     for index, term in enumerate(terms):
-        yield from term.rules(("observation", index), scope)
+        here = ("observation", index)
+        yield from guarded((*here, term.kind), term.rules(here, scope))
     size, keys = scope.action.element_count, ("action",)
     yield from action.shape_rules(keys, size, "the policy's output", keys)
 
 
-def _line(problem: Problem, sections: Mapping[str, Any], where: Callable[..., str]) -> str:
+def _finding(problem: Problem, sections: Mapping[str, Any], where: Callable[..., Place]) -> Finding:
     found = problem.found or _found(sections, problem.keys)
-    nearest = f"; nearest {problem.nearest}" if problem.nearest else ""
-    return f"{where(*problem.keys)}: found {found}; expected {problem.expected}{nearest}"
+    return Finding.of(where(*problem.keys), found, problem.expected, problem.nearest)
 
 
 def _found(value: Any, keys: Keys) -> str:
@@ -133,14 +133,15 @@ def _found(value: Any, keys: Keys) -> str:
     return f"'{value}'" if isinstance(value, str) else number(value)
 
 
-def _sizes(terms: Sequence[ObservationTerm], scope: Scope, policy: Policy) -> list[int]:
+def _sizes(
+    terms: Sequence[ObservationTerm], scope: Scope, policy: Policy, where: Callable[..., Place]
+) -> list[int]:
     """The number of values of each term; together they fill what the policy reads."""
     sizes = [term.size(scope) or 0 for term in terms]
     total = sum(sizes)
     if total != policy.observation.size:
         parts = ", ".join(f"{t.label}: {size}" for t, size in zip(terms, sizes, strict=True))
-        raise ConfigError(
-            f"the observation has {total} values ({parts}), but the policy's input "
-            f"{policy.observation} takes {policy.observation.size}"
-        )
+        found = f"an observation of {total} values ({parts})"
+        expected = f"{policy.observation.size}, the size of the policy's input {policy.observation}"
+        raise ConfigError([Finding.of(where("observation"), found, expected)])
     return sizes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rtloop.errors import ConfigError, RtloopError
+from rtloop.errors import ConfigError, Finding, Place, RtloopError
 from rtloop.policy.composed import Feedback, TensorSpec
 from rtloop.policy.inspect import Policy, PolicyTensor, walk_graphs
 
@@ -42,8 +42,8 @@ class GraphBuilder:
         }
         self._names: set[str] = set()
         self._nodes: list[onnx.NodeProto] = []
-        self._states: list[tuple[TensorSpec, Update, str, bool]] = []
-        self._where = ""
+        self._states: list[tuple[TensorSpec, Update, Place, bool]] = []
+        self._where = Place()
         # What every tensor that a node may read is: given from outside, fixed, or computed by us.
         self._given = {spec.name: ("float32", spec.shape) for spec in self.inputs.values()}
         self._fixed: dict[str, onnx.TensorProto] = {}
@@ -101,8 +101,8 @@ class GraphBuilder:
     # --- for compose ---
 
     @contextmanager
-    def blaming(self, where: str) -> Iterator[None]:
-        """Whatever goes wrong inside is a ConfigError that begins with ``where``.
+    def blaming(self, where: Place) -> Iterator[None]:
+        """Whatever goes wrong inside is a ConfigError at ``where``.
 
         So is, later, what goes wrong in the updates of states that are made inside.
         """
@@ -113,10 +113,9 @@ class GraphBuilder:
             raise
         except Exception as error:  # the code of a kind of term, and onnx, which raises many types
             text = " ".join(str(error).partition("\n\n")[0].split())
-            raise ConfigError(
-                f"{where}: found a term whose nodes fail ({type(error).__name__}: {text}); expected "
-                "nodes that the policy's graph can hold"
-            ) from error
+            found = f"a term whose nodes fail ({type(error).__name__}: {text})"
+            expected = "nodes that the policy's graph can hold"
+            raise ConfigError([Finding.of(where, found, expected)]) from error
         finally:
             self._where = outer
 
@@ -135,7 +134,7 @@ class GraphBuilder:
                 "unknown shape" if dimensions is None else f"[{', '.join(map(str, dimensions))}]"
             )
             found = f"a term that yields {dtype} {shown}"
-        raise ConfigError(f"{self._where}: found {found}; expected {expected}")
+        raise ConfigError([Finding.of(self._where, found, expected)])
 
     def add_policy(self, observation: str) -> None:
         """The policy's nodes, reading ``observation`` ([1, n] float32) and its own state."""
@@ -231,7 +230,7 @@ class GraphBuilder:
         return model
 
     def _fed_back(
-        self, state: TensorSpec, update: Update, where: str, of_applied: bool
+        self, state: TensorSpec, update: Update, where: Place, of_applied: bool
     ) -> Feedback:
         if where:
             with self.blaming(where):

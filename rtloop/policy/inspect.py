@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtloop.errors import ConfigError
-from rtloop.policy.library import import_onnxruntime
+from rtloop.config.problem import flow
+from rtloop.errors import ConfigError, Finding, Place
+from rtloop.policy.trial import FLOAT_TYPES, run_on_trial, why_refused
 
 if TYPE_CHECKING:
     import onnx
 
-#: Types a policy may use at its border; the composed graph casts from and to float32.
-FLOAT_TYPES = ("float32", "float64", "float16")
-
 #: Min, Max and Mul broadcast as numpy does from here on.
 OLDEST_OPSET = 8
+
+#: Values of one input. The observation is a vector; recurrent state and images are larger.
+LARGEST_INPUT = 1 << 24
 
 _ACTION_NAMES = ("action", "actions")
 
@@ -57,25 +57,34 @@ class Policy:
     opset: int
 
 
+def nowhere(*_keys: str | int) -> Place:
+    """The place of a policy that no configuration names."""
+    return Place()
+
+
 def load_policy(
     model: str | Path | bytes,
     state: Mapping[str, str] | None = None,
     fix_dimensions: Mapping[str, int] | None = None,
+    *,
+    where: Callable[..., Place] = nowhere,
 ) -> Policy:
     """Reads and checks a policy: a path, or the bytes of an ONNX file.
 
     ``state`` maps graph inputs to the graph outputs fed back to them; every other input but one
     is refused. ``fix_dimensions`` gives dynamic dimensions their value, by the name of the
     dimension, or as ``<input>[<axis>]`` where it has none. ``sha256`` of the result is that of
-    the file as it was given. The policy is run once, on zeros.
+    the file as it was given. The policy is run a few times, first on zeros. ``where`` tells for keys of
+    the section ``policy``, as ``"model"``, where that stands.
 
     Raises ConfigError when the policy cannot be used as it is.
     """
-    data, source = _read(model)
+    source = _Source("policy" if isinstance(model, bytes) else str(Path(model)), where)
+    data = model if isinstance(model, bytes) else _read(Path(model), source)
     proto = _parse(data, source)
     opset = _check_contents(proto, source)
     inputs = _fixed_inputs(proto, dict(fix_dimensions or {}), source)
-    outputs = _run_once(proto, inputs, source)
+    outputs = _tried_outputs(proto, inputs, source)
     pairs = _state_pairs(inputs, outputs, dict(state or {}), source)
     observation = _observation(inputs, pairs, source)
     action = _action(outputs, pairs, source)
@@ -92,55 +101,67 @@ def walk_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                     yield from walk_graphs(inner)
 
 
-def _read(model: str | Path | bytes) -> tuple[bytes, str]:
-    if isinstance(model, bytes):
-        return model, "policy"
-    path = Path(model)
+@dataclass(frozen=True)
+class _Source:
+    """Where a policy comes from: its file, and the section that names it."""
+
+    name: str
+    where: Callable[..., Place]
+
+    def wrong(self, found: str, expected: str, key: str = "model") -> ConfigError:
+        """The error of what was found, at a key of the section."""
+        message = f"{self.name}: {found}; {expected}"
+        return ConfigError([Finding(message, self.where(key), found, expected)])
+
+
+def _read(path: Path, source: _Source) -> bytes:
     try:
-        return path.read_bytes(), str(path)
+        return path.read_bytes()
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such policy file; `model` is relative to the configuration file"
-        ) from None
+        expected = "`model` is relative to the configuration file"
+        raise source.wrong("no such policy file", expected) from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot read the policy: {error.strerror}") from None
+        found = f"cannot read the policy: {error.strerror}"
+        raise source.wrong(found, "name an .onnx file that this user may read") from None
 
 
-def _parse(data: bytes, source: str) -> onnx.ModelProto:
+def _parse(data: bytes, source: _Source) -> onnx.ModelProto:
     import onnx
 
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)
     except Exception:  # protobuf's DecodeError; importing it by name would need protobuf's stubs
-        raise ConfigError(f"{source}: {_not_onnx(data)}") from None
+        raise source.wrong(*_not_onnx(data)) from None
     # protobuf accepts an empty file, and some text, as a message without fields.
     if not proto.graph.node:
-        raise ConfigError(f"{source}: {_not_onnx(data)}")
+        if proto.graph.input or proto.graph.output:
+            raise source.wrong("a graph without nodes", "export the policy itself, with its layers")
+        raise source.wrong(*_not_onnx(data))
     return proto
 
 
-def _not_onnx(data: bytes) -> str:
+def _not_onnx(data: bytes) -> tuple[str, str]:
     if data.startswith(b"PK"):
         found = "a zip archive (a PyTorch or stable-baselines3 checkpoint?)"
     elif data.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not the policy itself; run `git lfs pull`"
+        return "a Git LFS pointer, not the policy itself", "run `git lfs pull`"
     elif not data:
         found = "an empty file"
     else:
         found = "something else, or a damaged file"
-    return f"not an ONNX model but {found}; export the policy with torch.onnx.export"
+    return f"not an ONNX model but {found}", "export the policy with torch.onnx.export"
 
 
-def _check_contents(proto: onnx.ModelProto, source: str) -> int:
+def _check_contents(proto: onnx.ModelProto, source: _Source) -> int:
     import numpy as np
     from onnx import TensorProto, numpy_helper
 
     opset = max((item.version for item in proto.opset_import if not item.domain), default=0)
     if opset < OLDEST_OPSET:
-        raise ConfigError(
-            f"{source}: opset {opset} is too old, at least {OLDEST_OPSET} is needed; "
-            "export again with opset_version=17"
+        raise source.wrong(
+            f"opset {opset} is too old, at least {OLDEST_OPSET} is needed",
+            "export again with opset_version=17",
         )
     for graph in walk_graphs(proto.graph):
         constants = [
@@ -153,57 +174,62 @@ def _check_contents(proto: onnx.ModelProto, source: str) -> int:
         for tensor in (*graph.initializer, *constants):
             if tensor.data_location == TensorProto.EXTERNAL:
                 place = {entry.key: entry.value for entry in tensor.external_data}.get("location")
-                raise ConfigError(
-                    f"{source}: the weights lie in another file ({place!r}); write one file with "
-                    "onnx.save(onnx.load(path), path, save_as_external_data=False)"
+                raise source.wrong(
+                    f"the weights lie in another file ({place!r})",
+                    "write one file with onnx.save(onnx.load(path), path, save_as_external_data=False)",
                 )
             if tensor.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
-                bad = int(np.isnan(numpy_helper.to_array(tensor)).sum())
+                try:
+                    bad = int(np.isnan(numpy_helper.to_array(tensor)).sum())
+                except (ValueError, TypeError) as error:
+                    found = f"weight {tensor.name!r} is damaged ({error})"
+                    raise source.wrong(found, "export the policy again") from None
                 if bad:
-                    raise ConfigError(
-                        f"{source}: weight {tensor.name!r} contains {bad} NaN; "
-                        "the training diverged, use an earlier checkpoint"
+                    raise source.wrong(
+                        f"weight {tensor.name!r} contains {bad} NaN",
+                        "the training diverged, use an earlier checkpoint",
                     )
     return opset
 
 
 def _fixed_inputs(
-    proto: onnx.ModelProto, fixes: dict[str, int], source: str
+    proto: onnx.ModelProto, fixes: dict[str, int], source: _Source
 ) -> dict[str, PolicyTensor]:
     """Writes the fixes into the graph's inputs and returns them, now of static shape."""
-    import onnx
 
     for name, value in fixes.items():
         if value < 1:
-            raise ConfigError(f"{source}: fix_dimensions: {name} is {value}; it must be at least 1")
+            found = f"fix_dimensions: {name} is {value}"
+            raise source.wrong(found, "it must be at least 1", "fix_dimensions")
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = {}
-    dynamic: dict[str, str] = {}  # what can be fixed -> a value that is probably right
+    dynamic: dict[str, int | str] = {}  # what can be fixed -> a value that is probably right
     for info in proto.graph.input:
         if info.name in weights:
             continue  # how IR versions below 4 declare a weight
         tensor = info.type.tensor_type
         if not info.type.HasField("tensor_type") or not tensor.HasField("shape"):
-            raise ConfigError(
-                f"{source}: input {info.name!r} is not a tensor of known rank; "
-                "export the policy with an example input"
+            raise source.wrong(
+                f"input {info.name!r} is not a tensor of known rank",
+                "export the policy with an example input",
             )
         for axis, dimension in enumerate(tensor.shape.dim):
             if dimension.HasField("dim_value"):
                 continue
             key = dimension.dim_param or f"{info.name}[{axis}]"
-            dynamic.setdefault(key, "1" if axis == 0 or "batch" in key.lower() else "<size>")
+            dynamic.setdefault(key, 1 if axis == 0 or "batch" in key.lower() else "<size>")
             dimension.dim_value = fixes.get(key, 0)
         shape = tuple(dimension.dim_value for dimension in tensor.shape.dim)
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        dtype = _dtype(tensor.elem_type)
         inputs[info.name] = PolicyTensor(info.name, shape, dtype)
 
     missing = {key: value for key, value in dynamic.items() if key not in fixes}
     if missing:
-        example = ", ".join(f"{key}: {value}" for key, value in missing.items())
-        raise ConfigError(
-            f"{source}: dynamic dimension {', '.join(map(repr, missing))}; a real-time loop needs "
-            f"fixed shapes: add `fix_dimensions: {{{example}}}`, or export without dynamic axes"
+        example = f"fix_dimensions: {flow({**fixes, **missing})}"
+        raise source.wrong(
+            f"dynamic dimension {', '.join(map(repr, missing))}",
+            f"a real-time loop needs fixed shapes: add `{example}`, or export without dynamic axes",
+            "fix_dimensions" if fixes else "model",
         )
     in_outputs = {
         dimension.dim_param
@@ -213,9 +239,11 @@ def _fixed_inputs(
     unknown = fixes.keys() - dynamic.keys() - in_outputs
     if unknown:
         there = ", ".join(map(repr, dynamic)) or "none; remove fix_dimensions"
-        raise ConfigError(
-            f"{source}: fix_dimensions names {', '.join(map(repr, sorted(unknown)))}, "
-            f"which the policy does not have; its dynamic dimensions: {there}"
+        names = ", ".join(map(repr, sorted(unknown)))
+        raise source.wrong(
+            f"fix_dimensions names {names}, which the policy does not have",
+            f"its dynamic dimensions: {there}",
+            "fix_dimensions",
         )
     # What was inferred for the dynamic shapes no longer holds.
     del proto.graph.value_info[:]
@@ -224,81 +252,68 @@ def _fixed_inputs(
     return inputs
 
 
-def _run_once(
-    proto: onnx.ModelProto, inputs: dict[str, PolicyTensor], source: str
+def _dtype(element_type: int) -> str:
+    """A numpy type name; ONNX has types that numpy has not, and files have numbers that ONNX has not."""
+    import onnx
+
+    try:
+        return str(onnx.helper.tensor_dtype_to_np_dtype(element_type).name)
+    except KeyError:
+        return f"type {element_type}"
+
+
+def _tried_outputs(
+    proto: onnx.ModelProto, inputs: dict[str, PolicyTensor], source: _Source
 ) -> dict[str, PolicyTensor]:
     """Outputs with the shapes they really have: shape inference alone gives up on some graphs."""
-    import numpy as np
-
-    onnxruntime = import_onnxruntime()
-
     for tensor in inputs.values():
         if tensor.dtype not in FLOAT_TYPES:
-            raise ConfigError(
-                f"{source}: input {tensor} cannot be fed; "
-                f"a policy reads {', '.join(FLOAT_TYPES)}: cast inside the exported module"
+            raise source.wrong(
+                f"input {tensor} cannot be fed",
+                f"a policy reads {', '.join(FLOAT_TYPES)}: cast inside the exported module",
             )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised; its log lines would repeat it
-    feed = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in inputs.values()}
-    names = [info.name for info in proto.graph.output]
-    # onnxruntime's exceptions share no base class but Exception.
+        if tensor.size > LARGEST_INPUT:
+            raise source.wrong(
+                f"input {tensor} has {tensor.size} values",
+                f"a policy reads at most {LARGEST_INPUT}: check fix_dimensions and the exporter",
+            )
     try:
-        session = onnxruntime.InferenceSession(
-            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        values = session.run(names, feed)
-    except Exception as error:
-        raise ConfigError(f"{source}: {_refusal(str(error))}") from None
-    outputs = {}
-    for name, value in zip(names, values, strict=True):
-        if not isinstance(value, np.ndarray):
-            raise ConfigError(f"{source}: output {name!r} is not a tensor; rtloop needs one")
-        outputs[name] = PolicyTensor(name, value.shape, value.dtype.name)
-    return outputs
-
-
-def _refusal(message: str) -> str:
-    onnxruntime = import_onnxruntime()
-
-    version = onnxruntime.__version__
-    opset = re.search(r"official support for domain ai\.onnx is till opset (\d+)", message)
-    ir = re.search(r"model IR version: (\d+), max supported IR version: (\d+)", message)
-    if opset:
-        newest = int(opset.group(1))
-        return (
-            f"its opset is too new for onnxruntime {version} (newest: {newest}); "
-            "export again with opset_version=17, or upgrade onnxruntime"
-        )
-    if ir:
-        return (
-            f"its IR version {ir.group(1)} is too new for onnxruntime {version} "
-            f"(newest: {ir.group(2)}); export again with opset_version=17, or upgrade onnxruntime"
-        )
-    return f"onnxruntime {version} cannot run it: {message.strip()}"
+        outputs = run_on_trial(proto, {name: (t.shape, t.dtype) for name, t in inputs.items()})
+    except Exception as error:  # onnxruntime's exceptions share no other base class
+        raise source.wrong(*why_refused(str(error))) from None
+    for output in outputs:
+        if output.is_tensor and output.varies:
+            raise source.wrong(
+                f"the shape of output {output.name!r} depends on the data ({output.varies})",
+                "a real-time loop needs one size in every cycle: export without NonZero, Unique, "
+                "Compress, masks or top-k of variable length, or select a fixed number of elements",
+            )
+        if not output.is_tensor:
+            raise source.wrong(f"output {output.name!r} is not a tensor", "rtloop needs one")
+    return {o.name: PolicyTensor(o.name, o.shape, o.dtype) for o in outputs}
 
 
 def _state_pairs(
     inputs: dict[str, PolicyTensor],
     outputs: dict[str, PolicyTensor],
     state: dict[str, str],
-    source: str,
+    source: _Source,
 ) -> tuple[tuple[PolicyTensor, PolicyTensor], ...]:
     pairs = []
     for name, fed_by in state.items():
         for kind, wanted, there in (("input", name, inputs), ("output", fed_by, outputs)):
             if wanted not in there:
-                raise ConfigError(
-                    f"{source}: state names {kind} {wanted!r}, which the policy does not have; "
-                    f"its {kind}s: {', '.join(map(repr, there))}"
+                raise source.wrong(
+                    f"state names {kind} {wanted!r}, which the policy does not have",
+                    f"its {kind}s: {', '.join(map(repr, there))}",
+                    "state",
                 )
         before, after = inputs[name], outputs[fed_by]
         if (before.shape, before.dtype) != (after.shape, after.dtype):
-            raise ConfigError(
-                f"{source}: state {before} cannot be fed from {after}: both must have the same "
-                "shape and type"
+            raise source.wrong(
+                f"state {before} cannot be fed from {after}",
+                "both must have the same shape and type",
+                "state",
             )
         pairs.append((before, after))
     return tuple(pairs)
@@ -307,16 +322,16 @@ def _state_pairs(
 def _observation(
     inputs: dict[str, PolicyTensor],
     pairs: tuple[tuple[PolicyTensor, PolicyTensor], ...],
-    source: str,
+    source: _Source,
 ) -> PolicyTensor:
     recurrent = {before.name for before, _ in pairs}
     candidates = [tensor for tensor in inputs.values() if tensor.name not in recurrent]
     if len(candidates) != 1:
         listed = ", ".join(map(str, candidates)) or "none"
-        raise ConfigError(
-            f"{source}: exactly one input must be the observation, found {len(candidates)} "
-            f"({listed}); name recurrent inputs under `state: {{<input>: <output>}}`, "
-            "and join the rest into one input when exporting"
+        raise source.wrong(
+            f"exactly one input must be the observation, found {len(candidates)} ({listed})",
+            f"name recurrent inputs under `state: {flow({'<input>': '<output>'})}`, "
+            "and join the rest into one input when exporting",
         )
     return _as_vector(candidates[0], source)
 
@@ -324,7 +339,7 @@ def _observation(
 def _action(
     outputs: dict[str, PolicyTensor],
     pairs: tuple[tuple[PolicyTensor, PolicyTensor], ...],
-    source: str,
+    source: _Source,
 ) -> PolicyTensor:
     recurrent = {after.name for _, after in pairs}
     candidates = [tensor for tensor in outputs.values() if tensor.name not in recurrent]
@@ -334,23 +349,21 @@ def _action(
         # Exporters of actor-critic policies add the value and the log-probability.
         named = [tensor for tensor in candidates if tensor.name.lower() in _ACTION_NAMES]
         if len(named) != 1:
-            raise ConfigError(
-                f"{source}: one output must be the action, found {len(candidates)} "
-                f"({', '.join(map(str, candidates))}); export only the action, name it 'action', "
-                "or name recurrent outputs under `state`"
+            raise source.wrong(
+                f"one output must be the action, found {len(candidates)} "
+                f"({', '.join(map(str, candidates))})",
+                "export only the action, name it 'action', or name recurrent outputs under `state`",
             )
         candidates = named
     if candidates[0].dtype not in FLOAT_TYPES:
-        raise ConfigError(
-            f"{source}: the action {candidates[0]} is not a number of type "
-            f"{', '.join(FLOAT_TYPES)}; export continuous actions"
+        raise source.wrong(
+            f"the action {candidates[0]} is not a number of type {', '.join(FLOAT_TYPES)}",
+            "export continuous actions",
         )
     return _as_vector(candidates[0], source)
 
 
-def _as_vector(tensor: PolicyTensor, source: str) -> PolicyTensor:
+def _as_vector(tensor: PolicyTensor, source: _Source) -> PolicyTensor:
     if tensor.size == 0 or sum(length != 1 for length in tensor.shape) > 1:
-        raise ConfigError(
-            f"{source}: {tensor} is not a single vector; its shape should be [1, n] or [n]"
-        )
+        raise source.wrong(f"{tensor} is not a single vector", "its shape should be [1, n] or [n]")
     return tensor

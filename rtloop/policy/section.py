@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, Strict
 
-from rtloop.config.problem import Keys, Problem
+from rtloop.config.problem import Keys, Problem, guarded
 from rtloop.config.section import Section
 from rtloop.config.values import ModelPath, Text
 from rtloop.policy.terms.action import ActionTerm
@@ -18,7 +18,9 @@ from rtloop.policy.terms.elements import Elements, Scope, Sized, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 
 if TYPE_CHECKING:
+    from rtloop.errors import Place
     from rtloop.policy.composed import ComposedGraph
+    from rtloop.policy.inspect import Policy
 
 
 class PolicyConfig(Section):
@@ -52,30 +54,37 @@ class PolicyConfig(Section):
             yield Problem(here, expected, "no outputs", judged=judged, at_key=True)
         scope = Scope(inputs, Vector(), (*loop, "inputs"))
         for index, term in enumerate(self.observation):
-            yield from term.rules((*here, "observation", index), scope)
+            at = (*here, "observation", index)
+            yield from guarded((*at, term.kind), term.rules(at, scope))
         counts = [output.element_count for output in outputs.values()]
         known = [count for count in counts if count is not None]
         total = sum(known) if known and len(known) == len(counts) else None
         yield from self.action.shape_rules((*here, "action"), total, "outputs", (*loop, "outputs"))
 
+    def load(self, where: Callable[..., Place]) -> Policy:
+        """The policy, read and tried. ``where`` gives the place of keys of this section.
+
+        Raises ConfigError.
+        """
+        from rtloop.policy.inspect import load_policy
+
+        return load_policy(self.model, self.state, self.fix_dimensions, where=where)
+
     def compose(
-        self, inputs: Mapping[str, Sequence[str]], where: Callable[..., str]
+        self,
+        inputs: Mapping[str, Sequence[str]],
+        where: Callable[..., Place],
+        policy: Policy | None = None,
     ) -> ComposedGraph:
         """The graph of the loop. ``inputs`` are the names of the elements of each of its inputs.
 
-        ``where`` gives ``FILE:LINE:COL: KEY`` for keys of this section. Raises ConfigError.
+        ``where`` gives the place of keys of this section; ``policy`` is what :meth:`load` gave, where that is
+        known already. Raises ConfigError.
         """
         from rtloop.policy.compose import compose
 
-        return compose(
-            self.model,
-            inputs,
-            self.observation,
-            self.action,
-            self.state,
-            self.fix_dimensions,
-            where=where,
-        )
+        policy = policy or self.load(where)
+        return compose(policy, inputs, self.observation, self.action, where=where)
 
 
 def _model_rules(keys: Keys, model: Path) -> Iterator[Problem]:

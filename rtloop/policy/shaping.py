@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rtloop.errors import ConfigError
+from rtloop.errors import ConfigError, Place, raise_all
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.terms.elements import Scope
 from rtloop.policy.terms.shape import Shape
@@ -25,14 +25,14 @@ def emitted(
     builder: GraphBuilder,
     terms: Sequence[ObservationTerm],
     scope: Scope,
-    where: Callable[..., str],
+    where: Callable[..., Place],
 ) -> dict[str, str]:
     """The tensor of each source; terms of one source share it. Each is what its term says it is.
 
     Raises ConfigError with every term whose nodes fail, or yield anything else.
     """
     tensors: dict[str, str] = {}
-    wrong = []
+    wrong: list[ConfigError] = []
     for index, term in enumerate(terms):
         if term.source in tensors:
             continue
@@ -42,8 +42,7 @@ def emitted(
                 builder.check(tensor, (1, term.elements(scope).element_count or 0))
         except ConfigError as error:
             wrong.append(error)
-    if wrong:
-        raise ConfigError("\n".join(map(str, wrong))) from wrong[0]
+    raise_all(wrong)
     return tensors
 
 

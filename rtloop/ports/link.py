@@ -46,6 +46,9 @@ class LinkInput(InputSection):
     def hardware_id(self, links: Mapping[str, LinkConfig]) -> str:
         return links[self.link].device
 
+    def opened_at(self, here: Keys) -> Keys:
+        return ("links", self.link, "device")
+
     def rules(
         self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]
     ) -> Iterator[Problem]:
@@ -69,8 +72,15 @@ class LinkOutput(OutputSection):
     def port_name(self) -> str:
         return self.link
 
+    @property
+    def element_limit(self) -> int:
+        return core.LINK_VALUES_MAX
+
     def hardware_id(self, links: Mapping[str, LinkConfig]) -> str:
         return links[self.link].device
+
+    def opened_at(self, here: Keys) -> Keys:
+        return ("links", self.link, "device")
 
     def rules(
         self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]

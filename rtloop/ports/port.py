@@ -11,7 +11,13 @@ from pydantic import Field
 
 from rtloop.config.kinds import Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, number, same_length
-from rtloop.config.values import Milliseconds, PositiveValues, Values, nanoseconds
+from rtloop.config.values import (
+    VECTOR_SIZE_MAX,
+    Milliseconds,
+    PositiveValues,
+    Values,
+    nanoseconds,
+)
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
@@ -60,6 +66,10 @@ class PortSection(KindSection):
     def hardware_id(self, links: Mapping[str, LinkConfig]) -> str:
         """The device behind the port, by its path; empty where there is none."""
         return ""
+
+    def opened_at(self, here: Keys) -> Keys:
+        """Where the file names what is opened, for a section at ``here``."""
+        return (*here, self.kind)
 
     def rules(
         self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]
@@ -144,6 +154,11 @@ class OutputSection(PortSection):
         """Number of values, as any list tells it; None when only the device knows."""
         lists = (values for values in self.vectors.values() if isinstance(values, tuple))
         return next((len(values) for values in lists), None)
+
+    @property
+    def element_limit(self) -> int:
+        """The most values that a command of this port can have."""
+        return VECTOR_SIZE_MAX
 
     @property
     def default_or_safe(self) -> Vector:

@@ -36,6 +36,10 @@ class ForeignError(RecordingError):
         )
 
 
+class UnknownGroupError(RecordingError):
+    """There is no such group to share with, or the caller is not in it."""
+
+
 def user_name(uid: int) -> str:
     """The name of a user, or its number when it has none here."""
     try:
@@ -80,11 +84,11 @@ def _share_with(descriptor: int, group: str) -> None:
     try:
         number = grp.getgrnam(group).gr_gid
     except KeyError:
-        raise RecordingError(f"there is no group '{group}' on this machine") from None
+        raise UnknownGroupError(f"there is no group '{group}' on this machine") from None
     try:
         os.fchown(descriptor, -1, number)
     except PermissionError:
-        raise RecordingError(
+        raise UnknownGroupError(
             f"you are not in the group '{group}', so nothing can be shared with it"
         ) from None
     os.fchmod(descriptor, 0o2750)

@@ -125,3 +125,26 @@ def test_state_can_be_read_and_set_so_that_a_replay_starts_anywhere() -> None:
     with pytest.raises(ValueError, match="has 2 values, got 3"):
         graph.set_state({"s_in": np.zeros(3, np.float32)})
     assert identity_graph(1).state() == {}
+
+
+def table(*values: float) -> core.Graph:
+    """y = values[x]: an index that the table lacks is an error of ONNX Runtime, while it runs."""
+    rows = helper.make_tensor("rows", TensorProto.FLOAT, [len(values)], values)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["rows", "index"], ["y"]),
+    ]
+    model = model_bytes(nodes, 1, [rows])
+    return core.Graph(onnxruntime_library(), model, [("x", [1, 1])], ("y", [1, 1]), [])
+
+
+def test_what_onnx_runtime_says_of_a_run_is_kept_until_the_graph_is_reset() -> None:
+    graph = table(5.0, 6.0)
+    assert graph.run([np.array([1.0], np.float32)]).tolist() == [6.0]
+    assert graph.error == ""
+    for index in (7.0, 8.0):  # the first says what went wrong, the others follow from it
+        with pytest.raises(RuntimeError, match="refused to run the graph: .*idx=7"):
+            graph.run([np.array([index], np.float32)])
+    assert "idx=7" in graph.error
+    graph.reset()
+    assert graph.error == ""

@@ -164,3 +164,31 @@ def test_an_update_may_use_what_the_policy_answers_whatever_its_type() -> None:
     terms = [ClumsyTerm(clumsy="right"), PreviousActionTerm(previous_action=True)]
     runner = Runner(compose(linear(np.ones((3, 1), np.float64)), {"hand": 2}, terms))
     assert [runner.step([1, 2]).tolist() for _ in range(3)] == [[3], [6], [9]]
+
+
+@pytest.mark.parametrize("method", ["elements", "source_rules", "declared_at"])
+@pytest.mark.parametrize("error", [KeyError("arm"), ValueError("no\nidea"), AssertionError()])
+def test_a_term_that_cannot_tell_its_elements_is_a_problem_with_its_place(
+    method: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ClumsyTerm, method, fail)
+    text = """\
+loops:
+  a:
+    class: soft
+    rate_hz: 100
+    policy: {model: policy.onnx, observation: [{clumsy: right}, {previous_action: true}]}
+    outputs: {all: {mailbox: true, size: 3, safe: 0}}
+"""
+    (tmp_path / "policy.onnx").write_bytes(passthrough(3))
+    with pytest.raises(ConfigError) as caught:
+        loads(text, str(tmp_path / "a.yaml"))
+    place = f"{tmp_path}/a.yaml:5:49: loops.a.policy.observation[0].clumsy: "
+    name = type(error).__name__
+    assert str(caught.value).startswith(f"{place}found a kind whose own code fails ({name}")
+    # Composing judges once more, with what is known by then.
+    with pytest.raises(ConfigError, match=r"observation\[0\].clumsy: found a kind whose own code"):
+        compose(passthrough(3), {"a": 3}, [ClumsyTerm(clumsy="right")])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import yaml
 from onnx import helper
 
 from rtloop.errors import ConfigError
@@ -84,7 +86,7 @@ def test_a_dynamic_dimension_is_named_with_its_fix() -> None:
 
 def test_a_dynamic_dimension_without_a_name_is_fixed_by_its_place() -> None:
     model = linear(_WEIGHT, [None, 3])
-    with pytest.raises(ConfigError, match=r"fix_dimensions: {obs\[0\]: 1}"):
+    with pytest.raises(ConfigError, match=r"fix_dimensions: {\"obs\[0\]\": 1}"):
         compose(model, {"a": 3})
     assert compose(model, {"a": 3}, fix_dimensions={"obs[0]": 1}).observation_size == 3
 
@@ -222,3 +224,68 @@ def test_an_error_is_a_configuration_error_for_the_command_line() -> None:
     with pytest.raises(ConfigError) as raised:
         load_policy(b"")
     assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["X[0]", "a: b", "on", "#x", "*", "batch size", "é"])
+def test_the_cure_for_a_dynamic_dimension_can_be_pasted_into_yaml(name: str) -> None:
+    model = linear(_WEIGHT, [name, 3])
+    with pytest.raises(ConfigError) as caught:
+        load_policy(model)
+    cure = str(caught.value).split("`")[1]
+    assert yaml.safe_load(cure) == {"fix_dimensions": {name: 1}}
+    assert load_policy(model, fix_dimensions={name: 1}).observation.size == 3
+
+
+def test_the_cure_keeps_the_dimensions_that_are_fixed_already() -> None:
+    model = linear(_WEIGHT, ["batch", "width"])
+    with pytest.raises(ConfigError, match=r"dynamic dimension 'width'.*{batch: 1, width: <size>}"):
+        load_policy(model, fix_dimensions={"batch": 1})
+
+
+def _data_dependent(operator: str) -> bytes:
+    nodes = [
+        helper.make_node(operator, ["obs"], ["found"]),
+        helper.make_node("Cast", ["found"], ["cast"], to=_FLOAT),
+        helper.make_node("Constant", [], ["flat"], value_ints=[1, -1]),
+        helper.make_node("Reshape", ["cast", "flat"], ["action"]),
+    ]
+    return save(nodes, [("obs", _FLOAT, [1, 3])], [("action", _FLOAT, [1, None])], {})
+
+
+@pytest.mark.parametrize("model", [_data_dependent("NonZero"), _data_dependent("Unique")])
+def test_an_output_whose_shape_depends_on_the_data_is_refused_with_its_cure(model: bytes) -> None:
+    with pytest.raises(
+        ConfigError, match=r"the shape of output 'action' depends on the data \(\["
+    ) as e:
+        load_policy(model)
+    assert "select a fixed number of elements" in str(e.value)
+
+
+def test_an_output_that_the_trial_runs_cannot_vary_is_refused_by_its_operators() -> None:
+    # At most one of these is non-zero, in a way that no trial value meets.
+    nodes = [
+        helper.make_node("Equal", ["obs", "rare"], ["is_rare"]),
+        helper.make_node("Not", ["is_rare"], ["usual"]),
+        helper.make_node("NonZero", ["usual"], ["found"]),
+        helper.make_node("Cast", ["found"], ["cast"], to=_FLOAT),
+        helper.make_node("Reshape", ["cast", "flat"], ["action"]),
+    ]
+    weights: dict[str, Any] = {
+        "rare": np.full((1, 3), 12345.0, np.float32),
+        "flat": np.array([1, -1], np.int64),
+    }
+    model = save(nodes, [("obs", _FLOAT, [1, 3])], [("action", _FLOAT, [1, None])], weights)
+    with pytest.raises(ConfigError, match="depends on the data .it comes from NonZero"):
+        load_policy(model)
+
+
+def test_operators_of_variable_length_are_welcome_where_the_output_has_one_size() -> None:
+    nodes = [
+        helper.make_node("NonZero", ["obs"], ["found"]),
+        helper.make_node("Cast", ["found"], ["cast"], to=_FLOAT),
+        helper.make_node("ReduceSum", ["cast", "axes"], ["sum"], keepdims=1),
+        helper.make_node("Reshape", ["sum", "row"], ["action"]),
+    ]
+    weights = {"axes": np.array([1], np.int64), "row": np.array([1, 2], np.int64)}
+    model = save(nodes, [("obs", _FLOAT, [1, 3])], [("action", _FLOAT, [1, 2])], weights)
+    assert load_policy(model).action.size == 2

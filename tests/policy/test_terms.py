@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from rtloop.config.problem import written
 from rtloop.config.values import FLOAT32_MAX
-from rtloop.errors import ConfigError
+from rtloop.errors import ConfigError, Place
 from rtloop.policy import ActionTerm, ObservationTerm, PolicyConfig, compose
 from rtloop.policy.terms.elements import Scope, Vector
 from rtloop.policy.terms.inputs import InputTerm
@@ -256,8 +256,8 @@ def test_however_many_terms_there_are_the_graph_has_one_node_of_each_kind() -> N
         ),
         (
             [InputTerm(input="a"), PreviousActionTerm(previous_action=True)],
-            "the observation has 6 values (input 'a': 3, previous_action: 3), but the policy's "
-            "input 'obs' float32[1, 3] takes 3",
+            "observation: found an observation of 6 values (input 'a': 3, previous_action: 3); expected "
+            "3, the size of the policy's input 'obs' float32[1, 3]",
         ),
     ],
 )
@@ -307,7 +307,7 @@ def test_a_name_that_no_element_has_is_shown_at_its_place() -> None:
             passthrough(2),
             {"arm": names},
             policy.observation,
-            where=lambda *keys: f"arm.yaml:7:9: policy.{written(keys)}",
+            where=lambda *keys: Place("arm.yaml", 7, 9, f"policy.{written(keys)}"),
         )
     assert str(caught.value) == (
         "arm.yaml:7:9: policy.observation[0].select[1]: found 'elbo'; expected a field of input "

@@ -81,13 +81,17 @@ void bind_graph(nb::module_ &m) {
                     check_size(inputs[i], graph.input_size(i));
                     std::memcpy(graph.input(i), inputs[i].data(), inputs[i].size() * sizeof(float));
                 }
-                if (!graph.run()) throw std::runtime_error("ONNX Runtime refused to run the graph");
+                if (!graph.run()) {
+                    throw std::runtime_error("ONNX Runtime refused to run the graph: " +
+                                             graph.error());
+                }
                 if (applied) graph.applied();
                 return to_numpy(
                     std::vector<float>(graph.command(), graph.command() + graph.command_size()));
             },
             "inputs"_a, "applied"_a = true)
         .def("reset", &Graph::reset)
+        .def_prop_ro("error", &Graph::error)
         .def("state",
              [](Graph &graph) {
                  nb::dict state;

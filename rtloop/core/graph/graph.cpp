@@ -108,7 +108,7 @@ Graph::Graph(const std::string &onnxruntime_library, GraphSpec spec)
       api_(std::make_unique<ort::Api>(onnxruntime_library)),
       command_(element_count(spec_.command.shape)) {
     try {
-        api_->check(api_->create_env(ort::kLogError, "rtloop", &env_), "ONNX Runtime");
+        api_->check(api_->create_env(ort::kLogFatal, "rtloop", &env_), "ONNX Runtime");
         ort::SessionOptions *options = nullptr;
         api_->check(api_->create_session_options(&options), "session options");
         std::unique_ptr<ort::SessionOptions, void (*)(ort::SessionOptions *)> owner(
@@ -177,11 +177,23 @@ bool Graph::run() noexcept {
                   output_names_.data(), output_names_.size(), output_values_.data());
     if (rtloop_probe_run != nullptr) rtloop_probe_run(0);
     if (status != nullptr) {
+        keep_error(api_->get_error_message(status));
         api_->release_status(status);
         return false;
     }
     feed_back(false);
     return true;
+}
+
+void Graph::keep_error(const char *message) noexcept {
+    if (error_size_.load(std::memory_order_relaxed) != 0) return;
+    const size_t size = strnlen(message, error_.size());
+    std::memcpy(error_.data(), message, size);
+    error_size_.store(size, std::memory_order_release);
+}
+
+std::string Graph::error() const {
+    return {error_.data(), error_size_.load(std::memory_order_acquire)};
 }
 
 void Graph::applied() noexcept {
@@ -200,6 +212,7 @@ void Graph::reset() noexcept {
     for (Buffer &b : inputs_) std::memset(b.data(), 0, b.size * sizeof(float));
     for (Buffer &b : feedback_in_) std::memset(b.data(), 0, b.size * sizeof(float));
     std::memset(command_.data(), 0, command_.size * sizeof(float));
+    error_size_.store(0, std::memory_order_relaxed);
 }
 
 WarmUp Graph::warm_up(size_t n) {
@@ -209,7 +222,7 @@ WarmUp Graph::warm_up(size_t n) {
     reset();
     for (size_t i = 0; i <= n; ++i) {
         const int64_t start = clock.now();
-        if (!run()) throw std::runtime_error("the graph failed while warming up");
+        if (!run()) throw std::runtime_error("the graph failed while warming up: " + error());
         const int64_t duration = clock.now() - start;
         if (i == 0) {
             result.first_ns = duration;

@@ -1,6 +1,7 @@
 // One ONNX graph on buffers that never move: everything between input samples and commands.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -71,8 +72,11 @@ class Graph {
     bool claim() noexcept { return !is_claimed_.exchange(true, std::memory_order_acquire); }
     void give_back() noexcept { is_claimed_.store(false, std::memory_order_release); }
 
-    // Real-time. False when ONNX Runtime reported an error.
+    // Real-time. False when ONNX Runtime reported an error: `error` has its words.
     bool run() noexcept;
+    // Any thread. What ONNX Runtime said against the first run that failed since the last reset,
+    // cut to what a buffer of fixed size holds; empty where none failed.
+    std::string error() const;
     // Real-time, after a run: its command was applied.
     void applied() noexcept;
     // Back to the initial state, inputs zero.
@@ -96,6 +100,7 @@ class Graph {
     ort::Value *tensor(const Buffer &buffer, const std::vector<int64_t> &shape);
     void release() noexcept;
     void feed_back(bool of_applied) noexcept;
+    void keep_error(const char *message) noexcept;
 
     GraphSpec spec_;
     std::unique_ptr<ort::Api> api_;
@@ -111,6 +116,9 @@ class Graph {
     std::vector<ort::Value *> input_values_;
     std::vector<ort::Value *> output_values_;
     std::atomic<bool> is_claimed_{false};
+    // Written once, then published by its length: nobody reads what is being written.
+    std::array<char, 1024> error_;
+    std::atomic<size_t> error_size_{0};
 };
 
 }  // namespace rtloop

@@ -16,10 +16,10 @@ struct Session;
 struct MemoryInfo;
 struct Value;
 
-inline constexpr int kFloat32 = 1;           // ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT
-inline constexpr int kDeviceAllocator = 0;   // OrtDeviceAllocator
-inline constexpr int kMemTypeDefault = 0;    // OrtMemTypeDefault
-inline constexpr int kLogError = 3;          // ORT_LOGGING_LEVEL_ERROR
+inline constexpr int kFloat32 = 1;          // ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT
+inline constexpr int kDeviceAllocator = 0;  // OrtDeviceAllocator
+inline constexpr int kMemTypeDefault = 0;   // OrtMemTypeDefault
+inline constexpr int kLogFatal = 4;  // ORT_LOGGING_LEVEL_FATAL: what else goes wrong is in a status
 inline constexpr uint32_t kApiVersion = 11;  // every entry below is older
 
 class Api {

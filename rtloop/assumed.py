@@ -1,0 +1,100 @@
+"""What a device will tell of its samples and commands, as far as configuration and policy decide it.
+
+Names and sizes are the device's, and a configuration is judged without it: what was selected by name
+or index is there, and where only one size makes the policy's observation full, it is that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from rtloop.config import Config, LoopConfig
+from rtloop.errors import ConfigError, Finding
+from rtloop.policy import Policy
+from rtloop.policy.terms.elements import Scope, Vector
+from rtloop.ports.signal import Signal
+
+_Signals = dict[str, tuple[Signal, ...]]
+
+
+def assumed_inputs(config: Config, name: str, policy: Policy) -> _Signals:
+    """The elements of every input of the loop ``name``, in the order of the file.
+
+    Raises ConfigError where no device could fill the observation of the policy.
+    """
+    loop = config.loops[name]
+    names = {key: _least_names(loop, key) for key in loop.inputs}
+    sizes = {key: len(least) for key, least in names.items()}
+    open_inputs = [key for key, section in loop.inputs.items() if section.element_count is None]
+    observed = partial(_observation_size, loop, policy, names)
+    # A size that counts several times is that of an input which several terms read whole.
+    times = {key: observed({**sizes, key: sizes[key] + 1}) - observed(sizes) for key in open_inputs}
+    open_inputs = [key for key in open_inputs if times[key] > 0]
+    missing = policy.observation.size - observed(sizes)
+    for key in open_inputs:
+        room = loop.inputs[key].element_limit - sizes[key]
+        more = max(0, min(missing // times[key], room))
+        sizes[key] += more
+        missing -= more * times[key]
+    if missing and open_inputs:
+        total = observed(sizes)
+        bound = "at least" if missing < 0 else "at most"
+        if 0 < missing < min(times[key] for key in open_inputs):
+            bound = "either more or fewer than"
+            total = policy.observation.size
+        listed = ", ".join(f"'{key}'" for key in open_inputs)
+        found = f"an observation of {bound} {total} values, whatever the size of {listed}"
+        expected = f"{policy.observation.size}, the size of the policy's input {policy.observation}"
+        place = config.where("loops", name, "policy", "observation")
+        raise ConfigError([Finding.of(place, found, expected)])
+    return {key: _signals(names[key], sizes[key]) for key in loop.inputs}
+
+
+def assumed_outputs(loop: LoopConfig, policy: Policy) -> _Signals:
+    """The elements of every output of the loop, in the order of the file; together the policy's action."""
+    known = {key: section.element_count for key, section in loop.outputs.items()}
+    missing = policy.action.size - sum(1 if size is None else size for size in known.values())
+    sizes = {}
+    for key, size in known.items():
+        more = 0
+        if size is None:
+            more = max(0, min(missing, loop.outputs[key].element_limit - 1))
+            missing -= more
+        sizes[key] = 1 + more if size is None else size
+    return {key: _signals((), size) for key, size in sizes.items()}
+
+
+def _least_names(loop: LoopConfig, key: str) -> tuple[str, ...]:
+    """The names of an input's elements: all of them, or those that its device must have at least."""
+    section = loop.inputs[key]
+    if section.element_count is not None:
+        return section.element_names or _numbered(range(section.element_count))
+    scope = Scope(loop.inputs, Vector())
+    terms = [t for t in loop.policy.observation if t.declared_at(scope)[-1:] == (key,)]
+    selected = [element for term in terms for element in term.select or ()]
+    names = dict.fromkeys(element for element in selected if isinstance(element, str))
+    least = max([1, *(element + 1 for element in selected if isinstance(element, int))])
+    return (*names, *_numbered(range(len(names), least)))
+
+
+def _observation_size(
+    loop: LoopConfig,
+    policy: Policy,
+    names: Mapping[str, Sequence[str]],
+    sizes: Mapping[str, int],
+) -> int:
+    vectors = {
+        key: Vector(size, tuple(signal.name for signal in _signals(names[key], size)))
+        for key, size in sizes.items()
+    }
+    scope = Scope(vectors, Vector(policy.action.size))
+    return sum(term.size(scope) or 0 for term in loop.policy.observation)
+
+
+def _signals(names: Sequence[str], size: int) -> tuple[Signal, ...]:
+    return tuple(Signal(name) for name in (*names, *_numbered(range(len(names), size))))
+
+
+def _numbered(numbers: range) -> tuple[str, ...]:
+    return tuple(str(number) for number in numbers)

@@ -1,0 +1,198 @@
+"""Whether a configuration can run here: judged before any device is asked, and before anything moves.
+
+``rtloop check`` prints what these functions find. A run asks the same functions, when it configures, then
+as it is set up: what they refuse, it refuses, in the same words and places.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rtloop import core
+from rtloop.activation import Activation
+from rtloop.assumed import assumed_inputs, assumed_outputs
+from rtloop.build import Assembled, assemble
+from rtloop.config import Config
+from rtloop.errors import ConfigError, Finding, HostRefusedError, Place, RtloopError, raise_all
+from rtloop.policy import Policy
+from rtloop.realtime.rights import RightReport, denied
+from rtloop.stopping import go_on
+from rtloop.telemetry.observe.ring import make_ring_directory
+from rtloop.telemetry.private import UnknownGroupError, file_mode
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass
+class Judgement:
+    """What was found of the loops of a configuration, by their names; and what is wrong."""
+
+    policies: dict[str, Policy] = field(default_factory=dict)
+    assembled: dict[str, Assembled] = field(default_factory=dict)
+    """With the elements that devices are assumed to have: such a loop could run."""
+    errors: list[RtloopError] = field(default_factory=list)
+
+    def refuse(self) -> None:
+        """Raises ConfigError, RecordingError, RtloopError with everything that is wrong, if anything is."""
+        raise_all(self.errors)
+
+
+def judge(config: Config, *, record: bool | None = None) -> Judgement:
+    """Judges everything but what devices say, rights, and time. ``record`` overrides the configuration.
+
+    Raises StoppedError.
+    """
+    judgement = Judgement()
+    for name in config.loops:
+        go_on()
+        try:
+            _judge_loop(config, name, judgement)
+        except RtloopError as error:
+            judgement.errors.append(error)
+    try:
+        _rehearse_storage(config, record, judgement)
+    except RtloopError as error:
+        judgement.errors.append(error)
+    return judgement
+
+
+def _judge_loop(config: Config, name: str, judgement: Judgement) -> None:
+    loop = config.loops[name]
+    where = partial(config.where, "loops", name, "policy")
+    policy = judgement.policies[name] = loop.policy.load(where)
+    inputs = assumed_inputs(config, name, policy)
+    outputs = assumed_outputs(loop, policy)
+    judgement.assembled[name] = assemble(config, name, inputs, outputs, policy)
+
+
+def _rehearse_storage(config: Config, record: bool | None, judgement: Judgement) -> None:
+    """Makes the folders of a run and all its rings at once, and removes them again."""
+    activation = claim(config, "check", record)
+    rings = []
+    try:
+        for name, loop in judgement.assembled.items():
+            n_inputs = sum(spec.size for spec in loop.graph.inputs)
+            path = activation.ring_path(name)
+            rings.append(new_ring(config, name, path, n_inputs, loop.graph.action.size))
+    finally:
+        rings.clear()
+        activation.undo()
+
+
+def claim(config: Config, name: str, record: bool | None) -> Activation:
+    """The folders of a new activation. Raises RecordingError, RtloopError."""
+    recording = config.recording
+    try:
+        return Activation.claim(
+            name,
+            Path(recording.directory),
+            record=recording.enabled if record is None else record,
+            group=recording.group,
+        )
+    except UnknownGroupError as error:
+        raise error.at(config.where("recording", "group")) from None
+    except RtloopError as error:
+        raise error.at(config.where("recording", "directory")) from None
+
+
+def new_ring(
+    config: Config, name: str, path: Path, n_inputs: int, n_outputs: int
+) -> core.RingWriter:
+    """The ring of the loop ``name``, of so many values. Raises RtloopError."""
+    loop = config.loops[name]
+    place = config.where("loops", name, "ring_seconds")
+    try:
+        make_ring_directory(path.parent, config.recording.group)
+        ring = core.RingWriter(
+            str(path), loop.ring_cycles, len(loop.inputs), n_inputs, n_outputs, b"{}"
+        )
+        path.chmod(file_mode(path.parent))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise _no_ring(name, place, error) from error
+        free = shutil.disk_usage(path.parent).free
+        found = (
+            f"a ring of {loop.ring_cycles} cycles, for which {_mount(path)} has no room beside the "
+            f"others ({free / 2**20:.1f} MiB free)"
+        )
+        expected = "a smaller ring_seconds, a lower rate, or a larger /dev/shm"
+        raise RtloopError([Finding.of(place, found, expected)]) from error
+    except ValueError as error:
+        raise _no_ring(name, place, error) from error
+    return ring
+
+
+def _no_ring(name: str, place: Place, error: Exception) -> RtloopError:
+    return RtloopError([Finding(f"loop '{name}' cannot be activated: {error}", place)])
+
+
+def _mount(path: Path) -> Path:
+    return next(parent for parent in (path, *path.parents) if os.path.ismount(parent))
+
+
+_KEYS = {
+    "scheduler": "scheduler",
+    "cpu_affinity": "cpu_affinity",
+    "lock_memory": "lock_memory",
+    "cpu_dma_latency": "cpu_dma_latency_us",
+}
+"""By the name of a right, the key that asks for it."""
+
+
+def refuse_denied(config: Config, name: str, rights: Sequence[RightReport]) -> None:
+    """Raises HostRefusedError where the loop ``name`` demands rights of which some were denied."""
+    if config.loops[name].realtime.on_denied != "fail":
+        return
+    findings = []
+    for right in denied(rights):
+        key = _KEYS.get(right.name.rpartition(" ")[2])
+        place = config.where("loops", name, "realtime", *([key] if key else []))
+        message = f"demanded (on_denied: fail), and denied: {right}"
+        findings.append(Finding(message, place, right.actual, right.requested))
+    if findings:
+        raise HostRefusedError(findings)
+
+
+def refuse_slow(config: Config, name: str, run_ns: npt.NDArray[np.int64]) -> None:
+    """Raises ConfigError for a policy that is too slow here. ``run_ns``: what single runs took."""
+    wrong = [f for f in judge_time(config, name, run_ns) if f.severity == "error"]
+    if wrong:
+        raise ConfigError(wrong)
+
+
+def judge_time(config: Config, name: str, run_ns: npt.NDArray[np.int64]) -> list[Finding]:
+    """What is wrong with the time that single runs of the policy took here.
+
+    A median above deadline or budget is an error: most cycles would be late. A 99th percentile above
+    them is a warning.
+    """
+    import numpy as np
+
+    loop = config.loops[name]
+    findings = []
+    median_ns, p99_ns = (int(np.percentile(run_ns, q)) for q in (50, 99))
+    for key, limit_ns in (("deadline_ms", loop.deadline_ns), ("budget_ms", loop.budget_ns)):
+        if limit_ns is None or p99_ns <= limit_ns:
+            continue
+        is_wrong = median_ns > limit_ns
+        taken = f"{median_ns / 1e6:.3g} ms in the median" if is_wrong else f"{p99_ns / 1e6:.3g} ms"
+        often = "" if is_wrong else " once in a hundred times"
+        found = f"a policy that takes {taken}{often} (of {len(run_ns)} runs on this host)"
+        expected = (
+            f"at most {limit_ns / 1e6:.9g} ms, its {key.removesuffix('_ms')}: take a smaller or "
+            "quantized policy, a lower rate, or a faster CPU"
+        )
+        finding = Finding.of(config.where("loops", name, key), found, expected)
+        if not is_wrong:
+            finding = Finding(**{**vars(finding), "severity": "warning"})
+        findings.append(finding)
+    return findings
