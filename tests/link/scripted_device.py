@@ -94,6 +94,8 @@ class ScriptedDevice:
         if request.name == "time_request":
             now_us = self.now_us()
             return [("time_reply", {**request.fields, "t2_us": now_us, "t3_us": now_us})]
+        if request.name == "clear":
+            self.reasons = 0
         self.state = {"arm": 2, "clear": 1, "stop": 4}.get(request.name, self.state)
         return [("device_status", self.status())]
 
