@@ -22,6 +22,7 @@ TIME_EXCHANGES = 16
 TIME_EXCHANGES_MIN = 4
 #: The device tells whole microseconds.
 DEVICE_CLOCK_STEP_NS = 1000
+PERIOD_STEP_US = 1
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,24 @@ def _schema(stream: PacketStream, reply: HelloReply) -> Schema:
             f"'{reply.name}' announced {reply.n_sensor} sensor and {reply.n_command} command "
             f"values, but its schema lists {counts[0]} and {counts[1]}; correct the firmware"
         )
+    _check_period(reply, schema)
     return schema
+
+
+def _check_period(reply: HelloReply, schema: Schema) -> None:
+    """Timeouts follow the announced period, the check of the wire the schema's rate: they must be one."""
+    rate_hz = schema.sensors[0].rate_hz if schema.sensors else None
+    period_us = reply.sensor_period_us
+    if period_us > 0 and (
+        rate_hz is None or abs(1_000_000 / rate_hz - period_us) <= PERIOD_STEP_US
+    ):
+        return
+    expected = "more than 0" if rate_hz is None else f"{1_000_000 / rate_hz:g} us"
+    listed = "" if rate_hz is None else f", because its schema lists {rate_hz} Hz"
+    raise LinkError(
+        f"'{reply.name}' announced a sensor period of {period_us} us, expected {expected}{listed}; "
+        "correct the firmware"
+    )
 
 
 def _chunk(stream: PacketStream, offset: int) -> SchemaChunk:

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from rtloop.link.section import LinkConfig
 
 
+#: A device that keeps its announced rate so badly, for so long, is a problem of the run. Not less: a
+#: simulated device shares its processor, and misses ticks.
+PACE_FACTOR = 2
+PACE_INTERVALS = 10
+PACE_NS = 1_000_000_000
+
+
 @INPUTS.register
 class LinkInput(InputSection):
     """The newest sensor packet of a link; its elements have the names that the device's schema gives them."""
@@ -211,11 +218,28 @@ class LinkPort(Port):
         )
 
     def stop(self) -> str:
-        if self._link.stop():
-            return ""
+        problems = [] if self._link.stop() else [self._unconfirmed_stop()]
+        if pace := self._wrong_pace():
+            problems.append(pace)
+        return "; ".join(problems)
+
+    def _unconfirmed_stop(self) -> str:
         return (
             f"the device of link '{self.name}' ({self.hardware_id}) did not confirm STOP: whether it is "
             "SAFE is not known. It goes SAFE by its command timeout, if it obeys that; go and look"
+        )
+
+    def _wrong_pace(self) -> str:
+        counters = self.core.counters()
+        n, interval_ns = counters["sensor_intervals"], counters["sensor_interval_ns"]
+        period_ns = self._link.info.sensor_period_us * 1000
+        is_right = period_ns / PACE_FACTOR < interval_ns < period_ns * PACE_FACTOR
+        if n < PACE_INTERVALS or n * interval_ns < PACE_NS or is_right:
+            return ""
+        return (
+            f"the device of link '{self.name}' ({self.hardware_id}) sent a sample every "
+            f"{interval_ns / 1e6:.3g} ms by its own clock, but had announced one every {period_ns / 1e6:g} ms: "
+            "correct its firmware, or see what keeps it from its rate"
         )
 
     def close(self) -> None:

@@ -125,6 +125,24 @@ def test_a_schema_that_does_not_match_the_announced_counts_is_refused() -> None:
         assert "announced 3 sensor and 1 command values" in refusal(device)
 
 
+@pytest.mark.parametrize("period_us", [0, 5000, 20000])
+def test_a_sensor_period_that_is_not_the_schemas_rate_is_refused(period_us: int) -> None:
+    def script(request: ref.Packet) -> Answers:
+        answer = {**device.hello_reply(), "sensor_period_us": period_us}
+        return [("hello_reply", answer)] if request.name == "hello" else None
+
+    with ScriptedDevice(script) as device:
+        assert f"a sensor period of {period_us} us, expected 10000 us" in refusal(device)
+
+
+def test_a_rate_that_is_no_whole_number_of_microseconds_is_understood() -> None:
+    with ScriptedDevice(schema=SCHEMA.replace("100", "300")) as device:
+        answer = {**device.hello_reply(), "sensor_period_us": 3333}
+        device.script = lambda r: [("hello_reply", answer)] if r.name == "hello" else None
+        with opened(device) as link:
+            assert link.info.sensor_period_us == 3333
+
+
 def test_a_schema_that_is_wrong_is_refused_with_its_line() -> None:
     with ScriptedDevice(schema=SCHEMA.replace("f32", "f16", 1)) as device:
         assert "line 3" in refusal(device)

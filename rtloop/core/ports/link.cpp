@@ -112,6 +112,10 @@ void LinkPort::rearm() noexcept {
     time_reply_is_due_ = false;
     rx_seq_is_known_ = false;
     gap_ = 0;
+    pace_is_known_ = false;
+    paced_us_ = 0;
+    counters_.sensor_intervals.store(0, std::memory_order_relaxed);
+    counters_.sensor_interval_ns.store(0, std::memory_order_relaxed);
     report_ = {};
     unconfirmed_since_ns_ = -1;
     has_commanded_ = false;
@@ -245,6 +249,8 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
             {"tx_packets", c.tx_packets.load()},
             {"tx_dropped", c.tx_dropped.load()},
             {"device_events", c.device_events.load()},
+            {"sensor_intervals", c.sensor_intervals.load()},
+            {"sensor_interval_ns", c.sensor_interval_ns.load()},
             {"device_state", c.device_state.load()},
             {"device_reasons", c.device_reasons.load()},
             {"clock_offset_ns", c.clock_offset_ns.load()},
@@ -256,12 +262,26 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
 // A device numbers all it sends. A number that goes back is a device that began anew.
 void LinkPort::follow_sequence(uint16_t seq) noexcept {
     const auto missing = static_cast<uint16_t>(seq - rx_seq_ - 1);
+    if (missing != 0) pace_is_known_ = false;
     if (rx_seq_is_known_ && missing < 0x8000) {
         gap_ += missing;
         counters_.rx_lost.fetch_add(missing, std::memory_order_relaxed);
     }
     rx_seq_ = seq;
     rx_seq_is_known_ = true;
+}
+
+// At which rate the device itself sends, whatever was lost on the way or not looked at.
+void LinkPort::follow_pace(uint32_t sent_us) noexcept {
+    const int64_t interval_us = rtl_time_difference_us(sent_us, paced_since_us_);
+    if (pace_is_known_ && interval_us >= 0) {
+        paced_us_ += interval_us;
+        const int64_t n = counters_.sensor_intervals.load(std::memory_order_relaxed) + 1;
+        counters_.sensor_intervals.store(n, std::memory_order_relaxed);
+        counters_.sensor_interval_ns.store(paced_us_ * 1000 / n, std::memory_order_relaxed);
+    }
+    paced_since_us_ = sent_us;
+    pace_is_known_ = true;
 }
 
 // What an ACTIVE device says to have applied last, if we have sent it, and after what it said
@@ -299,6 +319,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
             return;
         }
         last_sensor_ns_ = now_ns;
+        follow_pace(header.time_us);
         sensor_ = sensor;
         sample_time_us_ = time_.widened_us(sensor.sample_time_us, now_ns);
         sample_has_arrived_ = true;
