@@ -29,6 +29,9 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     observed, loop = run.observed[name], run.loops[name]
     window = observed.statistics.window()
     fault = in_ros_words(loop.fault())
+    too_much = [
+        f"{share} (last 10 s)" for share in observed.statistics.recent_shares() if share.is_over
+    ]
     warnings = [run.recording_error] if run.recording_error else []
     if window.misses:
         loop_class = loop.loop_config.loop_class
@@ -36,6 +39,8 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     # A hard miss latches FAULT: there is no hard miss without one.
     if fault:
         level, message = DiagnosticStatus.ERROR, fault
+    elif too_much:
+        level, message = DiagnosticStatus.ERROR, "; ".join([*too_much, *warnings])
     elif warnings:
         level, message = DiagnosticStatus.WARN, "; ".join(warnings)
     else:
@@ -74,6 +79,7 @@ def _values(summary: LoopSummary) -> dict[str, Any]:
         "response_p99_us": summary.response_us.p99,
         "response_max_us": summary.response_us.max,
         "release_latency_p99_us": summary.release_latency_us.p99,
+        "failures": in_ros_words("; ".join(summary.failures)),
     }
 
 

@@ -25,6 +25,7 @@ from rtloop.telemetry.observe.records import (
     Records,
     empty_records,
 )
+from rtloop.telemetry.observe.shares import NAMES
 from rtloop.telemetry.private import make_private_directory, user_name
 
 RING_DIRECTORY = Path("/dev/shm/rtloop")
@@ -80,6 +81,8 @@ class LoopMetadata:
     """CLOCK_REALTIME - CLOCK_MONOTONIC when the loop was set up."""
     run: dict[str, Any] = field(default_factory=dict)
     """Facts about the run, the same in every ring of it but for ``LOOP_FACTS``."""
+    max_share: dict[str, float] = field(default_factory=dict)
+    """Limits of the loop's shares, 0 to 1, by name; empty in what a version before them wrote."""
 
     @classmethod
     def from_json(cls, text: bytes | str) -> "LoopMetadata":
@@ -99,6 +102,7 @@ class LoopMetadata:
                     raw.get("realtime_ns_offset") or time.time_ns() - time.monotonic_ns()
                 ),
                 run=dict(raw.get("run") or {}),
+                max_share=_limits(raw.get("max_share") or {}),
             )
             parsed._check()
         except (
@@ -117,6 +121,8 @@ class LoopMetadata:
             raise ValueError(f"period {self.period_ns}, deadline {self.deadline_ns}")
         if abs(self.realtime_ns_offset) >= 1 << 62:
             raise ValueError(f"realtime_ns_offset {self.realtime_ns_offset}")
+        if not all(0.0 <= limit <= 1.0 for limit in self.max_share.values()):
+            raise ValueError(f"max_share {self.max_share}")
 
     def to_json(self, *, with_run: bool = True) -> str:
         """The inverse of ``from_json``; without the run only the loop's own facts are kept."""
@@ -131,6 +137,7 @@ class LoopMetadata:
             "outputs": [{"name": s.name, "unit": s.unit} for s in self.outputs],
             "sources": list(self.sources),
             "realtime_ns_offset": self.realtime_ns_offset,
+            "max_share": self.max_share,
             "run": {k: v for k, v in self.run.items() if with_run or k in LOOP_FACTS},
         }
         return json.dumps(raw, ensure_ascii=False)
@@ -312,3 +319,7 @@ def _nan(n: int) -> NDArray[np.float32]:
 
 def _signals(raw: Any) -> tuple[Signal, ...]:
     return tuple(Signal(str(s["name"]), str(s.get("unit") or "")) for s in raw)
+
+
+def _limits(raw: Any) -> dict[str, float]:
+    return {name: float(raw[name]) for name in NAMES if name in raw}

@@ -1,18 +1,27 @@
 """What a loop did, counted as it runs, in memory that does not grow with the run."""
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtloop import core
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.histogram import Histogram
 from rtloop.telemetry.observe.records import Records
 from rtloop.telemetry.observe.ring import LoopMetadata
+from rtloop.telemetry.observe.shares import Share, Whole, default_limits, shares_of
 from rtloop.telemetry.observe.summary import LoopSummary, Percentiles
 
 _FRACTIONS = (0.5, 0.99, 0.999)
+#: What a live judgement looks back on: long enough for slow loops to have some cycles in it, short enough
+#: to show what is wrong now in a run of days.
+RECENT_NS = 10_000_000_000
+_RECENT_STEP_NS = 500_000_000
+#: A larger step of a 16-bit counter is a device that was switched on anew.
+_LARGEST_STEP = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class LoopStatistics:
         self.last_cycle = -1
         self.consecutive_misses = 0
         self.device_late_commands = 0
+        self.held_late = 0
+        self.held_stale = 0
         self.release_latency = Histogram()
         self.response = Histogram()
         self.infer = Histogram()
@@ -56,6 +67,8 @@ class LoopStatistics:
         self._window_response = Histogram()
         self._window_began_ns = 0
         self._window_before = (0, 0, 0)
+        self._late_commands_said = -1
+        self._recent: deque[tuple[int, dict[str, int]]] = deque()
 
     def update(self, records: Records, lost: int = 0) -> None:
         """Count a batch of consecutive cycles (structured [n]) and what was lost before it."""
@@ -78,7 +91,8 @@ class LoopStatistics:
         if n_missed:
             self._causes += np.bincount(records["longest_stage"][missed], minlength=256)
         self._count_lost_in_a_row(records, lost)
-        self.device_late_commands = int(records["device_late_commands"][-1])
+        self._count_held(records, missed)
+        self._count_refused(records)
 
         seen = int(np.bitwise_or.reduce(records["events"]))
         if seen:
@@ -91,6 +105,7 @@ class LoopStatistics:
             self.unfinished += n - int(np.count_nonzero(returned))
             records, lateness = records[returned], lateness[returned]
         self._measure(records, lateness)
+        self._remember()
 
     def _count_skipped(self, records: Records, lost: int) -> None:
         if lost:
@@ -107,6 +122,22 @@ class LoopStatistics:
         longest = max(int(ended.max()), int((before + records["skipped"]).max()))
         self.max_consecutive_misses = max(self.max_consecutive_misses, longest)
         self.consecutive_misses = int(ended[-1])
+
+    def _count_held(self, records: Records, missed: NDArray[np.bool_]) -> None:
+        held = records["outcome"] == core.OUTCOMES["held"]
+        # A stale input that may be used is inferred from, and its result can be late like any other.
+        stale = held & ((records["events"] & rec.EVENT_BITS["stale_input"]) != 0)
+        stale &= records["infer_ns"] == records["read_ns"]
+        self.held_stale += int(np.count_nonzero(stale))
+        self.held_late += int(np.count_nonzero(held & missed & ~stale))
+
+    def _count_refused(self, records: Records) -> None:
+        """From a counter of the devices, which had counted before and comes round at 65536."""
+        said = records["device_late_commands"].astype(np.int64)
+        before = said[0] if self._late_commands_said < 0 else self._late_commands_said
+        steps = np.diff(said, prepend=before) & 0xFFFF
+        self.device_late_commands += int(steps[steps < _LARGEST_STEP].sum())
+        self._late_commands_said = int(said[-1])
 
     def _measure(self, records: Records, lateness: NDArray[np.int64]) -> None:
         response = rec.response_ns(records)
@@ -140,6 +171,38 @@ class LoopStatistics:
         self._window_began_ns = self._last_start_ns
         self._window_before = now
         return result
+
+    def _counts(self) -> dict[str, int]:
+        """By the names of the shares, and what they are shares of."""
+        return {
+            "missed": self.misses,
+            "skipped": self.skipped,
+            "stale": self._events["stale_input"],
+            "held": int(self._outcomes[core.OUTCOMES["held"]]),
+            "clamped": self._events["clamped"],
+            "dropped": int(self._outcomes[core.OUTCOMES["dropped"]]),
+            "refused": self.device_late_commands,
+            "cycles": self.executed,
+        }
+
+    def _remember(self) -> None:
+        """What was counted by now, for ``recent_shares``; not more often than it takes."""
+        now_ns, recent = self._last_start_ns, self._recent
+        if not recent or now_ns - recent[-1][0] >= _RECENT_STEP_NS:
+            counts = self._counts() if recent else dict.fromkeys(self._counts(), 0)
+            recent.append((now_ns if recent else self._first_start_ns, counts))
+        while len(recent) > 1 and now_ns - recent[1][0] >= RECENT_NS:
+            recent.popleft()
+
+    def recent_shares(self) -> tuple[Share, ...]:
+        """The shares over the last 10 s of the loop or so, for those who watch it run."""
+        now = self._counts()
+        before = self._recent[0][1] if self._recent else dict.fromkeys(now, 0)
+        counts = {name: now[name] - before[name] for name in now}
+        limits = {**default_limits(self.metadata.loop_class), **self.metadata.max_share}
+        executed = counts["cycles"]
+        of = Whole(executed + counts["skipped"], executed, executed)
+        return tuple(shares_of(counts, of, limits))
 
     def rate_hz(self) -> float | None:
         """Measured rate: cycles started per second between the first and the last start."""
@@ -202,6 +265,9 @@ class LoopStatistics:
             device_late_commands=self.device_late_commands,
             state=state,
             fault_reason=rec.name_of(rec.FAULT_REASON_NAMES, reason),
+            held_late=self.held_late,
+            held_stale=self.held_stale,
+            max_share=self.metadata.max_share,
         )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from rtloop.errors import RecordingError
 from rtloop.realtime.rights import RightReport, denied
+from rtloop.telemetry.observe.shares import NAMES, Share, Whole, default_limits, shares_of
+from rtloop.telemetry.observe.words import explain, find
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,71 @@ class LoopSummary:
     device_late_commands: int = 0
     state: str | None = None
     fault_reason: str = "none"
+    held_late: int = 0
+    """Commands held because the result of a firm loop came too late."""
+    held_stale: int = 0
+    """Commands held because an input was stale."""
+    max_share: Mapping[str, float] = field(default_factory=dict)
+    """Limits of the shares by name, 0 to 1; the defaults of the class for those that are missing."""
 
     def __post_init__(self) -> None:
-        for name in ("outcomes", "causes", "events"):
+        limits = {**default_limits(self.loop_class), **self.max_share}
+        object.__setattr__(self, "max_share", limits)
+        for name in ("outcomes", "causes", "events", "max_share"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """What came to nothing, of all that could have; of the records that were seen where only these tell."""
+        counts = {
+            "missed": self.misses,
+            "skipped": self.skipped,
+            "stale": self.stale_inputs,
+            "held": self.outcomes.get("held", 0),
+            "clamped": self.events.get("clamped", 0),
+            "dropped": self.outcomes.get("dropped", 0),
+            "refused": self.device_late_commands,
+        }
+        seen = max(0, self.executed - self.records_lost)
+        whole = Whole(self.elapsed_periods, self.executed, seen)
+        return tuple(shares_of(counts, whole, self.max_share))
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why the plant was not controlled as the loop's class and its limits promise, in words.
+
+        Empty when it was: this is the judgement of console, exit code, report and diagnostics.
+        """
+        if self.executed == 0:
+            return ("no cycle was executed",)
+        found = []
+        if self.fault_reason != "none":
+            word = find("fault_reasons", self.fault_reason)
+            found.append(f"FAULT: {self.fault_reason if word is None else explain(word)}")
+        if self.loop_class == "hard" and self.misses:
+            found.append(
+                f"{_plural(self.misses, 'deadline miss', 'es')}: a hard loop may miss none"
+            )
+        elif self.limit_broken and self.fault_reason != "limit_broken":
+            found.append(f"its limit of lost jobs was broken {_plural(self.limit_broken, 'time')}")
+        for share in self.shares:
+            if share.is_over and share.name == "held":
+                found.append(
+                    f"{share}: {self.held_late} late results, {self.held_stale} stale inputs"
+                )
+            elif share.is_over:
+                found.append(str(share))
+        return tuple(found)
 
     def as_dict(self) -> dict[str, Any]:
         """The loop's part of the ``--json`` summary."""
-        return {_key(f.name): _plain(getattr(self, f.name)) for f in fields(self)}
+        told = {_key(f.name): _plain(getattr(self, f.name)) for f in fields(self)}
+        del told["max_share"]
+        told["shares"] = {
+            share.name: {"share": share.value, "limit": share.limit, "is_over": share.is_over}
+            for share in self.shares
+        }
+        return {**told, "failures": list(self.failures)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "LoopSummary":
@@ -70,6 +129,10 @@ class LoopSummary:
         try:
             for name in ("release_latency_us", "response_us", "infer_us", "lateness_us"):
                 given[name] = Percentiles(**given[name])
+            shares = raw.get("shares", {})
+            given["max_share"] = {
+                name: float(shares[name]["limit"]) for name in NAMES if name in shares
+            }
             return cls(**given)
         except (KeyError, TypeError, ValueError) as error:
             raise RecordingError(f"the summary of a loop is not readable: {error!r}") from None
@@ -112,6 +175,10 @@ class RunSummary:
         if self.devices:
             result["devices"] = {name: dict(told) for name, told in self.devices.items()}
         return result
+
+
+def _plural(n: int, what: str, ending: str = "s") -> str:
+    return f"{n} {what}{'' if n == 1 else ending}"
 
 
 def _key(name: str) -> str:
