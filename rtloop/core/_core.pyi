@@ -164,6 +164,21 @@ class Port:
         One thread at a time. Raises ValueError (not that kind of port).
         """
     def write_safe(self) -> None: ...
+    @property
+    def is_lost(self) -> bool:
+        """Its device is gone, the cycle goes on without it, and nobody has opened it anew yet."""
+    @property
+    def loss_error(self) -> int:
+        """The errno of that loss; 0 where it is not lost."""
+    def let_go(self) -> None:
+        """While ``is_lost``: lets go of what is held of the old device. Raises OSError."""
+    def reconnect(self, options: Mapping[str, int]) -> None:
+        """While ``is_lost``: hands the transport over that was opened anew; the next poll takes it.
+
+        Raises OSError, ValueError.
+        """
+    def give_up(self, reason: int) -> None:
+        """While ``is_lost``: it will not come back. ``reason`` (``FAULT_REASONS``) ends the loop."""
     def counters(self) -> dict[str, int]:
         """What an observer may know, by name; the names are the kind's."""
 

@@ -186,6 +186,8 @@ class LinkPort(Port):
             # By then a device that obeys its timeout, but no command, is SAFE and has said so.
             "obey_timeout_ns": 2 * self._timeout_ns + 3 * slower_ns,
             "silence_timeout_ns": max(self._timeout_ns, 3 * slower_ns),
+            "reconnects": 0,
+            "is_armed": 1,
         }
         try:
             self.core = core.Port("link", options)

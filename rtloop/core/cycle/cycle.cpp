@@ -290,8 +290,24 @@ void Cycle::check_ports() noexcept {
         if (report.fault != FaultReason::none) {
             fault_.latch_from_port(index, report.fault, report.error);
         }
-        if (report.fault == FaultReason::port_error) record_.events |= event::port_error;
+        if (report.fault == FaultReason::port_error || report.is_lost) {
+            record_.events |= event::port_error;
+        }
+        if (report.is_lost) stand_safe(index);
         ++index;
+    }
+}
+
+// A device that is lost makes itself safe: from there its next command starts.
+void Cycle::stand_safe(size_t port) noexcept {
+    size_t at = 0;
+    for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
+        const size_t n = wiring_.outputs[i]->n_outputs();
+        if (config_.outputs[i].port == port) {
+            std::copy_n(limits_.safe().begin() + static_cast<ptrdiff_t>(at), n,
+                        sent_.begin() + static_cast<ptrdiff_t>(at));
+        }
+        at += n;
     }
 }
 

@@ -68,6 +68,7 @@ class Cycle {
     void finish_late() noexcept;
     bool write(const std::vector<float> &command) noexcept;
     void check_ports() noexcept;
+    void stand_safe(size_t port) noexcept;
     void stall(Stage stage) noexcept;
     bool missed() const noexcept { return record_.finish_ns > record_.deadline_ns; }
     Stage longest_stage() const noexcept;

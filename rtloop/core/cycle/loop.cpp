@@ -66,11 +66,11 @@ std::optional<size_t> Loop::missing_input() {
     const int64_t now_ns = clock_->now();
     for (const auto &port : wiring_.ports) {
         port->poll(now_ns);
-        const FaultReason fault = port->report().fault;
+        const PortReport report = port->report();
         // Silence, for which there is a time limit of its own here.
-        if (fault == FaultReason::port_error) {
+        if (report.fault == FaultReason::port_error || report.is_lost) {
             port->rearm();
-        } else if (fault != FaultReason::none) {
+        } else if (report.fault != FaultReason::none) {
             return std::nullopt;
         }
     }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "rtloop/core/ports/line.hpp"
 #include "rtloop/core/ports/port.hpp"
 #include "rtloop/core/ports/time_map.hpp"
 #include "rtloop/frame.h"
@@ -21,13 +22,10 @@ struct LinkConfig {
     uint16_t schema_id = 0;
     uint32_t n_sensor = 0;
     uint32_t n_command = 0;
-    int64_t clock_offset_ns = 0;  // device clock - CLOCK_MONOTONIC, from the handshake
-    int64_t clock_error_ns = 0;
-    int64_t clock_time_ns = 0;        // when that was measured
     int64_t command_validity_ns = 0;  // a command is valid until its deadline plus this
     int64_t command_timeout_ns = 0;   // of the device; nothing is valid for longer
-    int64_t obey_timeout_ns = 0;      // a command is applied and confirmed in it; 0: not watched
-    int64_t silence_timeout_ns = 0;   // no SENSOR for so long: the link is lost
+    bool reconnects = false;          // its loss is no fault: another thread opens it anew
+    LineTerms terms;
 };
 
 // Counters an observer may read at any time.
@@ -72,8 +70,19 @@ class LinkPort final : public Port {
     void write_safe() noexcept override;
     PortReport report() const noexcept override;
     std::vector<std::pair<std::string, int64_t>> counters() const override;
+    bool is_lost() const noexcept override { return line_.is_lost(); }
+    int loss_error() const noexcept override { return line_.error(); }
+    void let_go() override { line_.let_go(); }
+    // Options "fd" and by the names of LineTerms. Throws the same as the constructor.
+    void reconnect(const PortOptions &options) override;
+    void give_up(FaultReason reason) noexcept override { line_.give_up(reason); }
 
   private:
+    void forget_device() noexcept;
+    void attach(const LineTerms &terms) noexcept;
+    void judge_line(int64_t now_ns) noexcept;
+    Sample newest_sample() const noexcept;
+    bool send_default(int64_t now_ns) noexcept;
     void receive(int64_t now_ns) noexcept;
     size_t receive_some(uint8_t *bytes) noexcept;
     void decode(const uint8_t *bytes, size_t n) noexcept;
@@ -85,12 +94,15 @@ class LinkPort final : public Port {
     size_t append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
                          uint16_t ack, int64_t now_ns) noexcept;
 
-    LinkConfig config_;
+    const LinkConfig config_;
+    Line line_;
+    LineTerms terms_;  // of the line that is attached
     rtl_frame_decoder decoder_;
     TimeMap time_;
     rtl_sensor sensor_{};
     bool sample_has_arrived_ = false;
     int64_t sample_time_us_ = 0;  // device clock
+    Sample sample_before_loss_;   // until there is a newer one
     int64_t last_sensor_ns_ = -1;
     int64_t last_receive_ns_ = 0;
     int64_t last_time_request_ns_ = 0;
@@ -112,6 +124,7 @@ class LinkPort final : public Port {
     bool frame_was_cut_ = false;  // of the one that writes
     rtl_command default_{};
     uint16_t default_ack_ = 0;
+    uint32_t default_line_ = 0;  // the number of the line that it is for
     PortReport report_;
     std::vector<uint8_t> stop_frame_;
     std::atomic<bool> stopped_{true};
