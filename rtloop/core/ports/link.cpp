@@ -92,6 +92,7 @@ void LinkPort::rearm() noexcept {
     sample_has_arrived_ = false;
     sample_before_loss_ = {};
     gap_ = 0;
+    paced_us_ = 0;
     counters_.sensor_intervals.store(0, std::memory_order_relaxed);
     counters_.sensor_interval_ns.store(0, std::memory_order_relaxed);
     stopped_.store(false);
@@ -106,7 +107,6 @@ void LinkPort::forget_device() noexcept {
     time_reply_is_due_ = false;
     rx_seq_is_known_ = false;
     pace_is_known_ = false;
-    paced_us_ = 0;
     report_ = {};
     unconfirmed_since_ns_ = -1;
     has_commanded_ = false;
