@@ -12,6 +12,7 @@ from rtloop import core
 from rtloop.cli.console import Console
 from rtloop.cli.main import main
 from rtloop.config import load
+from rtloop.report.outline import outline
 from rtloop.report.page import render
 from rtloop.report.verdict import Level, judge
 from rtloop.run import Run, exit_code
@@ -71,7 +72,7 @@ def test_a_loop_that_moves_nothing_has_failed(
     recording = read_recording(run.recording)
     verdict = judge(recording.loops["relay"].summary)
     assert (verdict.level, verdict.headline) == (Level.FAILED, "Failed")
-    page = render(recording)
+    page = render(outline(run.recording))
     for name in over:
         assert f"Too much of it: {name} " in page
 
