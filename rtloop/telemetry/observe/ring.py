@@ -305,12 +305,19 @@ def unfinished_cycle(
     records["consecutive_misses"] = consecutive_misses + records["skipped"] + 1
     records["window_misses"] = 1
     records["loop_class"] = core.CLASSES.get(metadata.loop_class, 0)
-    # For a hard loop the guard sent the safe command; otherwise nothing left the host.
-    outcome = "safe" if metadata.loop_class == "hard" else "none"
-    records["outcome"] = core.OUTCOMES[outcome]
+    records["outcome"] = _sent_instead(status, metadata)
     sources = np.zeros((1, len(metadata.sources)), INPUT_RECORD_DTYPE)
     sources["age_ns"] = -1
     return Batch(records, sources, _nan(len(metadata.inputs)), _nan(len(metadata.outputs)))
+
+
+def _sent_instead(status: dict[str, Any], metadata: LoopMetadata) -> int:
+    """The outcome of a cycle that never returned: the guard says what it sent."""
+    said = int(status.get("expired_outcome", 0))
+    # Rings of an older version do not tell; for a hard loop it was the safe command all the same.
+    if said == core.OUTCOMES["none"] and metadata.loop_class == "hard":
+        return core.OUTCOMES["safe"]
+    return said if said in core.OUTCOMES.values() else core.OUTCOMES["none"]
 
 
 def _nan(n: int) -> NDArray[np.float32]:
