@@ -158,6 +158,37 @@ def test_a_clock_that_cannot_be_asked_is_reported() -> None:
         assert "answered 0 of 16 time requests" in refusal(device)
 
 
+@pytest.mark.parametrize(
+    ("t2_us", "t3_us"),
+    [
+        (-1_000_000, 0),  # held for longer than the host waited
+        (0, -1),  # replied before it was received
+        (1 << 60, 1 << 60),  # after more years than there were
+    ],
+)
+def test_times_that_cannot_be_true_do_not_count(t2_us: int, t3_us: int) -> None:
+    def script(request: ref.Packet) -> Answers:
+        if request.name != "time_request":
+            return None
+        now_us = device.now_us()
+        times = {"t2_us": now_us + t2_us, "t3_us": now_us + t3_us}
+        return [("time_reply", {**request.fields, **times})]
+
+    with ScriptedDevice(script) as device:
+        assert "answered 0 of 16 time requests with times that can be true" in refusal(device)
+
+
+def test_what_a_device_calls_itself_controls_no_terminal() -> None:
+    def script(request: ref.Packet) -> Answers:
+        answer = {**device.hello_reply(), "version": 0, "name": "a\x1b[2Jb"}
+        return [("hello_reply", answer)]
+
+    with ScriptedDevice(script) as device:
+        assert "'a?[2Jb'" in refusal(device)
+    with ScriptedDevice(schema=SCHEMA.replace("m/s", "\x1b[2J")) as device:
+        assert "no printable ASCII at 58" in refusal(device)
+
+
 def test_the_exchange_with_the_lowest_round_trip_of_16_decides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -30,6 +30,8 @@ constexpr int64_t kAttentionNs = 5'000'000;
 // twice as long after the request.
 constexpr int64_t kFirstLookNs = 300'000;
 constexpr int kReadsToDrain = 256;
+// 142 years: what is beyond no device has counted, and does not fit in nanoseconds.
+constexpr uint64_t kDeviceTimeMaxUs = uint64_t{1} << 52;
 
 LineTerms terms_of(const PortOptions &options) {
     LineTerms terms;
@@ -361,6 +363,10 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
                rtl_time_reply_decode(payload, payload_size, &time_reply)) {
         // Only the answer to our newest question: what else comes was asked by nobody, or is old.
         if (static_cast<int64_t>(time_reply.host_ns) != last_time_request_ns_) return;
+        if (time_reply.t2_us > time_reply.t3_us || time_reply.t3_us > kDeviceTimeMaxUs) {
+            counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
+            return;
+        }
         time_reply_is_due_ = false;
         time_.request_arrived(last_time_request_ns_, static_cast<int64_t>(time_reply.t2_us),
                               now_ns);
