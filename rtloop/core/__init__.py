@@ -74,6 +74,7 @@ __all__ = [
     "LINK_VALUES_MAX",
     "MESSAGE_TYPES",
     "OUTCOMES",
+    "PORT_EVENTS",
     "PROTOCOL_VERSION",
     "RECORD_FIELDS",
     "RECORD_SIZE",
@@ -136,7 +137,7 @@ class Word(NamedTuple):
     remedy: str
 
 
-#: By table (classes, states, outcomes, stages, events, fault_reasons), then by word.
+#: By table (classes, states, outcomes, stages, events, port_events, fault_reasons), then by word.
 WORDS: dict[str, dict[str, Word]] = {}
 for _table, _word, _number, _sentence, _remedy in WORD_ROWS:
     WORDS.setdefault(_table, {})[_word] = Word(_number, _sentence, _remedy)
@@ -153,4 +154,6 @@ OUTCOMES = _numbers("outcomes")
 STAGES = _numbers("stages")
 #: Bits of a record's ``events``.
 EVENTS = _numbers("events")
+#: Kinds of what a port reports beside its samples.
+PORT_EVENTS = _numbers("port_events")
 FAULT_REASONS = _numbers("fault_reasons")

@@ -33,6 +33,12 @@ constexpr int64_t kAttentionNs = 5'000'000;
 constexpr int64_t kFirstLookNs = 300'000;
 constexpr int kReadsToDrain = 256;
 
+// A device's event is recorded by the number that it was sent with.
+static_assert(static_cast<int>(PortEventKind::late_command) == RTL_EVENT_LATE_COMMAND);
+static_assert(static_cast<int>(PortEventKind::state_change) == RTL_EVENT_STATE_CHANGE);
+static_assert(static_cast<int>(PortEventKind::bad_packet) == RTL_EVENT_BAD_PACKET);
+static_assert(static_cast<int>(PortEventKind::schema_mismatch) == RTL_EVENT_SCHEMA_MISMATCH);
+
 void make_non_blocking(int fd) {
     const int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
