@@ -22,11 +22,13 @@ from mcap.records import Chunk
 from rtloop import core
 from rtloop.errors import RecordingError
 from rtloop.report.page import write_report
-from rtloop.telemetry.mcap.reader import RecordingReader, read_recording
+from rtloop.telemetry.mcap.reader import read_recording
+from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe.ring import Ring
 from rtloop.telemetry.observe.statistics import LoopStatistics
-from rtloop.telemetry.recorder.recover import Recovered, recover
+from rtloop.telemetry.recorder.recover import recover
+from rtloop.telemetry.recorder.recovered import Recovered
 from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring
 
 SECONDS = float(os.environ.get("RTLOOP_FUZZ_SECONDS", 0))

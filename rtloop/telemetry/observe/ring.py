@@ -161,6 +161,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.records)
 
+    def part(self, begin: int, end: int) -> "Batch":
+        """The cycles of a slice; nothing is lost before them."""
+        part = slice(begin, end)
+        return Batch(self.records[part], self.sources[part], self.inputs[part], self.outputs[part])
+
     def select(self, keep: NDArray[np.bool_]) -> "Batch":
         """The cycles where ``keep`` (bool [n]) holds; ``lost`` stays."""
         return Batch(
