@@ -74,7 +74,8 @@ def test_an_event_of_a_newer_device_is_recorded_as_unknown(
     linked.loop.begin()
     send_event(device, 200)
     send_event(device, KINDS["lost"])  # that is the host's to say
-    assert len(step_until(linked, device, "unknown", 2)) == 2
+    found = step_until(linked, device, "unknown", 2)
+    assert found["device_event"].tolist() == [200, KINDS["lost"]]
 
 
 def test_a_malformed_event_counts_as_an_error_of_the_line(

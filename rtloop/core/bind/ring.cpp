@@ -88,6 +88,7 @@ nb::list event_fields() {
     FIELD(kind, "|u1");
     FIELD(loop_class, "|u1");
     FIELD(device_state, "|u1");
+    FIELD(device_event, "|u1");
 #undef FIELD
     return fields;
 }

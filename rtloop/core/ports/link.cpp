@@ -349,7 +349,8 @@ void LinkPort::tell_event(const rtl_event &event, int64_t now_ns) noexcept {
          .device_reasons = event.reasons,
          .kind = is_known ? static_cast<PortEventKind>(event.event) : PortEventKind::unknown,
          .loop_class = event.loop_class,
-         .device_state = event.state});
+         .device_state = event.state,
+         .device_event = event.event});
 }
 
 void LinkPort::tell_clock(int64_t now_ns) noexcept {

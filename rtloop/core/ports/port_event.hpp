@@ -26,7 +26,7 @@ struct PortEvent {
     PortEventKind kind = PortEventKind::clock;
     uint8_t loop_class = 0;    // a device's event: of the loop that armed it
     uint8_t device_state = 0;  // rtl_state
-    uint8_t reserved = 0;
+    uint8_t device_event = 0;  // a device's event: its rtl_event_kind as it was sent
 };
 static_assert(std::is_trivially_copyable_v<PortEvent>);
 static_assert(sizeof(PortEvent) == 56, "the ring and the recording depend on this layout");
