@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from rtloop.report.devices import DevicesOutline
 from rtloop.report.figures import Distribution, Slices
 from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.observe import records as rec
@@ -46,6 +47,7 @@ class LoopOutline:
     first_release_ns: int
     worst: Records
     """At most ten: those that never returned, then those of the largest lateness."""
+    devices: DevicesOutline
     figures: LoopFigures | None = None
 
 
@@ -78,6 +80,7 @@ class _Survey:
     returned_to_ns: int = 0
     smallest_ns: dict[str, int] = field(default_factory=dict)
     worst: Records = field(default_factory=empty_records)
+    devices: DevicesOutline = field(default_factory=DevicesOutline)
 
     def add(self, records: Records) -> None:
         if self.statistics.executed == 0:
@@ -130,20 +133,23 @@ class _Survey:
             span_s=span_ns / 1e9,
             first_release_ns=self.first_release_ns,
             worst=self.worst,
+            devices=self.devices,
         )
 
 
 def outline(path: Path) -> Outline:
     """Read a recording. ``RecordingError``, with what to do, when it is cut or not rtloop's."""
-    reader = RecordingReader(path, signals=False)
+    reader = RecordingReader(path, signals=False, events=True)
     surveys: dict[str, _Survey] = {}
     for loop, records in _batches(reader):
         if loop not in surveys:
             surveys[loop] = _Survey(LoopStatistics(reader.metadata[loop]))
         surveys[loop].add(records)
+        _take_events(reader, surveys)
     reader.require_whole()
     for loop, metadata in reader.metadata.items():
         surveys.setdefault(loop, _Survey(LoopStatistics(metadata)))
+    _take_events(reader, surveys)
     loops = {
         name: survey.outline(reader.summary.get(name), reader.lost.get(name, 0))
         for name, survey in surveys.items()
@@ -160,6 +166,14 @@ def outline(path: Path) -> Outline:
         library=reader.library,
         lost=sum(reader.lost.values()),
     )
+
+
+def _take_events(reader: RecordingReader, surveys: dict[str, _Survey]) -> None:
+    for name, events in reader.take_events().items():
+        if name in reader.metadata:
+            survey = surveys.setdefault(name, _Survey(LoopStatistics(reader.metadata[name])))
+            survey.statistics.devices.update(events)
+            survey.devices.add(events)
 
 
 def _draw(path: Path, surveys: dict[str, _Survey], loops: dict[str, LoopOutline]) -> None:

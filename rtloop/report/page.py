@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rtloop.errors import RecordingError
 from rtloop.report import charts
+from rtloop.report.devices import devices
 from rtloop.report.host import configuration, file_facts, host, rights_of
 from rtloop.report.outline import LoopFigures, LoopOutline, Outline, outline
 from rtloop.report.tables import Cell, Column, wide_table
@@ -194,6 +195,14 @@ def _loop(loop: _Loop) -> Iterator[str]:
         yield from _worst(loop)
     else:
         yield '<p class="quiet">No cycle returned: there is nothing to draw.</p>'
+    s = loop.summary
+    yield from devices(
+        loop.outline.devices,
+        loop.metadata.ports,
+        s.devices,
+        s.port_events_lost,
+        loop.outline.first_release_ns,
+    )
     yield "</section>"
 
 

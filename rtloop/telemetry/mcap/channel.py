@@ -17,7 +17,9 @@ from rtloop.telemetry.mcap.messages import (
 )
 from rtloop.telemetry.observe.records import (
     INPUT_RECORD_DTYPE,
+    PORT_EVENT_DTYPE,
     RECORD_DTYPE,
+    PortEvents,
     Records,
     empty_records,
 )
@@ -54,6 +56,8 @@ class ChannelDecoder:
                 for name in RECORD_DTYPE.names or ()
                 if (found := name if name in names else _RENAMED.get(name)) in names
             }
+        elif kind == "event":
+            self._names = {name: name for name in PORT_EVENT_DTYPE.names or () if name in names}
         else:
             counts = [sum(n.startswith(f"{p}_") for n in names) for p in _SIGNAL_PREFIXES]
             n_sources, n_inputs, n_outputs = counts
@@ -67,6 +71,13 @@ class ChannelDecoder:
         for name, found in self._names.items():
             records[name] = decoded[found]
         return records
+
+    def events(self, messages: Messages) -> PortEvents:
+        decoded = self.signals(messages)
+        events: PortEvents = np.zeros(len(decoded), PORT_EVENT_DTYPE)
+        for name, found in self._names.items():
+            events[name] = decoded[found]
+        return events
 
     def signals(self, messages: Messages) -> NDArray[np.void]:
         data = b"".join(messages.data)

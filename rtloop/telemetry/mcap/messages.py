@@ -1,4 +1,4 @@
-"""The three messages of a recording: ros2msg schema texts, and CDR encodings of whole batches.
+"""The four messages of a recording: ros2msg schema texts, and CDR encodings of whole batches.
 
 CDR is little-endian with every primitive aligned to its size, counted from after a 4-byte
 encapsulation header. A message without strings therefore has one fixed layout, which is a numpy
@@ -15,12 +15,19 @@ from numpy.typing import NDArray
 from rtloop import core
 from rtloop.ports.signal import Signal
 from rtloop.telemetry.observe import records as rec
-from rtloop.telemetry.observe.records import INPUT_RECORD_DTYPE, RECORD_DTYPE, Records
+from rtloop.telemetry.observe.records import (
+    INPUT_RECORD_DTYPE,
+    PORT_EVENT_DTYPE,
+    RECORD_DTYPE,
+    PortEvents,
+    Records,
+)
 from rtloop.telemetry.observe.ring import Batch, LoopMetadata
 
 PACKAGE: Final = "rtloop_msgs"
 CYCLE_TYPE: Final = f"{PACKAGE}/msg/CycleRecord"
 MISS_TYPE: Final = f"{PACKAGE}/msg/DeadlineMiss"
+EVENT_TYPE: Final = f"{PACKAGE}/msg/PortEvent"
 
 _HEADER: Final = "encapsulation"
 _LITTLE_ENDIAN: Final = np.array([0, 1, 0, 0], np.uint8)
@@ -58,6 +65,17 @@ _NOTES: Final = {
     "tardiness_ns": "max(0, L)",
     "response_ns": "R = f - r",
     "release_latency_ns": "s - r",
+    "number": "of all the loop's events; a gap is what was lost",
+    "time_ns": "CLOCK_MONOTONIC; of a device's event, by its clock as it was mapped",
+    "clock_offset_ns": "CLOCK: device clock - CLOCK_MONOTONIC",
+    "clock_error_ns": "CLOCK: the offset is right within this",
+    "clock_skew_ppb": "CLOCK: how much faster the device's clock runs",
+    "lateness_us": "LATE_COMMAND: after its valid-until",
+    "total": "a device's event: of its kind since it booted, sent or not",
+    "error": "errno, where the event has one",
+    "port": "index into the loop's ports (metadata record rtloop.loop)",
+    "kind": "KIND_*",
+    "device_event": "a device's event: its kind as it was sent",
 }
 
 _DERIVED: Final[tuple[Field, ...]] = (
@@ -124,6 +142,31 @@ class CycleMessage:
         message["lateness_ns"] = rec.lateness_ns(records)
         message["response_ns"] = rec.response_ns(records)
         message["release_latency_ns"] = rec.release_latency_ns(records)
+
+
+class PortEventMessage:
+    """``rtloop_msgs/msg/PortEvent``: what a port reported beside its samples."""
+
+    type_name = EVENT_TYPE
+
+    def __init__(self) -> None:
+        fields = [(name, np.dtype(code).str[1:]) for name, code, _ in core.PORT_EVENT_FIELDS]
+        self.dtype = cdr_dtype(fields)
+        self.schema = _schema(
+            "What a port of a control loop, or the device behind it, reported. What an event does\n"
+            "not speak of is zero.",
+            fields,
+            [
+                *_constants("KIND", "uint8", core.PORT_EVENTS),
+                *_constants("CLASS", "uint8", core.CLASSES),
+            ],
+        )
+
+    def fill(self, message: NDArray[np.void], events: PortEvents) -> None:
+        """Encode one CDR message per event into zeroed ones of ``dtype``, shape [n]."""
+        message[_HEADER] = _LITTLE_ENDIAN
+        for name in PORT_EVENT_DTYPE.names or ():
+            message[name] = events[name]
 
 
 class SignalsMessage:

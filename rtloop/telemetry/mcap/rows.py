@@ -7,8 +7,13 @@ import numpy as np
 from mcap.opcode import Opcode
 from numpy.typing import NDArray
 
-from rtloop.telemetry.mcap.messages import CycleMessage, MissMessage, SignalsMessage
-from rtloop.telemetry.observe.records import Records
+from rtloop.telemetry.mcap.messages import (
+    CycleMessage,
+    MissMessage,
+    PortEventMessage,
+    SignalsMessage,
+)
+from rtloop.telemetry.observe.records import PortEvents, Records
 from rtloop.telemetry.observe.ring import Batch
 
 _OPCODE_AND_LENGTH: Final = 1 + 8
@@ -53,7 +58,7 @@ class CycleRows:
         begins = np.arange(len(batch), dtype=np.int64) * self.size
         offsets = {}
         for name, channel in self._channels.items():
-            _fill_header(rows[name], channel, batch.records, times)
+            _fill_header(rows[name], channel, batch.records["cycle"], times)
             fields = self._dtype.fields
             assert fields is not None
             offsets[channel] = begins + int(fields[name][1])
@@ -82,7 +87,7 @@ class MissRows:
         for i, (suffix, dtype) in enumerate(zip(suffixes, dtypes, strict=True)):
             these = kind == i
             rows = np.zeros(int(np.count_nonzero(these)), dtype)
-            _fill_header(rows, self._channel, missed[these], times[these])
+            _fill_header(rows, self._channel, missed["cycle"][these], times[these])
             self._miss.fill(rows["message"], missed[these], realtime_ns_offset)
             rows["words"] = np.frombuffer(suffix, np.uint8)
             places = offsets[these][:, None] + np.arange(dtype.itemsize)
@@ -90,16 +95,38 @@ class MissRows:
         return Rows(data.tobytes(), times, {self._channel: offsets})
 
 
+class PortEventRows:
+    """The message of each port event: all of one size."""
+
+    def __init__(self, event: PortEventMessage, channel: int) -> None:
+        self._event, self._channel = event, channel
+        self._dtype = _row(event.dtype)
+
+    @property
+    def size(self) -> int:
+        """Bytes of an event."""
+        return self._dtype.itemsize
+
+    def of(self, events: PortEvents, realtime_ns_offset: int) -> Rows:
+        """The messages of events, at least one."""
+        times = events["time_ns"] + realtime_ns_offset
+        rows = np.zeros(len(events), self._dtype)
+        _fill_header(rows, self._channel, events["number"], times)
+        self._event.fill(rows["message"], events)
+        offsets = np.arange(len(events), dtype=np.int64) * self._dtype.itemsize
+        return Rows(rows.tobytes(), times, {self._channel: offsets})
+
+
 def _row(message: np.dtype[np.void], n_words: int = 0) -> np.dtype[np.void]:
     return np.dtype([*_HEADER, ("message", message), ("words", "u1", (n_words,))])
 
 
 def _fill_header(
-    rows: NDArray[np.void], channel: int, records: Records, times: NDArray[np.int64]
+    rows: NDArray[np.void], channel: int, numbers: NDArray[np.int64], times: NDArray[np.int64]
 ) -> None:
     rows["opcode"] = Opcode.MESSAGE
     rows["length"] = rows.dtype.itemsize - _OPCODE_AND_LENGTH
     rows["channel"] = channel
-    rows["sequence"] = records["cycle"] & 0xFFFFFFFF
+    rows["sequence"] = numbers & 0xFFFFFFFF
     rows["log_time"] = times
     rows["publish_time"] = times

@@ -30,11 +30,12 @@ from rtloop.telemetry.mcap.facts import (
     SUMMARY_METADATA,
     checksum,
 )
+from rtloop.telemetry.observe.records import PortEvents
 from rtloop.telemetry.observe.ring import Batch, LoopMetadata
 from rtloop.telemetry.observe.summary import LoopSummary
 
 _MAGIC: Final = b"\x89MCAP0\r\n"
-_TOPIC: Final = re.compile(r"/rtloop/(?P<loop>.+)/(?P<kind>cycle|signals|miss)")
+_TOPIC: Final = re.compile(r"/rtloop/(?P<loop>.+)/(?P<kind>cycle|signals|miss|event)")
 _DESCRIBING: Final = (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.METADATA)
 _RECORD_HEADER: Final = struct.Struct("<BQ")
 _ADVICE: Final = "If its run has ended, `rtloop recover {path}` restores it."
@@ -53,11 +54,13 @@ class RecordingReader:
         path: Path,
         *,
         signals: bool = True,
+        events: bool = False,
         metadata: Mapping[str, LoopMetadata] | None = None,
     ) -> None:
         """Open the file. ``RecordingError`` when it cannot be read or is no MCAP file.
 
         Without ``signals`` the batches have vectors of width zero, and reading is faster.
+        With ``events`` port events wait for ``take_events``.
         ``metadata`` stands in for what the file says of its loops where that is damaged.
         """
         self.path = path
@@ -78,6 +81,8 @@ class RecordingReader:
         """Cycles left out because nothing intact describes their loop, by loop."""
         self.messages: dict[str, int] = defaultdict(int)
         self._signals = signals
+        self._keeps_events = events
+        self._events: dict[str, list[PortEvents]] = defaultdict(list)
         self._losses: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self._schemas: dict[int, Schema] = {}
         self._channels: dict[int, ChannelDecoder | None] = {}
@@ -121,6 +126,13 @@ class RecordingReader:
             raise RecordingError(f"{path} {what}. {advice}")
         if not self.metadata:
             raise RecordingError(f"{path} was not recorded by rtloop: it has no loop in it")
+
+    def take_events(self) -> dict[str, PortEvents]:
+        """What the ports of each loop reported, structured [n], as far as the file was read and
+        since the last call."""
+        taken = {loop: np.concatenate(parts) for loop, parts in self._events.items()}
+        self._events.clear()
+        return taken
 
     def __iter__(self) -> Iterator[tuple[str, Batch]]:
         with self._file:
@@ -274,13 +286,19 @@ class RecordingReader:
                 data = decoder.records(messages)
             elif decoder.kind == "signals" and self._signals:
                 data = decoder.signals(messages)
+            elif decoder.kind == "event" and self._keeps_events:
+                data = decoder.events(messages)
             decoded.append((decoder, messages.n, data))
         # Not before all of it is known to be intact.
         for decoder, n, data in decoded:
             self.messages[decoder.topic] += n
+            if data is None:
+                continue
+            if decoder.kind == "event":
+                self._events[decoder.loop].append(data)
+                continue
             waiting = self._waiting[decoder.loop]
-            if data is not None:
-                (waiting.records if decoder.kind == "cycle" else waiting.signals).append(data)
+            (waiting.records if decoder.kind == "cycle" else waiting.signals).append(data)
 
     def _open_channel(self, channel: Channel) -> None:
         match = _TOPIC.fullmatch(channel.topic)

@@ -21,11 +21,13 @@ from rtloop.telemetry.mcap.file import McapFile
 from rtloop.telemetry.mcap.messages import (
     CycleMessage,
     MissMessage,
+    PortEventMessage,
     SignalsMessage,
     signals_type_name,
 )
-from rtloop.telemetry.mcap.rows import CycleRows, MissRows
+from rtloop.telemetry.mcap.rows import CycleRows, MissRows, PortEventRows
 from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.records import PortEvents
 from rtloop.telemetry.observe.ring import LOOP_FACTS, Batch, LoopMetadata
 from rtloop.telemetry.private import new_file
 
@@ -37,7 +39,7 @@ FORMAT: Final = "2"
 
 
 def topic(loop: str, kind: str) -> str:
-    """The topic of a loop: ``/rtloop/<loop>/cycle``, ``…/miss`` or ``…/signals``."""
+    """The topic of a loop: ``/rtloop/<loop>/cycle``, ``…/miss``, ``…/signals`` or ``…/event``."""
     return f"/rtloop/{loop}/{kind}"
 
 
@@ -88,6 +90,7 @@ class _Channels:
     metadata: LoopMetadata
     rows: CycleRows
     misses: MissRows
+    events: PortEventRows
     records: int = 0
     lost: int = 0
     """Lost since the last record that was written."""
@@ -107,6 +110,7 @@ class RecordingWriter:
         )
         self._cycle = CycleMessage()
         self._miss = MissMessage()
+        self._event = PortEventMessage()
         self._schemas: dict[str, int] = {}
         self._loops: dict[str, _Channels] = {}
         self._descriptions: list[tuple[str, dict[str, str]]] = []
@@ -131,17 +135,19 @@ class RecordingWriter:
         self._describe(RUN_METADATA, facts)
 
     def add_loop(self, metadata: LoopMetadata) -> None:
-        """Open the three channels of a loop. Its name must be new."""
+        """Open the four channels of a loop. Its name must be new."""
         name = metadata.loop
         signals = SignalsMessage(metadata, signals_type_name(name, self._schemas))
         self._describe(LOOP_METADATA, {"loop": name, "json": metadata.to_json(with_run=False)})
         cycle_id = self._channel(topic(name, "cycle"), self._cycle.type_name, self._cycle.schema)
         signals_id = self._channel(topic(name, "signals"), signals.type_name, signals.schema)
         miss_id = self._channel(topic(name, "miss"), self._miss.type_name, self._miss.schema)
+        event_id = self._channel(topic(name, "event"), self._event.type_name, self._event.schema)
         self._loops[name] = _Channels(
             metadata=metadata,
             rows=CycleRows(self._cycle, cycle_id, signals, signals_id),
             misses=MissRows(self._miss, miss_id),
+            events=PortEventRows(self._event, event_id),
         )
 
     def _describe(self, name: str, facts: dict[str, str]) -> None:
@@ -174,6 +180,15 @@ class RecordingWriter:
             self._add(channels, batch.part(begin, end))
             begin = end
         channels.records += len(records)
+
+    def write_events(self, loop: str, events: PortEvents) -> None:
+        """Append what the ports of a loop reported, structured [n]."""
+        channels, begin = self._loops[loop], 0
+        while begin < len(events):
+            end = begin + -(-self._mcap.room // channels.events.size)
+            part = events[begin:end]
+            self._mcap.add(channels.events.of(part, channels.metadata.realtime_ns_offset))
+            begin = end
 
     def _add(self, channels: _Channels, batch: Batch) -> None:
         offset = channels.metadata.realtime_ns_offset

@@ -19,9 +19,11 @@ from rtloop.telemetry.observe.records import (
     GUARD,
     INPUT_RECORD_DTYPE,
     MISS,
+    PORT_EVENT_DTYPE,
     RECORD_DTYPE,
     UNFINISHED,
     InputRecords,
+    PortEvents,
     Records,
     empty_records,
 )
@@ -83,6 +85,8 @@ class LoopMetadata:
     """Facts about the run, the same in every ring of it but for ``LOOP_FACTS``."""
     max_share: dict[str, float] = field(default_factory=dict)
     """Limits of the loop's shares, 0 to 1, by name; empty in what a version before them wrote."""
+    ports: tuple[str, ...] = ()
+    """Names of the loop's ports, which its port events count; empty in what older versions wrote."""
 
     @classmethod
     def from_json(cls, text: bytes | str) -> "LoopMetadata":
@@ -103,6 +107,7 @@ class LoopMetadata:
                 ),
                 run=dict(raw.get("run") or {}),
                 max_share=_limits(raw.get("max_share") or {}),
+                ports=tuple(str(name) for name in raw.get("ports") or ()),
             )
             parsed._check()
         except (
@@ -136,6 +141,7 @@ class LoopMetadata:
             "inputs": [{"name": s.name, "unit": s.unit} for s in self.inputs],
             "outputs": [{"name": s.name, "unit": s.unit} for s in self.outputs],
             "sources": list(self.sources),
+            "ports": list(self.ports),
             "realtime_ns_offset": self.realtime_ns_offset,
             "max_share": self.max_share,
             "run": {k: v for k, v in self.run.items() if with_run or k in LOOP_FACTS},
@@ -223,6 +229,15 @@ class Ring:
             slots["record"], slots["sources"], slots["inputs"], slots["outputs"], int(lost)
         )
 
+    def read_events(self, max_events: int = 4096) -> PortEvents:
+        """The next events of its ports, oldest first, as :meth:`read` reads cycles.
+
+        Their numbers say how many are missing: whatever was lost has one, too.
+        """
+        raw, _ = self._reader.events.read(max_events)
+        events: PortEvents = np.ascontiguousarray(raw).view(PORT_EVENT_DTYPE).ravel()
+        return events
+
     def status(self) -> dict[str, Any]:
         """The live state of the loop: state, fault_reason, head, executed, skipped, misses, …"""
         status = dict(self._reader.status())
@@ -237,6 +252,8 @@ class Ring:
         counted = int(self.status()["head"])
         self._end = _end_of(self._reader.sequences().view("<u8").ravel())
         self._reader.end_at(self._end)
+        events = self._reader.events
+        events.end_at(_end_of(events.sequences().view("<u8").ravel()))
         # A writer killed between the two has written one more than it had counted.
         return counted in (self._end, self._end - 1)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rtloop import core
 from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.devices import DeviceStatistics
 from rtloop.telemetry.observe.histogram import Histogram
 from rtloop.telemetry.observe.records import Records
 from rtloop.telemetry.observe.ring import LoopMetadata
@@ -55,6 +56,7 @@ class LoopStatistics:
         self.device_late_commands = 0
         self.held_late = 0
         self.held_stale = 0
+        self.devices = DeviceStatistics(metadata.ports)
         self.release_latency = Histogram()
         self.response = Histogram()
         self.infer = Histogram()
@@ -221,11 +223,12 @@ class LoopStatistics:
         """
         executed = self.executed + self.lost
         skipped, misses = self.skipped, self.misses
-        state, reason, counted = None, 0, False
+        state, reason, counted, reported = None, 0, False, 0
         if status is not None:
             state = str(status["state"])
             reason = int(status.get("fault_reason", 0))
             counted = int(status.get("executed", 0)) > 0
+            reported = int(status.get("port_events", 0))
         if status is not None and counted:
             executed = int(status["executed"])
             skipped = int(status["skipped"])
@@ -268,6 +271,8 @@ class LoopStatistics:
             held_late=self.held_late,
             held_stale=self.held_stale,
             max_share=self.metadata.max_share,
+            devices=self.devices.summary(),
+            port_events_lost=self.devices.lost(reported),
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from rtloop.errors import RecordingError
 from rtloop.realtime.rights import RightReport, denied
+from rtloop.telemetry.observe.devices import DeviceSummary
 from rtloop.telemetry.observe.shares import NAMES, Share, Whole, default_limits, shares_of
 from rtloop.telemetry.observe.words import explain, find
 
@@ -62,11 +63,15 @@ class LoopSummary:
     """Commands held because an input was stale."""
     max_share: Mapping[str, float] = field(default_factory=dict)
     """Limits of the shares by name, 0 to 1; the defaults of the class for those that are missing."""
+    devices: Mapping[str, DeviceSummary] = field(default_factory=dict)
+    """By port, of those that reported anything."""
+    port_events_lost: int = 0
+    """Of what ports reported; not in ``devices``."""
 
     def __post_init__(self) -> None:
         limits = {**default_limits(self.loop_class), **self.max_share}
         object.__setattr__(self, "max_share", limits)
-        for name in ("outcomes", "causes", "events", "max_share"):
+        for name in ("outcomes", "causes", "events", "max_share", "devices"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     @property
@@ -133,8 +138,12 @@ class LoopSummary:
             given["max_share"] = {
                 name: float(shares[name]["limit"]) for name in NAMES if name in shares
             }
+            given["devices"] = {
+                str(port): DeviceSummary.from_dict(told)
+                for port, told in dict(raw.get("devices") or {}).items()
+            }
             return cls(**given)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RecordingError(f"the summary of a loop is not readable: {error!r}") from None
 
 
@@ -188,4 +197,9 @@ def _key(name: str) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Percentiles):
         return asdict(value)
-    return dict(value) if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return {
+            name: one.as_dict() if isinstance(one, DeviceSummary) else one
+            for name, one in value.items()
+        }
+    return value

@@ -10,7 +10,12 @@ import numpy as np
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.mcap.writer import RecordingWriter
-from rtloop.telemetry.observe.records import INPUT_RECORD_DTYPE, empty_records
+from rtloop.telemetry.observe.records import (
+    INPUT_RECORD_DTYPE,
+    PORT_EVENT_DTYPE,
+    PortEvents,
+    empty_records,
+)
 from rtloop.telemetry.observe.ring import Batch, LoopMetadata, Ring, unfinished_cycle
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
@@ -88,9 +93,11 @@ def write_restored(run: DeadRun, found: Survey | None, restored: Path, result: R
         for loop in metadata.values():
             writer.add_loop(loop)
         if found is not None:
-            again = RecordingReader(found.reader.path, metadata=metadata)
+            again = RecordingReader(found.reader.path, metadata=metadata, events=True)
             for name, batch in again:
                 loops[name].add_from_file(batch)
+                _add_events(loops, again)
+            _add_events(loops, again)
         summaries = {}
         for name, loop_restorer in loops.items():
             loop_restorer.add_from_ring()
@@ -102,6 +109,12 @@ def write_restored(run: DeadRun, found: Survey | None, restored: Path, result: R
     except BaseException:
         writer.abandon()
         raise
+
+
+def _add_events(loops: Mapping[str, "LoopRestorer"], reader: RecordingReader) -> None:
+    for name, events in reader.take_events().items():
+        if name in loops:
+            loops[name].add_events_from_file(events)
 
 
 def _damage(reader: RecordingReader) -> list[str]:
@@ -127,6 +140,9 @@ class LoopRestorer:
         self._seen = LoopStatistics(metadata)
         self._ring = ring
         self._writer = writer
+        self._rung: PortEvents = (
+            np.empty(0, PORT_EVENT_DTYPE) if ring is None else ring.read_events()
+        )
 
     def add_from_file(self, batch: Batch) -> None:
         """Consecutive cycles of the file. What is missing before or among them, a ring may hold."""
@@ -137,8 +153,15 @@ class LoopRestorer:
             self._write(replace(part, lost=lost))
             self.result.from_file += len(part)
 
+    def add_events_from_file(self, events: PortEvents) -> None:
+        """Port events of the file. The ring may hold the same ones, and others."""
+        self._rung = self._rung[~np.isin(self._rung["number"], events["number"])]
+        self._write_events(events)
+
     def add_from_ring(self) -> None:
-        """The cycles that are newer than what the file had, and the one that never returned."""
+        """The cycles that are newer than what the file had, and the one that never returned; port
+        events that the file lacks."""
+        self._write_events(self._rung)
         if self._ring is None:
             return
         self._fill(None)
@@ -176,8 +199,10 @@ class LoopRestorer:
             self.result.lost_is_known = False
         self.result.lost = seen.lost
         if complete is not None and self._ring is None:
-            return replace(complete, records_lost=seen.lost)
-        return seen.summary(status=status)
+            missing = max(complete.port_events_lost, seen.devices.lost())
+            return replace(complete, records_lost=seen.lost, port_events_lost=missing)
+        # Of port events it is their numbers, which have checksums, that are believed.
+        return seen.summary(status=None if status is None else {**status, "port_events": 0})
 
     def _fill(self, before_cycle: int | None) -> int:
         """Writes the ring's cycles between the last one written and ``before_cycle`` (or the end).
@@ -206,6 +231,10 @@ class LoopRestorer:
             if len(missing) < len(batch):
                 break
         return self.result.from_ring - before
+
+    def _write_events(self, events: PortEvents) -> None:
+        self._seen.devices.update(events)
+        self._writer.write_events(self._seen.metadata.loop, events)
 
     def _write(self, batch: Batch) -> None:
         self._seen.update(batch.records, batch.lost)
