@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         RecordingConfig,
     )
     from rtloop.config.values import per_element
-    from rtloop.link.section import LinkConfig
+    from rtloop.link.section import LinkConfig, ReconnectConfig
     from rtloop.policy.section import PolicyConfig
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "LoopConfig",
     "PolicyConfig",
     "RealtimeConfig",
+    "ReconnectConfig",
     "RecordingConfig",
     "host_problems",
     "json_schema",
@@ -55,6 +56,7 @@ _HOMES = {
     "per_element": "rtloop.config.values",
     "LinkConfig": "rtloop.link.section",
     "PolicyConfig": "rtloop.policy.section",
+    "ReconnectConfig": "rtloop.link.section",
 }
 
 

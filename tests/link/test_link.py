@@ -111,7 +111,7 @@ def test_a_device_latched_safe_for_another_reason_is_armed_only_with_clear(link:
     assert "latched SAFE: DEADLINE_MISSES, LIMIT" in str(refused.value)
     assert "--clear" in str(refused.value)
     assert link.status().state == DeviceState.SAFE
-    assert link.arm(loop_class=1, clear=True).reasons == Reason(0)
+    assert link.arm(loop_class=1, clear=~Reason(0)).reasons == Reason(0)
 
 
 def test_clear_disarms_nothing_and_arms_nothing(link: Link) -> None:
