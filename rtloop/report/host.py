@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+from rtloop.report.outline import Outline
 from rtloop.report.tables import Cell, Column, wide_table
 from rtloop.report.typography import count, escape, plural, size_bytes
-from rtloop.telemetry.mcap.reader import Recording
 
 
-def host(recording: Recording) -> Iterator[str]:
+def host(recording: Outline) -> Iterator[str]:
     """Where it ran, and what the host granted."""
     run = recording.run
     yield '<section>\n<h2 id="host">Host</h2>'
@@ -92,7 +92,7 @@ def _right(right: dict[str, Any]) -> list[Cell]:
     ]
 
 
-def configuration(recording: Recording) -> Iterator[str]:
+def configuration(recording: Outline) -> Iterator[str]:
     """The configuration as it was, word for word."""
     text = recording.run.get("config_text")
     if not text:
@@ -104,7 +104,7 @@ def configuration(recording: Recording) -> Iterator[str]:
     yield f"<pre>{escape(str(text).rstrip())}</pre>\n</section>"
 
 
-def file_facts(recording: Recording) -> Iterator[str]:
+def file_facts(recording: Outline) -> Iterator[str]:
     """The recording this page was made from."""
     yield '<section>\n<h2 id="file">File</h2>\n<dl class="facts">'
     messages = sum(recording.messages.values())
@@ -116,6 +116,5 @@ def file_facts(recording: Recording) -> Iterator[str]:
     yield f"<dt>Format</dt><dd>MCAP, ros2 profile, written by {escape(recording.library)}</dd>"
     for topic, n in sorted(recording.messages.items()):
         yield f"<dt><code>{escape(topic)}</code></dt><dd>{count(n)}</dd>"
-    lost = sum(loop.lost for loop in recording.loops.values())
-    yield f"<dt>Records lost</dt><dd>{count(lost)}</dd>"
+    yield f"<dt>Records lost</dt><dd>{count(recording.lost)}</dd>"
     yield "</dl>\n</section>"

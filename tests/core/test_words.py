@@ -6,7 +6,7 @@ import pytest
 
 from rtloop import core
 
-WITH_REMEDY = ("stages", "events", "fault_reasons")
+WITH_REMEDY = ("stages", "events", "port_events", "fault_reasons")
 ALL = [(table, word) for table, words in core.WORDS.items() for word in words]
 
 

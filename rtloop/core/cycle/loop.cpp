@@ -11,6 +11,8 @@ namespace {
 // How often ports are attended to at most, and how long before a release no more.
 constexpr int64_t kAttentionIntervalNs = 200'000;
 constexpr int64_t kAttentionMarginNs = 1'000'000;
+// What a flood of port events may cost a cycle.
+constexpr uint32_t kEventsPerCycle = 8;
 
 // For counters with one writer: no read-modify-write is needed.
 void add(std::atomic<int64_t> &counter, int64_t n) noexcept {
@@ -58,7 +60,10 @@ Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
 }
 
 void Loop::rearm() noexcept {
-    for (const auto &port : wiring_.ports) port->rearm();
+    for (const auto &port : wiring_.ports) {
+        port->events().clear();
+        port->rearm();
+    }
     is_rearmed_ = true;
 }
 
@@ -69,6 +74,7 @@ std::optional<size_t> Loop::missing_input() {
         const PortReport report = port->report();
         // Silence, for which there is a time limit of its own here.
         if (report.fault == FaultReason::port_error || report.is_lost) {
+            port->events().clear();
             port->rearm();
         } else if (report.fault != FaultReason::none) {
             return std::nullopt;
@@ -140,11 +146,30 @@ void Loop::record(const CycleRecord &record) noexcept {
     ring_->append(record, cycle_.input_records(), cycle_.input_values(), cycle_.output_values());
     add(status_.executed, 1);
     add(status_.misses, (record.events & event::miss) != 0 ? 1 : 0);
+    record_events(kEventsPerCycle);
+}
+
+// A number that was given to nobody is an event that found no room.
+void Loop::record_events(uint32_t most) noexcept {
+    int64_t number = status_.port_events.load(std::memory_order_relaxed);
+    uint16_t index = 0;
+    for (const auto &port : wiring_.ports) {
+        PortEvent event;
+        for (uint32_t n = 0; n < most && port->events().take(event); ++n) {
+            event.number = number++;
+            event.port = index;
+            ring_->append_event(event);
+        }
+        number += port->events().take_dropped();
+        ++index;
+    }
+    status_.port_events.store(number, std::memory_order_release);
 }
 
 void Loop::end() noexcept {
     gate_.disarm();
     cycle_.write_safe();
+    record_events(PortEventQueue::kRoom);
     stop_.withdraw();  // it was meant for this activation
     const State state = fault_.is_latched() ? State::fault : State::inactive;
     status_.state.store(static_cast<uint32_t>(state), std::memory_order_release);

@@ -60,6 +60,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
   private:
     void attend_ports() noexcept;
     void record(const CycleRecord &record) noexcept;
+    void record_events(uint32_t most) noexcept;
 
     const LoopConfig config_;
     const Wiring wiring_;

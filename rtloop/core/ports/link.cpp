@@ -30,6 +30,15 @@ constexpr int64_t kAttentionNs = 5'000'000;
 // twice as long after the request.
 constexpr int64_t kFirstLookNs = 300'000;
 constexpr int kReadsToDrain = 256;
+// How often the estimate of the clock is told, and how often at most where it changes.
+constexpr int64_t kClockIntervalNs = 1'000'000'000;
+constexpr int64_t kClockShortestIntervalNs = 100'000'000;
+
+// A device's event is recorded by the number that it was sent with.
+static_assert(static_cast<int>(PortEventKind::late_command) == RTL_EVENT_LATE_COMMAND);
+static_assert(static_cast<int>(PortEventKind::state_change) == RTL_EVENT_STATE_CHANGE);
+static_assert(static_cast<int>(PortEventKind::bad_packet) == RTL_EVENT_BAD_PACKET);
+static_assert(static_cast<int>(PortEventKind::schema_mismatch) == RTL_EVENT_SCHEMA_MISMATCH);
 
 LineTerms terms_of(const PortOptions &options) {
     LineTerms terms;
@@ -107,6 +116,8 @@ void LinkPort::forget_device() noexcept {
     unconfirmed_since_ns_ = -1;
     has_commanded_ = false;
     is_disobeyed_ = false;
+    clock_told_ns_ = -1;
+    loss_is_told_ = false;
     error_ = 0;
     counters_.device_state.store(0, std::memory_order_relaxed);
     counters_.device_reasons.store(0, std::memory_order_relaxed);
@@ -123,10 +134,27 @@ void LinkPort::attach(const LineTerms &terms) noexcept {
 
 // One that reconnects goes on without its device.
 void LinkPort::judge_line(int64_t now_ns) noexcept {
-    if (error_ == 0 || !config_.reconnects || !line_.is_attached()) return;
+    if (error_ == 0 || loss_is_told_) return;
+    loss_is_told_ = true;
+    tell(PortEventKind::lost, now_ns);
+    if (!config_.reconnects) return;
     sample_before_loss_ = newest_sample();
     line_.lose(error_, now_ns);
+    tell(PortEventKind::reconnecting, now_ns);
     forget_device();
+}
+
+void LinkPort::judge_loss(int64_t now_ns) noexcept {
+    if (line_.given_up_for() == FaultReason::none || loss_is_told_) return;
+    loss_is_told_ = true;
+    tell(PortEventKind::gave_up, now_ns);
+}
+
+void LinkPort::tell(PortEventKind kind, int64_t now_ns) noexcept {
+    events().add({.time_ns = now_ns,
+                  .error = line_.is_attached() ? error_ : line_.error(),
+                  .kind = kind,
+                  .device_state = report_.device_state});
 }
 
 void LinkPort::reconnect(const PortOptions &options) {
@@ -136,8 +164,14 @@ void LinkPort::reconnect(const PortOptions &options) {
 }
 
 void LinkPort::poll(int64_t now_ns) noexcept {
-    if (const LineTerms *terms = line_.take(now_ns)) attach(*terms);
-    if (!line_.is_attached()) return;
+    if (const LineTerms *terms = line_.take(now_ns)) {
+        attach(*terms);
+        tell(PortEventKind::reconnected, now_ns);
+    }
+    if (!line_.is_attached()) {
+        judge_loss(now_ns);
+        return;
+    }
     receive(now_ns);
     if (last_sensor_ns_ < 0) last_sensor_ns_ = now_ns;
     if (now_ns - last_sensor_ns_ > terms_.silence_timeout_ns && error_ == 0) error_ = ETIMEDOUT;
@@ -150,6 +184,7 @@ void LinkPort::poll(int64_t now_ns) noexcept {
     counters_.clock_error_ns.store(time_.error_ns(), std::memory_order_relaxed);
     counters_.clock_skew_ppb.store(time_.skew_ppb(), std::memory_order_relaxed);
     counters_.clock_contradictions.store(time_.contradictions(), std::memory_order_relaxed);
+    tell_clock(now_ns);
     judge_line(now_ns);
 }
 
@@ -250,7 +285,7 @@ PortReport LinkPort::report() const noexcept {
     report.is_lost = !line_.is_attached();
     report.error = report.is_lost ? line_.error() : error_;
     if (report.is_lost) {
-        report.fault = line_.given_up_for();
+        if (loss_is_told_) report.fault = line_.given_up_for();
     } else if (error_ != 0) {
         report.fault = FaultReason::port_error;
     } else if (report.device_state == RTL_STATE_SAFE && terms_.is_armed) {
@@ -319,6 +354,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
     follow_sequence(header.seq);
     time_.packet_arrived(header.time_us, now_ns);
     rtl_time_reply time_reply;
+    rtl_event event;
     if (header.type == RTL_TYPE_SENSOR) {
         rtl_sensor sensor;
         if (!rtl_sensor_decode(payload, payload_size, &sensor) ||
@@ -344,8 +380,42 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         time_.request_arrived(last_time_request_ns_, static_cast<int64_t>(time_reply.t2_us),
                               now_ns);
     } else if (header.type == RTL_TYPE_EVENT) {
+        if (!rtl_event_decode(payload, payload_size, &event)) {
+            counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
+            return;
+        }
         counters_.device_events.fetch_add(1, std::memory_order_relaxed);
+        tell_event(event, now_ns);
     }
+}
+
+void LinkPort::tell_event(const rtl_event &event, int64_t now_ns) noexcept {
+    const bool is_known =
+        event.event >= RTL_EVENT_LATE_COMMAND && event.event <= RTL_EVENT_SCHEMA_MISMATCH;
+    events().add(
+        {.time_ns = time_.to_host_ns(time_.widened_us(event.time_us, now_ns)),
+         .lateness_us = event.event == RTL_EVENT_LATE_COMMAND ? event.lateness_us : 0,
+         .total = event.total,
+         .device_reasons = event.reasons,
+         .kind = is_known ? static_cast<PortEventKind>(event.event) : PortEventKind::unknown,
+         .loop_class = event.loop_class,
+         .device_state = event.state,
+         .device_event = event.event});
+}
+
+void LinkPort::tell_clock(int64_t now_ns) noexcept {
+    const int64_t error_ns = time_.error_ns();
+    const bool has_changed = error_ns > 2 * told_error_ns_ || told_error_ns_ > 2 * error_ns;
+    const int64_t due_ns =
+        clock_told_ns_ + (has_changed ? kClockShortestIntervalNs : kClockIntervalNs);
+    if (clock_told_ns_ >= 0 && now_ns < due_ns) return;
+    clock_told_ns_ = now_ns;
+    told_error_ns_ = error_ns;
+    events().add({.time_ns = now_ns,
+                  .clock_offset_ns = time_.offset_ns(),
+                  .clock_error_ns = error_ns,
+                  .clock_skew_ppb = static_cast<int32_t>(time_.skew_ppb()),
+                  .device_state = report_.device_state});
 }
 
 size_t LinkPort::append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,

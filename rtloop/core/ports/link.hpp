@@ -79,12 +79,16 @@ class LinkPort final : public Port {
     void forget_device() noexcept;
     void attach(const LineTerms &terms) noexcept;
     void judge_line(int64_t now_ns) noexcept;
+    void judge_loss(int64_t now_ns) noexcept;
+    void tell(PortEventKind kind, int64_t now_ns) noexcept;
     Sample newest_sample() const noexcept;
     bool send_default(int64_t now_ns) noexcept;
     void receive(int64_t now_ns) noexcept;
     size_t receive_some(uint8_t *bytes) noexcept;
     void decode(const uint8_t *bytes, size_t n) noexcept;
     void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept;
+    void tell_event(const rtl_event &event, int64_t now_ns) noexcept;
+    void tell_clock(int64_t now_ns) noexcept;
     void follow_sequence(uint16_t seq) noexcept;
     void follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept;
     rtl_command command_of(const float *values, int64_t now_ns, int64_t deadline_ns) const noexcept;
@@ -123,6 +127,9 @@ class LinkPort final : public Port {
     std::vector<uint8_t> stop_frame_;
     std::atomic<bool> stopped_{true};
     int error_ = 0;
+    int64_t clock_told_ns_ = -1;  // of this activation, and what its error was then
+    int64_t told_error_ns_ = 0;
+    bool loss_is_told_ = false;  // or, of one that is lost, that it was given up
     LinkCounters counters_;
 };
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "rtloop/core/ports/options.hpp"
+#include "rtloop/core/ports/port_event.hpp"
 #include "rtloop/core/words.hpp"
 
 namespace rtloop {
@@ -99,6 +100,10 @@ class Port {
     // Loop, after poll, read or write. The fault stays until rearm().
     virtual PortReport report() const noexcept { return {}; }
 
+    // Loop: what happened since, for the record. A port adds to it whatever it is in the middle of;
+    // the cycle takes it out.
+    PortEventQueue &events() noexcept { return events_; }
+
     // Any: what an observer may want to know, by name.
     virtual std::vector<std::pair<std::string, int64_t>> counters() const { return {}; }
 
@@ -124,6 +129,9 @@ class Port {
         static_cast<void>(values), static_cast<void>(time_ns);
         return false;
     }
+
+  private:
+    PortEventQueue events_;
 };
 
 // Makes a port of a kind, by the name in its RTLOOP_PORT_KIND: one that was linked into the Python

@@ -19,9 +19,11 @@ from rtloop.telemetry.observe.records import (
     GUARD,
     INPUT_RECORD_DTYPE,
     MISS,
+    PORT_EVENT_DTYPE,
     RECORD_DTYPE,
     UNFINISHED,
     InputRecords,
+    PortEvents,
     Records,
     empty_records,
 )
@@ -80,6 +82,8 @@ class LoopMetadata:
     """CLOCK_REALTIME - CLOCK_MONOTONIC when the loop was set up."""
     run: dict[str, Any] = field(default_factory=dict)
     """Facts about the run, the same in every ring of it but for ``LOOP_FACTS``."""
+    ports: tuple[str, ...] = ()
+    """Names of the loop's ports, which its port events count; empty in what older versions wrote."""
 
     @classmethod
     def from_json(cls, text: bytes | str) -> "LoopMetadata":
@@ -99,6 +103,7 @@ class LoopMetadata:
                     raw.get("realtime_ns_offset") or time.time_ns() - time.monotonic_ns()
                 ),
                 run=dict(raw.get("run") or {}),
+                ports=tuple(str(name) for name in raw.get("ports") or ()),
             )
             parsed._check()
         except (
@@ -130,6 +135,7 @@ class LoopMetadata:
             "inputs": [{"name": s.name, "unit": s.unit} for s in self.inputs],
             "outputs": [{"name": s.name, "unit": s.unit} for s in self.outputs],
             "sources": list(self.sources),
+            "ports": list(self.ports),
             "realtime_ns_offset": self.realtime_ns_offset,
             "run": {k: v for k, v in self.run.items() if with_run or k in LOOP_FACTS},
         }
@@ -154,6 +160,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def part(self, begin: int, end: int) -> "Batch":
+        """The cycles of a slice; nothing is lost before them."""
+        part = slice(begin, end)
+        return Batch(self.records[part], self.sources[part], self.inputs[part], self.outputs[part])
 
     def select(self, keep: NDArray[np.bool_]) -> "Batch":
         """The cycles where ``keep`` (bool [n]) holds; ``lost`` stays."""
@@ -211,6 +222,15 @@ class Ring:
             slots["record"], slots["sources"], slots["inputs"], slots["outputs"], int(lost)
         )
 
+    def read_events(self, max_events: int = 4096) -> PortEvents:
+        """The next events of its ports, oldest first, as :meth:`read` reads cycles.
+
+        Their numbers say how many are missing: whatever was lost has one, too.
+        """
+        raw, _ = self._reader.events.read(max_events)
+        events: PortEvents = np.ascontiguousarray(raw).view(PORT_EVENT_DTYPE).ravel()
+        return events
+
     def status(self) -> dict[str, Any]:
         """The live state of the loop: state, fault_reason, head, executed, skipped, misses, …"""
         status = dict(self._reader.status())
@@ -225,6 +245,8 @@ class Ring:
         counted = int(self.status()["head"])
         self._end = _end_of(self._reader.sequences().view("<u8").ravel())
         self._reader.end_at(self._end)
+        events = self._reader.events
+        events.end_at(_end_of(events.sequences().view("<u8").ravel()))
         # A writer killed between the two has written one more than it had counted.
         return counted in (self._end, self._end - 1)
 

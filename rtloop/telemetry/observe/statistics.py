@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.devices import DeviceStatistics
 from rtloop.telemetry.observe.histogram import Histogram
 from rtloop.telemetry.observe.records import Records
 from rtloop.telemetry.observe.ring import LoopMetadata
@@ -44,6 +45,7 @@ class LoopStatistics:
         self.last_cycle = -1
         self.consecutive_misses = 0
         self.device_late_commands = 0
+        self.devices = DeviceStatistics(metadata.ports)
         self.release_latency = Histogram()
         self.response = Histogram()
         self.infer = Histogram()
@@ -158,11 +160,12 @@ class LoopStatistics:
         """
         executed = self.executed + self.lost
         skipped, misses = self.skipped, self.misses
-        state, reason, counted = None, 0, False
+        state, reason, counted, reported = None, 0, False, 0
         if status is not None:
             state = str(status["state"])
             reason = int(status.get("fault_reason", 0))
             counted = int(status.get("executed", 0)) > 0
+            reported = int(status.get("port_events", 0))
         if status is not None and counted:
             executed = int(status["executed"])
             skipped = int(status["skipped"])
@@ -202,6 +205,8 @@ class LoopStatistics:
             device_late_commands=self.device_late_commands,
             state=state,
             fault_reason=rec.name_of(rec.FAULT_REASON_NAMES, reason),
+            devices=self.devices.summary(),
+            port_events_lost=self.devices.lost(reported),
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from rtloop.errors import RecordingError
 from rtloop.realtime.rights import RightReport, denied
+from rtloop.telemetry.observe.devices import DeviceSummary
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,13 @@ class LoopSummary:
     device_late_commands: int = 0
     state: str | None = None
     fault_reason: str = "none"
+    devices: Mapping[str, DeviceSummary] = field(default_factory=dict)
+    """By port, of those that reported anything."""
+    port_events_lost: int = 0
+    """Of what ports reported; not in ``devices``."""
 
     def __post_init__(self) -> None:
-        for name in ("outcomes", "causes", "events"):
+        for name in ("outcomes", "causes", "events", "devices"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def as_dict(self) -> dict[str, Any]:
@@ -70,8 +75,12 @@ class LoopSummary:
         try:
             for name in ("release_latency_us", "response_us", "infer_us", "lateness_us"):
                 given[name] = Percentiles(**given[name])
+            given["devices"] = {
+                str(port): DeviceSummary.from_dict(told)
+                for port, told in dict(raw.get("devices") or {}).items()
+            }
             return cls(**given)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RecordingError(f"the summary of a loop is not readable: {error!r}") from None
 
 
@@ -153,4 +162,9 @@ def _key(name: str) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Percentiles):
         return asdict(value)
-    return dict(value) if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return {
+            name: one.as_dict() if isinstance(one, DeviceSummary) else one
+            for name, one in value.items()
+        }
+    return value

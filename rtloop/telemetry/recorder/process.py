@@ -133,6 +133,9 @@ class Recorder:
                 self._writer.write(source.name, batch)
             if len(batch) < _BATCH:
                 break
+        events = source.ring.read_events()
+        source.statistics.devices.update(events)
+        self._writer.write_events(source.name, events)
         if finished:
             self._close(source)
 

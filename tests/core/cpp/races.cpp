@@ -69,6 +69,43 @@ void race_ring(const std::string &folder, uint64_t total) {
     unlink(path.c_str());
 }
 
+// Cycles and events are written by one thread, and neither disturbs the other's readers.
+void race_ring_events(const std::string &folder, int64_t total) {
+    const std::string path = folder + "/ring";
+    rtloop::RingWriter writer(path, 16, 0, 0, 0, "{}", 8);
+    std::thread consumer([&] {
+        rtloop::RingReader reader(path);
+        std::vector<rtloop::PortEvent> events(4);
+        auto *rows = reinterpret_cast<std::byte *>(events.data());
+        uint64_t seen = 0;
+        uint64_t lost = 0;
+        int64_t newest = -1;
+        while (seen + lost < static_cast<uint64_t>(total)) {
+            const size_t n = reader.events().read(events.size(), rows, lost);
+            for (size_t i = 0; i < n; ++i) {
+                CHECK(events[i].number > newest);
+                CHECK(events[i].time_ns == events[i].number * 3);
+                CHECK(events[i].clock_error_ns == events[i].number * 5);
+                CHECK(events[i].kind == rtloop::PortEventKind::lost);
+                newest = events[i].number;
+            }
+            seen += n;
+        }
+        CHECK(seen + lost == static_cast<uint64_t>(total));
+        CHECK(reader.status().port_events.load() >= 0);
+    });
+    for (int64_t k = 0; k < total; ++k) {
+        writer.append_event({.number = k,
+                             .time_ns = k * 3,
+                             .clock_error_ns = k * 5,
+                             .kind = rtloop::PortEventKind::lost});
+        if (k % 16 == 0) writer.append({}, nullptr, nullptr, nullptr);
+        if (k % 64 == 0) std::this_thread::yield();
+    }
+    consumer.join();
+    unlink(path.c_str());
+}
+
 void race_triple_buffer(int total) {
     rtloop::TripleBuffer buffer(4);
     std::thread writer([&] {
@@ -414,6 +451,7 @@ int main(int argc, char **argv) {
     CHECK(argc == 2);
     std::signal(SIGPIPE, SIG_IGN);  // as Python has it
     race_ring(argv[1], 100'000);
+    race_ring_events(argv[1], 100'000);
     race_triple_buffer(200'000);
     race_gate(200'000);
     race_stand_in(10'000);

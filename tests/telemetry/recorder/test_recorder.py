@@ -102,6 +102,7 @@ def test_the_file_is_chunked_and_indexed_for_other_tools(
         assert {schema.name for schema in summary.schemas.values()} == {
             "rtloop_msgs/msg/CycleRecord",
             "rtloop_msgs/msg/DeadlineMiss",
+            "rtloop_msgs/msg/PortEvent",
             "rtloop_msgs/msg/BalanceSignals",
         }
         assert {channel.message_encoding for channel in summary.channels.values()} == {"cdr"}
