@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rtloop import core
 from rtloop.config import Config, load
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.errors import LinkError
@@ -93,7 +94,11 @@ def test_a_device_that_is_pulled_out_and_plugged_in_again_goes_on(tmp_path: Path
     assert (at_the_end["state"], at_the_end["reasons"]) == ("SAFE", ["HOST_STOP"])
     # It did see the loss: SAFE by its command timeout, and cleared for it.
     assert summary.as_dict()["losses"][0]["reconnections"] == 2
+    counted = summary.loops["balance"].devices["cart"].events
+    assert [counted[kind] for kind in ("lost", "reconnecting", "reconnected")] == [2, 2, 2]
     (loop,) = read_recording(run.recording).loops.values()
+    recorded = loop.events["kind"]
+    assert (recorded == core.PORT_EVENTS["reconnected"]).sum() == 2
     lost = [record for record in loop.records if record["events"] & 256]
     assert lost, "the recording says when"
     assert not any(record["events"] & 512 for record in loop.records)
@@ -154,6 +159,7 @@ def test_a_device_that_does_not_come_back_in_time_is_a_fault(tmp_path: Path) -> 
         summary = run.stop()
     assert summary.stopped_by == "fault"
     assert summary.loops["balance"].fault_reason == "port_error"
+    assert summary.loops["balance"].devices["cart"].events["gave_up"] == 1
     (problem,) = summary.problems
     assert "was lost: " in problem
     assert "did not come back: given up after 0.3 s; at last: link 'cart': there is no" in problem
