@@ -33,6 +33,7 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
         f"{share} (last 10 s)" for share in observed.statistics.recent_shares() if share.is_over
     ]
     warnings = [run.recording_error] if run.recording_error else []
+    warnings += [str(losses) for losses in loop.losses() if losses.is_lost]
     if window.misses:
         loop_class = loop.loop_config.loop_class
         warnings.append(f"{window.misses} {loop_class} deadline misses in {window.seconds:.1f} s")

@@ -195,6 +195,7 @@ class Run:
         self._request_stops()
         problems = [fault for loop in self.loops.values() if (fault := loop.fault())]
         problems += self._end_loops()
+        losses = [losses for loop in self.loops.values() for losses in loop.losses()]
         loops = activation.summarise_loops()
         self._close_rings()
         self._process_rights.close()
@@ -206,6 +207,7 @@ class Run:
             recording=None if activation.recorder is None else activation.recording,
             stopped_by=self._stopped_by or "stop",
             problems=tuple(problems),
+            losses=tuple(losses),
         )
         self._state = "inactive"
         self._forget_stop()

@@ -19,8 +19,12 @@ _asked_by: ContextVar[Callable[[], str]] = ContextVar("asked_by", default=_nobod
 
 @contextmanager
 def stopped_when(asked_by: Callable[[], str]) -> Iterator[None]:
-    """Inside, :func:`go_on` obeys ``asked_by``: who asked for a stop, empty while nobody did."""
-    token = _asked_by.set(asked_by)
+    """Inside, :func:`go_on` obeys ``asked_by``: who asked for a stop, empty while nobody did.
+
+    One inside another obeys both.
+    """
+    outer = _asked_by.get()
+    token = _asked_by.set(lambda: outer() or asked_by())
     try:
         yield
     finally:

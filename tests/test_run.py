@@ -250,6 +250,7 @@ def test_a_run_is_activated_as_often_as_one_likes(
 def device_state(run: Run) -> str:
     (port,) = run.loops["balance"].ports
     assert isinstance(port, LinkPort)
+    assert port._link is not None
     return port._link.status().state.name
 
 

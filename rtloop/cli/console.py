@@ -45,6 +45,7 @@ class Console:
         self._demo = demo
         self._next_s = 0.0
         self._warned: set[str] = set()
+        self._told: dict[str, int] = {}
 
     def say(self, text: str = "") -> None:
         """A line of its own, below what is there."""
@@ -79,6 +80,7 @@ class Console:
             self._warn(text)
         if run.recording_error:
             self._warn(run.recording_error)
+        self._tell_reconnections(run)
         if now_s < self._next_s:
             return
         self._next_s = now_s + (_REFRESH_S if self._terminal.redraws else _PLAIN_EVERY_S)
@@ -94,6 +96,15 @@ class Console:
             self._warned.add(text)
             self._live.erase()
             self.say(self.styled(text, "red"))
+
+    def _tell_reconnections(self, run: Run) -> None:
+        """Each once, however often the same happens."""
+        for name, loop in run.loops.items():
+            told = loop.reconnections_told()
+            for text in told[self._told.get(name, 0) :]:
+                self._live.erase()
+                self.say(self.styled(text, "yellow"))
+            self._told[name] = len(told)
 
     def _live_cells(self, run: Run, name: str) -> dict[str, _Cell]:
         """All that may stand in the live line of a loop, by the words of ``_LIVE_FORMS``."""
@@ -164,6 +175,8 @@ class Console:
             self.say(f"{self.styled('not granted', 'yellow')}: {listed} (see `rtloop check`)")
         for name, device in summary.devices.items():
             self._summarise_device(name, device)
+        for losses in summary.losses:
+            self.say(self.styled(str(losses), "yellow"))
         for problem in set(summary.problems) - self._warned:
             self.say(self.styled(problem, "red"))
         if summary.recording is not None:

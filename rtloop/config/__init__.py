@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         RecordingConfig,
     )
     from rtloop.config.values import per_element
-    from rtloop.link.section import LinkConfig
+    from rtloop.link.section import LinkConfig, ReconnectConfig
     from rtloop.policy.section import PolicyConfig
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "MaxShareConfig",
     "PolicyConfig",
     "RealtimeConfig",
+    "ReconnectConfig",
     "RecordingConfig",
     "host_problems",
     "json_schema",
@@ -57,6 +58,7 @@ _HOMES = {
     "per_element": "rtloop.config.values",
     "LinkConfig": "rtloop.link.section",
     "PolicyConfig": "rtloop.policy.section",
+    "ReconnectConfig": "rtloop.link.section",
 }
 
 

@@ -23,6 +23,14 @@ from rtloop.link.transports import Line, open_line
 STOP_ATTEMPTS = 5
 
 
+class LatchedError(LinkError):
+    """A device is latched SAFE for ``reasons`` that the caller does not clear."""
+
+    def __init__(self, text: str, reasons: Reason) -> None:
+        super().__init__(text)
+        self.reasons = reasons
+
+
 class Link:
     """An open line whose device has shaken hands. ``name`` is that of the configuration.
 
@@ -98,15 +106,16 @@ class Link:
         loop_class: int,
         max_late_commands: int = 0,
         command_timeout_us: int = 0,
-        clear: bool = False,
+        clear: Reason = Reason.HOST_STOP,
     ) -> DeviceStatus:
         """From IDLE, or from SAFE after an ordinary stop, to ARMED.
 
         ``loop_class`` is 0 hard, 1 firm, 2 soft; ``max_late_commands`` in a row trip the device
-        (0: never); ``command_timeout_us`` 0 is the device's own. A device that is latched SAFE for
-        another reason than the host's stop is armed only with ``clear``.
+        (0: never); ``command_timeout_us`` 0 is the device's own. A device that is latched SAFE is
+        cleared and armed only where all of its reasons are among ``clear``.
 
-        Raises LinkError when the device refuses, restarted since the handshake or is silent.
+        Raises LatchedError when there are others, LinkError when the device refuses, restarted
+        since the handshake or is silent.
         """
         reply = self._greet()
         self._make_idle(reply.state, reply.reasons, clear)
@@ -153,18 +162,18 @@ class Link:
             )
         return reply
 
-    def _make_idle(self, state: DeviceState, reasons: Reason, clear: bool) -> None:
+    def _make_idle(self, state: DeviceState, reasons: Reason, clear: Reason) -> None:
         if state in (DeviceState.IDLE, DeviceState.ARMED):
             return
         if state == DeviceState.INIT:
             raise self._error("is not ready (INIT): its hardware has not passed its own start")
         if state == DeviceState.ACTIVE:
             raise self._error("is ACTIVE: another program commands it; end that one first")
-        if reasons & ~Reason.HOST_STOP and not clear:
-            raise self._error(
+        if reasons & ~clear:
+            what = (
                 f"is latched {_told(state, reasons)}. Find out why; when it may move again, pass "
-                "--clear to clear and arm it"
             )
+            raise LatchedError(self._told_of(f"{what}--clear to clear and arm it"), reasons)
         status = self.clear()
         if status.state != DeviceState.IDLE:
             raise self._error(
@@ -191,7 +200,10 @@ class Link:
         return answer
 
     def _error(self, what: str) -> LinkError:
-        return LinkError(f"link '{self.name}': device '{self.info.name}' {what}")
+        return LinkError(self._told_of(what))
+
+    def _told_of(self, what: str) -> str:
+        return f"link '{self.name}': device '{self.info.name}' {what}"
 
 
 def _why_not_armed(status: DeviceStatus, command_timeout_us: int) -> str:

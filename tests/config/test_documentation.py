@@ -23,6 +23,7 @@ FAMILIES: list[type[BaseModel]] = [InputSection, OutputSection, ObservationTerm]
 SECTIONS: dict[str, type[BaseModel]] = {
     "Top level": config.Config,
     "links.NAME": config.LinkConfig,
+    "links.NAME.reconnect": config.ReconnectConfig,
     "recording": config.RecordingConfig,
     "loops.NAME": config.LoopConfig,
     "loops.NAME.limit": config.LimitConfig,

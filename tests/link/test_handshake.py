@@ -282,7 +282,7 @@ def test_a_late_status_is_not_taken_for_the_answer_to_the_next_request() -> None
 
         device.state, device.reasons = 4, int(Reason.LIMIT)
         device.script = script
-        assert link.arm(loop_class=0, clear=True).state == DeviceState.ARMED
+        assert link.arm(loop_class=0, clear=~Reason(0)).state == DeviceState.ARMED
 
 
 def test_a_device_that_falls_silent_is_named_with_what_was_asked() -> None:

@@ -115,7 +115,7 @@ def test_a_device_latched_safe_for_another_reason_is_armed_only_with_clear(link:
     assert "latched SAFE: DEADLINE_MISSES, LIMIT" in str(refused.value)
     assert "--clear" in str(refused.value)
     assert link.status().state == DeviceState.SAFE
-    assert link.arm(loop_class=1, clear=True).reasons == Reason(0)
+    assert link.arm(loop_class=1, clear=~Reason(0)).reasons == Reason(0)
 
 
 def test_a_machine_that_objects_is_named_with_its_reasons(
@@ -126,7 +126,7 @@ def test_a_machine_that_objects_is_named_with_its_reasons(
     with pytest.raises(
         LinkError, match="was not cleared: it is SAFE: HARDWARE. Its machine objects"
     ):
-        link.arm(loop_class=1, clear=True)
+        link.arm(loop_class=1, clear=~Reason(0))
 
 
 def test_a_device_says_why_it_does_not_arm() -> None:

@@ -74,6 +74,7 @@ std::optional<size_t> Loop::missing_input() {
         const PortReport report = port->report();
         // Silence, for which there is a time limit of its own here.
         if (report.fault == FaultReason::port_error || report.is_lost) {
+            port->events().clear();
             port->rearm();
         } else if (report.fault != FaultReason::none) {
             return std::nullopt;

@@ -138,6 +138,31 @@ void LinkPort::attach(const LineTerms &terms) noexcept {
     time_ = time_map_of(terms);
 }
 
+// One that reconnects goes on without its device.
+void LinkPort::judge_line(int64_t now_ns) noexcept {
+    if (error_ == 0 || loss_is_told_) return;
+    loss_is_told_ = true;
+    tell(PortEventKind::lost, now_ns);
+    if (!config_.reconnects) return;
+    sample_before_loss_ = newest_sample();
+    line_.lose(error_, now_ns);
+    tell(PortEventKind::reconnecting, now_ns);
+    forget_device();
+}
+
+void LinkPort::judge_loss(int64_t now_ns) noexcept {
+    if (line_.given_up_for() == FaultReason::none || loss_is_told_) return;
+    loss_is_told_ = true;
+    tell(PortEventKind::gave_up, now_ns);
+}
+
+void LinkPort::tell(PortEventKind kind, int64_t now_ns) noexcept {
+    events().add({.time_ns = now_ns,
+                  .error = line_.is_attached() ? error_ : line_.error(),
+                  .kind = kind,
+                  .device_state = report_.device_state});
+}
+
 void LinkPort::reconnect(const PortOptions &options) {
     line_.offer(static_cast<int>(options.integer("fd")), terms_of(options));
     // The loop may have ended meanwhile, with its STOP on no line: it is the last packet on this.
@@ -145,8 +170,14 @@ void LinkPort::reconnect(const PortOptions &options) {
 }
 
 void LinkPort::poll(int64_t now_ns) noexcept {
-    if (const LineTerms *terms = line_.take(now_ns)) attach(*terms);
-    if (!line_.is_attached()) return;
+    if (const LineTerms *terms = line_.take(now_ns)) {
+        attach(*terms);
+        tell(PortEventKind::reconnected, now_ns);
+    }
+    if (!line_.is_attached()) {
+        judge_loss(now_ns);
+        return;
+    }
     receive(now_ns);
     if (last_sensor_ns_ < 0) last_sensor_ns_ = now_ns;
     if (now_ns - last_sensor_ns_ > terms_.silence_timeout_ns && error_ == 0) error_ = ETIMEDOUT;
@@ -260,7 +291,7 @@ PortReport LinkPort::report() const noexcept {
     report.is_lost = !line_.is_attached();
     report.error = report.is_lost ? line_.error() : error_;
     if (report.is_lost) {
-        report.fault = line_.given_up_for();
+        if (loss_is_told_) report.fault = line_.given_up_for();
     } else if (error_ != 0) {
         report.fault = FaultReason::port_error;
     } else if (report.device_state == RTL_STATE_SAFE && terms_.is_armed) {
@@ -412,21 +443,6 @@ void LinkPort::tell_clock(int64_t now_ns) noexcept {
                   .clock_error_ns = error_ns,
                   .clock_skew_ppb = static_cast<int32_t>(time_.skew_ppb()),
                   .device_state = report_.device_state});
-}
-
-void LinkPort::judge_line(int64_t now_ns) noexcept {
-    if (error_ == 0) return;
-    if (!loss_is_told_) {
-        loss_is_told_ = true;
-        events().add({.time_ns = now_ns,
-                      .error = error_,
-                      .kind = PortEventKind::lost,
-                      .device_state = report_.device_state});
-    }
-    if (!config_.reconnects || !line_.is_attached()) return;
-    sample_before_loss_ = newest_sample();
-    line_.lose(error_, now_ns);
-    forget_device();
 }
 
 size_t LinkPort::append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,

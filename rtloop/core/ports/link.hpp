@@ -80,6 +80,9 @@ class LinkPort final : public Port {
   private:
     void forget_device() noexcept;
     void attach(const LineTerms &terms) noexcept;
+    void judge_line(int64_t now_ns) noexcept;
+    void judge_loss(int64_t now_ns) noexcept;
+    void tell(PortEventKind kind, int64_t now_ns) noexcept;
     Sample newest_sample() const noexcept;
     bool send_default(int64_t now_ns) noexcept;
     void receive(int64_t now_ns) noexcept;
@@ -88,7 +91,6 @@ class LinkPort final : public Port {
     void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept;
     void tell_event(const rtl_event &event, int64_t now_ns) noexcept;
     void tell_clock(int64_t now_ns) noexcept;
-    void judge_line(int64_t now_ns) noexcept;
     void follow_sequence(uint16_t seq) noexcept;
     void follow_pace(uint32_t sent_us) noexcept;
     void follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept;
@@ -133,7 +135,7 @@ class LinkPort final : public Port {
     int error_ = 0;
     int64_t clock_told_ns_ = -1;  // of this activation, and what its error was then
     int64_t told_error_ns_ = 0;
-    bool loss_is_told_ = false;
+    bool loss_is_told_ = false;  // or, of one that is lost, that it was given up
     LinkCounters counters_;
 };
 

@@ -148,6 +148,35 @@ class LoopSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PortLosses:
+    """A port of a loop that was lost, and opened anew while the loop went on (``on_lost: reconnect``)."""
+
+    loop: str
+    port: str
+    hardware_id: str
+    """The path of its device; empty where there is none."""
+    losses: int
+    """How often it was lost."""
+    reconnections: int
+    """How often it came back."""
+    lost_ms: float
+    """How long in all."""
+
+    @property
+    def is_lost(self) -> bool:
+        """It has not come back, so far or until the end."""
+        return self.reconnections < self.losses
+
+    def __str__(self) -> str:
+        times = "once" if self.losses == 1 else f"{self.losses} times"
+        end = "has not come back" if self.is_lost else "came back"
+        return (
+            f"loop '{self.loop}': '{self.port}' ({self.hardware_id}) was lost {times}, for "
+            f"{self.lost_ms / 1e3:.1f} s in all, and {end}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSummary:
     """One activation of all loops of a configuration, and what it left behind."""
 
@@ -160,6 +189,8 @@ class RunSummary:
     """Whether the loops began; False where a stop was asked for before."""
     problems: tuple[str, ...] = ()
     """What went wrong, in sentences."""
+    losses: tuple[PortLosses, ...] = ()
+    """The ports that were lost while their loops went on."""
     devices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What the simulated devices of a demo say about themselves, by link."""
 
@@ -180,6 +211,7 @@ class RunSummary:
             "stopped_by": self.stopped_by,
             "started": self.started,
             "problems": list(self.problems),
+            "losses": [asdict(losses) for losses in self.losses],
         }
         if self.devices:
             result["devices"] = {name: dict(told) for name, told in self.devices.items()}
