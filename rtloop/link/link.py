@@ -158,7 +158,8 @@ class Link:
             )
         return reply
 
-    def _make_idle(self, state: DeviceState, reasons: Reason, clear: bool) -> None:
+    def refuse_unready(self, state: DeviceState, reasons: Reason, clear: bool) -> None:
+        """Raises LinkError for a state that the device is not armed from; ``clear``: SAFE may be cleared."""
         if state in (DeviceState.IDLE, DeviceState.ARMED):
             return
         if state == DeviceState.INIT:
@@ -170,6 +171,11 @@ class Link:
                 f"is latched {_told(state, reasons)}. Find out why; when it may move again, pass "
                 "--clear to clear and arm it"
             )
+
+    def _make_idle(self, state: DeviceState, reasons: Reason, clear: bool) -> None:
+        self.refuse_unready(state, reasons, clear)
+        if state in (DeviceState.IDLE, DeviceState.ARMED):
+            return
         status = self.clear()
         if status.state != DeviceState.IDLE:
             raise self._error(f"was not cleared: it is {_told(status.state, status.reasons)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -151,6 +151,22 @@ class LinkPort(Port):
         except BaseException:
             link.close()
             raise
+
+    def ask(self) -> dict[str, Any]:
+        """As the handshake found it. Raises LinkError for a state that it is not armed from."""
+        info = self._link.info
+        self._link.refuse_unready(info.device_state, info.reasons, clear=False)
+        return {
+            "name": info.name,
+            "device": self.hardware_id,
+            "state": info.device_state.name,
+            "schema_id": info.schema_id,
+            "sensor_period_us": info.sensor_period_us,
+            "command_timeout_us": info.command_timeout_us,
+            "round_trip_us": info.round_trip_ns / 1000,
+            "sensors": [{"name": s.name, "unit": s.unit} for s in self.inputs],
+            "commands": [{"name": s.name, "unit": s.unit} for s in self.outputs],
+        }
 
     def prepare(self) -> None:
         """Measures the device's clock anew; a device that was reset or replugged is opened anew.
