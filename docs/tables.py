@@ -1,4 +1,4 @@
-"""Writes the tables of the documentation that follow from the code: kinds of ports and terms, and words.
+"""Writes the tables of the documentation that follow from the code: kinds of ports and terms, words, codes.
 
 python docs/tables.py            # what stands between `<!-- NAME -->` and `<!-- /NAME -->` in docs/*.md
 python docs/tables.py --check    # exit code 1, and the names, where a table is not what the code says
@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from rtloop import core
 from rtloop.config.kinds import KindSection
+from rtloop.errors import EXIT_CODES
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection
 
@@ -59,6 +60,12 @@ def words(table: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def exit_codes() -> str:
+    """A row for each exit code."""
+    rows = "".join(f"| {code} | {meaning} |\n" for code, meaning in EXIT_CODES.items())
+    return f"| code | |\n|---|---|\n{rows}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "kinds of inputs": lambda: kinds_of("inputs", list(INPUTS), InputSection),
     "kinds of outputs": lambda: kinds_of("outputs", list(OUTPUTS), OutputSection),
@@ -67,6 +74,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "words of stages": lambda: words("stages"),
     "words of events": lambda: words("events"),
     "words of port events": lambda: words("port_events"),
+    "exit codes": exit_codes,
     "words of fault reasons": lambda: words("fault_reasons"),
 }
 

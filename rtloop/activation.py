@@ -161,8 +161,8 @@ class Activation:
             if not isinstance(error, OSError) or isinstance(error, FileExistsError):
                 raise
             raise RtloopError(
-                f"cannot create {self.directory} for the recording: {error.strerror}. Name another "
-                "recording.directory, or switch recording off"
+                f"cannot create a folder in {self.directory.parent} for the recording: "
+                f"{error.strerror}. Name another recording.directory, or switch recording off"
             ) from error
 
     def _make_recording_folders(self) -> None:

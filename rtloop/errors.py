@@ -44,10 +44,18 @@ class Finding:
     severity: Literal["error", "warning"] = "error"
 
     @classmethod
-    def of(cls, place: Place, found: str, expected: str, nearest: str | None = None) -> Finding:
+    def of(
+        cls,
+        place: Place,
+        found: str,
+        expected: str,
+        nearest: str | None = None,
+        severity: Literal["error", "warning"] = "error",
+    ) -> Finding:
         """``found FOUND; expected EXPECTED; nearest NEAREST``."""
         near = f"; nearest {nearest}" if nearest else ""
-        return cls(f"found {found}; expected {expected}{near}", place, found, expected)
+        message = f"found {found}; expected {expected}{near}"
+        return cls(message, place, found, expected, severity)
 
     def as_dict(self) -> dict[str, Any]:
         """``line`` and ``column`` from 1, ``file`` and ``key``: null where they are not known."""
@@ -66,6 +74,19 @@ class Finding:
         return f"{self.place}: {self.message}" if self.place else self.message
 
 
+EXIT_CODES = {
+    0: "every loop was in control of its plant, as its class and its limits promise; of a check: nothing "
+    "would keep it from starting",
+    1: "a loop was not (a fault, misses over its limit, more than max_share allows), or an incomplete "
+    "recording; also a device that was not there, did not answer, agree or arm, or was lost; a folder, a "
+    "ring or a file that could not be made or read",
+    2: "wrong usage or configuration, a wrong policy, or one that is too slow for its loop on this host",
+    3: "the host refused a right that was demanded (on_denied: fail)",
+    4: "stopped (Ctrl-C, SIGTERM, SIGHUP) before it started: no loop ran, no device was commanded",
+}
+"""What the command line ends with, whichever command it was."""
+
+
 class RtloopError(Exception):
     """Base of every error rtloop raises on purpose: the message says what to do next.
 
@@ -78,6 +99,14 @@ class RtloopError(Exception):
         findings = (Finding(what),) if isinstance(what, str) else tuple(what)
         self.findings = findings
         super().__init__("\n".join(map(str, findings)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """What ``--json`` prints in place of a result."""
+        return {
+            "error": str(self),
+            "problems": [finding.as_dict() for finding in self.findings],
+            "exit_code": self.exit_code,
+        }
 
     def at(self, place: Place) -> Self:
         """The same error; findings that had no place of their own are at ``place``."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rtloop import core
 from rtloop.activation import Activation
@@ -191,8 +191,7 @@ def judge_time(config: Config, name: str, run_ns: npt.NDArray[np.int64]) -> list
             f"at most {limit_ns / 1e6:.9g} ms, its {key.removesuffix('_ms')}: take a smaller or "
             "quantized policy, a lower rate, or a faster CPU"
         )
-        finding = Finding.of(config.where("loops", name, key), found, expected)
-        if not is_wrong:
-            finding = Finding(**{**vars(finding), "severity": "warning"})
-        findings.append(finding)
+        place = config.where("loops", name, key)
+        severity: Literal["error", "warning"] = "error" if is_wrong else "warning"
+        findings.append(Finding.of(place, found, expected, severity=severity))
     return findings

@@ -17,7 +17,7 @@ import numpy as np
 from rtloop import core
 from rtloop.build import Parts, build, port_errors
 from rtloop.config import Config, LoopConfig
-from rtloop.errors import Finding, RtloopError
+from rtloop.errors import Finding, Place, RtloopError
 from rtloop.judge import new_ring, refuse_denied, refuse_slow
 from rtloop.policy import Policy
 from rtloop.ports.port import Port
@@ -102,7 +102,7 @@ class Loop:
             )
         if self._activation is not None:
             raise RtloopError(f"loop '{self.name}' is active already; call deactivate() first")
-        for port, place in zip(parts.ports, parts.places, strict=True):
+        for port, place in self.placed_ports:
             go_on()
             with port_errors(self.name, port.name, "prepared", place):
                 port.prepare()
@@ -133,8 +133,7 @@ class Loop:
         """
         activation = self._prepared()
         with self._ended_on_error():
-            parts = self._configured()
-            for port, place in zip(parts.ports, parts.places, strict=True):
+            for port, place in self.placed_ports:
                 go_on()
                 activation.armed.append(port)
                 with port_errors(self.name, port.name, "armed", place):
@@ -277,6 +276,12 @@ class Loop:
     def ports(self) -> tuple[Port, ...]:
         """What was opened for it, each once: ``status()["fault_port"]`` is an index into them."""
         return self._configured().ports
+
+    @property
+    def placed_ports(self) -> Sequence[tuple[Port, Place]]:
+        """The same, each with the place where the configuration names it."""
+        parts = self._configured()
+        return tuple(zip(parts.ports, parts.places, strict=True))
 
     @property
     def onnxruntime_version(self) -> str:

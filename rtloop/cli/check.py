@@ -1,16 +1,32 @@
-"""What can be said of a configuration without starting anything: its policies, its wires, this host."""
+"""What would keep a configuration from running: everything that a run refuses, before anything moves."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtloop import core
-from rtloop.config import Config, LoopConfig, host_problems, load
-from rtloop.policy import load_policy
+from rtloop.build import port_errors
+from rtloop.config import Config, host_problems, load
+from rtloop.errors import ConfigError, Finding, RtloopError, raise_all
+from rtloop.judge import Judgement, judge, judge_time, refuse_denied
+from rtloop.loop import WARM_UP_RUNS, Loop
+from rtloop.policy import Policy
+from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report, report
+from rtloop.realtime.threads import guard_thread, loop_thread
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+#: Of a policy so slow that WARM_UP_RUNS of it would take longer than TIMED_S, fewer runs are timed.
+TIMED_S = 1.0
+TIMED_RUNS_MIN = 20
 
 
 @dataclass
@@ -24,59 +40,126 @@ class LoopCheck:
     model: str
     observation: str
     action: str
+    timed_runs: int = 0
+    inference_p50_us: float | None = None
+    """None where the graph could not be made."""
+    inference_p99_us: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "class": self.loop_class,
+            "rate_hz": self.rate_hz,
+            "deadline_ms": self.deadline_ms,
+            "model": self.model,
+            "observation": self.observation,
+            "action": self.action,
+            "timed_runs": self.timed_runs,
+            "inference_p50_us": self.inference_p50_us,
+            "inference_p99_us": self.inference_p99_us,
+        }
+
+    def __str__(self) -> str:
+        timed = ""
+        if self.timed_runs:
+            timed = (
+                f"; inference {self.inference_p50_us:.3g} µs in the median, 99 of 100 within "
+                f"{self.inference_p99_us:.3g} µs ({self.timed_runs} runs here)"
+            )
+        return (
+            f"{self.name}: {self.loop_class}, {self.rate_hz:g} Hz, deadline {self.deadline_ms:g} ms, "
+            f"policy {self.model}: {self.observation} → {self.action}{timed}"
+        )
 
 
 @dataclass
 class Check:
-    """What was found. Errors are raised; what is in here lets a run start, perhaps with less."""
+    """What was found. ``errors`` are what a run would raise, ``warnings`` let it start, perhaps with less."""
 
     path: str
     loops: list[LoopCheck] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
     rights: list[RightReport] = field(default_factory=list)
+    devices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What devices said, by the name of their link; none where they were not asked."""
+    errors: list[RtloopError] = field(default_factory=list)
+
+    @property
+    def error(self) -> RtloopError | None:
+        """All errors as one, as a run would raise it; None where a run would start."""
+        try:
+            raise_all(self.errors)
+        except RtloopError as error:
+            return error
+        return None
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.error is None else self.error.exit_code
 
     def as_dict(self) -> dict[str, Any]:
+        error = self.error
+        told = {} if error is None else error.as_dict()
         return {
             "file": self.path,
-            "loops": {
-                loop.name: {
-                    "class": loop.loop_class,
-                    "rate_hz": loop.rate_hz,
-                    "deadline_ms": loop.deadline_ms,
-                    "model": loop.model,
-                    "observation": loop.observation,
-                    "action": loop.action,
-                }
-                for loop in self.loops
-            },
-            "warnings": self.warnings,
+            "loops": {loop.name: loop.as_dict() for loop in self.loops},
+            "warnings": [str(warning) for warning in self.warnings],
             "rights": [right.as_dict() for right in self.rights],
+            "devices": self.devices,
+            **told,
+            "problems": told.get("problems", []) + [found.as_dict() for found in self.warnings],
+            "exit_code": self.exit_code,
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.path} is valid"]
-        for loop in self.loops:
+        """All but the errors."""
+        lines = [f"{self.path} is {'refused' if self.errors else 'valid'}"]
+        lines += [f"  {loop}" for loop in self.loops]
+        for link, told in self.devices.items():
             lines.append(
-                f"  {loop.name}: {loop.loop_class}, {loop.rate_hz:g} Hz, deadline "
-                f"{loop.deadline_ms:g} ms, policy {loop.model}: {loop.observation} → {loop.action}"
+                f"  {link}: '{told['name']}' on {told['device']} is {told['state']}, "
+                f"{len(told['sensors'])} sensor values every {told['sensor_period_us'] / 1000:g} ms, "
+                f"{len(told['commands'])} command values, round trip {told['round_trip_us']:.0f} µs"
             )
         lines += [f"warning: {warning}" for warning in self.warnings]
         lines += [f"{'granted' if r.granted else 'denied '} {r}" for r in self.rights]
         return "\n".join(lines)
 
 
-def check(path: Path) -> Check:
-    """Raises ConfigError with everything that is wrong in the file and the policies it names."""
-    config = load(path)
-    found = Check(str(path), warnings=host_problems(config))
-    for name, loop in config.loops.items():
-        found.loops.append(_check_loop(name, loop))
-    found.rights = _try_rights(config)
+def check(path: Path, *, device: bool = False) -> Check:
+    """Judges a configuration as a run does, its policies and this host. Raises nothing that is in ``errors``.
+
+    ``device`` asks the devices too, and leaves them as they are; without it, what they say is assumed.
+    """
+    found = Check(str(path))
+    try:
+        config = load(path)
+    except ConfigError as error:
+        found.errors.append(error)
+        return found
+    judgement = judge(config)
+    found.errors += judgement.errors
+    found.warnings += host_problems(config)
+    for name, policy in judgement.policies.items():
+        found.loops.append(_loop_check(config, name, policy))
+    if device:
+        _ask_devices(config, judgement, found)
+    for loop in found.loops:
+        if loop.name in judgement.assembled:
+            _time(config, loop, judgement.assembled[loop.name].runner, found)
+    _try_rights(config, found)
     return found
 
 
-def _check_loop(name: str, loop: LoopConfig) -> LoopCheck:
-    policy = load_policy(loop.policy.model, loop.policy.state, loop.policy.fix_dimensions)
+@contextmanager
+def _gathered(errors: list[RtloopError]) -> Iterator[None]:
+    try:
+        yield
+    except RtloopError as error:
+        errors.append(error)
+
+
+def _loop_check(config: Config, name: str, policy: Policy) -> LoopCheck:
+    loop = config.loops[name]
     return LoopCheck(
         name=name,
         loop_class=loop.loop_class,
@@ -88,29 +171,66 @@ def _check_loop(name: str, loop: LoopConfig) -> LoopCheck:
     )
 
 
-def _try_rights(config: Config) -> list[RightReport]:
-    """Asks for the rights in a thread of its own, and lets them go with it."""
-    reports = [kernel_report()]
+def _ask_devices(config: Config, judgement: Judgement, found: Check) -> None:
+    """Configures every loop as a run does, which opens its devices, and lets them go again."""
+    for name in judgement.assembled:
+        loop = Loop(config, name)
+        with _gathered(found.errors):
+            loop.configure(judgement.policies[name])
+            for port, place in loop.placed_ports:
+                with _gathered(found.errors), port_errors(name, port.name, "asked", place):
+                    if told := port.ask():
+                        found.devices[port.name] = told
+            loop.cleanup()
 
-    def ask(name: str, loop: LoopConfig) -> None:
-        setup = core.ThreadSetup()
-        setup.name = "rtloop-check"
-        realtime = loop.realtime
-        if realtime.scheduler != "deadline":
-            setup.scheduler = core.Scheduler[realtime.scheduler]
-            # The guard's priority: what grants it grants the loop's.
-            setup.priority = realtime.thread_priority + 1
-            setup.cpus = list(realtime.cpu_affinity or ())
-        reports.extend(report(right, name) for right in core.apply_to_this_thread(setup))
-        if realtime.cpu_dma_latency_us is not None:
-            reports.append(report(core.CpuLatencyHold(realtime.cpu_dma_latency_us).right))
 
-    for name, loop in config.loops.items():
-        thread = threading.Thread(target=ask, args=(name, loop))
-        thread.start()
-        thread.join()
-    unique: list[RightReport] = []
-    for found in reports:
-        if found not in unique:
-            unique.append(found)
-    return unique
+def _time(config: Config, loop: LoopCheck, runner: core.Graph, found: Check) -> None:
+    """Runs the graph until it is warm, then times it."""
+    import numpy as np
+
+    run_ns = _timed(runner)
+    p50_ns, p99_ns = np.percentile(run_ns, [50, 99])
+    loop.timed_runs = len(run_ns)
+    loop.inference_p50_us, loop.inference_p99_us = p50_ns / 1000, p99_ns / 1000
+    judged = judge_time(config, loop.name, run_ns)
+    found.warnings += [finding for finding in judged if finding.severity == "warning"]
+    wrong = [finding for finding in judged if finding.severity == "error"]
+    if wrong:
+        found.errors.append(ConfigError(wrong))
+
+
+def _timed(runner: core.Graph) -> npt.NDArray[np.int64]:
+    _, once_ns = runner.warm_up(1)
+    fit = int(TIMED_S * 1e9 / max(1, once_ns[0]))
+    runs = max(TIMED_RUNS_MIN, min(WARM_UP_RUNS, fit))
+    runner.warm_up(runs)
+    _, run_ns = runner.warm_up(runs)
+    return run_ns
+
+
+def _try_rights(config: Config, found: Check) -> None:
+    """Asks for what a run asks for: in threads that end at once, and for this process."""
+    found.rights.append(kernel_report())
+    process = ProcessRights(loop.realtime for loop in config.loops.values())
+    try:
+        for name, loop in config.loops.items():
+            rights = process.of(loop.realtime)
+            rights += _thread_rights(loop_thread(name, loop), name)
+            rights += _thread_rights(guard_thread(name, loop), f"{name} guard")
+            found.rights += [right for right in rights if right not in found.rights]
+            with _gathered(found.errors):
+                refuse_denied(config, name, rights)
+    finally:
+        process.close()
+
+
+def _thread_rights(setup: core.ThreadSetup, name: str) -> list[RightReport]:
+    rights: list[RightReport] = []
+
+    def ask() -> None:
+        rights.extend(report(right, name) for right in core.apply_to_this_thread(setup))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    return rights

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
-from rtloop import __version__
+from rtloop.cli.arguments import parser
 from rtloop.cli.outlet import Outlet, say, secure_standard_streams
+from rtloop.cli.signals import Signals
 from rtloop.errors import RtloopError, StoppedError
-from rtloop.stopping import stop_signals
 
 if TYPE_CHECKING:
     from rtloop.cli.console import Console
@@ -24,147 +22,27 @@ if TYPE_CHECKING:
     from rtloop.run import Run
     from rtloop.telemetry.observe.summary import RunSummary
 
-EXIT_CODES = """exit codes:
-  0  every loop was in control of its plant, as its class and its limits promise
-  1  one was not (a fault, misses over its limit, more than max_share allows), or an incomplete recording
-  2  wrong usage or configuration
-  3  the host refused a right that was demanded (on_denied: fail)
-  4  stopped (Ctrl-C, SIGTERM, SIGHUP) before it started: no loop ran, no device was commanded
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     secure_standard_streams()
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in arguments
     try:
-        code: int = options.command(options)
+        options = parser().parse_args(arguments)
+        as_json = options.json
+        return _COMMANDS[options.command](options)
     except RtloopError as error:
-        say(f"rtloop: {error}", sys.stderr)
-        return error.exit_code
+        return _tell(error, as_json)
     except KeyboardInterrupt:
-        return 1
-    return code
+        return _tell(RtloopError("interrupted"), as_json)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rtloop",
-        description="Real-time control loops with machine-learned policies.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"rtloop {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    run = _command(
-        commands,
-        "run",
-        _run,
-        "run the loops of a configuration",
-        "rtloop run robot.yaml --duration 60",
-    )
-    run.add_argument("file", type=Path, metavar="FILE", help="the YAML configuration")
-    _add_run_options(run)
-    run.add_argument(
-        "--clear", action="store_true", help="clear a device that is latched SAFE, then arm it"
-    )
-
-    demo = _command(
-        commands,
-        "demo",
-        _demo,
-        "balance a simulated cart-pole; no hardware needed",
-        "rtloop demo --busy-python --duration 10",
-    )
-    demo.add_argument("name", nargs="?", default="cartpole", metavar="NAME", help="cartpole")
-    _add_run_options(demo, duration=20.0)
-    demo.add_argument(
-        "--busy-python", action="store_true", help="keep a Python thread spinning in this process"
-    )
-    demo.add_argument(
-        "--overload",
-        action="store_true",
-        help="one loop of each class, with some inferences made too slow",
-    )
-    demo.add_argument("--seed", type=int, default=1, help="of noise and pushes (default 1)")
-
-    check = _command(
-        commands,
-        "check",
-        _check,
-        "check a configuration, its policies and this host; starts nothing",
-        "rtloop check robot.yaml",
-    )
-    check.add_argument("file", type=Path, metavar="FILE", help="the YAML configuration")
-    check.add_argument("--json", action="store_true", help="for machines")
-
-    report = _command(
-        commands,
-        "report",
-        _report,
-        "render a recording as one HTML file",
-        "rtloop report rtloop-runs/20260101T120000-robot/run.mcap",
-    )
-    report.add_argument("recording", type=Path, metavar="RUN.mcap")
-    report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside it")
-    report.add_argument("--json", action="store_true", help="for machines")
-
-    recover = _command(
-        commands,
-        "recover",
-        _recover,
-        "restore recordings whose loop and recorder were killed",
-        "rtloop recover",
-    )
-    recover.add_argument(
-        "recording",
-        type=Path,
-        nargs="?",
-        metavar="RUN",
-        help="a cut RUN.mcap or its folder; default: every dead run on this machine",
-    )
-    recover.add_argument("--json", action="store_true", help="for machines")
-    return parser
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    function: Any,
-    summary: str,
-    example: str,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(command=function)
-    return parser
-
-
-def _add_run_options(parser: argparse.ArgumentParser, duration: float | None = None) -> None:
-    until = "until Ctrl-C" if duration is None else f"{duration:g}; 0 is until Ctrl-C"
-    parser.add_argument(
-        "--duration",
-        type=_seconds,
-        default=duration,
-        metavar="S",
-        help=f"seconds to run (default: {until})",
-    )
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    parser.add_argument("--no-record", action="store_true", help="record nothing")
-    parser.add_argument("--no-report", action="store_true", help="render no report")
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no duration in seconds")
-    return value
+def _tell(error: RtloopError, as_json: bool) -> int:
+    say(f"rtloop: {error}", sys.stderr)
+    if as_json:
+        say(json.dumps(error.as_dict(), indent=2))
+    return error.exit_code
 
 
 # --- commands ---
@@ -174,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
     from rtloop.config import load
     from rtloop.run import Run
 
-    with _Signals() as signals:
+    with Signals() as signals:
         config = load(options.file)
         record = False if options.no_record else None
         run = Run(config, options.file.stem, clear=options.clear, record=record)
@@ -191,7 +69,7 @@ def _demo(options: argparse.Namespace) -> int:
         raise ConfigError(f"there is no demo '{options.name}'; there is: {', '.join(DEMOS)}")
     disturbances = Disturbances(options.busy_python, options.overload, options.seed)
     record = not options.no_record
-    with _Signals() as signals, demo_run(demo, disturbances, record=record) as (run, devices):
+    with Signals() as signals, demo_run(demo, disturbances, record=record) as (run, devices):
         signals.end(run)
         return _execute(run, options, signals, demo, devices)
 
@@ -199,7 +77,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _execute(
     run: Run,
     options: argparse.Namespace,
-    signals: _Signals,
+    signals: Signals,
     demo: Demo | None = None,
     devices: Sequence[FirmwareProcess] = (),
 ) -> int:
@@ -244,48 +122,14 @@ def _reported(
         return replace(summary, problems=(*summary.problems, str(error)))
 
 
-class _Signals:
-    """Ctrl-C, SIGTERM and SIGHUP end a run in order. Not by an exception: it could strike anywhere.
-
-    A context manager: from before anything is opened until all that moved has ended.
-    """
-
-    def __init__(self) -> None:
-        self._run: Run | None = None
-        self._first = ""
-        self._before = {number: signal.signal(number, self._handle) for number in stop_signals()}
-        # A job in the background that prints is not to be stopped for it, loops and all.
-        self._before[signal.SIGTTOU] = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-
-    def __enter__(self) -> _Signals:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """They mean again what they meant before. May be called again."""
-        while self._before:
-            signal.signal(*self._before.popitem())
-
-    def end(self, run: Run) -> None:
-        """From now on they end ``run``; one that came before does too."""
-        self._run = run
-        if self._first:
-            run.request_stop(self._first)
-
-    def _handle(self, number: int, _frame: object) -> None:
-        name = signal.Signals(number).name
-        self._first = self._first or name
-        if self._run is not None:
-            self._run.request_stop(name)
-
-
 def _check(options: argparse.Namespace) -> int:
     from rtloop.cli.check import check
 
-    found = check(options.file)
-    return 0 if say(json.dumps(found.as_dict(), indent=2) if options.json else str(found)) else 1
+    found = check(options.file, device=options.device)
+    if found.error is not None:
+        say(f"rtloop: {found.error}", sys.stderr)
+    told = say(json.dumps(found.as_dict(), indent=2) if options.json else str(found))
+    return found.exit_code or (0 if told else 1)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -307,6 +151,15 @@ def _recover(options: argparse.Namespace) -> int:
     nothing = "nothing to recover: no dead run has left a ring or a cut recording here"
     was_said = say(told or nothing)
     return 1 if any(found.error for found in recovered) or not was_said else 0
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "demo": _demo,
+    "check": _check,
+    "report": _report,
+    "recover": _recover,
+}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What this host lacks for a configuration. A warning here is an error only at start."""
+"""What this host lacks for a configuration, and may have once it is run."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rtloop.errors import Finding
 from rtloop.link import transports
 
 if TYPE_CHECKING:
     from rtloop.config.config import Config
 
 
-def host_problems(config: Config) -> list[str]:
-    """What would not work on this host: CPUs, link devices, the recording directory.
-
-    One line each, in the form of a ConfigError: ``FILE:LINE:COL: key: found X; expected Y``.
-    """
-    return [*_cpus(config), *_devices(config), *_recording(config)]
+def host_problems(config: Config) -> list[Finding]:
+    """What is not there on this host: CPUs, link devices. Warnings: neither has to be there yet."""
+    return [*_cpus(config), *_devices(config)]
 
 
-def _cpus(config: Config) -> Iterator[str]:
+def _cpus(config: Config) -> Iterator[Finding]:
     present = _numbers("/sys/devices/system/cpu/online") or set(range(os.cpu_count() or 1))
     allowed = os.sched_getaffinity(0)
     for name, loop in config.loops.items():
@@ -30,12 +28,12 @@ def _cpus(config: Config) -> Iterator[str]:
                 continue
             where = config.where("loops", name, "realtime", "cpu_affinity", index)
             if cpu not in present:
-                yield f"{where}: found CPU {cpu}; expected a CPU of this host: {_list(present)}"
+                found, expected = f"CPU {cpu}", f"a CPU of this host: {_list(present)}"
             else:
-                yield (
-                    f"{where}: found CPU {cpu}, which this process may not use; expected one of "
-                    f"{_list(allowed)}, or a wider cpuset (container, systemd AllowedCPUs, taskset)"
-                )
+                found = f"CPU {cpu}, which this process may not use"
+                wider = "a wider cpuset (container, systemd AllowedCPUs, taskset)"
+                expected = f"one of {_list(allowed)}, or {wider}"
+            yield Finding.of(where, found, expected, severity="warning")
 
 
 def _numbers(path: str) -> set[int]:
@@ -52,23 +50,9 @@ def _list(numbers: set[int]) -> str:
     return ", ".join(str(number) for number in sorted(numbers))
 
 
-def _devices(config: Config) -> Iterator[str]:
+def _devices(config: Config) -> Iterator[Finding]:
     for name, link in config.links.items():
         transport = transports.of(link.device)
-        problem = "" if transport is None else transport.host_problem(link.device)
-        if problem:
-            yield f"{config.where('links', name, 'device')}: {problem}"
-
-
-def _recording(config: Config) -> Iterator[str]:
-    if not config.recording.enabled:
-        return
-    wanted = os.path.abspath(config.recording.directory)
-    folder = wanted
-    while not os.path.lexists(folder) and folder != os.path.dirname(folder):
-        folder = os.path.dirname(folder)
-    where = config.where("recording", "directory")
-    if not os.path.isdir(folder):
-        yield f"{where}: found '{folder}', no folder; expected a folder for recordings"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        yield f"{where}: found '{folder}', not writable; expected a folder for recordings"
+        problem = None if transport is None else transport.host_problem(link.device)
+        if problem is not None:
+            yield Finding.of(config.where("links", name, "device"), *problem, severity="warning")

@@ -66,6 +66,11 @@ def guarded(keys: Keys, rules: Iterable[Problem]) -> Iterator[Problem]:
         yield Problem(keys, expected, f"a kind whose own code fails ({told})", at_key=True)
 
 
+def printable(text: str) -> str:
+    """A text that may come from anywhere, for a terminal: control characters are written out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def flow(value: object) -> str:
     """A suggestion in YAML's flow style, to be pasted as it is: ``fix_dimensions: {"X[0]": 1}``."""
     if not isinstance(value, dict):

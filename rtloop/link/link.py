@@ -162,7 +162,9 @@ class Link:
             )
         return reply
 
-    def _make_idle(self, state: DeviceState, reasons: Reason, clear: Reason) -> None:
+    def refuse_unready(self, state: DeviceState, reasons: Reason, clear: Reason) -> None:
+        """Raises LinkError for a state that the device is not armed from, LatchedError where it is SAFE for
+        more than the reasons that may be cleared."""
         if state in (DeviceState.IDLE, DeviceState.ARMED):
             return
         if state == DeviceState.INIT:
@@ -174,6 +176,11 @@ class Link:
                 f"is latched {_told(state, reasons)}. Find out why; when it may move again, pass "
             )
             raise LatchedError(self._told_of(f"{what}--clear to clear and arm it"), reasons)
+
+    def _make_idle(self, state: DeviceState, reasons: Reason, clear: Reason) -> None:
+        self.refuse_unready(state, reasons, clear)
+        if state in (DeviceState.IDLE, DeviceState.ARMED):
+            return
         status = self.clear()
         if status.state != DeviceState.IDLE:
             raise self._error(

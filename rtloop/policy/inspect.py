@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtloop.config.problem import flow
+from rtloop.config.problem import flow, printable
 from rtloop.errors import ConfigError, Finding, Place
 from rtloop.policy.trial import FLOAT_TYPES, run_on_trial, why_refused
 
@@ -110,6 +110,7 @@ class _Source:
 
     def wrong(self, found: str, expected: str, key: str = "model") -> ConfigError:
         """The error of what was found, at a key of the section."""
+        found, expected = printable(found), printable(expected)  # a model may hold any name
         message = f"{self.name}: {found}; {expected}"
         return ConfigError([Finding(message, self.where(key), found, expected)])
 
@@ -248,7 +249,8 @@ def _fixed_inputs(
     # What was inferred for the dynamic shapes no longer holds.
     del proto.graph.value_info[:]
     for info in proto.graph.output:
-        info.type.tensor_type.ClearField("shape")
+        if info.type.HasField("tensor_type"):
+            info.type.tensor_type.ClearField("shape")
     return inputs
 
 

@@ -48,7 +48,10 @@ def run_on_trial(
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised; its log lines would repeat it
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+        enable_fallback=0,  # to the same provider; it prints so, where JSON may be expected
     )
     names = [info.name for info in model.graph.output]
     runs = []

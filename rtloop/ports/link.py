@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -196,6 +196,23 @@ class LinkPort(Port):
             link.close()
             raise
 
+    def ask(self) -> dict[str, Any]:
+        """As the handshake found it. Raises LinkError for a state that it is not armed from."""
+        link = self._open_link()
+        info = link.info
+        link.refuse_unready(info.device_state, info.reasons, Reason.HOST_STOP)
+        return {
+            "name": info.name,
+            "device": self.hardware_id,
+            "state": info.device_state.name,
+            "schema_id": info.schema_id,
+            "sensor_period_us": info.sensor_period_us,
+            "command_timeout_us": info.command_timeout_us,
+            "round_trip_us": info.round_trip_ns / 1000,
+            "sensors": [{"name": s.name, "unit": s.unit} for s in self.inputs],
+            "commands": [{"name": s.name, "unit": s.unit} for s in self.outputs],
+        }
+
     def prepare(self) -> None:
         """Measures the device's clock anew; a device that was reset or replugged is opened anew.
 
@@ -260,9 +277,12 @@ class LinkPort(Port):
         }
 
     def arm(self, clear: bool) -> None:
+        self._arm(self._open_link(), ~Reason(0) if clear else Reason.HOST_STOP)
+
+    def _open_link(self) -> Link:
         if self._link is None:
             raise LinkError(f"link '{self.name}' is not open; activate the loop anew")
-        self._arm(self._link, ~Reason(0) if clear else Reason.HOST_STOP)
+        return self._link
 
     def _arm(self, link: Link, clear: Reason) -> None:
         loop_class = self._loop.loop_class

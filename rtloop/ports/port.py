@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
@@ -261,6 +261,13 @@ class Port(ABC):
 
         ``clear`` allows to clear a device that is latched SAFE. Raises LinkError.
         """
+
+    def ask(self) -> dict[str, Any]:
+        """What its device says of itself, for people; empty where there is none. Nothing is armed.
+
+        Raises LinkError where it could not be armed as it is.
+        """
+        return {}
 
     def stop(self) -> str:
         """After the loop's threads have ended. Raises nothing: the device may be gone.

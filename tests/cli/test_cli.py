@@ -322,7 +322,8 @@ def test_a_wrong_configuration(
 ) -> None:
     path = write_config(tmp_path, device.link)
     if not told:
-        old, new = "{input: cart}", "{input: cart, select: [pole_angel]}"
+        names = "cart_position, cart_velocity, pole_angel, pole_rate"
+        old, new = "{input: cart}", f"{{input: cart, select: [{names}]}}"
         told = ["loop.yaml:13", "pole_angel", "pole_angle"]
     done = rtloop("run", edited(path, {old: new}))
     assert done.returncode == 2, done.stderr

@@ -101,21 +101,20 @@ class SerialTransport(Transport):
     def bit_rate(self, baud: int) -> int:
         return baud
 
-    def host_problem(self, device: str) -> str:
+    def host_problem(self, device: str) -> tuple[str, str] | None:
         try:
             mode = os.stat(device).st_mode
         except OSError as error:
             near = _likely_devices()
             expected = f"a serial device, such as {', '.join(near)}" if near else "a serial device"
-            return f"found '{device}': {error.strerror}; expected {expected}"
+            return f"'{device}': {error.strerror}", expected
         if not stat.S_ISCHR(mode):
-            return f"found '{device}', no character device; expected a serial device"
+            return f"'{device}', no character device", "a serial device"
         if not os.access(device, os.R_OK | os.W_OK):
-            return (
-                f"found '{device}' without permission to read and write; expected both: add the "
-                "user to the device's group (often dialout) and log in again"
-            )
-        return ""
+            found = f"'{device}' without permission to read and write"
+            group = "both: add the user to the device's group (often dialout) and log in again"
+            return found, group
+        return None
 
 
 def open_serial(device: str, baud: int) -> SerialLine:

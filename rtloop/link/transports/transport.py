@@ -48,8 +48,8 @@ class Transport(ABC):
         """Bits per second that the wire carries; None where it sets no limit of its own."""
 
     @abstractmethod
-    def host_problem(self, device: str) -> str:
-        """What this host lacks to open it, as ``found X; expected Y``; empty where nothing."""
+    def host_problem(self, device: str) -> tuple[str, str] | None:
+        """What this host lacks to open it: what was found, what is expected; None where nothing."""
 
 
 registered: dict[str, Transport] = {}

@@ -27,8 +27,8 @@ def toy() -> Iterator[None]:
         def bit_rate(self, baud: int) -> None:
             return None
 
-        def host_problem(self, device: str) -> str:
-            return f"found '{device}'; expected something real"
+        def host_problem(self, device: str) -> tuple[str, str] | None:
+            return f"'{device}'", "something real"
 
     yield
     del registered["toy"]

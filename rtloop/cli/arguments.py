@@ -1,0 +1,164 @@
+"""What the command line takes: commands, options, and the help of each."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import textwrap
+from pathlib import Path
+from typing import NoReturn
+
+from rtloop import __version__
+from rtloop.errors import EXIT_CODES, RtloopError
+
+
+class UsageError(RtloopError):
+    """An option or argument that there is not, or that is wrong."""
+
+    exit_code = 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what is wrong: ``--json`` is for errors, too."""
+
+    def error(self, message: str) -> NoReturn:
+        usage = " ".join(self.format_usage().split())
+        raise UsageError(f"{message}\n{usage}")
+
+
+def exit_codes() -> str:
+    """The table of exit codes, for ``--help``."""
+    lines = ["exit codes:"]
+    for code, meaning in EXIT_CODES.items():
+        lines += textwrap.wrap(meaning, 95, initial_indent=f"  {code}  ", subsequent_indent="     ")
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Its options have ``command``, the name of one of them; ``parse_args`` raises UsageError."""
+    parser = _Parser(
+        prog="rtloop",
+        description="Real-time control loops with machine-learned policies.",
+        epilog=exit_codes(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"rtloop {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = _command(
+        commands,
+        "run",
+        "run the loops of a configuration",
+        "rtloop run robot.yaml --duration 60",
+    )
+    run.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+    _add_run_options(run)
+    run.add_argument(
+        "--clear", action="store_true", help="clear a device that is latched SAFE, then arm it"
+    )
+
+    demo = _command(
+        commands,
+        "demo",
+        "balance a simulated cart-pole; no hardware needed",
+        "rtloop demo --busy-python --duration 10",
+    )
+    demo.add_argument("name", nargs="?", default="cartpole", metavar="NAME", help="cartpole")
+    _add_run_options(demo, duration=20.0)
+    demo.add_argument(
+        "--busy-python", action="store_true", help="keep a Python thread spinning in this process"
+    )
+    demo.add_argument(
+        "--overload",
+        action="store_true",
+        help="one loop of each class, with some inferences made too slow",
+    )
+    demo.add_argument("--seed", type=int, default=1, help="of noise and pushes (default 1)")
+
+    check = _command(
+        commands,
+        "check",
+        "say what would keep a configuration from running here; starts nothing, moves nothing",
+        "rtloop check robot.yaml --device",
+    )
+    check.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+    check.add_argument(
+        "--device",
+        action="store_true",
+        help="ask the devices, too, without arming them; else what only they know is assumed",
+    )
+    check.add_argument(
+        "--json", action="store_true", help="for editors and CI: problems with places"
+    )
+
+    report = _command(
+        commands,
+        "report",
+        "render a recording as one HTML file",
+        "rtloop report rtloop-runs/20260101T120000-robot/run.mcap",
+    )
+    report.add_argument("recording", type=_path, metavar="RUN.mcap")
+    report.add_argument("--out", type=_path, metavar="FILE", help="default: report.html beside it")
+    report.add_argument("--json", action="store_true", help="for machines")
+
+    recover = _command(
+        commands,
+        "recover",
+        "restore recordings whose loop and recorder were killed",
+        "rtloop recover",
+    )
+    recover.add_argument(
+        "recording",
+        type=_path,
+        nargs="?",
+        metavar="RUN",
+        help="a cut RUN.mcap or its folder; default: every dead run on this machine",
+    )
+    recover.add_argument("--json", action="store_true", help="for machines")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[_Parser],
+    name: str,
+    summary: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=name)
+    return parser
+
+
+def _add_run_options(parser: argparse.ArgumentParser, duration: float | None = None) -> None:
+    until = "until Ctrl-C" if duration is None else f"{duration:g}; 0 is until Ctrl-C"
+    parser.add_argument(
+        "--duration",
+        type=_seconds,
+        default=duration,
+        metavar="S",
+        help=f"seconds to run (default: {until})",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument("--no-record", action="store_true", help="record nothing")
+    parser.add_argument("--no-report", action="store_true", help="render no report")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no duration in seconds")
+    return value
+
+
+def _path(text: str) -> Path:
+    """A path; ``~`` is a home directory also where no shell has seen it, as in ``--out=~/x``."""
+    path = os.path.expanduser(text)
+    if text.startswith("~") and path == text:
+        raise argparse.ArgumentTypeError(f"{text}: there is no such user of this host")
+    return Path(path)
