@@ -11,11 +11,11 @@
  * - SAFE is latched with the reasons that led to it; reasons add up until CLEAR, which does not
  *   arm. What leads to SAFE by itself: no valid command for the command timeout while ACTIVE, too
  *   many late commands in a row, too many damaged packets in a row while ACTIVE, a value that is
- *   not finite or outside the hard limits while ARMED or ACTIVE, rtl_device_trip().
- * - A command that arrives after its valid-until is not applied and does not feed the timeout: it
- *   is counted and reported. Rejected and counted is a command in IDLE or SAFE, one that was
- * applied already or is older than that, by its seq since ARM, one valid for longer than the
- * command timeout, and one that has waited here for longer than that.
+ *   not finite or outside the hard limits while ARMED or ACTIVE, rtl_device_trip() and its sibling.
+ * - A command that arrives after its valid-until is not applied and does not feed the timeout:
+ *   it is counted and reported. Rejected and counted is a command in IDLE or SAFE, one that was
+ *   applied already or is older than that, by its seq since ARM, one valid for longer than the
+ *   command timeout, and one that has waited here for longer than that.
  * - The machine may refuse ARM and CLEAR (`veto`); the host is told the reasons.
  * - Nothing is sent unasked before the first HELLO. From then on a SENSOR leaves at every multiple
  *   of the sensor period in device time, ahead of everything that waits; missed ones are skipped.
