@@ -25,7 +25,7 @@ _DEFAULTS: Final[dict[str, float | dict[str, float]]] = {
     "refused": 0.01,
 }
 NAMES: Final = tuple(_DEFAULTS)
-#: Of the shares that the (m, k) limit of a loop permits on its own.
+#: What is lost here, the (m, k) limit of a loop may allow.
 LOST_JOBS: Final = ("missed", "skipped", "held")
 #: Long enough that a hiccup of an ordinary machine is not a twentieth of it, short enough that the plant
 #: of nobody waits for more; and of slow loops so much that one cycle is no share.
