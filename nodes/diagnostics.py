@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rtloop.config import Config
 from rtloop.realtime.rights import denied, kernel_report
 from rtloop.run import Run
+from rtloop.telemetry.observe.shares import window_s
 from rtloop.telemetry.observe.summary import LoopSummary
 
 _PLAIN_VALUES = (
@@ -29,9 +30,9 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     observed, loop = run.observed[name], run.loops[name]
     window = observed.statistics.window()
     fault = in_ros_words(loop.fault())
-    too_much = [
-        f"{share} (last 10 s)" for share in observed.statistics.recent_shares() if share.is_over
-    ]
+    recently = f"(last {window_s(loop.loop_config.period_ns):g} s)"
+    shares = observed.statistics.recent_shares()
+    too_much = [f"{share} {recently}" for share in shares if share.is_over]
     warnings = [run.recording_error] if run.recording_error else []
     warnings += [str(losses) for losses in loop.losses() if losses.is_lost]
     if window.misses:

@@ -190,6 +190,8 @@ class LoopNode(LifecycleNode):
                 f"{name}: {loop.executed} cycles executed, {loop.skipped} skipped, "
                 f"{loop.misses} {loop.loop_class} deadline misses"
             )
+            for failure in loop.failures:
+                self.get_logger().error(f"{name}: {in_ros_words(failure)}")
         if run.is_recorded:
             self.get_logger().info(f"recording: {run.recording}")
         return summary

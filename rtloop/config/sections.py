@@ -28,7 +28,7 @@ from rtloop.config.values import (
 )
 from rtloop.policy.section import PolicyConfig
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, PortSection
-from rtloop.telemetry.observe.shares import LOST_JOBS, default_limits
+from rtloop.telemetry.observe.shares import LOST_JOBS, default_limits, window_releases
 
 
 class RecordingConfig(Section):
@@ -78,7 +78,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class MaxShareConfig(Section):
-    """How much of a run may come to nothing before its loop has failed, whatever its class allows a cycle."""
+    """How much may come to nothing before a loop has failed, whatever its class allows a single cycle."""
 
     missed: _Share | None = Field(
         default=None,
@@ -182,7 +182,7 @@ class LoopConfig(Section):
     limit: LimitConfig | None = Field(default=None, description="the (m, k) limit; null is none")
     max_share: MaxShareConfig = Field(
         default_factory=MaxShareConfig,
-        description="of a whole run, what may come to nothing: more is a failure and exit code 1",
+        description="what may come to nothing in any 10 s: more is a failure, and exit code 1",
     )
     on_miss: Literal["hold", "default"] = Field(
         default="hold", description="what stands in for a late firm result"
@@ -243,8 +243,9 @@ class LoopConfig(Section):
         """Every limit of ``max_share``, 0 to 1, by name: as given, or what follows from class and limit."""
         limits = default_limits(self.loop_class)
         if self.limit is not None and self.loop_class != "hard":
-            allowed = self.limit.max_misses / self.limit.window
-            limits |= {name: max(limits[name], allowed) for name in LOST_JOBS}
+            judged = window_releases(self.period_ns)
+            allowed = self.limit.max_misses * -(-judged // self.limit.window) / judged
+            limits |= {name: max(limits[name], min(1.0, allowed)) for name in LOST_JOBS}
         return limits | self.max_share.model_dump(exclude_none=True)
 
     @property

@@ -25,8 +25,12 @@ _DEFAULTS: Final[dict[str, float | dict[str, float]]] = {
     "refused": 0.01,
 }
 NAMES: Final = tuple(_DEFAULTS)
-#: Of the shares that the (m, k) limit of a loop permits on its own.
+#: What is lost here, the (m, k) limit of a loop may allow.
 LOST_JOBS: Final = ("missed", "skipped", "held")
+#: Long enough that a hiccup of an ordinary machine is not a twentieth of it, short enough that the plant
+#: of nobody waits for more; and of slow loops so much that one cycle is no share.
+_WINDOW_NS: Final = 10_000_000_000
+_WINDOW_RELEASES: Final = 100
 
 
 def default_limits(loop_class: str) -> dict[str, float]:
@@ -52,17 +56,13 @@ class Whole:
 
 @dataclass(frozen=True)
 class Share:
-    """``count`` of ``of``, and how much it may be at most."""
+    """What part of a loop's work came to nothing, 0 to 1, and how much may at most."""
 
     name: str
-    count: int
-    of: int
+    value: float
     limit: float
-
-    @property
-    def value(self) -> float:
-        """0 to 1. Two devices that refuse every command are not more than all."""
-        return min(1.0, self.count / self.of) if self.of > 0 else 0.0
+    window_s: float | None = None
+    """Of its worst so many seconds; None for the whole run."""
 
     @property
     def is_over(self) -> bool:
@@ -70,7 +70,8 @@ class Share:
 
     def __str__(self) -> str:
         of = "releases" if self.name == "skipped" else "cycles"
-        return f"{self.brief} of the {of}, limit {100 * self.limit:.3g} %"
+        when = "" if self.window_s is None else f" in its worst {self.window_s:.3g} s"
+        return f"{self.brief} of the {of}{when}, limit {100 * self.limit:.3g} %"
 
     @property
     def brief(self) -> str:
@@ -83,4 +84,16 @@ def shares_of(
 ) -> Iterator[Share]:
     """Every share of a loop, from its counts; these and the limits by the names of ``NAMES``."""
     for name in NAMES:
-        yield Share(name, counts[name], whole.of(name), limits[name])
+        of = whole.of(name)
+        # Two devices that refuse every command are not more than all.
+        yield Share(name, min(1.0, counts[name] / of) if of > 0 else 0.0, limits[name])
+
+
+def window_releases(period_ns: int) -> int:
+    """How many releases of a loop a window has, of those that are judged one by one."""
+    return max(_WINDOW_RELEASES, _WINDOW_NS // period_ns)
+
+
+def window_s(period_ns: int) -> float:
+    """And how long it is."""
+    return window_releases(period_ns) * period_ns / 1e9

@@ -1,6 +1,5 @@
 """What a loop did, counted as it runs, in memory that does not grow with the run."""
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +12,11 @@ from rtloop.telemetry.observe.devices import DeviceStatistics
 from rtloop.telemetry.observe.histogram import Histogram
 from rtloop.telemetry.observe.records import Records
 from rtloop.telemetry.observe.ring import LoopMetadata
-from rtloop.telemetry.observe.shares import Share, Whole, default_limits, shares_of
+from rtloop.telemetry.observe.shares import Share, default_limits
 from rtloop.telemetry.observe.summary import LoopSummary, Percentiles
+from rtloop.telemetry.observe.windows import Windows
 
 _FRACTIONS = (0.5, 0.99, 0.999)
-#: What a live judgement looks back on: long enough for slow loops to have some cycles in it, short enough
-#: to show what is wrong now in a run of days.
-RECENT_NS = 10_000_000_000
-_RECENT_STEP_NS = 500_000_000
 #: A larger step of a 16-bit counter is a device that was switched on anew.
 _LARGEST_STEP = 1 << 15
 
@@ -70,14 +66,22 @@ class LoopStatistics:
         self._window_began_ns = 0
         self._window_before = (0, 0, 0)
         self._late_commands_said = -1
-        self._recent: deque[tuple[int, dict[str, int]]] = deque()
+        limits = {**default_limits(metadata.loop_class), **metadata.max_share}
+        self._windows = Windows(metadata.period_ns, limits)
 
     def update(self, records: Records, lost: int = 0) -> None:
         """Count a batch of consecutive cycles (structured [n]) and what was lost before it."""
-        self.lost += lost
-        n = len(records)
-        if n == 0:
+        if len(records) == 0:
+            self.lost += lost
             return
+        for part in self._windows.parts(records["cycle"]):
+            self._windows.begin(int(records["cycle"][part.start]), self._counts())
+            self._count(records[part], lost)
+            lost = 0
+
+    def _count(self, records: Records, lost: int) -> None:
+        n = len(records)
+        self.lost += lost
         self._count_skipped(records, lost)
         if self.executed == 0:
             self._first_start_ns = int(records["start_ns"][0])
@@ -107,7 +111,6 @@ class LoopStatistics:
             self.unfinished += n - int(np.count_nonzero(returned))
             records, lateness = records[returned], lateness[returned]
         self._measure(records, lateness)
-        self._remember()
 
     def _count_skipped(self, records: Records, lost: int) -> None:
         if lost:
@@ -184,27 +187,12 @@ class LoopStatistics:
             "clamped": self._events["clamped"],
             "dropped": int(self._outcomes[core.OUTCOMES["dropped"]]),
             "refused": self.device_late_commands,
-            "cycles": self.executed,
+            "executed": self.executed,
         }
 
-    def _remember(self) -> None:
-        """What was counted by now, for ``recent_shares``; not more often than it takes."""
-        now_ns, recent = self._last_start_ns, self._recent
-        if not recent or now_ns - recent[-1][0] >= _RECENT_STEP_NS:
-            counts = self._counts() if recent else dict.fromkeys(self._counts(), 0)
-            recent.append((now_ns if recent else self._first_start_ns, counts))
-        while len(recent) > 1 and now_ns - recent[1][0] >= RECENT_NS:
-            recent.popleft()
-
     def recent_shares(self) -> tuple[Share, ...]:
-        """The shares over the last 10 s of the loop or so, for those who watch it run."""
-        now = self._counts()
-        before = self._recent[0][1] if self._recent else dict.fromkeys(now, 0)
-        counts = {name: now[name] - before[name] for name in now}
-        limits = {**default_limits(self.metadata.loop_class), **self.metadata.max_share}
-        executed = counts["cycles"]
-        of = Whole(executed + counts["skipped"], executed, executed)
-        return tuple(shares_of(counts, of, limits))
+        """The shares over the newest window of the loop, for those who watch it run."""
+        return self._windows.newest(self._counts())
 
     def rate_hz(self) -> float | None:
         """Measured rate: cycles started per second between the first and the last start."""
@@ -273,6 +261,7 @@ class LoopStatistics:
             max_share=self.metadata.max_share,
             devices=self.devices.summary(),
             port_events_lost=self.devices.lost(reported),
+            worst_shares=self._windows.worst,
         )
 
 

@@ -1,7 +1,7 @@
 """What a loop, and a run of several, came to: the ``--json`` interface of docs/recording.md, typed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -9,7 +9,14 @@ from typing import Any
 from rtloop.errors import RecordingError
 from rtloop.realtime.rights import RightReport, denied
 from rtloop.telemetry.observe.devices import DeviceSummary
-from rtloop.telemetry.observe.shares import NAMES, Share, Whole, default_limits, shares_of
+from rtloop.telemetry.observe.shares import (
+    NAMES,
+    Share,
+    Whole,
+    default_limits,
+    shares_of,
+    window_s,
+)
 from rtloop.telemetry.observe.words import explain, find
 
 
@@ -67,16 +74,31 @@ class LoopSummary:
     """By port, of those that reported anything."""
     port_events_lost: int = 0
     """Of what ports reported; not in ``devices``."""
+    worst_shares: Mapping[str, float] = field(default_factory=dict)
+    """The largest share in any window of the run by name, 0 to 1; empty of a run shorter than one."""
 
     def __post_init__(self) -> None:
         limits = {**default_limits(self.loop_class), **self.max_share}
         object.__setattr__(self, "max_share", limits)
-        for name in ("outcomes", "causes", "events", "max_share", "devices"):
+        for name in ("outcomes", "causes", "events", "max_share", "worst_shares", "devices"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     @property
     def shares(self) -> tuple[Share, ...]:
-        """What came to nothing, of all that could have; of the records that were seen where only these tell."""
+        """What came to nothing, of all that could have: of the whole run, or of its worst window where only
+        this is over the limit."""
+        length_s = window_s(round(self.period_ms * 1e6))
+        worst = (
+            replace(share, value=self.worst_shares.get(share.name, 0.0), window_s=length_s)
+            for share in self._shares_of_the_run()
+        )
+        return tuple(
+            in_window if in_window.is_over and not share.is_over else share
+            for share, in_window in zip(self._shares_of_the_run(), worst, strict=True)
+        )
+
+    def _shares_of_the_run(self) -> tuple[Share, ...]:
+        """Of the records that were seen, where only these tell."""
         counts = {
             "missed": self.misses,
             "skipped": self.skipped,
@@ -120,10 +142,15 @@ class LoopSummary:
     def as_dict(self) -> dict[str, Any]:
         """The loop's part of the ``--json`` summary."""
         told = {_key(f.name): _plain(getattr(self, f.name)) for f in fields(self)}
-        del told["max_share"]
+        del told["max_share"], told["worst_shares"]
         told["shares"] = {
-            share.name: {"share": share.value, "limit": share.limit, "is_over": share.is_over}
-            for share in self.shares
+            share.name: {
+                "share": share.value,
+                "worst": self.worst_shares.get(share.name),
+                "limit": share.limit,
+                "is_over": judged.is_over,
+            }
+            for share, judged in zip(self._shares_of_the_run(), self.shares, strict=True)
         }
         return {**told, "failures": list(self.failures)}
 
@@ -135,8 +162,12 @@ class LoopSummary:
             for name in ("release_latency_us", "response_us", "infer_us", "lateness_us"):
                 given[name] = Percentiles(**given[name])
             shares = raw.get("shares", {})
-            given["max_share"] = {
-                name: float(shares[name]["limit"]) for name in NAMES if name in shares
+            said = {name: shares[name] for name in NAMES if name in shares}
+            given["max_share"] = {name: float(share["limit"]) for name, share in said.items()}
+            given["worst_shares"] = {
+                name: float(share["worst"])
+                for name, share in said.items()
+                if share["worst"] is not None
             }
             given["devices"] = {
                 str(port): DeviceSummary.from_dict(told)
