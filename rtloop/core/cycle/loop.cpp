@@ -74,6 +74,7 @@ std::optional<size_t> Loop::missing_input() {
         const FaultReason fault = port->report().fault;
         // Silence, for which there is a time limit of its own here.
         if (fault == FaultReason::port_error) {
+            port->events().clear();
             port->rearm();
         } else if (fault != FaultReason::none) {
             return std::nullopt;
