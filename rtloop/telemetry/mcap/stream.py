@@ -23,6 +23,7 @@ from rtloop.telemetry.mcap.channel import ChannelDecoder, Waiting
 from rtloop.telemetry.mcap.chunk import LARGEST_RECORD, Messages, decompressed, taken_apart
 from rtloop.telemetry.mcap.facts import (
     AT_THE_END,
+    BEFORE_METADATA,
     CHECKSUM,
     LOOP_METADATA,
     LOST_METADATA,
@@ -31,6 +32,7 @@ from rtloop.telemetry.mcap.facts import (
     checksum,
 )
 from rtloop.telemetry.observe.ring import Batch, LoopMetadata
+from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
 
 _MAGIC: Final = b"\x89MCAP0\r\n"
@@ -66,6 +68,12 @@ class RecordingReader:
         self.metadata: dict[str, LoopMetadata] = dict(metadata or {})
         self.lost: dict[str, int] = defaultdict(int)
         self.summary: dict[str, Any] = {}
+        """Of the run up to the end of this file, by loop."""
+        self.part = 0
+        self.before: dict[str, Any] = {}
+        """What came before this file, by loop: ``LoopStatistics.so_far``."""
+        self.continued = False
+        """Whether the run went on in another file."""
         self.complete = False
         self.library = ""
         self.chunks = 0
@@ -121,6 +129,15 @@ class RecordingReader:
             raise RecordingError(f"{path} {what}. {advice}")
         if not self.metadata:
             raise RecordingError(f"{path} was not recorded by rtloop: it has no loop in it")
+
+    def read_head(self) -> None:
+        """Only what stands before the first cycle; there is nothing to iterate afterwards."""
+        with self._file:
+            for opcode, payload in self._intact_records():
+                if opcode == Opcode.CHUNK:
+                    return
+                if opcode == Opcode.METADATA:
+                    self._note(payload)
 
     def __iter__(self) -> Iterator[tuple[str, Batch]]:
         with self._file:
@@ -186,6 +203,7 @@ class RecordingReader:
         if name == RUN_METADATA:
             self.run = _object(facts.get("json", "{}"))
             self.run_id = facts.get("run_id", "")
+            self.part = int(facts.get("part", "0"))
         elif name == LOOP_METADATA:
             self.metadata[facts["loop"]] = LoopMetadata.from_json(facts["json"])
         elif name == LOST_METADATA:
@@ -199,6 +217,12 @@ class RecordingReader:
             for said in loops.values():
                 LoopSummary.from_dict(said)
             self.summary = loops
+            self.continued = facts.get("continued") == "true"
+        elif name == BEFORE_METADATA:
+            before = _object(facts["json"])
+            for loop, said in before.items():
+                LoopStatistics.resumed(self.metadata[loop], said)
+            self.before = before
 
     def _look_ahead(self) -> None:
         """Once: what the rest of the file says about loops and channels, cycles left aside."""
