@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "render a recording as one HTML file",
         "rtloop report rtloop-runs/20260101T120000-robot/run.mcap",
     )
-    report.add_argument("recording", type=Path, metavar="RUN.mcap")
+    report.add_argument("recording", type=Path, metavar="RUN", help="a RUN.mcap or its folder")
     report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside it")
     report.add_argument("--json", action="store_true", help="for machines")
 
@@ -289,10 +289,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from rtloop.report.page import write_report
+    from rtloop.report.page import report_path, write_report
 
-    out = options.out or options.recording.with_name("report.html")
-    path = write_report(options.recording, out)
+    path = write_report(options.recording, options.out or report_path(options.recording))
     return 0 if say(json.dumps({"report": str(path)}) if options.json else str(path)) else 1
 
 
