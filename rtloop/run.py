@@ -27,6 +27,7 @@ from rtloop.report.process import write_report_beside
 from rtloop.stopping import go_on, stopped_when
 from rtloop.telemetry.observe.observed import Observed
 from rtloop.telemetry.observe.summary import RunSummary
+from rtloop.telemetry.recorder.split import Split
 
 TICK_S = 0.1
 
@@ -358,7 +359,15 @@ class Run:
             loop.publish_metadata(activation.run_id, facts)
         activation.observe_rings(self.loops)
         if record:
-            activation.start_recorder(avoid_cpus=self._loop_cpus())
+            activation.start_recorder(self._loop_cpus(), self._split())
+
+    def _split(self) -> Split:
+        asked = self.config.recording
+        return Split(
+            size_bytes=None if asked.split_mb is None else int(asked.split_mb * 1e6),
+            seconds=None if asked.split_minutes is None else asked.split_minutes * 60,
+            keep=asked.keep,
+        )
 
     def _facts(self, rights: Sequence[RightReport]) -> dict[str, Any]:
         facts = host.facts()

@@ -42,6 +42,17 @@ class RecordingConfig(Section):
         default=None,
         description="who may read rings and recordings beside their owner; null is nobody",
     )
+    split_mb: float | None = Field(
+        default=1000, ge=1, description="size at which a new file is begun; null is any"
+    )
+    split_minutes: float | None = Field(
+        default=60, ge=0.1, description="time after which a new file is begun; null is any"
+    )
+    keep: int | None = Field(
+        default=None,
+        ge=2,
+        description="files of a run that stay, the newest ones; null keeps all",
+    )
 
 
 class LimitConfig(Section):

@@ -238,6 +238,11 @@ class Ring:
         events: PortEvents = np.ascontiguousarray(raw).view(PORT_EVENT_DTYPE).ravel()
         return events
 
+    def held_events(self) -> PortEvents:
+        """All port events that the ring still holds, oldest first."""
+        self._reader.events.seek(0)
+        return self.read_events(1 << 32)
+
     def status(self) -> dict[str, Any]:
         """The live state of the loop: state, fault_reason, head, executed, skipped, misses, …"""
         status = dict(self._reader.status())

@@ -1,5 +1,6 @@
 """What a loop did, counted as it runs, in memory that does not grow with the run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,43 @@ class LoopStatistics:
         self._late_commands_said = -1
         limits = {**default_limits(metadata.loop_class), **metadata.max_share}
         self._windows = Windows(metadata.period_ns, limits)
+
+    @classmethod
+    def resumed(cls, metadata: LoopMetadata, so_far: Mapping[str, Any]) -> "LoopStatistics":
+        """Goes on where another observer's ``so_far`` ended; its durations are not known.
+
+        Raises RecordingError, and ValueError, KeyError, TypeError for what is not that.
+        """
+        result = cls(metadata)
+        said = LoopSummary.from_dict(so_far["summary"])
+        result.executed, result.lost = said.executed - said.records_lost, said.records_lost
+        for name in ("skipped", "misses", "unfinished", "max_consecutive_misses"):
+            setattr(result, name, int(getattr(said, name)))
+        result.device_late_commands = said.device_late_commands
+        for value, name in enumerate(rec.OUTCOME_NAMES):
+            result._outcomes[value] = said.outcomes.get(name, 0)
+        for value, name in enumerate(rec.STAGE_NAMES):
+            result._causes[value] = said.causes.get(name, 0)
+        result._events.update(
+            {name: n for name, n in said.events.items() if name in result._events}
+        )
+        result.last_cycle = int(so_far["last_cycle"])
+        result.consecutive_misses = int(so_far["consecutive_misses"])
+        result.devices = DeviceStatistics.resumed(metadata.ports, so_far.get("devices"))
+        result._first_start_ns = int(so_far["first_start_ns"])
+        result._last_start_ns = int(so_far["last_start_ns"])
+        return result
+
+    def so_far(self) -> dict[str, Any]:
+        """What ``resumed`` goes on from, for JSON."""
+        return {
+            "last_cycle": self.last_cycle,
+            "consecutive_misses": self.consecutive_misses,
+            "first_start_ns": self._first_start_ns,
+            "last_start_ns": self._last_start_ns,
+            "devices": self.devices.so_far(),
+            "summary": self.summary().as_dict(),
+        }
 
     def update(self, records: Records, lost: int = 0) -> None:
         """Count a batch of consecutive cycles (structured [n]) and what was lost before it."""

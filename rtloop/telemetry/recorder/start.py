@@ -13,6 +13,7 @@ from pathlib import Path
 from rtloop import child
 from rtloop.errors import RecordingError
 from rtloop.telemetry.observe.summary import LoopSummary
+from rtloop.telemetry.recorder.split import Split
 
 _TERMINATE_GRACE_S = 2.0
 
@@ -50,14 +51,23 @@ class RecorderProcess:
         rings: Sequence[Path],
         out: Path,
         *,
+        split: Split | None = None,
         keep_rings: bool = False,
         avoid_cpus: Sequence[int] = (),
     ) -> "RecorderProcess":
         """Start recording ``rings`` (which exist) to the new file ``out``; returns at once.
 
+        With a ``split`` there may be more files beside it (``mcap.parts``).
+
         ``avoid_cpus`` are the loop's. Raises ``RecordingError`` when no process can be started.
         """
         options = ["--out", str(out)]
+        for option, value in (
+            ("--split-bytes", split and split.size_bytes),
+            ("--split-seconds", split and split.seconds),
+            ("--keep", split and split.keep),
+        ):
+            options += [option, str(value)] if value is not None else []
         options += ["--keep-rings"] if keep_rings else []
         options += [option for cpu in avoid_cpus for option in ("--avoid-cpu", str(cpu))]
         try:
