@@ -33,9 +33,9 @@ from rtloop.telemetry.private import pinned, replace_file
 from rtloop.telemetry.recorder.parts import SplitRecording
 from rtloop.telemetry.recorder.split import Split
 
-# Often enough for a ring of any sensible size, seldom enough to cost nothing: numpy calls have a
-# fixed price, and a batch of 400 cycles (10 kHz) pays it once.
-_LONGEST_PAUSE_S: Final = 0.04
+# Often enough for a ring of any sensible size and for the flushes, seldom enough to cost nothing:
+# numpy calls have a fixed price, which a batch pays once.
+_LONGEST_PAUSE_S: Final = 0.1
 _SHORTEST_PAUSE_S: Final = 0.001
 # A pause may fill this share of a ring.
 _PAUSE_SHARE_OF_RING: Final = 1 / 8
