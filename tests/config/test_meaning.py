@@ -156,3 +156,10 @@ def test_the_json_schema_knows_every_section_and_the_names_in_the_file() -> None
     assert "loop_class" not in loop_keys
     assert schema["$defs"]["LoopConfig"]["additionalProperties"] is False
     assert schema["$defs"]["PolicyConfig"]["properties"]["model"]["type"] == "string"
+
+
+def test_a_configuration_travels_as_json_and_as_python_values(folder: Path) -> None:
+    config = loaded(EXAMPLE, folder)
+    text = config.model_dump_json(by_alias=True)
+    assert Config.model_validate_json(text).loops == config.loops
+    assert Config.model_validate(config.model_dump(by_alias=True)).loops == config.loops
