@@ -179,3 +179,10 @@ def test_what_the_limit_on_jobs_allows_is_no_failure(folder: Path) -> None:
     assert found["skipped"] == 0.01, "what is given counts"
     strict = of_class("firm", "limit: {max_misses: 1, window: 1000}", folder)
     assert strict["missed"] == 0.05, "a run shorter than the window may have its miss"
+
+
+def test_a_configuration_travels_as_json_and_as_python_values(folder: Path) -> None:
+    config = loaded(EXAMPLE, folder)
+    text = config.model_dump_json(by_alias=True)
+    assert Config.model_validate_json(text).loops == config.loops
+    assert Config.model_validate(config.model_dump(by_alias=True)).loops == config.loops
