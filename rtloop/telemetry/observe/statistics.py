@@ -20,6 +20,11 @@ from rtloop.telemetry.observe.windows import Windows
 _FRACTIONS = (0.5, 0.99, 0.999)
 #: A larger step of a 16-bit counter is a device that was switched on anew.
 _LARGEST_STEP = 1 << 15
+#: That have one name here and in the summary.
+_PLAIN_COUNTS = (
+    *("skipped", "misses", "unfinished", "max_consecutive_misses"),
+    *("device_late_commands", "held_late", "held_stale"),
+)
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,10 @@ class LoopStatistics:
         result = cls(metadata)
         said = LoopSummary.from_dict(so_far["summary"])
         result.executed, result.lost = said.executed - said.records_lost, said.records_lost
-        for name in ("skipped", "misses", "unfinished", "max_consecutive_misses"):
+        for name in _PLAIN_COUNTS:
             setattr(result, name, int(getattr(said, name)))
-        result.device_late_commands = said.device_late_commands
+        result._windows.resume(said.worst_shares, so_far.get("windows", ()))
+        result._late_commands_said = int(so_far.get("late_commands_said", -1))
         for value, name in enumerate(rec.OUTCOME_NAMES):
             result._outcomes[value] = said.outcomes.get(name, 0)
         for value, name in enumerate(rec.STAGE_NAMES):
@@ -104,6 +110,8 @@ class LoopStatistics:
             "first_start_ns": self._first_start_ns,
             "last_start_ns": self._last_start_ns,
             "devices": self.devices.so_far(),
+            "late_commands_said": self._late_commands_said,
+            "windows": self._windows.marks(),
             "summary": self.summary().as_dict(),
         }
 

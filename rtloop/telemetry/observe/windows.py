@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,16 @@ class Windows:
         self._limits = limits
         self._step = max(1, window_releases(period_ns) // STEPS)
         self._marks: deque[tuple[int, Mapping[str, int]]] = deque()
+
+    def resume(self, worst: Mapping[str, float], marks: Any) -> None:
+        """Goes on from another's ``worst`` and :meth:`marks`. Raises ValueError, TypeError, KeyError."""
+        self.worst.update(worst)
+        for step, counts in marks:
+            self._marks.append((int(step), {str(name): int(n) for name, n in counts.items()}))
+
+    def marks(self) -> list[tuple[int, dict[str, int]]]:
+        """What is remembered of the newest window, for JSON."""
+        return [(step, dict(counts)) for step, counts in self._marks]
 
     def parts(self, cycles: NDArray[np.int64]) -> Iterator[slice]:
         """Consecutive cycles (their indices, [n]), cut where a window may end."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -156,6 +158,24 @@ def test_whoever_sees_the_same_cycles_judges_them_alike(parts: int) -> None:
         in_parts.update(part)
     assert in_parts.summary().worst_shares == whole.summary().worst_shares
     assert in_parts.summary() == whole.summary()
+
+
+def test_what_is_counted_goes_on_in_another_file() -> None:
+    records = one_bad_second()
+    records["device_late_commands"] = 2 * np.arange(len(records)) & 0xFFFF
+    records["outcome"][50_500:51_500] = core.OUTCOMES["held"]
+    records["infer_ns"][50_500:51_500] = records["read_ns"][50_500:51_500]
+    whole, first = LoopStatistics(metadata()), LoopStatistics(metadata())
+    whole.update(records)
+    first.update(records[:51_000])
+    second = LoopStatistics.resumed(metadata(), json.loads(json.dumps(first.so_far())))
+    second.update(records[51_000:])
+    measured = ("release_latency_us", "response_us", "infer_us", "lateness_us")
+    expected, found = whole.summary().as_dict(), second.summary().as_dict()
+    for name in measured:
+        del expected[name], found[name]
+    assert found == expected
+    assert found["held_stale"] == 1000
 
 
 def test_a_run_shorter_than_a_window_is_judged_as_a_whole() -> None:
