@@ -10,8 +10,8 @@ from pydantic import Field
 
 from rtloop import core
 from rtloop.config.problem import Keys, Problem, milliseconds, number, unknown
-from rtloop.config.values import Name
-from rtloop.errors import LinkError
+from rtloop.config.values import Name, nanoseconds
+from rtloop.errors import ConfigError, LinkError
 from rtloop.link import Link, Reason, check_wire_rate, transports
 from rtloop.link.handshake import LinkInfo
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
@@ -60,7 +60,16 @@ class LinkInput(InputSection):
         yield from super().rules(here, loop, links)
 
     def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LinkPort:
-        return LinkPort.open(self.link, loop, links[self.link])
+        """Raises ConfigError, too, where every sample is stale before the next one comes."""
+        port = LinkPort.open(self.link, loop, links[self.link])
+        if self.max_age_ms is not None and nanoseconds(self.max_age_ms) < port.sensor_period_ns:
+            port.close()
+            raise ConfigError(
+                f"input '{name}': max_age_ms is {number(self.max_age_ms)}, but the device of link "
+                f"'{self.link}' sends a sample every {milliseconds(port.sensor_period_ns)} ms: each is stale "
+                "before the next one comes. Raise max_age_ms, or the firmware's sensor rate"
+            )
+        return port
 
 
 @OUTPUTS.register
@@ -137,6 +146,11 @@ class LinkPort(Port):
         self._baud = settings.baud
         self._timeout_ns = settings.command_timeout_ns
 
+    @property
+    def sensor_period_ns(self) -> int:
+        """As the device has announced it."""
+        return self._link.info.sensor_period_us * 1000
+
     @classmethod
     def open(cls, name: str, loop: ServedLoop, settings: LinkConfig) -> LinkPort:
         """Shakes hands. Raises LinkError, and ConfigError when the line is too slow for the loop."""
@@ -162,7 +176,7 @@ class LinkPort(Port):
         # The next cycle's command supersedes this one within a period; a late soft result keeps
         # some value.
         validity_ns = self._timeout_ns if loop.loop_class == "soft" else loop.period_ns
-        slower_ns = max(loop.period_ns, info.sensor_period_us * 1000)
+        slower_ns = max(loop.period_ns, self.sensor_period_ns)
         options = {
             "fd": self._link.fileno(),
             "schema_id": info.schema_id,
@@ -222,7 +236,7 @@ class LinkPort(Port):
     def _wrong_pace(self) -> str:
         counters = self.core.counters()
         n, interval_ns = counters["sensor_intervals"], counters["sensor_interval_ns"]
-        period_ns = self._link.info.sensor_period_us * 1000
+        period_ns = self.sensor_period_ns
         is_right = period_ns / PACE_FACTOR < interval_ns < period_ns * PACE_FACTOR
         if n < PACE_INTERVALS or n * interval_ns < PACE_NS or is_right:
             return ""
