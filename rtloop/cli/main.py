@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from rtloop.telemetry.observe.summary import RunSummary
 
 EXIT_CODES = """exit codes:
-  0  every loop kept what its class promises
-  1  a fault, misses over a loop's limit, or an incomplete recording
+  0  every loop was in control of its plant, as its class and its limits promise
+  1  one was not (a fault, misses over its limit, more than max_share allows), or an incomplete recording
   2  wrong usage or configuration
   3  the host refused a right that was demanded (on_denied: fail)
   4  stopped (Ctrl-C, SIGTERM, SIGHUP) before it started: no loop ran, no device was commanded
