@@ -22,13 +22,16 @@ from mcap.records import Chunk
 from rtloop import core
 from rtloop.errors import RecordingError
 from rtloop.report.page import write_report
+from rtloop.telemetry.mcap.part_names import parts_there
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe.ring import Ring
 from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.recorder.process import Recorder
 from rtloop.telemetry.recorder.recover import recover
 from rtloop.telemetry.recorder.recovered import Recovered
+from rtloop.telemetry.recorder.split import Split
 from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring
 
 SECONDS = float(os.environ.get("RTLOOP_FUZZ_SECONDS", 0))
@@ -124,6 +127,42 @@ def test_a_recording_with_one_damaged_byte(ring_directory: Path, tmp_path: Path)
             check_restored(path, recovered)
         for copy in tmp_path.glob("*.cut*"):
             copy.unlink()
+
+
+def test_files_of_one_recording_with_one_damaged_byte(ring_directory: Path, tmp_path: Path) -> None:
+    loop = metadata(run_id=RUN)
+    ring = new_ring(ring_directory / RUN, loop, N + 1)
+    append(ring, batch_of(cycles(N, miss_every=9), loop))
+    ring.set_counts(N, N, 0)
+    ring.set_state("finalized")
+    intact = tmp_path / "intact" / "run.mcap"
+    intact.parent.mkdir()
+    recorder = Recorder([ring_directory / RUN / "balance.ring"], intact, Split(size_bytes=1))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("rtloop.telemetry.recorder.process._BATCH", 200)
+        recorder.run()
+    shutil.rmtree(ring_directory / RUN)
+    assert len(parts_there(intact)) > 3
+    whole = told(intact)
+    folder = tmp_path / "damaged"
+    for chance in tries(40):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(intact.parent, folder)
+        part = chance.choice(parts_there(folder / "run.mcap"))
+        data = part.read_bytes()
+        part.write_bytes(damage(data, places(len(data), chance), chance))
+        said = ""
+        try:
+            assert told(folder) == whole
+            write_report(folder, tmp_path / "report.html")
+        except RecordingError as error:
+            said = str(error)
+        assert said == "" or str(folder) in said
+        try:
+            (recovered,) = recover(folder, ring_directory)
+        except RecordingError:
+            continue
+        check_restored(folder, recovered)
 
 
 def dead(ring: Path) -> bytes:
