@@ -233,6 +233,22 @@ def test_a_damaged_first_chunk_costs_its_own_cycles_only(
     check_restored(path, recovered)
 
 
+@pytest.mark.parametrize("length", [3, 12_345_678, 1 << 40, (1 << 64) - 1])
+def test_a_chunk_of_a_wrong_length_costs_its_own_cycles_only(
+    length: int, ring_directory: Path, tmp_path: Path
+) -> None:
+    """Nobody knows then where the next record begins: it is looked for."""
+    path = tmp_path / "run.mcap"
+    data = recorded(path)
+    at = data.index(b"zstd", data.index(b"zstd", data.index(b"zstd") + 1) + 1) - 41
+    assert data[at] == Opcode.CHUNK
+    path.write_bytes(data[: at + 1] + length.to_bytes(8, "little") + data[at + 9 :])
+    (recovered,) = recover(path, ring_directory)
+    balance = recovered.loops["balance"]
+    assert (balance.from_file, balance.lost, balance.lost_is_known) == (N - 100, 100, True)
+    check_restored(path, recovered)
+
+
 @pytest.mark.parametrize("name", [b"rtloop.loop", b"rtloop.summary", b"config_text"])
 def test_damaged_metadata_is_told_and_the_cycles_are_kept(
     name: bytes, ring_directory: Path, tmp_path: Path
