@@ -216,9 +216,33 @@ def test_files_of_two_runs_in_one_folder_are_not_mixed(run: Path, tmp_path: Path
     ring = new_ring(run.parent / other.run_id, other)
     append(ring, batch_of(cycles(10), other))
     ring.set_state("finalized")
-    Recorder([run.parent / other.run_id / "balance.ring"], out.with_name("run_900.mcap")).run()
+    stray = out.with_name("run_900.mcap")
+    Recorder([run.parent / other.run_id / "balance.ring"], stray).run()
     check(read_recording(out, signals=True).loops["balance"])
-    assert len(read_recording(out.with_name("run_900.mcap")).loops["balance"].records) == 10
+    assert len(read_recording(stray).loops["balance"].records) == 10
+    page = text_of(write_report(stray, report_path(stray)))
+    assert "One file of a run" not in page
+    shutil.rmtree(run.parent / other.run_id)
+    kept = out.read_bytes()
+    stray.write_bytes(stray.read_bytes()[:-200])
+    (recovered,) = recover(stray, run.parent)
+    assert recovered.recording == stray
+    assert len(read_recording(stray).loops["balance"].records) == 10
+    assert out.read_bytes() == kept
+
+
+@pytest.mark.parametrize("name", ["run.mcap", "run_003.mcap"])
+def test_any_file_of_a_run_stands_for_it_when_it_is_recovered(
+    name: str, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    (run / POINTER_NAME).unlink()
+    for part in parts_there(out)[1:3]:
+        part.write_bytes(part.read_bytes()[:-500])
+    (recovered,) = recover(out.with_name(name), run.parent)
+    assert recovered.recording == out
+    check(read_recording(out, signals=True).loops["balance"])
 
 
 def test_a_run_names_the_oldest_file_that_is_left_and_reports_all(
