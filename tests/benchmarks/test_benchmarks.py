@@ -66,6 +66,21 @@ def test_ten_khz_accounts_for_every_period_and_every_record() -> None:
     assert target(result, "executed - recorded") == 0
 
 
+def test_a_recorder_loses_nothing_of_a_made_up_loop() -> None:
+    result = run("recorder")
+    assert target(result, "records lost at 1000 Hz") == 0
+    assert target(result, "records lost at 10000 Hz") == 0
+    assert target(result, "cycles not read back") == 0
+
+
+def test_hours_of_recording_are_split_and_the_oldest_files_go() -> None:
+    result = run("day", "--speed", "100", "--split-minutes", "0.1")
+    assert target(result, "records lost") == 0
+    files = target(result, "files at any time")
+    assert files is not None
+    assert 2 <= files <= 4
+
+
 def test_the_round_trip_through_the_link_is_measured() -> None:
     assert len(run("link_round_trip").tables[0].rows) == 4
 

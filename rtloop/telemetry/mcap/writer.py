@@ -216,9 +216,11 @@ class RecordingWriter:
         """Finish the chunk in progress and hand everything to the kernel: safe from ``kill -9``."""
         self._mcap.flush()
 
-    def finish(self, summary: dict[str, Any]) -> int:
-        """Write the summary and the index, put the file on the disk, and return its size in
-        bytes."""
+    def finish(self, summary: dict[str, Any], *, sync: bool = True) -> int:
+        """Write the summary and the index, and return the file's size in bytes.
+
+        With ``sync`` it is on the disk then, which may take long; else soon, when the kernel likes.
+        """
         for name, channels in self._loops.items():
             if channels.lost:
                 self._note_lost(name, channels, AT_THE_END)
@@ -231,9 +233,11 @@ class RecordingWriter:
             self._add_metadata(name, description)
         self._mcap.finish()
         self._output.flush()
-        self._output.sync()
+        if sync:
+            self._output.sync()
         self._output.close()
-        sync_directory(self.path.parent)
+        if sync:
+            sync_directory(self.path.parent)
         return self._output.written
 
     def abandon(self) -> None:

@@ -78,22 +78,24 @@ class SplitRecording:
         # In this order: whenever it is interrupted, no cycle that was kept is gone.
         following, records = self._begin(before), self.records()
         finished, self._writer, self._records_before = self._writer, following, records
-        self._finish(finished, {"complete": "true", "continued": "true", "loops": summaries})
+        end = {"complete": "true", "continued": "true", "loops": summaries}
+        # A slow disk may take longer for a gigabyte than a ring holds of its loop.
+        self._finish(finished, end, sync=False)
         self._bytes_before += finished.size_bytes
         keep = self._split.keep
         while keep is not None and len(self._parts) > keep:
             self._parts.pop(0).unlink(missing_ok=True)
 
-    def _finish(self, writer: RecordingWriter, summary: dict[str, Any]) -> None:
+    def _finish(self, writer: RecordingWriter, summary: dict[str, Any], *, sync: bool) -> None:
         try:
-            writer.finish(summary)
+            writer.finish(summary, sync=sync)
         except OSError:
             writer.abandon()
             raise
 
     def finish(self, summaries: dict[str, Any]) -> None:
         """The end of the run."""
-        self._finish(self._writer, {"complete": "true", "loops": summaries})
+        self._finish(self._writer, {"complete": "true", "loops": summaries}, sync=True)
 
     def abandon(self) -> None:
         """Give up after an error: what was flushed stays."""

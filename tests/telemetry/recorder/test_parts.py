@@ -8,19 +8,24 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from mcap.reader import make_reader
 
+from rtloop.cli.main import main
+from rtloop.config import RecordingConfig, load
 from rtloop.errors import RecordingError
 from rtloop.report.page import report_path, write_report
+from rtloop.run import Run
 from rtloop.telemetry.mcap.part_names import first_there, parts_there
 from rtloop.telemetry.mcap.reader import LoopRecording, read_recording
 from rtloop.telemetry.recorder.process import POINTER_NAME, Recorder
 from rtloop.telemetry.recorder.recover import recover
 from rtloop.telemetry.recorder.split import Split
 from rtloop.telemetry.recorder.start import RecorderProcess
+from tests.running import edited, firmware, write_config
 from tests.telemetry.loops import WriterProcess, append, batch_of, cycles, metadata, new_ring
 
 N = 25_000
@@ -212,6 +217,89 @@ def test_files_of_two_runs_in_one_folder_are_not_mixed(run: Path, tmp_path: Path
     ring = new_ring(run.parent / other.run_id, other)
     append(ring, batch_of(cycles(10), other))
     ring.set_state("finalized")
-    Recorder([run.parent / other.run_id / "balance.ring"], out.with_name("run_900.mcap")).run()
+    stray = out.with_name("run_900.mcap")
+    Recorder([run.parent / other.run_id / "balance.ring"], stray).run()
     check(read_recording(out, signals=True).loops["balance"])
-    assert len(read_recording(out.with_name("run_900.mcap")).loops["balance"].records) == 10
+    assert len(read_recording(stray).loops["balance"].records) == 10
+    page = text_of(write_report(stray, report_path(stray)))
+    assert "One file of a run" not in page
+    shutil.rmtree(run.parent / other.run_id)
+    kept = out.read_bytes()
+    stray.write_bytes(stray.read_bytes()[:-200])
+    (recovered,) = recover(stray, run.parent)
+    assert recovered.recording == stray
+    assert len(read_recording(stray).loops["balance"].records) == 10
+    assert out.read_bytes() == kept
+
+
+@pytest.mark.parametrize("name", ["run.mcap", "run_003.mcap"])
+def test_any_file_of_a_run_stands_for_it_when_it_is_recovered(
+    name: str, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    (run / POINTER_NAME).unlink()
+    for part in parts_there(out)[1:3]:
+        part.write_bytes(part.read_bytes()[:-500])
+    (recovered,) = recover(out.with_name(name), run.parent)
+    assert recovered.recording == out
+    check(read_recording(out, signals=True).loops["balance"])
+
+
+def test_a_link_in_the_place_of_a_file_is_not_followed(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    part, elsewhere = parts_there(out)[1], tmp_path / "elsewhere.mcap"
+    part.rename(elsewhere)
+    part.symlink_to(elsewhere)
+    with pytest.raises(RecordingError, match="run_001.mcap is a link"):
+        recover(out.parent, run.parent)
+
+
+def test_the_command_reports_all_files_of_a_folder(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    assert main(["report", str(out.parent)]) == 0
+    assert capsys.readouterr().out.strip() == str(out.parent / "report.html")
+    assert "25 000 executed" in text_of(out.parent / "report.html")
+    assert main(["report", str(parts_there(out)[1])]) == 0
+    assert "One file of a run" in text_of(out.parent / "run_001.html")
+
+
+def test_a_run_names_the_oldest_file_that_is_left_and_reports_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = RecorderProcess.start
+    asked: list[Split | None] = []
+
+    def start_soon(*arguments: Any, split: Split | None = None, **others: Any) -> RecorderProcess:
+        asked.append(split)
+        return start(*arguments, split=Split(seconds=0.2, keep=2), **others)
+
+    monkeypatch.setattr(RecorderProcess, "start", start_soon)
+    keys = {"recording: {": "recording: {split_mb: 2.5, split_minutes: 15, keep: 7, "}
+    with firmware(tmp_path) as device:
+        run = Run(load(edited(write_config(tmp_path, device.link), keys)), "test")
+        with run:
+            run.wait(1.5)
+        summary = run.stop()
+    assert asked == [Split(size_bytes=2_500_000, seconds=900, keep=7)]
+    assert summary.problems == ()
+    assert summary.recording is not None
+    assert summary.recording == run.recording == parts_there(run.directory / "run.mcap")[0]
+    assert summary.recording.name != "run.mcap"
+    assert run.is_recorded
+    page = text_of(run.write_report())
+    assert "are in files that are gone" in page
+    executed = f"{summary.loops['balance'].executed:,}".replace(",", " ")
+    assert f"{executed} executed" in page
+
+
+def test_a_recording_is_split_by_default() -> None:
+    """What a recorder keeps in memory is the index of one file."""
+    assert RecordingConfig().split_mb == 1000
+    assert RecordingConfig().split_minutes == 60
+    assert RecordingConfig().keep is None
