@@ -34,6 +34,8 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     shares = observed.statistics.recent_shares()
     too_much = [f"{share} {recently}" for share in shares if share.is_over]
     warnings = [run.recording_error] if run.recording_error else []
+    if observed.statistics.executed == 0:
+        warnings.append("no cycle was executed yet")
     if window.misses:
         loop_class = loop.loop_config.loop_class
         warnings.append(f"{window.misses} {loop_class} deadline misses in {window.seconds:.1f} s")

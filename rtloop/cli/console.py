@@ -214,7 +214,7 @@ class Console:
     def _explain_misses(self, loop: LoopSummary) -> None:
         stage = max(loop.causes, key=lambda name: loop.causes[name], default="")
         word = find("stages", stage)
-        if word is not None:
+        if word is not None and loop.causes[stage]:
             self.say(f"     longest stage of {loop.causes[stage]}: {stage} – {explain(word)}")
 
 
