@@ -87,6 +87,8 @@ def _tell(result: Result, samples: Samples, hours: float) -> None:
     # The first files fill what every later one uses again.
     growth = samples.growth_mib(samples.anonymous, min(2.0, hours / 3))
     result.targets.append(Target("growth of the recorder", growth, "<", 4.0, " MiB"))
+    most = max(samples.anonymous, default=0) / MIB
+    result.targets.append(Target("recorder at most", most, "<", 80.0, " MiB"))
 
 
 def _report(recording: Path) -> tuple[float, float]:
