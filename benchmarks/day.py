@@ -20,6 +20,8 @@ from rtloop.telemetry.recorder.start import RecorderProcess
 
 HOUR_S = 3600.0
 KEEP = 3
+RING_S = 10
+"""Of this clock; the ring of a real loop holds 60 s."""
 _PEAK = """
 import sys
 from pathlib import Path
@@ -36,7 +38,7 @@ def measure(options: argparse.Namespace, result: Result) -> None:
     most_files = 0
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run.mcap"
-        loop = MadeUpLoop(Path(folder), 1000, capacity=int(1000 * 5 * options.speed))
+        loop = MadeUpLoop(1000, capacity=int(1000 * RING_S * options.speed))
         split_s = 60 * options.split_minutes / options.speed
         split = Split(size_bytes=10**9, seconds=split_s, keep=KEEP)
         recorder = RecorderProcess.start([loop.ring_path], out, split=split)
