@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -146,3 +146,22 @@ def raise_all(errors: Iterable[RtloopError]) -> None:
     if errors:
         first = max(errors, key=lambda error: isinstance(error, ConfigError))
         raise type(first)([finding for error in errors for finding in error.findings]) from first
+
+
+def do_each(steps: Iterable[Callable[[], None]]) -> None:
+    """Takes every step, also behind one that fails; then raises what they raised, as one error.
+
+    StoppedError, and what is no RtloopError, at once.
+    """
+    errors: list[RtloopError] = []
+    try:
+        for step in steps:
+            try:
+                step()
+            except StoppedError:
+                raise
+            except RtloopError as error:
+                errors.append(error)
+        raise_all(errors)
+    finally:
+        errors.clear()  # they refer to this frame, which would keep alive what their frames refer to

@@ -153,9 +153,8 @@ class LinkPort(Port):
             raise
 
     def ask(self) -> dict[str, Any]:
-        """As the handshake found it. Raises LinkError for a state that it is not armed from."""
+        """As the handshake found it."""
         info = self._link.info
-        self._link.refuse_unready(info.device_state, info.reasons, clear=False)
         return {
             "name": info.name,
             "device": self.hardware_id,
@@ -167,6 +166,10 @@ class LinkPort(Port):
             "sensors": [{"name": s.name, "unit": s.unit} for s in self.inputs],
             "commands": [{"name": s.name, "unit": s.unit} for s in self.outputs],
         }
+
+    def refuse_unready(self, clear: bool) -> None:
+        info = self._link.info
+        self._link.refuse_unready(info.device_state, info.reasons, clear)
 
     def prepare(self) -> None:
         """Measures the device's clock anew; a device that was reset or replugged is opened anew.
