@@ -90,7 +90,8 @@ class Loop:
 
         ``process_rights`` are those of the whole process that this loop asked for.
         Raises HostRefusedError when a right was denied and the configuration says ``on_denied: fail``,
-        LinkError, StoppedError, RtloopError; then nothing is left of the activation but the file of the ring.
+        ConfigError when the policy is too slow for its deadline or budget here, LinkError, StoppedError,
+        RtloopError; then nothing is left of the activation but the file of the ring.
         """
         parts = self._configured()
         if self._hangs:

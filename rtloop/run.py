@@ -126,7 +126,7 @@ class Run:
 
     @_one_thread_at_a_time
     def configure(self) -> None:
-        """Opens the devices and composes the graphs; nothing moves yet.
+        """Judges the configuration, opens the devices and composes the graphs; nothing moves yet.
 
         Raises ConfigError, LinkError, StoppedError, RtloopError; then everything is closed again.
         """
@@ -148,8 +148,9 @@ class Run:
     def activate(self) -> None:
         """Starts the recorder, arms the devices, and starts every loop on one first release.
 
-        Raises LinkError, HostRefusedError, RecordingError, StoppedError, RtloopError; then nothing runs,
-        nothing of the attempt is left behind, and the run is inactive: it may be activated again.
+        Raises LinkError, HostRefusedError, ConfigError (a policy is too slow here), RecordingError,
+        StoppedError, RtloopError; then nothing runs, nothing of the attempt is left behind, and the run is
+        inactive: it may be activated again.
         """
         if self._state != "inactive":
             raise RtloopError(f"this run is {self._state}: only an inactive one can be activated")
