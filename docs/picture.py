@@ -13,15 +13,12 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-
 from rtloop.report import charts
+from rtloop.report.outline import LoopOutline, Outline, outline
 from rtloop.report.page import CLASS_ORDER, SIGNS
 from rtloop.report.svg import Drawing
 from rtloop.report.typography import count, escape
 from rtloop.report.verdict import judge
-from rtloop.telemetry.mcap.reader import LoopRecording, Recording, read_recording
-from rtloop.telemetry.observe import records as rec
 
 WIDTH, GAP, MARGIN = 1064.0, 20.0, 24.0
 CARD_HEIGHT, HISTOGRAM_HEIGHT, LATENESS_HEIGHT = 178.0, 236.0, 262.0
@@ -37,14 +34,14 @@ svg .title { font-size: 13px; font-weight: 600; fill: var(--ink); }
 """
 
 
-def picture(recording: Recording) -> str:
+def picture(recording: Outline) -> str:
     """An SVG of its own: the verdict on each loop, and the figures of the one that shows most."""
     names = sorted(
         recording.loops,
         key=lambda name: CLASS_ORDER.index(recording.loops[name].metadata.loop_class),
     )
     # One that went on to the end, with misses if there are any.
-    shown = max(names, key=lambda n: (len(recording.loops[n].records), n))
+    shown = max(names, key=lambda n: (recording.loops[n].n, n))
     height = CARD_HEIGHT + 2 * LINE + HISTOGRAM_HEIGHT + 2 * LINE + LATENESS_HEIGHT
     box = f"{-MARGIN:g} {-MARGIN:g} {WIDTH + 2 * MARGIN:g} {height + 2 * MARGIN:g}"
     label = f"Report of a run: {'; '.join(_in_words(n, recording.loops[n]) for n in names)}"
@@ -68,11 +65,11 @@ def _colours() -> str:
     return roots + "\n" + "\n".join(re.findall(r"^svg .*$", rest, re.MULTILINE))
 
 
-def _in_words(name: str, loop: LoopRecording) -> str:
+def _in_words(name: str, loop: LoopOutline) -> str:
     return f"{name}, {loop.metadata.loop_class}: {judge(loop.summary).headline}"
 
 
-def _cards(recording: Recording, names: list[str]) -> Iterator[str]:
+def _cards(recording: Outline, names: list[str]) -> Iterator[str]:
     width = (WIDTH - GAP * (len(names) - 1)) / len(names)
     for i, name in enumerate(names):
         loop, x = recording.loops[name], i * (width + GAP)
@@ -106,24 +103,23 @@ def _paragraph(sentences: tuple[str, ...], x: float, y: float, width: float) -> 
         room -= len(lines)
 
 
-def _figures(name: str, loop: LoopRecording) -> Iterator[str]:
-    returned = loop.records[~rec.unfinished(loop.records)]
+def _figures(name: str, loop: LoopOutline) -> Iterator[str]:
+    if loop.figures is None:
+        return
     deadline_us = loop.metadata.deadline_ns / 1e3
     y = CARD_HEIGHT + 2 * LINE
     half = (WIDTH - 24) / 2
-    n = count(len(returned))
-    for x, title, values_ns, deadline in (
-        (0.0, "response time", rec.response_ns(returned), deadline_us),
-        (half + 24, "release latency", rec.release_latency_ns(returned), None),
+    n = count(loop.summary.response_us.n)
+    for x, title, values in (
+        (0.0, "response time", loop.figures.response),
+        (half + 24, "release latency", loop.figures.release_latency),
     ):
         yield _title(x, y, f"{name}: {title} of {n} cycles")
-        svg = charts.histogram(
-            np.asarray(values_ns, np.float64) / 1e3, title, label=title, deadline_us=deadline
-        )
+        svg = charts.histogram(values, title, label=title)
         yield _placed(svg, x, y, half, HISTOGRAM_HEIGHT)
     y += HISTOGRAM_HEIGHT + 2 * LINE
     yield _title(0, y, f"{name}: maximum lateness over time; dots are misses")
-    svg = charts.lateness_over_time(returned, deadline_us, "lateness over time")
+    svg = charts.lateness_over_time(loop.figures.lateness, deadline_us, "lateness over time")
     yield _placed(svg, 0, y, WIDTH, LATENESS_HEIGHT)
 
 
@@ -141,4 +137,4 @@ def _placed(svg: str, x: float, y: float, width: float, height: float) -> str:
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    print(picture(read_recording(Path(sys.argv[1]))), end="")
+    print(picture(outline(Path(sys.argv[1]))), end="")

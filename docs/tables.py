@@ -73,6 +73,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "words of outcomes": lambda: words("outcomes"),
     "words of stages": lambda: words("stages"),
     "words of events": lambda: words("events"),
+    "words of port events": lambda: words("port_events"),
     "exit codes": exit_codes,
     "words of fault reasons": lambda: words("fault_reasons"),
 }

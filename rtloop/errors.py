@@ -75,10 +75,11 @@ class Finding:
 
 
 EXIT_CODES = {
-    0: "every loop kept what its class promises; of a check: nothing would keep it from starting",
-    1: "a fault, misses over a loop's limit, or an incomplete recording; also a device that was not "
-    "there, did not answer, agree or arm, or was lost; a folder, a ring or a file that could not be made "
-    "or read",
+    0: "every loop was in control of its plant, as its class and its limits promise; of a check: nothing "
+    "would keep it from starting",
+    1: "a loop was not (a fault, misses over its limit, more than max_share allows), or an incomplete "
+    "recording; also a device that was not there, did not answer, agree or arm, or was lost; a folder, a "
+    "ring or a file that could not be made or read",
     2: "wrong usage or configuration, a wrong policy, or one that is too slow for its loop on this host",
     3: "the host refused a right that was demanded (on_denied: fail)",
     4: "stopped (Ctrl-C, SIGTERM, SIGHUP) before it started: no loop ran, no device was commanded",

@@ -24,9 +24,11 @@ from rtloop.policy import Policy
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, report
 from rtloop.realtime.threads import guard_thread, loop_thread
+from rtloop.reconnection import Reconnection
 from rtloop.stopping import go_on
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import LoopMetadata
+from rtloop.telemetry.observe.summary import PortLosses
 from rtloop.telemetry.observe.words import explain
 
 WARM_UP_RUNS = 200
@@ -50,6 +52,7 @@ class _Activation:
     threads: core.LoopThreads
     rights: list[RightReport] = field(default_factory=list)
     armed: list[Port] = field(default_factory=list)
+    reconnections: list[Reconnection] = field(default_factory=list)
     has_ended: bool = False
 
 
@@ -165,11 +168,16 @@ class Loop:
                 raise RtloopError(missing)
             time.sleep(FIRST_SAMPLE_LOOK_S)
         go_on()
-        return core.activate([activation.threads for activation in activations])
+        first_release_ns = core.activate([activation.threads for activation in activations])
+        for loop in loops:
+            loop._look_after_ports()
+        return first_release_ns
 
     def request_stop(self) -> None:
         """Ends the cycles soon, safe command last, and returns at once; :meth:`deactivate` does the rest."""
         if self._activation is not None:
+            for reconnection in self._activation.reconnections:
+                reconnection.request_end()
             self._activation.loop.request_stop()
 
     def deactivate(self) -> None:
@@ -182,7 +190,10 @@ class Loop:
         if activation is None or activation.has_ended:
             return
         activation.has_ended = True
+        self.request_stop()
         returned = activation.threads.deactivate(DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns)
+        for reconnection in activation.reconnections:
+            reconnection.end()
         lost = self._lost_port(activation)
         unconfirmed = [
             text for port in activation.armed if (text := _stopped(port)) and port is not lost
@@ -251,8 +262,21 @@ class Loop:
             sources=tuple(self.loop_config.inputs),
             realtime_ns_offset=time.time_ns() - time.monotonic_ns(),
             run={**run, "policy_sha256": parts.graph.sha256},
+            max_share=self.loop_config.share_limits,
+            ports=tuple(port.name for port in parts.ports),
         )
         self._prepared().ring.set_metadata(metadata.to_json().encode())
+
+    def losses(self) -> tuple[PortLosses, ...]:
+        """Of every port that was lost since the activation, though its loss was no fault."""
+        reconnections = [] if self._activation is None else self._activation.reconnections
+        told = [reconnection.losses() for reconnection in reconnections]
+        return tuple(losses for losses in told if losses.losses > 0)
+
+    def reconnections_told(self) -> list[str]:
+        """What happened to such ports since the activation, a sentence each."""
+        reconnections = [] if self._activation is None else self._activation.reconnections
+        return [text for reconnection in reconnections for text in reconnection.told]
 
     @property
     def rights(self) -> list[RightReport]:
@@ -323,6 +347,21 @@ class Loop:
         except (OSError, ValueError) as error:
             raise RtloopError(f"loop '{self.name}' cannot be activated: {error}") from error
         return _Activation(ring, loop, core.LoopThreads(loop))
+
+    def _look_after_ports(self) -> None:
+        """Of a loop that was just released: those of its ports that may be lost and come back."""
+        activation = self._prepared()
+        loop = activation.loop  # not the activation, which must end when it is let go of
+        for port in self._configured().ports:
+            if port.back_off is not None:
+                reconnection = Reconnection(
+                    self.name,
+                    port,
+                    port.back_off,
+                    lambda: loop.status()["state"] == "fault",
+                )
+                activation.reconnections.append(reconnection)
+                reconnection.start()
 
     def _missing_input(self) -> Finding | None:
         """The input whose first sample is awaited, and what to do; None when every one has its sample."""

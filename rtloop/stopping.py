@@ -19,8 +19,12 @@ _asked_by: ContextVar[Callable[[], str]] = ContextVar("asked_by", default=_nobod
 
 @contextmanager
 def stopped_when(asked_by: Callable[[], str]) -> Iterator[None]:
-    """Inside, :func:`go_on` obeys ``asked_by``: who asked for a stop, empty while nobody did."""
-    token = _asked_by.set(asked_by)
+    """Inside, :func:`go_on` obeys ``asked_by``: who asked for a stop, empty while nobody did.
+
+    One inside another obeys both.
+    """
+    outer = _asked_by.get()
+    token = _asked_by.set(lambda: outer() or asked_by())
     try:
         yield
     finally:
@@ -34,7 +38,10 @@ def go_on() -> None:
 
 
 def stop_signals() -> list[signal.Signals]:
-    """What ends a run in order: Ctrl-C, SIGTERM, and SIGHUP unless it is ignored, as ``nohup`` has it."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return numbers if ignored else [*numbers, signal.SIGHUP]
+    """What ends a run in order: SIGTERM, and Ctrl-C and SIGHUP unless they are ignored.
+
+    So ``nohup`` has the one, and a shell that puts a job in the background of a script the other.
+    """
+    silenced = [signal.SIGINT, signal.SIGHUP]
+    heard = [n for n in silenced if signal.getsignal(n) is not signal.SIG_IGN]
+    return [signal.SIGTERM, *heard]

@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
         "render a recording as one HTML file",
         "rtloop report rtloop-runs/20260101T120000-robot/run.mcap",
     )
-    report.add_argument("recording", type=_path, metavar="RUN.mcap")
+    report.add_argument("recording", type=_path, metavar="RUN", help="a RUN.mcap or its folder")
     report.add_argument("--out", type=_path, metavar="FILE", help="default: report.html beside it")
     report.add_argument("--json", action="store_true", help="for machines")
 

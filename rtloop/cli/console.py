@@ -45,6 +45,7 @@ class Console:
         self._demo = demo
         self._next_s = 0.0
         self._warned: set[str] = set()
+        self._told: dict[str, int] = {}
 
     def say(self, text: str = "") -> None:
         """A line of its own, below what is there."""
@@ -79,6 +80,7 @@ class Console:
             self._warn(text)
         if run.recording_error:
             self._warn(run.recording_error)
+        self._tell_reconnections(run)
         if now_s < self._next_s:
             return
         self._next_s = now_s + (_REFRESH_S if self._terminal.redraws else _PLAIN_EVERY_S)
@@ -94,6 +96,15 @@ class Console:
             self._warned.add(text)
             self._live.erase()
             self.say(self.styled(text, "red"))
+
+    def _tell_reconnections(self, run: Run) -> None:
+        """Each once, however often the same happens."""
+        for name, loop in run.loops.items():
+            told = loop.reconnections_told()
+            for text in told[self._told.get(name, 0) :]:
+                self._live.erase()
+                self.say(self.styled(text, "yellow"))
+            self._told[name] = len(told)
 
     def _live_cells(self, run: Run, name: str) -> dict[str, _Cell]:
         """All that may stand in the live line of a loop, by the words of ``_LIVE_FORMS``."""
@@ -116,8 +127,12 @@ class Console:
             "misses": (misses, style),
             "class_misses": (f"{run.loops[name].loop_config.loop_class} {misses}", style),
         }
+        over = [share for share in statistics.recent_shares() if share.is_over]
         if state != "active":
             cells["state"] = (state.upper(), ("red", "bold"))
+        elif over:
+            worst = max(over, key=lambda share: share.value)
+            cells["state"] = (worst.brief, ("red", "bold"))
         elif self._demo and (status := self._demo.status(observed.newest_inputs)):
             cells["status"] = (status, ())
         return cells
@@ -126,7 +141,7 @@ class Console:
         """One line a loop, in the richest form in which all of them fit the terminal."""
         columns = self._terminal.columns
         for form in _LIVE_FORMS:
-            # A state that is not active never gives way.
+            # A state that is not active, or of which too much is lost, never gives way.
             words = [*form.split(), "state"]
             rows = [[cells[word] for word in words if word in cells] for cells in loops]
             name_width = max((len(row[0][0]) for row in rows), default=0)
@@ -160,6 +175,8 @@ class Console:
             self.say(f"{self.styled('not granted', 'yellow')}: {listed} (see `rtloop check`)")
         for name, device in summary.devices.items():
             self._summarise_device(name, device)
+        for losses in summary.losses:
+            self.say(self.styled(str(losses), "yellow"))
         for problem in set(summary.problems) - self._warned:
             self.say(self.styled(problem, "red"))
         if summary.recording is not None:
@@ -174,22 +191,26 @@ class Console:
         self.say(f"device {name}: {self.styled(self._demo.summarise_device(told), *styles)}")
 
     def _summarise_loop(self, name: str, loop: LoopSummary) -> None:
-        misses = loop.misses
+        misses, failures = loop.misses, loop.failures
         verdict = self.styled("all deadlines met", "green")
-        if loop.state == "fault":
+        if loop.fault_reason != "none":
             verdict = self.styled(f"FAULT ({loop.fault_reason})", "red", "bold")
+        elif failures:
+            verdict = self.styled("FAILED", "red", "bold")
         elif misses:
             verdict = self.styled(f"{misses} deadline misses", "yellow")
         self.say(
             f"{self.styled(loop.loop_class, 'bold'):>4} {name}: {verdict} "
             f"in {loop.executed} cycles of {loop.period_ms:g} ms"
         )
+        # A fault has a sentence of its own, among what went wrong.
+        for failure in failures[loop.fault_reason != "none" :]:
+            self.say(f"     {self.styled(failure, 'red')}")
         self.say(
             f"     {loop.elapsed_periods} periods elapsed = {loop.executed} executed + "
             f"{loop.skipped} skipped; {loop.records_lost} records lost"
         )
-        done = ", ".join(f"{n} {what}" for what, n in loop.outcomes.items() if n)
-        self.say(f"     commands: {done.replace('_', ' ') or 'none'}")
+        self.say(f"     commands: {_commands(loop) or 'none'}")
         if misses:
             self._explain_misses(loop)
         for p, label in (
@@ -208,6 +229,14 @@ class Console:
         word = find("stages", stage)
         if word is not None:
             self.say(f"     longest stage of {loop.causes[stage]}: {stage} – {explain(word)}")
+
+
+def _commands(loop: LoopSummary) -> str:
+    """What was done with the results, by outcome; those that were held by why."""
+    done = {what: f"{n} {what.replace('_', ' ')}" for what, n in loop.outcomes.items() if n}
+    if loop.held_late or loop.held_stale:
+        done["held"] += f" ({loop.held_late} late, {loop.held_stale} stale)"
+    return ", ".join(done.values())
 
 
 def _whole_us(value: float | None, digits: int = 4) -> str:

@@ -133,10 +133,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from rtloop.report.page import write_report
+    from rtloop.report.page import report_path, write_report
 
-    out = options.out or options.recording.with_name("report.html")
-    path = write_report(options.recording, out)
+    path = write_report(options.recording, options.out or report_path(options.recording))
     return 0 if say(json.dumps({"report": str(path)}) if options.json else str(path)) else 1
 
 

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from rtloop.config.sections import (
         LimitConfig,
         LoopConfig,
+        MaxShareConfig,
         RealtimeConfig,
         RecordingConfig,
     )
     from rtloop.config.values import per_element
-    from rtloop.link.section import LinkConfig
+    from rtloop.link.section import LinkConfig, ReconnectConfig
     from rtloop.policy.section import PolicyConfig
 
 __all__ = [
@@ -34,8 +35,10 @@ __all__ = [
     "LimitConfig",
     "LinkConfig",
     "LoopConfig",
+    "MaxShareConfig",
     "PolicyConfig",
     "RealtimeConfig",
+    "ReconnectConfig",
     "RecordingConfig",
     "host_problems",
     "json_schema",
@@ -55,6 +58,7 @@ _HOMES = {
     "per_element": "rtloop.config.values",
     "LinkConfig": "rtloop.link.section",
     "PolicyConfig": "rtloop.policy.section",
+    "ReconnectConfig": "rtloop.link.section",
 }
 
 

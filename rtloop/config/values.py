@@ -45,7 +45,10 @@ def expanded(value: object) -> object:
 def _resolved(value: object, info: ValidationInfo) -> object:
     value = expanded(value)
     folder = (info.context or {}).get("folder", ".")
-    return Path(folder, value).absolute() if isinstance(value, str) and value else value
+    if not isinstance(value, str) or not value:
+        return value
+    path = Path(folder, value).absolute()
+    return str(path) if info.mode == "json" else path  # where a path is still to be made of it
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]

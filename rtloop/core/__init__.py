@@ -13,6 +13,8 @@ from rtloop.core._core import (
     INPUT_RECORD_SIZE,
     LINK_VALUES_MAX,
     MESSAGE_TYPES,
+    PORT_EVENT_FIELDS,
+    PORT_EVENT_SIZE,
     PROTOCOL_VERSION,
     RECORD_FIELDS,
     RECORD_SIZE,
@@ -74,6 +76,9 @@ __all__ = [
     "LINK_VALUES_MAX",
     "MESSAGE_TYPES",
     "OUTCOMES",
+    "PORT_EVENTS",
+    "PORT_EVENT_FIELDS",
+    "PORT_EVENT_SIZE",
     "PROTOCOL_VERSION",
     "RECORD_FIELDS",
     "RECORD_SIZE",
@@ -136,7 +141,7 @@ class Word(NamedTuple):
     remedy: str
 
 
-#: By table (classes, states, outcomes, stages, events, fault_reasons), then by word.
+#: By table (classes, states, outcomes, stages, events, port_events, fault_reasons), then by word.
 WORDS: dict[str, dict[str, Word]] = {}
 for _table, _word, _number, _sentence, _remedy in WORD_ROWS:
     WORDS.setdefault(_table, {})[_word] = Word(_number, _sentence, _remedy)
@@ -153,4 +158,6 @@ OUTCOMES = _numbers("outcomes")
 STAGES = _numbers("stages")
 #: Bits of a record's ``events``.
 EVENTS = _numbers("events")
+#: Kinds of what a port reports beside its samples.
+PORT_EVENTS = _numbers("port_events")
 FAULT_REASONS = _numbers("fault_reasons")

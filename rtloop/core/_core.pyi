@@ -17,6 +17,10 @@ RECORD_SIZE: int
 INPUT_RECORD_FIELDS: list[tuple[str, str, int]]
 INPUT_RECORD_SIZE: int
 
+#: The same of a port event, see ``rtloop/core/ports/port_event.hpp``.
+PORT_EVENT_FIELDS: list[tuple[str, str, int]]
+PORT_EVENT_SIZE: int
+
 #: The rows of words.def: table, word, number, sentence, remedy.
 WORD_ROWS: list[tuple[str, str, int, str, str]]
 
@@ -35,37 +39,49 @@ class RingWriter:
         n_inputs: int,
         n_outputs: int,
         metadata: bytes,
+        event_capacity: int = 4096,
     ) -> None:
         """``n_sources`` inputs, of ``n_inputs`` values together."""
     def set_metadata(self, metadata: bytes) -> None:
         """Replaces the metadata; it may grow by 64 KiB. Raises ValueError."""
     def append(self, payload: bytes) -> None: ...
+    def append_event(self, event: bytes) -> None: ...
     def set_state(self, state: str) -> None: ...
-    def set_expired(self, cycle: int, deadline_ns: int) -> None: ...
+    def set_expired(self, cycle: int, deadline_ns: int, outcome: int = 0) -> None: ...
     def set_counts(self, elapsed_periods: int, executed: int, skipped: int) -> None: ...
     def status(self) -> dict[str, Any]: ...
     @property
     def path(self) -> str: ...
 
-class RingReader:
-    """Reads a ring, of a live writer or a dead one. Raises OSError, ValueError (not a ring, or cut)."""
+class SlotReader:
+    """A cursor of its own over what a ring holds of one kind, oldest first."""
+
+    def read(self, most: int) -> tuple[NDArray[np.uint8], int]:
+        """Up to ``most`` payloads, uint8 [n, payload bytes], oldest first, and how many were lost."""
+    def seek(self, position: int) -> None: ...
+    def sequences(self) -> NDArray[np.uint8]:
+        """The word of every slot, uint8 [capacity, 8], little-endian: 2n + 2 once it holds payload n."""
+    def end_at(self, end: int) -> None:
+        """From now on reads what comes before ``end``, whatever the status says of it."""
+    @property
+    def position(self) -> int:
+        """Payloads consumed or lost so far."""
+    @property
+    def available(self) -> int: ...
+
+class RingReader(SlotReader):
+    """Reads a ring, of a live writer or a dead one. Raises OSError, ValueError (not a ring, or cut).
+
+    What it reads itself are cycles.
+    """
 
     def __init__(self, path: str, of_anybody: bool = False) -> None:
         """Of the caller's own, unless ``of_anybody``: OSError for another user's file, and for a link."""
-    def read(self, max_records: int) -> tuple[NDArray[np.uint8], int]:
-        """Up to ``max_records`` payloads, uint8 [n, payload bytes], oldest first, and how many were lost."""
-    def seek(self, position: int) -> None: ...
-    def sequences(self) -> NDArray[np.uint8]:
-        """The word of every slot, uint8 [capacity, 8], little-endian: 2n + 2 once it holds record n."""
-    def end_at(self, end: int) -> None:
-        """From now on reads the records before ``end``, whatever the status says of it."""
+    @property
+    def events(self) -> SlotReader:
+        """Port events; none in a ring of versions 1 to 3."""
     def status(self) -> dict[str, Any]:
         """Live: state, fault_reason, fault_errno, fault_port (index of a port), head, elapsed_periods, …"""
-    @property
-    def position(self) -> int:
-        """Records consumed or lost so far."""
-    @property
-    def available(self) -> int: ...
     @property
     def metadata(self) -> bytes: ...
     @property
@@ -164,6 +180,21 @@ class Port:
         One thread at a time. Raises ValueError (not that kind of port).
         """
     def write_safe(self) -> None: ...
+    @property
+    def is_lost(self) -> bool:
+        """Its device is gone, the cycle goes on without it, and nobody has opened it anew yet."""
+    @property
+    def loss_error(self) -> int:
+        """The errno of that loss; 0 where it is not lost."""
+    def let_go(self) -> None:
+        """While ``is_lost``: lets go of what is held of the old device. Raises OSError."""
+    def reconnect(self, options: Mapping[str, int]) -> None:
+        """While ``is_lost``: hands the transport over that was opened anew; the next poll takes it.
+
+        Raises OSError, ValueError.
+        """
+    def give_up(self, reason: int) -> None:
+        """While ``is_lost``: it will not come back. ``reason`` (``FAULT_REASONS``) ends the loop."""
     def counters(self) -> dict[str, int]:
         """What an observer may know, by name; the names are the kind's."""
 

@@ -31,6 +31,11 @@ enum class FaultReason : uint32_t {
 #include "rtloop/core/words.def"
 };
 
+#define RTLOOP_PORT_EVENT(id, word, number, sentence, remedy) id = (number),
+enum class PortEventKind : uint8_t {
+#include "rtloop/core/words.def"
+};
+
 namespace event {
 #define RTLOOP_EVENT(id, word, number, sentence, remedy) inline constexpr uint32_t id = (number);
 #include "rtloop/core/words.def"
@@ -49,6 +54,8 @@ struct Word {
 #define RTLOOP_OUTCOME(id, word, number, sentence) {"outcomes", word, number, sentence, ""},
 #define RTLOOP_STAGE(id, word, number, sentence, remedy) {"stages", word, number, sentence, remedy},
 #define RTLOOP_EVENT(id, word, number, sentence, remedy) {"events", word, number, sentence, remedy},
+#define RTLOOP_PORT_EVENT(id, word, number, sentence, remedy) \
+    {"port_events", word, number, sentence, remedy},
 #define RTLOOP_FAULT_REASON(id, word, number, sentence, remedy) \
     {"fault_reasons", word, number, sentence, remedy},
 inline constexpr Word kWords[] = {

@@ -1,7 +1,7 @@
 """The firmware link, host side: open, shake hands, arm, stop. The cycle is in the core."""
 
 from rtloop.link.handshake import LinkInfo
-from rtloop.link.link import Link
+from rtloop.link.link import LatchedError, Link
 from rtloop.link.messages import DeviceState, DeviceStatus, Reason
 from rtloop.link.schema import Schema, SchemaField, parse_schema
 from rtloop.link.wire_rate import check_wire_rate
@@ -9,6 +9,7 @@ from rtloop.link.wire_rate import check_wire_rate
 __all__ = [
     "DeviceState",
     "DeviceStatus",
+    "LatchedError",
     "Link",
     "LinkInfo",
     "Reason",

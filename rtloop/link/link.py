@@ -23,6 +23,14 @@ from rtloop.link.transports import Line, open_line
 STOP_ATTEMPTS = 5
 
 
+class LatchedError(LinkError):
+    """A device is latched SAFE for ``reasons`` that the caller does not clear."""
+
+    def __init__(self, text: str, reasons: Reason) -> None:
+        super().__init__(text)
+        self.reasons = reasons
+
+
 class Link:
     """An open line whose device has shaken hands. ``name`` is that of the configuration.
 
@@ -98,28 +106,24 @@ class Link:
         loop_class: int,
         max_late_commands: int = 0,
         command_timeout_us: int = 0,
-        clear: bool = False,
+        clear: Reason = Reason.HOST_STOP,
     ) -> DeviceStatus:
         """From IDLE, or from SAFE after an ordinary stop, to ARMED.
 
         ``loop_class`` is 0 hard, 1 firm, 2 soft; ``max_late_commands`` in a row trip the device
-        (0: never); ``command_timeout_us`` 0 is the device's own. A device that is latched SAFE for
-        another reason than the host's stop is armed only with ``clear``.
+        (0: never); ``command_timeout_us`` 0 is the device's own. A device that is latched SAFE is
+        cleared and armed only where all of its reasons are among ``clear``.
 
-        Raises LinkError when the device refuses, restarted since the handshake or is silent.
+        Raises LatchedError when there are others, LinkError when the device refuses, restarted
+        since the handshake or is silent.
         """
         reply = self._greet()
         self._make_idle(reply.state, reply.reasons, clear)
         payload = messages.encode_arm(loop_class, max_late_commands, command_timeout_us)
         status = self._ask(PacketType.ARM, payload)
-        if status.state == DeviceState.IDLE and command_timeout_us > 0:
-            raise self._error(
-                f"did not arm: it is IDLE. A command timeout of {command_timeout_us / 1000:g} ms may "
-                "be more than it allows; lower command_timeout_ms"
-            )
-        if status.state != DeviceState.ARMED:
-            raise self._error(f"did not arm: it is {_told(status.state, status.reasons)}")
-        return status
+        if status.state == DeviceState.ARMED and not status.reasons:
+            return status
+        raise self._error(f"did not arm: {_why_not_armed(status, command_timeout_us)}")
 
     def stop(self, reasons: Reason = Reason.HOST_STOP) -> bool:
         """Makes the device go SAFE. Whether it said so; raises nothing, the line may be gone."""
@@ -158,27 +162,31 @@ class Link:
             )
         return reply
 
-    def refuse_unready(self, state: DeviceState, reasons: Reason, clear: bool) -> None:
-        """Raises LinkError for a state that the device is not armed from; ``clear``: SAFE may be cleared."""
+    def refuse_unready(self, state: DeviceState, reasons: Reason, clear: Reason) -> None:
+        """Raises LinkError for a state that the device is not armed from, LatchedError where it is SAFE for
+        more than the reasons that may be cleared."""
         if state in (DeviceState.IDLE, DeviceState.ARMED):
             return
         if state == DeviceState.INIT:
             raise self._error("is not ready (INIT): its hardware has not passed its own start")
         if state == DeviceState.ACTIVE:
             raise self._error("is ACTIVE: another program commands it; end that one first")
-        if reasons & ~Reason.HOST_STOP and not clear:
-            raise self._error(
+        if reasons & ~clear:
+            what = (
                 f"is latched {_told(state, reasons)}. Find out why; when it may move again, pass "
-                "--clear to clear and arm it"
             )
+            raise LatchedError(self._told_of(f"{what}--clear to clear and arm it"), reasons)
 
-    def _make_idle(self, state: DeviceState, reasons: Reason, clear: bool) -> None:
+    def _make_idle(self, state: DeviceState, reasons: Reason, clear: Reason) -> None:
         self.refuse_unready(state, reasons, clear)
         if state in (DeviceState.IDLE, DeviceState.ARMED):
             return
         status = self.clear()
         if status.state != DeviceState.IDLE:
-            raise self._error(f"was not cleared: it is {_told(status.state, status.reasons)}")
+            raise self._error(
+                f"was not cleared: it is {_told(status.state, status.reasons)}. Its machine objects, or the "
+                "cause is still there: remove it"
+            )
 
     def _ask(
         self, type: PacketType, payload: bytes = b"", attempts: int = ATTEMPTS
@@ -199,7 +207,30 @@ class Link:
         return answer
 
     def _error(self, what: str) -> LinkError:
-        return LinkError(f"link '{self.name}': device '{self.info.name}' {what}")
+        return LinkError(self._told_of(what))
+
+    def _told_of(self, what: str) -> str:
+        return f"link '{self.name}': device '{self.info.name}' {what}"
+
+
+def _why_not_armed(status: DeviceStatus, command_timeout_us: int) -> str:
+    told = _told(status.state, status.reasons)
+    objections = status.reasons & ~Reason.COMMAND_TIMEOUT
+    if status.state not in (DeviceState.IDLE, DeviceState.ARMED):
+        return f"it is {told}"
+    if objections:
+        return f"its machine objects ({objections.names()}). Remove the cause, and start again"
+    if status.reasons:
+        return (
+            f"a command timeout of {command_timeout_us / 1000:g} ms is more than it allows; lower "
+            "command_timeout_ms"
+        )
+    if command_timeout_us > 0:  # firmware of before it told why
+        return (
+            f"it is {told}. A command timeout of {command_timeout_us / 1000:g} ms may be more than it "
+            "allows; lower command_timeout_ms"
+        )
+    return f"it is {told}"
 
 
 def _told(state: DeviceState, reasons: Reason) -> str:

@@ -11,15 +11,33 @@ from pydantic import Field
 from rtloop import core
 from rtloop.config.problem import Keys, Problem, milliseconds, number, unknown
 from rtloop.config.values import Name
-from rtloop.errors import LinkError
-from rtloop.link import Link, Reason, check_wire_rate, transports
-from rtloop.link.handshake import LinkInfo
+from rtloop.errors import LinkError, StoppedError
+from rtloop.link import DeviceState, LatchedError, Link, Reason, check_wire_rate, transports
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
-from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
+from rtloop.ports.port import (
+    INPUTS,
+    OUTPUTS,
+    BackOff,
+    GoneForGoodError,
+    InputSection,
+    OutputSection,
+    Port,
+    ServedLoop,
+)
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
     from rtloop.link.section import LinkConfig
+
+#: Why a device that obeys the protocol is SAFE after nothing but the loss of its host.
+LATCHED_BY_LOSS = Reason.COMMAND_TIMEOUT | Reason.LINK_ERRORS
+
+
+#: A device that keeps its announced rate so badly, for so long, is a problem of the run. Not less: a
+#: simulated device shares its processor, and misses ticks.
+PACE_FACTOR = 2
+PACE_INTERVALS = 10
+PACE_NS = 1_000_000_000
 
 
 @INPUTS.register
@@ -54,6 +72,16 @@ class LinkInput(InputSection):
     ) -> Iterator[Problem]:
         yield from _existence(here, self.link, links)
         yield from super().rules(here, loop, links)
+        if self.link in links and links[self.link].on_lost == "reconnect":
+            yield from _loss_rules(here, self.link, loop)
+            if self.max_age_ms is None:
+                expected = (
+                    f"a max_age_ms: link '{self.link}' may be lost and come back (on_lost: reconnect), and "
+                    "without one its last sample counts for as long as that takes"
+                )
+                on_lost = ("links", self.link, "on_lost")
+                judged = ((*here, "max_age_ms"), on_lost)
+                yield Problem(here, expected, "no max_age_ms", judged=judged, at_key=True)
 
     def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LinkPort:
         return LinkPort.open(self.link, loop, links[self.link])
@@ -88,6 +116,8 @@ class LinkOutput(OutputSection):
         yield from _existence(here, self.link, links)
         if self.link in links and loop.is_paced:
             yield from self._wire_rules(here, loop, links[self.link])
+        if self.link in links and links[self.link].on_lost == "reconnect":
+            yield from _loss_rules(here, self.link, loop)
         if (self.element_count or 0) > core.LINK_VALUES_MAX:
             key = next(k for k, v in self.vectors.items() if isinstance(v, tuple))
             expected = f"at most {core.LINK_VALUES_MAX} values, which is what a packet carries"
@@ -126,6 +156,18 @@ def _existence(here: Keys, link: str, links: Mapping[str, LinkConfig]) -> Iterat
         yield unknown((*here, "link"), link, "link", list(links), ("links",))
 
 
+def _loss_rules(here: Keys, link: str, loop: ServedLoop) -> Iterator[Problem]:
+    if loop.loop_class == "hard":
+        expected = f"fault: loop '{here[1]}' is hard, and its loss is a failure"
+        judged = ((*here[:2], "class"), here)
+        yield Problem(("links", link, "on_lost"), expected, judged=judged)
+
+
+def _clearable(clear: bool) -> Reason:
+    """What a device may be SAFE for and is armed all the same: an ordinary stop, or anything."""
+    return ~Reason(0) if clear else Reason.HOST_STOP
+
+
 class LinkPort(Port):
     """An open link, whose device has shaken hands."""
 
@@ -135,10 +177,17 @@ class LinkPort(Port):
         self.inputs = tuple(Signal(field.name, field.unit) for field in schema.sensors)
         self.outputs = tuple(Signal(field.name, field.unit) for field in schema.commands)
         self.hardware_id = settings.device
-        self._link = link
+        self.back_off = None
+        if settings.on_lost == "reconnect" and (how := settings.reconnect) is not None:
+            self.back_off = BackOff(how.first_ms / 1e3, how.max_ms / 1e3, how.give_up_s)
+        self._link: Link | None = link  # None while it is lost
+        self._schema_id = link.info.schema_id
         self._loop = loop
-        self._baud = settings.baud
+        self._settings = settings
         self._timeout_ns = settings.command_timeout_ns
+        self._is_armed = True
+        self._why_given_up = ""
+        self._latched_for: Reason | None = None  # SAFE, when it came back
 
     @classmethod
     def open(cls, name: str, loop: ServedLoop, settings: LinkConfig) -> LinkPort:
@@ -153,8 +202,8 @@ class LinkPort(Port):
             raise
 
     def ask(self) -> dict[str, Any]:
-        """As the handshake found it."""
-        info = self._link.info
+        """As the handshake found it. Raises LinkError while it is lost."""
+        info = self._open_link().info
         return {
             "name": info.name,
             "device": self.hardware_id,
@@ -168,86 +217,183 @@ class LinkPort(Port):
         }
 
     def refuse_unready(self, clear: bool) -> None:
-        info = self._link.info
-        self._link.refuse_unready(info.device_state, info.reasons, clear)
+        link = self._open_link()
+        link.refuse_unready(link.info.device_state, link.info.reasons, _clearable(clear))
 
     def prepare(self) -> None:
         """Measures the device's clock anew; a device that was reset or replugged is opened anew.
 
         Raises LinkError.
         """
-        try:
-            info = self._link.resync()
-        except LinkError:
-            info = self._reopen()
-        loop = self._loop
+        self._is_armed, self._why_given_up, self._latched_for = True, "", None
+        link = self._agreed()
         # The next cycle's command supersedes this one within a period; a late soft result keeps
         # some value.
-        validity_ns = self._timeout_ns if loop.loop_class == "soft" else loop.period_ns
-        slower_ns = max(loop.period_ns, info.sensor_period_us * 1000)
+        soft = self._loop.loop_class == "soft"
         options = {
-            "fd": self._link.fileno(),
-            "schema_id": info.schema_id,
+            "schema_id": self._schema_id,
             "n_sensor": len(self.inputs),
             "n_command": len(self.outputs),
-            "clock_offset_ns": info.clock_offset_ns,
-            "clock_error_ns": info.clock_error_ns,
-            "clock_time_ns": info.clock_time_ns,
-            "command_validity_ns": validity_ns,
+            "command_validity_ns": self._timeout_ns if soft else self._loop.period_ns,
             "command_timeout_ns": self._timeout_ns,
-            # By then a device that obeys its timeout, but no command, is SAFE and has said so.
-            "obey_timeout_ns": 2 * self._timeout_ns + 3 * slower_ns,
-            "silence_timeout_ns": max(self._timeout_ns, 3 * slower_ns),
+            "reconnects": int(self.back_off is not None),
         }
         try:
-            self.core = core.Port("link", options)
+            self.core = core.Port("link", {**options, **self._terms(link)})
         except (OSError, ValueError) as error:
             raise LinkError(f"link '{self.name}': {error}") from error
 
-    def _reopen(self) -> LinkInfo:
-        """Closes the line and shakes hands over a new one. The graph stands: the schema must too."""
+    def _agreed(self) -> Link:
+        """The open link with its clock measured anew, or a new one."""
+        if self._link is not None:
+            try:
+                self._link.resync()
+                return self._link
+            except LinkError:
+                pass
         if hasattr(self, "core"):
             del self.core  # it holds the line open, which nobody else may use
-        self._link.close()
-        agreed = self._link.info.schema_id
-        link = Link.open(self.name, self.hardware_id, self._baud)
-        if link.info.schema_id != agreed:
+        return self._reopened()
+
+    def _reopened(self) -> Link:
+        """Closes the line and shakes hands over a new one. The graph stands: the schema must too."""
+        self.close()
+        link = Link.open(self.name, self.hardware_id, self._settings.baud)
+        if link.info.schema_id != self._schema_id:
             link.close()
-            raise LinkError(
+            raise GoneForGoodError(
                 f"link '{self.name}': the device has another schema than when it was configured; "
                 "configure the loop anew"
             )
         self._link = link
-        return link.info
+        return link
+
+    def _terms(self, link: Link) -> dict[str, int]:
+        """What the core is told of an open line."""
+        info = link.info
+        slower_ns = max(self._loop.period_ns, info.sensor_period_us * 1000)
+        return {
+            "fd": link.fileno(),
+            "clock_offset_ns": info.clock_offset_ns,
+            "clock_error_ns": info.clock_error_ns,
+            "clock_time_ns": info.clock_time_ns,
+            # By then a device that obeys its timeout, but no command, is SAFE and has said so.
+            "obey_timeout_ns": 2 * self._timeout_ns + 3 * slower_ns,
+            "silence_timeout_ns": max(self._timeout_ns, 3 * slower_ns),
+            "is_armed": int(self._is_armed),
+        }
 
     def arm(self, clear: bool) -> None:
+        self._arm(self._open_link(), _clearable(clear))
+
+    def _open_link(self) -> Link:
+        if self._link is None:
+            raise LinkError(f"link '{self.name}' is not open; activate the loop anew")
+        return self._link
+
+    def _arm(self, link: Link, clear: Reason) -> None:
         loop_class = self._loop.loop_class
-        self._link.arm(
+        link.arm(
             loop_class=core.CLASSES[loop_class],
             max_late_commands=1 if loop_class == "hard" else 0,
             command_timeout_us=self._timeout_ns // 1000,
             clear=clear,
         )
 
+    def let_go(self) -> None:
+        self.close()
+        super().let_go()
+
+    def reconnect(self) -> None:
+        link = self._reopened()
+        try:
+            self._arm_again(link)
+            self.core.reconnect(self._terms(link))
+        except (StoppedError, GoneForGoodError):
+            raise  # it stays open for the STOP
+        except BaseException:
+            # No STOP: the device moves by no command of ours, and would be SAFE for more than its loss.
+            self.close()
+            raise
+
+    def _arm_again(self, link: Link) -> None:
+        """Without a person: nothing is cleared but what the loss itself has latched."""
+        how = self._settings.reconnect
+        self._is_armed = how is not None and how.rearm == "automatic"
+        if not self._is_armed:
+            return
+        info = link.info
+        try:
+            if info.device_state == DeviceState.SAFE and not info.reasons:
+                raise LatchedError(
+                    f"link '{self.name}': the device does not say why it is SAFE", info.reasons
+                )
+            self._arm(link, LATCHED_BY_LOSS)
+        except LatchedError as error:
+            self._latched_for = error.reasons
+            raise GoneForGoodError(str(error), "device_safe") from error
+
+    def give_up(self, why: str, fault: str = "port_error") -> None:
+        self._why_given_up = why
+        super().give_up(why, fault)
+
     def stop(self) -> str:
-        if self._link.stop():
-            return ""
+        if self._link is None:
+            return (
+                f"the link '{self.name}' ({self.hardware_id}) was lost and had not come back at the end: "
+                "whether its device is SAFE is not known. It goes SAFE by its command timeout, if it obeys "
+                "that; go and look"
+            )
+        problems = [] if self._link.stop() else [self._unconfirmed_stop()]
+        if not self._is_armed:
+            problems.append(
+                f"the device of link '{self.name}' ({self.hardware_id}) was lost, came back and was not "
+                "armed again (rearm: never): it got no command from then on"
+            )
+        if pace := self._wrong_pace(self._link):
+            problems.append(pace)
+        return "; ".join(problems)
+
+    def _unconfirmed_stop(self) -> str:
         return (
             f"the device of link '{self.name}' ({self.hardware_id}) did not confirm STOP: whether it is "
             "SAFE is not known. It goes SAFE by its command timeout, if it obeys that; go and look"
         )
 
+    def _wrong_pace(self, link: Link) -> str:
+        counters = self.core.counters()
+        n, interval_ns = counters["sensor_intervals"], counters["sensor_interval_ns"]
+        period_ns = link.info.sensor_period_us * 1000
+        is_right = period_ns / PACE_FACTOR < interval_ns < period_ns * PACE_FACTOR
+        if n < PACE_INTERVALS or n * interval_ns < PACE_NS or is_right:
+            return ""
+        return (
+            f"the device of link '{self.name}' ({self.hardware_id}) sent a sample every "
+            f"{interval_ns / 1e6:.3g} ms by its own clock, but had announced one every {period_ns / 1e6:g} ms: "
+            "correct its firmware, or see what keeps it from its rate"
+        )
+
     def close(self) -> None:
-        self._link.close()
+        if self._link is not None:
+            self._link.close()
+            self._link = None
 
     def loss(self, errno: int) -> str:
+        lost = f"the link '{self.name}' ({self.hardware_id}) was lost: {os.strerror(errno)}"
+        if self._why_given_up:
+            return f"{lost}, and did not come back: {self._why_given_up}"
         return (
-            f"the link '{self.name}' ({self.hardware_id}) was lost: {os.strerror(errno)}. Whether "
-            "the safe command still reached the device is not known; it goes SAFE by its command "
-            "timeout. Check cable and device"
+            f"{lost}. Whether the safe command still reached the device is not known; it goes SAFE by "
+            "its command timeout. Check cable and device"
         )
 
     def device_safe(self) -> str:
+        if self._latched_for is not None:
+            return (
+                f"the device of link '{self.name}' was lost, and came back latched SAFE for more than "
+                f"that: {self._latched_for.names()}. Find out why, then activate the loop anew with "
+                "--clear"
+            )
         reasons = Reason(self.core.counters()["device_reasons"]).names()
         return (
             f"the device of link '{self.name}' ({reasons}) latched SAFE by itself. Find out why, "

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
+from rtloop import core
 from rtloop.config.kinds import Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, number, same_length
 from rtloop.config.values import (
@@ -18,10 +20,10 @@ from rtloop.config.values import (
     Values,
     nanoseconds,
 )
+from rtloop.errors import LinkError
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
-    from rtloop import core
     from rtloop.link.section import LinkConfig
 
 Vector = float | tuple[float, ...]
@@ -208,6 +210,25 @@ INPUTS: Kinds[InputSection] = Kinds(InputSection, "rtloop.ports")
 OUTPUTS: Kinds[OutputSection] = Kinds(OutputSection, "rtloop.ports")
 
 
+@dataclass(frozen=True)
+class BackOff:
+    """When a lost port is tried again: first after ``first_s``, then twice as late each time, up to
+    ``max_s``; given up after ``give_up_s``, None is never."""
+
+    first_s: float
+    max_s: float
+    give_up_s: float | None
+
+
+class GoneForGoodError(LinkError):
+    """A lost port will not come back: trying again would not help, or must not be done."""
+
+    def __init__(self, text: str, fault: str = "port_error") -> None:
+        """``fault`` is the reason that ends the loop, a word of ``core.FAULT_REASONS``."""
+        super().__init__(text)
+        self.fault = fault
+
+
 class Port(ABC):
     """One open port of one loop: a device, a mailbox.
 
@@ -224,6 +245,8 @@ class Port(ABC):
     """The path of its device; empty where there is none."""
     core: core.Port
     """The port in the cycle: made by ``prepare``, valid until the next ``prepare``."""
+    back_off: BackOff | None = None
+    """How it is opened anew when it was lost while the loop goes on; None: its loss is a fault."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -252,10 +275,25 @@ class Port(ABC):
     def stop(self) -> str:
         """After the loop's threads have ended. Raises nothing: the device may be gone.
 
-        Empty where the safe command is known to be in force, else a sentence with what to do.
-        Nothing to do for most kinds, as in ``close``.
+        Empty where the safe command is known to be in force and the device did what it had announced, else
+        a sentence with what to do. Nothing to do for most kinds, as in ``close``.
         """
         return ""
+
+    def let_go(self) -> None:
+        """Of a port that was lost: lets go of what is held of the old device. Raises OSError."""
+        self.core.let_go()
+
+    def reconnect(self) -> None:
+        """One attempt to open it anew, arm it, and hand it to the cycle, which goes on beside it.
+
+        Raises GoneForGoodError when it must not be tried again, LinkError when it may, StoppedError.
+        """
+        raise GoneForGoodError(f"'{self.name}' cannot be opened anew")
+
+    def give_up(self, why: str, fault: str = "port_error") -> None:
+        """It will not come back, and the loop ends with ``fault``; :meth:`loss` may say ``why``."""
+        self.core.give_up(core.FAULT_REASONS[fault])
 
     def close(self) -> None:  # noqa: B027
         """Lets the device go. May be called again."""

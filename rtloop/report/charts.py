@@ -1,10 +1,8 @@
 """The figures of a report: histograms, lateness over time, the stages of single cycles."""
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
+from rtloop.report.figures import Distribution, Microseconds, Range, Slices
 from rtloop.report.svg import Axis, Drawing
 from rtloop.report.typography import duration_us, plural
 from rtloop.telemetry.observe import records as rec
@@ -15,41 +13,12 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 14.0, 26.0, 42.0
 _BEYOND, _BEYOND_BAR = 58.0, 16.0
 STAGES = ("release", "read", "infer", "write")
 
-Microseconds = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Range:
-    """What part of the data an axis shows."""
-
-    low: float
-    high: float
-    clipped: bool
-
-
-def _histogram_range(values: Microseconds, deadline_us: float | None) -> _Range:
-    largest, smallest = float(values.max()), float(values.min())
-    # A few stray cycles must not squeeze all others into a single bar.
-    strays = min(max(3, len(values) // 1000), len(values) // 20)
-    usual = float(np.partition(values, -1 - strays)[-1 - strays])
-    high = largest
-    clipped = largest > 6 * usual
-    if clipped:
-        high = 1.6 * usual
-    # The deadline is on the axis when it is near, and whenever anything is past it.
-    if deadline_us is not None and (deadline_us <= 3 * high or largest > deadline_us):
-        high = max(high, deadline_us * 1.04)
-        clipped = largest > high
-    low = 0.0 if smallest < 0.5 * high else smallest - 0.05 * (high - smallest)
-    return _Range(max(low, 0.0), high if high > low else low + 1.0, clipped)
-
 
 def histogram(
-    values: Microseconds,
+    values: Distribution,
     name: str,
     *,
     label: str,
-    deadline_us: float | None = None,
     percentiles: dict[str, float] | None = None,
     width: float = 520.0,
     height: float = 236.0,
@@ -60,19 +29,17 @@ def histogram(
     hatched bar at its end.
     """
     drawing = Drawing(width, height, label)
-    shown = _histogram_range(values, deadline_us)
+    shown, deadline_us = values.shown, values.deadline_us
     plot_right = width - _RIGHT - (_BEYOND if shown.clipped else 0)
     base = height - _BOTTOM
     x = Axis(shown.low, shown.high, _LEFT, plot_right)
-    edges = _bin_edges(shown, deadline_us, bins=88)
-    counts, _ = np.histogram(values[values <= shown.high], edges)
-    above = values[values > shown.high]
-    highest = max(int(counts.max()), len(above), 1)
+    edges, above = values.edges, values.above
+    highest = max(int(values.counts.max()), above, 1)
     y = Axis(0.6, max(10.0, highest * 1.35), base, _TOP, log=True)
 
     drawing.y_axis(y, _LEFT, width - _RIGHT)
     drawing.text(_LEFT - 6, 12, "cycles", "unit", anchor="end")
-    for low, high, n in zip(edges[:-1], edges[1:], counts.tolist(), strict=True):
+    for low, high, n in zip(edges[:-1], edges[1:], values.counts.tolist(), strict=True):
         if n == 0:
             continue
         late = deadline_us is not None and low >= deadline_us * (1 - 1e-9)
@@ -87,16 +54,16 @@ def histogram(
     if shown.clipped:
         late = deadline_us is not None and shown.high >= deadline_us
         title = (
-            f"above {shown.high:.0f} µs: {plural(len(above), 'cycle')}, up to {values.max():.0f} µs"
+            f"above {shown.high:.0f} µs: {plural(above, 'cycle')}, up to {values.largest:.0f} µs"
         )
         css = "bar late beyond" if late else "bar beyond"
         middle = plot_right + _BEYOND / 2 + 6
-        top = y(len(above))
+        top = y(above)
         drawing.rect(middle - _BEYOND_BAR / 2, top, _BEYOND_BAR, base - top, css, title)
         drawing.text(
             middle,
             top - 5,
-            f"to {duration_us(float(values.max()))}",
+            f"to {duration_us(values.largest)}",
             "note" if late else "tick",
             anchor="middle",
         )
@@ -105,24 +72,6 @@ def histogram(
     if deadline_us is not None:
         _deadline_mark(drawing, x, deadline_us, shown, base)
     return str(drawing)
-
-
-def _bin_edges(shown: _Range, deadline_us: float | None, bins: int) -> NDArray[np.float64]:
-    """Equal bins; when the deadline is on the axis, it is the edge of one."""
-    if deadline_us is None or not shown.low < deadline_us < shown.high:
-        return np.linspace(shown.low, shown.high, bins + 1)
-    before = max(1, round(bins * (deadline_us - shown.low) / (shown.high - shown.low)))
-    step = (deadline_us - shown.low) / before
-    after = max(1, int(np.ceil((shown.high - deadline_us) / step - 1e-9)))
-    edges = np.concatenate(
-        [
-            np.linspace(shown.low, deadline_us, before + 1),
-            deadline_us + step * np.arange(1, after + 1),
-        ]
-    )
-    # A response equal to the deadline is in time, and numpy's bins are closed on the left.
-    edges[before] = np.nextafter(deadline_us, np.inf)
-    return edges
 
 
 def _percentile_marks(
@@ -138,7 +87,7 @@ def _percentile_marks(
 
 
 def _deadline_mark(
-    drawing: Drawing, x: Axis, deadline_us: float, shown: _Range, base: float
+    drawing: Drawing, x: Axis, deadline_us: float, shown: Range, base: float
 ) -> None:
     text = f"deadline {duration_us(deadline_us)}"
     if deadline_us <= shown.high:
@@ -157,28 +106,19 @@ def _deadline_mark(
 
 
 def lateness_over_time(
-    records: Records,
+    slices: Slices,
     deadline_us: float,
     label: str,
     *,
     width: float = 1064.0,
     height: float = 262.0,
-    bins: int = 500,
 ) -> str:
     """The largest lateness of each slice of the run, misses marked, skipped releases below."""
     drawing = Drawing(width, height, label)
-    lateness = rec.lateness_ns(records) / 1e3
-    seconds = (records["release_ns"] - records["release_ns"][0]) / 1e9
-    length_s = max(float(seconds[-1]), 1e-6)
-    bins = min(bins, len(records))
-    slots = np.minimum((seconds / length_s * bins).astype(np.int64), bins - 1)
-    starts = np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])
-    filled = slots[starts]
-    ends = np.r_[starts[1:], len(records)]
-    largest = np.maximum.reduceat(lateness, starts)
-    median = np.array([np.median(lateness[a:b]) for a, b in zip(starts, ends, strict=True)])
-    n_missed = np.add.reduceat((lateness > 0).astype(np.int64), starts)
-    n_skipped = np.add.reduceat(records["skipped"].astype(np.int64), starts)
+    length_s, bins = slices.length_s, slices.n
+    filled = np.flatnonzero(~np.isnan(slices.largest))
+    largest, median = slices.largest[filled], slices.median[filled]
+    n_missed, n_skipped = slices.missed[filled], slices.skipped[filled]
 
     low, high, clipped = _lateness_range(largest, median, deadline_us)
     base, scale, unit = height - _BOTTOM - 18, 1.0, "s"

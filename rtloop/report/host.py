@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+from rtloop.report.outline import Outline
 from rtloop.report.tables import Cell, Column, wide_table
 from rtloop.report.typography import count, escape, plural, size_bytes
-from rtloop.telemetry.mcap.reader import Recording
 
 
-def host(recording: Recording) -> Iterator[str]:
+def host(recording: Outline) -> Iterator[str]:
     """Where it ran, and what the host granted."""
     run = recording.run
     yield '<section>\n<h2 id="host">Host</h2>'
@@ -92,7 +92,7 @@ def _right(right: dict[str, Any]) -> list[Cell]:
     ]
 
 
-def configuration(recording: Recording) -> Iterator[str]:
+def configuration(recording: Outline) -> Iterator[str]:
     """The configuration as it was, word for word."""
     text = recording.run.get("config_text")
     if not text:
@@ -104,7 +104,7 @@ def configuration(recording: Recording) -> Iterator[str]:
     yield f"<pre>{escape(str(text).rstrip())}</pre>\n</section>"
 
 
-def file_facts(recording: Recording) -> Iterator[str]:
+def file_facts(recording: Outline) -> Iterator[str]:
     """The recording this page was made from."""
     yield '<section>\n<h2 id="file">File</h2>\n<dl class="facts">'
     messages = sum(recording.messages.values())
@@ -113,9 +113,32 @@ def file_facts(recording: Recording) -> Iterator[str]:
         f"<dt>Size</dt><dd>{size_bytes(recording.size_bytes)}, {plural(messages, 'message')} in "
         f"{plural(recording.chunks, 'chunk')}</dd>"
     )
+    if len(recording.parts) > 1:
+        yield f"<dt>Files</dt><dd>{count(len(recording.parts))}, this is the first of them</dd>"
     yield f"<dt>Format</dt><dd>MCAP, ros2 profile, written by {escape(recording.library)}</dd>"
     for topic, n in sorted(recording.messages.items()):
         yield f"<dt><code>{escape(topic)}</code></dt><dd>{count(n)}</dd>"
-    lost = sum(loop.lost for loop in recording.loops.values())
-    yield f"<dt>Records lost</dt><dd>{count(lost)}</dd>"
+    yield f"<dt>Records lost</dt><dd>{count(recording.lost)}</dd>"
     yield "</dl>\n</section>"
+
+
+def parts_in_words(recording: Outline) -> Iterator[str]:
+    """What of the run is not in the files of this page; HTML."""
+    before, parts = recording.before, recording.parts
+    if recording.alone:
+        yield (
+            f"<b>One file of a run: part {parts[0]}.</b> {plural(before, 'cycle')} came before it. "
+            "The report of the run is that of its folder."
+        )
+    elif before:
+        yield (
+            f"<b>The first {plural(before, 'cycle')} are in files that are gone</b> (recording.keep, "
+            "perhaps). Counts and percentiles are those of the whole run; figures and worst cycles of "
+            "what is left of it."
+        )
+    missing = sorted(set(range(parts[0], parts[-1])) - set(parts))
+    if missing:
+        names = ", ".join(map(str, missing))
+        yield f"<b>Files are missing between those that are here</b>: part {names}."
+    if recording.continued:
+        yield "<b>The run went on</b> in a file that is not part of this page."

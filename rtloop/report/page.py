@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-
 from rtloop.errors import RecordingError
 from rtloop.report import charts
-from rtloop.report.host import configuration, file_facts, host, rights_of
+from rtloop.report.devices import devices
+from rtloop.report.host import configuration, file_facts, host, parts_in_words, rights_of
+from rtloop.report.outline import LoopFigures, LoopOutline, Outline, outline
 from rtloop.report.tables import Cell, Column, wide_table
 from rtloop.report.typography import (
     NOTHING,
@@ -21,16 +21,24 @@ from rtloop.report.typography import (
     span_s,
 )
 from rtloop.report.verdict import Level, judge
-from rtloop.telemetry.mcap.reader import LoopRecording, Recording, read_recording
+from rtloop.telemetry.mcap.part_names import first_path, first_there
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.words import explain, find
 from rtloop.telemetry.private import replace_file
 
-_WORST = 10
 CLASS_ORDER = ("hard", "firm", "soft")
 #: Events that the verdict, the accounts or the list of the worst cycles tell in words of their own.
 _TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished"}
 SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
+
+
+def report_path(recording: Path) -> Path:
+    """Where the report of a recording belongs: beside it. That of a single part has its name."""
+    if recording.is_dir():
+        return recording / "report.html"
+    first = first_path(recording)
+    whole = recording in (first, first_there(first))
+    return recording.with_name("report.html") if whole else recording.with_suffix(".html")
 
 
 def write_report(recording_path: Path, html_path: Path) -> Path:
@@ -38,7 +46,7 @@ def write_report(recording_path: Path, html_path: Path) -> Path:
 
     Raises ``RecordingError`` when the recording is cut or not rtloop's, or the page cannot be written.
     """
-    page = render(read_recording(recording_path))
+    page = render(outline(recording_path))
     try:
         replace_file(html_path, page)
     except OSError as error:
@@ -46,7 +54,7 @@ def write_report(recording_path: Path, html_path: Path) -> Path:
     return html_path
 
 
-def render(recording: Recording) -> str:
+def render(recording: Outline) -> str:
     """The page as text."""
     loops = sorted(
         (_Loop(name, loop) for name, loop in recording.loops.items()),
@@ -73,23 +81,15 @@ def render(recording: Recording) -> str:
 class _Loop:
     """One loop with what the page says about it more than once."""
 
-    def __init__(self, name: str, recording: LoopRecording) -> None:
+    def __init__(self, name: str, recording: LoopOutline) -> None:
         self.name = name
         self.metadata = recording.metadata
         self.loop_class = recording.metadata.loop_class
-        self.records = recording.records
+        self.outline = recording
         self.summary = recording.summary
         self.verdict = judge(self.summary)
-        self.returned = self.records[~rec.unfinished(self.records)]
         self.deadline_us = self.metadata.deadline_ns / 1e3
         self.anchor = f"loop-{escape(name)}"
-
-    @property
-    def span_s(self) -> float:
-        if len(self.records) == 0:
-            return 0.0
-        first, last = int(self.records["release_ns"][0]), int(self.records["release_ns"][-1])
-        return (last - first + self.metadata.period_ns) / 1e9
 
     @property
     def badge(self) -> str:
@@ -100,12 +100,12 @@ def _class_rank(name: str) -> int:
     return CLASS_ORDER.index(name) if name in CLASS_ORDER else len(CLASS_ORDER)
 
 
-def _header(recording: Recording, loops: list[_Loop]) -> Iterator[str]:
+def _header(recording: Outline, loops: list[_Loop]) -> Iterator[str]:
     run = recording.run
-    cycles = sum(len(loop.records) for loop in loops)
+    cycles = sum(loop.outline.n for loop in loops)
     facts = [
         _moment(str(run.get("started", ""))),
-        f"ran {span_s(max(loop.span_s for loop in loops))}" if cycles else "",
+        f"ran {span_s(max(loop.outline.span_s for loop in loops))}" if cycles else "",
         f"{plural(len(loops), 'loop')}, {plural(cycles, 'cycle')} recorded",
         escape(run.get("hostname", "")),
     ]
@@ -138,8 +138,9 @@ def _verdicts(loops: list[_Loop]) -> Iterator[str]:
     yield "</div>"
 
 
-def _cautions(recording: Recording, loops: list[_Loop]) -> Iterator[str]:
+def _cautions(recording: Outline, loops: list[_Loop]) -> Iterator[str]:
     """What a reader must know before believing the numbers."""
+    yield from (f'<p class="caution">{text}</p>' for text in parts_in_words(recording))
     if any(loop.loop_class == "hard" for loop in loops) and not recording.run.get("preempt_rt"):
         yield (
             '<p class="caution"><b>A hard loop on a kernel without PREEMPT_RT.</b> What was measured is '
@@ -200,11 +201,19 @@ def _loop(loop: _Loop) -> Iterator[str]:
     yield "</div>\n<div>\n<h3>Times, µs</h3>"
     yield from _times(loop)
     yield "</div>\n</div>"
-    if len(loop.returned):
-        yield from _figures(loop)
+    if loop.outline.figures is not None:
+        yield from _figures(loop, loop.outline.figures)
         yield from _worst(loop)
     else:
         yield '<p class="quiet">No cycle returned: there is nothing to draw.</p>'
+    s = loop.summary
+    yield from devices(
+        loop.outline.devices,
+        loop.metadata.ports,
+        s.devices,
+        s.port_events_lost,
+        loop.outline.first_release_ns,
+    )
     yield "</section>"
 
 
@@ -313,20 +322,19 @@ def _late(lateness_us: float | None) -> str:
     return "late" if lateness_us is not None and lateness_us > 0 else ""
 
 
-def _figures(loop: _Loop) -> Iterator[str]:
+def _figures(loop: _Loop, figures: LoopFigures) -> Iterator[str]:
     yield '<div class="figures">'
     s = loop.summary
-    for p, title, values, deadline_us in (
-        (s.response_us, "Response time", rec.response_ns(loop.returned), loop.deadline_us),
-        (s.release_latency_us, "Release latency", rec.release_latency_ns(loop.returned), None),
+    for p, title, values in (
+        (s.response_us, "Response time", figures.response),
+        (s.release_latency_us, "Release latency", figures.release_latency),
     ):
         marks = {"p50": p.p50, "p99": p.p99, "p99.9": p.p99_9}
         known = {name: value for name, value in marks.items() if value is not None}
         svg = charts.histogram(
-            np.asarray(values, np.float64) / 1e3,
+            values,
             title.lower(),
             label=f"Histogram of the {title.lower()} of loop {loop.name}",
-            deadline_us=deadline_us,
             percentiles=known,
         )
         numbers = " · ".join(f"{name} {microseconds(value)}" for name, value in known.items())
@@ -336,7 +344,7 @@ def _figures(loop: _Loop) -> Iterator[str]:
         )
     yield "</div>"
     svg = charts.lateness_over_time(
-        loop.returned, loop.deadline_us, f"Maximum lateness over time of loop {loop.name}"
+        figures.lateness, loop.deadline_us, f"Maximum lateness over time of loop {loop.name}"
     )
     yield (
         f'<figure class="wide">{svg}<figcaption><b>Maximum lateness over time</b>: the upper edge is '
@@ -346,16 +354,14 @@ def _figures(loop: _Loop) -> Iterator[str]:
 
 
 def _worst(loop: _Loop) -> Iterator[str]:
-    records = loop.records
+    records, start_ns = loop.outline.worst, loop.outline.first_release_ns
     never = rec.unfinished(records)
     lateness = rec.lateness_ns(records)
-    order = np.lexsort((records["cycle"], -lateness, ~never))[:_WORST]
     response_us = rec.response_ns(records) / 1e3
-    scale = charts.stage_scale_us(response_us[order], loop.deadline_us)
-    start_ns = int(records["release_ns"][0])
+    scale = charts.stage_scale_us(response_us, loop.deadline_us)
     yield (
-        f"<h3>The {plural(len(order), 'worst cycle')} by stage</h3>"
-        if len(order) > 1
+        f"<h3>The {plural(len(records), 'worst cycle')} by stage</h3>"
+        if len(records) > 1
         else ("<h3>The worst cycle by stage</h3>")
     )
     yield '<div class="legend">'
@@ -373,7 +379,7 @@ def _worst(loop: _Loop) -> Iterator[str]:
             float(response_us[i]),
             float(lateness[i]) / 1e3,
         )
-        for i in order.tolist()
+        for i in range(len(records))
     )
     yield from wide_table(_WORST_COLUMNS, rows)
 

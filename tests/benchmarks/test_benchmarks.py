@@ -66,8 +66,34 @@ def test_ten_khz_accounts_for_every_period_and_every_record() -> None:
     assert target(result, "executed - recorded") == 0
 
 
+def test_a_recorder_loses_nothing_of_a_made_up_loop() -> None:
+    result = run("recorder")
+    assert target(result, "records lost at 1000 Hz") == 0
+    assert target(result, "records lost at 10000 Hz") == 0
+    assert target(result, "cycles not read back") == 0
+
+
+def test_hours_of_recording_are_split_and_the_oldest_files_go() -> None:
+    result = run("day", "--speed", "100", "--split-minutes", "0.1")
+    assert target(result, "records lost") == 0
+    files = target(result, "files at any time")
+    assert files is not None
+    assert 2 <= files <= 4
+
+
 def test_the_round_trip_through_the_link_is_measured() -> None:
     assert len(run("link_round_trip").tables[0].rows) == 4
+
+
+def test_the_clock_is_compared_with_the_truth_at_every_rate() -> None:
+    result = run("clock")
+    assert [row[0] for row in result.tables[0].rows] == [1, 20, 200, 1000]
+    assert [row[-1] for row in result.tables[0].rows] == [3, 10, 100, 500]
+    for rate in (1, 20, 200, 1000):
+        assert target(result, f"{rate} Hz: cycles with |error| > bound") == 0
+    bound_us = target(result, "20 Hz: largest bound")
+    assert bound_us is not None
+    assert bound_us > 0
 
 
 @pytest.mark.slow

@@ -161,13 +161,16 @@ def test_a_signal_at_any_moment_of_a_start_ends_in_order(
         assert list((tmp_path / "runs").glob("*")) == []
 
 
-def test_a_run_under_nohup_outlives_its_terminal(tmp_path: Path, device: FirmwareProcess) -> None:
+@pytest.mark.parametrize("ignored", [signal.SIGHUP, signal.SIGINT])
+def test_a_run_under_nohup_or_in_the_background_outlives_its_terminal(
+    tmp_path: Path, device: FirmwareProcess, ignored: signal.Signals
+) -> None:
     with background(
         ["run", write_config(tmp_path, device.link), "--json", "--no-report"],
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        preexec_fn=lambda: signal.signal(ignored, signal.SIG_IGN),
     ) as run:
         wait_until_running(run)
-        run.send_signal(signal.SIGHUP)
+        run.send_signal(ignored)
         time.sleep(0.5)
         run.send_signal(signal.SIGTERM)
         out, err = run.communicate(timeout=30)

@@ -31,7 +31,13 @@ class FakeDevice:
 
     def port(self, **changes: int) -> core.Port:
         """The host's end, past its handshake."""
-        options = {
+        options = self.options()
+        assert changes.keys() <= options.keys(), changes
+        return core.Port("link", {**options, **changes})
+
+    def options(self) -> dict[str, int]:
+        """What a handshake would have found."""
+        return {
             "fd": self.slave,
             "schema_id": SCHEMA_ID,
             "n_sensor": 2,
@@ -43,9 +49,9 @@ class FakeDevice:
             "command_timeout_ns": 1_000_000_000,
             "obey_timeout_ns": 0,
             "silence_timeout_ns": 2_000_000_000,
+            "reconnects": 0,
+            "is_armed": 1,
         }
-        assert changes.keys() <= options.keys(), changes
-        return core.Port("link", {**options, **changes})
 
     def lose(self, packets: int) -> None:
         """Numbers so many packets that never leave."""

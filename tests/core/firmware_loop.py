@@ -84,6 +84,8 @@ class FirmwareLoop:
             "command_validity_ns": COMMAND_TIMEOUT_MS * 500_000,
             "command_timeout_ns": COMMAND_TIMEOUT_MS * 1_000_000,
             "obey_timeout_ns": 20 * S,
+            "reconnects": 0,
+            "is_armed": 1,
             "silence_timeout_ns": 20 * S,
         }
         return core.Port("link", options)

@@ -21,7 +21,7 @@ def test_ring_ports_stand_in_and_gate_are_free_of_races(tmp_path: Path, sanitize
     core = ROOT / "rtloop" / "core"
     library = ROOT / "firmware" / "lib"
     sources = [Path(__file__).parent / "cpp" / "races.cpp", core / "ring" / "ring.cpp"]
-    sources += [core / "ports" / "link.cpp", core / "ports" / "mailbox.cpp"]
+    sources += [core / "ports" / f"{name}.cpp" for name in ("line", "link", "mailbox")]
     objects = []
     for name in ("frame", "messages", "packet"):
         objects.append(tmp_path / f"{name}.o")

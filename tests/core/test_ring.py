@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rtloop import core
-from rtloop.telemetry.observe.records import RECORD_DTYPE
+from rtloop.telemetry.observe.records import PORT_EVENT_DTYPE, RECORD_DTYPE
 
 
 def payload(cycle: int, n_inputs: int = 2, n_outputs: int = 1) -> bytes:
@@ -66,6 +66,46 @@ def test_read_and_lost_add_up_to_written(
         newest = got[-1] if got else newest
     assert seen + total_lost == written == reader.position
     assert newest == written - 1
+
+
+def port_event(number: int) -> bytes:
+    event = np.zeros(1, PORT_EVENT_DTYPE)
+    event["number"], event["time_ns"], event["lateness_us"] = number, number * 7, -number
+    event["kind"] = number % 5
+    return event.tobytes()
+
+
+def test_events_are_read_beside_the_cycles_and_neither_moves_the_other(tmp_path: Path) -> None:
+    ring = core.RingWriter(str(tmp_path / "r"), 16, 0, 2, 1, b"{}", 8)
+    reader = core.RingReader(ring.path)
+    assert reader.events.read(100)[0].shape == (0, core.PORT_EVENT_SIZE)
+    for number in range(5):
+        ring.append_event(port_event(number))
+        ring.append(payload(number))
+    raw, lost = reader.events.read(3)
+    assert [bytes(row) for row in raw] == [port_event(number) for number in range(3)]
+    assert (lost, reader.events.position, reader.position) == (0, 3, 0)
+    assert cycles(reader.read(100)[0]) == [0, 1, 2, 3, 4]
+    for number in range(5, 20):
+        ring.append_event(port_event(number))
+    raw, lost = reader.events.read(100)
+    assert [bytes(row) for row in raw] == [port_event(number) for number in range(13, 20)]
+    assert lost == 10, "the ring holds seven"
+    status = reader.status()
+    assert (status["event_head"], status["port_events"], status["head"]) == (20, 20, 5)
+
+
+def test_a_damaged_event_counts_as_lost_and_costs_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "r"
+    ring = core.RingWriter(str(path), 4, 0, 2, 1, b"{}", 8)
+    for number in range(6):
+        ring.append_event(port_event(number))
+    data = bytearray(path.read_bytes())
+    data[data.index(port_event(2)) + 20] ^= 4
+    (tmp_path / "damaged").write_bytes(data)
+    raw, lost = core.RingReader(str(tmp_path / "damaged")).events.read(100)
+    assert [bytes(row) for row in raw] == [port_event(number) for number in (0, 1, 3, 4, 5)]
+    assert lost == 1
 
 
 def test_a_reader_that_races_the_writer_sees_whole_records_only(tmp_path: Path) -> None:
@@ -141,7 +181,7 @@ def test_a_damaged_header_is_refused_or_read_but_never_crashes(
     del ring
     damaged = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
-        damaged[data.draw(st.integers(0, 79))] = data.draw(st.integers(0, 255))
+        damaged[data.draw(st.integers(0, 111))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(damaged)))
     path.write_bytes(bytes(damaged[:cut] if data.draw(st.booleans()) else damaged))
     try:
@@ -149,6 +189,7 @@ def test_a_damaged_header_is_refused_or_read_but_never_crashes(
     except (ValueError, OSError):
         return
     reader.read(100)
+    reader.events.read(100)
 
 
 def test_a_payload_of_another_size_is_refused(tmp_path: Path) -> None:

@@ -132,13 +132,16 @@ class Client:
         def found() -> bool:
             return any(condition(status) for status in self.statuses)
 
-        self.spin_until(found, f"{what}; /diagnostics said: {self.statuses}")
+        self.spin_until(found, lambda: f"{what}; /diagnostics said: {self.statuses}")
         return next(status for status in self.statuses if condition(status))
 
-    def spin_until(self, condition: Callable[[], bool], what: str) -> None:
+    def spin_until(self, condition: Callable[[], bool], what: str | Callable[[], str]) -> None:
+        """``what`` is asked for when it did not happen: it may tell what did instead."""
         end_s = time.monotonic() + TIMEOUT_S
         while not condition():
-            assert time.monotonic() < end_s, f"did not happen within {TIMEOUT_S} s: {what}"
+            if time.monotonic() > end_s:
+                told = what if isinstance(what, str) else what()
+                raise AssertionError(f"did not happen within {TIMEOUT_S} s: {told}")
             self.executor.spin_once(timeout_sec=0.05)
 
     def _call(self, client: Any, request: Any) -> Any:

@@ -14,7 +14,7 @@ from rtloop.report.typography import count, duration_us, share, span_s
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.statistics import LoopStatistics
-from tests.telemetry.loops import batch_of, cycles, metadata
+from tests.telemetry.loops import batch_of, cycles, metadata, port_events
 
 VOID = {"meta", "br", "line", "rect", "path", "circle"}
 RUN: dict[str, Any] = {
@@ -75,7 +75,11 @@ class Page(HTMLParser):
 
 
 def report_of(
-    tmp_path: Path, *loops: tuple[str, str, rec.Records], run: dict[str, Any] = RUN, **status: Any
+    tmp_path: Path,
+    *loops: tuple[str, str, rec.Records],
+    run: dict[str, Any] = RUN,
+    events: rec.PortEvents | None = None,
+    **status: Any,
 ) -> Page:
     writer = RecordingWriter(tmp_path / "run.mcap")
     writer.describe_run("20260114T153210-test", run)
@@ -86,6 +90,9 @@ def report_of(
         writer.write(name, batch_of(records, loop))
         statistics = LoopStatistics(loop)
         statistics.update(records)
+        if events is not None:
+            writer.write_events(name, events)
+            statistics.devices.update(events)
         summaries[name] = {**statistics.summary().as_dict(), **status}
     writer.finish({"loops": summaries})
     return Page(write_report(tmp_path / "run.mcap", tmp_path / "report.html"))
@@ -97,6 +104,7 @@ def overloaded(tmp_path: Path) -> Page:
         ("watch", "soft", cycles(900, loop_class="soft", miss_every=30)),
         ("guard_joint", "hard", cycles(900, loop_class="hard", miss_every=450)),
         ("balance", "firm", cycles(900, miss_every=100, skip_after_miss=True)),
+        events=port_events(40),
     )
 
 

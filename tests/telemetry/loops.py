@@ -13,7 +13,9 @@ from rtloop.ports.signal import Signal
 from rtloop.telemetry.observe.records import (
     EVENT_BITS,
     INPUT_RECORD_DTYPE,
+    PORT_EVENT_DTYPE,
     InputRecords,
+    PortEvents,
     Records,
     empty_records,
 )
@@ -51,6 +53,7 @@ def metadata(
             "versions": {"rtloop": "0.1.0"},
             "policy_sha256": f"{loop}-sha",
         },
+        ports=("cart", "imu"),
     )
 
 
@@ -96,6 +99,32 @@ def cycles(
     records["events"] = np.where(late, EVENT_BITS["miss"], 0)
     records["consecutive_misses"] = late
     return records
+
+
+def port_events(n: int, *, first: int = 0, port: int = 0) -> PortEvents:
+    """``n`` events of a device, a tenth of a second apart: clock estimates, and every fifth a command
+    that was refused as late, of which the device counts two for each that it tells of."""
+    number = first + np.arange(n)
+    late = number % 5 == 4
+    events: PortEvents = np.zeros(n, PORT_EVENT_DTYPE)
+    events["number"] = number
+    events["time_ns"] = 5_000_000_000 + number * 100_000_000
+    events["port"] = port
+    events["kind"] = np.where(late, core.PORT_EVENTS["late_command"], core.PORT_EVENTS["clock"])
+    events["clock_offset_ns"] = np.where(late, 0, -77_000_000_000 + number)
+    events["clock_error_ns"] = np.where(late, 0, 1_000_000 // (1 + number))
+    events["clock_skew_ppb"] = np.where(late, 0, 1500)
+    events["lateness_us"] = np.where(late, 100 + number, 0)
+    events["total"] = np.where(late, 2 * (number // 5 + 1), 0)
+    events["loop_class"] = np.where(late, core.CLASSES["firm"], 0)
+    events["device_event"] = np.where(late, events["kind"], 0)
+    events["device_state"] = core.DEVICE_STATES["ACTIVE"]
+    return events
+
+
+def append_events(ring: core.RingWriter, events: PortEvents) -> None:
+    for event in np.ascontiguousarray(events):
+        ring.append_event(event.tobytes())
 
 
 def vectors(n: int, width: int, seed: int = 0) -> NDArray[np.float32]:

@@ -22,16 +22,19 @@ from mcap.records import Chunk
 from rtloop import core
 from rtloop.errors import RecordingError
 from rtloop.report.page import write_report
-from rtloop.telemetry.mcap.reader import RecordingReader, read_recording
+from rtloop.telemetry.mcap.reader import read_recording
+from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe.ring import Ring
 from rtloop.telemetry.observe.statistics import LoopStatistics
-from rtloop.telemetry.recorder.recover import Recovered, recover
-from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring
+from rtloop.telemetry.recorder.recover import recover
+from rtloop.telemetry.recorder.recovered import Recovered
+from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring, port_events
 
 SECONDS = float(os.environ.get("RTLOOP_FUZZ_SECONDS", 0))
 RUN = "20260101T000000-test"
 N = 700
+ZSTD = b"\x28\xb5\x2f\xfd"  # how a chunk begins
 
 
 def tries(at_least: int) -> Iterator[random.Random]:
@@ -53,6 +56,7 @@ def recorded(path: Path, n: int = N) -> bytes:
     for begin in range(0, n, 100):
         keep = (np.arange(n) >= begin) & (np.arange(n) < begin + 100)
         writer.write("balance", batch.select(keep))
+        writer.write_events("balance", port_events(10, first=begin // 10))
         statistics.update(batch.records[keep])
         writer.flush()
     writer.finish({"complete": "true", "loops": {"balance": statistics.summary().as_dict()}})
@@ -69,7 +73,7 @@ def told(path: Path) -> tuple[object, ...]:
     """Everything that is read from a recording."""
     recording = read_recording(path, signals=True)
     loop = recording.loops["balance"]
-    arrays = (loop.records, loop.sources, loop.inputs, loop.outputs)
+    arrays = (loop.records, loop.sources, loop.inputs, loop.outputs, loop.events)
     return (
         *(recording.run_id, recording.run, loop.metadata, loop.lost, loop.summary),
         *(array.tobytes() for array in arrays),
@@ -89,6 +93,9 @@ def check_restored(path: Path, recovered: Recovered, n: int = N) -> None:
     assert loop.records.tobytes() == source.select(kept).records.tobytes()
     assert loop.inputs.tobytes() == source.select(kept).inputs.tobytes()
     assert loop.outputs.tobytes() == source.select(kept).outputs.tobytes()
+    events = port_events(n // 10)
+    events = events[np.isin(events["number"], loop.events["number"])]
+    assert loop.events.tobytes() == events.tobytes()
     said = recovered.loops["balance"]
     assert said.from_file + said.from_ring == len(loop.records)
     assert loop.lost == said.lost
@@ -217,7 +224,8 @@ def test_cycles_that_a_damaged_chunk_had_are_taken_from_the_ring(
     (run / "balance.ring").write_bytes(ring)
     path = tmp_path / "run.mcap"
     data = recorded(path)
-    path.write_bytes(damage(data, len(data) // 2, random.Random(3)))
+    in_a_chunk = data.index(ZSTD, len(data) // 3) + 100
+    path.write_bytes(damage(data, in_a_chunk, random.Random(3)))
     (recovered,) = recover(path, ring_directory)
     balance = recovered.loops["balance"]
     assert (balance.from_ring, balance.lost) == (100, 0)

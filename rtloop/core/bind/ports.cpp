@@ -75,6 +75,21 @@ void bind_ports(nb::module_ &m) {
                  return nb::make_tuple(to_numpy(std::move(values)), time_ns);
              })
         .def("write_safe", &Port::write_safe)
+        .def_prop_ro("is_lost", &Port::is_lost)
+        .def_prop_ro("loss_error", &Port::loss_error)
+        .def("let_go", &Port::let_go, nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "reconnect",
+            [](Port &port, const nb::dict &options) {
+                const PortOptions given = options_of(options);
+                nb::gil_scoped_release no_gil;
+                port.reconnect(given);
+            },
+            "options"_a)
+        .def(
+            "give_up",
+            [](Port &port, int reason) { port.give_up(static_cast<FaultReason>(reason)); },
+            "reason"_a)
         .def("counters", [](const Port &port) {
             nb::dict counters;
             for (const auto &[name, value] : port.counters()) counters[name.c_str()] = value;

@@ -37,6 +37,9 @@ nb::dict status_dict(const LoopStatus &s) {
     d["open_cycle"] = s.open_cycle.load();
     d["expired_cycle"] = s.expired_cycle.load();
     d["expired_deadline_ns"] = s.expired_deadline_ns.load();
+    d["expired_outcome"] = s.expired_outcome.load();
+    d["event_head"] = s.event_head.load();
+    d["port_events"] = s.port_events.load();
     return d;
 }
 
@@ -69,15 +72,37 @@ nb::list record_fields() {
     return fields;
 }
 
-nb::tuple read_ring(RingReader &ring, uint64_t max_records) {
-    const size_t width = ring.layout().payload_size();
+nb::list event_fields() {
+    nb::list fields;
+#define FIELD(name, format) \
+    fields.append(nb::make_tuple(#name, format, static_cast<int>(offsetof(PortEvent, name))))
+    FIELD(number, "<i8");
+    FIELD(time_ns, "<i8");
+    FIELD(clock_offset_ns, "<i8");
+    FIELD(clock_error_ns, "<i8");
+    FIELD(clock_skew_ppb, "<i4");
+    FIELD(lateness_us, "<i4");
+    FIELD(total, "<u4");
+    FIELD(error, "<i4");
+    FIELD(device_reasons, "<u2");
+    FIELD(port, "<u2");
+    FIELD(kind, "|u1");
+    FIELD(loop_class, "|u1");
+    FIELD(device_state, "|u1");
+    FIELD(device_event, "|u1");
+#undef FIELD
+    return fields;
+}
+
+nb::tuple read_slots(SlotReader &slots, uint64_t most) {
+    const size_t width = slots.payload_size();
     std::vector<uint8_t> bytes;
     uint64_t lost = 0;
     size_t n = 0;
     {
         nb::gil_scoped_release no_gil;
-        bytes.resize(std::min(max_records, ring.available()) * width);
-        n = ring.read(bytes.size() / width, reinterpret_cast<std::byte *>(bytes.data()), lost);
+        bytes.resize(std::min(most, slots.available()) * width);
+        n = slots.read(bytes.size() / width, reinterpret_cast<std::byte *>(bytes.data()), lost);
         bytes.resize(n * width);
     }
     return nb::make_tuple(to_numpy(std::move(bytes), {n, width}), lost);
@@ -103,11 +128,40 @@ void append_payload(RingWriter &ring, nb::bytes payload) {
     ring.append(record, sources.data(), values.data(), values.data() + layout.n_inputs);
 }
 
+void append_event(RingWriter &ring, nb::bytes raw) {
+    PortEvent event;
+    if (raw.size() != sizeof(event)) {
+        throw std::invalid_argument("a port event has " + std::to_string(sizeof(event)) + " bytes");
+    }
+    std::memcpy(static_cast<void *>(&event), raw.c_str(), sizeof(event));
+    ring.append_event(event);
+    ring.status().port_events.store(event.number + 1);
+}
+
+void bind_slots(nb::module_ &m) {
+    using namespace nb::literals;
+    nb::class_<SlotReader>(m, "SlotReader")
+        .def("read", &read_slots, "most"_a)
+        .def("seek", &SlotReader::seek, "position"_a)
+        .def("sequences",
+             [](const SlotReader &slots) {
+                 const std::vector<uint64_t> words = slots.sequences();
+                 std::vector<uint8_t> bytes(words.size() * sizeof(uint64_t));
+                 if (!words.empty()) std::memcpy(bytes.data(), words.data(), bytes.size());
+                 return to_numpy(std::move(bytes), {words.size(), sizeof(uint64_t)});
+             })
+        .def("end_at", &SlotReader::end_at, "end"_a)
+        .def_prop_ro("position", &SlotReader::position)
+        .def_prop_ro("available", &SlotReader::available);
+}
+
 }  // namespace
 
 void bind_ring(nb::module_ &m) {
     using namespace nb::literals;
     m.attr("RECORD_FIELDS") = record_fields();
+    m.attr("PORT_EVENT_FIELDS") = event_fields();
+    m.attr("PORT_EVENT_SIZE") = sizeof(PortEvent);
     nb::list input_fields;
     input_fields.append(nb::make_tuple("age_ns", "<i8", offsetof(InputRecord, age_ns)));
     input_fields.append(nb::make_tuple("gap", "<u4", offsetof(InputRecord, gap)));
@@ -120,12 +174,15 @@ void bind_ring(nb::module_ &m) {
         .def(
             "__init__",
             [](RingWriter *self, const std::string &path, uint64_t capacity, uint64_t n_sources,
-               uint64_t n_inputs, uint64_t n_outputs, nb::bytes metadata) {
-                new (self) RingWriter(path, capacity, n_sources, n_inputs, n_outputs,
-                                      std::string(metadata.c_str(), metadata.size()));
+               uint64_t n_inputs, uint64_t n_outputs, nb::bytes metadata, uint64_t event_capacity) {
+                new (self)
+                    RingWriter(path, capacity, n_sources, n_inputs, n_outputs,
+                               std::string(metadata.c_str(), metadata.size()), event_capacity);
             },
-            "path"_a, "capacity"_a, "n_sources"_a, "n_inputs"_a, "n_outputs"_a, "metadata"_a)
+            "path"_a, "capacity"_a, "n_sources"_a, "n_inputs"_a, "n_outputs"_a, "metadata"_a,
+            "event_capacity"_a = RingWriter::kEventCapacity)
         .def("append", &append_payload, "payload"_a)
+        .def("append_event", &append_event, "event"_a)
         .def(
             "set_metadata",
             [](RingWriter &ring, nb::bytes metadata) {
@@ -144,11 +201,12 @@ void bind_ring(nb::module_ &m) {
             "state"_a)
         .def(
             "set_expired",
-            [](RingWriter &ring, int64_t cycle, int64_t deadline_ns) {
+            [](RingWriter &ring, int64_t cycle, int64_t deadline_ns, uint32_t outcome) {
                 ring.status().expired_deadline_ns.store(deadline_ns);
+                ring.status().expired_outcome.store(outcome);
                 ring.status().expired_cycle.store(cycle);
             },
-            "cycle"_a, "deadline_ns"_a)
+            "cycle"_a, "deadline_ns"_a, "outcome"_a = 0)
         .def(
             "set_counts",
             [](RingWriter &ring, int64_t elapsed_periods, int64_t executed, int64_t skipped) {
@@ -160,21 +218,11 @@ void bind_ring(nb::module_ &m) {
         .def_prop_ro("path", &RingWriter::path)
         .def("status", [](RingWriter &ring) { return status_dict(ring.status()); });
 
-    nb::class_<RingReader>(m, "RingReader")
+    bind_slots(m);
+    nb::class_<RingReader, SlotReader>(m, "RingReader")
         .def(nb::init<const std::string &, bool>(), "path"_a, "of_anybody"_a = false)
-        .def("read", &read_ring, "max_records"_a)
-        .def("seek", &RingReader::seek, "position"_a)
-        .def("sequences",
-             [](const RingReader &ring) {
-                 const std::vector<uint64_t> words = ring.sequences();
-                 std::vector<uint8_t> bytes(words.size() * sizeof(uint64_t));
-                 if (!words.empty()) std::memcpy(bytes.data(), words.data(), bytes.size());
-                 return to_numpy(std::move(bytes), {words.size(), sizeof(uint64_t)});
-             })
-        .def("end_at", &RingReader::end_at, "end"_a)
+        .def_prop_ro("events", &RingReader::events, nb::rv_policy::reference_internal)
         .def("status", [](const RingReader &ring) { return status_dict(ring.status()); })
-        .def_prop_ro("position", &RingReader::position)
-        .def_prop_ro("available", &RingReader::available)
         .def_prop_ro("metadata",
                      [](const RingReader &ring) {
                          const std::string text = ring.metadata();

@@ -78,6 +78,15 @@ void Cycle::prepare(const Release &next) noexcept {
     stand_in_->prepare(next.cycle, sent_.data(), next.time_ns + config_.deadline_ns);
 }
 
+uint32_t Cycle::too_many_lost(const Release &next) const noexcept {
+    if (!config_.fault_on_broken_limit) return 0;
+    // With more of them the cycle has hung.
+    const int64_t most = (config_.deadline_ns + config_.hang_limit_ns) / config_.period_ns + 1;
+    const uint32_t n = miss_limit_.breaks_after(next.skipped + static_cast<uint32_t>(most));
+    if (n == 0) return 0;
+    return n > next.skipped ? n - next.skipped : 1;
+}
+
 const CycleRecord &Cycle::run(const Release &release, int64_t woke_ns) noexcept {
     begin(release, woke_ns);
     const bool fresh = read_inputs();
@@ -270,6 +279,7 @@ void Cycle::finish() noexcept {
     }
     check_ports();
     if (miss_limit_.broken_by(missed())) limit_broken();
+    if (missed() && !gate_.close(record_.cycle)) limit_broken();  // the guard saw it before
     record_.consecutive_misses = miss_limit_.consecutive();
     record_.window_misses = miss_limit_.in_window();
     if (fault_.is_latched()) {
@@ -290,8 +300,24 @@ void Cycle::check_ports() noexcept {
         if (report.fault != FaultReason::none) {
             fault_.latch_from_port(index, report.fault, report.error);
         }
-        if (report.fault == FaultReason::port_error) record_.events |= event::port_error;
+        if (report.fault == FaultReason::port_error || report.is_lost) {
+            record_.events |= event::port_error;
+        }
+        if (report.is_lost) stand_safe(index);
         ++index;
+    }
+}
+
+// A device that is lost makes itself safe: from there its next command starts.
+void Cycle::stand_safe(size_t port) noexcept {
+    size_t at = 0;
+    for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
+        const size_t n = wiring_.outputs[i]->n_outputs();
+        if (config_.outputs[i].port == port) {
+            std::copy_n(limits_.safe().begin() + static_cast<ptrdiff_t>(at), n,
+                        sent_.begin() + static_cast<ptrdiff_t>(at));
+        }
+        at += n;
     }
 }
 

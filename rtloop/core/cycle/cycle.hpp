@@ -31,6 +31,9 @@ class Cycle {
     // What the guard sends at d; nullptr for nothing.
     StandIn *stand_in() noexcept { return stand_in_ ? &*stand_in_ : nullptr; }
 
+    // How many jobs lost in a row, `next` the first, latch FAULT; 0 for any number.
+    uint32_t too_many_lost(const Release &next) const noexcept;
+
     // Executes the cycle of `release`, which the gate is already armed for and the thread woke up
     // for at `woke_ns`. When it returns with the fault latched, the safe command was the last thing
     // sent.
@@ -68,6 +71,7 @@ class Cycle {
     void finish_late() noexcept;
     bool write(const std::vector<float> &command) noexcept;
     void check_ports() noexcept;
+    void stand_safe(size_t port) noexcept;
     void stall(Stage stage) noexcept;
     bool missed() const noexcept { return record_.finish_ns > record_.deadline_ns; }
     Stage longest_stage() const noexcept;

@@ -11,6 +11,8 @@ namespace {
 // How often ports are attended to at most, and how long before a release no more.
 constexpr int64_t kAttentionIntervalNs = 200'000;
 constexpr int64_t kAttentionMarginNs = 1'000'000;
+// What a flood of port events may cost a cycle.
+constexpr uint32_t kEventsPerCycle = 8;
 
 // For counters with one writer: no read-modify-write is needed.
 void add(std::atomic<int64_t> &counter, int64_t n) noexcept {
@@ -58,7 +60,10 @@ Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
 }
 
 void Loop::rearm() noexcept {
-    for (const auto &port : wiring_.ports) port->rearm();
+    for (const auto &port : wiring_.ports) {
+        port->events().clear();
+        port->rearm();
+    }
     is_rearmed_ = true;
 }
 
@@ -66,11 +71,12 @@ std::optional<size_t> Loop::missing_input() {
     const int64_t now_ns = clock_->now();
     for (const auto &port : wiring_.ports) {
         port->poll(now_ns);
-        const FaultReason fault = port->report().fault;
+        const PortReport report = port->report();
         // Silence, for which there is a time limit of its own here.
-        if (fault == FaultReason::port_error) {
+        if (report.fault == FaultReason::port_error || report.is_lost) {
+            port->events().clear();
             port->rearm();
-        } else if (fault != FaultReason::none) {
+        } else if (report.fault != FaultReason::none) {
             return std::nullopt;
         }
     }
@@ -100,8 +106,21 @@ void Loop::begin(int64_t first_release_ns) noexcept {
     status_.expired_cycle.store(-1);
     status_.open_cycle.store(0);
     status_.state.store(static_cast<uint32_t>(State::active), std::memory_order_release);
+    arm();
+}
+
+// The guard watches the next cycle: its deadline, and until when it may run before the releases
+// that pass meanwhile break the limit on lost jobs.
+void Loop::arm() noexcept {
     cycle_.prepare(next_);
-    gate_.arm(0, next_.time_ns + config_.deadline_ns);
+    const int64_t deadline_ns = next_.time_ns + config_.deadline_ns;
+    int64_t limit_ns = kNever;
+    if (const uint32_t n = cycle_.too_many_lost(next_); n == 1) {
+        limit_ns = deadline_ns + 1;
+    } else if (n > 1) {
+        limit_ns = pacer_->lost_ns(next_.cycle, n - 1);
+    }
+    gate_.arm(next_.cycle, deadline_ns, limit_ns);
 }
 
 bool Loop::step() noexcept {
@@ -115,8 +134,7 @@ bool Loop::step() noexcept {
     status_.slipped_ns.store(pacer_->slipped_ns(), std::memory_order_relaxed);
     status_.open_cycle.store(next_.cycle, std::memory_order_relaxed);
     if (fault_.is_latched()) return false;
-    cycle_.prepare(next_);
-    gate_.arm(next_.cycle, next_.time_ns + config_.deadline_ns);
+    arm();
     return true;
 }
 
@@ -140,11 +158,30 @@ void Loop::record(const CycleRecord &record) noexcept {
     ring_->append(record, cycle_.input_records(), cycle_.input_values(), cycle_.output_values());
     add(status_.executed, 1);
     add(status_.misses, (record.events & event::miss) != 0 ? 1 : 0);
+    record_events(kEventsPerCycle);
+}
+
+// A number that was given to nobody is an event that found no room.
+void Loop::record_events(uint32_t most) noexcept {
+    int64_t number = status_.port_events.load(std::memory_order_relaxed);
+    uint16_t index = 0;
+    for (const auto &port : wiring_.ports) {
+        PortEvent event;
+        for (uint32_t n = 0; n < most && port->events().take(event); ++n) {
+            event.number = number++;
+            event.port = index;
+            ring_->append_event(event);
+        }
+        number += port->events().take_dropped();
+        ++index;
+    }
+    status_.port_events.store(number, std::memory_order_release);
 }
 
 void Loop::end() noexcept {
     gate_.disarm();
     cycle_.write_safe();
+    record_events(PortEventQueue::kRoom);
     stop_.withdraw();  // it was meant for this activation
     const State state = fault_.is_latched() ? State::fault : State::inactive;
     status_.state.store(static_cast<uint32_t>(state), std::memory_order_release);
@@ -153,6 +190,7 @@ void Loop::end() noexcept {
 void Loop::abandon() noexcept {
     wiring_.write_safe();
     fault_.latch(FaultReason::hang);
+    status_.expired_outcome.store(static_cast<uint32_t>(Outcome::safe));
 }
 
 std::vector<int64_t> Loop::measure_overhead(size_t n) {

@@ -1,16 +1,14 @@
 #include "rtloop/core/ports/link.hpp"
 
-#include <fcntl.h>
 #include <sys/ioctl.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 
 #include "rtloop/core/cycle/clock.hpp"
 
@@ -32,21 +30,31 @@ constexpr int64_t kAttentionNs = 5'000'000;
 // twice as long after the request.
 constexpr int64_t kFirstLookNs = 300'000;
 constexpr int kReadsToDrain = 256;
+// 142 years: what is beyond no device has counted, and does not fit in nanoseconds.
+constexpr uint64_t kDeviceTimeMaxUs = uint64_t{1} << 52;
+// How often the estimate of the clock is told, and how often at most where it changes.
+constexpr int64_t kClockIntervalNs = 1'000'000'000;
+constexpr int64_t kClockShortestIntervalNs = 100'000'000;
 
-void make_non_blocking(int fd) {
-    const int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
-        throw std::system_error(errno, std::generic_category(), "cannot set the link non-blocking");
-    }
-    // With VMIN 0 a hung-up line reads like an idle one; with VMIN 1 "nothing yet" is EAGAIN.
-    termios tio;
-    if (isatty(fd) && tcgetattr(fd, &tio) == 0) {
-        tio.c_cc[VMIN] = 1;
-        tio.c_cc[VTIME] = 0;
-        if (tcsetattr(fd, TCSANOW, &tio) < 0) {
-            throw std::system_error(errno, std::generic_category(), "cannot configure the link");
-        }
-    }
+// A device's event is recorded by the number that it was sent with.
+static_assert(static_cast<int>(PortEventKind::late_command) == RTL_EVENT_LATE_COMMAND);
+static_assert(static_cast<int>(PortEventKind::state_change) == RTL_EVENT_STATE_CHANGE);
+static_assert(static_cast<int>(PortEventKind::bad_packet) == RTL_EVENT_BAD_PACKET);
+static_assert(static_cast<int>(PortEventKind::schema_mismatch) == RTL_EVENT_SCHEMA_MISMATCH);
+
+LineTerms terms_of(const PortOptions &options) {
+    LineTerms terms;
+    terms.clock_offset_ns = options.integer("clock_offset_ns");
+    terms.clock_error_ns = options.integer("clock_error_ns");
+    terms.clock_time_ns = options.integer("clock_time_ns");
+    terms.obey_timeout_ns = options.integer("obey_timeout_ns");
+    terms.silence_timeout_ns = options.integer("silence_timeout_ns");
+    terms.is_armed = options.integer("is_armed") != 0;
+    return terms;
+}
+
+TimeMap time_map_of(const LineTerms &terms) {
+    return {terms.clock_offset_ns, terms.clock_error_ns, terms.clock_time_ns};
 }
 
 LinkConfig config_of(const PortOptions &options) {
@@ -55,13 +63,10 @@ LinkConfig config_of(const PortOptions &options) {
     config.schema_id = static_cast<uint16_t>(options.integer("schema_id"));
     config.n_sensor = static_cast<uint32_t>(options.integer("n_sensor"));
     config.n_command = static_cast<uint32_t>(options.integer("n_command"));
-    config.clock_offset_ns = options.integer("clock_offset_ns");
-    config.clock_error_ns = options.integer("clock_error_ns");
-    config.clock_time_ns = options.integer("clock_time_ns");
     config.command_validity_ns = options.integer("command_validity_ns");
     config.command_timeout_ns = options.integer("command_timeout_ns");
-    config.obey_timeout_ns = options.integer("obey_timeout_ns");
-    config.silence_timeout_ns = options.integer("silence_timeout_ns");
+    config.reconnects = options.integer("reconnects") != 0;
+    config.terms = terms_of(options);
     return config;
 }
 
@@ -70,20 +75,10 @@ LinkConfig config_of(const PortOptions &options) {
 LinkPort::LinkPort(const PortOptions &options) : LinkPort(config_of(options)) {}
 
 LinkPort::LinkPort(const LinkConfig &config)
-    : config_(config), time_(config.clock_offset_ns, config.clock_error_ns, config.clock_time_ns) {
+    : config_(config), line_(config.fd), terms_(config.terms), time_(time_map_of(config.terms)) {
     if (config.n_sensor > RTL_VALUES_MAX || config.n_command > RTL_VALUES_MAX) {
         throw std::invalid_argument("a link carries at most " + std::to_string(RTL_VALUES_MAX) +
                                     " values each way");
-    }
-    config_.fd = fcntl(config.fd, F_DUPFD_CLOEXEC, 0);
-    if (config_.fd < 0) {
-        throw std::system_error(errno, std::generic_category(), "cannot duplicate the link");
-    }
-    try {
-        make_non_blocking(config_.fd);
-    } catch (...) {
-        close(config_.fd);
-        throw;
     }
     rtl_frame_decoder_init(&decoder_);
 
@@ -95,54 +90,119 @@ LinkPort::LinkPort(const LinkConfig &config)
     stop_frame_.assign(frame, frame + 1 + n);
 }
 
-LinkPort::~LinkPort() {
-    close(config_.fd);
-}
+LinkPort::~LinkPort() = default;
 
 void LinkPort::rearm() noexcept {
     // What the line still holds is from before arming: its states are history.
     uint8_t bytes[kReadBytes];
     for (int i = 0; i < kReadsToDrain; ++i) {
-        if (::read(config_.fd, bytes, sizeof(bytes)) <= 0) break;
+        if (::read(line_.fd(), bytes, sizeof(bytes)) <= 0) break;
     }
+    line_.reset();
+    forget_device();
+    sample_has_arrived_ = false;
+    sample_before_loss_ = {};
+    gap_ = 0;
+    paced_us_ = 0;
+    counters_.sensor_intervals.store(0, std::memory_order_relaxed);
+    counters_.sensor_interval_ns.store(0, std::memory_order_relaxed);
+    stopped_.store(false);
+}
+
+// Nothing that a device has said or was told counts any more, but its newest sample.
+void LinkPort::forget_device() noexcept {
     rtl_frame_decoder_init(&decoder_);
     last_sensor_ns_ = -1;
-    sample_has_arrived_ = false;
     last_receive_ns_ = 0;
+    last_time_request_ns_ = 0;
     time_reply_is_due_ = false;
     rx_seq_is_known_ = false;
-    gap_ = 0;
+    pace_is_known_ = false;
     report_ = {};
     unconfirmed_since_ns_ = -1;
     has_commanded_ = false;
     is_disobeyed_ = false;
+    clock_told_ns_ = -1;
+    loss_is_told_ = false;
     error_ = 0;
-    stopped_.store(false, std::memory_order_release);
+    counters_.device_state.store(0, std::memory_order_relaxed);
+    counters_.device_reasons.store(0, std::memory_order_relaxed);
+}
+
+// The sample of before is aged by the clock of before.
+void LinkPort::attach(const LineTerms &terms) noexcept {
+    forget_device();
+    sample_has_arrived_ = false;
+    frame_was_cut_ = false;
+    terms_ = terms;
+    time_ = time_map_of(terms);
+}
+
+// One that reconnects goes on without its device.
+void LinkPort::judge_line(int64_t now_ns) noexcept {
+    if (error_ == 0 || loss_is_told_) return;
+    loss_is_told_ = true;
+    tell(PortEventKind::lost, now_ns);
+    if (!config_.reconnects) return;
+    sample_before_loss_ = newest_sample();
+    line_.lose(error_, now_ns);
+    tell(PortEventKind::reconnecting, now_ns);
+    forget_device();
+}
+
+void LinkPort::judge_loss(int64_t now_ns) noexcept {
+    if (line_.given_up_for() == FaultReason::none || loss_is_told_) return;
+    loss_is_told_ = true;
+    tell(PortEventKind::gave_up, now_ns);
+}
+
+void LinkPort::tell(PortEventKind kind, int64_t now_ns) noexcept {
+    events().add({.time_ns = now_ns,
+                  .error = line_.is_attached() ? error_ : line_.error(),
+                  .kind = kind,
+                  .device_state = report_.device_state});
+}
+
+void LinkPort::reconnect(const PortOptions &options) {
+    line_.offer(static_cast<int>(options.integer("fd")), terms_of(options));
+    // The loop may have ended meanwhile, with its STOP on no line: it is the last packet on this.
+    if (stopped_.load()) write_safe();
 }
 
 void LinkPort::poll(int64_t now_ns) noexcept {
+    if (const LineTerms *terms = line_.take(now_ns)) {
+        attach(*terms);
+        tell(PortEventKind::reconnected, now_ns);
+    }
+    if (!line_.is_attached()) {
+        judge_loss(now_ns);
+        return;
+    }
     receive(now_ns);
     if (last_sensor_ns_ < 0) last_sensor_ns_ = now_ns;
-    if (now_ns - last_sensor_ns_ > config_.silence_timeout_ns && error_ == 0) error_ = ETIMEDOUT;
+    if (now_ns - last_sensor_ns_ > terms_.silence_timeout_ns && error_ == 0) error_ = ETIMEDOUT;
     // A SAFE device says so itself. What has just been received has been looked at.
-    is_disobeyed_ |= config_.obey_timeout_ns > 0 && unconfirmed_since_ns_ >= 0 &&
+    is_disobeyed_ |= terms_.obey_timeout_ns > 0 && unconfirmed_since_ns_ >= 0 &&
                      report_.device_state != RTL_STATE_SAFE &&
-                     now_ns - unconfirmed_since_ns_ > config_.obey_timeout_ns;
+                     now_ns - unconfirmed_since_ns_ > terms_.obey_timeout_ns;
     time_.advance(now_ns);
     counters_.clock_offset_ns.store(time_.offset_ns(), std::memory_order_relaxed);
     counters_.clock_error_ns.store(time_.error_ns(), std::memory_order_relaxed);
     counters_.clock_skew_ppb.store(time_.skew_ppb(), std::memory_order_relaxed);
     counters_.clock_contradictions.store(time_.contradictions(), std::memory_order_relaxed);
+    tell_clock(now_ns);
+    judge_line(now_ns);
 }
 
 int64_t LinkPort::attention_ns(int64_t now_ns) const noexcept {
+    if (!line_.is_attached()) return std::numeric_limits<int64_t>::max();
     if (!time_reply_is_due_) return last_receive_ns_ + kAttentionNs;
     const int64_t waited_ns = now_ns - last_time_request_ns_;
     return now_ns + std::clamp(waited_ns, kFirstLookNs, kAttentionNs);
 }
 
 void LinkPort::attend(int64_t now_ns) noexcept {
-    receive(now_ns);
+    if (line_.is_attached()) receive(now_ns);
 }
 
 // At its end the newest sample that had arrived is there, whatever else came before it.
@@ -184,12 +244,12 @@ size_t LinkPort::receive_some(uint8_t *bytes) noexcept {
     // everything that keeps an ordinary thread off the CPU. Measured: 200 ms on a busy machine.
     // Asking first does not wait.
     int available = 0;
-    if (ioctl(config_.fd, FIONREAD, &available) < 0) {
+    if (ioctl(line_.fd(), FIONREAD, &available) < 0) {
         error_ = errno;
         return 0;
     }
     if (available == 0) return 0;
-    const ssize_t n = ::read(config_.fd, bytes, kReadBytes);
+    const ssize_t n = ::read(line_.fd(), bytes, kReadBytes);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
     if (n <= 0) {
         error_ = n == 0 ? ENODEV : errno;
@@ -213,22 +273,28 @@ void LinkPort::decode(const uint8_t *bytes, size_t n) noexcept {
 }
 
 Sample LinkPort::read(float *values) noexcept {
-    Sample sample;
+    Sample sample = newest_sample();
     sample.gap = gap_;
     gap_ = 0;
-    if (!sample_has_arrived_) return sample;
+    if (sample.time_ns < 0) return sample;
     std::memcpy(values, sensor_.values, config_.n_sensor * sizeof(float));
-    sample.time_ns = time_.to_host_ns(sample_time_us_);
-    sample.error_ns = time_.error_ns();
     return sample;
+}
+
+Sample LinkPort::newest_sample() const noexcept {
+    if (!line_.is_attached() || !sample_has_arrived_) return sample_before_loss_;
+    return {time_.to_host_ns(sample_time_us_), 0, time_.error_ns()};
 }
 
 PortReport LinkPort::report() const noexcept {
     PortReport report = report_;
-    report.error = error_;
-    if (error_ != 0) {
+    report.is_lost = !line_.is_attached();
+    report.error = report.is_lost ? line_.error() : error_;
+    if (report.is_lost) {
+        if (loss_is_told_) report.fault = line_.given_up_for();
+    } else if (error_ != 0) {
         report.fault = FaultReason::port_error;
-    } else if (report.device_state == RTL_STATE_SAFE) {
+    } else if (report.device_state == RTL_STATE_SAFE && terms_.is_armed) {
         report.fault = FaultReason::device_safe;
     } else if (is_disobeyed_) {
         report.fault = FaultReason::not_obeyed;
@@ -245,23 +311,42 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
             {"tx_packets", c.tx_packets.load()},
             {"tx_dropped", c.tx_dropped.load()},
             {"device_events", c.device_events.load()},
+            {"sensor_intervals", c.sensor_intervals.load()},
+            {"sensor_interval_ns", c.sensor_interval_ns.load()},
             {"device_state", c.device_state.load()},
             {"device_reasons", c.device_reasons.load()},
             {"clock_offset_ns", c.clock_offset_ns.load()},
             {"clock_error_ns", c.clock_error_ns.load()},
             {"clock_skew_ppb", c.clock_skew_ppb.load()},
-            {"clock_contradictions", c.clock_contradictions.load()}};
+            {"clock_contradictions", c.clock_contradictions.load()},
+            {"losses", line_.losses()},
+            {"reconnections", line_.reconnections()},
+            {"lost_ns", line_.lost_ns(MonotonicClock().now())}};
 }
 
 // A device numbers all it sends. A number that goes back is a device that began anew.
 void LinkPort::follow_sequence(uint16_t seq) noexcept {
     const auto missing = static_cast<uint16_t>(seq - rx_seq_ - 1);
+    if (missing != 0) pace_is_known_ = false;
     if (rx_seq_is_known_ && missing < 0x8000) {
         gap_ += missing;
         counters_.rx_lost.fetch_add(missing, std::memory_order_relaxed);
     }
     rx_seq_ = seq;
     rx_seq_is_known_ = true;
+}
+
+// At which rate the device itself sends, whatever was lost on the way or not looked at.
+void LinkPort::follow_pace(uint32_t sent_us) noexcept {
+    const int64_t interval_us = rtl_time_difference_us(sent_us, paced_since_us_);
+    if (pace_is_known_ && interval_us >= 0) {
+        paced_us_ += interval_us;
+        const int64_t n = counters_.sensor_intervals.load(std::memory_order_relaxed) + 1;
+        counters_.sensor_intervals.store(n, std::memory_order_relaxed);
+        counters_.sensor_interval_ns.store(paced_us_ * 1000 / n, std::memory_order_relaxed);
+    }
+    paced_since_us_ = sent_us;
+    pace_is_known_ = true;
 }
 
 // What an ACTIVE device says to have applied last, if we have sent it, and after what it said
@@ -291,6 +376,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
     follow_sequence(header.seq);
     time_.packet_arrived(header.time_us, now_ns);
     rtl_time_reply time_reply;
+    rtl_event event;
     if (header.type == RTL_TYPE_SENSOR) {
         rtl_sensor sensor;
         if (!rtl_sensor_decode(payload, payload_size, &sensor) ||
@@ -299,6 +385,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
             return;
         }
         last_sensor_ns_ = now_ns;
+        follow_pace(header.time_us);
         sensor_ = sensor;
         sample_time_us_ = time_.widened_us(sensor.sample_time_us, now_ns);
         sample_has_arrived_ = true;
@@ -312,12 +399,50 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
                rtl_time_reply_decode(payload, payload_size, &time_reply)) {
         // Only the answer to our newest question: what else comes was asked by nobody, or is old.
         if (static_cast<int64_t>(time_reply.host_ns) != last_time_request_ns_) return;
+        if (time_reply.t2_us > time_reply.t3_us || time_reply.t3_us > kDeviceTimeMaxUs) {
+            counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
+            return;
+        }
         time_reply_is_due_ = false;
         time_.request_arrived(last_time_request_ns_, static_cast<int64_t>(time_reply.t2_us),
                               now_ns);
     } else if (header.type == RTL_TYPE_EVENT) {
+        if (!rtl_event_decode(payload, payload_size, &event)) {
+            counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
+            return;
+        }
         counters_.device_events.fetch_add(1, std::memory_order_relaxed);
+        tell_event(event, now_ns);
     }
+}
+
+void LinkPort::tell_event(const rtl_event &event, int64_t now_ns) noexcept {
+    const bool is_known =
+        event.event >= RTL_EVENT_LATE_COMMAND && event.event <= RTL_EVENT_SCHEMA_MISMATCH;
+    events().add(
+        {.time_ns = time_.to_host_ns(time_.widened_us(event.time_us, now_ns)),
+         .lateness_us = event.event == RTL_EVENT_LATE_COMMAND ? event.lateness_us : 0,
+         .total = event.total,
+         .device_reasons = event.reasons,
+         .kind = is_known ? static_cast<PortEventKind>(event.event) : PortEventKind::unknown,
+         .loop_class = event.loop_class,
+         .device_state = event.state,
+         .device_event = event.event});
+}
+
+void LinkPort::tell_clock(int64_t now_ns) noexcept {
+    const int64_t error_ns = time_.error_ns();
+    const bool has_changed = error_ns > 2 * told_error_ns_ || told_error_ns_ > 2 * error_ns;
+    const int64_t due_ns =
+        clock_told_ns_ + (has_changed ? kClockShortestIntervalNs : kClockIntervalNs);
+    if (clock_told_ns_ >= 0 && now_ns < due_ns) return;
+    clock_told_ns_ = now_ns;
+    told_error_ns_ = error_ns;
+    events().add({.time_ns = now_ns,
+                  .clock_offset_ns = time_.offset_ns(),
+                  .clock_error_ns = error_ns,
+                  .clock_skew_ppb = static_cast<int32_t>(time_.skew_ppb()),
+                  .device_state = report_.device_state});
 }
 
 size_t LinkPort::append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
@@ -346,36 +471,43 @@ rtl_command LinkPort::command_of(const float *values, int64_t now_ns,
 }
 
 bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept {
-    if (stopped_.load(std::memory_order_acquire)) return false;
+    if (stopped_.load(std::memory_order_acquire) || !line_.is_attached()) return false;
     uint8_t bytes[1 + 2 * RTL_FRAME_MAX];
     uint8_t payload[RTL_PAYLOAD_MAX];
     size_t size = 0;
     if (frame_was_cut_) bytes[size++] = 0;
 
-    const rtl_command command = command_of(values, now_ns, deadline_ns);
+    uint32_t packets = 0;
     const uint16_t command_seq = tx_seq_.load(std::memory_order_relaxed);
-    size += append_packet(bytes + size, RTL_TYPE_COMMAND, payload,
-                          rtl_command_encode(&command, payload), rx_seq_, now_ns);
+    if (terms_.is_armed) {
+        const rtl_command command = command_of(values, now_ns, deadline_ns);
+        size += append_packet(bytes + size, RTL_TYPE_COMMAND, payload,
+                              rtl_command_encode(&command, payload), rx_seq_, now_ns);
+        ++packets;
+    }
     const size_t command_size = size;
-    uint32_t packets = 1;
     if (now_ns - last_time_request_ns_ >= kTimeRequestIntervalNs) {
         last_time_request_ns_ = now_ns;
         time_reply_is_due_ = true;
         const rtl_time_request request = {static_cast<uint64_t>(now_ns)};
         size += append_packet(bytes + size, RTL_TYPE_TIME_REQUEST, payload,
                               rtl_time_request_encode(&request, payload), rx_seq_, now_ns);
-        packets = 2;
+        ++packets;
     }
+    if (packets == 0) return false;
 
-    const ssize_t n = ::write(config_.fd, bytes, size);
-    if (n < 0 && errno != EAGAIN && errno != EINTR) error_ = errno;
+    const ssize_t n = ::write(line_.fd(), bytes, size);
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        error_ = errno;
+        judge_line(now_ns);
+    }
     const size_t sent = n > 0 ? static_cast<size_t>(n) : 0;
-    const uint32_t left = sent == size ? packets : sent >= command_size ? 1 : 0;
+    const uint32_t left = sent == size ? packets : sent >= command_size ? packets - 1 : 0;
     // The delimiter that ends a cut frame is the first byte of the next one.
     if (sent > 0) frame_was_cut_ = sent != size && sent != command_size;
     counters_.tx_packets.fetch_add(left, std::memory_order_relaxed);
     counters_.tx_dropped.fetch_add(packets - left, std::memory_order_relaxed);
-    if (left == 0) return false;
+    if (!terms_.is_armed || sent < command_size) return false;
     if (!has_commanded_) confirmed_seq_ = static_cast<uint16_t>(command_seq - 1);
     has_commanded_ = true;
     newest_command_seq_ = command_seq;
@@ -388,9 +520,17 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
 void LinkPort::prepare_default(const float *values, int64_t deadline_ns) noexcept {
     default_ = command_of(values, deadline_ns, deadline_ns);
     default_ack_ = rx_seq_;
+    default_line_ = line_.number();
 }
 
 bool LinkPort::write_default(int64_t now_ns) noexcept {
+    const bool may_leave = line_.begin_sending(default_line_) && terms_.is_armed;
+    const bool left = may_leave && send_default(now_ns);
+    line_.end_sending();
+    return left;
+}
+
+bool LinkPort::send_default(int64_t now_ns) noexcept {
     if (stopped_.load(std::memory_order_acquire)) return false;
     uint8_t bytes[1 + RTL_FRAME_MAX];
     uint8_t payload[RTL_PAYLOAD_MAX];
@@ -399,7 +539,7 @@ bool LinkPort::write_default(int64_t now_ns) noexcept {
     size += append_packet(bytes + size, RTL_TYPE_COMMAND, payload,
                           rtl_command_encode(&default_, payload), default_ack_, now_ns);
     // A line that is gone shows in the loop's own calls.
-    const ssize_t n = ::write(config_.fd, bytes, size);
+    const ssize_t n = ::write(line_.fd(), bytes, size);
     const bool left = n == static_cast<ssize_t>(size);
     if (n > 0) frame_was_cut_ = !left;
     (left ? counters_.tx_packets : counters_.tx_dropped).fetch_add(1, std::memory_order_relaxed);
@@ -409,9 +549,9 @@ bool LinkPort::write_default(int64_t now_ns) noexcept {
 }
 
 void LinkPort::write_safe() noexcept {
-    stopped_.store(true, std::memory_order_release);
+    stopped_.store(true);
     // Best effort by nature: on a dead line the device's own command timeout does the same.
-    const ssize_t ignored = ::write(config_.fd, stop_frame_.data(), stop_frame_.size());
+    const ssize_t ignored = ::write(line_.fd(), stop_frame_.data(), stop_frame_.size());
     static_cast<void>(ignored);
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "rtloop/core/ports/line.hpp"
 #include "rtloop/core/ports/port.hpp"
 #include "rtloop/core/ports/time_map.hpp"
 #include "rtloop/frame.h"
@@ -21,13 +22,10 @@ struct LinkConfig {
     uint16_t schema_id = 0;
     uint32_t n_sensor = 0;
     uint32_t n_command = 0;
-    int64_t clock_offset_ns = 0;  // device clock - CLOCK_MONOTONIC, from the handshake
-    int64_t clock_error_ns = 0;
-    int64_t clock_time_ns = 0;        // when that was measured
     int64_t command_validity_ns = 0;  // a command is valid until its deadline plus this
     int64_t command_timeout_ns = 0;   // of the device; nothing is valid for longer
-    int64_t obey_timeout_ns = 0;      // a command is applied and confirmed in it; 0: not watched
-    int64_t silence_timeout_ns = 0;   // no SENSOR for so long: the link is lost
+    bool reconnects = false;          // its loss is no fault: another thread opens it anew
+    LineTerms terms;
 };
 
 // Counters an observer may read at any time.
@@ -39,9 +37,11 @@ struct LinkCounters {
     std::atomic<uint32_t> tx_packets{0};
     std::atomic<uint32_t> tx_dropped{0};  // the line's buffer was full
     std::atomic<uint32_t> device_events{0};
-    std::atomic<uint8_t> device_state{0};     // rtl_state, as it said last
-    std::atomic<uint16_t> device_reasons{0};  // why the device says it is SAFE
-    std::atomic<int64_t> clock_offset_ns{0};  // device clock - CLOCK_MONOTONIC, as in use
+    std::atomic<int64_t> sensor_intervals{0};    // between samples with nothing lost in between
+    std::atomic<int64_t> sensor_interval_ns{0};  // their mean, by the device's clock
+    std::atomic<uint8_t> device_state{0};        // rtl_state, as it said last
+    std::atomic<uint16_t> device_reasons{0};     // why the device says it is SAFE
+    std::atomic<int64_t> clock_offset_ns{0};     // device clock - CLOCK_MONOTONIC, as in use
     std::atomic<int64_t> clock_error_ns{0};
     std::atomic<int64_t> clock_skew_ppb{0};
     std::atomic<uint32_t> clock_contradictions{0};
@@ -70,24 +70,43 @@ class LinkPort final : public Port {
     void write_safe() noexcept override;
     PortReport report() const noexcept override;
     std::vector<std::pair<std::string, int64_t>> counters() const override;
+    bool is_lost() const noexcept override { return line_.is_lost(); }
+    int loss_error() const noexcept override { return line_.error(); }
+    void let_go() override { line_.let_go(); }
+    // Options "fd" and by the names of LineTerms. Throws the same as the constructor.
+    void reconnect(const PortOptions &options) override;
+    void give_up(FaultReason reason) noexcept override { line_.give_up(reason); }
 
   private:
+    void forget_device() noexcept;
+    void attach(const LineTerms &terms) noexcept;
+    void judge_line(int64_t now_ns) noexcept;
+    void judge_loss(int64_t now_ns) noexcept;
+    void tell(PortEventKind kind, int64_t now_ns) noexcept;
+    Sample newest_sample() const noexcept;
+    bool send_default(int64_t now_ns) noexcept;
     void receive(int64_t now_ns) noexcept;
     size_t receive_some(uint8_t *bytes) noexcept;
     void decode(const uint8_t *bytes, size_t n) noexcept;
     void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept;
+    void tell_event(const rtl_event &event, int64_t now_ns) noexcept;
+    void tell_clock(int64_t now_ns) noexcept;
     void follow_sequence(uint16_t seq) noexcept;
+    void follow_pace(uint32_t sent_us) noexcept;
     void follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept;
     rtl_command command_of(const float *values, int64_t now_ns, int64_t deadline_ns) const noexcept;
     size_t append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
                          uint16_t ack, int64_t now_ns) noexcept;
 
-    LinkConfig config_;
+    const LinkConfig config_;
+    Line line_;
+    LineTerms terms_;  // of the line that is attached
     rtl_frame_decoder decoder_;
     TimeMap time_;
     rtl_sensor sensor_{};
     bool sample_has_arrived_ = false;
     int64_t sample_time_us_ = 0;  // device clock
+    Sample sample_before_loss_;   // until there is a newer one
     int64_t last_sensor_ns_ = -1;
     int64_t last_receive_ns_ = 0;
     int64_t last_time_request_ns_ = 0;
@@ -103,13 +122,20 @@ class LinkPort final : public Port {
     uint16_t rx_seq_ = 0;
     bool rx_seq_is_known_ = false;
     uint32_t gap_ = 0;
+    bool pace_is_known_ = false;  // nothing was lost since the sample sent at:
+    uint32_t paced_since_us_ = 0;
+    int64_t paced_us_ = 0;
     bool frame_was_cut_ = false;  // of the one that writes
     rtl_command default_{};
     uint16_t default_ack_ = 0;
+    uint32_t default_line_ = 0;  // the number of the line that it is for
     PortReport report_;
     std::vector<uint8_t> stop_frame_;
     std::atomic<bool> stopped_{true};
     int error_ = 0;
+    int64_t clock_told_ns_ = -1;  // of this activation, and what its error was then
+    int64_t told_error_ns_ = 0;
+    bool loss_is_told_ = false;  // or, of one that is lost, that it was given up
     LinkCounters counters_;
 };
 

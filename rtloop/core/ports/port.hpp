@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "rtloop/core/ports/options.hpp"
+#include "rtloop/core/ports/port_event.hpp"
 #include "rtloop/core/words.hpp"
 
 namespace rtloop {
@@ -27,6 +28,7 @@ struct Sample {
 struct PortReport {
     FaultReason fault = FaultReason::none;  // why the loop must end, if it must
     int error = 0;                          // errno that goes with it
+    bool is_lost = false;                   // its device is gone; the cycle goes on without it
     uint8_t device_state = 0;               // rtl_state; 0: no device, or it has not spoken yet
     uint16_t device_reasons = 0;
     uint16_t device_late_commands = 0;
@@ -98,8 +100,23 @@ class Port {
     // Loop, after poll, read or write. The fault stays until rearm().
     virtual PortReport report() const noexcept { return {}; }
 
+    // Loop: what happened since, for the record. A port adds to it whatever it is in the middle of;
+    // the cycle takes it out.
+    PortEventQueue &events() noexcept { return events_; }
+
     // Any: what an observer may want to know, by name.
     virtual std::vector<std::pair<std::string, int64_t>> counters() const { return {}; }
+
+    // Where a device may come back, and its loss is no fault. Any: it is lost, and nobody has it in
+    // hand yet; the errno of the loss. One other thread, while it is_lost(): lets go of what is
+    // held of the old device; hands over the transport to it that was opened and agreed on anew,
+    // which the next poll takes; or gives up, and `reason` is why the loop must end. The two that
+    // may fail throw std::system_error, std::invalid_argument.
+    virtual bool is_lost() const noexcept { return false; }
+    virtual int loss_error() const noexcept { return 0; }
+    virtual void let_go() {}
+    virtual void reconnect(const PortOptions &options) { static_cast<void>(options); }
+    virtual void give_up(FaultReason reason) noexcept { static_cast<void>(reason); }
 
     // One other thread, where the far end is a thread of this process: leaves a sample that was
     // taken at `time_ns`, and takes the command in force with the time it was written (-1: never).
@@ -112,6 +129,9 @@ class Port {
         static_cast<void>(values), static_cast<void>(time_ns);
         return false;
     }
+
+  private:
+    PortEventQueue events_;
 };
 
 // Makes a port of a kind, by the name in its RTLOOP_PORT_KIND: one that was linked into the Python

@@ -19,16 +19,16 @@ namespace {
 constexpr size_t kPage = 4096;
 // What is known only after activation (rights, clocks) is added to the metadata then.
 constexpr size_t kMetadataGrowth = 16 * kPage;
-constexpr char kMagic[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '3'};
+// Keeps products of what a header says from wrapping.
+constexpr uint64_t kMostSlots = uint64_t{1} << 32;
+constexpr char kMagic[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '4'};
+// Without port events.
+constexpr char kMagicVersion3[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '3'};
 // Without checksums.
 constexpr char kMagicVersion2[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '2'};
 // Written before every input had a record of its own: what a crash of that version left can still
 // be recovered.
 constexpr char kMagicVersion1[8] = {'R', 'T', 'L', 'R', 'I', 'N', 'G', '1'};
-// Readers ask for records in order; a slot is rewritten by the record `capacity` later. Staying
-// this far behind the writer's tail saves copies that would be torn anyway.
-constexpr uint64_t kTailMargin = 1;
-
 struct Header {
     std::atomic<uint64_t> magic;
     uint64_t record_size;
@@ -43,6 +43,7 @@ struct Header {
     uint64_t writer_start_time;
     uint64_t n_sources;  // zero in version 1
     std::atomic<uint64_t> metadata_checksum;
+    uint64_t event_capacity;  // zero in versions 1 to 3
 };
 static_assert(sizeof(Header) <= kPage);
 static_assert(sizeof(LoopStatus) <= kPage);
@@ -51,19 +52,6 @@ uint64_t magic_word(const char (&text)[8]) {
     uint64_t word = 0;
     std::memcpy(&word, text, sizeof(word));
     return word;
-}
-
-// Each step is invertible: no change of a single word goes unseen. A dozen cycles of a CPU for
-// eight bytes of a slot that was just written.
-uint64_t mixed(uint64_t sum, uint64_t word) {
-    sum = (sum ^ word) * 0xff51afd7ed558ccdULL;
-    return sum ^ (sum >> 32);
-}
-
-uint64_t checksum(uint64_t index, const uint64_t *words, size_t n) {
-    uint64_t sum = index + 0x9e3779b97f4a7c15ULL;
-    for (size_t i = 0; i < n; ++i) sum = mixed(sum, words[i]);
-    return sum;
 }
 
 uint64_t checksum(const std::byte *text, size_t size) {
@@ -139,34 +127,37 @@ void Mapping::open(const std::string &path, bool of_anybody) {
 }
 
 RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_sources,
-                       uint64_t n_inputs, uint64_t n_outputs, const std::string &metadata)
-    : path_(path), layout_{sizeof(CycleRecord), n_sources, n_inputs, n_outputs, capacity, 1} {
-    if (capacity < 2) throw std::invalid_argument("a ring holds at least 2 records");
+                       uint64_t n_inputs, uint64_t n_outputs, const std::string &metadata,
+                       uint64_t event_capacity)
+    : path_(path), layout_{sizeof(CycleRecord), n_sources, n_inputs, n_outputs, capacity,
+                           event_capacity,      1} {
+    if (capacity < 2 || event_capacity < 2)
+        throw std::invalid_argument("a ring holds at least 2 records");
     constexpr uint64_t kMostValues = 65'535;  // as readers believe
     if (n_sources > kMostValues || n_inputs > kMostValues || n_outputs > kMostValues ||
-        capacity > SIZE_MAX / 2 / (layout_.slot_words() * sizeof(uint64_t))) {
+        event_capacity > kMostSlots ||
+        capacity > SIZE_MAX / 4 / (layout_.cycles().slot_words() * sizeof(uint64_t))) {
         throw std::invalid_argument("a ring cannot be as large as that");
     }
     const size_t metadata_room = page_rounded(metadata.size()) + kMetadataGrowth;
     const size_t status_offset = kPage + metadata_room;
-    const size_t slots_offset = status_offset + kPage;
-    mapping_.create(path, slots_offset + capacity * layout_.slot_words() * sizeof(uint64_t));
+    const size_t events_offset = status_offset + kPage;
+    const size_t slots_offset = events_offset + layout_.events().size();
+    mapping_.create(path, slots_offset + layout_.cycles().size());
     std::byte *base = mapping_.data();
     status_ = new (base + status_offset) LoopStatus{};
     status_->state.store(static_cast<uint32_t>(State::inactive));
     status_->open_cycle.store(-1);
     status_->expired_cycle.store(-1);
-    slots_ = reinterpret_cast<std::atomic<uint64_t> *>(base + slots_offset);
-    for (uint64_t i = 0; i < capacity * layout_.slot_words(); ++i) {
-        slots_[i].store(0, std::memory_order_relaxed);  // faults every page in, dirty
-    }
-    scratch_.assign(layout_.payload_words() + layout_.checksum_words, 0);
+    events_ = SlotWriter(layout_.events(), base + events_offset, status_->event_head);
+    cycles_ = SlotWriter(layout_.cycles(), base + slots_offset, status_->head);
     auto *header = new (base) Header{};
     header->record_size = layout_.record_size;
     header->n_sources = n_sources;
     header->n_inputs = n_inputs;
     header->n_outputs = n_outputs;
     header->capacity = capacity;
+    header->event_capacity = event_capacity;
     header->metadata_room = metadata_room;
     header->status_offset = status_offset;
     header->slots_offset = slots_offset;
@@ -198,7 +189,7 @@ RingWriter::~RingWriter() {
 
 void RingWriter::append(const CycleRecord &record, const InputRecord *sources, const float *inputs,
                         const float *outputs) noexcept {
-    auto *to = reinterpret_cast<std::byte *>(scratch_.data());
+    std::byte *to = cycles_.payload();
     const auto put = [&to](const void *from, size_t size) {
         if (size > 0) std::memcpy(to, from, size);
         to += size;
@@ -207,46 +198,45 @@ void RingWriter::append(const CycleRecord &record, const InputRecord *sources, c
     put(sources, layout_.n_sources * sizeof(InputRecord));
     put(inputs, layout_.n_inputs * sizeof(float));
     put(outputs, layout_.n_outputs * sizeof(float));
+    cycles_.append();
+}
 
-    const uint64_t index = status_->head.load(std::memory_order_relaxed);
-    scratch_.back() = checksum(index, scratch_.data(), layout_.payload_words());
-    std::atomic<uint64_t> *slot = slots_ + (index % layout_.capacity) * layout_.slot_words();
-    slot[0].store(2 * index + 1, std::memory_order_relaxed);  // odd: being written
-    for (size_t i = 0; i < scratch_.size(); ++i) {
-        slot[1 + i].store(scratch_[i], std::memory_order_release);
-    }
-    slot[0].store(2 * index + 2, std::memory_order_release);
-    status_->head.store(index + 1, std::memory_order_release);
+void RingWriter::append_event(const PortEvent &event) noexcept {
+    std::memcpy(events_.payload(), &event, sizeof(event));
+    events_.append();
 }
 
 RingReader::RingReader(const std::string &path, bool of_anybody) {
     mapping_.open(path, of_anybody);
     const auto &header = *reinterpret_cast<const Header *>(mapping_.data());
     const uint64_t magic = header.magic.load(std::memory_order_acquire);
-    const bool is_checked = magic == magic_word(kMagic);
+    const bool has_events = magic == magic_word(kMagic);
+    const bool is_checked = has_events || magic == magic_word(kMagicVersion3);
     if (!is_checked && magic != magic_word(kMagicVersion2) && magic != magic_word(kMagicVersion1)) {
         throw std::invalid_argument(path + " is not an rtloop ring (or not of this version)");
     }
-    layout_ = {header.record_size, header.n_sources, header.n_inputs,
-               header.n_outputs,   header.capacity,  is_checked ? 1u : 0u};
-    constexpr uint64_t kMost = uint64_t{1} << 32;  // keeps the products below from wrapping
+    layout_ = {header.record_size,  header.n_sources, header.n_inputs,
+               header.n_outputs,    header.capacity,  has_events ? header.event_capacity : 0,
+               is_checked ? 1u : 0u};
     const bool sane =
         layout_.record_size == sizeof(CycleRecord) && layout_.n_sources < 65536 &&
         layout_.n_inputs < 65536 && layout_.n_outputs < 65536 && layout_.capacity >= 2 &&
-        layout_.capacity < kMost && header.metadata_room < kMost &&
+        layout_.capacity < kMostSlots && header.metadata_room < kMostSlots &&
+        layout_.event_capacity >= (has_events ? 2u : 0u) && layout_.event_capacity < kMostSlots &&
         header.status_offset == kPage + header.metadata_room &&
         header.metadata_size <= header.metadata_room &&
-        header.slots_offset == header.status_offset + kPage &&
-        header.slots_offset + layout_.capacity * layout_.slot_words() * sizeof(uint64_t) ==
-            mapping_.size();
+        header.slots_offset == header.status_offset + kPage + layout_.events().size() &&
+        header.slots_offset + layout_.cycles().size() == mapping_.size();
     if (!sane)
         throw std::invalid_argument(path + " is cut or damaged: its header does not fit its size");
     const std::byte *base = mapping_.data();
     status_ = reinterpret_cast<const LoopStatus *>(base + header.status_offset);
-    slots_ = reinterpret_cast<const std::atomic<uint64_t> *>(base + header.slots_offset);
+    events_ =
+        SlotReader(layout_.events(), base + header.status_offset + kPage, status_->event_head);
+    static_cast<SlotReader &>(*this) =
+        SlotReader(layout_.cycles(), base + header.slots_offset, status_->head);
     writer_pid_ = header.writer_pid;
     writer_start_time_ = header.writer_start_time;
-    scratch_.assign(layout_.payload_words() + layout_.checksum_words, 0);
 }
 
 std::string RingReader::metadata() const {
@@ -259,59 +249,6 @@ std::string RingReader::metadata() const {
         throw std::invalid_argument("its metadata is damaged");
     }
     return text;
-}
-
-uint64_t RingReader::head() const noexcept {
-    return end_ != UINT64_MAX ? end_ : status_->head.load(std::memory_order_acquire);
-}
-
-std::vector<uint64_t> RingReader::sequences() const {
-    std::vector<uint64_t> found(layout_.capacity);
-    for (size_t i = 0; i < found.size(); ++i) {
-        found[i] = slots_[i * layout_.slot_words()].load(std::memory_order_acquire);
-    }
-    return found;
-}
-
-uint64_t RingReader::available() const noexcept {
-    const uint64_t head = this->head();
-    return head > position_ ? head - position_ : 0;
-}
-
-bool RingReader::copy_slot(uint64_t index, std::byte *out) noexcept {
-    const std::atomic<uint64_t> *slot = slots_ + (index % layout_.capacity) * layout_.slot_words();
-    if (slot[0].load(std::memory_order_acquire) != 2 * index + 2) return false;
-    for (size_t i = 0; i < scratch_.size(); ++i) {
-        scratch_[i] = slot[1 + i].load(std::memory_order_acquire);
-    }
-    if (slot[0].load(std::memory_order_relaxed) != 2 * index + 2) return false;
-    const size_t n = layout_.payload_words();
-    if (layout_.checksum_words != 0 && scratch_[n] != checksum(index, scratch_.data(), n)) {
-        return false;
-    }
-    std::memcpy(out, scratch_.data(), layout_.payload_size());
-    return true;
-}
-
-size_t RingReader::read(uint64_t max_records, std::byte *out, uint64_t &lost) noexcept {
-    size_t n = 0;
-    while (n < max_records) {
-        const uint64_t head = this->head();
-        if (position_ >= head) break;
-        const uint64_t held = layout_.capacity - kTailMargin;
-        const uint64_t oldest = head > held ? head - held : 0;
-        if (position_ < oldest) {
-            lost += oldest - position_;
-            position_ = oldest;
-        }
-        if (copy_slot(position_, out + n * layout_.payload_size())) {
-            ++n;
-        } else {
-            ++lost;  // overtaken while copying, or damaged
-        }
-        ++position_;
-    }
-    return n;
 }
 
 }  // namespace rtloop

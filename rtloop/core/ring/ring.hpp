@@ -3,14 +3,8 @@
 // One writer that never waits; any number of readers, in any process, that detect what they lost.
 // The file outlives both, which makes it the flight recorder after a crash.
 //
-// File: Header (one page) | metadata (JSON, room to grow) | Status (one page) | capacity × slot.
-// A slot is a sequence word followed by the payload: record, one InputRecord per input, input and
-// output values; and a checksum, since 60 s of memory outlive the process that could vouch for
-// them. Every word is an atomic, so a reader that
-// races the writer has no undefined behaviour and simply sees a sequence that does not fit: a
-// seqlock after Boehm, "Can seqlocks get along with programming language memory models?" (MSPC
-// 2012), with release stores and acquire loads of the payload instead of fences (which
-// ThreadSanitizer cannot follow).
+// File: Header (one page) | metadata (JSON, room to grow) | Status (one page) | slots of port
+// events | slots of cycles: record, one InputRecord per input, input and output values.
 #pragma once
 
 #include <atomic>
@@ -21,6 +15,8 @@
 
 #include "rtloop/core/cycle/record.hpp"
 #include "rtloop/core/cycle/status.hpp"
+#include "rtloop/core/ports/port_event.hpp"
+#include "rtloop/core/ring/slots.hpp"
 
 namespace rtloop {
 
@@ -46,26 +42,32 @@ struct RingLayout {
     uint64_t n_inputs = 0;     // values of all inputs
     uint64_t n_outputs = 0;
     uint64_t capacity = 0;
+    uint64_t event_capacity = 0;  // none in versions 1 to 3
     uint64_t checksum_words = 1;  // none in versions 1 and 2
     size_t payload_size() const noexcept {
         return record_size + sizeof(InputRecord) * n_sources +
                sizeof(float) * (n_inputs + n_outputs);
     }
-    size_t payload_words() const noexcept { return (payload_size() + 7) / 8; }
-    size_t slot_words() const noexcept { return 1 + payload_words() + checksum_words; }
+    SlotLayout cycles() const noexcept { return {capacity, payload_size(), checksum_words}; }
+    SlotLayout events() const noexcept { return {event_capacity, sizeof(PortEvent), 1}; }
 };
 
 class RingWriter {
   public:
+    // More than devices report in a minute, by the rate that they keep to: 300 kB.
+    static constexpr uint64_t kEventCapacity = 4096;
+
     // Creates the file, for its owner alone, and faults all of it in. Throws std::system_error,
     // std::invalid_argument.
     RingWriter(const std::string &path, uint64_t capacity, uint64_t n_sources, uint64_t n_inputs,
-               uint64_t n_outputs, const std::string &metadata);
+               uint64_t n_outputs, const std::string &metadata,
+               uint64_t event_capacity = kEventCapacity);
     ~RingWriter();
 
     // Real-time: wait-free, no system call.
     void append(const CycleRecord &record, const InputRecord *sources, const float *inputs,
                 const float *outputs) noexcept;
+    void append_event(const PortEvent &event) noexcept;
 
     // Not real-time. Throws std::invalid_argument when the room reserved at creation does not do.
     void set_metadata(const std::string &metadata);
@@ -79,28 +81,20 @@ class RingWriter {
     Mapping mapping_;
     RingLayout layout_;
     LoopStatus *status_ = nullptr;
-    std::atomic<uint64_t> *slots_ = nullptr;
-    std::vector<uint64_t> scratch_;
+    SlotWriter cycles_;
+    SlotWriter events_;
 };
 
-class RingReader {
+// Reads cycles: of each its record, InputRecords and values, unpadded.
+class RingReader : public SlotReader {
   public:
     // Of the caller's own ring, unless it says that it wants to read anybody's. Throws
     // std::system_error, std::invalid_argument (not a ring, or cut).
     explicit RingReader(const std::string &path, bool of_anybody = false);
 
-    // Copies up to `max_records` payloads to `out` (payload_size() each, unpadded), oldest first,
-    // and adds to `lost` what the writer overwrote before it could be read. Never waits.
-    size_t read(uint64_t max_records, std::byte *out, uint64_t &lost) noexcept;
-    uint64_t available() const noexcept;
+    // Of each port event a PortEvent; none in rings of versions 1 to 3.
+    SlotReader &events() noexcept { return events_; }
 
-    uint64_t position() const noexcept { return position_; }
-    void seek(uint64_t position) noexcept { position_ = position; }
-
-    // What recovery reads of a ring whose writer is dead: the sequence word of every slot, and from
-    // then on the records before `end`, whatever the status says that was written.
-    std::vector<uint64_t> sequences() const;
-    void end_at(uint64_t end) noexcept { end_ = end; }
     const LoopStatus &status() const noexcept { return *status_; }
     const RingLayout &layout() const noexcept { return layout_; }
     // Throws std::invalid_argument when it is damaged.
@@ -109,16 +103,10 @@ class RingReader {
     uint64_t writer_start_time() const noexcept { return writer_start_time_; }
 
   private:
-    bool copy_slot(uint64_t index, std::byte *out) noexcept;
-    uint64_t head() const noexcept;
-
     Mapping mapping_;
     RingLayout layout_;
     const LoopStatus *status_ = nullptr;
-    const std::atomic<uint64_t> *slots_ = nullptr;
-    std::vector<uint64_t> scratch_;
-    uint64_t position_ = 0;
-    uint64_t end_ = UINT64_MAX;
+    SlotReader events_;
     int64_t writer_pid_ = 0;
     uint64_t writer_start_time_ = 0;
 };

@@ -1,4 +1,4 @@
-"""The three messages of a recording: ros2msg schema texts, and CDR encodings of whole batches.
+"""The four messages of a recording: ros2msg schema texts, and CDR encodings of whole batches.
 
 CDR is little-endian with every primitive aligned to its size, counted from after a 4-byte
 encapsulation header. A message without strings therefore has one fixed layout, which is a numpy
@@ -15,12 +15,19 @@ from numpy.typing import NDArray
 from rtloop import core
 from rtloop.ports.signal import Signal
 from rtloop.telemetry.observe import records as rec
-from rtloop.telemetry.observe.records import INPUT_RECORD_DTYPE, RECORD_DTYPE, Records
+from rtloop.telemetry.observe.records import (
+    INPUT_RECORD_DTYPE,
+    PORT_EVENT_DTYPE,
+    RECORD_DTYPE,
+    PortEvents,
+    Records,
+)
 from rtloop.telemetry.observe.ring import Batch, LoopMetadata
 
 PACKAGE: Final = "rtloop_msgs"
 CYCLE_TYPE: Final = f"{PACKAGE}/msg/CycleRecord"
 MISS_TYPE: Final = f"{PACKAGE}/msg/DeadlineMiss"
+EVENT_TYPE: Final = f"{PACKAGE}/msg/PortEvent"
 
 _HEADER: Final = "encapsulation"
 _LITTLE_ENDIAN: Final = np.array([0, 1, 0, 0], np.uint8)
@@ -58,6 +65,17 @@ _NOTES: Final = {
     "tardiness_ns": "max(0, L)",
     "response_ns": "R = f - r",
     "release_latency_ns": "s - r",
+    "number": "of all the loop's events; a gap is what was lost",
+    "time_ns": "CLOCK_MONOTONIC; of a device's event, by its clock as it was mapped",
+    "clock_offset_ns": "CLOCK: device clock - CLOCK_MONOTONIC",
+    "clock_error_ns": "CLOCK: the offset is right within this",
+    "clock_skew_ppb": "CLOCK: how much faster the device's clock runs",
+    "lateness_us": "LATE_COMMAND: after its valid-until",
+    "total": "a device's event: of its kind since it booted, sent or not",
+    "error": "errno, where the event has one",
+    "port": "index into the loop's ports (metadata record rtloop.loop)",
+    "kind": "KIND_*",
+    "device_event": "a device's event: its kind as it was sent",
 }
 
 _DERIVED: Final[tuple[Field, ...]] = (
@@ -116,16 +134,39 @@ class CycleMessage:
             ],
         )
 
-    def encode(self, records: Records) -> list[bytes]:
-        """One CDR message per record."""
-        message = np.zeros(len(records), self.dtype)
+    def fill(self, message: NDArray[np.void], records: Records) -> None:
+        """Encode one CDR message per record into zeroed ones of ``dtype``, shape [n]."""
         message[_HEADER] = _LITTLE_ENDIAN
         for name in RECORD_DTYPE.names or ():
             message[name] = records[name]
         message["lateness_ns"] = rec.lateness_ns(records)
         message["response_ns"] = rec.response_ns(records)
         message["release_latency_ns"] = rec.release_latency_ns(records)
-        return _sliced(message)
+
+
+class PortEventMessage:
+    """``rtloop_msgs/msg/PortEvent``: what a port reported beside its samples."""
+
+    type_name = EVENT_TYPE
+
+    def __init__(self) -> None:
+        fields = [(name, np.dtype(code).str[1:]) for name, code, _ in core.PORT_EVENT_FIELDS]
+        self.dtype = cdr_dtype(fields)
+        self.schema = _schema(
+            "What a port of a control loop, or the device behind it, reported. What an event does\n"
+            "not speak of is zero.",
+            fields,
+            [
+                *_constants("KIND", "uint8", core.PORT_EVENTS),
+                *_constants("CLASS", "uint8", core.CLASSES),
+            ],
+        )
+
+    def fill(self, message: NDArray[np.void], events: PortEvents) -> None:
+        """Encode one CDR message per event into zeroed ones of ``dtype``, shape [n]."""
+        message[_HEADER] = _LITTLE_ENDIAN
+        for name in PORT_EVENT_DTYPE.names or ():
+            message[name] = events[name]
 
 
 class SignalsMessage:
@@ -156,16 +197,17 @@ class SignalsMessage:
             len(metadata.sources), len(metadata.inputs), len(metadata.outputs)
         )
 
-    def encode(self, batch: Batch) -> list[bytes]:
-        """One CDR message per cycle. Bit patterns, those of NaN included, are kept."""
-        message = np.zeros(len(batch), self.dtype)
+    def fill(self, message: NDArray[np.void], batch: Batch) -> None:
+        """Encode one CDR message per cycle into zeroed ones of ``dtype``, shape [n].
+
+        Bit patterns, those of NaN included, are kept.
+        """
         message[_HEADER] = _LITTLE_ENDIAN
         message["cycle"] = batch.records["cycle"]
         for name in INPUT_RECORD_DTYPE.names or ():
             message[name] = batch.sources[name]
         message["inputs"] = batch.inputs
         message["outputs"] = batch.outputs
-        return _sliced(message)
 
 
 SOURCE_FIELDS: Final = (("age", "i8", "_ns"), ("gap", "u4", ""), ("events", "u4", ""))
@@ -206,7 +248,7 @@ class MissMessage:
     def __init__(self) -> None:
         fields = (("sec", "i4"), ("nanosec", "u4"), *self._times, *self._counts)
         self.dtype = cdr_dtype(fields)
-        self._suffixes: dict[tuple[int, int, int, int], bytes] = {}
+        self._suffixes: dict[int, bytes] = {}
         self.schema = (
             "# A missed deadline. Its durations sum up to the response time.\n"
             "builtin_interfaces/Time stamp  # of the release, wall clock\n"
@@ -221,9 +263,9 @@ class MissMessage:
             + "\nMSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
         )
 
-    def encode(self, records: Records, realtime_ns_offset: int) -> list[bytes]:
-        """One CDR message per record; the caller passes the missed ones only."""
-        message = np.zeros(len(records), self.dtype)
+    def fill(self, message: NDArray[np.void], records: Records, realtime_ns_offset: int) -> None:
+        """Encode the numbers of missed cycles into zeroed ones of ``dtype``, shape [n]; ``words``
+        come behind each."""
         message[_HEADER] = _LITTLE_ENDIAN
         stamp_ns = records["release_ns"] + realtime_ns_offset
         message["sec"] = stamp_ns // 1_000_000_000
@@ -238,26 +280,24 @@ class MissMessage:
         message["read_duration_ns"] = rec.read_duration_ns(records)
         message["infer_duration_ns"] = rec.infer_duration_ns(records)
         message["write_duration_ns"] = rec.write_duration_ns(records)
-        keys = zip(
-            records["loop_class"].tolist(),
-            records["outcome"].tolist(),
-            records["longest_stage"].tolist(),
-            records["events"].tolist(),
-            strict=True,
-        )
-        return [
-            fixed + self._suffix(key) for fixed, key in zip(_sliced(message), keys, strict=True)
-        ]
 
-    def _suffix(self, key: tuple[int, int, int, int]) -> bytes:
+    def keys(self, records: Records) -> NDArray[np.uint64]:
+        """What the words of each record follow from."""
+        key = records["events"].astype(np.uint64)
+        for place, name in enumerate(("longest_stage", "outcome", "loop_class")):
+            key |= records[name].astype(np.uint64) << np.uint64(32 + 8 * place)
+        return key
+
+    def words(self, key: int) -> bytes:
+        """The strings at the end of a message, encoded."""
         found = self._suffixes.get(key)
         if found is None:
-            loop_class, outcome, stage, events = key
+            stage, outcome, loop_class = ((key >> at) & 0xFF for at in (32, 40, 48))
             found = _cdr_strings(
                 rec.name_of(rec.CLASS_NAMES, loop_class),
                 rec.name_of(rec.OUTCOME_NAMES, outcome),
                 rec.name_of(rec.STAGE_NAMES, stage),
-                " ".join(rec.event_names(events)),
+                " ".join(rec.event_names(key & 0xFFFFFFFF)),
             )
             self._suffixes[key] = found
         return found
@@ -271,12 +311,6 @@ def _cdr_strings(*texts: str) -> bytes:
         data = text.encode() + b"\0"
         encoded += len(data).to_bytes(4, "little") + data
     return encoded
-
-
-def _sliced(message: NDArray[np.void]) -> list[bytes]:
-    size = message.dtype.itemsize
-    data = message.tobytes()
-    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 def fields_of_schema(schema: str) -> list[Field]:

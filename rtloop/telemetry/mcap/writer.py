@@ -1,53 +1,46 @@
-"""Writes a recording: MCAP, `ros2` profile, with the official ``mcap`` package."""
+"""Writes a recording: MCAP, `ros2` profile."""
 
 import json
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from mcap.writer import CompressionType, Writer
+from mcap.writer import LIBRARY_IDENTIFIER
 
+from rtloop.telemetry.mcap.facts import (
+    AT_THE_END,
+    BEFORE_METADATA,
+    CHECKSUM,
+    LOOP_METADATA,
+    LOST_METADATA,
+    RUN_METADATA,
+    SUMMARY_METADATA,
+    checksum,
+)
+from rtloop.telemetry.mcap.file import McapFile
 from rtloop.telemetry.mcap.messages import (
     CycleMessage,
     MissMessage,
+    PortEventMessage,
     SignalsMessage,
     signals_type_name,
 )
+from rtloop.telemetry.mcap.rows import CycleRows, MissRows, PortEventRows
 from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.records import PortEvents
 from rtloop.telemetry.observe.ring import LOOP_FACTS, Batch, LoopMetadata
 from rtloop.telemetry.private import new_file
 
 CHUNK_BYTES: Final = 64 * 1024
 PROFILE: Final = "ros2"
 
-RUN_METADATA: Final = "rtloop"
-LOOP_METADATA: Final = "rtloop.loop"
-LOST_METADATA: Final = "rtloop.lost"
-SUMMARY_METADATA: Final = "rtloop.summary"
 FORMAT: Final = "2"
 """2: age and gap per input in the signals, `longest_stage`. 1 (rtloop 0.1) is still read."""
-AT_THE_END: Final = -1
-"""`before_cycle` of records that were lost after the last one written."""
-
-
-CHECKSUM: Final = "crc32"
-"""The key of a metadata record's checksum, which MCAP has for chunks only."""
-
-
-def checksum(name: str, facts: dict[str, str]) -> str:
-    """Of a metadata record: CRC-32 of its name, its keys and its values, each ended by a zero."""
-    parts = [
-        name,
-        *(part for item in sorted(facts.items()) for part in item if item[0] != CHECKSUM),
-    ]
-    return f"{zlib.crc32(b''.join(part.encode() + bytes(1) for part in parts)):08x}"
 
 
 def topic(loop: str, kind: str) -> str:
-    """The topic of a loop: ``/rtloop/<loop>/cycle``, ``…/miss`` or ``…/signals``."""
+    """The topic of a loop: ``/rtloop/<loop>/cycle``, ``…/miss``, ``…/signals`` or ``…/event``."""
     return f"/rtloop/{loop}/{kind}"
 
 
@@ -96,10 +89,9 @@ class _Output:
 @dataclass
 class _Channels:
     metadata: LoopMetadata
-    signals: SignalsMessage
-    cycle_id: int
-    signals_id: int
-    miss_id: int
+    rows: CycleRows
+    misses: MissRows
+    events: PortEventRows
     records: int = 0
     lost: int = 0
     """Lost since the last record that was written."""
@@ -111,18 +103,17 @@ class RecordingWriter:
     An existing file is never overwritten.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, part: int = 0) -> None:
+        """``part`` is the number of this file where a recording is split."""
         self.path = path
+        self._part = part
         self._output = _Output(path)
-        self._mcap = Writer(
-            self._output,  # type: ignore[arg-type]
-            chunk_size=CHUNK_BYTES,
-            compression=CompressionType.ZSTD,
-            enable_data_crcs=True,
+        self._mcap = McapFile(
+            self._output, PROFILE, f"rtloop; {LIBRARY_IDENTIFIER}", chunk_bytes=CHUNK_BYTES
         )
-        self._mcap.start(profile=PROFILE, library=f"rtloop; {_mcap_version()}")
         self._cycle = CycleMessage()
         self._miss = MissMessage()
+        self._event = PortEventMessage()
         self._schemas: dict[str, int] = {}
         self._loops: dict[str, _Channels] = {}
         self._descriptions: list[tuple[str, dict[str, str]]] = []
@@ -139,7 +130,8 @@ class RecordingWriter:
     def describe_run(self, run_id: str, run: dict[str, Any]) -> None:
         """Write the facts about the run as a whole."""
         run = {name: value for name, value in run.items() if name not in LOOP_FACTS}
-        facts = {"format": FORMAT, "run_id": run_id, "json": json.dumps(run, ensure_ascii=False)}
+        facts = {"format": FORMAT, "run_id": run_id, "part": str(self._part)}
+        facts["json"] = json.dumps(run, ensure_ascii=False)
         # Once more one by one, for people who look with other tools.
         for name, value in run.items():
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -147,17 +139,24 @@ class RecordingWriter:
         self._describe(RUN_METADATA, facts)
 
     def add_loop(self, metadata: LoopMetadata) -> None:
-        """Open the three channels of a loop. Its name must be new."""
+        """Open the four channels of a loop. Its name must be new."""
         name = metadata.loop
         signals = SignalsMessage(metadata, signals_type_name(name, self._schemas))
         self._describe(LOOP_METADATA, {"loop": name, "json": metadata.to_json(with_run=False)})
+        cycle_id = self._channel(topic(name, "cycle"), self._cycle.type_name, self._cycle.schema)
+        signals_id = self._channel(topic(name, "signals"), signals.type_name, signals.schema)
+        miss_id = self._channel(topic(name, "miss"), self._miss.type_name, self._miss.schema)
+        event_id = self._channel(topic(name, "event"), self._event.type_name, self._event.schema)
         self._loops[name] = _Channels(
             metadata=metadata,
-            signals=signals,
-            cycle_id=self._channel(topic(name, "cycle"), self._cycle.type_name, self._cycle.schema),
-            signals_id=self._channel(topic(name, "signals"), signals.type_name, signals.schema),
-            miss_id=self._channel(topic(name, "miss"), self._miss.type_name, self._miss.schema),
+            rows=CycleRows(self._cycle, cycle_id, signals, signals_id),
+            misses=MissRows(self._miss, miss_id),
+            events=PortEventRows(self._event, event_id),
         )
+
+    def describe_before(self, loops: dict[str, Any]) -> None:
+        """Of a part that is not the first: what came before it, by loop."""
+        self._describe(BEFORE_METADATA, {"json": json.dumps(loops, ensure_ascii=False)})
 
     def _describe(self, name: str, facts: dict[str, str]) -> None:
         """Said at the beginning, and once more at the end: no cycle can be read without it."""
@@ -169,14 +168,12 @@ class RecordingWriter:
 
     def _channel(self, name: str, type_name: str, schema: str) -> int:
         if type_name not in self._schemas:
-            self._schemas[type_name] = self._mcap.register_schema(
-                type_name, "ros2msg", schema.encode()
-            )
-        return self._mcap.register_channel(name, "cdr", self._schemas[type_name])
+            self._schemas[type_name] = self._mcap.add_schema(type_name, "ros2msg", schema.encode())
+        return self._mcap.add_channel(name, "cdr", self._schemas[type_name])
 
     def write(self, loop: str, batch: Batch) -> None:
-        """Append consecutive cycles. For each: its cycle message, its signals, its miss if it is
-        one."""
+        """Append consecutive cycles: of each its cycle message and its signals, then the misses
+        among them."""
         channels = self._loops[loop]
         channels.lost += batch.lost
         records = batch.records
@@ -184,20 +181,29 @@ class RecordingWriter:
             return
         if channels.lost:
             self._note_lost(loop, channels, int(records["cycle"][0]))
-        offset = channels.metadata.realtime_ns_offset
-        times = (records["release_ns"] + offset).tolist()
-        sequences = (records["cycle"] & 0xFFFFFFFF).tolist()
-        cycles = self._cycle.encode(records)
-        signals = channels.signals.encode(batch)
-        where = np.flatnonzero(rec.missed(records))
-        misses = dict(zip(where.tolist(), self._miss.encode(records[where], offset), strict=True))
-        add = self._mcap.add_message
-        for i, (at, sequence) in enumerate(zip(times, sequences, strict=True)):
-            add(channels.cycle_id, at, cycles[i], at, sequence)
-            add(channels.signals_id, at, signals[i], at, sequence)
-            if i in misses:
-                add(channels.miss_id, at, misses[i], at, sequence)
+        begin = 0
+        while begin < len(records):
+            # The last one may go beyond: chunks of less than a cycle would cost as much as full ones.
+            end = begin + -(-self._mcap.room // channels.rows.size)
+            self._add(channels, batch.part(begin, end))
+            begin = end
         channels.records += len(records)
+
+    def write_events(self, loop: str, events: PortEvents) -> None:
+        """Append what the ports of a loop reported, structured [n]."""
+        channels, begin = self._loops[loop], 0
+        while begin < len(events):
+            end = begin + -(-self._mcap.room // channels.events.size)
+            part = events[begin:end]
+            self._mcap.add(channels.events.of(part, channels.metadata.realtime_ns_offset))
+            begin = end
+
+    def _add(self, channels: _Channels, batch: Batch) -> None:
+        offset = channels.metadata.realtime_ns_offset
+        self._mcap.add(channels.rows.of(batch, offset))
+        missed = batch.records[rec.missed(batch.records)]
+        if len(missed):
+            self._mcap.add(channels.misses.of(missed, offset))
 
     def _note_lost(self, loop: str, channels: _Channels, before_cycle: int) -> None:
         self._add_metadata(
@@ -208,11 +214,13 @@ class RecordingWriter:
 
     def flush(self) -> None:
         """Finish the chunk in progress and hand everything to the kernel: safe from ``kill -9``."""
-        self._mcap.flush()  # type: ignore[no-untyped-call]
+        self._mcap.flush()
 
-    def finish(self, summary: dict[str, Any]) -> int:
-        """Write the summary and the index, put the file on the disk, and return its size in
-        bytes."""
+    def finish(self, summary: dict[str, Any], *, sync: bool = True) -> int:
+        """Write the summary and the index, and return the file's size in bytes.
+
+        With ``sync`` it is on the disk then, which may take long; else soon, when the kernel likes.
+        """
         for name, channels in self._loops.items():
             if channels.lost:
                 self._note_lost(name, channels, AT_THE_END)
@@ -223,11 +231,13 @@ class RecordingWriter:
         self._add_metadata(SUMMARY_METADATA, facts)
         for name, description in self._descriptions:
             self._add_metadata(name, description)
-        self._mcap.finish()  # type: ignore[no-untyped-call]
+        self._mcap.finish()
         self._output.flush()
-        self._output.sync()
+        if sync:
+            self._output.sync()
         self._output.close()
-        sync_directory(self.path.parent)
+        if sync:
+            sync_directory(self.path.parent)
         return self._output.written
 
     def abandon(self) -> None:
@@ -249,9 +259,3 @@ def sync_directory(directory: Path) -> None:
         pass  # not every file system can
     finally:
         os.close(descriptor)
-
-
-def _mcap_version() -> str:
-    from mcap.writer import LIBRARY_IDENTIFIER
-
-    return str(LIBRARY_IDENTIFIER)

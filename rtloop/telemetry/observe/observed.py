@@ -31,6 +31,7 @@ class Observed:
         Whoever calls it too seldom for a fast loop finds records lost, and is never held up.
         """
         end_s = time.monotonic() + limit_s
+        self.statistics.devices.update(self.ring.read_events())
         while len(batch := self.ring.read(BATCH)):
             self.statistics.update(batch.records, batch.lost)
             names = [signal.name for signal in self.ring.metadata.inputs]

@@ -24,12 +24,16 @@ def _dtype(fields: list[tuple[str, str, int]], size: int) -> np.dtype[np.void]:
 
 RECORD_DTYPE: Final = _dtype(core.RECORD_FIELDS, core.RECORD_SIZE)
 INPUT_RECORD_DTYPE: Final = _dtype(core.INPUT_RECORD_FIELDS, core.INPUT_RECORD_SIZE)
+PORT_EVENT_DTYPE: Final = _dtype(core.PORT_EVENT_FIELDS, core.PORT_EVENT_SIZE)
 
 Records = NDArray[np.void]
 """A structured array of ``RECORD_DTYPE``, shape [n]."""
 
 InputRecords = NDArray[np.void]
 """What each cycle found of each input, structured ``INPUT_RECORD_DTYPE``, shape [n, n_sources]."""
+
+PortEvents = NDArray[np.void]
+"""What ports reported beside their samples, structured ``PORT_EVENT_DTYPE``, shape [n]."""
 
 Nanoseconds = NDArray[np.int64]
 
@@ -44,6 +48,7 @@ CLASS_NAMES: Final = _names(core.CLASSES)
 OUTCOME_NAMES: Final = _names(core.OUTCOMES)
 STAGE_NAMES: Final = _names(core.STAGES)
 FAULT_REASON_NAMES: Final = _names(core.FAULT_REASONS)
+PORT_EVENT_NAMES: Final = _names(core.PORT_EVENTS)
 EVENT_BITS: Final[dict[str, int]] = core.EVENTS
 
 MISS: Final[int] = EVENT_BITS["miss"]

@@ -44,6 +44,24 @@ void a_port_is_opened_by_what_its_kind_asks_for() {
           }).find("0 to 65535") != std::string::npos);
 }
 
+void events_of_a_port_keep_their_order_and_what_finds_no_room_is_counted() {
+    Mailbox port(1, {});
+    PortEventQueue &events = port.events();
+    PortEvent event;
+    CHECK(!events.take(event));
+    for (int32_t i = 0; i < 3; ++i) events.add({.error = i, .kind = PortEventKind::lost});
+    CHECK(events.take(event) && event.error == 0 && event.kind == PortEventKind::lost);
+    for (int32_t i = 3; i < 100; ++i) events.add({.error = i, .kind = PortEventKind::lost});
+    int32_t expected = 1;
+    while (events.take(event)) CHECK(event.error == expected++);
+    CHECK(expected == 1 + static_cast<int32_t>(PortEventQueue::kRoom));
+    CHECK(events.take_dropped() == 100 - static_cast<uint32_t>(expected));
+    CHECK(events.take_dropped() == 0);
+    events.add({.kind = PortEventKind::lost});
+    events.clear();
+    CHECK(!events.take(event));
+}
+
 void a_mailbox_that_is_safe_takes_no_command_until_it_is_rearmed() {
     Mailbox mailbox(0, {-1.0F});
     const float command = 0.5F;
@@ -105,6 +123,7 @@ void a_timer_releases_on_its_grid_and_sees_a_stop() {
 
 int main() {
     words_are_unique_within_their_table();
+    events_of_a_port_keep_their_order_and_what_finds_no_room_is_counted();
     a_port_is_opened_by_what_its_kind_asks_for();
     a_mailbox_that_is_safe_takes_no_command_until_it_is_rearmed();
     limits_clamp_and_slew_and_refuse_what_is_not_finite();

@@ -4,7 +4,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -66,6 +69,43 @@ void race_ring(const std::string &folder, uint64_t total) {
     unlink(path.c_str());
 }
 
+// Cycles and events are written by one thread, and neither disturbs the other's readers.
+void race_ring_events(const std::string &folder, int64_t total) {
+    const std::string path = folder + "/ring";
+    rtloop::RingWriter writer(path, 16, 0, 0, 0, "{}", 8);
+    std::thread consumer([&] {
+        rtloop::RingReader reader(path);
+        std::vector<rtloop::PortEvent> events(4);
+        auto *rows = reinterpret_cast<std::byte *>(events.data());
+        uint64_t seen = 0;
+        uint64_t lost = 0;
+        int64_t newest = -1;
+        while (seen + lost < static_cast<uint64_t>(total)) {
+            const size_t n = reader.events().read(events.size(), rows, lost);
+            for (size_t i = 0; i < n; ++i) {
+                CHECK(events[i].number > newest);
+                CHECK(events[i].time_ns == events[i].number * 3);
+                CHECK(events[i].clock_error_ns == events[i].number * 5);
+                CHECK(events[i].kind == rtloop::PortEventKind::lost);
+                newest = events[i].number;
+            }
+            seen += n;
+        }
+        CHECK(seen + lost == static_cast<uint64_t>(total));
+        CHECK(reader.status().port_events.load() >= 0);
+    });
+    for (int64_t k = 0; k < total; ++k) {
+        writer.append_event({.number = k,
+                             .time_ns = k * 3,
+                             .clock_error_ns = k * 5,
+                             .kind = rtloop::PortEventKind::lost});
+        if (k % 16 == 0) writer.append({}, nullptr, nullptr, nullptr);
+        if (k % 64 == 0) std::this_thread::yield();
+    }
+    consumer.join();
+    unlink(path.c_str());
+}
+
 void race_triple_buffer(int total) {
     rtloop::TripleBuffer buffer(4);
     std::thread writer([&] {
@@ -89,17 +129,25 @@ void race_gate(int64_t total) {
     rtloop::Gate gate;
     std::atomic<bool> stop{false};
     std::vector<std::atomic<int>> judged(static_cast<size_t>(total));
+    std::vector<std::atomic<int>> closed(static_cast<size_t>(total));
     std::thread guard([&] {
         while (!stop.load(std::memory_order_relaxed)) {
             const rtloop::Gate::Armed armed = gate.armed();
             if (armed.cycle < 0 || armed.phase == rtloop::Phase::done) continue;
             CHECK(armed.deadline_ns == armed.cycle * 7);
-            if (gate.expire(armed.cycle)) judged[static_cast<size_t>(armed.cycle)].fetch_add(1);
+            CHECK(armed.limit_ns == armed.cycle * 11);
+            const auto cycle = static_cast<size_t>(armed.cycle);
+            if (armed.phase == rtloop::Phase::expired) {
+                if (gate.close(armed.cycle)) closed[cycle].fetch_add(1);
+            } else if (gate.expire(armed.cycle)) {
+                judged[cycle].fetch_add(1);
+            }
         }
     });
     int64_t in_time = 0;
+    int64_t given_up = 0;
     for (int64_t k = 0; k < total; ++k) {
-        gate.arm(k, k * 7);
+        gate.arm(k, k * 7, k * 11);
         if (k % 16 == 0) std::this_thread::yield();
         const bool met = gate.begin_write(k) && gate.end_write(k);
         const bool judged_here = !met && gate.expire(k);
@@ -107,6 +155,10 @@ void race_gate(int64_t total) {
         const int by_guard = judged[static_cast<size_t>(k)].load();
         CHECK(!judged_here || by_guard == 0);
         if (met) CHECK(by_guard == 0);
+        // Either the cycle came back, or the guard gave it up.
+        const bool came_back = !met && gate.close(k);
+        CHECK(closed[static_cast<size_t>(k)].load() == 0 || !came_back);
+        given_up += !met && !came_back ? 1 : 0;
     }
     stop.store(true);
     guard.join();
@@ -116,8 +168,15 @@ void race_gate(int64_t total) {
         missed += j.load();
     }
     CHECK(in_time + missed == total);
-    std::printf("gate: %lld in time, %lld judged by the guard\n", static_cast<long long>(in_time),
-                static_cast<long long>(missed));
+    int64_t closed_by_guard = 0;
+    for (const auto &c : closed) {
+        CHECK(c.load() <= 1);
+        closed_by_guard += c.load();
+    }
+    CHECK(closed_by_guard == given_up);
+    std::printf("gate: %lld in time, %lld judged by the guard, %lld given up\n",
+                static_cast<long long>(in_time), static_cast<long long>(missed),
+                static_cast<long long>(given_up));
 }
 
 // A device that talks all the time, and counts the commands that reach it whole.
@@ -139,6 +198,9 @@ class Device {
     }
     int64_t commands = 0;  // once it hung up
     int64_t broken = 0;
+    int64_t stops = 0;
+    float least = 1e9F;  // of the commands' first values
+    float greatest = -1e9F;
 
   private:
     void talk() {
@@ -172,7 +234,13 @@ class Device {
                 if (rtl_packet_decode(packet, size, &header, &payload, &payload_size) != RTL_OK) {
                     ++broken;
                 } else if (header.type == RTL_TYPE_COMMAND) {
+                    rtl_command command;
+                    CHECK(rtl_command_decode(payload, payload_size, &command));
+                    least = std::min(least, command.values[0]);
+                    greatest = std::max(greatest, command.values[0]);
                     ++commands;
+                } else if (header.type == RTL_TYPE_STOP) {
+                    ++stops;
                 }
             }
         }
@@ -192,7 +260,7 @@ void race_stand_in(int64_t total) {
     link.schema_id = 7;
     link.n_sensor = 2;
     link.n_command = 1;
-    link.silence_timeout_ns = int64_t{1} << 60;
+    link.terms.silence_timeout_ns = int64_t{1} << 60;
     rtloop::LoopConfig config;
     config.inputs = {rtloop::InputConfig{}};
     config.outputs.resize(2);
@@ -262,14 +330,152 @@ void race_stand_in(int64_t total) {
     CHECK(device.commands >= left);
 }
 
+int64_t reconnections(const rtloop::Port &port) {
+    for (const auto &[name, value] : port.counters()) {
+        if (name == "reconnections") return value;
+    }
+    return -1;
+}
+
+// A loop with its guard, whose device is exchanged again and again beside it. Each device must get
+// what was meant for it: the loop commands the number of the device that it has.
+void race_line(int n_devices) {
+    std::vector<std::unique_ptr<Device>> devices;
+    devices.push_back(std::make_unique<Device>());
+    rtloop::LinkConfig link;
+    link.fd = devices[0]->fd();
+    link.schema_id = 7;
+    link.n_sensor = 2;
+    link.n_command = 1;
+    link.reconnects = true;
+    link.terms.silence_timeout_ns = int64_t{1} << 60;
+    rtloop::LoopConfig config;
+    config.inputs = {rtloop::InputConfig{}};
+    config.outputs.resize(1);
+    config.outputs[0].safe = {0.0F};
+    const auto port = std::make_shared<rtloop::LinkPort>(link);
+    const rtloop::Wiring wiring(config, {port});
+    rtloop::Limits limits;
+    // The default is the command that stands: nothing may move further.
+    config.outputs[0].max_rate_per_s = {1e-9F};
+    limits.append(config.outputs[0], 1, 1e-9);
+    rtloop::StandIn stand_in(wiring, limits);
+    rtloop::Gate gate;
+    std::atomic<bool> stop{false};
+    port->rearm();
+
+    std::thread guard([&] {
+        while (!stop.load(std::memory_order_relaxed)) {
+            const rtloop::Gate::Armed armed = gate.armed();
+            if (armed.cycle < 0 || armed.phase != rtloop::Phase::open) continue;
+            if (gate.expire_open(armed.cycle)) stand_in.send(armed.cycle, armed.cycle);
+        }
+    });
+    std::thread opener([&] {
+        for (int i = 1; i < n_devices; ++i) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(2));
+            devices.back()->hang_up();
+            while (!port->is_lost()) std::this_thread::yield();
+            port->let_go();
+            devices.push_back(std::make_unique<Device>());
+            port->reconnect({{"fd", int64_t{devices.back()->fd()}},
+                             {"clock_offset_ns", int64_t{0}},
+                             {"clock_error_ns", int64_t{0}},
+                             {"clock_time_ns", int64_t{0}},
+                             {"obey_timeout_ns", int64_t{0}},
+                             {"silence_timeout_ns", int64_t{1} << 60},
+                             {"is_armed", int64_t{1}}});
+        }
+        stop.store(true);
+    });
+    float device = 0.0F;
+    float values[2];
+    for (int64_t k = 0; !stop.load(std::memory_order_relaxed); ++k) {
+        if (!stand_in.is_out()) stand_in.prepare(k, &device, k);
+        gate.arm(k, k);
+        if (k % 3 == 0) std::this_thread::yield();
+        port->poll(k);
+        device = static_cast<float>(reconnections(*port));
+        port->read(values);
+        if (gate.begin_write(k)) {
+            if (!stand_in.is_out()) port->write(&device, k, k);
+            CHECK(gate.end_write(k));
+        } else {
+            stand_in.leave_to_guard(k);
+        }
+        CHECK(port->report().fault == rtloop::FaultReason::none);
+        float sent = 0.0F;
+        if (!stand_in.is_out()) stand_in.take(k, &sent);
+    }
+    gate.disarm();
+    port->write_safe();
+    opener.join();
+    guard.join();
+    devices.back()->hang_up();
+    int64_t commands = 0;
+    for (size_t i = 0; i < devices.size(); ++i) {
+        CHECK(devices[i]->broken == 0);
+        commands += devices[i]->commands;
+        if (devices[i]->commands == 0) continue;
+        CHECK(devices[i]->least == static_cast<float>(i));
+        CHECK(devices[i]->greatest == static_cast<float>(i));
+    }
+    CHECK(commands > 0);
+    CHECK(devices.back()->stops > 0);
+    std::printf("line: %lld commands to %d devices\n", static_cast<long long>(commands), n_devices);
+}
+
+// An end and a new line at the same time: the line gets its STOP, whoever is first.
+void race_end_of_line(int total) {
+    for (int i = 0; i < total; ++i) {
+        int dead[2];
+        int line[2];
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, dead) == 0);
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, line) == 0);
+        rtloop::LinkConfig link;
+        link.fd = dead[0];
+        link.n_sensor = link.n_command = 1;
+        link.reconnects = true;
+        link.terms.silence_timeout_ns = int64_t{1} << 60;
+        rtloop::LinkPort port(link);
+        port.rearm();
+        close(dead[0]);
+        close(dead[1]);
+        port.poll(1);
+        const float value = 0.0F;
+        port.write(&value, 1, 1);
+        CHECK(port.is_lost());
+        std::thread opener([&] {
+            port.reconnect({{"fd", int64_t{line[0]}},
+                            {"clock_offset_ns", int64_t{0}},
+                            {"clock_error_ns", int64_t{0}},
+                            {"clock_time_ns", int64_t{0}},
+                            {"obey_timeout_ns", int64_t{0}},
+                            {"silence_timeout_ns", int64_t{1} << 60},
+                            {"is_armed", int64_t{1}}});
+        });
+        if (i % 2 == 0) std::this_thread::yield();
+        port.write_safe();
+        opener.join();
+        char bytes[256];
+        CHECK(recv(line[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0);
+        close(line[0]);
+        close(line[1]);
+    }
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
     CHECK(argc == 2);
+    std::signal(SIGPIPE, SIG_IGN);  // as Python has it
     race_ring(argv[1], 100'000);
+    race_ring_events(argv[1], 100'000);
     race_triple_buffer(200'000);
     race_gate(200'000);
     race_stand_in(10'000);
+    race_line(20);
+    race_end_of_line(500);
     std::puts("no race");
     return 0;
 }

@@ -5,7 +5,8 @@ import pytest
 from mcap.writer import Writer
 
 from rtloop.errors import RecordingError
-from rtloop.telemetry.mcap.reader import RecordingReader, read_recording
+from rtloop.telemetry.mcap.reader import read_recording
+from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe.ring import Batch
 from tests.telemetry.loops import batch_of, cycles, metadata

@@ -161,17 +161,33 @@ def test_a_damaged_slot_counts_as_lost_and_is_not_read(ring_directory: Path) -> 
     assert batch.records["cycle"].tolist() == [*range(7), *range(8, 20)]
 
 
-def test_a_ring_of_version_2_has_no_checksums_and_is_read(ring_directory: Path) -> None:
+def older_ring(data: bytes, version: int) -> bytes:
+    """The ring as an older version would have written it."""
+    layout = np.frombuffer(data, "<u8", 14)
+    status_offset, slots_offset, capacity = int(layout[7]), int(layout[8]), int(layout[4])
+    slots = np.frombuffer(data, "<u8", offset=slots_offset).reshape(capacity, -1)
+    head = bytearray(data[: status_offset + 4096])
+    head[:8] = f"RTLRING{version}".encode()
+    head[64:72] = (status_offset + 4096).to_bytes(8, "little")
+    head[104:112] = bytes(8)  # no events
+    if version < 3:
+        head[96:104] = bytes(8)  # no checksums
+        slots = slots[:, :-1]
+    return bytes(head) + slots.tobytes()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_ring_of_an_older_version_is_read(version: int, ring_directory: Path) -> None:
+    """2 has no checksums, and neither has port events."""
     loop = metadata()
     ring = new_ring(ring_directory, loop, capacity=64)
     written = batch_of(cycles(20), loop)
     append(ring, written)
-    path = ring_directory / "balance.ring"
-    data = path.read_bytes()
-    slots_offset = int(np.frombuffer(data, "<u8", 12)[8])
-    slots = np.frombuffer(data, "<u8", offset=slots_offset).reshape(64, -1)
-    head = b"RTLRING2" + data[8:96] + bytes(8) + data[104:slots_offset]
-    (ring_directory / "old.ring").write_bytes(head + slots[:, :-1].tobytes())
-    read = Ring(ring_directory / "old.ring").read()
+    data = (ring_directory / "balance.ring").read_bytes()
+    (ring_directory / "old.ring").write_bytes(older_ring(data, version))
+    reader = Ring(ring_directory / "old.ring")
+    read = reader.read()
     assert read.records.tobytes() == written.records.tobytes()
     assert read.outputs.tobytes() == written.outputs.tobytes()
+    assert len(reader.read_events()) == 0
+    assert reader.settle()

@@ -107,6 +107,33 @@ def test_a_hung_cycle_is_a_miss_without_a_duration() -> None:
     assert unfinished_cycle(status, loop, statistics.last_cycle) is None
 
 
+@pytest.mark.parametrize("sent", ["safe", "default", "dropped", "none"])
+def test_a_hung_cycle_is_recorded_with_what_was_sent_in_its_stead(sent: str) -> None:
+    loop = metadata(loop_class="firm")
+    status = {
+        "expired_cycle": 10,
+        "expired_deadline_ns": 1_000_000_000,
+        "expired_outcome": core.OUTCOMES[sent],
+    }
+    hung = unfinished_cycle(status, loop, 9)
+    assert hung is not None
+    assert hung.records["outcome"][0] == core.OUTCOMES[sent]
+
+
+def test_a_hung_hard_cycle_of_an_older_ring_was_replaced_by_the_safe_command() -> None:
+    status = {"expired_cycle": 10, "expired_deadline_ns": 1_000_000_000, "expired_outcome": 0}
+    hung = unfinished_cycle(status, metadata(loop_class="hard"), 9)
+    assert hung is not None
+    assert hung.records["outcome"][0] == core.OUTCOMES["safe"]
+
+
+def test_an_outcome_that_there_is_not_is_none() -> None:
+    status = {"expired_cycle": 1, "expired_deadline_ns": 1_000_000_000, "expired_outcome": 200}
+    hung = unfinished_cycle(status, metadata(), 0)
+    assert hung is not None
+    assert hung.records["outcome"][0] == core.OUTCOMES["none"]
+
+
 def test_a_judged_cycle_that_returned_is_not_counted_twice() -> None:
     loop = metadata()
     assert unfinished_cycle({"expired_cycle": 7, "expired_deadline_ns": 0}, loop, 7) is None

@@ -171,7 +171,7 @@ def test_a_living_recorder_is_never_disturbed(run: Path, tmp_path: Path) -> None
     whole(out, 100)
 
 
-@pytest.mark.parametrize("interrupted_at", ["_write", "_keep_copy", "sync_directory"])
+@pytest.mark.parametrize("interrupted_at", ["write_restored", "_keep_copy", "sync_directory"])
 def test_an_interrupted_recovery_is_simply_run_again(
     interrupted_at: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from rtloop.telemetry.observe import ring as ring_module
 from rtloop.telemetry.observe.ring import Ring, make_ring_directory
 from rtloop.telemetry.private import make_private_directory, replace_file
 from rtloop.telemetry.recorder import recover as recovery
+from rtloop.telemetry.recorder.left_behind import DeadRun
 from rtloop.telemetry.recorder.process import POINTER_NAME
 from rtloop.telemetry.recorder.recover import recover
 from rtloop.telemetry.recorder.start import RecorderProcess
@@ -215,7 +216,7 @@ def test_one_bad_run_never_stops_the_others(
     tried: list[str] = []
 
     def failing(action: Callable[..., object]) -> Callable[..., object]:
-        def act(run: recovery._Run, *rest: object) -> object:
+        def act(run: DeadRun, *rest: object) -> object:
             tried.append(run.run_id)
             if len(tried) == 1:
                 raise ZeroDivisionError("a bug")

@@ -1,0 +1,168 @@
+"""What the ports of a loop reported beside its samples: counted as it runs, and what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from rtloop import core
+from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.records import PortEvents
+
+_CLOCK = core.PORT_EVENTS["clock"]
+_CLOCK_FIELDS = ("time_ns", "clock_offset_ns", "clock_error_ns", "clock_skew_ppb")
+_LATE_COMMAND = core.PORT_EVENTS["late_command"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceSummary:
+    """What one port of a loop reported of its device, since the loop's activation.
+
+    The fields are the keys of the ``--json`` summary. None: it never said.
+    """
+
+    events: Mapping[str, int]
+    """By kind, those included that a device counted and did not send."""
+    refused_lateness_max_us: int | None = None
+    """How late the latest was of the refused commands that were told of, after its valid-until."""
+    clock_offset_ns: int | None = None
+    """Device clock - CLOCK_MONOTONIC, as it was in use last."""
+    clock_error_ns: int | None = None
+    """The bound of that offset's error."""
+    clock_error_max_ns: int | None = None
+    """The largest bound of the activation."""
+    clock_skew_ppb: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {**asdict(self), "events": dict(self.events)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> DeviceSummary:
+        """The inverse of ``as_dict``, also of a newer version. Raises TypeError, ValueError."""
+        known = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
+        events = {str(name): int(n) for name, n in dict(known.pop("events", {})).items()}
+        numbers = {name: None if n is None else int(n) for name, n in known.items()}
+        return cls(events=events, **numbers)
+
+
+class DeviceStatistics:
+    """Counts the port events of one loop, updated with whole batches in any order."""
+
+    def __init__(self, ports: Iterable[str] = ()) -> None:
+        """``ports``: their names, by the index that events have."""
+        self._names = tuple(ports)
+        self._ports: dict[int, _Port] = {}
+        self._seen = 0
+        self.highest = -1
+        """The largest number of an event that was seen."""
+
+    @classmethod
+    def resumed(cls, ports: Iterable[str], so_far: Mapping[str, Any] | None) -> DeviceStatistics:
+        """Goes on where another observer's ``so_far`` ended; None: it saw nothing.
+
+        Raises ValueError, KeyError, TypeError for what is not that.
+        """
+        result = cls(ports)
+        if so_far is not None:
+            result._seen, result.highest = int(so_far["seen"]), int(so_far["highest"])
+            for index, said in dict(so_far["ports"]).items():
+                result._ports[int(index)] = _Port.resumed(said)
+        return result
+
+    def so_far(self) -> dict[str, Any]:
+        """What ``resumed`` goes on from, for JSON."""
+        ports = {str(index): port.so_far() for index, port in self._ports.items()}
+        return {"seen": self._seen, "highest": self.highest, "ports": ports}
+
+    def begin_after(self, so_far: Mapping[str, Any] | None) -> None:
+        """What another observer had seen, or lost, is not lost to this one."""
+        if so_far is not None:
+            self._seen += int(so_far["highest"]) + 1
+            self.highest = max(self.highest, int(so_far["highest"]))
+
+    def update(self, events: PortEvents) -> None:
+        """Count events, structured [n]."""
+        if len(events) == 0:
+            return
+        self._seen += len(events)
+        self.highest = max(self.highest, int(events["number"].max()))
+        for index in np.unique(events["port"]).tolist():
+            self._ports.setdefault(index, _Port()).update(events[events["port"] == index])
+
+    def lost(self, reported: int = 0) -> int:
+        """Events that this observer did not get to see, of so many that the ports reported."""
+        return max(reported, self.highest + 1) - self._seen
+
+    def summary(self) -> dict[str, DeviceSummary]:
+        """By port; those that reported nothing are left out."""
+        return {self.name(index): port.summary() for index, port in sorted(self._ports.items())}
+
+    def name(self, index: int) -> str:
+        """The name of a port."""
+        return self._names[index] if index < len(self._names) else f"port_{index}"
+
+
+class _Port:
+    def __init__(self) -> None:
+        self.counts: dict[int, int] = {}
+        self.totals: dict[int, int] = {}
+        self.worst_us: int | None = None
+        self.clock: dict[str, int] | None = None
+        """The newest estimate."""
+        self.clock_error_max_ns = 0
+
+    @classmethod
+    def resumed(cls, said: Mapping[str, Any]) -> _Port:
+        port, clock, worst_us = cls(), said["clock"], said["worst_us"]
+        port.counts = {int(kind): int(n) for kind, n in dict(said["counts"]).items()}
+        port.totals = {int(kind): int(n) for kind, n in dict(said["totals"]).items()}
+        port.worst_us = None if worst_us is None else int(worst_us)
+        port.clock = None if clock is None else {name: int(clock[name]) for name in _CLOCK_FIELDS}
+        port.clock_error_max_ns = int(said["clock_error_max_ns"])
+        return port
+
+    def so_far(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def update(self, events: PortEvents) -> None:
+        for kind in np.unique(events["kind"]).tolist():
+            of_kind = events[events["kind"] == kind]
+            self._count(kind, of_kind)
+            if kind == _CLOCK:
+                newest = of_kind[np.argmax(of_kind["time_ns"])]
+                if self.clock is None or newest["time_ns"] > self.clock["time_ns"]:
+                    self.clock = {name: int(newest[name]) for name in _CLOCK_FIELDS}
+                self.clock_error_max_ns = max(
+                    self.clock_error_max_ns, int(of_kind["clock_error_ns"].max())
+                )
+            elif kind == _LATE_COMMAND:
+                worst_us = int(of_kind["lateness_us"].max())
+                self.worst_us = worst_us if self.worst_us is None else max(self.worst_us, worst_us)
+
+    def _count(self, kind: int, events: PortEvents) -> None:
+        """A device sends the newest of several events, with their total since it booted."""
+        totals = events["total"].astype(np.int64)
+        steps = np.diff(totals, prepend=self.totals.get(kind, totals[0]))
+        # Less than before is a device that booted anew; zero is no device's event.
+        steps[steps <= 0] = 1
+        self.totals[kind] = int(totals[-1])
+        self.counts[kind] = self.counts.get(kind, 0) + int(steps.sum())
+
+    def summary(self) -> DeviceSummary:
+        clock: Mapping[str, int | None] = self.clock or dict.fromkeys(_CLOCK_FIELDS)
+        return DeviceSummary(
+            events={
+                rec.name_of(rec.PORT_EVENT_NAMES, kind): n
+                for kind, n in sorted(self.counts.items())
+                if kind != _CLOCK
+            },
+            refused_lateness_max_us=self.worst_us,
+            clock_offset_ns=clock["clock_offset_ns"],
+            clock_error_ns=clock["clock_error_ns"],
+            clock_error_max_ns=None if self.clock is None else self.clock_error_max_ns,
+            clock_skew_ppb=clock["clock_skew_ppb"],
+        )

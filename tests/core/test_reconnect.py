@@ -1,0 +1,234 @@
+"""A link that is lost and opened anew while its loop goes on, against devices on ptys."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtloop import core
+from rtloop.policy.library import onnxruntime_library
+from rtloop.telemetry.observe.records import RECORD_DTYPE
+from tests.core.fake_device import COMMAND, SAFE, STOP, TIME_REQUEST, FakeDevice
+from tests.core.test_link_port import first_element
+
+MS = 1_000_000
+PERIOD_NS = 2 * MS
+
+
+@pytest.fixture
+def device() -> Iterator[FakeDevice]:
+    device = FakeDevice(offset_ns=-77_000_000_000)
+    yield device
+    device.unplug()
+
+
+@pytest.fixture
+def returned() -> Iterator[FakeDevice]:
+    """The device after a reboot: its clock is another."""
+    device = FakeDevice(offset_ns=5_000_000_000)
+    yield device
+    device.unplug()
+
+
+class Reconnecting:
+    """command = first sensor value, one unit a cycle at most; real time, but stepped by the test."""
+
+    def __init__(self, device: FakeDevice, path: Path, max_age_ns: int = 0) -> None:
+        self.port = device.port(reconnects=1)
+        config = core.LoopConfig()
+        config.loop_class = core.LoopClass.soft
+        config.period_ns = config.deadline_ns = PERIOD_NS
+        config.inputs = [core.InputConfig(0, max_age_ns, core.OnStale.hold)]
+        rate = [1e9 / PERIOD_NS]
+        config.outputs = [core.OutputConfig(0, max_rate_per_s=rate, safe=[0.0])]
+        shapes = [("x", [1, 2])], ("y", [1, 1])
+        graph = core.Graph(onnxruntime_library(), first_element(), *shapes, [])
+        self.path = str(path)
+        ring = core.RingWriter(self.path, 1024, 1, 2, 1, b"{}")
+        self.loop = core.Loop(config, [self.port], graph, ring, core.MonotonicClock())
+        self.loop.begin()
+
+    def last(self) -> tuple[np.void, list[float]]:
+        raw, _ = core.RingReader(self.path).read(1024)
+        row = np.ascontiguousarray(raw[-1])
+        values = row[core.RECORD_SIZE + core.INPUT_RECORD_SIZE :].view("<f4")
+        return row[: core.RECORD_SIZE].view(RECORD_DTYPE)[0], [float(v) for v in values]
+
+    def outcome(self) -> str:
+        number = self.last()[0]["outcome"]
+        return next(name for name, n in core.OUTCOMES.items() if n == number)
+
+    def step_with(self, device: FakeDevice, value: float, cycles: int = 1) -> None:
+        for _ in range(cycles):
+            device.send_sensor([value, 0.0])
+            assert self.loop.step()
+
+    def lose(self, device: FakeDevice) -> None:
+        device.unplug()
+        assert self.loop.step()
+        assert self.port.is_lost
+
+    def hand_over(self, device: FakeDevice, **changes: int) -> None:
+        self.port.let_go()
+        self.port.reconnect({**device.options(), **changes})
+
+
+def commands(device: FakeDevice) -> list[float]:
+    sent = [payload for kind, payload in device.received() if kind == COMMAND]
+    return [struct.unpack("<IB3xf", payload)[2] for payload in sent]
+
+
+def test_a_loss_is_recorded_and_the_loop_goes_on(device: FakeDevice, tmp_path: Path) -> None:
+    loop = Reconnecting(device, tmp_path / "r")
+    loop.step_with(device, 0.5)
+    loop.lose(device)
+    for _ in range(3):
+        assert loop.loop.step()
+        record, values = loop.last()
+        assert record["events"] & core.EVENTS["port_error"]
+        assert not record["events"] & core.EVENTS["fault"]
+        assert loop.outcome() == "dropped"
+        assert values[2] == 0.0, "what stands there is the safe command"
+    assert loop.loop.status()["state"] == "active"
+    assert loop.port.loss_error != 0
+    counters = loop.port.counters()
+    assert (counters["losses"], counters["reconnections"]) == (1, 0)
+    assert counters["lost_ns"] > 0
+
+
+def test_a_device_that_comes_back_is_commanded_from_the_safe_command_on(
+    device: FakeDevice, returned: FakeDevice, tmp_path: Path
+) -> None:
+    loop = Reconnecting(device, tmp_path / "r")
+    loop.step_with(device, 10.0, cycles=5)
+    assert loop.last()[1][2] == pytest.approx(5.0)
+    loop.lose(device)
+    loop.hand_over(returned)
+    assert not loop.port.is_lost
+    loop.step_with(returned, 10.0)
+    assert loop.outcome() == "written"
+    assert loop.last()[0]["events"] & core.EVENTS["port_error"] == 0
+    assert commands(returned) == [pytest.approx(1.0)]
+    counters = loop.port.counters()
+    assert (counters["losses"], counters["reconnections"]) == (1, 1)
+
+
+def test_the_sample_of_before_the_loss_grows_older_whatever_the_new_clock_says(
+    device: FakeDevice, returned: FakeDevice, tmp_path: Path
+) -> None:
+    loop = Reconnecting(device, tmp_path / "r", max_age_ns=1000 * MS)
+    loop.step_with(device, 0.5)
+    ages = []
+    loop.lose(device)
+    ages.append(loop.last()[0]["input_age_ns"])
+    loop.hand_over(returned)
+    for _ in range(2):
+        assert loop.loop.step()
+        ages.append(loop.last()[0]["input_age_ns"])
+    assert 0 < ages[0] < ages[1] < ages[2] < 1000 * MS
+    assert loop.last()[1][:2] == [0.5, 0.0]
+    loop.step_with(returned, 0.25)
+    assert 0 <= loop.last()[0]["input_age_ns"] < ages[2]
+
+
+def test_a_device_can_be_lost_and_come_back_again_and_again(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    loop = Reconnecting(device, tmp_path / "r")
+    loop.step_with(device, 0.5)
+    for i in range(3):
+        loop.lose(device)
+        device = FakeDevice(offset_ns=i * 1_000_000_000)
+        loop.hand_over(device)
+        loop.step_with(device, 0.5)
+        assert commands(device) == [0.5]
+    device.unplug()
+    assert loop.port.counters()["reconnections"] == 3
+
+
+def test_a_silent_device_is_lost_too(device: FakeDevice, tmp_path: Path) -> None:
+    loop = Reconnecting(device, tmp_path / "r")
+    loop.lose(device)
+    quiet = FakeDevice()
+    loop.hand_over(quiet, silence_timeout_ns=5 * MS)
+    while not loop.port.is_lost:
+        assert loop.loop.step()
+    assert loop.port.loss_error == errno.ETIMEDOUT
+    quiet.unplug()
+
+
+def test_who_gives_up_ends_the_loop_with_the_reason(device: FakeDevice, tmp_path: Path) -> None:
+    for reason in ("port_error", "device_safe"):
+        device = FakeDevice()
+        loop = Reconnecting(device, tmp_path / reason)
+        loop.step_with(device, 0.5)
+        loop.lose(device)
+        loop.port.give_up(core.FAULT_REASONS[reason])
+        assert not loop.loop.step()
+        status = loop.loop.status()
+        assert (status["state"], status["fault_reason"]) == ("fault", core.FAULT_REASONS[reason])
+        assert status["fault_errno"] != 0
+
+
+def test_on_a_line_that_comes_after_the_end_nothing_but_stop_is_sent(
+    device: FakeDevice, returned: FakeDevice, tmp_path: Path
+) -> None:
+    loop = Reconnecting(device, tmp_path / "r")
+    loop.step_with(device, 0.5)
+    loop.lose(device)
+    loop.loop.end()
+    loop.hand_over(returned)
+    assert {kind for kind, _ in returned.received()} == {STOP}
+
+
+def test_a_device_that_is_not_armed_again_gives_samples_and_gets_no_command(
+    device: FakeDevice, returned: FakeDevice, tmp_path: Path
+) -> None:
+    loop = Reconnecting(device, tmp_path / "r")
+    loop.step_with(device, 0.5)
+    loop.lose(device)
+    loop.hand_over(returned, is_armed=0)
+    for _ in range(3):
+        returned.send_sensor([0.75, 0.0], state=SAFE)
+        assert loop.loop.step(), "that it is SAFE is as it should be"
+    assert loop.last()[1] == [0.75, 0.0, 0.0]
+    assert loop.outcome() == "dropped"
+    assert {kind for kind, _ in returned.received()} == {TIME_REQUEST}
+
+
+def test_what_is_held_of_a_lost_line_is_let_go(device: FakeDevice, tmp_path: Path) -> None:
+    def held() -> int:
+        fds = Path("/proc/self/fd")
+        targets = [os.readlink(fd) for fd in fds.iterdir() if os.path.lexists(fd)]
+        return sum(target.removesuffix(" (deleted)") == line for target in targets)
+
+    line = os.ttyname(device.slave)
+    loop = Reconnecting(device, tmp_path / "r")
+    loop.step_with(device, 0.5)
+    assert held() == 2
+    os.close(device.master)
+    device.master = -1
+    assert loop.loop.step()
+    assert loop.port.is_lost
+    assert held() == 2
+    loop.port.let_go()
+    assert held() == 1, "the test's own"
+    assert loop.loop.step()
+
+
+def test_a_line_that_is_none_is_refused_and_the_port_stays_lost(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    loop = Reconnecting(device, tmp_path / "r")
+    options = device.options()
+    loop.lose(device)
+    with pytest.raises(OSError, match="non-blocking"):
+        loop.port.reconnect({**options, "fd": -1})
+    assert loop.port.is_lost
+    assert loop.loop.step()

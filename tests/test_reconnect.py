@@ -1,0 +1,272 @@
+"""Devices that are lost while their loop runs: the real firmware program, pulled out and plugged in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from rtloop import core
+from rtloop.config import Config, load
+from rtloop.demos.firmware import FirmwareProcess
+from rtloop.errors import LinkError
+from rtloop.run import Run, exit_code
+from rtloop.telemetry.mcap.reader import read_recording
+from tests.cable import Cable
+from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
+from tests.running import (
+    UNDISTURBED,
+    background,
+    edited,
+    firmware,
+    wait_for,
+    wait_until_running,
+    write_config,
+)
+
+AGAIN = "reconnect: {rearm: automatic, first_ms: 20, max_ms: 200}"
+
+
+def configured(folder: Path, device: Path, how: str = AGAIN) -> Config:
+    path = write_config(folder, device)
+    timeout = "command_timeout_ms: 500"
+    return load(edited(path, {timeout: f"{timeout}, on_lost: reconnect, {how}"}))
+
+
+@contextmanager
+def plugged_in(folder: Path) -> Iterator[tuple[FirmwareProcess, Cable]]:
+    with (
+        firmware(folder, *UNDISTURBED) as device,
+        Cable(folder / "ttyACM0", device.link) as cable,
+    ):
+        yield device, cable
+
+
+def counter(run: Run, name: str) -> int:
+    (port,) = run.loops["balance"].ports
+    return port.core.counters()[name]
+
+
+def wait_for_counter(run: Run, name: str, value: int) -> None:
+    wait_for(lambda: counter(run, name) >= value, f"{name} of {value}")
+
+
+def wait_for_commands(run: Run) -> None:
+    """Until the device has applied one more since now."""
+    before = counter(run, "tx_packets")
+    wait_for(lambda: counter(run, "tx_packets") > before + 5, "commands")
+    wait_for(lambda: counter(run, "device_state") == 3, "an ACTIVE device")
+
+
+def activated(run: Run) -> bool:
+    with suppress(LinkError):
+        run.activate()
+    return run.state == "active"
+
+
+def test_a_device_that_is_pulled_out_and_plugged_in_again_goes_on(tmp_path: Path) -> None:
+    with plugged_in(tmp_path) as (device, cable):
+        run = Run(configured(tmp_path, cable.path), "test")
+        with run:
+            for i in range(1, 3):
+                wait_for_commands(run)
+                cable.unplug()
+                wait_for_counter(run, "losses", i)
+                cable.plug_in()
+                wait_for_counter(run, "reconnections", i)
+            wait_for_commands(run)
+            assert run.loops["balance"].status()["state"] == "active"
+            told = run.loops["balance"].reconnections_told()
+        summary = run.stop()
+        at_the_end = device.stop()
+    assert exit_code(summary) == 0, summary.problems
+    (losses,) = summary.losses
+    assert (losses.loop, losses.port, losses.hardware_id) == ("balance", "cart", str(cable.path))
+    assert (losses.losses, losses.reconnections) == (2, 2)
+    assert losses.lost_ms > 0
+    assert str(losses).endswith("in all, and came back")
+    assert [("is back" in text, "was lost" in text) for text in told] == 2 * [
+        (False, True),
+        (True, False),
+    ]
+    assert (at_the_end["state"], at_the_end["reasons"]) == ("SAFE", ["HOST_STOP"])
+    # It did see the loss: SAFE by its command timeout, and cleared for it.
+    assert summary.as_dict()["losses"][0]["reconnections"] == 2
+    counted = summary.loops["balance"].devices["cart"].events
+    assert [counted[kind] for kind in ("lost", "reconnecting", "reconnected")] == [2, 2, 2]
+    (loop,) = read_recording(run.recording).loops.values()
+    recorded = loop.events["kind"]
+    assert (recorded == core.PORT_EVENTS["reconnected"]).sum() == 2
+    lost = [record for record in loop.records if record["events"] & 256]
+    assert lost, "the recording says when"
+    assert not any(record["events"] & 512 for record in loop.records)
+
+
+def test_a_device_that_was_restarted_is_armed_again(tmp_path: Path) -> None:
+    link = tmp_path / "tty"
+    with firmware(tmp_path, *UNDISTURBED) as first:
+        run = Run(configured(tmp_path, link), "test", record=False)
+        run.start()
+        wait_for_commands(run)
+        first.stop()
+        wait_for_counter(run, "losses", 1)
+        with firmware(tmp_path, *UNDISTURBED) as second:
+            wait_for_counter(run, "reconnections", 1)
+            wait_for_commands(run)
+            summary = run.stop()
+            told = second.stop()
+    assert exit_code(summary) == 0, summary.problems
+    assert told["counters"]["rx_packets"] > 10
+    assert told["reasons"] == ["HOST_STOP"]
+
+
+def test_a_run_that_ends_while_its_device_is_lost_is_not_green(tmp_path: Path) -> None:
+    with plugged_in(tmp_path) as (device, cable):
+        run = Run(configured(tmp_path, cable.path), "test", record=False)
+        run.start()
+        wait_for_commands(run)
+        cable.unplug()
+        wait_for_counter(run, "losses", 1)
+        summary = run.deactivate()
+        assert exit_code(summary) == 1
+        (problem,) = summary.problems
+        assert "was lost and had not come back at the end" in problem
+        assert (summary.losses[0].reconnections, summary.losses[0].is_lost) == (0, True)
+        assert str(summary.losses[0]).endswith("has not come back")
+        with pytest.raises(LinkError, match="there is no"):
+            run.activate()
+        cable.plug_in()
+        run.clear = True
+        wait_for(lambda: activated(run), "the end of its command timeout")
+        wait_for_commands(run)
+        summary = run.stop()
+        told = device.stop()
+    assert exit_code(summary) == 0, summary.problems
+    assert summary.losses == ()
+    assert told["reasons"] == ["HOST_STOP"]
+
+
+def test_a_device_that_does_not_come_back_in_time_is_a_fault(tmp_path: Path) -> None:
+    how = "reconnect: {rearm: automatic, first_ms: 20, max_ms: 50, give_up_s: 0.3}"
+    with plugged_in(tmp_path) as (_, cable):
+        run = Run(configured(tmp_path, cable.path, how), "test", record=False)
+        run.start()
+        wait_for_commands(run)
+        cable.unplug()
+        run.wait(20)
+        summary = run.stop()
+    assert summary.stopped_by == "fault"
+    assert summary.loops["balance"].fault_reason == "port_error"
+    assert summary.loops["balance"].devices["cart"].events["gave_up"] == 1
+    (problem,) = summary.problems
+    assert "was lost: " in problem
+    assert "did not come back: given up after 0.3 s; at last: link 'cart': there is no" in problem
+
+
+def test_a_device_that_comes_back_with_another_schema_is_a_fault(tmp_path: Path) -> None:
+    with plugged_in(tmp_path) as (_, cable), ScriptedDevice() as another:
+        run = Run(configured(tmp_path, cable.path), "test", record=False)
+        run.start()
+        wait_for_commands(run)
+        cable.unplug()
+        cable.path.symlink_to(another.path)
+        run.wait(20)
+        summary = run.stop()
+        cable.path.unlink()
+        cable.plug_in()
+    assert summary.loops["balance"].fault_reason == "port_error"
+    (problem,) = summary.problems
+    assert "another schema" in problem
+    assert "arm" not in another.names()
+
+
+@pytest.mark.parametrize(
+    ("reasons", "words"),
+    [(1 | 16, "COMMAND_TIMEOUT, LIMIT"), (32, "HOST_STOP"), (0, "no reason")],
+)
+def test_a_device_that_is_safe_for_more_than_its_loss_is_a_fault(
+    tmp_path: Path, reasons: int, words: str
+) -> None:
+    schema = CARTPOLE_SCHEMA.replace("f32 9", "f32 1000")
+    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=schema) as returned:
+        returned.n_sensor, returned.n_command = 4, 1
+        returned.state, returned.reasons = 4, reasons
+        run = Run(configured(tmp_path, cable.path), "test", record=False)
+        run.start()
+        wait_for_commands(run)
+        cable.unplug()
+        cable.path.symlink_to(returned.path)
+        run.wait(20)
+        summary = run.stop()
+        cable.path.unlink()
+        cable.plug_in()
+
+    assert summary.loops["balance"].fault_reason == "device_safe"
+    assert f"latched SAFE for more than that: {words}. Find out why" in summary.problems[0]
+    assert not {"arm", "clear"} & set(returned.names())
+
+
+def test_a_device_that_must_not_be_armed_again_is_only_read(tmp_path: Path) -> None:
+    how = "reconnect: {rearm: never, first_ms: 20}"
+    with plugged_in(tmp_path) as (device, cable):
+        run = Run(configured(tmp_path, cable.path, how), "test", record=False)
+        run.start()
+        wait_for_commands(run)
+        cable.unplug()
+        wait_for_counter(run, "losses", 1)
+        cable.plug_in()
+        wait_for_counter(run, "reconnections", 1)
+        before = run.loops["balance"].status()["executed"]
+        wait_for(lambda: counter(run, "device_state") == 4, "a device that is SAFE")
+        wait_for(lambda: run.loops["balance"].status()["executed"] > before + 20, "cycles")
+        assert run.loops["balance"].status()["state"] == "active"
+        summary = run.stop()
+        told = device.stop()
+    assert exit_code(summary) == 1
+    (problem,) = summary.problems
+    assert "not armed again (rearm: never)" in problem
+    assert told["reasons"] == ["COMMAND_TIMEOUT", "HOST_STOP"]
+
+
+@pytest.mark.parametrize("when", ["hello", "schema_request", "time_request"])
+def test_nothing_is_armed_once_a_stop_was_requested(tmp_path: Path, when: str) -> None:
+    schema = CARTPOLE_SCHEMA.replace("f32 9", "f32 1000")
+    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=schema) as returned:
+        returned.n_sensor, returned.n_command = 4, 1
+        run = Run(configured(tmp_path, cable.path), "test", record=False)
+
+        def stop(request: object) -> None:
+            if getattr(request, "name", "") == when:
+                run.request_stop("test")
+
+        returned.script = stop
+        run.start()
+        wait_for_commands(run)
+        cable.unplug()
+        cable.path.symlink_to(returned.path)
+        run.wait(20)
+        summary = run.stop()
+        cable.path.unlink()
+        cable.plug_in()
+    assert summary.stopped_by == "test"
+    assert exit_code(summary) == 1
+    assert not {"arm", "clear", "command"} & set(returned.names())
+
+
+def test_a_loss_is_told_on_the_terminal_and_in_the_summary(tmp_path: Path) -> None:
+    with plugged_in(tmp_path) as (_, cable):
+        config = configured(tmp_path, cable.path)
+        with background(["run", config.path, "--no-record"]) as process:
+            wait_until_running(process)
+            cable.unplug()
+            assert process.stdout is not None
+            lines = iter(process.stdout.readline, "")
+            assert "was lost: " in next(line for line in lines if "cart" in line and "lost" in line)
+            cable.plug_in()
+            assert "is back after" in next(line for line in lines if "is back" in line)
+            process.terminate()
+            rest = "".join(lines)
+        assert process.returncode == 0, rest
+    assert "was lost once, for" in " ".join(rest.split())
