@@ -142,11 +142,19 @@ class RecordingError(RtloopError):
 
 
 def raise_all(errors: Iterable[RtloopError]) -> None:
-    """Raises nothing, or one error with the findings of all; of several kinds, a ConfigError counts."""
+    """Raises nothing, the one error, or one with the findings of all: a ConfigError, if one of them is."""
     errors = list(errors)
+    if len(errors) == 1:
+        try:
+            raise errors[0]
+        finally:
+            errors.clear()  # this frame, which the error refers to, must not refer to the error
     if errors:
         first = max(errors, key=lambda error: isinstance(error, ConfigError))
-        raise type(first)([finding for error in errors for finding in error.findings]) from first
+        # A kind from elsewhere may want more to be made of than what is wrong; those of this file do not.
+        kinds = (ConfigError, HostRefusedError, LinkError, RecordingError, RtloopError)
+        kind = next(kind for kind in kinds if isinstance(first, kind))
+        raise kind([finding for error in errors for finding in error.findings]) from first
 
 
 def do_each(steps: Iterable[Callable[[], None]]) -> None:
