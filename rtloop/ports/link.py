@@ -172,6 +172,11 @@ def _loss_rules(here: Keys, link: str, loop: ServedLoop) -> Iterator[Problem]:
         yield Problem(("links", link, "on_lost"), expected, judged=judged)
 
 
+def _clearable(clear: bool) -> Reason:
+    """What a device may be SAFE for and is armed all the same: an ordinary stop, or anything."""
+    return ~Reason(0) if clear else Reason.HOST_STOP
+
+
 class LinkPort(Port):
     """An open link, whose device has shaken hands."""
 
@@ -207,10 +212,8 @@ class LinkPort(Port):
             raise
 
     def ask(self) -> dict[str, Any]:
-        """As the handshake found it. Raises LinkError for a state that it is not armed from."""
-        link = self._open_link()
-        info = link.info
-        link.refuse_unready(info.device_state, info.reasons, Reason.HOST_STOP)
+        """As the handshake found it. Raises LinkError while it is lost."""
+        info = self._open_link().info
         return {
             "name": info.name,
             "device": self.hardware_id,
@@ -222,6 +225,10 @@ class LinkPort(Port):
             "sensors": [{"name": s.name, "unit": s.unit} for s in self.inputs],
             "commands": [{"name": s.name, "unit": s.unit} for s in self.outputs],
         }
+
+    def refuse_unready(self, clear: bool) -> None:
+        link = self._open_link()
+        link.refuse_unready(link.info.device_state, link.info.reasons, _clearable(clear))
 
     def prepare(self) -> None:
         """Measures the device's clock anew; a device that was reset or replugged is opened anew.
@@ -288,7 +295,7 @@ class LinkPort(Port):
         }
 
     def arm(self, clear: bool) -> None:
-        self._arm(self._open_link(), ~Reason(0) if clear else Reason.HOST_STOP)
+        self._arm(self._open_link(), _clearable(clear))
 
     def _open_link(self) -> Link:
         if self._link is None:
