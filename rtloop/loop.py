@@ -111,6 +111,7 @@ class Loop:
                 loop_thread(self.name, self.loop_config),
                 guard_thread(self.name, self.loop_config),
                 WARM_UP_RUNS,
+                go_on,
             )
             activation.rights += process_rights
             activation.rights += [report(r, self.name) for r in set_up.loop_rights]

@@ -202,12 +202,12 @@ void Graph::reset() noexcept {
     std::memset(command_.data(), 0, command_.size * sizeof(float));
 }
 
-WarmUp Graph::warm_up(size_t n) {
+WarmUp Graph::warm_up(size_t n, const std::function<bool()> &goes_on) {
     MonotonicClock clock;
     WarmUp result;
     result.run_ns.reserve(n);
     reset();
-    for (size_t i = 0; i <= n; ++i) {
+    for (size_t i = 0; i <= n && goes_on(); ++i) {
         const int64_t start = clock.now();
         if (!run()) throw std::runtime_error("the graph failed while warming up");
         const int64_t duration = clock.now() - start;
