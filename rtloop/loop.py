@@ -7,7 +7,7 @@ import os
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,10 +202,19 @@ class Loop:
             self.deactivate()
         finally:
             self.finalize()
-            self._hangs = False
+            hung, self._hangs = self._hangs, False
             parts, self._parts = self._parts, None
             if parts is not None:
-                parts.close()
+                with ExitStack() as every:
+                    every.callback(parts.close)
+                    # A cycle that hangs holds its ports; what is behind them is free for the next.
+                    for port in parts.ports if hung else ():
+                        every.callback(port.let_go)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a cycle did not return, and still holds the ring of the newest activation."""
+        return self._hangs
 
     # --- while it runs ---
 

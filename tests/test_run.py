@@ -422,7 +422,6 @@ def test_a_loop_that_hangs_is_not_activated_before_it_is_configured_anew(tmp_pat
             run.activate()
         assert run.state == "inactive"
         run.cleanup()
-        time.sleep(2)  # until the cycle returns, the line is still its own
         run.configure()
         run.activate()
         assert run.stop().loops["balance"].fault_reason == "none"
