@@ -129,6 +129,8 @@ class Console:
         }
         if state != "active":
             cells["state"] = (state.upper(), ("red", "bold"))
+        elif any(losses.is_lost for losses in run.loops[name].losses()):
+            cells["state"] = ("LOST", ("yellow", "bold"))
         elif self._demo and (status := self._demo.status(observed.newest_inputs)):
             cells["status"] = (status, ())
         return cells
