@@ -25,6 +25,7 @@ BENCHMARKS = {
     "wake_up": 60.0,
     "ten_khz": 60.0,
     "busy": 60.0,
+    "clock": 300.0,
     "memory": 600.0,
 }
 RESULTS = "results.md"

@@ -15,7 +15,7 @@ import psutil
 from benchmarks import command_line, demo_process
 from benchmarks.demo_process import DemoProcess
 from benchmarks.result import Result, Table, Target
-from rtloop.telemetry.recorder.start import ENTRY
+from rtloop.child import ENTRY
 
 SETTLE_S = 30.0
 SAMPLE_S = 1.0
@@ -100,7 +100,7 @@ def measure(options: argparse.Namespace, result: Result) -> None:
 
 def _recorder_of(pid: int) -> int | None:
     for child in psutil.Process(pid).children():
-        if str(ENTRY) in child.cmdline():
+        if {str(ENTRY), "recorder"} <= set(child.cmdline()):
             return child.pid
     return None
 

@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rtloop.config import Config
 from rtloop.realtime.rights import denied, kernel_report
 from rtloop.run import Run
+from rtloop.telemetry.observe.shares import window_s
 from rtloop.telemetry.observe.summary import LoopSummary
 
 _PLAIN_VALUES = (
@@ -29,6 +30,9 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     observed, loop = run.observed[name], run.loops[name]
     window = observed.statistics.window()
     fault = in_ros_words(loop.fault())
+    recently = f"(last {window_s(loop.loop_config.period_ns):g} s)"
+    shares = observed.statistics.recent_shares()
+    too_much = [f"{share} {recently}" for share in shares if share.is_over]
     warnings = [run.recording_error] if run.recording_error else []
     warnings += [str(losses) for losses in loop.losses() if losses.is_lost]
     if window.misses:
@@ -37,6 +41,8 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     # A hard miss latches FAULT: there is no hard miss without one.
     if fault:
         level, message = DiagnosticStatus.ERROR, fault
+    elif too_much:
+        level, message = DiagnosticStatus.ERROR, "; ".join([*too_much, *warnings])
     elif warnings:
         level, message = DiagnosticStatus.WARN, "; ".join(warnings)
     else:
@@ -75,6 +81,7 @@ def _values(summary: LoopSummary) -> dict[str, Any]:
         "response_p99_us": summary.response_us.p99,
         "response_max_us": summary.response_us.max,
         "release_latency_p99_us": summary.release_latency_us.p99,
+        "failures": in_ros_words("; ".join(summary.failures)),
     }
 
 

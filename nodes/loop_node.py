@@ -72,7 +72,7 @@ class LoopNode(LifecycleNode):
         super().__init__("loop_node", **options)
         self._run: Run | None = None  # configured, or active
         self._configuring: Run | None = None
-        self._in_fault: set[str] = set()
+        self._told_errors: set[tuple[str, bool]] = set()
         self.is_shut_down = False
         self._declare("config", "", "path of the YAML configuration")
         self._declare("record", True, "false records nothing, whatever the configuration says")
@@ -182,7 +182,7 @@ class LoopNode(LifecycleNode):
 
     def _deactivate(self, run: Run) -> RunSummary:
         summary = run.deactivate()  # first of all the safe command
-        self._in_fault.clear()
+        self._told_errors.clear()
         for problem in summary.problems:
             self.get_logger().error(in_ros_words(problem))
         for name, loop in summary.loops.items():
@@ -190,6 +190,8 @@ class LoopNode(LifecycleNode):
                 f"{name}: {loop.executed} cycles executed, {loop.skipped} skipped, "
                 f"{loop.misses} {loop.loop_class} deadline misses"
             )
+            for failure in loop.failures:
+                self.get_logger().error(f"{name}: {in_ros_words(failure)}")
         if run.is_recorded:
             self.get_logger().info(f"recording: {run.recording}")
         return summary
@@ -210,8 +212,10 @@ class LoopNode(LifecycleNode):
         message = DiagnosticArray(status=self._statuses(self._run))
         message.header.stamp = self.get_clock().now().to_msg()
         for status in message.status:
-            if status.level == DiagnosticStatus.ERROR and status.name not in self._in_fault:
-                self._in_fault.add(status.name)
+            stands_still = any(v.value for v in status.values if v.key == "fault")
+            told = (status.name, stands_still)
+            if status.level == DiagnosticStatus.ERROR and told not in self._told_errors:
+                self._told_errors.add(told)
                 self.get_logger().error(status.message)
         self._publisher.publish(message)
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from rtloop.errors import RtloopError
 from rtloop.realtime.rights import RightReport
+from rtloop.telemetry.mcap.part_names import RUN_FILE, first_there
 from rtloop.telemetry.observe.observed import Observed
 from rtloop.telemetry.observe.ring import RING_DIRECTORY, RING_SUFFIX, make_ring_directory
 from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.private import make_private_directory
+from rtloop.telemetry.recorder.split import Split
 from rtloop.telemetry.recorder.start import RecorderProcess
 
-RECORDING_NAME = "run.mcap"
 REPORT_NAME = "report.html"
 
 
@@ -65,7 +66,8 @@ class Activation:
 
     @property
     def recording(self) -> Path:
-        return self.directory / RECORDING_NAME
+        """The first file of it that there is."""
+        return first_there(self.directory / RUN_FILE)
 
     @property
     def report(self) -> Path:
@@ -82,13 +84,15 @@ class Activation:
         for loop in loops:
             self.observed[loop] = Observed(self.ring_path(loop))
 
-    def start_recorder(self, avoid_cpus: Sequence[int]) -> None:
+    def start_recorder(self, avoid_cpus: Sequence[int], split: Split | None = None) -> None:
         """Returns when everything that the observed loops do will be recorded.
 
         Raises RecordingError, RtloopError.
         """
         rings = [observed.ring.path for observed in self.observed.values()]
-        self.recorder = RecorderProcess.start(rings, self.recording, avoid_cpus=avoid_cpus)
+        self.recorder = RecorderProcess.start(
+            rings, self.recording, split=split, avoid_cpus=avoid_cpus
+        )
         self.recorder.wait_ready()
 
     def update(self) -> None:

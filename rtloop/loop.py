@@ -254,6 +254,7 @@ class Loop:
             sources=tuple(self.loop_config.inputs),
             realtime_ns_offset=time.time_ns() - time.monotonic_ns(),
             run={**run, "policy_sha256": parts.graph.sha256},
+            max_share=self.loop_config.share_limits,
             ports=tuple(port.name for port in parts.ports),
         )
         self._prepared().ring.set_metadata(metadata.to_json().encode())

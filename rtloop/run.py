@@ -22,9 +22,11 @@ from rtloop.loop import Loop
 from rtloop.realtime import host
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report
+from rtloop.report.process import write_report_beside
 from rtloop.stopping import go_on, stopped_when
 from rtloop.telemetry.observe.observed import Observed
 from rtloop.telemetry.observe.summary import RunSummary
+from rtloop.telemetry.recorder.split import Split
 
 TICK_S = 0.1
 
@@ -310,10 +312,11 @@ class Run:
         return [kernel_report()] if self._activation is None else self._activation.rights
 
     def write_report(self) -> Path:
-        """Renders the recording as HTML, beside it. After :meth:`deactivate`; raises RecordingError."""
-        from rtloop.report.page import write_report
+        """Renders the recording as HTML, beside it, in a process of its own.
 
-        return write_report(self.recording, self._newest().report)
+        After :meth:`deactivate`; raises RecordingError.
+        """
+        return write_report_beside(self.recording, self._newest().report, self._loop_cpus())
 
     # --- inside ---
 
@@ -349,7 +352,15 @@ class Run:
             loop.publish_metadata(activation.run_id, facts)
         activation.observe_rings(self.loops)
         if record:
-            activation.start_recorder(avoid_cpus=self._loop_cpus())
+            activation.start_recorder(self._loop_cpus(), self._split())
+
+    def _split(self) -> Split:
+        asked = self.config.recording
+        return Split(
+            size_bytes=None if asked.split_mb is None else int(asked.split_mb * 1e6),
+            seconds=None if asked.split_minutes is None else asked.split_minutes * 60,
+            keep=asked.keep,
+        )
 
     def _facts(self, rights: Sequence[RightReport]) -> dict[str, Any]:
         facts = host.facts()
@@ -415,12 +426,8 @@ os.register_at_fork(after_in_child=_disown_all)
 
 
 def exit_code(summary: RunSummary) -> int:
-    """0: all loops kept their class; 1: a fault, a broken limit, or an incomplete recording; 4: none began."""
+    """0: every plant was controlled as its loop promises; 1: one was not, or a problem; 4: none began."""
     if not summary.started:
         return StoppedError.exit_code
-    for loop in summary.loops.values():
-        if loop.state == "fault" or loop.limit_broken > 0:
-            return 1
-        if loop.loop_class == "hard" and loop.misses > 0:
-            return 1
-    return 1 if summary.problems else 0
+    failed = any(loop.failures for loop in summary.loops.values())
+    return 1 if failed or summary.problems else 0

@@ -36,6 +36,7 @@ loops:
     outputs:
       cart: {{link: cart, min: -10, max: 10, safe: 0.0}}
     realtime: {{scheduler: other, lock_memory: false, cpu_dma_latency_us: null}}
+    max_share: {{missed: 1, skipped: 1, stale: 1, held: 1}}
 """
 
 

@@ -29,10 +29,16 @@ from tests.running import (
 AGAIN = "reconnect: {rearm: automatic, first_ms: 20, max_ms: 200}"
 
 
-def configured(folder: Path, device: Path, how: str = AGAIN) -> Config:
+def configured(
+    folder: Path, device: Path, how: str = AGAIN, max_dropped: float | None = 1.0
+) -> Config:
+    """Here the losses are most of the runs, and meant."""
     path = write_config(folder, device)
     timeout = "command_timeout_ms: 500"
-    return load(edited(path, {timeout: f"{timeout}, on_lost: reconnect, {how}"}))
+    changes = {timeout: f"{timeout}, on_lost: reconnect, {how}"}
+    if max_dropped is not None:
+        changes["held: 1}"] = f"held: 1, dropped: {max_dropped}}}"
+    return load(edited(path, changes))
 
 
 @contextmanager
@@ -102,6 +108,22 @@ def test_a_device_that_is_pulled_out_and_plugged_in_again_goes_on(tmp_path: Path
     lost = [record for record in loop.records if record["events"] & 256]
     assert lost, "the recording says when"
     assert not any(record["events"] & 512 for record in loop.records)
+
+
+def test_a_loss_that_is_more_than_its_share_of_a_run_was_no_control(tmp_path: Path) -> None:
+    with plugged_in(tmp_path) as (_, cable):
+        run = Run(configured(tmp_path, cable.path, max_dropped=None), "test", record=False)
+        with run:
+            wait_for_commands(run)
+            cable.unplug()
+            wait_for_counter(run, "losses", 1)
+            cable.plug_in()
+            wait_for_counter(run, "reconnections", 1)
+            wait_for_commands(run)
+        summary = run.stop()
+    assert summary.problems == ()
+    assert any("dropped" in failure for failure in summary.loops["balance"].failures)
+    assert exit_code(summary) == 1
 
 
 def test_a_device_that_was_restarted_is_armed_again(tmp_path: Path) -> None:

@@ -143,7 +143,12 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_hang_of_the_policy_is_told_and_ended(tmp_path: Path) -> None:
     with firmware(tmp_path) as device:
-        config = load(edited(write_config(tmp_path, device.link), {"class: soft": "class: hard"}))
+        config = load(
+            edited(
+                write_config(tmp_path, device.link),
+                {"class: soft": "class: hard", "missed: 1, skipped: 1, ": ""},
+            )
+        )
         stall = core.Stall(core.Stage.infer, 30, 0, 800_000_000)
         run = Run(config, "test", record=False, stalls={"balance": [stall]})
         with run:

@@ -127,10 +127,14 @@ class Console:
             "misses": (misses, style),
             "class_misses": (f"{run.loops[name].loop_config.loop_class} {misses}", style),
         }
+        over = [share for share in statistics.recent_shares() if share.is_over]
         if state != "active":
             cells["state"] = (state.upper(), ("red", "bold"))
         elif any(losses.is_lost for losses in run.loops[name].losses()):
             cells["state"] = ("LOST", ("yellow", "bold"))
+        elif over:
+            worst = max(over, key=lambda share: share.value)
+            cells["state"] = (worst.brief, ("red", "bold"))
         elif self._demo and (status := self._demo.status(observed.newest_inputs)):
             cells["status"] = (status, ())
         return cells
@@ -139,7 +143,7 @@ class Console:
         """One line a loop, in the richest form in which all of them fit the terminal."""
         columns = self._terminal.columns
         for form in _LIVE_FORMS:
-            # A state that is not active never gives way.
+            # A state that is not active, or of which too much is lost, never gives way.
             words = [*form.split(), "state"]
             rows = [[cells[word] for word in words if word in cells] for cells in loops]
             name_width = max((len(row[0][0]) for row in rows), default=0)
@@ -189,22 +193,26 @@ class Console:
         self.say(f"device {name}: {self.styled(self._demo.summarise_device(told), *styles)}")
 
     def _summarise_loop(self, name: str, loop: LoopSummary) -> None:
-        misses = loop.misses
+        misses, failures = loop.misses, loop.failures
         verdict = self.styled("all deadlines met", "green")
-        if loop.state == "fault":
+        if loop.fault_reason != "none":
             verdict = self.styled(f"FAULT ({loop.fault_reason})", "red", "bold")
+        elif failures:
+            verdict = self.styled("FAILED", "red", "bold")
         elif misses:
             verdict = self.styled(f"{misses} deadline misses", "yellow")
         self.say(
             f"{self.styled(loop.loop_class, 'bold'):>4} {name}: {verdict} "
             f"in {loop.executed} cycles of {loop.period_ms:g} ms"
         )
+        # A fault has a sentence of its own, among what went wrong.
+        for failure in failures[loop.fault_reason != "none" :]:
+            self.say(f"     {self.styled(failure, 'red')}")
         self.say(
             f"     {loop.elapsed_periods} periods elapsed = {loop.executed} executed + "
             f"{loop.skipped} skipped; {loop.records_lost} records lost"
         )
-        done = ", ".join(f"{n} {what}" for what, n in loop.outcomes.items() if n)
-        self.say(f"     commands: {done.replace('_', ' ') or 'none'}")
+        self.say(f"     commands: {_commands(loop) or 'none'}")
         if misses:
             self._explain_misses(loop)
         for p, label in (
@@ -223,6 +231,14 @@ class Console:
         word = find("stages", stage)
         if word is not None:
             self.say(f"     longest stage of {loop.causes[stage]}: {stage} – {explain(word)}")
+
+
+def _commands(loop: LoopSummary) -> str:
+    """What was done with the results, by outcome; those that were held by why."""
+    done = {what: f"{n} {what.replace('_', ' ')}" for what, n in loop.outcomes.items() if n}
+    if loop.held_late or loop.held_stale:
+        done["held"] += f" ({loop.held_late} late, {loop.held_stale} stale)"
+    return ", ".join(done.values())
 
 
 def _whole_us(value: float | None, digits: int = 4) -> str:

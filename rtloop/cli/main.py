@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from rtloop.telemetry.observe.summary import RunSummary
 
 EXIT_CODES = """exit codes:
-  0  every loop kept what its class promises
-  1  a fault, misses over a loop's limit, or an incomplete recording
+  0  every loop was in control of its plant, as its class and its limits promise
+  1  one was not (a fault, misses over its limit, more than max_share allows), or an incomplete recording
   2  wrong usage or configuration
   3  the host refused a right that was demanded (on_denied: fail)
   4  stopped (Ctrl-C, SIGTERM, SIGHUP) before it started: no loop ran, no device was commanded
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "render a recording as one HTML file",
         "rtloop report rtloop-runs/20260101T120000-robot/run.mcap",
     )
-    report.add_argument("recording", type=Path, metavar="RUN.mcap")
+    report.add_argument("recording", type=Path, metavar="RUN", help="a RUN.mcap or its folder")
     report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside it")
     report.add_argument("--json", action="store_true", help="for machines")
 
@@ -289,10 +289,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from rtloop.report.page import write_report
+    from rtloop.report.page import report_path, write_report
 
-    out = options.out or options.recording.with_name("report.html")
-    path = write_report(options.recording, out)
+    path = write_report(options.recording, options.out or report_path(options.recording))
     return 0 if say(json.dumps({"report": str(path)}) if options.json else str(path)) else 1
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rtloop.config.sections import (
         LimitConfig,
         LoopConfig,
+        MaxShareConfig,
         RealtimeConfig,
         RecordingConfig,
     )
@@ -34,6 +35,7 @@ __all__ = [
     "LimitConfig",
     "LinkConfig",
     "LoopConfig",
+    "MaxShareConfig",
     "PolicyConfig",
     "RealtimeConfig",
     "ReconnectConfig",

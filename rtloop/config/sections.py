@@ -28,6 +28,7 @@ from rtloop.config.values import (
 )
 from rtloop.policy.section import PolicyConfig
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, PortSection
+from rtloop.telemetry.observe.shares import LOST_JOBS, default_limits, window_releases
 
 
 class RecordingConfig(Section):
@@ -40,6 +41,17 @@ class RecordingConfig(Section):
     group: Text | None = Field(
         default=None,
         description="who may read rings and recordings beside their owner; null is nobody",
+    )
+    split_mb: float | None = Field(
+        default=1000, ge=1, description="size at which a new file is begun; null is any"
+    )
+    split_minutes: float | None = Field(
+        default=60, ge=0.1, description="time after which a new file is begun; null is any"
+    )
+    keep: int | None = Field(
+        default=None,
+        ge=2,
+        description="files of a run that stay, the newest ones; null keeps all",
     )
 
 
@@ -71,6 +83,49 @@ class LimitConfig(Section):
                 "no max_consecutive"
             )
             yield Problem((*here, "max_consecutive"), expected, judged=(misses,))
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class MaxShareConfig(Section):
+    """How much may come to nothing before a loop has failed, whatever its class allows a single cycle."""
+
+    missed: _Share | None = Field(
+        default=None,
+        description="of the executed cycles: those that missed the deadline. 0.05 in a firm loop, which "
+        "throws them away, 0.10 in a soft one; where the (m, k) limit allows more, as much",
+    )
+    skipped: _Share | None = Field(
+        default=None,
+        description="of the elapsed releases: those without a cycle. 0.05, or as much as the (m, k) limit "
+        "allows",
+    )
+    stale: _Share | None = Field(
+        default=None,
+        description="of the executed cycles: those with a stale input. 0.05: where more act on nothing "
+        "new, the plant drifts on its own",
+    )
+    held: _Share | None = Field(
+        default=None,
+        description="of the executed cycles: those that sent nothing, because an input was stale or a "
+        "firm result late. 0.05, or as much as the (m, k) limit allows",
+    )
+    clamped: _Share | None = Field(
+        default=None,
+        description="of the executed cycles: those with a command outside min and max. 0.5: saturating "
+        "now and then is control, for most of the time it is not the policy that commands",
+    )
+    dropped: _Share | None = Field(
+        default=None,
+        description="of the executed cycles: those whose command an output did not take. 0.01: a healthy "
+        "line loses none",
+    )
+    refused: _Share | None = Field(
+        default=None,
+        description="of the executed cycles: commands that a device refused as late. 0.01: a healthy line "
+        "delays none",
+    )
 
 
 class RealtimeConfig(Section):
@@ -136,6 +191,10 @@ class LoopConfig(Section):
         default=None, description="CPU time of a cycle, at most the deadline; null is not judged"
     )
     limit: LimitConfig | None = Field(default=None, description="the (m, k) limit; null is none")
+    max_share: MaxShareConfig = Field(
+        default_factory=MaxShareConfig,
+        description="what may come to nothing in any 10 s: more is a failure, and exit code 1",
+    )
     on_miss: Literal["hold", "default"] = Field(
         default="hold", description="what stands in for a late firm result"
     )
@@ -189,6 +248,16 @@ class LoopConfig(Section):
     @property
     def budget_ns(self) -> int | None:
         return None if self.budget_ms is None else nanoseconds(self.budget_ms)
+
+    @property
+    def share_limits(self) -> dict[str, float]:
+        """Every limit of ``max_share``, 0 to 1, by name: as given, or what follows from class and limit."""
+        limits = default_limits(self.loop_class)
+        if self.limit is not None and self.loop_class != "hard":
+            judged = window_releases(self.period_ns)
+            allowed = self.limit.max_misses * -(-judged // self.limit.window) / judged
+            limits |= {name: max(limits[name], min(1.0, allowed)) for name in LOST_JOBS}
+        return limits | self.max_share.model_dump(exclude_none=True)
 
     @property
     def ring_cycles(self) -> int:
@@ -257,8 +326,11 @@ class LoopConfig(Section):
                 f"no max_catch_up with on_overrun: {self.on_overrun}, or on_overrun: catch_up"
             )
             yield Problem((*here, "max_catch_up"), expected, judged=((*here, "on_overrun"),))
+        reason = "the first miss of a hard loop is a failure"
+        for key in ("missed", "skipped"):
+            if self.loop_class == "hard" and getattr(self.max_share, key):
+                yield Problem((*here, "max_share", key), f"0: {reason}", judged=judged)
         if self.loop_class == "hard" and self.limit is not None:
-            reason = "the first miss of a hard loop is a failure"
             if self.limit.max_misses != 0:
                 yield Problem((*here, "limit", "max_misses"), f"0: {reason}", judged=judged)
             for key in ("window", "max_consecutive", "on_broken"):

@@ -113,8 +113,32 @@ def file_facts(recording: Outline) -> Iterator[str]:
         f"<dt>Size</dt><dd>{size_bytes(recording.size_bytes)}, {plural(messages, 'message')} in "
         f"{plural(recording.chunks, 'chunk')}</dd>"
     )
+    if len(recording.parts) > 1:
+        yield f"<dt>Files</dt><dd>{count(len(recording.parts))}, this is the first of them</dd>"
     yield f"<dt>Format</dt><dd>MCAP, ros2 profile, written by {escape(recording.library)}</dd>"
     for topic, n in sorted(recording.messages.items()):
         yield f"<dt><code>{escape(topic)}</code></dt><dd>{count(n)}</dd>"
     yield f"<dt>Records lost</dt><dd>{count(recording.lost)}</dd>"
     yield "</dl>\n</section>"
+
+
+def parts_in_words(recording: Outline) -> Iterator[str]:
+    """What of the run is not in the files of this page; HTML."""
+    before, parts = recording.before, recording.parts
+    if recording.alone:
+        yield (
+            f"<b>One file of a run: part {parts[0]}.</b> {plural(before, 'cycle')} came before it. "
+            "The report of the run is that of its folder."
+        )
+    elif before:
+        yield (
+            f"<b>The first {plural(before, 'cycle')} are in files that are gone</b> (recording.keep, "
+            "perhaps). Counts and percentiles are those of the whole run; figures and worst cycles of "
+            "what is left of it."
+        )
+    missing = sorted(set(range(parts[0], parts[-1])) - set(parts))
+    if missing:
+        names = ", ".join(map(str, missing))
+        yield f"<b>Files are missing between those that are here</b>: part {names}."
+    if recording.continued:
+        yield "<b>The run went on</b> in a file that is not part of this page."

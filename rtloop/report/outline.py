@@ -5,7 +5,7 @@ It is read twice: only the end of a run tells what range its figures show.
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from rtloop.report.devices import DevicesOutline
 from rtloop.report.figures import Distribution, Slices
-from rtloop.telemetry.mcap.stream import RecordingReader
+from rtloop.telemetry.mcap.parts import PartsReader
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.records import Records, empty_records
 from rtloop.telemetry.observe.ring import LoopMetadata
@@ -66,6 +66,14 @@ class Outline:
     library: str
     lost: int
     """Cycles that were overwritten before they could be written, or damaged; of all loops."""
+    parts: list[int]
+    """Numbers of the files it was read from."""
+    alone: bool
+    """Whether it is one file of several, which was asked for by its name."""
+    continued: bool
+    """Whether the run went on in a file that is not part of this."""
+    before: int
+    """Cycles of the run, of all loops, in files before these."""
 
 
 @dataclass
@@ -121,14 +129,24 @@ class _Survey:
             lateness=Slices(self.returned_from_ns, self.returned_to_ns, self.returned),
         )
 
-    def outline(self, said: dict[str, Any] | None, lost: int) -> LoopOutline:
+    def outline(self, name: str, reader: PartsReader) -> LoopOutline:
         seen = self.statistics
-        seen.lost = lost
+        seen.lost = reader.lost.get(name, 0)
+        if reader.alone and name in reader.before:
+            seen.devices.begin_after(reader.before[name].get("devices"))
+        said = reader.summary.get(name)
+        summary = LoopSummary.from_dict(said) if said else seen.summary()
+        if reader.continued:
+            summary = seen.summary()
+        elif reader.alone:
+            # The summary is that of the run; how the run ended is true of its last file, too.
+            state, reason = summary.state, summary.fault_reason
+            summary = replace(seen.summary(), state=state, fault_reason=reason)
         period_ns = seen.metadata.period_ns
         span_ns = self.last_release_ns - self.first_release_ns + period_ns if seen.executed else 0
         return LoopOutline(
             metadata=seen.metadata,
-            summary=LoopSummary.from_dict(said) if said else seen.summary(),
+            summary=summary,
             n=seen.executed,
             span_s=span_ns / 1e9,
             first_release_ns=self.first_release_ns,
@@ -138,37 +156,40 @@ class _Survey:
 
 
 def outline(path: Path) -> Outline:
-    """Read a recording. ``RecordingError``, with what to do, when it is cut or not rtloop's."""
-    reader = RecordingReader(path, signals=False, events=True)
+    """Read a recording: of several files all, by their folder or the first of them.
+
+    ``RecordingError``, with what to do, when one is cut or not rtloop's.
+    """
+    reader = PartsReader(path, signals=False, events=True)
     surveys: dict[str, _Survey] = {}
     for loop, records in _batches(reader):
         if loop not in surveys:
             surveys[loop] = _Survey(LoopStatistics(reader.metadata[loop]))
         surveys[loop].add(records)
         _take_events(reader, surveys)
-    reader.require_whole()
     for loop, metadata in reader.metadata.items():
         surveys.setdefault(loop, _Survey(LoopStatistics(metadata)))
     _take_events(reader, surveys)
-    loops = {
-        name: survey.outline(reader.summary.get(name), reader.lost.get(name, 0))
-        for name, survey in surveys.items()
-    }
+    loops = {name: survey.outline(name, reader) for name, survey in surveys.items()}
     _draw(path, surveys, loops)
     return Outline(
-        path=path,
+        path=reader.paths[0],
         run_id=reader.run_id,
         run=reader.run,
         loops=loops,
         size_bytes=reader.size_bytes,
-        messages=dict(reader.messages),
+        messages=reader.messages,
         chunks=reader.chunks,
         library=reader.library,
         lost=sum(reader.lost.values()),
+        parts=reader.numbers,
+        alone=reader.alone,
+        continued=reader.continued,
+        before=sum(int(said["summary"]["executed"]) for said in reader.before.values()),
     )
 
 
-def _take_events(reader: RecordingReader, surveys: dict[str, _Survey]) -> None:
+def _take_events(reader: PartsReader, surveys: dict[str, _Survey]) -> None:
     for name, events in reader.take_events().items():
         if name in reader.metadata:
             survey = surveys.setdefault(name, _Survey(LoopStatistics(reader.metadata[name])))
@@ -181,7 +202,7 @@ def _draw(path: Path, surveys: dict[str, _Survey], loops: dict[str, LoopOutline]
     for name, survey in surveys.items():
         if survey.returned:
             loops[name].figures = survey.figures()
-    for name, records in _batches(RecordingReader(path, signals=False)):
+    for name, records in _batches(PartsReader(path, signals=False)):
         figures = loops[name].figures
         returned = records[~rec.unfinished(records)]
         if figures is not None and len(returned):
@@ -193,7 +214,7 @@ def _draw(path: Path, surveys: dict[str, _Survey], loops: dict[str, LoopOutline]
             loop.figures.lateness.finish()
 
 
-def _batches(reader: RecordingReader) -> Iterator[tuple[str, Records]]:
+def _batches(reader: PartsReader) -> Iterator[tuple[str, Records]]:
     """Consecutive cycles of a loop, many at a time."""
     waiting: dict[str, list[Records]] = defaultdict(list)
     for loop, batch in reader:

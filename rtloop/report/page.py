@@ -7,7 +7,7 @@ from pathlib import Path
 from rtloop.errors import RecordingError
 from rtloop.report import charts
 from rtloop.report.devices import devices
-from rtloop.report.host import configuration, file_facts, host, rights_of
+from rtloop.report.host import configuration, file_facts, host, parts_in_words, rights_of
 from rtloop.report.outline import LoopFigures, LoopOutline, Outline, outline
 from rtloop.report.tables import Cell, Column, wide_table
 from rtloop.report.typography import (
@@ -21,6 +21,7 @@ from rtloop.report.typography import (
     span_s,
 )
 from rtloop.report.verdict import Level, judge
+from rtloop.telemetry.mcap.part_names import first_path, first_there
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.words import explain, find
 from rtloop.telemetry.private import replace_file
@@ -29,6 +30,15 @@ CLASS_ORDER = ("hard", "firm", "soft")
 #: Events that the verdict, the accounts or the list of the worst cycles tell in words of their own.
 _TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished"}
 SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
+
+
+def report_path(recording: Path) -> Path:
+    """Where the report of a recording belongs: beside it. That of a single part has its name."""
+    if recording.is_dir():
+        return recording / "report.html"
+    first = first_path(recording)
+    whole = recording in (first, first_there(first))
+    return recording.with_name("report.html") if whole else recording.with_suffix(".html")
 
 
 def write_report(recording_path: Path, html_path: Path) -> Path:
@@ -130,6 +140,7 @@ def _verdicts(loops: list[_Loop]) -> Iterator[str]:
 
 def _cautions(recording: Outline, loops: list[_Loop]) -> Iterator[str]:
     """What a reader must know before believing the numbers."""
+    yield from (f'<p class="caution">{text}</p>' for text in parts_in_words(recording))
     if any(loop.loop_class == "hard" for loop in loops) and not recording.run.get("preempt_rt"):
         yield (
             '<p class="caution"><b>A hard loop on a kernel without PREEMPT_RT.</b> What was measured is '

@@ -7,6 +7,9 @@ from rtloop.report.typography import count, duration_us, plural, share
 from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.observe.words import explain, find
 
+#: What a share counts, where it counts an event.
+_EVENT_OF = {"stale": "stale_input", "clamped": "clamped"}
+
 
 class Level(Enum):
     """How a loop did, judged by what its class promises."""
@@ -29,6 +32,7 @@ class Verdict:
 def judge(summary: LoopSummary) -> Verdict:
     """The verdict on a loop."""
     executed, misses = summary.executed, summary.misses
+    failures = summary.failures
     if executed == 0:
         return Verdict(Level.NOTHING, "Nothing ran", ("No cycle was executed.",))
     # A loop that was shut down in order is finalized: its reason tells that it had latched before.
@@ -42,9 +46,9 @@ def judge(summary: LoopSummary) -> Verdict:
     broken = summary.limit_broken
     if broken and summary.loop_class != "hard":
         sentences.append(f"Its limit of misses was broken {plural(broken, 'time')}.")
+    sentences += _too_much(summary)
     sentences += _besides(summary)
-    failed = faulted or bool(broken) or (summary.loop_class == "hard" and misses > 0)
-    if failed:
+    if failures:
         headline = "Fault" if faulted else "Failed"
         level = Level.FAILED
     elif misses:
@@ -78,8 +82,10 @@ def _misses(summary: LoopSummary) -> str:
         return f"{of} missed the deadline. A hard loop may miss none.{sent}{worst}"
     if summary.loop_class == "firm":
         kept = []
-        if outcomes.get("held"):
-            kept.append(f"the previous command was held {plural(outcomes['held'], 'time')}")
+        # Recordings of an older version do not tell why.
+        held = summary.held_late or (0 if summary.held_stale else outcomes.get("held", 0))
+        if held:
+            kept.append(f"the previous command was held {plural(held, 'time')}")
         if outcomes.get("default"):
             kept.append(f"the default was sent {plural(outcomes['default'], 'time')}")
         instead = f": {' and '.join(kept)}" if kept else ""
@@ -87,8 +93,27 @@ def _misses(summary: LoopSummary) -> str:
     return f"{of} were written late.{in_a_row}{worst}"
 
 
+def _too_much(summary: LoopSummary) -> list[str]:
+    """The shares that are over their limits, each with what to do about it."""
+    sentences = []
+    for over in summary.shares:
+        if not over.is_over:
+            continue
+        word = find("events", _EVENT_OF.get(over.name, ""))
+        cure = f" {word.remedy[0].upper()}{word.remedy[1:]}." if word is not None else ""
+        sentences.append(f"Too much of it: {over}.{cure}")
+    return sentences
+
+
 def _besides(summary: LoopSummary) -> list[str]:
     sentences = []
+    if summary.held_stale:
+        n = summary.held_stale
+        sentences.append(
+            f"The previous command stood in {plural(n, 'cycle')} because an input was stale."
+        )
+    if dropped := summary.outcomes.get("dropped", 0):
+        sentences.append(f"An output did not take {plural(dropped, 'command')}.")
     if summary.unfinished:
         n = summary.unfinished
         verb = "has" if n == 1 else "have"

@@ -70,6 +70,17 @@ def test_the_round_trip_through_the_link_is_measured() -> None:
     assert len(run("link_round_trip").tables[0].rows) == 4
 
 
+def test_the_clock_is_compared_with_the_truth_at_every_rate() -> None:
+    result = run("clock")
+    assert [row[0] for row in result.tables[0].rows] == [1, 20, 200, 1000]
+    assert [row[-1] for row in result.tables[0].rows] == [3, 10, 100, 500]
+    for rate in (1, 20, 200, 1000):
+        assert target(result, f"{rate} Hz: cycles with |error| > bound") == 0
+    bound_us = target(result, "20 Hz: largest bound")
+    assert bound_us is not None
+    assert bound_us > 0
+
+
 @pytest.mark.slow
 def test_start_up_finds_the_first_cycle() -> None:
     start_up_s = target(run("start_up"), "first cycle")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rtloop import core
 from rtloop.cli.console import Console
 from rtloop.demos import Demo
 from rtloop.demos.cartpole.demo import CartpoleDemo
@@ -61,7 +62,8 @@ def test_the_summary_is_by_class_and_says_where_everything_is() -> None:
             problems=("the disk is full",),
         )
     )
-    assert text.index("hard brake: 2 deadline misses") < text.index("soft arm: 2 deadline misses")
+    assert text.index("hard brake: FAILED") < text.index("soft arm: 2 deadline misses")
+    assert "2 deadline misses: a hard loop may miss none" in text
     assert "100 executed + 0 skipped" in text
     assert "98 written, 2 written late" in text
     assert "longest stage of 2: infer – the graph and the limits on its commands. Use a" in text
@@ -85,3 +87,32 @@ def test_the_cartpole_tells_of_its_pole() -> None:
     assert "3 late commands refused; ended SAFE (HOST_STOP)" in demo.summarise_device(UPRIGHT)
     assert "the pole fell" in demo.summarise_device({**UPRIGHT, "fell": True})
     assert demo.is_well(UPRIGHT)
+
+
+def test_what_is_green_was_controlled() -> None:
+    statistics = LoopStatistics(metadata("arm", "soft"))
+    records = cycles(100, loop_class="soft")
+    records["outcome"] = core.OUTCOMES["dropped"]
+    statistics.update(records)
+    text = said(RunSummary(loops={"arm": statistics.summary()}, rights=()))
+    assert "soft arm: FAILED in 100 cycles" in text
+    assert "dropped 100 % of the cycles, limit 1 %" in text
+    assert "all deadlines met" not in text
+
+
+def test_a_loop_that_did_nothing_has_failed() -> None:
+    idle = LoopStatistics(metadata("arm", "soft")).summary()
+    text = said(RunSummary(loops={"arm": idle}, rights=()))
+    assert "soft arm: FAILED in 0 cycles" in text
+    assert "no cycle was executed" in text
+
+
+def test_it_says_why_commands_were_held() -> None:
+    statistics = LoopStatistics(metadata("arm", "firm"))
+    records = cycles(200, loop_class="firm", miss_every=100)
+    records["outcome"][50:53] = core.OUTCOMES["held"]
+    records["events"][50:53] = core.EVENTS["stale_input"]
+    records["infer_ns"][50:53] = records["read_ns"][50:53]
+    statistics.update(records)
+    text = said(RunSummary(loops={"arm": statistics.summary()}, rights=()))
+    assert "195 written, 5 held (2 late, 3 stale)" in text

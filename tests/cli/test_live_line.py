@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rtloop import core
 from rtloop.cli.console import Console
 from rtloop.demos.cartpole.demo import CartpoleDemo
 from rtloop.telemetry.observe.statistics import LoopStatistics
@@ -200,3 +201,18 @@ def test_a_file_gets_whole_lines() -> None:
     (line,) = stream.getvalue().splitlines()
     assert "response p50" in line
     assert "firm misses 0" in line
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_what_comes_to_nothing_shows_while_it_runs(columns: int) -> None:
+    run = Loops("balance")
+    with Screen(columns) as screen:
+        console = Console(screen.stream, CartpoleDemo())
+        drawn(console, run)
+        assert "stale" not in screen.rows()[0]
+        late = cycles(2000, first=1000)
+        late["events"][::2] = core.EVENTS["stale_input"]
+        run.observed["balance"].statistics.update(late)
+        drawn(console, run)
+        (row,) = screen.rows()
+        assert row.endswith("stale 33.3 %"), row

@@ -27,6 +27,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "recording": config.RecordingConfig,
     "loops.NAME": config.LoopConfig,
     "loops.NAME.limit": config.LimitConfig,
+    "loops.NAME.max_share": config.MaxShareConfig,
     "loops.NAME.inputs.NAME": InputSection,
     **{f"inputs: {kind.kind}": kind for kind in INPUTS},
     "loops.NAME.policy": config.PolicyConfig,
@@ -56,7 +57,7 @@ def own_fields(section: type[BaseModel]) -> dict[str, FieldInfo]:
 def shown(default: object) -> set[str]:
     """How the documentation may write a default of the schema."""
     if default is None:
-        return {"none", "all", "any CPU", "the period", "as `safe`"}
+        return {"none", "all", "any CPU", "the period", "as `safe`", "by class"}
     if default == {}:
         return {"none"}
     return {f"`{str(default).lower() if isinstance(default, bool) else default}`"}

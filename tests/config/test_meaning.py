@@ -163,3 +163,26 @@ def test_a_configuration_travels_as_json_and_as_python_values(folder: Path) -> N
     text = config.model_dump_json(by_alias=True)
     assert Config.model_validate_json(text).loops == config.loops
     assert Config.model_validate(config.model_dump(by_alias=True)).loops == config.loops
+
+
+def of_class(loop_class: str, keys: str, folder: Path) -> dict[str, float]:
+    text = small(f"rate_hz: 100, {keys}").replace("class: soft", f"class: {loop_class}")
+    return loaded(text, folder).loops["a"].share_limits
+
+
+def test_the_limits_of_shares_follow_from_the_class_unless_they_are_given(folder: Path) -> None:
+    firm = of_class("firm", "max_share: {stale: 1, held: 0.2}", folder)
+    assert (firm["missed"], firm["skipped"], firm["dropped"]) == (0.05, 0.05, 0.01)
+    assert (firm["stale"], firm["held"]) == (1.0, 0.2)
+    soft = of_class("soft", "max_share: {missed: null}", folder)
+    assert soft["missed"] == 0.1, "null is the default, as everywhere"
+    assert of_class("hard", "", folder)["missed"] == 0.0
+
+
+def test_what_the_limit_on_jobs_allows_is_no_failure(folder: Path) -> None:
+    limit = "limit: {max_misses: 100, window: 500}"
+    found = of_class("firm", f"{limit}, max_share: {{skipped: 0.01}}", folder)
+    assert (found["missed"], found["held"], found["stale"]) == (0.2, 0.2, 0.05)
+    assert found["skipped"] == 0.01, "what is given counts"
+    strict = of_class("firm", "limit: {max_misses: 1, window: 1000}", folder)
+    assert strict["missed"] == 0.05, "a run shorter than the window may have its miss"

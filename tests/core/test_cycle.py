@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -243,15 +244,100 @@ def test_one_long_cycle_is_as_many_lost_jobs_as_it_covers_releases(make_rig: Mak
         stalls=[stall("infer", 5, 40 * MS)],
     )
     rig.run(20)
-    late, last = rig.records()[-2:]
-    assert (late["consecutive_misses"], late["events"] & EVENT["limit_broken"]) == (1, 0)
-    assert (last["cycle"], last["skipped"]) == (45, 39)
+    last = rig.records()[-1]
+    assert last["cycle"] == 5
     assert last["events"] & EVENT["limit_broken"]
-    assert not last["events"] & EVENT["miss"]
     assert last["outcome"] == OUTCOME["safe"], "no command of the cycle that comes too late"
     status = rig.loop.status()
     assert status["fault_reason"] == REASON["limit_broken"]
     assert (status["misses"], status["skipped"]) == (1, 39), "counted apart"
+
+
+def test_a_limit_that_only_warns_is_broken_by_the_releases_that_were_skipped(
+    make_rig: MakeRig,
+) -> None:
+    rig = make_rig(
+        max_misses=100, window=1000, max_consecutive=2, stalls=[stall("infer", 5, 40 * MS)]
+    )
+    late, next_one = rig.run(7)[-2:]
+    assert (late["consecutive_misses"], late["events"] & EVENT["limit_broken"]) == (1, 0)
+    assert (next_one["cycle"], next_one["skipped"]) == (45, 39)
+    assert next_one["events"] & EVENT["limit_broken"]
+    assert not next_one["events"] & EVENT["miss"]
+
+
+@pytest.mark.parametrize("loop_class", [core.LoopClass.firm, core.LoopClass.soft])
+@pytest.mark.parametrize(
+    ("limit", "before", "periods"),
+    [
+        ({"max_misses": 100, "window": 1000, "max_consecutive": 2}, [], 2),
+        ({"max_misses": 3, "window": 1000}, [], 3),
+        ({"max_misses": 3, "window": 1000}, [6], 1),  # a miss, and a release skipped after it
+        ({"max_misses": 3, "window": 5}, [2], 3),  # which have left the window again
+        ({"max_misses": 100, "window": 1000, "max_consecutive": 2}, [8], 1),
+        ({"max_misses": 0, "window": 1000}, [], 1),
+    ],
+)
+def test_the_guard_sees_the_limit_break_while_the_cycle_still_runs(
+    make_rig: MakeRig,
+    loop_class: core.LoopClass,
+    limit: dict[str, int],
+    before: list[int],
+    periods: int,
+) -> None:
+    def rig_of(running_ns: int) -> Rig:
+        rig = make_rig(
+            loop_class=loop_class,
+            fault_on_broken_limit=True,
+            stalls=[stall("infer", cycle, MS + 1) for cycle in before]
+            + [stall("infer", 10, running_ns)],
+            **limit,
+        )
+        rig.run(14)
+        return rig
+
+    assert rig_of(periods * MS).loop.status()["state"] == "active"
+    rig = rig_of(periods * MS + 1)
+    status = rig.loop.status()
+    assert status["fault_reason"] == REASON["limit_broken"]
+    assert status["expired_outcome"] == OUTCOME["safe"], "sent by the guard, not by the loop"
+    last = rig.records()[-1]
+    assert last["cycle"] == 10
+    assert last["events"] & EVENT["limit_broken"]
+    assert last["outcome"] == OUTCOME["safe"]
+    assert rig.safe_in_force()
+
+
+@pytest.mark.parametrize("overrun", ["skip", "catch_up"])
+@pytest.mark.parametrize("seed", range(20))
+def test_the_guard_breaks_the_limit_where_the_count_of_lost_jobs_does(
+    make_rig: MakeRig, seed: int, overrun: str
+) -> None:
+    random = np.random.default_rng(seed)
+    durations = [MS // 2, MS + 1, 2 * MS, 3 * MS + 1, 9 * MS]
+    same: dict[str, Any] = {
+        "max_misses": 6,
+        "window": 20,
+        "max_consecutive": int(random.integers(3, 6)),
+        "on_overrun": core.Overrun[overrun],
+        "max_catch_up": 2,
+        "stalls": [
+            stall("infer", int(cycle), int(random.choice(durations)))
+            for cycle in np.flatnonzero(random.random(70) < 0.1)
+        ]
+        + [stall("infer", 75, 9 * MS)],
+    }
+    records = make_rig(**same).run(90)
+    broken = int(np.flatnonzero(records["events"] & EVENT["limit_broken"])[0])
+    first = records[broken]
+    met = set(records["cycle"][records["events"] & EVENT["miss"] == 0].tolist())
+    jobs = [cycle not in met for cycle in range(int(first["cycle"]))]  # lost, before it
+    in_a_row = next((i for i, lost in enumerate(reversed(jobs)) if not lost), len(jobs))
+    # Then it was broken while the cycle before it still ran.
+    by_skipped = in_a_row > same["max_consecutive"] or sum(jobs[-20:]) > 6
+    ended = make_rig(fault_on_broken_limit=True, **same).run(90)[-1]
+    assert ended["cycle"] == records["cycle"][broken - by_skipped]
+    assert ended["events"] & EVENT["limit_broken"]
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -144,6 +144,22 @@ def test_a_lost_line_is_recorded_with_its_errno(device: FakeDevice, tmp_path: Pa
     assert event["error"] == linked.loop.status()["fault_errno"] != 0
 
 
+def test_silence_before_the_first_sample_is_no_loss(device: FakeDevice, tmp_path: Path) -> None:
+    linked = LinkedLoop(device, tmp_path / "r", silence_timeout_ns=5 * MS)
+    linked.loop.rearm()
+    end = time.monotonic() + 0.1
+    while time.monotonic() < end:
+        assert linked.loop.missing_input() == 0
+    device.send_sensor([0.5, 0.0])
+    while linked.loop.missing_input() is not None:
+        pass
+    linked.loop.begin()
+    linked.loop.step()
+    linked.loop.end()
+    assert set(events_of(linked)["kind"].tolist()) == {KINDS["clock"]}
+    assert linked.loop.status()["port_events"] == len(events_of(linked))
+
+
 def test_a_flood_of_events_costs_each_cycle_little_and_is_counted(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()  # holds more than a pty
     device = FakeDevice()

@@ -118,6 +118,7 @@ def test_a_device_gets_the_default_while_the_inference_hangs(tmp_path: Path) -> 
     status = loop.status()
     assert status["executed"] <= 3, "sent while the fourth cycle is still in its inference"
     assert status["expired_cycle"] <= 3
+    assert status["expired_outcome"] == OUTCOME["default"], "for whoever looks while it hangs"
     valid_until_us = (status["expired_deadline_ns"] + MS) // 1000 & 0xFFFFFFFF
     assert abs(commands[-2.0] - valid_until_us) < 5_000, "valid like a command of that cycle"
     wait_for(lambda: loop.status()["executed"] > 3)

@@ -271,6 +271,35 @@ def read_records(reader: core.RingReader) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(raw[:, : core.RECORD_SIZE]).view(RECORD_DTYPE)[:, 0]
 
 
+@pytest.mark.parametrize("loop_class", [core.LoopClass.firm, core.LoopClass.soft])
+def test_a_limit_is_broken_by_the_releases_that_pass_while_a_cycle_runs(
+    make_threaded: MakeThreaded, loop_class: core.LoopClass
+) -> None:
+    threaded = make_threaded(
+        loop_class=loop_class,
+        period_ns=50 * MS,
+        deadline_ns=50 * MS,
+        hang_limit_ns=60_000 * MS,
+        max_misses=100,
+        window=1000,
+        max_consecutive=3,
+        fault_on_broken_limit=True,
+        stalls=[core.Stall(core.Stage.infer, 3, 0, 1_500 * MS)],
+    )
+    threaded.activate()
+    wait_for(lambda: threaded.loop.status()["state"] == "fault")
+    status = threaded.loop.status()
+    assert status["fault_reason"] == core.FAULT_REASONS["limit_broken"]
+    assert status["executed"] <= 3, "the cycle has not come back"
+    assert threaded.safe_in_force()
+    assert threaded.deactivate()
+    records = read_records(core.RingReader(str(threaded.path)))
+    # None where this machine stalled so long that the cycle had not even started.
+    for broken in records[records["cycle"] == status["expired_cycle"]]:
+        assert broken["events"] & core.EVENTS["limit_broken"]
+        assert broken["outcome"] == core.OUTCOMES["safe"]
+
+
 def test_the_guard_makes_a_hard_loop_safe_while_its_cycle_hangs(
     make_threaded: MakeThreaded,
 ) -> None:

@@ -111,7 +111,10 @@ def test_a_missed_hard_deadline_is_an_error_until_the_loop_is_activated_anew(
 ) -> None:
     stalled(monkeypatch, core.Stall(core.Stage.infer, 20, 0, PERIOD_NS * 3 // 2))
     with firmware(tmp_path) as device, Client() as client:
-        config = edited(write_config(tmp_path, device.link), {"class: soft": "class: hard"})
+        config = edited(
+            write_config(tmp_path, device.link),
+            {"class: soft": "class: hard", "missed: 1, skipped: 1, ": ""},
+        )
         with loop_node_here(client, config=str(config)):
             assert client.request("configure")
             assert client.request("activate")

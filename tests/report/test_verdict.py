@@ -28,6 +28,14 @@ def summary(loop_class: str = "firm", *, miss_every: int = 0, **changes: Any) ->
         (summary("firm", miss_every=500, limit_broken=1), Level.FAILED),
         (summary("soft", fault_reason="port_error"), Level.FAILED),
         (summary("hard", executed=0), Level.NOTHING),
+        (summary("soft", miss_every=1), Level.FAILED),
+        (summary("firm", miss_every=10), Level.FAILED),
+        (summary("firm", miss_every=10, max_share={"missed": 0.1, "held": 0.1}), Level.TOLERATED),
+        (summary("firm", stale_inputs=51), Level.FAILED),
+        (summary("firm", stale_inputs=50), Level.MET),
+        (summary("firm", stale_inputs=980, max_share={"stale": 1.0}), Level.MET),
+        (summary("hard", device_late_commands=11), Level.FAILED),
+        (summary("soft", skipped=100, elapsed_periods=1100), Level.FAILED),
     ],
 )
 def test_a_miss_means_what_the_class_says(what: LoopSummary, level: Level) -> None:
@@ -72,3 +80,26 @@ def test_a_fault_of_a_newer_version_is_told_by_its_name() -> None:
     assert "FAULT, until an explicit reset: unknown_99." in sentences(
         summary(fault_reason="unknown_99")
     )
+
+
+def test_every_share_over_its_limit_is_named_with_what_to_do() -> None:
+    text = sentences(summary("soft", stale_inputs=980, events={"clamped": 1000}))
+    assert "stale 98 % of the cycles, limit 5 %" in text
+    assert "Look at the age of each input" in text
+    assert "clamped 100 % of the cycles, limit 50 %" in text
+    assert "Compare min and max" in text
+
+
+def test_holds_for_a_stale_input_are_told_apart_from_those_for_a_late_result() -> None:
+    statistics = LoopStatistics(metadata())
+    records = cycles(1000, miss_every=500)
+    stale = slice(10, 13)
+    records["outcome"][stale] = core.OUTCOMES["held"]
+    records["events"][stale] = core.EVENTS["stale_input"]
+    records["infer_ns"][stale] = records["read_ns"][stale]
+    statistics.update(records)
+    found = statistics.summary()
+    assert (found.outcomes["held"], found.held_late, found.held_stale) == (5, 2, 3)
+    text = sentences(found).replace("\u00a0", " ")
+    assert "were discarded: the previous command was held 2 times" in text
+    assert "The previous command stood in 3 cycles because an input was stale." in text

@@ -9,7 +9,7 @@ namespace {
 class Echo final : public rtloop::Port {
   public:
     explicit Echo(const rtloop::PortOptions &options)
-        : fails_after_(options.integer("fails_after")) {}
+        : fails_after_(options.integer("fails_after")), deaf_(options.integer("deaf") != 0) {}
 
     size_t n_inputs() const noexcept override { return 1; }
     size_t n_outputs() const noexcept override { return 1; }
@@ -26,7 +26,7 @@ class Echo final : public rtloop::Port {
         return {now_ns_, 0};
     }
     bool write(const float *values, int64_t, int64_t) noexcept override {
-        if (safe_) return false;
+        if (safe_ || deaf_) return false;
         command_ = values[0];
         return true;
     }
@@ -46,6 +46,7 @@ class Echo final : public rtloop::Port {
 
   private:
     const int64_t fails_after_;
+    const bool deaf_;
     int64_t polls_ = 0;
     int64_t now_ns_ = -1;
     float command_ = 1.0F;

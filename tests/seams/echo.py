@@ -26,6 +26,7 @@ class EchoInput(InputSection):
 
     echo: Name = Field(description="name of the device")
     fails_after: int = Field(default=0, ge=0, description="cycles until it breaks; 0 is never")
+    deaf: bool = Field(default=False, description="whether it takes no command")
 
     @property
     def port_name(self) -> str:
@@ -44,7 +45,7 @@ class EchoInput(InputSection):
         return ("level",)
 
     def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> EchoPort:
-        return EchoPort(self.echo, self.fails_after)
+        return EchoPort(self.echo, self.fails_after, self.deaf)
 
 
 @OUTPUTS.register
@@ -64,7 +65,7 @@ class EchoOutput(OutputSection):
         return 1
 
     def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> EchoPort:
-        return EchoPort(self.echo, 0)
+        return EchoPort(self.echo)
 
 
 class EchoPort(Port):
@@ -73,9 +74,9 @@ class EchoPort(Port):
     inputs = (Signal("level", "V"),)
     outputs = (Signal("level", "V"),)
 
-    def __init__(self, name: str, fails_after: int) -> None:
+    def __init__(self, name: str, fails_after: int = 0, deaf: bool = False) -> None:
         self.name = name
-        self._options = {"fails_after": fails_after}
+        self._options = {"fails_after": fails_after, "deaf": int(deaf)}
 
     def prepare(self) -> None:
         self.core = core.Port("echo", self._options, os.environ["ECHO_LIBRARY"])

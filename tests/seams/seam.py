@@ -24,6 +24,7 @@ loops:
     outputs:
       canyon: {{echo: wall, min: -100, max: 100, safe: 0.0}}
     realtime: {{scheduler: other, lock_memory: false, cpu_dma_latency_us: null}}
+    max_share: {{missed: 1, skipped: 1, clamped: 1}}  # a shared machine, and what is doubled grows
 """
 
 

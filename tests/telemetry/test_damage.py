@@ -34,6 +34,7 @@ from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring, 
 SECONDS = float(os.environ.get("RTLOOP_FUZZ_SECONDS", 0))
 RUN = "20260101T000000-test"
 N = 700
+ZSTD = b"\x28\xb5\x2f\xfd"  # how a chunk begins
 
 
 def tries(at_least: int) -> Iterator[random.Random]:
@@ -223,7 +224,8 @@ def test_cycles_that_a_damaged_chunk_had_are_taken_from_the_ring(
     (run / "balance.ring").write_bytes(ring)
     path = tmp_path / "run.mcap"
     data = recorded(path)
-    path.write_bytes(damage(data, data.index(b"zstd", len(data) // 2) + 200, random.Random(3)))
+    in_a_chunk = data.index(ZSTD, len(data) // 3) + 100
+    path.write_bytes(damage(data, in_a_chunk, random.Random(3)))
     (recovered,) = recover(path, ring_directory)
     balance = recovered.loops["balance"]
     assert (balance.from_ring, balance.lost) == (100, 0)

@@ -37,6 +37,7 @@ nb::dict status_dict(const LoopStatus &s) {
     d["open_cycle"] = s.open_cycle.load();
     d["expired_cycle"] = s.expired_cycle.load();
     d["expired_deadline_ns"] = s.expired_deadline_ns.load();
+    d["expired_outcome"] = s.expired_outcome.load();
     d["event_head"] = s.event_head.load();
     d["port_events"] = s.port_events.load();
     return d;
@@ -200,11 +201,12 @@ void bind_ring(nb::module_ &m) {
             "state"_a)
         .def(
             "set_expired",
-            [](RingWriter &ring, int64_t cycle, int64_t deadline_ns) {
+            [](RingWriter &ring, int64_t cycle, int64_t deadline_ns, uint32_t outcome) {
                 ring.status().expired_deadline_ns.store(deadline_ns);
+                ring.status().expired_outcome.store(outcome);
                 ring.status().expired_cycle.store(cycle);
             },
-            "cycle"_a, "deadline_ns"_a)
+            "cycle"_a, "deadline_ns"_a, "outcome"_a = 0)
         .def(
             "set_counts",
             [](RingWriter &ring, int64_t elapsed_periods, int64_t executed, int64_t skipped) {

@@ -4,10 +4,12 @@
 #include <cerrno>
 #include <cstdint>
 #include <ctime>
+#include <limits>
 
 namespace rtloop {
 
 inline constexpr int64_t kNsPerSecond = 1'000'000'000;
+inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
 class Clock {
   public:

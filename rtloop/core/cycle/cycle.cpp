@@ -78,6 +78,15 @@ void Cycle::prepare(const Release &next) noexcept {
     stand_in_->prepare(next.cycle, sent_.data(), next.time_ns + config_.deadline_ns);
 }
 
+uint32_t Cycle::too_many_lost(const Release &next) const noexcept {
+    if (!config_.fault_on_broken_limit) return 0;
+    // With more of them the cycle has hung.
+    const int64_t most = (config_.deadline_ns + config_.hang_limit_ns) / config_.period_ns + 1;
+    const uint32_t n = miss_limit_.breaks_after(next.skipped + static_cast<uint32_t>(most));
+    if (n == 0) return 0;
+    return n > next.skipped ? n - next.skipped : 1;
+}
+
 const CycleRecord &Cycle::run(const Release &release, int64_t woke_ns) noexcept {
     begin(release, woke_ns);
     const bool fresh = read_inputs();
@@ -270,6 +279,7 @@ void Cycle::finish() noexcept {
     }
     check_ports();
     if (miss_limit_.broken_by(missed())) limit_broken();
+    if (missed() && !gate_.close(record_.cycle)) limit_broken();  // the guard saw it before
     record_.consecutive_misses = miss_limit_.consecutive();
     record_.window_misses = miss_limit_.in_window();
     if (fault_.is_latched()) {

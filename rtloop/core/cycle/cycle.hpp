@@ -31,6 +31,9 @@ class Cycle {
     // What the guard sends at d; nullptr for nothing.
     StandIn *stand_in() noexcept { return stand_in_ ? &*stand_in_ : nullptr; }
 
+    // How many jobs lost in a row, `next` the first, latch FAULT; 0 for any number.
+    uint32_t too_many_lost(const Release &next) const noexcept;
+
     // Executes the cycle of `release`, which the gate is already armed for and the thread woke up
     // for at `woke_ns`. When it returns with the fault latched, the safe command was the last thing
     // sent.

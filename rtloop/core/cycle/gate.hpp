@@ -4,14 +4,15 @@
 
 #include <atomic>
 #include <cstdint>
-#include <limits>
+
+#include "rtloop/core/cycle/clock.hpp"
 
 namespace rtloop {
 
 enum class Phase : uint64_t {
     open = 0,     // released or waiting for its release; nothing sent yet
     writing = 1,  // in time so far, outputs are being sent
-    done = 2,     // finished in time
+    done = 2,     // finished in time, or closed
     expired = 3,  // judged a miss: at d by the guard, or by the loop itself
 };
 
@@ -21,18 +22,21 @@ class Gate {
     struct Armed {
         int64_t cycle;
         int64_t deadline_ns;
+        int64_t limit_ns;
         Phase phase;
     };
 
-    // Loop: watch cycle k from now on, its wait for the release included.
-    void arm(int64_t cycle, int64_t deadline_ns) noexcept {
-        // `done` first: the guard must never pair the old cycle with the new deadline.
+    // Loop: watch cycle k from now on, its wait for the release included. Where it has not come
+    // back at limit_ns, the limit on lost jobs is broken.
+    void arm(int64_t cycle, int64_t deadline_ns, int64_t limit_ns = kNever) noexcept {
+        // `done` first: the guard must never pair the old cycle with the new times.
         word_.store(pack(cycle, Phase::done), std::memory_order_release);
         deadline_ns_.store(deadline_ns, std::memory_order_release);
+        limit_ns_.store(limit_ns, std::memory_order_release);
         word_.store(pack(cycle, Phase::open), std::memory_order_release);
     }
     void disarm() noexcept {
-        deadline_ns_.store(std::numeric_limits<int64_t>::max(), std::memory_order_release);
+        deadline_ns_.store(kNever, std::memory_order_release);
         word_.store(pack(-1, Phase::done), std::memory_order_release);
     }
 
@@ -48,12 +52,17 @@ class Gate {
     }
     bool expire(int64_t cycle) noexcept { return expire_open(cycle) || expire_writing(cycle); }
 
+    // Either, of an expired cycle: it has come back (loop), or the limit is broken without it
+    // (guard). True for the one that came first.
+    bool close(int64_t cycle) noexcept { return move(cycle, Phase::expired, Phase::done); }
+
     Armed armed() const noexcept {
         for (;;) {
             const uint64_t before = word_.load(std::memory_order_acquire);
             const int64_t deadline = deadline_ns_.load(std::memory_order_acquire);
+            const int64_t limit = limit_ns_.load(std::memory_order_acquire);
             if (word_.load(std::memory_order_acquire) == before) {
-                return {static_cast<int64_t>(before) >> 2, deadline,
+                return {static_cast<int64_t>(before) >> 2, deadline, limit,
                         static_cast<Phase>(before & 3)};
             }
         }
@@ -69,7 +78,8 @@ class Gate {
     }
 
     std::atomic<uint64_t> word_{pack(-1, Phase::done)};
-    std::atomic<int64_t> deadline_ns_{std::numeric_limits<int64_t>::max()};
+    std::atomic<int64_t> deadline_ns_{kNever};
+    std::atomic<int64_t> limit_ns_{kNever};
 };
 
 }  // namespace rtloop

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "rtloop/core/cycle/clock.hpp"
+
 namespace rtloop {
 
 enum class Overrun : uint8_t {
@@ -43,6 +45,12 @@ class Grid {
             skipped = std::max<int64_t>(0, late_ns / period_ns_ + 1 - max_catch_up_);
         }
         return {next + skipped, at(next + skipped), static_cast<uint32_t>(skipped)};
+    }
+    // When the n-th release after cycle k is lost, if k still runs then: after() would skip it.
+    int64_t lost_ns(int64_t cycle, uint32_t n) const noexcept {
+        if (overrun_ == Overrun::slip) return kNever;
+        if (overrun_ == Overrun::skip) return at(cycle + n) + 1;
+        return at(cycle + n + max_catch_up_);
     }
     int64_t period_ns() const noexcept { return period_ns_; }
     int64_t slipped_ns() const noexcept { return origin_ns_ - first_ns_; }

@@ -2,8 +2,8 @@
 // whenever it returns.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
-#include <limits>
 
 #include "rtloop/core/cycle/clock.hpp"
 #include "rtloop/core/cycle/fault_latch.hpp"
@@ -18,8 +18,6 @@ namespace rtloop {
 // the virtual clock in tests.
 class Guard final : public Alarm {
   public:
-    static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
-
     // `stand_in`: what to send at d for a firm loop; nullptr for nothing.
     Guard(const LoopConfig &config, const Wiring &wiring, StandIn *stand_in, Gate &gate,
           LoopStatus &status)
@@ -41,8 +39,9 @@ class Guard final : public Alarm {
             case Phase::writing:
                 return armed.deadline_ns + 1;  // at d itself the cycle is still in time
             case Phase::expired:
-                return armed.cycle == hung_cycle_ ? kNever
-                                                  : armed.deadline_ns + config_.hang_limit_ns;
+                return armed.cycle == hung_cycle_
+                           ? armed.limit_ns
+                           : std::min(armed.limit_ns, armed.deadline_ns + config_.hang_limit_ns);
             case Phase::done:
                 break;
         }
@@ -56,10 +55,16 @@ class Guard final : public Alarm {
         if (armed.phase != Phase::expired) {
             if (gate_.expire_open(armed.cycle)) {
                 judge_miss(armed);
-                if (stand_in_ != nullptr) stand_in_->send(armed.cycle, now_ns);
+                if (stand_in_ != nullptr) {
+                    const bool left = stand_in_->send(armed.cycle, now_ns);
+                    note(left ? Outcome::default_value : Outcome::dropped);
+                }
             } else if (gate_.expire_writing(armed.cycle)) {
                 judge_miss(armed);
             }
+        } else if (now_ns >= armed.limit_ns) {
+            // The releases that passed meanwhile are lost with it.
+            if (gate_.close(armed.cycle)) make_safe(FaultReason::limit_broken);
         } else if (late_ns >= config_.hang_limit_ns && armed.cycle != hung_cycle_) {
             hung_cycle_ = armed.cycle;
             make_safe(FaultReason::hang);
@@ -79,6 +84,7 @@ class Guard final : public Alarm {
 
   private:
     void judge_miss(const Gate::Armed &armed) noexcept {
+        note(Outcome::none);
         status_.expired_deadline_ns.store(armed.deadline_ns, std::memory_order_relaxed);
         status_.expired_cycle.store(armed.cycle, std::memory_order_release);
         if (config_.loop_class == LoopClass::hard) make_safe(FaultReason::deadline_miss);
@@ -86,6 +92,10 @@ class Guard final : public Alarm {
     void make_safe(FaultReason reason) noexcept {
         wiring_.write_safe();
         fault_.latch(reason);
+        note(Outcome::safe);
+    }
+    void note(Outcome sent) noexcept {
+        status_.expired_outcome.store(static_cast<uint32_t>(sent), std::memory_order_relaxed);
     }
 
     const LoopConfig &config_;

@@ -106,8 +106,21 @@ void Loop::begin(int64_t first_release_ns) noexcept {
     status_.expired_cycle.store(-1);
     status_.open_cycle.store(0);
     status_.state.store(static_cast<uint32_t>(State::active), std::memory_order_release);
+    arm();
+}
+
+// The guard watches the next cycle: its deadline, and until when it may run before the releases
+// that pass meanwhile break the limit on lost jobs.
+void Loop::arm() noexcept {
     cycle_.prepare(next_);
-    gate_.arm(0, next_.time_ns + config_.deadline_ns);
+    const int64_t deadline_ns = next_.time_ns + config_.deadline_ns;
+    int64_t limit_ns = kNever;
+    if (const uint32_t n = cycle_.too_many_lost(next_); n == 1) {
+        limit_ns = deadline_ns + 1;
+    } else if (n > 1) {
+        limit_ns = pacer_->lost_ns(next_.cycle, n - 1);
+    }
+    gate_.arm(next_.cycle, deadline_ns, limit_ns);
 }
 
 bool Loop::step() noexcept {
@@ -121,8 +134,7 @@ bool Loop::step() noexcept {
     status_.slipped_ns.store(pacer_->slipped_ns(), std::memory_order_relaxed);
     status_.open_cycle.store(next_.cycle, std::memory_order_relaxed);
     if (fault_.is_latched()) return false;
-    cycle_.prepare(next_);
-    gate_.arm(next_.cycle, next_.time_ns + config_.deadline_ns);
+    arm();
     return true;
 }
 
@@ -178,6 +190,7 @@ void Loop::end() noexcept {
 void Loop::abandon() noexcept {
     wiring_.write_safe();
     fault_.latch(FaultReason::hang);
+    status_.expired_outcome.store(static_cast<uint32_t>(Outcome::safe));
 }
 
 std::vector<int64_t> Loop::measure_overhead(size_t n) {

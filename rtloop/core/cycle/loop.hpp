@@ -63,6 +63,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
     const LoopConfig &config() const noexcept { return config_; }
 
   private:
+    void arm() noexcept;
     void attend_ports() noexcept;
     void record(const CycleRecord &record) noexcept;
     void record_events(uint32_t most) noexcept;

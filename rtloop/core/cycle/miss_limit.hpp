@@ -25,13 +25,26 @@ class MissLimit {
         // A window full of lost jobs stays full.
         const size_t pushed = std::min<size_t>(n, lost_.size());
         for (size_t i = 0; i < pushed; ++i) push(true);
-        return is_broken();
+        return is_broken(in_window_, consecutive_);
     }
     bool broken_by(bool lost) noexcept {
         if (lost) return broken_by_skipped(1);
         consecutive_ = 0;
         push(false);
         return false;
+    }
+    // How many jobs lost in a row from here on break the limit; 0 when `most` of them do not.
+    uint32_t breaks_after(uint32_t most) const noexcept {
+        uint32_t in_window = in_window_;
+        size_t next = next_;
+        for (uint32_t n = 1; n <= most; ++n) {
+            if (!lost_.empty()) {
+                in_window += 1U - lost_[next];
+                next = after(next);
+            }
+            if (is_broken(in_window, consecutive_ + n)) return n;
+        }
+        return 0;
     }
     void reset() noexcept {
         std::fill(lost_.begin(), lost_.end(), uint8_t{0});
@@ -46,11 +59,12 @@ class MissLimit {
         if (lost_.empty()) return;
         in_window_ += static_cast<uint32_t>(lost) - lost_[next_];
         lost_[next_] = lost ? 1 : 0;
-        next_ = next_ + 1 == lost_.size() ? 0 : next_ + 1;
+        next_ = after(next_);
     }
-    bool is_broken() const noexcept {
-        return (!lost_.empty() && in_window_ > max_misses_) ||
-               (max_consecutive_ > 0 && consecutive_ > max_consecutive_);
+    size_t after(size_t at) const noexcept { return at + 1 == lost_.size() ? 0 : at + 1; }
+    bool is_broken(uint32_t in_window, uint32_t consecutive) const noexcept {
+        return (!lost_.empty() && in_window > max_misses_) ||
+               (max_consecutive_ > 0 && consecutive > max_consecutive_);
     }
 
     uint32_t max_misses_;

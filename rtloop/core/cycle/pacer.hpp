@@ -39,6 +39,8 @@ class Pacer {
     virtual int64_t wait(const Release &release, const StopRequest &stop) noexcept = 0;
     // The release to wait for once cycle `cycle` is over at `now_ns`.
     virtual Release after(int64_t cycle, int64_t now_ns) noexcept = 0;
+    // When the n-th release after `cycle` is lost, if that one still runs then.
+    virtual int64_t lost_ns(int64_t /*cycle*/, uint32_t /*n*/) const noexcept { return kNever; }
     // How far releases have moved from r0 + kT.
     virtual int64_t slipped_ns() const noexcept { return 0; }
 };
@@ -66,6 +68,9 @@ class TimerPacer final : public Pacer {
     }
     Release after(int64_t cycle, int64_t now_ns) noexcept override {
         return grid_.after(cycle, now_ns);
+    }
+    int64_t lost_ns(int64_t cycle, uint32_t n) const noexcept override {
+        return grid_.lost_ns(cycle, n);
     }
     int64_t slipped_ns() const noexcept override { return grid_.slipped_ns(); }
 

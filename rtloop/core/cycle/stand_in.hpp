@@ -35,13 +35,16 @@ class StandIn {
         prepared_cycle_ = cycle;
     }
 
-    // Loop or guard, whoever judged `cycle` before its result was sent.
-    void send(int64_t cycle, int64_t now_ns) noexcept {
+    // Loop or guard, whoever judged `cycle` before its result was sent. True when all of it left.
+    bool send(int64_t cycle, int64_t now_ns) noexcept {
         // Not prepared: the one before was still on its way out. Its result stands in left_.
+        bool all_left = prepared_cycle_ == cycle;
         for (size_t i = 0; i < left_.size() && prepared_cycle_ == cycle; ++i) {
             left_[i] = wiring_.outputs[i]->write_default(now_ns) ? 1 : 0;
+            all_left &= left_[i] != 0;
         }
         sent_cycle_.store(cycle, std::memory_order_release);
+        return all_left;
     }
 
     // Loop: the guard judged `cycle`, and sends.

@@ -24,6 +24,7 @@ struct LoopStatus {
     std::atomic<int64_t> open_cycle;           // the cycle that is being executed or waited for
     std::atomic<int64_t> expired_cycle;        // last cycle the guard judged; -1 none
     std::atomic<int64_t> expired_deadline_ns;  // and its deadline
+    std::atomic<uint32_t> expired_outcome;     // and what was sent in its stead; Outcome
     std::atomic<uint64_t> event_head;          // port events ever written
     std::atomic<int64_t> port_events;          // ever reported, those without room included
 };

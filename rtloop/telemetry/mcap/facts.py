@@ -7,6 +7,7 @@ RUN_METADATA: Final = "rtloop"
 LOOP_METADATA: Final = "rtloop.loop"
 LOST_METADATA: Final = "rtloop.lost"
 SUMMARY_METADATA: Final = "rtloop.summary"
+BEFORE_METADATA: Final = "rtloop.before"
 AT_THE_END: Final = -1
 """`before_cycle` of records that were lost after the last one written."""
 CHECKSUM: Final = "crc32"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtloop.telemetry.mcap.channel import without_signals
-from rtloop.telemetry.mcap.stream import RecordingReader
+from rtloop.telemetry.mcap.parts import PartsReader
 from rtloop.telemetry.observe.records import (
     PORT_EVENT_DTYPE,
     InputRecords,
@@ -33,7 +33,7 @@ class LoopRecording:
     outputs: NDArray[np.float32]
     lost: int
     summary: LoopSummary
-    """The recorder's; counted from the records where it left none."""
+    """The recorder's, of all of the run until then; counted from the records where it left none."""
     events: PortEvents
     """What its ports reported, in the order of their numbers; ``metadata.ports`` names them."""
 
@@ -54,17 +54,18 @@ class Recording:
 
 
 def read_recording(path: Path, *, signals: bool = False) -> Recording:
-    """Read a whole recording. ``RecordingError``, with what to do, when it is cut or not
-    rtloop's."""
-    reader = RecordingReader(path, signals=signals, events=True)
+    """Read a whole recording: of several files all, by their folder or the first of them.
+
+    ``RecordingError``, with what to do, when one is cut or not rtloop's.
+    """
+    reader = PartsReader(path, signals=signals, events=True)
     batches: dict[str, list[Batch]] = defaultdict(list)
     for loop, batch in reader:
         batches[loop].append(batch)
-    reader.require_whole()
     events = reader.take_events()
     nothing: PortEvents = np.empty(0, PORT_EVENT_DTYPE)
     return Recording(
-        path=path,
+        path=reader.paths[0],
         run_id=reader.run_id,
         run=reader.run,
         loops={
@@ -72,14 +73,14 @@ def read_recording(path: Path, *, signals: bool = False) -> Recording:
             for name, metadata in reader.metadata.items()
         },
         size_bytes=reader.size_bytes,
-        messages=dict(reader.messages),
+        messages=reader.messages,
         chunks=reader.chunks,
         library=reader.library,
     )
 
 
 def _joined(
-    metadata: LoopMetadata, batches: list[Batch], events: PortEvents, reader: RecordingReader
+    metadata: LoopMetadata, batches: list[Batch], events: PortEvents, reader: PartsReader
 ) -> LoopRecording:
     if not batches:
         batches = [without_signals(empty_records())]

@@ -23,6 +23,7 @@ from rtloop.telemetry.mcap.channel import ChannelDecoder, Waiting
 from rtloop.telemetry.mcap.chunk import LARGEST_RECORD, Messages, decompressed, taken_apart
 from rtloop.telemetry.mcap.facts import (
     AT_THE_END,
+    BEFORE_METADATA,
     CHECKSUM,
     LOOP_METADATA,
     LOST_METADATA,
@@ -32,6 +33,7 @@ from rtloop.telemetry.mcap.facts import (
 )
 from rtloop.telemetry.observe.records import PortEvents
 from rtloop.telemetry.observe.ring import Batch, LoopMetadata
+from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
 
 _MAGIC: Final = b"\x89MCAP0\r\n"
@@ -69,6 +71,12 @@ class RecordingReader:
         self.metadata: dict[str, LoopMetadata] = dict(metadata or {})
         self.lost: dict[str, int] = defaultdict(int)
         self.summary: dict[str, Any] = {}
+        """Of the run up to the end of this file, by loop."""
+        self.part = 0
+        self.before: dict[str, Any] = {}
+        """What came before this file, by loop: ``LoopStatistics.so_far``."""
+        self.continued = False
+        """Whether the run went on in another file."""
         self.complete = False
         self.library = ""
         self.chunks = 0
@@ -134,6 +142,15 @@ class RecordingReader:
         self._events.clear()
         return taken
 
+    def read_head(self) -> None:
+        """Only what stands before the first cycle; there is nothing to iterate afterwards."""
+        with self._file:
+            for opcode, payload in self._intact_records():
+                if opcode == Opcode.CHUNK:
+                    return
+                if opcode == Opcode.METADATA:
+                    self._note(payload)
+
     def __iter__(self) -> Iterator[tuple[str, Batch]]:
         with self._file:
             for opcode, payload in self._intact_records():
@@ -198,6 +215,7 @@ class RecordingReader:
         if name == RUN_METADATA:
             self.run = _object(facts.get("json", "{}"))
             self.run_id = facts.get("run_id", "")
+            self.part = int(facts.get("part", "0"))
         elif name == LOOP_METADATA:
             self.metadata[facts["loop"]] = LoopMetadata.from_json(facts["json"])
         elif name == LOST_METADATA:
@@ -211,6 +229,12 @@ class RecordingReader:
             for said in loops.values():
                 LoopSummary.from_dict(said)
             self.summary = loops
+            self.continued = facts.get("continued") == "true"
+        elif name == BEFORE_METADATA:
+            before = _object(facts["json"])
+            for loop, said in before.items():
+                LoopStatistics.resumed(self.metadata[loop], said)
+            self.before = before
 
     def _look_ahead(self) -> None:
         """Once: what the rest of the file says about loops and channels, cycles left aside."""

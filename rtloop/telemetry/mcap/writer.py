@@ -10,6 +10,7 @@ from mcap.writer import LIBRARY_IDENTIFIER
 
 from rtloop.telemetry.mcap.facts import (
     AT_THE_END,
+    BEFORE_METADATA,
     CHECKSUM,
     LOOP_METADATA,
     LOST_METADATA,
@@ -102,8 +103,10 @@ class RecordingWriter:
     An existing file is never overwritten.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, part: int = 0) -> None:
+        """``part`` is the number of this file where a recording is split."""
         self.path = path
+        self._part = part
         self._output = _Output(path)
         self._mcap = McapFile(
             self._output, PROFILE, f"rtloop; {LIBRARY_IDENTIFIER}", chunk_bytes=CHUNK_BYTES
@@ -127,7 +130,8 @@ class RecordingWriter:
     def describe_run(self, run_id: str, run: dict[str, Any]) -> None:
         """Write the facts about the run as a whole."""
         run = {name: value for name, value in run.items() if name not in LOOP_FACTS}
-        facts = {"format": FORMAT, "run_id": run_id, "json": json.dumps(run, ensure_ascii=False)}
+        facts = {"format": FORMAT, "run_id": run_id, "part": str(self._part)}
+        facts["json"] = json.dumps(run, ensure_ascii=False)
         # Once more one by one, for people who look with other tools.
         for name, value in run.items():
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -149,6 +153,10 @@ class RecordingWriter:
             misses=MissRows(self._miss, miss_id),
             events=PortEventRows(self._event, event_id),
         )
+
+    def describe_before(self, loops: dict[str, Any]) -> None:
+        """Of a part that is not the first: what came before it, by loop."""
+        self._describe(BEFORE_METADATA, {"json": json.dumps(loops, ensure_ascii=False)})
 
     def _describe(self, name: str, facts: dict[str, str]) -> None:
         """Said at the beginning, and once more at the end: no cycle can be read without it."""

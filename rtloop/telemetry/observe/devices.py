@@ -13,6 +13,7 @@ from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.records import PortEvents
 
 _CLOCK = core.PORT_EVENTS["clock"]
+_CLOCK_FIELDS = ("time_ns", "clock_offset_ns", "clock_error_ns", "clock_skew_ppb")
 _LATE_COMMAND = core.PORT_EVENTS["late_command"]
 
 
@@ -56,20 +57,45 @@ class DeviceStatistics:
         self._names = tuple(ports)
         self._ports: dict[int, _Port] = {}
         self._seen = 0
-        self._highest = -1
+        self.highest = -1
+        """The largest number of an event that was seen."""
+
+    @classmethod
+    def resumed(cls, ports: Iterable[str], so_far: Mapping[str, Any] | None) -> DeviceStatistics:
+        """Goes on where another observer's ``so_far`` ended; None: it saw nothing.
+
+        Raises ValueError, KeyError, TypeError for what is not that.
+        """
+        result = cls(ports)
+        if so_far is not None:
+            result._seen, result.highest = int(so_far["seen"]), int(so_far["highest"])
+            for index, said in dict(so_far["ports"]).items():
+                result._ports[int(index)] = _Port.resumed(said)
+        return result
+
+    def so_far(self) -> dict[str, Any]:
+        """What ``resumed`` goes on from, for JSON."""
+        ports = {str(index): port.so_far() for index, port in self._ports.items()}
+        return {"seen": self._seen, "highest": self.highest, "ports": ports}
+
+    def begin_after(self, so_far: Mapping[str, Any] | None) -> None:
+        """What another observer had seen, or lost, is not lost to this one."""
+        if so_far is not None:
+            self._seen += int(so_far["highest"]) + 1
+            self.highest = max(self.highest, int(so_far["highest"]))
 
     def update(self, events: PortEvents) -> None:
         """Count events, structured [n]."""
         if len(events) == 0:
             return
         self._seen += len(events)
-        self._highest = max(self._highest, int(events["number"].max()))
+        self.highest = max(self.highest, int(events["number"].max()))
         for index in np.unique(events["port"]).tolist():
             self._ports.setdefault(index, _Port()).update(events[events["port"] == index])
 
     def lost(self, reported: int = 0) -> int:
         """Events that this observer did not get to see, of so many that the ports reported."""
-        return max(reported, self._highest + 1) - self._seen
+        return max(reported, self.highest + 1) - self._seen
 
     def summary(self) -> dict[str, DeviceSummary]:
         """By port; those that reported nothing are left out."""
@@ -85,8 +111,22 @@ class _Port:
         self.counts: dict[int, int] = {}
         self.totals: dict[int, int] = {}
         self.worst_us: int | None = None
-        self.clock: Any = None
+        self.clock: dict[str, int] | None = None
+        """The newest estimate."""
         self.clock_error_max_ns = 0
+
+    @classmethod
+    def resumed(cls, said: Mapping[str, Any]) -> _Port:
+        port, clock, worst_us = cls(), said["clock"], said["worst_us"]
+        port.counts = {int(kind): int(n) for kind, n in dict(said["counts"]).items()}
+        port.totals = {int(kind): int(n) for kind, n in dict(said["totals"]).items()}
+        port.worst_us = None if worst_us is None else int(worst_us)
+        port.clock = None if clock is None else {name: int(clock[name]) for name in _CLOCK_FIELDS}
+        port.clock_error_max_ns = int(said["clock_error_max_ns"])
+        return port
+
+    def so_far(self) -> dict[str, Any]:
+        return dict(vars(self))
 
     def update(self, events: PortEvents) -> None:
         for kind in np.unique(events["kind"]).tolist():
@@ -95,7 +135,7 @@ class _Port:
             if kind == _CLOCK:
                 newest = of_kind[np.argmax(of_kind["time_ns"])]
                 if self.clock is None or newest["time_ns"] > self.clock["time_ns"]:
-                    self.clock = newest
+                    self.clock = {name: int(newest[name]) for name in _CLOCK_FIELDS}
                 self.clock_error_max_ns = max(
                     self.clock_error_max_ns, int(of_kind["clock_error_ns"].max())
                 )
@@ -113,7 +153,7 @@ class _Port:
         self.counts[kind] = self.counts.get(kind, 0) + int(steps.sum())
 
     def summary(self) -> DeviceSummary:
-        clock = self.clock
+        clock: Mapping[str, int | None] = self.clock or dict.fromkeys(_CLOCK_FIELDS)
         return DeviceSummary(
             events={
                 rec.name_of(rec.PORT_EVENT_NAMES, kind): n
@@ -121,8 +161,8 @@ class _Port:
                 if kind != _CLOCK
             },
             refused_lateness_max_us=self.worst_us,
-            clock_offset_ns=None if clock is None else int(clock["clock_offset_ns"]),
-            clock_error_ns=None if clock is None else int(clock["clock_error_ns"]),
-            clock_error_max_ns=None if clock is None else self.clock_error_max_ns,
-            clock_skew_ppb=None if clock is None else int(clock["clock_skew_ppb"]),
+            clock_offset_ns=clock["clock_offset_ns"],
+            clock_error_ns=clock["clock_error_ns"],
+            clock_error_max_ns=None if self.clock is None else self.clock_error_max_ns,
+            clock_skew_ppb=clock["clock_skew_ppb"],
         )

@@ -27,6 +27,7 @@ from rtloop.telemetry.observe.records import (
     Records,
     empty_records,
 )
+from rtloop.telemetry.observe.shares import NAMES
 from rtloop.telemetry.private import make_private_directory, user_name
 
 RING_DIRECTORY = Path("/dev/shm/rtloop")
@@ -82,6 +83,8 @@ class LoopMetadata:
     """CLOCK_REALTIME - CLOCK_MONOTONIC when the loop was set up."""
     run: dict[str, Any] = field(default_factory=dict)
     """Facts about the run, the same in every ring of it but for ``LOOP_FACTS``."""
+    max_share: dict[str, float] = field(default_factory=dict)
+    """Limits of the loop's shares, 0 to 1, by name; empty in what a version before them wrote."""
     ports: tuple[str, ...] = ()
     """Names of the loop's ports, which its port events count; empty in what older versions wrote."""
 
@@ -103,6 +106,7 @@ class LoopMetadata:
                     raw.get("realtime_ns_offset") or time.time_ns() - time.monotonic_ns()
                 ),
                 run=dict(raw.get("run") or {}),
+                max_share=_limits(raw.get("max_share") or {}),
                 ports=tuple(str(name) for name in raw.get("ports") or ()),
             )
             parsed._check()
@@ -122,6 +126,8 @@ class LoopMetadata:
             raise ValueError(f"period {self.period_ns}, deadline {self.deadline_ns}")
         if abs(self.realtime_ns_offset) >= 1 << 62:
             raise ValueError(f"realtime_ns_offset {self.realtime_ns_offset}")
+        if not all(0.0 <= limit <= 1.0 for limit in self.max_share.values()):
+            raise ValueError(f"max_share {self.max_share}")
 
     def to_json(self, *, with_run: bool = True) -> str:
         """The inverse of ``from_json``; without the run only the loop's own facts are kept."""
@@ -137,6 +143,7 @@ class LoopMetadata:
             "sources": list(self.sources),
             "ports": list(self.ports),
             "realtime_ns_offset": self.realtime_ns_offset,
+            "max_share": self.max_share,
             "run": {k: v for k, v in self.run.items() if with_run or k in LOOP_FACTS},
         }
         return json.dumps(raw, ensure_ascii=False)
@@ -231,6 +238,11 @@ class Ring:
         events: PortEvents = np.ascontiguousarray(raw).view(PORT_EVENT_DTYPE).ravel()
         return events
 
+    def held_events(self) -> PortEvents:
+        """All port events that the ring still holds, oldest first."""
+        self._reader.events.seek(0)
+        return self.read_events(1 << 32)
+
     def status(self) -> dict[str, Any]:
         """The live state of the loop: state, fault_reason, head, executed, skipped, misses, …"""
         status = dict(self._reader.status())
@@ -315,12 +327,19 @@ def unfinished_cycle(
     records["consecutive_misses"] = consecutive_misses + records["skipped"] + 1
     records["window_misses"] = 1
     records["loop_class"] = core.CLASSES.get(metadata.loop_class, 0)
-    # For a hard loop the guard sent the safe command; otherwise nothing left the host.
-    outcome = "safe" if metadata.loop_class == "hard" else "none"
-    records["outcome"] = core.OUTCOMES[outcome]
+    records["outcome"] = _sent_instead(status, metadata)
     sources = np.zeros((1, len(metadata.sources)), INPUT_RECORD_DTYPE)
     sources["age_ns"] = -1
     return Batch(records, sources, _nan(len(metadata.inputs)), _nan(len(metadata.outputs)))
+
+
+def _sent_instead(status: dict[str, Any], metadata: LoopMetadata) -> int:
+    """The outcome of a cycle that never returned: the guard says what it sent."""
+    said = int(status.get("expired_outcome", 0))
+    # Rings of an older version do not tell; for a hard loop it was the safe command all the same.
+    if said == core.OUTCOMES["none"] and metadata.loop_class == "hard":
+        return core.OUTCOMES["safe"]
+    return said if said in core.OUTCOMES.values() else core.OUTCOMES["none"]
 
 
 def _nan(n: int) -> NDArray[np.float32]:
@@ -329,3 +348,7 @@ def _nan(n: int) -> NDArray[np.float32]:
 
 def _signals(raw: Any) -> tuple[Signal, ...]:
     return tuple(Signal(str(s["name"]), str(s.get("unit") or "")) for s in raw)
+
+
+def _limits(raw: Any) -> dict[str, float]:
+    return {name: float(raw[name]) for name in NAMES if name in raw}

@@ -1,19 +1,25 @@
 """What a loop did, counted as it runs, in memory that does not grow with the run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtloop import core
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.devices import DeviceStatistics
 from rtloop.telemetry.observe.histogram import Histogram
 from rtloop.telemetry.observe.records import Records
 from rtloop.telemetry.observe.ring import LoopMetadata
+from rtloop.telemetry.observe.shares import Share, default_limits
 from rtloop.telemetry.observe.summary import LoopSummary, Percentiles
+from rtloop.telemetry.observe.windows import Windows
 
 _FRACTIONS = (0.5, 0.99, 0.999)
+#: A larger step of a 16-bit counter is a device that was switched on anew.
+_LARGEST_STEP = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class LoopStatistics:
         self.consecutive_misses = 0
         self.device_late_commands = 0
         self.devices = DeviceStatistics(metadata.ports)
+        self.held_late = 0
+        self.held_stale = 0
         self.release_latency = Histogram()
         self.response = Histogram()
         self.infer = Histogram()
@@ -58,13 +66,63 @@ class LoopStatistics:
         self._window_response = Histogram()
         self._window_began_ns = 0
         self._window_before = (0, 0, 0)
+        self._late_commands_said = -1
+        limits = {**default_limits(metadata.loop_class), **metadata.max_share}
+        self._windows = Windows(metadata.period_ns, limits)
+
+    @classmethod
+    def resumed(cls, metadata: LoopMetadata, so_far: Mapping[str, Any]) -> "LoopStatistics":
+        """Goes on where another observer's ``so_far`` ended; its durations are not known.
+
+        Raises RecordingError, and ValueError, KeyError, TypeError for what is not that.
+        """
+        result = cls(metadata)
+        said = LoopSummary.from_dict(so_far["summary"])
+        result.executed, result.lost = said.executed - said.records_lost, said.records_lost
+        counted = ("skipped", "misses", "unfinished", "max_consecutive_misses")
+        for name in (*counted, "held_late", "held_stale", "device_late_commands"):
+            setattr(result, name, int(getattr(said, name)))
+        for value, name in enumerate(rec.OUTCOME_NAMES):
+            result._outcomes[value] = said.outcomes.get(name, 0)
+        for value, name in enumerate(rec.STAGE_NAMES):
+            result._causes[value] = said.causes.get(name, 0)
+        result._events.update(
+            {name: n for name, n in said.events.items() if name in result._events}
+        )
+        result.last_cycle = int(so_far["last_cycle"])
+        result.consecutive_misses = int(so_far["consecutive_misses"])
+        result._late_commands_said = int(so_far["late_commands_said"])
+        result._windows.worst = dict(said.worst_shares)
+        result.devices = DeviceStatistics.resumed(metadata.ports, so_far.get("devices"))
+        result._first_start_ns = int(so_far["first_start_ns"])
+        result._last_start_ns = int(so_far["last_start_ns"])
+        return result
+
+    def so_far(self) -> dict[str, Any]:
+        """What ``resumed`` goes on from, for JSON."""
+        return {
+            "last_cycle": self.last_cycle,
+            "consecutive_misses": self.consecutive_misses,
+            "first_start_ns": self._first_start_ns,
+            "last_start_ns": self._last_start_ns,
+            "late_commands_said": self._late_commands_said,
+            "devices": self.devices.so_far(),
+            "summary": self.summary().as_dict(),
+        }
 
     def update(self, records: Records, lost: int = 0) -> None:
         """Count a batch of consecutive cycles (structured [n]) and what was lost before it."""
-        self.lost += lost
-        n = len(records)
-        if n == 0:
+        if len(records) == 0:
+            self.lost += lost
             return
+        for part in self._windows.parts(records["cycle"]):
+            self._windows.begin(int(records["cycle"][part.start]), self._counts())
+            self._count(records[part], lost)
+            lost = 0
+
+    def _count(self, records: Records, lost: int) -> None:
+        n = len(records)
+        self.lost += lost
         self._count_skipped(records, lost)
         if self.executed == 0:
             self._first_start_ns = int(records["start_ns"][0])
@@ -80,7 +138,8 @@ class LoopStatistics:
         if n_missed:
             self._causes += np.bincount(records["longest_stage"][missed], minlength=256)
         self._count_lost_in_a_row(records, lost)
-        self.device_late_commands = int(records["device_late_commands"][-1])
+        self._count_held(records, missed)
+        self._count_refused(records)
 
         seen = int(np.bitwise_or.reduce(records["events"]))
         if seen:
@@ -109,6 +168,22 @@ class LoopStatistics:
         longest = max(int(ended.max()), int((before + records["skipped"]).max()))
         self.max_consecutive_misses = max(self.max_consecutive_misses, longest)
         self.consecutive_misses = int(ended[-1])
+
+    def _count_held(self, records: Records, missed: NDArray[np.bool_]) -> None:
+        held = records["outcome"] == core.OUTCOMES["held"]
+        # A stale input that may be used is inferred from, and its result can be late like any other.
+        stale = held & ((records["events"] & rec.EVENT_BITS["stale_input"]) != 0)
+        stale &= records["infer_ns"] == records["read_ns"]
+        self.held_stale += int(np.count_nonzero(stale))
+        self.held_late += int(np.count_nonzero(held & missed & ~stale))
+
+    def _count_refused(self, records: Records) -> None:
+        """From a counter of the devices, which had counted before and comes round at 65536."""
+        said = records["device_late_commands"].astype(np.int64)
+        before = said[0] if self._late_commands_said < 0 else self._late_commands_said
+        steps = np.diff(said, prepend=before) & 0xFFFF
+        self.device_late_commands += int(steps[steps < _LARGEST_STEP].sum())
+        self._late_commands_said = int(said[-1])
 
     def _measure(self, records: Records, lateness: NDArray[np.int64]) -> None:
         response = rec.response_ns(records)
@@ -142,6 +217,23 @@ class LoopStatistics:
         self._window_began_ns = self._last_start_ns
         self._window_before = now
         return result
+
+    def _counts(self) -> dict[str, int]:
+        """By the names of the shares, and what they are shares of."""
+        return {
+            "missed": self.misses,
+            "skipped": self.skipped,
+            "stale": self._events["stale_input"],
+            "held": int(self._outcomes[core.OUTCOMES["held"]]),
+            "clamped": self._events["clamped"],
+            "dropped": int(self._outcomes[core.OUTCOMES["dropped"]]),
+            "refused": self.device_late_commands,
+            "executed": self.executed,
+        }
+
+    def recent_shares(self) -> tuple[Share, ...]:
+        """The shares over the newest window of the loop, for those who watch it run."""
+        return self._windows.newest(self._counts())
 
     def rate_hz(self) -> float | None:
         """Measured rate: cycles started per second between the first and the last start."""
@@ -205,6 +297,10 @@ class LoopStatistics:
             device_late_commands=self.device_late_commands,
             state=state,
             fault_reason=rec.name_of(rec.FAULT_REASON_NAMES, reason),
+            held_late=self.held_late,
+            held_stale=self.held_stale,
+            max_share=self.metadata.max_share,
+            worst_shares=self._windows.worst,
             devices=self.devices.summary(),
             port_events_lost=self.devices.lost(reported),
         )

@@ -1,7 +1,7 @@
 """What a loop, and a run of several, came to: the ``--json`` interface of docs/recording.md, typed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -9,6 +9,15 @@ from typing import Any
 from rtloop.errors import RecordingError
 from rtloop.realtime.rights import RightReport, denied
 from rtloop.telemetry.observe.devices import DeviceSummary
+from rtloop.telemetry.observe.shares import (
+    NAMES,
+    Share,
+    Whole,
+    default_limits,
+    shares_of,
+    window_s,
+)
+from rtloop.telemetry.observe.words import explain, find
 
 
 @dataclass(frozen=True)
@@ -55,18 +64,95 @@ class LoopSummary:
     device_late_commands: int = 0
     state: str | None = None
     fault_reason: str = "none"
+    held_late: int = 0
+    """Commands held because the result of a firm loop came too late."""
+    held_stale: int = 0
+    """Commands held because an input was stale."""
+    max_share: Mapping[str, float] = field(default_factory=dict)
+    """Limits of the shares by name, 0 to 1; the defaults of the class for those that are missing."""
+    worst_shares: Mapping[str, float] = field(default_factory=dict)
+    """The largest share in any window of the run by name, 0 to 1; empty of a run shorter than one."""
     devices: Mapping[str, DeviceSummary] = field(default_factory=dict)
     """By port, of those that reported anything."""
     port_events_lost: int = 0
     """Of what ports reported; not in ``devices``."""
 
     def __post_init__(self) -> None:
-        for name in ("outcomes", "causes", "events", "devices"):
+        limits = {**default_limits(self.loop_class), **self.max_share}
+        object.__setattr__(self, "max_share", limits)
+        for name in ("outcomes", "causes", "events", "max_share", "worst_shares", "devices"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """What came to nothing, of all that could have: of the whole run, or of its worst window where only
+        this is over the limit."""
+        length_s = window_s(round(self.period_ms * 1e6))
+        worst = (
+            replace(share, value=self.worst_shares.get(share.name, 0.0), window_s=length_s)
+            for share in self._shares_of_the_run()
+        )
+        return tuple(
+            in_window if in_window.is_over and not share.is_over else share
+            for share, in_window in zip(self._shares_of_the_run(), worst, strict=True)
+        )
+
+    def _shares_of_the_run(self) -> tuple[Share, ...]:
+        """Of the records that were seen, where only these tell."""
+        counts = {
+            "missed": self.misses,
+            "skipped": self.skipped,
+            "stale": self.stale_inputs,
+            "held": self.outcomes.get("held", 0),
+            "clamped": self.events.get("clamped", 0),
+            "dropped": self.outcomes.get("dropped", 0),
+            "refused": self.device_late_commands,
+        }
+        seen = max(0, self.executed - self.records_lost)
+        whole = Whole(self.elapsed_periods, self.executed, seen)
+        return tuple(shares_of(counts, whole, self.max_share))
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why the plant was not controlled as the loop's class and its limits promise, in words.
+
+        Empty when it was: this is the judgement of console, exit code, report and diagnostics.
+        """
+        if self.executed == 0:
+            return ("no cycle was executed",)
+        found = []
+        if self.fault_reason != "none":
+            word = find("fault_reasons", self.fault_reason)
+            found.append(f"FAULT: {self.fault_reason if word is None else explain(word)}")
+        if self.loop_class == "hard" and self.misses:
+            found.append(
+                f"{_plural(self.misses, 'deadline miss', 'es')}: a hard loop may miss none"
+            )
+        elif self.limit_broken and self.fault_reason != "limit_broken":
+            found.append(f"its limit of lost jobs was broken {_plural(self.limit_broken, 'time')}")
+        for share in self.shares:
+            if share.is_over and share.name == "held":
+                found.append(
+                    f"{share}: {self.held_late} late results, {self.held_stale} stale inputs"
+                )
+            elif share.is_over:
+                found.append(str(share))
+        return tuple(found)
 
     def as_dict(self) -> dict[str, Any]:
         """The loop's part of the ``--json`` summary."""
-        return {_key(f.name): _plain(getattr(self, f.name)) for f in fields(self)}
+        told = {_key(f.name): _plain(getattr(self, f.name)) for f in fields(self)}
+        del told["max_share"], told["worst_shares"]
+        told["shares"] = {
+            share.name: {
+                "share": share.value,
+                "worst": self.worst_shares.get(share.name),
+                "limit": share.limit,
+                "is_over": judged.is_over,
+            }
+            for share, judged in zip(self._shares_of_the_run(), self.shares, strict=True)
+        }
+        return {**told, "failures": list(self.failures)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "LoopSummary":
@@ -78,6 +164,14 @@ class LoopSummary:
             given["devices"] = {
                 str(port): DeviceSummary.from_dict(told)
                 for port, told in dict(raw.get("devices") or {}).items()
+            }
+            shares = raw.get("shares", {})
+            said = {name: shares[name] for name in NAMES if name in shares}
+            given["max_share"] = {name: float(share["limit"]) for name, share in said.items()}
+            given["worst_shares"] = {
+                name: float(share["worst"])
+                for name, share in said.items()
+                if share["worst"] is not None
             }
             return cls(**given)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -153,6 +247,10 @@ class RunSummary:
         if self.devices:
             result["devices"] = {name: dict(told) for name, told in self.devices.items()}
         return result
+
+
+def _plural(n: int, what: str, ending: str = "s") -> str:
+    return f"{n} {what}{'' if n == 1 else ending}"
 
 
 def _key(name: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtloop.errors import RecordingError
+from rtloop.telemetry.mcap.part_names import first_there
 from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
 from rtloop.telemetry.observe.ring import RING_SUFFIX, LoopMetadata, Ring
@@ -135,11 +136,11 @@ def directory_of(recording: Path, directories: list[Path]) -> Path | None:
     for directory, _, recorded in own:
         if recorded is not None and recorded == recording.resolve():
             return directory
-    if not recording.exists():
+    there = first_there(recording)
+    if not there.exists():
         raise RecordingError(f"there is no recording {recording}")
-    reader = RecordingReader(recording, signals=False)
-    for _ in reader:
-        break  # its facts come first
+    reader = RecordingReader(there, signals=False)
+    reader.read_head()
     for directory, run_id, _ in own:
         if reader.run_id and run_id == reader.run_id:
             return directory

@@ -1,6 +1,6 @@
-"""The recorder: a process of its own that drains the rings of a run into one MCAP file.
+"""The recorder: a process of its own that drains the rings of a run into MCAP files.
 
-``entry.py`` starts it. It outlives the process it records: it ends when every ring is finalized or
+``start.py`` starts it. It outlives the process it records: it ends when every ring is finalized or
 its writer is dead, and everything was written.
 
 It says two lines of JSON on stdout: ``{"ready": true}`` once the file and the rings are open, and
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rtloop import child
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
@@ -29,6 +30,8 @@ from rtloop.telemetry.observe.ring import RING_SUFFIX, Ring, unfinished_cycle
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.private import pinned, replace_file
+from rtloop.telemetry.recorder.parts import SplitRecording
+from rtloop.telemetry.recorder.split import Split
 
 # Often enough for a ring of any sensible size, seldom enough to cost nothing: numpy calls have a
 # fixed price, and a batch of 400 cycles (10 kHz) pays it once.
@@ -61,7 +64,7 @@ class _Source:
 class Recorder:
     """Drains rings into a file until their writers are done."""
 
-    def __init__(self, rings: Sequence[Path], out: Path) -> None:
+    def __init__(self, rings: Sequence[Path], out: Path, split: Split | None = None) -> None:
         """Open the rings and create the file. Raises ``RecordingError`` and ``OSError``."""
         self._sources = [self._open(path) for path in rings]
         names = [source.name for source in self._sources]
@@ -72,14 +75,8 @@ class Recorder:
         self.out = out
         self.stop_requested = False
         self.error: str | None = None
-        self.size_bytes = 0
-        self._writer = RecordingWriter(out)
+        self._writer = SplitRecording(out, split or Split(), self._describe)
         try:
-            metadata = self._sources[0].ring.metadata
-            self._writer.describe_run(metadata.run_id, metadata.run)
-            for source in self._sources:
-                self._writer.add_loop(source.ring.metadata)
-            self._writer.flush()
             self._point_to_file()
         except OSError:
             self._writer.abandon()
@@ -90,6 +87,12 @@ class Recorder:
     def _open(path: Path) -> _Source:
         ring = Ring(path)
         return _Source(ring, LoopStatistics(ring.metadata), ring.writer.open_pidfd())
+
+    def _describe(self, writer: RecordingWriter) -> None:
+        metadata = self._sources[0].ring.metadata
+        writer.describe_run(metadata.run_id, metadata.run)
+        for source in self._sources:
+            writer.add_loop(source.ring.metadata)
 
     def _point_to_file(self) -> None:
         me = ProcessIdentity.of_this_process()
@@ -103,10 +106,9 @@ class Recorder:
         """Record until the end. Afterwards ``error`` is None or says why the recording is cut."""
         try:
             self._drain_until_done()
-            self.size_bytes = self._writer.finish({"complete": "true", "loops": self._summaries()})
+            self._writer.finish(self._summaries())
         except OSError as error:
             self.error = explain(error, self.out)
-            self.size_bytes = self._writer.size_bytes
             self._writer.abandon()
 
     def _drain_until_done(self) -> None:
@@ -123,6 +125,10 @@ class Recorder:
                 flush_at_s = now_s + _FLUSH_INTERVAL_S
             self._pause()
 
+    def _split(self) -> None:
+        before = {source.name: source.statistics.so_far() for source in self._sources}
+        self._writer.go_on(before, {name: said["summary"] for name, said in before.items()})
+
     def _drain(self, source: _Source) -> None:
         # Asked before reading: whatever was appended until then is read below.
         finished = self.stop_requested or source.ring.finished()
@@ -131,11 +137,13 @@ class Recorder:
             if len(batch) or batch.lost:
                 source.statistics.update(batch.records, batch.lost)
                 self._writer.write(source.name, batch)
+            events = source.ring.read_events()
+            source.statistics.devices.update(events)
+            self._writer.write_events(source.name, events)
+            if self._writer.is_due:
+                self._split()
             if len(batch) < _BATCH:
                 break
-        events = source.ring.read_events()
-        source.statistics.devices.update(events)
-        self._writer.write_events(source.name, events)
         if finished:
             self._close(source)
 
@@ -174,7 +182,7 @@ class Recorder:
             "recording": str(self.out),
             "records": self._writer.records(),
             "lost": {source.name: source.statistics.lost for source in self._sources},
-            "bytes": self.size_bytes,
+            "bytes": self._writer.size_bytes,
             "error": self.error,
             "loops": self._summaries(),
         }
@@ -218,37 +226,6 @@ def explain(error: OSError, out: Path) -> str:
     )
 
 
-def _become_an_ordinary_process(avoid_cpus: Sequence[int]) -> None:
-    """Drop what a real-time parent may have handed down."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the loop; its end ends this
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-    except OSError:
-        pass  # it may not be lowered further, or not changed at all: then it runs as it is
-    every = set(range(os.cpu_count() or 1))
-    for cpus in (every - set(avoid_cpus) - _isolated_cpus(), every):
-        try:
-            os.sched_setaffinity(0, cpus)
-        except (OSError, ValueError):
-            continue
-        return
-
-
-def _isolated_cpus() -> set[int]:
-    """CPUs kept free for real-time work by ``isolcpus=``: nothing balances load there."""
-    try:
-        text = Path("/sys/devices/system/cpu/isolated").read_text().strip()
-    except OSError:
-        return set()
-    cpus: set[int] = set()
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        cpus.update(range(int(first), int(last or first) + 1))
-    return cpus
-
-
 def _say(line: dict[str, Any]) -> None:
     try:
         print(json.dumps(line), flush=True)
@@ -268,20 +245,26 @@ def _complain(message: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The recorder's command line."""
     parser = argparse.ArgumentParser(
-        prog="rtloop/telemetry/recorder/entry.py",
+        prog="child_entry.py recorder",
         description=(__doc__ or "").split("\n")[0],
     )
     parser.add_argument("rings", nargs="+", type=Path, metavar="RING")
     parser.add_argument("--out", required=True, type=Path, metavar="RUN.mcap")
+    parser.add_argument("--split-bytes", type=int, help="begin a new file at this size")
+    parser.add_argument("--split-seconds", type=float, help="begin a new file after this time")
+    parser.add_argument("--keep", type=int, help="delete the oldest of more files than these")
     parser.add_argument("--keep-rings", action="store_true", help="do not delete the rings")
     parser.add_argument(
         "--avoid-cpu", type=int, action="append", default=[], help="leave this CPU to the loop"
     )
     options = parser.parse_args(arguments)
-    _become_an_ordinary_process(options.avoid_cpu)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the loop; its end ends this
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    child.become_ordinary(options.avoid_cpu, nice=_NICE)
 
     try:
-        recorder = Recorder(options.rings, options.out)
+        split = Split(options.split_bytes, options.split_seconds, options.keep)
+        recorder = Recorder(options.rings, options.out, split)
     except (OSError, RecordingError) as error:
         message = (
             f"cannot record to {options.out}: {os.strerror(error.errno or 0).lower()}"

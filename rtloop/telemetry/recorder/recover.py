@@ -12,11 +12,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rtloop.errors import RecordingError
+from rtloop.telemetry.mcap.part_names import RUN_FILE, first_path, parts_there
+from rtloop.telemetry.mcap.parts import parts_meant
+from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.mcap.writer import sync_directory
 from rtloop.telemetry.observe.ring import RING_DIRECTORY
+from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.private import (
     ForeignError,
     check_own_file,
@@ -39,7 +43,6 @@ _T = TypeVar("_T")
 
 _PINNED = re.compile(r"/proc/self/fd/\d+")
 RUNS_DIRECTORY = Path("rtloop-runs")
-RUN_FILE = "run.mcap"
 
 
 def recover(
@@ -61,7 +64,7 @@ def recover(
     if target is None:
         results = (_attempt(directory, runs_directory) for directory in directories)
         return [result for result in results if result is not None]
-    recording = target / RUN_FILE if target.is_dir() else target
+    recording = target / RUN_FILE if target.is_dir() else first_path(target)
     if os.path.lexists(recording):
         check_own_file(recording)
     with opened(directory_of(recording, directories)) as run:
@@ -102,15 +105,14 @@ def _attempt(directory: Path, runs_directory: Path) -> Recovered | None:
 
 
 def _recover_run(run: DeadRun, recording: Path) -> Recovered:
-    """Raises RecordingError, OSError; nothing was changed then."""
+    """Raises RecordingError, OSError; what was not restored until then is as it was."""
     result = Recovered(run.run_id, recording, notes=run.notes)
     with ExitStack() as held:
         there = _enter(recording.parent, held)
-        file = None if there is None else there / recording.name
-        found = None
-        if file is not None and os.path.lexists(file):
-            found = _in_words(recording, partial(survey, file, run.described))
-        if found is None and not any(ring.backlog() for ring in run.rings):
+        files = (
+            [] if there is None else _in_words(recording, partial(_parts, there / recording.name))
+        )
+        if not files and not any(ring.backlog() for ring in run.rings):
             result.recording = None
             if run.doubtful:
                 result.error = "what its rings hold cannot be read"
@@ -118,18 +120,50 @@ def _recover_run(run: DeadRun, recording: Path) -> Recovered:
             run.remove_rings()
             result.notes.append("the run was never recorded and executed no cycle")
             return result
-        if found is not None and found.whole and not holds_more(run.rings, found):
-            result.run_id = found.run_id or run.run_id
-            for loop, statistics in found.statistics.items():
-                result.loops[loop] = LoopRecovery(statistics.executed, 0, statistics.lost)
-            run.remove_rings()
-            return result
-        if file is None:
-            file = _make(recording.parent, held) / recording.name
-        _in_words(recording, partial(_restore, run, found, file, result))
+        if files:
+            result.recording = recording.with_name(files[0].name)
+            _in_words(recording, partial(_recover_parts, run, files, result))
+        else:
+            folder = there or _make(recording.parent, held)
+            _in_words(
+                recording, partial(_restore, run, None, folder / recording.name, result, {}, None)
+            )
+            result.changed = True
     run.remove_rings()
-    result.changed = True
     return result
+
+
+def _parts(first: Path) -> list[Path]:
+    """The files of the recording; only the caller's own are looked into."""
+    for file in parts_there(first):
+        check_own_file(file)
+    return [file for file in parts_meant(first) if os.path.lexists(file)]
+
+
+def _recover_parts(run: DeadRun, files: list[Path], result: Recovered) -> None:
+    """Each part that is not whole; what only the rings hold goes into the last."""
+    before: dict[str, LoopStatistics] = {}
+    for file, following in zip(files, [*files[1:], None], strict=True):
+        found = survey(file, run.described, before)
+        result.run_id = found.run_id or run.run_id
+        if found.whole and (following is not None or not holds_more(run.rings, found)):
+            for loop, seen in found.statistics.items():
+                recovery = result.loops.setdefault(loop, LoopRecovery())
+                recovery.from_file += found.cycles.get(loop, 0)
+                recovery.lost = seen.lost
+            before = found.statistics
+            if following is None and found.reader.continued:
+                result.notes.append("the run went on in a file that is not there")
+            continue
+        then = None if following is None else _before(following)
+        before = _restore(run, found, file, result, before, then)
+        result.changed = True
+
+
+def _before(part: Path) -> dict[str, Any]:
+    reader = RecordingReader(part, signals=False)
+    reader.read_head()
+    return reader.before
 
 
 def _enter(directory: Path, held: ExitStack) -> Path | None:
@@ -157,18 +191,26 @@ def _in_words(recording: Path, action: Callable[[], _T]) -> _T:
         raise RecordingError(_PINNED.sub(str(recording.parent), str(error))) from None
 
 
-def _restore(run: DeadRun, found: Survey | None, recording: Path, result: Recovered) -> None:
+def _restore(
+    run: DeadRun,
+    found: Survey | None,
+    recording: Path,
+    result: Recovered,
+    before: dict[str, LoopStatistics],
+    then: dict[str, Any] | None,
+) -> dict[str, LoopStatistics]:
     """Writes what the file and the rings hold under the name of the file."""
-    shown = result.recording or recording
+    shown = (result.recording or recording).with_name(recording.name)
     restored = recording.with_name(f"{recording.stem}.recovered.mcap")
     try:
         # Left by an interrupted recovery: everything in it is still in the cut file and the rings.
         restored.unlink(missing_ok=True)
-        write_restored(run, found, restored, result)
+        seen = write_restored(run, found, restored, result, before, then)
         if found is not None:
             result.cut_copy = shown.with_name(_keep_copy(recording).name)
         os.replace(restored, recording)
         sync_directory(recording.parent)
+        return seen
     except OSError as error:
         restored.unlink(missing_ok=True)
         raise RecordingError(explain(error, shown.with_name(restored.name))) from None

@@ -1,6 +1,8 @@
 """The restored recording: cycles of the cut file, and from the rings those that it lacks."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,9 @@ class Survey:
 
     reader: RecordingReader
     statistics: dict[str, LoopStatistics]
+    """Of the run up to the end of the file."""
+    cycles: dict[str, int]
+    """In the file, by loop."""
 
     @property
     def whole(self) -> bool:
@@ -42,17 +47,46 @@ class Survey:
         return self.reader.run_id
 
 
-def survey(recording: Path, described: Mapping[str, LoopMetadata]) -> Survey:
+def survey(
+    recording: Path, described: Mapping[str, LoopMetadata], before: Mapping[str, LoopStatistics]
+) -> Survey:
+    """Reads a file; ``before`` is what was counted in the parts before it."""
     check_own_file(recording)
-    reader = RecordingReader(recording, signals=False, metadata=described)
+    reader = RecordingReader(recording, signals=False, events=True, metadata=described)
     statistics: dict[str, LoopStatistics] = {}
-    for loop, batch in reader:
+    cycles: dict[str, int] = defaultdict(int)
+
+    def of(loop: str) -> LoopStatistics:
         if loop not in statistics:
-            statistics[loop] = LoopStatistics(reader.metadata[loop])
-        statistics[loop].update(batch.records, batch.lost)
+            statistics[loop] = _begun(reader, loop, before)
+        return statistics[loop]
+
+    def count_events() -> None:
+        for loop, events in reader.take_events().items():
+            if loop in reader.metadata:
+                of(loop).devices.update(events)
+
+    for loop, batch in reader:
+        of(loop).update(batch.records, batch.lost)
+        cycles[loop] += len(batch)
+        count_events()
+    count_events()
+    for loop in reader.before.keys() | before.keys():
+        of(loop)
     if reader.whole and not reader.metadata:
         raise RecordingError(f"{recording} was not recorded by rtloop: it has no loop in it")
-    return Survey(reader, statistics)
+    return Survey(reader, statistics, cycles)
+
+
+def _begun(
+    reader: RecordingReader, loop: str, before: Mapping[str, LoopStatistics]
+) -> LoopStatistics:
+    """The loop as it was where a file begins: by the parts before it, or, where these are gone, by
+    what the file says of them."""
+    if loop in before:
+        return deepcopy(before[loop])
+    metadata, said = reader.metadata[loop], reader.before.get(loop)
+    return LoopStatistics(metadata) if said is None else LoopStatistics.resumed(metadata, said)
 
 
 def holds_more(rings: list[Ring], found: Survey) -> bool:
@@ -70,8 +104,19 @@ def holds_more(rings: list[Ring], found: Survey) -> bool:
     return False
 
 
-def write_restored(run: DeadRun, found: Survey | None, restored: Path, result: Recovered) -> None:
-    """Write file and rings as one new recording."""
+def write_restored(
+    run: DeadRun,
+    found: Survey | None,
+    restored: Path,
+    result: Recovered,
+    before: Mapping[str, LoopStatistics],
+    then: Mapping[str, Any] | None,
+) -> dict[str, LoopStatistics]:
+    """Write file and rings as one new recording; what was counted up to its end, by loop.
+
+    ``before`` is what was counted in the parts before it, and ``then`` what the next part says
+    (``LoopStatistics.so_far``); None for the last part.
+    """
     rings = {ring.metadata.loop: ring for ring in run.rings}
     metadata: dict[str, LoopMetadata] = {name: ring.metadata for name, ring in rings.items()}
     facts: dict[str, Any] = next((dict(ring.metadata.run) for ring in run.rings), {})
@@ -86,12 +131,19 @@ def write_restored(run: DeadRun, found: Survey | None, restored: Path, result: R
             f"{restored.with_name(result.recording.name) if result.recording else restored} ends "
             "before it says anything, and no ring of its run is left: nothing to restore"
         )
-    writer = RecordingWriter(restored)
-    loops = {name: LoopRestorer(loop, rings.get(name), writer) for name, loop in metadata.items()}
+    part = 0 if found is None else found.reader.part
+    writer = RecordingWriter(restored, part=part)
+    loops = {}
+    for name, loop in metadata.items():
+        seen = LoopStatistics(loop) if found is None else _begun(found.reader, name, before)
+        recovery = result.loops.setdefault(name, LoopRecovery())
+        loops[name] = LoopRestorer(seen, rings.get(name), writer, recovery)
     try:
         writer.describe_run(result.run_id, facts)
         for loop in metadata.values():
             writer.add_loop(loop)
+        if part:
+            writer.describe_before({name: loop.seen.so_far() for name, loop in loops.items()})
         if found is not None:
             again = RecordingReader(found.reader.path, metadata=metadata, events=True)
             for name, batch in again:
@@ -100,15 +152,20 @@ def write_restored(run: DeadRun, found: Survey | None, restored: Path, result: R
             _add_events(loops, again)
         summaries = {}
         for name, loop_restorer in loops.items():
-            loop_restorer.add_from_ring()
-            said = None if found is None else found.reader.summary.get(name)
-            summaries[name] = loop_restorer.finish(said, found).as_dict()
-            result.loops[name] = loop_restorer.result
+            if then is not None:
+                summary = loop_restorer.go_on_to(then.get(name))
+            else:
+                loop_restorer.add_from_ring()
+                said = None if found is None else found.reader.summary.get(name)
+                summary = loop_restorer.finish(said, found)
+            summaries[name] = summary.as_dict()
             result.notes += loop_restorer.notes
-        writer.finish({"complete": "true", "recovered": "true", "loops": summaries})
+        end = {"complete": "true", "recovered": "true", "loops": summaries}
+        writer.finish(end if then is None else {**end, "continued": "true"})
     except BaseException:
         writer.abandon()
         raise
+    return {name: loop.seen for name, loop in loops.items()}
 
 
 def _add_events(loops: Mapping[str, "LoopRestorer"], reader: RecordingReader) -> None:
@@ -134,22 +191,28 @@ def _damage(reader: RecordingReader) -> list[str]:
 class LoopRestorer:
     """One loop of the restored file: cycles of the cut file, and from the ring those it lacks."""
 
-    def __init__(self, metadata: LoopMetadata, ring: Ring | None, writer: RecordingWriter) -> None:
-        self.result = LoopRecovery()
+    def __init__(
+        self,
+        seen: LoopStatistics,
+        ring: Ring | None,
+        writer: RecordingWriter,
+        result: LoopRecovery,
+    ) -> None:
+        """``seen`` is what was counted before this file, and goes on being counted."""
+        self.seen = seen
+        self.result = result
         self.notes: list[str] = []
-        self._seen = LoopStatistics(metadata)
         self._ring = ring
         self._writer = writer
-        self._rung: PortEvents = (
-            np.empty(0, PORT_EVENT_DTYPE) if ring is None else ring.read_events()
-        )
+        held = np.empty(0, PORT_EVENT_DTYPE) if ring is None else ring.held_events()
+        self._rung: PortEvents = held[held["number"] > seen.devices.highest]
 
     def add_from_file(self, batch: Batch) -> None:
         """Consecutive cycles of the file. What is missing before or among them, a ring may hold."""
-        for part in _parts(batch, self._seen.last_cycle):
+        for part in _parts(batch, self.seen.last_cycle):
             lost = part.lost
             if lost and self._fill(int(part.records["cycle"][0])):
-                lost = _gap(part, self._seen.last_cycle)
+                lost = _gap(part, self.seen.last_cycle)
             self._write(replace(part, lost=lost))
             self.result.from_file += len(part)
 
@@ -158,6 +221,22 @@ class LoopRestorer:
         self._rung = self._rung[~np.isin(self._rung["number"], events["number"])]
         self._write_events(events)
 
+    def go_on_to(self, following: Mapping[str, Any] | None) -> LoopSummary:
+        """The cycles up to those of the next part; the summary until there.
+
+        Where the next part does not say (None), what is missing is found when it is restored.
+        """
+        if following is None:
+            return self.seen.summary()
+        then = LoopStatistics.resumed(self.seen.metadata, following)
+        self._fill(then.last_cycle + 1)
+        self._write_events(self._rung[self._rung["number"] <= then.devices.highest])
+        missing = then.executed + then.lost - self.seen.executed - self.seen.lost
+        if missing > 0:
+            self._write(replace(_nothing(self.seen.metadata), lost=missing))
+        self.result.lost = self.seen.lost
+        return self.seen.summary()
+
     def add_from_ring(self) -> None:
         """The cycles that are newer than what the file had, and the one that never returned; port
         events that the file lacks."""
@@ -165,7 +244,7 @@ class LoopRestorer:
         if self._ring is None:
             return
         self._fill(None)
-        seen = self._seen
+        seen = self.seen
         try:
             last = unfinished_cycle(
                 self._ring.status(), self._ring.metadata, seen.last_cycle, seen.consecutive_misses
@@ -182,7 +261,7 @@ class LoopRestorer:
 
         ``said`` is the summary that the file has, of a recorder that had seen all of the loop.
         """
-        seen, status = self._seen, None
+        seen, status = self.seen, None
         complete = None if said is None else LoopSummary.from_dict(said)
         if self._ring is not None:
             status = self._ring.status()
@@ -212,20 +291,20 @@ class LoopRestorer:
         if self._ring is None:
             return 0
         before = self.result.from_ring
-        begin = _first_newer(self._ring, self._seen.last_cycle)
+        begin = _first_newer(self._ring, self.seen.last_cycle)
         self._ring.seek(begin)
         # What the ring overwrote, less what had been written down (or noted as lost) before.
-        lost = max(0, begin - self._seen.executed - self._seen.lost)
+        lost = max(0, begin - self.seen.executed - self.seen.lost)
         while len(batch := self._ring.read(_BATCH)) or batch.lost:
             if before_cycle is None:
-                if self._seen.last_cycle >= 0 and len(batch):
-                    lost = min(lost, _gap(batch, self._seen.last_cycle))
+                if self.seen.last_cycle >= 0 and len(batch):
+                    lost = min(lost, _gap(batch, self.seen.last_cycle))
                 self._write(replace(batch, lost=lost + batch.lost))
                 self.result.from_ring += len(batch)
                 lost = 0
                 continue
             missing = batch.select(batch.records["cycle"] < before_cycle)
-            for part in _parts(replace(missing, lost=0), self._seen.last_cycle):
+            for part in _parts(replace(missing, lost=0), self.seen.last_cycle):
                 self._write(part)
             self.result.from_ring += len(missing)
             if len(missing) < len(batch):
@@ -233,12 +312,12 @@ class LoopRestorer:
         return self.result.from_ring - before
 
     def _write_events(self, events: PortEvents) -> None:
-        self._seen.devices.update(events)
-        self._writer.write_events(self._seen.metadata.loop, events)
+        self.seen.devices.update(events)
+        self._writer.write_events(self.seen.metadata.loop, events)
 
     def _write(self, batch: Batch) -> None:
-        self._seen.update(batch.records, batch.lost)
-        self._writer.write(self._seen.metadata.loop, batch)
+        self.seen.update(batch.records, batch.lost)
+        self._writer.write(self.seen.metadata.loop, batch)
 
 
 def _first_newer(ring: Ring, last_cycle: int) -> int:

@@ -4,41 +4,18 @@ import json
 import os
 import selectors
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rtloop import child
 from rtloop.errors import RecordingError
 from rtloop.telemetry.observe.summary import LoopSummary
+from rtloop.telemetry.recorder.split import Split
 
-#: The program that every recorder's command line names.
-ENTRY = Path(__file__).absolute().with_name("entry.py")
 _TERMINATE_GRACE_S = 2.0
-
-
-def _python(program: Path) -> list[str]:
-    """This Python, told to ignore what this process was told to ignore (``-E``, ``-s``, ``-I``)."""
-    command = [sys.executable]
-    command += ["-E"] if sys.flags.ignore_environment else []
-    command += ["-s"] if sys.flags.no_user_site else []
-    return [*command, str(program)]
-
-
-def _environment() -> dict[str, str]:
-    """This process's environment, with no working directory in ``PYTHONPATH``.
-
-    An empty entry means it, and ``PYTHONPATH=/some/where:$PYTHONPATH`` makes one. Entries that
-    name a folder are kept.
-    """
-    environment = dict(os.environ)
-    entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
-    kept = [os.path.abspath(entry) for entry in entries if os.path.normpath(entry) != os.curdir]
-    if kept:
-        environment["PYTHONPATH"] = os.pathsep.join(kept)
-    return environment
 
 
 @dataclass(frozen=True)
@@ -74,20 +51,29 @@ class RecorderProcess:
         rings: Sequence[Path],
         out: Path,
         *,
+        split: Split | None = None,
         keep_rings: bool = False,
         avoid_cpus: Sequence[int] = (),
     ) -> "RecorderProcess":
         """Start recording ``rings`` (which exist) to the new file ``out``; returns at once.
 
+        With a ``split`` there may be more files beside it (``mcap.parts``).
+
         ``avoid_cpus`` are the loop's. Raises ``RecordingError`` when no process can be started.
         """
         options = ["--out", str(out)]
+        for option, value in (
+            ("--split-bytes", split and split.size_bytes),
+            ("--split-seconds", split and split.seconds),
+            ("--keep", split and split.keep),
+        ):
+            options += [option, str(value)] if value is not None else []
         options += ["--keep-rings"] if keep_rings else []
         options += [option for cpu in avoid_cpus for option in ("--avoid-cpu", str(cpu))]
         try:
             process = subprocess.Popen(
-                [*_python(ENTRY), *options, "--", *map(str, rings)],
-                env=_environment(),
+                [*child.command("recorder"), *options, "--", *map(str, rings)],
+                env=child.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

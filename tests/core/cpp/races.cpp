@@ -129,17 +129,25 @@ void race_gate(int64_t total) {
     rtloop::Gate gate;
     std::atomic<bool> stop{false};
     std::vector<std::atomic<int>> judged(static_cast<size_t>(total));
+    std::vector<std::atomic<int>> closed(static_cast<size_t>(total));
     std::thread guard([&] {
         while (!stop.load(std::memory_order_relaxed)) {
             const rtloop::Gate::Armed armed = gate.armed();
             if (armed.cycle < 0 || armed.phase == rtloop::Phase::done) continue;
             CHECK(armed.deadline_ns == armed.cycle * 7);
-            if (gate.expire(armed.cycle)) judged[static_cast<size_t>(armed.cycle)].fetch_add(1);
+            CHECK(armed.limit_ns == armed.cycle * 11);
+            const auto cycle = static_cast<size_t>(armed.cycle);
+            if (armed.phase == rtloop::Phase::expired) {
+                if (gate.close(armed.cycle)) closed[cycle].fetch_add(1);
+            } else if (gate.expire(armed.cycle)) {
+                judged[cycle].fetch_add(1);
+            }
         }
     });
     int64_t in_time = 0;
+    int64_t given_up = 0;
     for (int64_t k = 0; k < total; ++k) {
-        gate.arm(k, k * 7);
+        gate.arm(k, k * 7, k * 11);
         if (k % 16 == 0) std::this_thread::yield();
         const bool met = gate.begin_write(k) && gate.end_write(k);
         const bool judged_here = !met && gate.expire(k);
@@ -147,6 +155,10 @@ void race_gate(int64_t total) {
         const int by_guard = judged[static_cast<size_t>(k)].load();
         CHECK(!judged_here || by_guard == 0);
         if (met) CHECK(by_guard == 0);
+        // Either the cycle came back, or the guard gave it up.
+        const bool came_back = !met && gate.close(k);
+        CHECK(closed[static_cast<size_t>(k)].load() == 0 || !came_back);
+        given_up += !met && !came_back ? 1 : 0;
     }
     stop.store(true);
     guard.join();
@@ -156,8 +168,15 @@ void race_gate(int64_t total) {
         missed += j.load();
     }
     CHECK(in_time + missed == total);
-    std::printf("gate: %lld in time, %lld judged by the guard\n", static_cast<long long>(in_time),
-                static_cast<long long>(missed));
+    int64_t closed_by_guard = 0;
+    for (const auto &c : closed) {
+        CHECK(c.load() <= 1);
+        closed_by_guard += c.load();
+    }
+    CHECK(closed_by_guard == given_up);
+    std::printf("gate: %lld in time, %lld judged by the guard, %lld given up\n",
+                static_cast<long long>(in_time), static_cast<long long>(missed),
+                static_cast<long long>(given_up));
 }
 
 // A device that talks all the time, and counts the commands that reach it whole.

@@ -1,20 +1,28 @@
 """Port events in a recording: written, read back, repaired."""
 
+import json
 import random
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from mcap.reader import make_reader
 from mcap_ros2._dynamic import generate_dynamic
 
 from rtloop import core
+from rtloop.report.page import write_report
 from rtloop.telemetry.mcap.messages import PortEventMessage
+from rtloop.telemetry.mcap.part_names import parts_there
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.devices import DeviceStatistics
+from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.recorder.parts import SplitRecording
 from rtloop.telemetry.recorder.process import Recorder
 from rtloop.telemetry.recorder.recover import recover
+from rtloop.telemetry.recorder.split import Split
 from tests.telemetry.loops import (
     REALTIME_NS_OFFSET,
     append,
@@ -89,6 +97,70 @@ def test_the_recorder_drains_them_with_the_cycles(ring_directory: Path, tmp_path
     recorded = read_recording(tmp_path / "run.mcap").loops["balance"]
     assert recorded.events.tobytes() == EVENTS.tobytes()
     assert recorded.summary.devices["cart"].refused_lateness_max_us == 159
+
+
+def split(out: Path) -> None:
+    """600 cycles and the events in six files."""
+    loop = metadata(run_id=RUN)
+    batch = batch_of(cycles(600, miss_every=9), loop)
+    seen = LoopStatistics(loop)
+
+    def describe(writer: RecordingWriter) -> None:
+        writer.describe_run(RUN, loop.run)
+        writer.add_loop(loop)
+
+    recording = SplitRecording(out, Split(), describe)
+    for part in range(6):
+        if part:
+            summaries = {"balance": seen.summary().as_dict()}
+            recording.go_on(json.loads(json.dumps({"balance": seen.so_far()})), summaries)
+        cycles_here = batch.part(100 * part, 100 * part + 100)
+        recording.write("balance", cycles_here)
+        seen.update(cycles_here.records)
+        recording.write_events("balance", EVENTS[10 * part : 10 * part + 10])
+        seen.devices.update(EVENTS[10 * part : 10 * part + 10])
+    recording.finish({"balance": seen.summary().as_dict()})
+
+
+def test_of_several_files_all_are_read_and_each_by_itself(tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    out.parent.mkdir()
+    split(out)
+    parts = parts_there(out)
+    assert len(parts) == 6
+    assert read_recording(out).loops["balance"].events.tobytes() == EVENTS.tobytes()
+    assert read_recording(parts[2]).loops["balance"].events.tobytes() == EVENTS[20:30].tobytes()
+    page = write_report(parts[2], tmp_path / "part.html").read_text()
+    assert "Error bound of the clock of cart" in page
+    assert "events were lost" not in page, "those of the files before are not"
+
+
+def test_statistics_that_go_on_after_a_file_count_as_one_observer_does() -> None:
+    whole, first = DeviceStatistics(("cart",)), DeviceStatistics(("cart",))
+    whole.update(EVENTS)
+    first.update(EVENTS[:33])
+    second = DeviceStatistics.resumed(("cart",), json.loads(json.dumps(first.so_far())))
+    second.update(EVENTS[33:])
+    assert second.summary() == whole.summary()
+    assert second.lost() == whole.lost() == 0
+    assert second.highest == 59
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5])
+def test_a_cut_file_among_several_gets_its_own_events_back_from_the_ring(
+    cut: int, ring_directory: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    out.parent.mkdir()
+    split(out)
+    left_behind(ring_directory / RUN, first=0)
+    part = parts_there(out)[cut]
+    part.write_bytes(part.read_bytes()[:4000])  # its head; all of its cycles are gone
+    recover(out, ring_directory)
+    assert read_recording(out).loops["balance"].events.tobytes() == EVENTS.tobytes()
+    here = read_recording(part).loops["balance"].events
+    assert here.tobytes() == EVENTS[10 * cut : 10 * cut + 10].tobytes()
+    assert read_recording(out).loops["balance"].summary.port_events_lost == 0
 
 
 def left_behind(run: Path, first: int) -> None:

@@ -107,6 +107,33 @@ def test_a_hung_cycle_is_a_miss_without_a_duration() -> None:
     assert unfinished_cycle(status, loop, statistics.last_cycle) is None
 
 
+@pytest.mark.parametrize("sent", ["safe", "default", "dropped", "none"])
+def test_a_hung_cycle_is_recorded_with_what_was_sent_in_its_stead(sent: str) -> None:
+    loop = metadata(loop_class="firm")
+    status = {
+        "expired_cycle": 10,
+        "expired_deadline_ns": 1_000_000_000,
+        "expired_outcome": core.OUTCOMES[sent],
+    }
+    hung = unfinished_cycle(status, loop, 9)
+    assert hung is not None
+    assert hung.records["outcome"][0] == core.OUTCOMES[sent]
+
+
+def test_a_hung_hard_cycle_of_an_older_ring_was_replaced_by_the_safe_command() -> None:
+    status = {"expired_cycle": 10, "expired_deadline_ns": 1_000_000_000, "expired_outcome": 0}
+    hung = unfinished_cycle(status, metadata(loop_class="hard"), 9)
+    assert hung is not None
+    assert hung.records["outcome"][0] == core.OUTCOMES["safe"]
+
+
+def test_an_outcome_that_there_is_not_is_none() -> None:
+    status = {"expired_cycle": 1, "expired_deadline_ns": 1_000_000_000, "expired_outcome": 200}
+    hung = unfinished_cycle(status, metadata(), 0)
+    assert hung is not None
+    assert hung.records["outcome"][0] == core.OUTCOMES["none"]
+
+
 def test_a_judged_cycle_that_returned_is_not_counted_twice() -> None:
     loop = metadata()
     assert unfinished_cycle({"expired_cycle": 7, "expired_deadline_ns": 0}, loop, 7) is None
@@ -157,3 +184,21 @@ def test_every_key_of_the_summary_is_documented() -> None:
     text = (Path(__file__).parents[3] / "docs" / "recording.md").read_text()
     for key in LoopStatistics(metadata()).summary().as_dict():
         assert f"`{key}`" in text, key
+
+
+def test_statistics_that_go_on_after_a_file_judge_the_run_as_one_observer_does() -> None:
+    records = cycles(30_000, miss_every=9)
+    records["device_late_commands"] = np.arange(30_000) // 100 % 65536
+    stale = slice(20_000, 23_000)
+    records["events"][stale] |= rec.EVENT_BITS["stale_input"]
+    records["outcome"][stale] = core.OUTCOMES["held"]
+    records["infer_ns"][stale] = records["read_ns"][stale]
+    whole, first = LoopStatistics(metadata()), LoopStatistics(metadata())
+    whole.update(records)
+    first.update(records[:25_050])
+    second = LoopStatistics.resumed(metadata(), json.loads(json.dumps(first.so_far())))
+    second.update(records[25_050:])
+    of_whole, of_second = whole.summary(), second.summary()
+    for name in ("held_late", "held_stale", "device_late_commands", "outcomes", "events", "misses"):
+        assert getattr(of_second, name) == getattr(of_whole, name), name
+    assert of_second.worst_shares["stale"] == of_whole.worst_shares["stale"] > 0.2

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rtloop import child
 from rtloop.config import load
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.recorder import process
@@ -36,7 +37,7 @@ def test_cycles_that_were_not_recorded_are_a_problem_and_no_success(
 def test_the_recorders_exit_code_tells_whether_every_cycle_is_in_the_file(
     n: int, code: int, ring_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_become_an_ordinary_process", lambda _: None)
+    monkeypatch.setattr(child, "become_ordinary", lambda *_, **__: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     loop = metadata()
     ring = new_ring(ring_directory, loop, capacity=101)

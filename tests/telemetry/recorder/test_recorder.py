@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,11 +15,12 @@ from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 
 from rtloop import core
+from rtloop.child import command
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import Batch
-from rtloop.telemetry.recorder.start import ENTRY, RecorderProcess
+from rtloop.telemetry.recorder.start import RecorderProcess
 from tests.telemetry.loops import (
     REALTIME_NS_OFFSET,
     WriterProcess,
@@ -293,7 +293,7 @@ def test_a_full_disk_is_one_clear_error_and_keeps_file_and_rings(
 
     recorder = subprocess.Popen(
         [
-            *(sys.executable, str(ENTRY)),
+            *command("recorder"),
             *("--out", str(out), str(ring_directory / "balance.ring")),
         ],
         stdout=subprocess.PIPE,

@@ -116,7 +116,7 @@ def test_a_recorder_that_ends_at_once_is_not_waited_for(
 ) -> None:
     gone = tmp_path / "gone.py"
     gone.write_text("import os; os.close(1); os.close(2); os._exit(2)\n")
-    monkeypatch.setattr("rtloop.telemetry.recorder.start.ENTRY", gone)
+    monkeypatch.setattr("rtloop.child.ENTRY", gone)
     new_ring(ring_directory, metadata())
     recorder = RecorderProcess.start([ring_directory / "balance.ring"], tmp_path / "run.mcap")
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Where the recorder's process begins: ``python …/recorder/entry.py --out RUN.mcap RING [RING…]``.
+"""Where a process of our own begins: ``python …/child_entry.py recorder|report ARGUMENT…``.
 
 A file that is run by its path, and not ``python -m``, which looks for every module in the working
 directory first: there may be a clone of rtloop that was never built, or somebody's ``select.py``.
@@ -6,16 +6,22 @@ directory first: there may be a clone of rtloop that was never built, or somebod
 
 import sys
 
+PARTS = {
+    "recorder": "rtloop.telemetry.recorder.process",
+    "report": "rtloop.report.process",
+}
+
 
 def main() -> int:
-    """Runs the recorder of the very package this file is part of; returns its exit code."""
+    """Runs a part of the very package this file is in; returns its exit code."""
     if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):  # Python >= 3.11
         del sys.path[0]  # this file's folder: no module of ours is called without its package
+    from importlib import import_module
     from importlib.util import module_from_spec, spec_from_file_location
     from pathlib import Path
 
     # By its place: no search, so neither another version nor a folder of that name is found.
-    package = Path(__file__).parents[2]
+    package = Path(__file__).parent
     spec = spec_from_file_location(
         "rtloop", package / "__init__.py", submodule_search_locations=[str(package)]
     )
@@ -24,9 +30,8 @@ def main() -> int:
     sys.modules["rtloop"] = module_from_spec(spec)
     spec.loader.exec_module(sys.modules["rtloop"])
 
-    from rtloop.telemetry.recorder.process import main as record
-
-    return record()
+    part, *arguments = sys.argv[1:]
+    return int(import_module(PARTS[part]).main(arguments))
 
 
 if __name__ == "__main__":

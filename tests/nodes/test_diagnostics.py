@@ -1,0 +1,56 @@
+"""What /diagnostics says of a loop while it runs, without a node around it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rtloop.config import load
+from rtloop.run import Run
+from tests.nodes.ros import ERROR, Status
+from tests.running import POLICY
+
+LOOP = """\
+loops:
+  balance:
+    class: soft
+    rate_hz: 200
+    inputs:
+      cart: {{mailbox: [0, 0, 0, 0], max_age_ms: 1000}}
+    policy: {{model: {policy}, observation: [{{input: cart}}]}}
+    outputs:
+      force: {{mailbox: true, size: 1, safe: 0.0}}
+    realtime: {{scheduler: other, lock_memory: false, cpu_dma_latency_us: null}}
+    max_share: {{missed: 1, skipped: 1}}
+"""
+
+
+def test_a_loop_that_acts_on_nothing_new_is_an_error_while_it_runs(tmp_path: Path) -> None:
+    from rtloop.nodes.diagnostics import active_status, inactive_status
+
+    path = tmp_path / "loop.yaml"
+    path.write_text(LOOP.format(policy=POLICY))
+    run = Run(load(path), "told", record=False)
+
+    def told() -> Status:
+        run.observe()
+        return Status(active_status("node", run, "balance"))
+
+    with run:
+        loop = run.loops["balance"]
+        while loop.status()["executed"] < 20:
+            loop.write_input("cart", [0.0, 0.0, 0.0, 0.0])
+            time.sleep(0.01)
+        first = told()
+        assert first.level != ERROR
+        assert "stale" not in first.message
+        end_s = time.monotonic() + 20
+        while (now := told()).level != ERROR:
+            assert time.monotonic() < end_s, "nobody feeds it, and nobody says so"
+            time.sleep(0.1)
+        assert "of the cycles, limit 5 % (last 10 s)" in now.message
+        assert now.message.startswith("stale ")
+        assert now.values["state"] == "active"
+        run.deactivate()
+        ended = Status(inactive_status("node", run, "balance"))
+    assert ended.values["failures"].startswith("stale ")

@@ -1,0 +1,192 @@
+"""How much may come to nothing: limits by class, and what is counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rtloop import core
+from rtloop.errors import RecordingError
+from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.ring import LoopMetadata
+from rtloop.telemetry.observe.shares import (
+    NAMES,
+    Share,
+    Whole,
+    default_limits,
+    shares_of,
+    window_s,
+)
+from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.observe.summary import LoopSummary
+from tests.telemetry.loops import cycles, metadata
+
+
+def over(shares: tuple[Share, ...]) -> list[str]:
+    return [share.name for share in shares if share.is_over]
+
+
+@pytest.mark.parametrize("loop_class", list(core.CLASSES))
+def test_every_class_has_a_limit_for_every_share(loop_class: str) -> None:
+    limits = default_limits(loop_class)
+    assert tuple(limits) == NAMES
+    assert all(0 <= limit < 1 for limit in limits.values()), "everything lost is never fine"
+
+
+def test_a_share_at_its_limit_is_kept() -> None:
+    assert not Share("stale", 0.05, 0.05).is_over
+    assert Share("stale", 0.06, 0.05).is_over
+    assert str(Share("stale", 0.983, 0.05)) == "stale 98.3 % of the cycles, limit 5 %"
+    assert str(Share("skipped", 0.125, 0.1)) == "skipped 12.5 % of the releases, limit 10 %"
+    worst = Share("stale", 0.3, 0.05, 10.0)
+    assert str(worst) == "stale 30 % of the cycles in its worst 10 s, limit 5 %"
+
+
+def test_one_judges_nothing() -> None:
+    counts = dict.fromkeys(NAMES, 200)
+    counts["skipped"] = 0
+    all_of_it = tuple(shares_of(counts, Whole(100, 100, 100), dict.fromkeys(NAMES, 1.0)))
+    assert over(all_of_it) == [], "and two devices that refuse everything are not more than all"
+
+
+def test_nothing_of_nothing_is_nothing() -> None:
+    nothing = shares_of(dict.fromkeys(NAMES, 0), Whole(0, 0, 0), dict.fromkeys(NAMES, 0.0))
+    assert over(tuple(nothing)) == []
+
+
+def test_the_limits_travel_with_the_ring_and_the_recording() -> None:
+    loop = metadata()
+    assert loop.max_share == {}, "a recording of an older version: the defaults"
+    said = loop.to_json().replace(
+        '"max_share": {}', '"max_share": {"stale": 1, "of_the_future": 3}'
+    )
+    read = LoopMetadata.from_json(said)
+    assert read.max_share == {"stale": 1.0}
+    assert LoopMetadata.from_json(read.to_json(with_run=False)).max_share == read.max_share
+    statistics = LoopStatistics(read)
+    assert statistics.summary().max_share == {**default_limits("firm"), "stale": 1.0}
+    with pytest.raises(RecordingError, match="max_share"):
+        LoopMetadata.from_json(
+            loop.to_json().replace('"max_share": {}', '"max_share": {"stale": 2}')
+        )
+
+
+def test_what_was_not_seen_is_in_no_share_but_those_that_the_loop_counts_itself() -> None:
+    records = cycles(1000)
+    records["events"] = core.EVENTS["stale_input"]
+    statistics = LoopStatistics(metadata())
+    statistics.update(records[:100])
+    statistics.update(records[900:], lost=800)
+    stale = next(share for share in statistics.summary().shares if share.name == "stale")
+    assert stale.value == 1.0
+
+
+@pytest.mark.parametrize("parts", [1, 7, 100])
+def test_refused_commands_are_counted_from_a_counter_that_began_before_and_comes_round(
+    parts: int,
+) -> None:
+    records = cycles(1000)
+    records["device_late_commands"] = (65_000 + 3 * np.arange(1000)) & 0xFFFF
+    statistics = LoopStatistics(metadata())
+    for part in np.array_split(records, parts):
+        statistics.update(part)
+    assert statistics.summary().device_late_commands == 3 * 999
+
+
+def test_a_device_that_begins_to_count_anew_has_refused_nothing_by_that() -> None:
+    records = cycles(100)
+    records["device_late_commands"] = [500] * 50 + [0] * 50
+    statistics = LoopStatistics(metadata())
+    statistics.update(records)
+    assert statistics.summary().device_late_commands == 0
+
+
+def test_a_stale_input_that_may_be_used_holds_nothing_a_late_result_does() -> None:
+    records = cycles(100, miss_every=2)
+    records["events"] |= core.EVENTS["stale_input"]  # and something was inferred all the same
+    statistics = LoopStatistics(metadata())
+    statistics.update(records)
+    assert (statistics.held_late, statistics.held_stale) == (50, 0)
+
+
+def test_a_hold_for_a_stale_input_is_that_however_late_the_cycle_was() -> None:
+    records = cycles(100, miss_every=2)
+    records["events"] |= core.EVENTS["stale_input"]
+    records["infer_ns"] = records["read_ns"]
+    statistics = LoopStatistics(metadata())
+    statistics.update(records)
+    assert (statistics.held_late, statistics.held_stale) == (0, 50)
+
+
+def test_who_watches_sees_what_is_wrong_now_and_not_the_good_hours_before() -> None:
+    statistics = LoopStatistics(metadata())
+    records = cycles(100_000)
+    records["events"][99_000:] = core.EVENTS["stale_input"]
+    for part in np.array_split(records, 1000):
+        statistics.update(part)
+    assert over(statistics.recent_shares()) == ["stale"]
+    for part in np.array_split(cycles(12_000, first=100_000), 100):
+        statistics.update(part)
+    assert over(statistics.recent_shares()) == [], "and it is over again"
+
+
+def one_bad_second() -> rec.Records:
+    """A hundred seconds at 1 kHz, in one of which nothing fresh arrives."""
+    records = cycles(100_000)
+    records["events"][50_500:51_500] = core.EVENTS["stale_input"]
+    return records
+
+
+def test_a_bad_second_is_not_hidden_by_a_good_day() -> None:
+    statistics = LoopStatistics(metadata())
+    statistics.update(one_bad_second())
+    summary = statistics.summary()
+    assert over(summary.shares) == ["stale"]
+    assert summary.failures == ("stale 10 % of the cycles in its worst 10 s, limit 5 %",)
+    told = summary.as_dict()["shares"]["stale"]
+    assert told == {"share": 0.01, "worst": 0.1, "limit": 0.05, "is_over": True}
+    assert LoopSummary.from_dict(summary.as_dict()) == summary
+
+
+@pytest.mark.parametrize("parts", [7, 1000])
+def test_whoever_sees_the_same_cycles_judges_them_alike(parts: int) -> None:
+    whole, in_parts = LoopStatistics(metadata()), LoopStatistics(metadata())
+    whole.update(one_bad_second())
+    for part in np.array_split(one_bad_second(), parts):
+        in_parts.update(part)
+    assert in_parts.summary().worst_shares == whole.summary().worst_shares
+    assert in_parts.summary() == whole.summary()
+
+
+def test_a_run_shorter_than_a_window_is_judged_as_a_whole() -> None:
+    statistics = LoopStatistics(metadata())
+    records = cycles(5_000)
+    records["events"][:200] = core.EVENTS["stale_input"]
+    statistics.update(records)
+    summary = statistics.summary()
+    assert summary.worst_shares == {}
+    assert over(summary.shares) == []
+    assert summary.as_dict()["shares"]["stale"]["worst"] is None
+
+
+def test_releases_that_were_skipped_together_are_in_one_window() -> None:
+    records = cycles(40_000)
+    for name in ("release_ns", "start_ns", "read_ns", "infer_ns", "finish_ns", "deadline_ns"):
+        records[name][20_000:] += 30_000 * 1_000_000
+    records["cycle"][20_000:] += 30_000
+    records["skipped"][20_000] = 30_000
+    statistics = LoopStatistics(metadata())
+    for part in np.array_split(records, 40):
+        statistics.update(part)
+    assert statistics.summary().worst_shares["skipped"] > 0.7
+
+
+def test_a_window_of_a_slow_loop_has_a_hundred_cycles() -> None:
+    assert window_s(1_000_000) == 10.0
+    assert window_s(1_000_000_000) == 100.0
+
+
+def test_before_the_first_cycle_nothing_is_wrong() -> None:
+    statistics = LoopStatistics(metadata())
+    assert over(statistics.recent_shares()) == []
+    assert statistics.summary().failures == ("no cycle was executed",)

@@ -1,0 +1,217 @@
+"""A recording of several files: each whole by itself, together all of the run, the oldest not kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mcap.reader import make_reader
+
+from rtloop.errors import RecordingError
+from rtloop.report.page import report_path, write_report
+from rtloop.telemetry.mcap.part_names import first_there, parts_there
+from rtloop.telemetry.mcap.reader import LoopRecording, read_recording
+from rtloop.telemetry.recorder.process import POINTER_NAME, Recorder
+from rtloop.telemetry.recorder.recover import recover
+from rtloop.telemetry.recorder.split import Split
+from rtloop.telemetry.recorder.start import RecorderProcess
+from tests.telemetry.loops import WriterProcess, append, batch_of, cycles, metadata, new_ring
+
+N = 25_000
+
+
+@pytest.fixture
+def run(ring_directory: Path) -> Path:
+    return ring_directory / metadata().run_id
+
+
+def recorded(run: Path, out: Path, *, keep: int | None = None, n: int = N) -> Recorder:
+    """A run of 25 s, split at 200 kB: about nine files."""
+    out.parent.mkdir(exist_ok=True)
+    ring = new_ring(run, metadata(), n + 1)
+    append(ring, batch_of(cycles(n, miss_every=7), metadata()))
+    ring.set_counts(n, n, 0)
+    ring.set_state("finalized")
+    recorder = Recorder([run / "balance.ring"], out, Split(size_bytes=200_000, keep=keep))
+    recorder.run()
+    assert recorder.error is None
+    return recorder
+
+
+def check(loop: LoopRecording, first: int = 0, n: int = N) -> None:
+    """The recorded loop holds exactly the cycles from the first on, bit for bit."""
+    source = batch_of(cycles(n, miss_every=7), metadata()).part(first, n)
+    np.testing.assert_array_equal(loop.records["cycle"], np.arange(first, n))
+    assert loop.records.tobytes() == source.records.tobytes()
+    assert loop.inputs.tobytes() == source.inputs.tobytes()
+
+
+def text_of(page: Path) -> str:
+    text = re.sub(r"<style>.*?</style>|<[^>]+>", "", page.read_text(), flags=re.DOTALL)
+    return text.replace("\u202f", " ").replace("\u00a0", " ")
+
+
+def test_each_file_is_whole_by_itself_and_all_together_are_the_run(
+    run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorder = recorded(run, out)
+    parts = parts_there(out)
+    assert [part.name for part in parts[:3]] == ["run.mcap", "run_001.mcap", "run_002.mcap"]
+    assert len(parts) > 4
+    for part in parts:
+        with part.open("rb") as file:
+            summary = make_reader(file, validate_crcs=True).get_summary()
+            assert summary is not None
+            assert len(summary.channels) == len(summary.schemas) == 4
+    for together in (out, out.parent):
+        recording = read_recording(together, signals=True)
+        check(recording.loops["balance"])
+        assert recording.loops["balance"].summary.executed == N
+        assert recording.loops["balance"].lost == 0
+    begins = [int(read_recording(part).loops["balance"].records["cycle"][0]) for part in parts[1:]]
+    assert begins == sorted(set(begins))
+    assert recorder.result()["records"] == {"balance": N}
+    assert recorder.result()["bytes"] == sum(part.stat().st_size for part in parts)
+
+
+def test_only_the_newest_files_are_kept_and_no_other_runs(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    out.parent.mkdir()
+    others = [tmp_path / "rec" / "walk.mcap", tmp_path / "rec" / "walk_001.mcap"]
+    for other in others:
+        other.write_bytes(b"another run's")
+    recorder = recorded(run, out, keep=3)
+    parts = parts_there(out)
+    assert len(parts) == 3
+    assert not out.exists()
+    assert all(other.exists() for other in others)
+    # The name of the first goes on to stand for the run.
+    recording = read_recording(out, signals=True)
+    first = int(recording.loops["balance"].records["cycle"][0])
+    check(recording.loops["balance"], first)
+    assert recording.path == parts[0] == first_there(out)
+    assert recording.loops["balance"].summary.executed == N
+    assert recorder.result()["records"] == {"balance": N}
+    page = text_of(write_report(out.parent, report_path(out.parent)))
+    assert f"The first {first:,}".replace(",", " ") + " cycles are in files that are gone" in page
+    assert "25 000 executed" in page
+
+
+def test_a_file_by_itself_has_a_report_of_its_own_that_says_so(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    whole = text_of(write_report(out, report_path(out)))
+    assert "One file of a run" not in whole
+    assert "25 000 executed" in whole
+    parts = parts_there(out)
+    records = read_recording(parts[2]).loops["balance"].records
+    assert report_path(parts[2]).name == "run_002.html"
+    part = text_of(write_report(parts[2], report_path(parts[2])))
+    before = f"{int(records['cycle'][0]):,}".replace(",", " ")
+    assert f"One file of a run: part 2. {before} cycles came before it" in part
+    assert "The run went on" in part
+    assert f"{len(records):,} executed".replace(",", " ") in part
+    parts[3].unlink()
+    assert "part 3" in text_of(write_report(out, report_path(out)))
+
+
+def test_a_file_is_split_by_time_while_the_loop_runs(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.mcap"
+    with WriterProcess(run, n=4000, wait=True) as writer:
+        recorder = RecorderProcess.start([writer.ring], out, split=Split(seconds=0.2))
+        recorder.wait_ready()
+        writer.begin()
+        writer.wait_written()
+        writer.kill()
+        assert recorder.wait().error is None
+    assert len(parts_there(out)) > 2
+    check(read_recording(out, signals=True).loops["balance"], n=4000)
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("keep", [None, 2])
+def test_a_run_killed_between_and_in_its_files_is_restored_whole(
+    keep: int | None, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run.mcap"
+    with WriterProcess(run, n=4000, wait=True) as writer:
+        split = Split(seconds=0.15, keep=keep)
+        recorder = RecorderProcess.start([writer.ring], out, split=split)
+        recorder.wait_ready()
+        writer.begin()
+        time.sleep(0.55)
+        os.kill(recorder.pid, signal.SIGKILL)
+        recorder.wait()
+        writer.wait_written()
+        writer.kill()
+    (recovered,) = recover(None, run.parent)
+    assert recovered.error is None
+    assert recovered.changed
+    assert recovered.recording == first_there(out)
+    recording = read_recording(out, signals=True)
+    loop = recording.loops["balance"]
+    first = int(loop.records["cycle"][0])
+    assert (first == 0) == (keep is None)
+    check(loop, first, n=4000)
+    assert (loop.summary.executed, loop.lost, recovered.loops["balance"].lost) == (4000, 0, 0)
+    assert loop.summary.misses == 4000 // 7
+    assert not run.exists()
+
+
+def test_a_file_in_the_middle_that_was_cut_is_completed_by_the_ring(
+    run: Path, tmp_path: Path
+) -> None:
+    """As a recorder leaves it that is killed while it finishes a file: the next one was begun."""
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    kept = [part.read_bytes() for part in parts_there(out)]
+    parts_there(out)[1].write_bytes(kept[1][: len(kept[1]) // 2])
+    with pytest.raises(RecordingError, match="run_001.mcap is cut"):
+        read_recording(out)
+    (run / POINTER_NAME).unlink()  # it says that this process records
+    (recovered,) = recover(out, run.parent)
+    assert recovered.cut_copy == out.with_name("run_001.cut.mcap")
+    check(read_recording(out, signals=True).loops["balance"])
+    balance = recovered.loops["balance"]
+    assert balance.from_ring > 0
+    assert (balance.from_file + balance.from_ring, balance.lost) == (N, 0)
+    after = [part.read_bytes() for part in parts_there(out)]
+    assert [a == b for a, b in zip(kept, after, strict=True)] == [True, False] + [True] * (
+        len(kept) - 2
+    )
+
+
+def test_what_a_cut_file_in_the_middle_lacks_is_counted_without_a_ring(
+    run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    middle = parts_there(out)[1]
+    middle.write_bytes(middle.read_bytes()[:30_000])
+    (recovered,) = recover(out.parent, run.parent)
+    balance = recovered.loops["balance"]
+    assert balance.lost > 0
+    assert balance.lost_is_known
+    assert balance.from_file + balance.lost == N
+    assert read_recording(out).loops["balance"].lost == balance.lost
+
+
+def test_files_of_two_runs_in_one_folder_are_not_mixed(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    other = metadata(run_id="20260102T000000-other")
+    ring = new_ring(run.parent / other.run_id, other)
+    append(ring, batch_of(cycles(10), other))
+    ring.set_state("finalized")
+    Recorder([run.parent / other.run_id / "balance.ring"], out.with_name("run_900.mcap")).run()
+    check(read_recording(out, signals=True).loops["balance"])
+    assert len(read_recording(out.with_name("run_900.mcap")).loops["balance"].records) == 10
