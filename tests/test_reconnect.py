@@ -44,7 +44,7 @@ def configured(
 @contextmanager
 def plugged_in(folder: Path) -> Iterator[tuple[FirmwareProcess, Cable]]:
     with (
-        firmware(folder, *UNDISTURBED) as device,
+        firmware(folder, *UNDISTURBED, "--rate-hz", "100") as device,
         Cable(folder / "ttyACM0", device.link) as cable,
     ):
         yield device, cable
@@ -211,8 +211,7 @@ def test_a_device_that_comes_back_with_another_schema_is_a_fault(tmp_path: Path)
 def test_a_device_that_is_safe_for_more_than_its_loss_is_a_fault(
     tmp_path: Path, reasons: int, words: str
 ) -> None:
-    schema = CARTPOLE_SCHEMA.replace("f32 9", "f32 1000")
-    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=schema) as returned:
+    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=CARTPOLE_SCHEMA) as returned:
         returned.n_sensor, returned.n_command = 4, 1
         returned.state, returned.reasons = 4, reasons
         run = Run(configured(tmp_path, cable.path), "test", record=False)
@@ -254,8 +253,7 @@ def test_a_device_that_must_not_be_armed_again_is_only_read(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("when", ["hello", "schema_request", "time_request"])
 def test_nothing_is_armed_once_a_stop_was_requested(tmp_path: Path, when: str) -> None:
-    schema = CARTPOLE_SCHEMA.replace("f32 9", "f32 1000")
-    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=schema) as returned:
+    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=CARTPOLE_SCHEMA) as returned:
         returned.n_sensor, returned.n_command = 4, 1
         run = Run(configured(tmp_path, cable.path), "test", record=False)
 

@@ -27,7 +27,7 @@ static uint64_t now_us(void *context) {
     return (uint64_t)(monotonic_ns() - machine->clock_origin_ns) / 1000u;
 }
 
-static void sample(void *context, float *values) {
+static uint64_t sample(void *context, float *values) {
     cartpole_device *const machine = context;
     cartpole_device_advance(machine);
     cartpole_sense(&machine->plant, values);
@@ -35,6 +35,7 @@ static void sample(void *context, float *values) {
     for (uint32_t i = PLANT_SENSORS; i < machine->n_sensor; ++i) {
         values[i] = (float)(machine->samples % 65536u);
     }
+    return now_us(machine);
 }
 
 static void apply(void *context, const float *values) {
@@ -44,10 +45,6 @@ static void apply(void *context, const float *values) {
         return; /* it reached the end of the track with it */
     }
     machine->force_n = (double)values[0];
-    if (!machine->is_released) {
-        machine->is_released = true;
-        machine->plant_ns = monotonic_ns();
-    }
 }
 
 static void safe(void *context) {
@@ -58,6 +55,29 @@ static void safe(void *context) {
 static bool transmit(void *context, const uint8_t *bytes, size_t n) {
     cartpole_device *const machine = context;
     return pty_write_frame(&machine->line, bytes, n);
+}
+
+/* As long as the button is pressed, nobody lets the machine move. */
+static uint16_t veto(void *context, rtl_type request) {
+    (void)request;
+    const cartpole_device *const machine = context;
+    return machine->emergency_stop ? RTL_REASON_HARDWARE : 0;
+}
+
+static void state_changed(void *context, rtl_state state, uint16_t reasons) {
+    (void)reasons;
+    cartpole_device *const machine = context;
+    if (state == RTL_STATE_ACTIVE && !machine->is_released) {
+        machine->is_released = true;
+        machine->plant_ns = monotonic_ns();
+    }
+}
+
+void cartpole_device_press(cartpole_device *machine) {
+    machine->emergency_stop = !machine->emergency_stop;
+    if (machine->emergency_stop) {
+        rtl_device_trip_from_isr(&machine->device, RTL_REASON_HARDWARE);
+    }
 }
 
 /* ---- plant --------------------------------------------------------------------------------- */
@@ -157,6 +177,8 @@ bool cartpole_device_open(cartpole_device *machine, const options *chosen, char 
         .apply = apply,
         .safe = safe,
         .transmit = transmit,
+        .veto = veto,
+        .state_changed = state_changed,
         .command_min = &machine->force_min_n,
         .command_max = &machine->force_max_n,
     };

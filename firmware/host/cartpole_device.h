@@ -8,6 +8,7 @@
 #ifndef RTLOOP_HOST_CARTPOLE_DEVICE_H_
 #define RTLOOP_HOST_CARTPOLE_DEVICE_H_
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,7 +26,8 @@ typedef struct {
     uint32_t n_sensor, samples;
     float force_min_n, force_max_n;
 
-    double force_n; /* what the firmware drives the plant with */
+    volatile double force_n; /* what the firmware drives the plant with */
+    volatile sig_atomic_t emergency_stop;
     bool is_released;
     int64_t clock_origin_ns; /* CLOCK_MONOTONIC at device time 0 */
     int64_t plant_ns;        /* CLOCK_MONOTONIC the plant was advanced to */
@@ -38,6 +40,9 @@ typedef struct {
 /* Returns false with a message in `error` when the line could not be opened. Not to be moved. */
 bool cartpole_device_open(cartpole_device *machine, const options *chosen, char *error,
                           size_t error_size);
+
+/* The emergency stop: pressed, and at the next call released. May be called by a signal handler. */
+void cartpole_device_press(cartpole_device *machine);
 
 /* Advances the plant to the present. */
 void cartpole_device_advance(cartpole_device *machine);

@@ -1,6 +1,7 @@
 /*
- * rtloop-firmware: the device as a Linux program. One thread sleeps until bytes, the next tick or a
- * signal arrive; ticks are absolute and fall on the device's own sensor grid.
+ * rtloop-firmware: the device as a Linux program. One thread sleeps until bytes or a signal arrive,
+ * or something is due. The emergency stop is a signal handler, as it would be an interrupt on a
+ * board.
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,6 +20,8 @@
 
 /* What one pass takes from the line at most: a host that floods it cannot hold up a tick. */
 #define READ_SIZE 4096
+
+static cartpole_device machine;
 
 static bool fail(const char *what) {
     fprintf(stderr, "rtloop-firmware: %s: %s\n", what, strerror(errno));
@@ -64,32 +67,29 @@ static struct timespec to_timespec(int64_t ns) {
                              .tv_nsec = (long)(ns % 1000000000)};
 }
 
-static int open_ticks(const cartpole_device *machine) {
-    const int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (fd < 0) {
-        return -1;
+/* Ends the sleep when something is due; not at all, when nothing is before bytes come. */
+static bool set_timer(int fd) {
+    const uint64_t due_us = rtl_device_next_due_us(&machine.device);
+    struct itimerspec due = {0};
+    if (due_us != RTL_NEVER_US) {
+        const int64_t due_ns = machine.clock_origin_ns + (int64_t)due_us * 1000;
+        due.it_value = to_timespec(due_ns > 1 ? due_ns : 1); /* 0 would disarm it */
     }
-    const rtl_hardware *const hardware = &machine->device.hardware;
-    const uint64_t period_us = machine->device.description.sensor_period_us;
-    const uint64_t first_us = (hardware->now_us(hardware->context) / period_us + 1) * period_us;
-    const struct itimerspec ticks = {
-        .it_value = to_timespec(machine->clock_origin_ns + (int64_t)first_us * 1000),
-        .it_interval = to_timespec((int64_t)period_us * 1000),
-    };
-    if (timerfd_settime(fd, TFD_TIMER_ABSTIME, &ticks, NULL) != 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
+    return timerfd_settime(fd, TFD_TIMER_ABSTIME, &due, NULL) == 0;
+}
+
+static void on_emergency_stop(int signal_number) {
+    (void)signal_number;
+    cartpole_device_press(&machine);
 }
 
 /* Returns whether to go on. */
-static bool handle_signals(int fd, cartpole_device *machine) {
+static bool handle_signals(int fd) {
     struct signalfd_siginfo info;
     bool go_on = true;
     while (read(fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGUSR1) {
-            pty_close(&machine->line);
+            pty_close(&machine.line);
         } else {
             go_on = false;
         }
@@ -98,40 +98,44 @@ static bool handle_signals(int fd, cartpole_device *machine) {
 }
 
 /* Received bytes go first: what came in time is not to be called a timeout by a late tick. */
-static void pass(cartpole_device *machine, int ticks_fd) {
+static void pass(void) {
     uint8_t bytes[READ_SIZE];
-    uint64_t expirations;
-    cartpole_device_advance(machine);
-    const size_t n = pty_read(&machine->line, bytes, sizeof bytes);
+    cartpole_device_advance(&machine);
+    const size_t n = pty_read(&machine.line, bytes, sizeof bytes);
     if (n > 0) {
-        rtl_device_receive(&machine->device, bytes, n);
+        const rtl_hardware *const hardware = &machine.device.hardware;
+        rtl_device_receive(&machine.device, bytes, n, hardware->now_us(hardware->context));
     }
-    if (read(ticks_fd, &expirations, sizeof expirations) == (ssize_t)sizeof expirations) {
-        rtl_device_tick(&machine->device);
-    }
+    rtl_device_tick(&machine.device);
 }
 
-static bool run(cartpole_device *machine, int signals_fd) {
-    const int ticks_fd = open_ticks(machine);
-    if (ticks_fd < 0) {
+static bool run(int signals_fd) {
+    const int timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (timer_fd < 0) {
         return fail("no timer");
     }
     for (;;) {
         struct pollfd waiting[] = {
             {.fd = signals_fd, .events = POLLIN},
-            {.fd = ticks_fd, .events = POLLIN},
-            {.fd = machine->line.fd, .events = POLLIN}, /* -1, unplugged, is not looked at */
+            {.fd = timer_fd, .events = POLLIN},
+            {.fd = machine.line.fd, .events = POLLIN}, /* -1, unplugged, is not looked at */
         };
-        if (poll(waiting, 3, -1) < 0 && errno != EINTR) {
-            close(ticks_fd);
-            return fail("poll");
+        /* Pressed after the timer was set, the button would not end the sleep. */
+        sigset_t button, awake;
+        sigemptyset(&button);
+        sigaddset(&button, SIGUSR2);
+        sigprocmask(SIG_BLOCK, &button, &awake);
+        if (!set_timer(timer_fd) || (ppoll(waiting, 3, NULL, &awake) < 0 && errno != EINTR)) {
+            close(timer_fd);
+            return fail("cannot sleep");
         }
-        if (!handle_signals(signals_fd, machine)) {
+        sigprocmask(SIG_SETMASK, &awake, NULL);
+        if (!handle_signals(signals_fd)) {
             break;
         }
-        pass(machine, ticks_fd);
+        pass();
     }
-    close(ticks_fd);
+    close(timer_fd);
     return true;
 }
 
@@ -157,15 +161,15 @@ int main(int argc, char **argv) {
     if (chosen.priority > 0) {
         ask_for_priority(chosen.priority);
     }
-    static cartpole_device machine;
     char error[2 * PATH_MAX];
     if (!cartpole_device_open(&machine, &chosen, error, sizeof error)) {
         fprintf(stderr, "rtloop-firmware: %s\n", error);
         return 1;
     }
+    sigaction(SIGUSR2, &(struct sigaction){.sa_handler = on_emergency_stop}, NULL);
     printf("READY %s\n", machine.line.line_path);
     fflush(stdout);
-    const bool ended_well = run(&machine, signals_fd);
+    const bool ended_well = run(signals_fd);
     pty_close(&machine.line);
     cartpole_device_print_summary(&machine, stdout);
     close(signals_fd);

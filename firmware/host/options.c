@@ -42,7 +42,9 @@ static const char help[] =
     "\n"
     "signals\n"
     "  SIGTERM, SIGINT          end\n"
-    "  SIGUSR1                  unplug: hang up the line, run on without it\n";
+    "  SIGUSR1                  unplug: hang up the line, run on without it\n"
+    "  SIGUSR2                  press the emergency stop, and the next time release it: HARDWARE,\n"
+    "                           and as long as it is pressed neither cleared nor armed\n";
 
 /* Each reads `text` or says on stderr what would be right. */
 

@@ -6,7 +6,9 @@
  * - the machine is driven only while ACTIVE, only with finite values inside the hard limits;
  * - SAFE is left only by an intact CLEAR of the right schema, and only to IDLE;
  * - ARMED is entered only from IDLE, ACTIVE only from ARMED;
- * - ACTIVE never outlasts the command timeout;
+ * - ACTIVE never outlasts the command timeout, and a trip from an interrupt not the next call;
+ * - a machine that objects is neither armed nor cleared;
+ * - after a tick nothing is due before the present, so that a board can sleep;
  * - whatever the device sends is a well-formed packet for a host, and samples keep their rate.
  */
 #include <math.h>
@@ -31,9 +33,9 @@ static void fail(const char *what) {
 static bool may_follow(rtl_state from, rtl_state to, bool is_clear) {
     switch (to) {
         case RTL_STATE_IDLE:
-            return from == RTL_STATE_SAFE && is_clear;
+            return from == RTL_STATE_SAFE && is_clear && r.veto == 0;
         case RTL_STATE_ARMED:
-            return from == RTL_STATE_IDLE;
+            return from == RTL_STATE_IDLE && r.veto == 0;
         case RTL_STATE_ACTIVE:
             return from == RTL_STATE_ARMED;
         case RTL_STATE_SAFE:
@@ -123,7 +125,7 @@ static uint8_t choose_type(void) {
 static void feed(const uint8_t *bytes, size_t n) {
     uint8_t *const exact = malloc(n > 0 ? n : 1); /* so that a sanitizer sees over-reads */
     memcpy(exact, bytes, n);
-    rtl_device_receive(&r.device, exact, n);
+    rig_receive(&r, exact, n);
     free(exact);
     bytes_fed += n;
 }
@@ -169,6 +171,21 @@ static void send_noise(void) {
     check(before, false);
 }
 
+/* The emergency stop, amid an `apply` or between two packets, and a machine that objects. */
+static void interfere(void) {
+    r.isr_when_applied = random_below(&seed, 100) == 0 ? RTL_REASON_HARDWARE : 0;
+    r.veto = random_below(&seed, 4) == 0 ? RTL_REASON_LIMIT : 0;
+    if (random_below(&seed, 100) == 0) {
+        const rtl_state before = r.device.state;
+        rtl_device_trip_from_isr(&r.device, RTL_REASON_HARDWARE);
+        rtl_device_tick(&r.device);
+        check(before, false);
+        if (r.device.state != RTL_STATE_SAFE) {
+            fail("not SAFE after a trip");
+        }
+    }
+}
+
 static void let_time_pass(void) {
     const unsigned samples = r.received[RTL_TYPE_SENSOR];
     const rtl_state before = r.device.state;
@@ -184,6 +201,10 @@ static void let_time_pass(void) {
     if (r.device.state == RTL_STATE_ACTIVE &&
         r.now_us - last_applied_us > RIG_TIMEOUT_MAX_US + RIG_PERIOD_US) {
         fail("ACTIVE without commands");
+    }
+    rtl_device_tick(&r.device);
+    if (rtl_device_next_due_us(&r.device) <= r.now_us) {
+        fail("due, and due again");
     }
 }
 
@@ -204,6 +225,7 @@ int main(int argc, char **argv) {
         if (random_below(&seed, 30) == 0) {
             send_noise();
         }
+        interfere();
     }
     const rtl_device *const d = &r.device;
     printf(

@@ -25,14 +25,18 @@ static uint64_t now_us(void *context) {
     return ((const rig *)context)->now_us;
 }
 
-static void sample(void *context, float *values) {
-    (void)context;
+static uint64_t sample(void *context, float *values) {
+    const rig *const r = context;
     values[0] = 1.5f;
     values[1] = -2.5f;
+    return r->now_us - r->sample_age_us;
 }
 
 static void apply(void *context, const float *values) {
     rig *const r = context;
+    if (r->isr_when_applied != 0) {
+        rtl_device_trip_from_isr(&r->device, r->isr_when_applied);
+    }
     r->applied++;
     r->applied_value = values[0];
     r->moved_outside_active += r->device.state != RTL_STATE_ACTIVE;
@@ -45,6 +49,24 @@ static void safe(void *context) {
     rig *const r = context;
     r->safe_calls++;
     r->applied_value = 0.0f;
+}
+
+static uint16_t veto(void *context, rtl_type request) {
+    rig *const r = context;
+    r->vetoes_asked++;
+    r->received_bad += request != RTL_TYPE_ARM && request != RTL_TYPE_CLEAR;
+    return r->veto;
+}
+
+static void state_changed(void *context, rtl_state state, uint16_t reasons) {
+    rig *const r = context;
+    r->changes++;
+    r->last_change = state;
+    r->last_change_reasons = reasons;
+    r->safe_calls_at_last_change = r->safe_calls;
+    if (state == RTL_STATE_ACTIVE && r->trips_when_active != 0) {
+        rtl_device_trip(&r->device, r->trips_when_active);
+    }
 }
 
 /* ---- the host's end of the line ------------------------------------------------------------ */
@@ -95,6 +117,12 @@ static bool transmit(void *context, const uint8_t *bytes, size_t n) {
     return true;
 }
 
+void rig_receive(rig *r, const uint8_t *bytes, size_t n) {
+    const uint64_t arrived_us = r->now_us;
+    r->now_us += r->delay_us;
+    rtl_device_receive(&r->device, bytes, n, arrived_us);
+}
+
 void rig_send(rig *r, rtl_type type, const uint8_t *payload, size_t size) {
     const rtl_header header = {
         .type = (uint8_t)type,
@@ -105,7 +133,7 @@ void rig_send(rig *r, rtl_type type, const uint8_t *payload, size_t size) {
     uint8_t packet[RTL_PACKET_MAX];
     uint8_t frame[RTL_FRAME_MAX];
     const size_t packet_size = rtl_packet_encode(&header, payload, size, packet);
-    rtl_device_receive(&r->device, frame, rtl_frame_encode(packet, packet_size, frame));
+    rig_receive(r, frame, rtl_frame_encode(packet, packet_size, frame));
 }
 
 void rig_send_plain(rig *r, rtl_type type) {
@@ -152,7 +180,7 @@ void rig_send_damaged(rig *r) {
     const size_t size = encode_command(r, 9.0f, 1000, payload);
     const size_t packet_size = rtl_packet_encode(&header, payload, size, packet);
     packet[RTL_HEADER_SIZE + 9] ^= 4; /* in the value */
-    rtl_device_receive(&r->device, frame, rtl_frame_encode(packet, packet_size, frame));
+    rig_receive(r, frame, rtl_frame_encode(packet, packet_size, frame));
 }
 
 /* ---- the course of things ------------------------------------------------------------------ */
@@ -169,6 +197,8 @@ void rig_init(rig *r, uint64_t now) {
         .apply = apply,
         .safe = safe,
         .transmit = transmit,
+        .veto = veto,
+        .state_changed = state_changed,
         .command_min = limit_min,
         .command_max = limit_max,
     };
@@ -215,4 +245,20 @@ void rig_run(rig *r, uint64_t us) {
         rtl_device_tick(&r->device);
     }
     r->now_us = end_us;
+}
+
+unsigned rig_sleep(rig *r, uint64_t us) {
+    const uint64_t end_us = r->now_us + us;
+    unsigned wakes = 0;
+    uint64_t due_us;
+    while ((due_us = rtl_device_next_due_us(&r->device)) <= end_us) {
+        r->now_us = due_us > r->now_us ? due_us : r->now_us;
+        rtl_device_tick(&r->device);
+        if (++wakes > us) {
+            r->received_bad++; /* always due: a board would be busy for ever */
+            break;
+        }
+    }
+    r->now_us = end_us;
+    return wakes;
 }

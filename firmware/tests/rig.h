@@ -22,8 +22,16 @@ typedef struct {
 
     bool line_is_full;           /* the device cannot send */
     uint16_t trips_when_applied; /* reasons the machine trips with as soon as it is driven */
+    uint16_t isr_when_applied;   /* and those of an interrupt that comes just before */
+    uint16_t trips_when_active;  /* as soon as it hears of that state */
+    uint16_t veto;               /* of ARM and CLEAR alike */
+    uint64_t sample_age_us;
+    uint64_t delay_us; /* from the arrival of bytes to rtl_device_receive() */
 
-    unsigned applied, safe_calls;
+    unsigned applied, safe_calls, vetoes_asked, changes;
+    rtl_state last_change;
+    uint16_t last_change_reasons;
+    unsigned safe_calls_at_last_change;
     unsigned moved_outside_active; /* must stay 0 */
     float applied_value;
 
@@ -56,6 +64,12 @@ void rig_activate(rig *r);
 
 /* Lets time pass in ticks of the sensor period. */
 void rig_run(rig *r, uint64_t us);
+
+/* Lets time pass as a board does: asleep until something is due. Returns how often it woke up. */
+unsigned rig_sleep(rig *r, uint64_t us);
+
+/* Bytes that arrive now. */
+void rig_receive(rig *r, const uint8_t *bytes, size_t n);
 
 void rig_send(rig *r, rtl_type type, const uint8_t *payload, size_t size);
 void rig_send_plain(rig *r, rtl_type type);

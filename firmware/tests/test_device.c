@@ -177,8 +177,8 @@ static void status_tells_the_counters(void) {
     rig_open(&r);
     rig_send_command(&r, 1.0f, 1000);
     rig_send_damaged(&r);
-    rtl_device_receive(&r.device, (const uint8_t *)"\x09\x01\x02", 4); /* no frame */
-    rtl_device_receive(&r.device, (const uint8_t *)"", 1);             /* empty: no error */
+    rig_receive(&r, (const uint8_t *)"\x09\x01\x02", 4); /* no frame */
+    rig_receive(&r, (const uint8_t *)"", 1);             /* empty: no error */
     rig_send_plain(&r, RTL_TYPE_STATUS_REQUEST);
     CHECK_EQUAL(r.status.state, RTL_STATE_IDLE);
     CHECK_EQUAL(r.status.boot_id, 77);

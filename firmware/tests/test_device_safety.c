@@ -227,7 +227,7 @@ static void damaged_packets_in_a_row_trip_an_active_device(void) {
     }
     rig_send_command(&r, 2.0f, 1000); /* one good packet forgives */
     for (unsigned i = 0; i + 1 < RIG_LINK_ERRORS; ++i) {
-        rtl_device_receive(&r.device, (const uint8_t *)"\x05\x05", 3);
+        rig_receive(&r, (const uint8_t *)"\x05\x05", 3);
     }
     CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
     rig_send_damaged(&r);
@@ -248,7 +248,7 @@ static void packets_of_another_version_are_reported_and_do_not_trip(void) {
         packet[size - RTL_CRC_SIZE + i] = (uint8_t)(crc >> 8 * i);
     }
     for (unsigned i = 0; i < 2 * RIG_LINK_ERRORS; ++i) {
-        rtl_device_receive(&r.device, frame, rtl_frame_encode(packet, size, frame));
+        rig_receive(&r, frame, rtl_frame_encode(packet, size, frame));
     }
     CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
     CHECK_EQUAL(r.device.frame_errors, 2 * RIG_LINK_ERRORS);

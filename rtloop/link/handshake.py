@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -22,6 +23,10 @@ TIME_EXCHANGES = 16
 TIME_EXCHANGES_MIN = 4
 #: The device tells whole microseconds.
 DEVICE_CLOCK_STEP_NS = 1000
+PERIOD_STEP_US = 1
+#: 142 years: what is beyond no device has counted, and would not fit in nanoseconds.
+DEVICE_TIME_MAX_US = 1 << 52
+_NOT_TEXT = re.compile(rb"[^\n\x20-\x7e]")
 
 
 @dataclass(frozen=True)
@@ -128,20 +133,36 @@ def _schema(stream: PacketStream, reply: HelloReply) -> Schema:
             f"had announced {reply.schema_bytes} bytes with id {stream.schema_id}; its firmware "
             "is inconsistent: build and flash it again"
         )
-    try:
-        schema = parse_schema(text.decode("ascii"))
-    except UnicodeDecodeError as error:
+    if odd := _NOT_TEXT.search(text):
         raise LinkError(
-            f"the schema of '{reply.name}' has a byte that is not ASCII at {error.start}; correct "
-            "it in the firmware"
-        ) from error
+            f"the schema of '{reply.name}' has a byte that is no printable ASCII at {odd.start()}; "
+            "correct it in the firmware"
+        )
+    schema = parse_schema(text.decode("ascii"))
     counts = (len(schema.sensors), len(schema.commands))
     if counts != (reply.n_sensor, reply.n_command):
         raise LinkError(
             f"'{reply.name}' announced {reply.n_sensor} sensor and {reply.n_command} command "
             f"values, but its schema lists {counts[0]} and {counts[1]}; correct the firmware"
         )
+    _check_period(reply, schema)
     return schema
+
+
+def _check_period(reply: HelloReply, schema: Schema) -> None:
+    """Timeouts follow the announced period, the check of the wire the schema's rate: they must be one."""
+    rate_hz = schema.sensors[0].rate_hz if schema.sensors else None
+    period_us = reply.sensor_period_us
+    if period_us > 0 and (
+        rate_hz is None or abs(1_000_000 / rate_hz - period_us) <= PERIOD_STEP_US
+    ):
+        return
+    expected = "more than 0" if rate_hz is None else f"{1_000_000 / rate_hz:g} us"
+    listed = "" if rate_hz is None else f", because its schema lists {rate_hz} Hz"
+    raise LinkError(
+        f"'{reply.name}' announced a sensor period of {period_us} us, expected {expected}{listed}; "
+        "correct the firmware"
+    )
 
 
 def _chunk(stream: PacketStream, offset: int) -> SchemaChunk:
@@ -171,7 +192,8 @@ def clock_offset(stream: PacketStream) -> ClockOffset:
     if len(exchanges) < TIME_EXCHANGES_MIN:
         raise LinkError(
             f"the device on {stream.line.device} answered {len(exchanges)} of {TIME_EXCHANGES} "
-            f"time requests ({stream.errors} damaged packets); check the line"
+            f"time requests with times that can be true ({stream.errors} damaged packets); check "
+            "the line, and the clock in its firmware"
         )
     return min(exchanges, key=lambda exchange: exchange.round_trip_ns)
 
@@ -183,8 +205,12 @@ def _exchange(stream: PacketStream) -> ClockOffset | None:
         reply = messages.decode_time_reply(packet.payload)
         if reply.host_ns != t1_ns:
             return None  # of an exchange that was given up
+        if not reply.t2_us <= reply.t3_us <= DEVICE_TIME_MAX_US:
+            return None
         t2_ns, t3_ns = 1000 * reply.t2_us, 1000 * reply.t3_us
-        return four_timestamps(t1_ns, t2_ns, t3_ns, packet.received_ns)
+        exchange = four_timestamps(t1_ns, t2_ns, t3_ns, packet.received_ns)
+        # Between them the device had it for longer than we waited: its clock is not to be believed.
+        return exchange if exchange.round_trip_ns >= -DEVICE_CLOCK_STEP_NS else None
 
     return stream.request(
         PacketType.TIME_REQUEST,

@@ -121,14 +121,9 @@ class Link:
         self._make_idle(reply.state, reply.reasons, clear)
         payload = messages.encode_arm(loop_class, max_late_commands, command_timeout_us)
         status = self._ask(PacketType.ARM, payload)
-        if status.state == DeviceState.IDLE and command_timeout_us > 0:
-            raise self._error(
-                f"did not arm: it is IDLE. A command timeout of {command_timeout_us / 1000:g} ms may "
-                "be more than it allows; lower command_timeout_ms"
-            )
-        if status.state != DeviceState.ARMED:
-            raise self._error(f"did not arm: it is {_told(status.state, status.reasons)}")
-        return status
+        if status.state == DeviceState.ARMED and not status.reasons:
+            return status
+        raise self._error(f"did not arm: {_why_not_armed(status, command_timeout_us)}")
 
     def stop(self, reasons: Reason = Reason.HOST_STOP) -> bool:
         """Makes the device go SAFE. Whether it said so; raises nothing, the line may be gone."""
@@ -181,7 +176,10 @@ class Link:
             raise LatchedError(self._told_of(f"{what}--clear to clear and arm it"), reasons)
         status = self.clear()
         if status.state != DeviceState.IDLE:
-            raise self._error(f"was not cleared: it is {_told(status.state, status.reasons)}")
+            raise self._error(
+                f"was not cleared: it is {_told(status.state, status.reasons)}. Its machine objects, or the "
+                "cause is still there: remove it"
+            )
 
     def _ask(
         self, type: PacketType, payload: bytes = b"", attempts: int = ATTEMPTS
@@ -206,6 +204,26 @@ class Link:
 
     def _told_of(self, what: str) -> str:
         return f"link '{self.name}': device '{self.info.name}' {what}"
+
+
+def _why_not_armed(status: DeviceStatus, command_timeout_us: int) -> str:
+    told = _told(status.state, status.reasons)
+    objections = status.reasons & ~Reason.COMMAND_TIMEOUT
+    if status.state not in (DeviceState.IDLE, DeviceState.ARMED):
+        return f"it is {told}"
+    if objections:
+        return f"its machine objects ({objections.names()}). Remove the cause, and start again"
+    if status.reasons:
+        return (
+            f"a command timeout of {command_timeout_us / 1000:g} ms is more than it allows; lower "
+            "command_timeout_ms"
+        )
+    if command_timeout_us > 0:  # firmware of before it told why
+        return (
+            f"it is {told}. A command timeout of {command_timeout_us / 1000:g} ms may be more than it "
+            "allows; lower command_timeout_ms"
+        )
+    return f"it is {told}"
 
 
 def _told(state: DeviceState, reasons: Reason) -> str:

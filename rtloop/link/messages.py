@@ -131,7 +131,9 @@ def decode_hello_reply(payload: bytes) -> HelloReply:
     """Raises LinkError when this is no HELLO_REPLY."""
     raw = _decode(core.hello_reply_decode, payload)
     state, reasons = _state(raw.pop("state")), Reason(raw.pop("reasons") & _KNOWN)
-    return HelloReply(state=state, reasons=reasons, **raw)
+    # It is shown in terminals: nothing in it may control one.
+    name = "".join(c if c.isprintable() else "?" for c in raw.pop("name"))
+    return HelloReply(state=state, reasons=reasons, name=name, **raw)
 
 
 def decode_schema_chunk(payload: bytes) -> SchemaChunk:

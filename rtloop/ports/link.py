@@ -10,8 +10,8 @@ from pydantic import Field
 
 from rtloop import core
 from rtloop.config.problem import Keys, Problem, milliseconds, number, unknown
-from rtloop.config.values import Name
-from rtloop.errors import LinkError, StoppedError
+from rtloop.config.values import Name, nanoseconds
+from rtloop.errors import ConfigError, LinkError, StoppedError
 from rtloop.link import DeviceState, LatchedError, Link, Reason, check_wire_rate, transports
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
 from rtloop.ports.port import (
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
 #: Why a device that obeys the protocol is SAFE after nothing but the loss of its host.
 LATCHED_BY_LOSS = Reason.COMMAND_TIMEOUT | Reason.LINK_ERRORS
+
+
+#: A device that keeps its announced rate so badly, for so long, is a problem of the run. Not less: a
+#: simulated device shares its processor, and misses ticks.
+PACE_FACTOR = 2
+PACE_INTERVALS = 10
+PACE_NS = 1_000_000_000
 
 
 @INPUTS.register
@@ -74,7 +81,16 @@ class LinkInput(InputSection):
                 yield Problem(here, expected, "no max_age_ms", judged=judged, at_key=True)
 
     def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LinkPort:
-        return LinkPort.open(self.link, loop, links[self.link])
+        """Raises ConfigError, too, where every sample is stale before the next one comes."""
+        port = LinkPort.open(self.link, loop, links[self.link])
+        if self.max_age_ms is not None and nanoseconds(self.max_age_ms) < port.sensor_period_ns:
+            port.close()
+            raise ConfigError(
+                f"input '{name}': max_age_ms is {number(self.max_age_ms)}, but the device of link "
+                f"'{self.link}' sends a sample every {milliseconds(port.sensor_period_ns)} ms: each is stale "
+                "before the next one comes. Raise max_age_ms, or the firmware's sensor rate"
+            )
+        return port
 
 
 @OUTPUTS.register
@@ -160,6 +176,7 @@ class LinkPort(Port):
             self.back_off = BackOff(how.first_ms / 1e3, how.max_ms / 1e3, how.give_up_s)
         self._link: Link | None = link  # None while it is lost
         self._schema_id = link.info.schema_id
+        self.sensor_period_ns = link.info.sensor_period_us * 1000  # as the device has announced it
         self._loop = loop
         self._settings = settings
         self._timeout_ns = settings.command_timeout_ns
@@ -225,12 +242,13 @@ class LinkPort(Port):
                 "configure the loop anew"
             )
         self._link = link
+        self.sensor_period_ns = link.info.sensor_period_us * 1000
         return link
 
     def _terms(self, link: Link) -> dict[str, int]:
         """What the core is told of an open line."""
         info = link.info
-        slower_ns = max(self._loop.period_ns, info.sensor_period_us * 1000)
+        slower_ns = max(self._loop.period_ns, self.sensor_period_ns)
         return {
             "fd": link.fileno(),
             "clock_offset_ns": info.clock_offset_ns,
@@ -300,17 +318,34 @@ class LinkPort(Port):
                 "whether its device is SAFE is not known. It goes SAFE by its command timeout, if it obeys "
                 "that; go and look"
             )
-        if not self._link.stop():
-            return (
-                f"the device of link '{self.name}' ({self.hardware_id}) did not confirm STOP: whether it is "
-                "SAFE is not known. It goes SAFE by its command timeout, if it obeys that; go and look"
-            )
+        problems = [] if self._link.stop() else [self._unconfirmed_stop()]
         if not self._is_armed:
-            return (
+            problems.append(
                 f"the device of link '{self.name}' ({self.hardware_id}) was lost, came back and was not "
                 "armed again (rearm: never): it got no command from then on"
             )
-        return ""
+        if pace := self._wrong_pace():
+            problems.append(pace)
+        return "; ".join(problems)
+
+    def _unconfirmed_stop(self) -> str:
+        return (
+            f"the device of link '{self.name}' ({self.hardware_id}) did not confirm STOP: whether it is "
+            "SAFE is not known. It goes SAFE by its command timeout, if it obeys that; go and look"
+        )
+
+    def _wrong_pace(self) -> str:
+        counters = self.core.counters()
+        n, interval_ns = counters["sensor_intervals"], counters["sensor_interval_ns"]
+        period_ns = self.sensor_period_ns
+        is_right = period_ns / PACE_FACTOR < interval_ns < period_ns * PACE_FACTOR
+        if n < PACE_INTERVALS or n * interval_ns < PACE_NS or is_right:
+            return ""
+        return (
+            f"the device of link '{self.name}' ({self.hardware_id}) sent a sample every "
+            f"{interval_ns / 1e6:.3g} ms by its own clock, but had announced one every {period_ns / 1e6:g} ms: "
+            "correct its firmware, or see what keeps it from its rate"
+        )
 
     def close(self) -> None:
         if self._link is not None:

@@ -250,8 +250,8 @@ class Port(ABC):
     def stop(self) -> str:
         """After the loop's threads have ended. Raises nothing: the device may be gone.
 
-        Empty where the safe command is known to be in force, else a sentence with what to do.
-        Nothing to do for most kinds, as in ``close``.
+        Empty where the safe command is known to be in force and the device did what it had announced, else
+        a sentence with what to do. Nothing to do for most kinds, as in ``close``.
         """
         return ""
 

@@ -376,3 +376,39 @@ def test_full_packets_travel_both_ways_whole(device: FakeDevice, tmp_path: Path)
 def test_a_descriptor_that_is_none_is_refused(device: FakeDevice) -> None:
     with pytest.raises(OSError, match="duplicate"):
         device.port(fd=-1)
+
+
+def test_the_pace_of_a_device_is_told_by_its_own_clock_whatever_was_lost(
+    device: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    sent_us = 2**32 - 30_000  # through the wrap
+    monkeypatch.setattr(device, "now_us", lambda: sent_us)
+    for i in range(10):
+        if i == 5:
+            device.lose(3)  # 7 ms pass, of which nothing is known
+            sent_us += 7_000
+        device.send(TIME_REPLY, bytes(24))  # what comes in between is no sample
+        device.send_sensor([0.0, 0.0])
+        linked.loop.step()
+        sent_us += 10_000
+    counters = linked.port.counters()
+    assert counters["sensor_intervals"] == 8
+    assert counters["sensor_interval_ns"] == 10 * MS
+
+
+@pytest.mark.parametrize("absurd", [(2**64 - 1, 2**64 - 1), (2, 1), (2**52 + 1, 2**52 + 2)])
+def test_a_time_that_no_device_has_counted_is_damage_and_moves_no_clock(
+    device: FakeDevice, tmp_path: Path, absurd: tuple[int, int]
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    device.send_sensor([0.0, 0.0])
+    linked.loop.step()
+    requests = [payload for kind, payload in device.received() if kind == TIME_REQUEST]
+    device.send(TIME_REPLY, requests[-1] + struct.pack("<QQ", *absurd))
+    device.send_sensor([0.0, 0.0])
+    linked.loop.step()
+    counters = linked.port.counters()
+    assert (counters["rx_errors"], counters["clock_contradictions"]) == (1, 0)

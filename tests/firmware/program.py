@@ -20,7 +20,7 @@ from typing import Any
 from tests.firmware import reference as ref
 
 IDLE, ARMED, ACTIVE, SAFE = 1, 2, 3, 4
-COMMAND_TIMEOUT, LINK_ERRORS, NON_FINITE, LIMIT, HOST_STOP = 1, 4, 8, 16, 32
+COMMAND_TIMEOUT, LINK_ERRORS, NON_FINITE, LIMIT, HOST_STOP, HARDWARE = 1, 4, 8, 16, 32, 64
 
 
 class FirmwareProgram:

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-TESTS = ["codec", "device", "device_safety", "fuzz_frames", "fuzz_device"]
+TESTS = [
+    "codec",
+    "device",
+    "device_safety",
+    "device_board",
+    "example",
+    "fuzz_frames",
+    "fuzz_device",
+]
 
 
 @pytest.mark.parametrize("name", TESTS)

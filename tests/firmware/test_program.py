@@ -19,6 +19,7 @@ from tests.firmware import reference as ref
 from tests.firmware.program import (
     ACTIVE,
     COMMAND_TIMEOUT,
+    HARDWARE,
     HOST_STOP,
     IDLE,
     LIMIT,
@@ -239,11 +240,47 @@ def test_the_same_seed_gives_the_same_noise(start_program: Start) -> None:
     def first_values(seed: str) -> list[float]:
         with Host(start_program("--seed", seed).path) as host:
             host.open()
-            values: list[float] = host.wait_for("sensor")["values"]
+            host.wait_for("sensor")
+            # Not the one that was waited for: the first came with the answer to HELLO, if we were slow.
+            sent = [packet.fields["values"] for packet in host.packets if packet.name == "sensor"]
+            values: list[float] = sent[0]
             return values
 
     assert first_values("5") == first_values("5")
     assert first_values("5") != first_values("6")
+
+
+def test_the_emergency_stop_is_safe_at_once_and_keeps_it_from_being_cleared_and_armed(
+    start_program: Start,
+) -> None:
+    program = start_program(*LONG)
+    with Host(program.path) as host:
+        host.activate()
+        program.process.send_signal(signal.SIGUSR2)
+        assert host.wait_until_safe() == HARDWARE
+        host.send("clear")
+        assert host.wait_for("device_status")["state"] == SAFE
+        program.process.send_signal(signal.SIGUSR2)
+        end = time.monotonic() + 10
+        while host.newest("sensor").fields["state"] != IDLE:
+            assert time.monotonic() < end, "it was released, and is not cleared"
+            host.send("clear")
+            host.receive(0.05)
+        program.process.send_signal(signal.SIGUSR2)  # a press while it is IDLE
+        assert host.wait_until_safe() == HARDWARE
+
+
+def test_it_sleeps_while_nobody_has_spoken_to_it(start_program: Start) -> None:
+    program = start_program()
+    fields = Path(f"/proc/{program.process.pid}/status").read_text
+    before = _switches(fields())
+    time.sleep(0.3)  # 300 periods
+    assert _switches(fields()) - before < 30
+
+
+def _switches(status: str) -> int:
+    line = next(line for line in status.splitlines() if line.startswith("voluntary_ctxt_switches"))
+    return int(line.split()[1])
 
 
 def test_it_removes_its_link_and_leaves_a_users_file_alone(
@@ -285,7 +322,7 @@ def test_wrong_arguments_are_explained(
 def test_help_names_every_option(firmware_build: Path) -> None:
     done = _run(firmware_build, "--help")
     assert done.returncode == 0
-    for option in ("--pty", "--seed", "--rate-hz", "--die-with-parent", "SIGUSR1"):
+    for option in ("--pty", "--seed", "--rate-hz", "--die-with-parent", "SIGUSR1", "SIGUSR2"):
         assert option in done.stdout
 
 

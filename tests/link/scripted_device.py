@@ -14,11 +14,11 @@ from typing import Any
 
 from tests.firmware import reference as ref
 
-SCHEMA = "rtloop-schema 1\nname scripted\nsensor a m f32 9\nsensor b m/s f32 9\ncommand c N f32 9\n"
+SCHEMA = "rtloop-schema 1\nname scripted\nsensor a m f32 100\nsensor b m/s f32 100\ncommand c N f32 100\n"
 #: Of four sensor values and one command: the schema of the demo.
 CARTPOLE_SCHEMA = (
-    "rtloop-schema 1\nname cartpole\nsensor cart_position m f32 9\nsensor cart_velocity m/s f32 9\n"
-    "sensor pole_angle rad f32 9\nsensor pole_rate rad/s f32 9\ncommand force N f32 9\n"
+    "rtloop-schema 1\nname cartpole\nsensor cart_position m f32 100\nsensor cart_velocity m/s f32 100\n"
+    "sensor pole_angle rad f32 100\nsensor pole_rate rad/s f32 100\ncommand force N f32 100\n"
 )
 #: Takes a request, returns the answers (name and fields) or None for the ordinary one.
 Script = Callable[[ref.Packet], list[tuple[str, dict[str, Any]]] | None]
@@ -94,6 +94,8 @@ class ScriptedDevice:
         if request.name == "time_request":
             now_us = self.now_us()
             return [("time_reply", {**request.fields, "t2_us": now_us, "t3_us": now_us})]
+        if request.name == "clear":
+            self.reasons = 0
         self.state = {"arm": 2, "clear": 1, "stop": 4}.get(request.name, self.state)
         return [("device_status", self.status())]
 

@@ -125,6 +125,24 @@ def test_a_schema_that_does_not_match_the_announced_counts_is_refused() -> None:
         assert "announced 3 sensor and 1 command values" in refusal(device)
 
 
+@pytest.mark.parametrize("period_us", [0, 5000, 20000])
+def test_a_sensor_period_that_is_not_the_schemas_rate_is_refused(period_us: int) -> None:
+    def script(request: ref.Packet) -> Answers:
+        answer = {**device.hello_reply(), "sensor_period_us": period_us}
+        return [("hello_reply", answer)] if request.name == "hello" else None
+
+    with ScriptedDevice(script) as device:
+        assert f"a sensor period of {period_us} us, expected 10000 us" in refusal(device)
+
+
+def test_a_rate_that_is_no_whole_number_of_microseconds_is_understood() -> None:
+    with ScriptedDevice(schema=SCHEMA.replace("100", "300")) as device:
+        answer = {**device.hello_reply(), "sensor_period_us": 3333}
+        device.script = lambda r: [("hello_reply", answer)] if r.name == "hello" else None
+        with opened(device) as link:
+            assert link.info.sensor_period_us == 3333
+
+
 def test_a_schema_that_is_wrong_is_refused_with_its_line() -> None:
     with ScriptedDevice(schema=SCHEMA.replace("f32", "f16", 1)) as device:
         assert "line 3" in refusal(device)
@@ -138,6 +156,37 @@ def test_a_device_that_stops_answering_amid_its_schema_is_reported() -> None:
 def test_a_clock_that_cannot_be_asked_is_reported() -> None:
     with ScriptedDevice(lambda request: [] if request.name == "time_request" else None) as device:
         assert "answered 0 of 16 time requests" in refusal(device)
+
+
+@pytest.mark.parametrize(
+    ("t2_us", "t3_us"),
+    [
+        (-1_000_000, 0),  # held for longer than the host waited
+        (0, -1),  # replied before it was received
+        (1 << 60, 1 << 60),  # after more years than there were
+    ],
+)
+def test_times_that_cannot_be_true_do_not_count(t2_us: int, t3_us: int) -> None:
+    def script(request: ref.Packet) -> Answers:
+        if request.name != "time_request":
+            return None
+        now_us = device.now_us()
+        times = {"t2_us": now_us + t2_us, "t3_us": now_us + t3_us}
+        return [("time_reply", {**request.fields, **times})]
+
+    with ScriptedDevice(script) as device:
+        assert "answered 0 of 16 time requests with times that can be true" in refusal(device)
+
+
+def test_what_a_device_calls_itself_controls_no_terminal() -> None:
+    def script(request: ref.Packet) -> Answers:
+        answer = {**device.hello_reply(), "version": 0, "name": "a\x1b[2Jb"}
+        return [("hello_reply", answer)]
+
+    with ScriptedDevice(script) as device:
+        assert "'a?[2Jb'" in refusal(device)
+    with ScriptedDevice(schema=SCHEMA.replace("m/s", "\x1b[2J")) as device:
+        assert "no printable ASCII at 58" in refusal(device)
 
 
 def test_the_exchange_with_the_lowest_round_trip_of_16_decides(

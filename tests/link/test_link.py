@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,8 +14,11 @@ from rtloop.errors import LinkError
 from rtloop.link import DeviceState, Link, Reason, check_wire_rate
 from tests.firmware import reference as ref
 from tests.firmware.program import FirmwareProgram
+from tests.link.scripted_device import ScriptedDevice
+from tests.running import wait_for
 
 Start = Callable[..., FirmwareProgram]
+Answers = list[tuple[str, dict[str, Any]]] | None
 
 
 @pytest.fixture
@@ -112,6 +116,43 @@ def test_a_device_latched_safe_for_another_reason_is_armed_only_with_clear(link:
     assert "--clear" in str(refused.value)
     assert link.status().state == DeviceState.SAFE
     assert link.arm(loop_class=1, clear=~Reason(0)).reasons == Reason(0)
+
+
+def test_a_machine_that_objects_is_named_with_its_reasons(
+    link: Link, program: FirmwareProgram
+) -> None:
+    program.process.send_signal(signal.SIGUSR2)  # the emergency stop
+    wait_for(lambda: link.status().state == DeviceState.SAFE, "the emergency stop")
+    with pytest.raises(
+        LinkError, match="was not cleared: it is SAFE: HARDWARE. Its machine objects"
+    ):
+        link.arm(loop_class=1, clear=~Reason(0))
+
+
+def test_a_device_says_why_it_does_not_arm() -> None:
+    objections = {
+        Reason.HARDWARE | Reason.LIMIT: r"its machine objects \(LIMIT, HARDWARE\)",
+        Reason.COMMAND_TIMEOUT: "a command timeout of 50 ms is more than it allows",
+        Reason(0): "may be more than it allows",
+    }
+    for reasons, words in objections.items():
+
+        def script(request: ref.Packet, reasons: Reason = reasons) -> Answers:
+            refusal = {**device.status(), "reasons": int(reasons)}
+            return [("device_status", refusal)] if request.name == "arm" else None
+
+        with (
+            ScriptedDevice(script) as device,
+            Link.open("arm", device.path, 1_000_000) as link,
+            pytest.raises(LinkError, match=words),
+        ):
+            link.arm(loop_class=1, command_timeout_us=50_000)
+
+
+def test_a_device_that_stays_armed_on_earlier_terms_is_refused(link: Link) -> None:
+    link.arm(loop_class=1)
+    with pytest.raises(LinkError, match="a command timeout of 2000 ms is more than it allows"):
+        link.arm(loop_class=1, command_timeout_us=2_000_000)
 
 
 def test_clear_disarms_nothing_and_arms_nothing(link: Link) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -140,6 +141,42 @@ def test_a_device_that_does_not_confirm_stop_is_a_problem(
     port.close()
 
 
+def test_an_input_that_asks_for_younger_samples_than_the_device_sends_is_refused(
+    device: ScriptedDevice, folder: Path
+) -> None:
+    config = configured(device, folder)  # 100 Hz
+
+    def open_with(max_age_ms: float) -> LinkPort:
+        section = LinkInput(link="arm", max_age_ms=max_age_ms)
+        return section.open("joints", config.loops["a"], config.links)
+
+    with pytest.raises(ConfigError, match="input 'joints': max_age_ms is 9.9, .* every 10 ms"):
+        open_with(9.9)
+    open_with(10).close()  # and the line is free
+
+
+@pytest.mark.parametrize(
+    ("intervals", "interval_us", "is_problem"),
+    [
+        (101, 10_000, False),
+        (60, 19_000, False),
+        (60, 21_000, True),
+        (300, 4_000, True),
+        (40, 21_000, False),  # not yet a second
+    ],
+)
+def test_a_device_that_does_not_keep_its_announced_rate_is_a_problem(
+    device: ScriptedDevice, folder: Path, intervals: int, interval_us: int, is_problem: bool
+) -> None:
+    port = opened(configured(device, folder))
+    counted = {"sensor_intervals": intervals, "sensor_interval_ns": 1000 * interval_us}
+    port.core = SimpleNamespace(counters=lambda: counted)  # type: ignore[assignment]
+    problem = port.stop()
+    assert ("had announced one every 10 ms" in problem) == is_problem
+    assert problem == "" or f"every {interval_us / 1000:g} ms" in problem
+    port.close()
+
+
 def test_a_device_that_restarted_in_between_is_opened_anew(
     device: ScriptedDevice, folder: Path
 ) -> None:
@@ -180,7 +217,7 @@ def test_a_latched_device_is_armed_only_with_clear(device: ScriptedDevice, folde
 def test_a_line_that_is_too_slow_for_the_loop_is_refused_and_closed(
     device: ScriptedDevice, folder: Path
 ) -> None:
-    config = configured(device, folder, baud=9600)
+    config = configured(device, folder, baud=38400)
     loop = config.loops["a"].model_copy(update={"rate_hz": 1000})
     with pytest.raises(ConfigError, match="the line cannot carry 1000 Hz"):
         LinkPort.open("arm", loop, config.links["arm"])

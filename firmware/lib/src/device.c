@@ -32,11 +32,12 @@ static bool send_packet(rtl_device *d, rtl_type type, const uint8_t *payload, si
     return true;
 }
 
-static void send_status(rtl_device *d) {
+/* `reasons`: those of the state, or why what was asked for was not done. */
+static void send_status(rtl_device *d, uint16_t reasons) {
     const rtl_device_status status = {
         .state = (uint8_t)d->state,
         .loop_class = d->arm.loop_class,
-        .reasons = d->reasons,
+        .reasons = reasons,
         .boot_id = d->description.boot_id,
         .rx_packets = d->rx_packets,
         .crc_errors = d->crc_errors,
@@ -51,19 +52,6 @@ static void send_status(rtl_device *d) {
     send_packet(d, RTL_TYPE_STATUS, payload, rtl_device_status_encode(&status, payload));
 }
 
-static void send_sensor(rtl_device *d, uint64_t now) {
-    rtl_sensor sensor;
-    d->hardware.sample(d->hardware.context, sensor.values); /* may trip the device */
-    sensor.sample_time_us = (uint32_t)now;
-    sensor.state = (uint8_t)d->state;
-    sensor.count = d->description.n_sensor;
-    sensor.reasons = d->reasons;
-    sensor.command_seq = d->command_seq;
-    sensor.late_commands = (uint16_t)d->late_commands;
-    uint8_t payload[RTL_PAYLOAD_MAX];
-    send_packet(d, RTL_TYPE_SENSOR, payload, rtl_sensor_encode(&sensor, payload));
-}
-
 static bool send_event(rtl_device *d, const rtl_event *event) {
     uint8_t payload[RTL_PAYLOAD_MAX];
     return send_packet(d, RTL_TYPE_EVENT, payload, rtl_event_encode(event, payload));
@@ -71,7 +59,11 @@ static bool send_event(rtl_device *d, const rtl_event *event) {
 
 static void send_events(rtl_device *d, uint64_t now) {
     const rtl_event *event;
-    while ((event = rtl_event_queue_next(&d->events, now)) != NULL && send_event(d, event)) {
+    while ((event = rtl_event_queue_next(&d->events, now)) != NULL) {
+        if (!send_event(d, event)) {
+            d->next_event_us = now + RTL_EVENT_INTERVAL_US;
+            return;
+        }
         rtl_event_queue_sent(&d->events, event);
     }
 }
@@ -90,6 +82,9 @@ static rtl_event *note_event(rtl_device *d, rtl_event_kind kind) {
 static void enter(rtl_device *d, rtl_state state) {
     d->state = state;
     note_event(d, RTL_EVENT_STATE_CHANGE);
+    if (d->hardware.state_changed != NULL) {
+        d->hardware.state_changed(d->hardware.context, state, d->reasons);
+    }
 }
 
 static void enter_safe(rtl_device *d, unsigned reasons) {
@@ -101,6 +96,23 @@ static void enter_safe(rtl_device *d, unsigned reasons) {
     if (d->state != RTL_STATE_SAFE || all_reasons != d->reasons) {
         d->reasons = all_reasons;
         enter(d, RTL_STATE_SAFE);
+    }
+}
+
+/* What interrupts have tripped since the last look. Their `safe` may have met an `apply`. */
+static void take_trips(rtl_device *d) {
+    unsigned reasons = 0;
+    if (d->state == RTL_STATE_INIT) {
+        return;
+    }
+    for (unsigned bit = 0; bit < RTL_REASON_BITS; ++bit) {
+        if (atomic_load(&d->tripped[bit])) {
+            atomic_store(&d->tripped[bit], false);
+            reasons |= 1u << bit;
+        }
+    }
+    if (reasons != 0) {
+        enter_safe(d, reasons);
     }
 }
 
@@ -154,15 +166,19 @@ static void refuse_late_command(rtl_device *d, const rtl_command *command, int32
     }
 }
 
-static void apply_command(rtl_device *d, const rtl_command *command, uint16_t seq, uint64_t now) {
+static void apply_command(rtl_device *d, const rtl_command *command, uint16_t seq) {
     d->consecutive_late = 0;
     d->command_seq = seq;
     d->command_seq_is_known = true;
-    d->last_command_us = now;
+    d->last_command_us = d->received_us;
     if (d->state == RTL_STATE_ARMED) {
         enter(d, RTL_STATE_ACTIVE);
     }
-    d->hardware.apply(d->hardware.context, command->values);
+    take_trips(d);
+    if (d->state == RTL_STATE_ACTIVE) { /* the machine may have tripped when it heard of it */
+        d->hardware.apply(d->hardware.context, command->values);
+        take_trips(d);
+    }
 }
 
 /* Applied already, or older: a line that repeats itself must not keep the machine moving. */
@@ -175,14 +191,16 @@ static void on_command(rtl_device *d, const rtl_command *command, uint16_t seq) 
         d->rejected_commands++;
         return;
     }
-    const uint64_t now = now_us(d);
-    const int32_t lateness_us = rtl_time_difference_us((uint32_t)now, command->valid_until_us);
+    const int32_t lateness_us =
+        rtl_time_difference_us((uint32_t)d->received_us, command->valid_until_us);
     if (lateness_us > 0) {
         refuse_late_command(d, command, lateness_us);
         return;
     }
-    /* Valid for longer than the host may be silent: its clock, or ours, is not what it believes. */
-    if ((int64_t)lateness_us < -(int64_t)d->arm.command_timeout_us) {
+    const uint32_t timeout_us = d->arm.command_timeout_us;
+    /* Valid for longer than the host may be silent: its clock, or ours, is not what it believes.
+     * Or in time, but we were stopped for so long that it is history. */
+    if ((int64_t)lateness_us < -(int64_t)timeout_us || now_us(d) - d->received_us > timeout_us) {
         d->rejected_commands++;
         return;
     }
@@ -192,7 +210,7 @@ static void on_command(rtl_device *d, const rtl_command *command, uint16_t seq) 
         enter_safe(d, trouble);
         return;
     }
-    apply_command(d, command, seq, now);
+    apply_command(d, command, seq);
 }
 
 /* ---- the other requests -------------------------------------------------------------------- */
@@ -247,17 +265,30 @@ static void on_time_request(rtl_device *d, const rtl_time_request *request) {
     send_packet(d, RTL_TYPE_TIME_REPLY, payload, rtl_time_reply_encode(&reply, payload));
 }
 
-/*
- * ARM while ARMED is taken again: the host may not have seen the answer to the first. A timeout
- * beyond the maximum is not cut: the host would go on believing in its own.
- */
+static uint16_t veto(const rtl_device *d, rtl_type request) {
+    return d->hardware.veto == NULL ? 0 : d->hardware.veto(d->hardware.context, request);
+}
+
+/* Why not, 0: nothing is against it. A timeout beyond the maximum is not cut: the host would go on
+ * believing in its own. */
+static uint16_t reasons_against_arming(const rtl_device *d, const rtl_arm *arm) {
+    if (arm->command_timeout_us > d->description.command_timeout_max_us) {
+        return RTL_REASON_COMMAND_TIMEOUT;
+    }
+    return d->state == RTL_STATE_IDLE ? veto(d, RTL_TYPE_ARM) : 0;
+}
+
+/* ARM while ARMED is taken again: the host may not have seen the answer to the first. */
 static void on_arm(rtl_device *d, const rtl_arm *arm) {
-    const rtl_description *const own = &d->description;
-    if ((d->state == RTL_STATE_IDLE || d->state == RTL_STATE_ARMED) &&
-        arm->command_timeout_us <= own->command_timeout_max_us) {
+    if (d->state != RTL_STATE_IDLE && d->state != RTL_STATE_ARMED) {
+        send_status(d, d->reasons);
+        return;
+    }
+    const uint16_t against = reasons_against_arming(d, arm);
+    if (against == 0) {
         d->arm = *arm;
         if (arm->command_timeout_us == 0) {
-            d->arm.command_timeout_us = own->command_timeout_us;
+            d->arm.command_timeout_us = d->description.command_timeout_us;
         }
         d->consecutive_late = 0;
         d->command_seq_is_known = false;
@@ -265,15 +296,18 @@ static void on_arm(rtl_device *d, const rtl_arm *arm) {
             enter(d, RTL_STATE_ARMED);
         }
     }
-    send_status(d);
+    send_status(d, d->state == RTL_STATE_SAFE ? d->reasons : against);
 }
 
 static void on_clear(rtl_device *d) {
-    if (d->state == RTL_STATE_SAFE) {
+    const uint16_t against = d->state == RTL_STATE_SAFE ? veto(d, RTL_TYPE_CLEAR) : 0;
+    if (against != 0) {
+        enter_safe(d, against);
+    } else if (d->state == RTL_STATE_SAFE) {
         d->reasons = 0;
         enter(d, RTL_STATE_IDLE);
     }
-    send_status(d);
+    send_status(d, d->reasons);
 }
 
 /* A STOP is obeyed whatever its payload says. */
@@ -282,7 +316,7 @@ static void on_stop(rtl_device *d, const uint8_t *payload, size_t size) {
     rtl_stop_decode(payload, size, &stop);
     const unsigned reasons = stop.reason_bits & KNOWN_REASONS;
     enter_safe(d, reasons != 0 ? reasons : RTL_REASON_HOST_STOP);
-    send_status(d);
+    send_status(d, d->reasons);
 }
 
 /* ---- receiving ----------------------------------------------------------------------------- */
@@ -326,7 +360,7 @@ static bool dispatch(rtl_device *d, const rtl_header *header, const uint8_t *pay
             on_stop(d, payload, size);
             return true;
         case RTL_TYPE_STATUS_REQUEST:
-            send_status(d);
+            send_status(d, d->reasons);
             return true;
         default:
             return false;
@@ -384,8 +418,10 @@ static void receive_packet(rtl_device *d, const uint8_t *packet, size_t packet_s
     }
 }
 
-void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n) {
-    device->received_us = now_us(device);
+void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n, uint64_t arrived_us) {
+    const uint64_t now = now_us(device);
+    device->received_us = arrived_us < now ? arrived_us : now;
+    take_trips(device);
     while (n > 0) {
         const uint8_t *packet;
         size_t size;
@@ -405,6 +441,23 @@ void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n) {
 
 /* ---- time ---------------------------------------------------------------------------------- */
 
+static void send_sensor(rtl_device *d) {
+    rtl_sensor sensor;
+    sensor.sample_time_us = (uint32_t)d->hardware.sample(d->hardware.context, sensor.values);
+    take_trips(d); /* sampling may have taken long, and may have tripped */
+    sensor.state = (uint8_t)d->state;
+    sensor.count = d->description.n_sensor;
+    sensor.reasons = d->reasons;
+    sensor.command_seq = d->command_seq;
+    sensor.late_commands = (uint16_t)d->late_commands;
+    uint8_t payload[RTL_PAYLOAD_MAX];
+    send_packet(d, RTL_TYPE_SENSOR, payload, rtl_sensor_encode(&sensor, payload));
+}
+
+static bool is_sampling(const rtl_device *d) {
+    return d->state != RTL_STATE_INIT && d->peer_is_known;
+}
+
 static void watch_command_timeout(rtl_device *d, uint64_t now) {
     if (d->state == RTL_STATE_ACTIVE && now - d->last_command_us > d->arm.command_timeout_us) {
         d->command_timeouts++;
@@ -413,16 +466,17 @@ static void watch_command_timeout(rtl_device *d, uint64_t now) {
 }
 
 static void send_due_sensor(rtl_device *d, uint64_t now) {
-    if (d->state == RTL_STATE_INIT || !d->peer_is_known || now < d->next_sensor_us) {
+    if (!is_sampling(d) || now < d->next_sensor_us) {
         return;
     }
     const uint64_t period_us = d->description.sensor_period_us;
     d->next_sensor_us = (now / period_us + 1) * period_us;
-    send_sensor(d, now);
+    send_sensor(d);
 }
 
 void rtl_device_tick(rtl_device *device) {
     const uint64_t now = now_us(device);
+    take_trips(device);
     watch_command_timeout(device, now);
     send_due_sensor(device, now);
     if (device->peer_is_known) {
@@ -430,8 +484,54 @@ void rtl_device_tick(rtl_device *device) {
     }
 }
 
+static bool is_tripped(const rtl_device *d) {
+    for (unsigned bit = 0; bit < RTL_REASON_BITS; ++bit) {
+        if (atomic_load(&d->tripped[bit])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+uint64_t rtl_device_next_due_us(const rtl_device *device) {
+    uint64_t due_us = RTL_NEVER_US;
+    if (device->state != RTL_STATE_INIT && is_tripped(device)) {
+        return 0;
+    }
+    if (is_sampling(device)) {
+        due_us = device->next_sensor_us;
+    }
+    if (device->state == RTL_STATE_ACTIVE) {
+        const uint64_t last_us = device->last_command_us + device->arm.command_timeout_us;
+        due_us = earlier(due_us, last_us + 1);
+    }
+    const uint64_t event_us = rtl_event_queue_due_us(&device->events);
+    if (device->peer_is_known && event_us != RTL_NEVER_US) {
+        const uint64_t retry_us = device->next_event_us;
+        due_us = earlier(due_us, event_us > retry_us ? event_us : retry_us);
+    }
+    return due_us;
+}
+
+static unsigned or_hardware(uint16_t reasons) {
+    return reasons != 0 ? reasons : RTL_REASON_HARDWARE;
+}
+
 void rtl_device_trip(rtl_device *device, uint16_t reasons) {
-    enter_safe(device, reasons);
+    enter_safe(device, or_hardware(reasons));
+}
+
+void rtl_device_trip_from_isr(rtl_device *device, uint16_t reasons) {
+    for (unsigned bit = 0; bit < RTL_REASON_BITS; ++bit) {
+        if ((or_hardware(reasons) & 1u << bit) != 0) {
+            atomic_store(&device->tripped[bit], true);
+        }
+    }
+    device->hardware.safe(device->hardware.context);
 }
 
 /* ---- start --------------------------------------------------------------------------------- */
@@ -454,6 +554,9 @@ bool rtl_device_init(rtl_device *device, const rtl_hardware *hardware,
         return false;
     }
     memset(device, 0, sizeof *device);
+    for (unsigned bit = 0; bit < RTL_REASON_BITS; ++bit) {
+        atomic_init(&device->tripped[bit], false);
+    }
     device->hardware = *hardware;
     device->description = *description;
     device->schema_bytes = (uint16_t)strlen(description->schema);

@@ -38,6 +38,15 @@ const rtl_event *rtl_event_queue_next(rtl_event_queue *queue, uint64_t now_us) {
     return NULL;
 }
 
+uint64_t rtl_event_queue_due_us(const rtl_event_queue *queue) {
+    for (unsigned kind = 1; kind < RTL_EVENT_KINDS; ++kind) {
+        if (queue->waiting[kind].event != 0) {
+            return queue->credit_us + (queue->credit > 0 ? 0 : RTL_EVENT_INTERVAL_US);
+        }
+    }
+    return UINT64_MAX;
+}
+
 void rtl_event_queue_sent(rtl_event_queue *queue, const rtl_event *event) {
     queue->credit--;
     if (event->event != RTL_EVENT_STATE_CHANGE) {

@@ -33,6 +33,8 @@ constexpr int kReadsToDrain = 256;
 // How often the estimate of the clock is told, and how often at most where it changes.
 constexpr int64_t kClockIntervalNs = 1'000'000'000;
 constexpr int64_t kClockShortestIntervalNs = 100'000'000;
+// 142 years: what is beyond no device has counted, and does not fit in nanoseconds.
+constexpr uint64_t kDeviceTimeMaxUs = uint64_t{1} << 52;
 
 // A device's event is recorded by the number that it was sent with.
 static_assert(static_cast<int>(PortEventKind::late_command) == RTL_EVENT_LATE_COMMAND);
@@ -112,6 +114,10 @@ void LinkPort::forget_device() noexcept {
     last_time_request_ns_ = 0;
     time_reply_is_due_ = false;
     rx_seq_is_known_ = false;
+    pace_is_known_ = false;
+    paced_us_ = 0;
+    counters_.sensor_intervals.store(0, std::memory_order_relaxed);
+    counters_.sensor_interval_ns.store(0, std::memory_order_relaxed);
     report_ = {};
     unconfirmed_since_ns_ = -1;
     has_commanded_ = false;
@@ -305,6 +311,8 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
             {"tx_packets", c.tx_packets.load()},
             {"tx_dropped", c.tx_dropped.load()},
             {"device_events", c.device_events.load()},
+            {"sensor_intervals", c.sensor_intervals.load()},
+            {"sensor_interval_ns", c.sensor_interval_ns.load()},
             {"device_state", c.device_state.load()},
             {"device_reasons", c.device_reasons.load()},
             {"clock_offset_ns", c.clock_offset_ns.load()},
@@ -319,12 +327,26 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
 // A device numbers all it sends. A number that goes back is a device that began anew.
 void LinkPort::follow_sequence(uint16_t seq) noexcept {
     const auto missing = static_cast<uint16_t>(seq - rx_seq_ - 1);
+    if (missing != 0) pace_is_known_ = false;
     if (rx_seq_is_known_ && missing < 0x8000) {
         gap_ += missing;
         counters_.rx_lost.fetch_add(missing, std::memory_order_relaxed);
     }
     rx_seq_ = seq;
     rx_seq_is_known_ = true;
+}
+
+// At which rate the device itself sends, whatever was lost on the way or not looked at.
+void LinkPort::follow_pace(uint32_t sent_us) noexcept {
+    const int64_t interval_us = rtl_time_difference_us(sent_us, paced_since_us_);
+    if (pace_is_known_ && interval_us >= 0) {
+        paced_us_ += interval_us;
+        const int64_t n = counters_.sensor_intervals.load(std::memory_order_relaxed) + 1;
+        counters_.sensor_intervals.store(n, std::memory_order_relaxed);
+        counters_.sensor_interval_ns.store(paced_us_ * 1000 / n, std::memory_order_relaxed);
+    }
+    paced_since_us_ = sent_us;
+    pace_is_known_ = true;
 }
 
 // What an ACTIVE device says to have applied last, if we have sent it, and after what it said
@@ -363,6 +385,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
             return;
         }
         last_sensor_ns_ = now_ns;
+        follow_pace(header.time_us);
         sensor_ = sensor;
         sample_time_us_ = time_.widened_us(sensor.sample_time_us, now_ns);
         sample_has_arrived_ = true;
@@ -376,6 +399,10 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
                rtl_time_reply_decode(payload, payload_size, &time_reply)) {
         // Only the answer to our newest question: what else comes was asked by nobody, or is old.
         if (static_cast<int64_t>(time_reply.host_ns) != last_time_request_ns_) return;
+        if (time_reply.t2_us > time_reply.t3_us || time_reply.t3_us > kDeviceTimeMaxUs) {
+            counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
+            return;
+        }
         time_reply_is_due_ = false;
         time_.request_arrived(last_time_request_ns_, static_cast<int64_t>(time_reply.t2_us),
                               now_ns);

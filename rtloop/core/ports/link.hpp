@@ -37,9 +37,11 @@ struct LinkCounters {
     std::atomic<uint32_t> tx_packets{0};
     std::atomic<uint32_t> tx_dropped{0};  // the line's buffer was full
     std::atomic<uint32_t> device_events{0};
-    std::atomic<uint8_t> device_state{0};     // rtl_state, as it said last
-    std::atomic<uint16_t> device_reasons{0};  // why the device says it is SAFE
-    std::atomic<int64_t> clock_offset_ns{0};  // device clock - CLOCK_MONOTONIC, as in use
+    std::atomic<int64_t> sensor_intervals{0};    // between samples with nothing lost in between
+    std::atomic<int64_t> sensor_interval_ns{0};  // their mean, by the device's clock
+    std::atomic<uint8_t> device_state{0};        // rtl_state, as it said last
+    std::atomic<uint16_t> device_reasons{0};     // why the device says it is SAFE
+    std::atomic<int64_t> clock_offset_ns{0};     // device clock - CLOCK_MONOTONIC, as in use
     std::atomic<int64_t> clock_error_ns{0};
     std::atomic<int64_t> clock_skew_ppb{0};
     std::atomic<uint32_t> clock_contradictions{0};
@@ -90,6 +92,7 @@ class LinkPort final : public Port {
     void tell_event(const rtl_event &event, int64_t now_ns) noexcept;
     void tell_clock(int64_t now_ns) noexcept;
     void follow_sequence(uint16_t seq) noexcept;
+    void follow_pace(uint32_t sent_us) noexcept;
     void follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept;
     rtl_command command_of(const float *values, int64_t now_ns, int64_t deadline_ns) const noexcept;
     size_t append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
@@ -119,6 +122,9 @@ class LinkPort final : public Port {
     uint16_t rx_seq_ = 0;
     bool rx_seq_is_known_ = false;
     uint32_t gap_ = 0;
+    bool pace_is_known_ = false;  // nothing was lost since the sample sent at:
+    uint32_t paced_since_us_ = 0;
+    int64_t paced_us_ = 0;
     bool frame_was_cut_ = false;  // of the one that writes
     rtl_command default_{};
     uint16_t default_ack_ = 0;

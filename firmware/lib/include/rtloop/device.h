@@ -11,18 +11,21 @@
  * - SAFE is latched with the reasons that led to it; reasons add up until CLEAR, which does not
  *   arm. What leads to SAFE by itself: no valid command for the command timeout while ACTIVE, too
  *   many late commands in a row, too many damaged packets in a row while ACTIVE, a value that is
- *   not finite or outside the hard limits while ARMED or ACTIVE, rtl_device_trip().
- * - A command whose valid-until is past is not applied and does not feed the timeout: it is counted
- *   and reported. Rejected and counted is a command in IDLE or SAFE, one that was applied already
- * or is older than that, by its seq since ARM, and one valid for longer than the command timeout.
+ *   not finite or outside the hard limits while ARMED or ACTIVE, rtl_device_trip() and its sibling.
+ * - A command that arrives after its valid-until is not applied and does not feed the timeout:
+ *   it is counted and reported. Rejected and counted is a command in IDLE or SAFE, one that was
+ *   applied already or is older than that, by its seq since ARM, one valid for longer than the
+ *   command timeout, and one that has waited here for longer than that.
+ * - The machine may refuse ARM and CLEAR (`veto`); the host is told the reasons.
  * - Nothing is sent unasked before the first HELLO. From then on a SENSOR leaves at every multiple
  *   of the sensor period in device time, ahead of everything that waits; missed ones are skipped.
  *   Events are limited in rate, see event_queue.h, so that a flood of them starves nothing.
  *
  * No allocation, no OS, no clock of its own: time comes from rtl_hardware. Call every function of
- * one device from one thread (not from an ISR: `apply` and `sample` handle floats); call
- * rtl_device_receive() as bytes arrive and rtl_device_tick() right after every multiple of the
- * sensor period at the latest: the command timeout is as punctual as the ticks.
+ * one device from one thread, not from an ISR (`apply` and `sample` handle floats); the one
+ * exception is rtl_device_trip_from_isr(). The thread sleeps until bytes arrive, an interrupt
+ * trips, or rtl_device_next_due_us(); then it calls rtl_device_receive() with the bytes and, after
+ * them, rtl_device_tick(). firmware/example/main_loop.c is such a thread.
  */
 #ifndef RTLOOP_DEVICE_H
 #define RTLOOP_DEVICE_H
@@ -30,6 +33,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+#include <atomic>
+typedef std::atomic<bool> rtl_flag;
+#else
+#include <stdatomic.h>
+typedef atomic_bool rtl_flag;
+#endif
 
 #include "rtloop/event_queue.h"
 #include "rtloop/frame.h"
@@ -40,22 +51,44 @@
 extern "C" {
 #endif
 
+#define RTL_REASON_BITS 16u
+
+/* rtl_device_next_due_us(): nothing is due before bytes arrive. */
+#define RTL_NEVER_US UINT64_MAX
+
 /*
- * The machine. All functions are required, and return without waiting. `sample` and `apply` may
- * call rtl_device_trip(), and `apply` must not drive the machine after it did.
+ * The machine. All functions return without waiting; those that may be NULL say so. `sample`,
+ * `apply` and `state_changed` may call rtl_device_trip(), and `apply` must not drive the machine
+ * after it did.
  */
 typedef struct rtl_hardware {
     void *context;
     /* Monotonic µs since an arbitrary start; 64 bit, so that it never wraps. */
     uint64_t (*now_us)(void *context);
-    /* Writes description.n_sensor values, the newest there are. */
-    void (*sample)(void *context, float *values);
+    /*
+     * Writes description.n_sensor values, the newest there are, and returns when they were taken,
+     * by the clock of `now_us` and not later than now: the host judges their age by it.
+     */
+    uint64_t (*sample)(void *context, float *values);
     /* Drives the machine with description.n_command values, until the next call. */
     void (*apply)(void *context, const float *values);
-    /* Drives the machine to its safe output. May be called again when it is safe already. */
+    /*
+     * Drives the machine to its safe output. May be called again when it is safe already, and, for
+     * rtl_device_trip_from_isr(), in the middle of `apply` and of itself.
+     */
     void (*safe)(void *context);
     /* Takes all of a frame or, when there is no room for it, nothing and returns false. */
     bool (*transmit)(void *context, const uint8_t *bytes, size_t n);
+    /*
+     * May be NULL. Why the machine must not be armed (RTL_TYPE_ARM, in IDLE) or cleared
+     * (RTL_TYPE_CLEAR, in SAFE) now: rtl_reason bits, which the host is told; 0: it may.
+     */
+    uint16_t (*veto)(void *context, rtl_type request);
+    /*
+     * May be NULL. The device is in another state, or in SAFE for more reasons: lamp, brake, power
+     * stage. In SAFE the output is safe already; in ACTIVE nothing was applied yet.
+     */
+    void (*state_changed)(void *context, rtl_state state, uint16_t reasons);
     /* Hard limits, n_command values each; NULL: none. They are a fence, not a clamp. */
     const float *command_min, *command_max;
 } rtl_hardware;
@@ -89,8 +122,12 @@ typedef struct rtl_device {
     uint16_t tx_seq, rx_seq, command_seq;
     uint16_t consecutive_late, consecutive_link_errors;
     uint64_t received_us;     /* when the bytes at hand arrived */
-    uint64_t last_command_us; /* when a command was last applied */
+    uint64_t last_command_us; /* when the command arrived that was applied last */
     uint64_t next_sensor_us;
+    uint64_t next_event_us; /* not before: the line had no room for one */
+
+    /* One flag a reason, so that loads and stores do, which every core has. */
+    rtl_flag tripped[RTL_REASON_BITS];
 
     rtl_event_queue events;
 
@@ -109,14 +146,36 @@ bool rtl_device_init(rtl_device *device, const rtl_hardware *hardware,
 /* INIT → IDLE: the machine is initialised and tested. No effect in another state. */
 void rtl_device_ready(rtl_device *device);
 
-/* Takes bytes of the serial line, in pieces of any size. */
-void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n);
+/*
+ * Takes bytes of the serial line, in pieces of any size. `arrived_us` is when the last of them came
+ * in, by the clock of `now_us`, as the UART's interrupt or DMA noted it; the later, the wider is
+ * the error of the host's clock. Where nothing notes it: now.
+ */
+void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n, uint64_t arrived_us);
 
 /* Watches the command timeout and sends what is due. */
 void rtl_device_tick(rtl_device *device);
 
-/* The machine's own trouble, e.g. RTL_REASON_LIMIT at an end stop: SAFE, in any state but INIT. */
+/*
+ * When rtl_device_tick() has something to do next, by the clock of `now_us`: a sample, the command
+ * timeout, an event, a trip. At once when it is past; RTL_NEVER_US when bytes have to come first.
+ * True until the next call of another function.
+ */
+uint64_t rtl_device_next_due_us(const rtl_device *device);
+
+/*
+ * The machine's own trouble, e.g. RTL_REASON_LIMIT at an end stop: SAFE, in any state but INIT.
+ * No reason at all, 0, is RTL_REASON_HARDWARE.
+ */
 void rtl_device_trip(rtl_device *device, uint16_t reasons);
+
+/*
+ * The same from an interrupt, or another thread: an emergency stop, a fault pin. Calls `safe` at
+ * once; the state follows at the thread's next call, for which the interrupt has to wake it. An
+ * `apply` that was interrupted runs to its end, and `safe` comes right after it: where that is too
+ * long, cut the power stage in hardware, too. In INIT the trip waits until the device is ready.
+ */
+void rtl_device_trip_from_isr(rtl_device *device, uint16_t reasons);
 
 #ifdef __cplusplus
 }

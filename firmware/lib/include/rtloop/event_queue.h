@@ -37,6 +37,9 @@ rtl_event *rtl_event_queue_add(rtl_event_queue *queue, rtl_event_kind kind);
 /* The event that may be sent now, or NULL. It goes on waiting until rtl_event_queue_sent(). */
 const rtl_event *rtl_event_queue_next(rtl_event_queue *queue, uint64_t now_us);
 
+/* When there is an event that may be sent, at once when it is past; UINT64_MAX: none waits. */
+uint64_t rtl_event_queue_due_us(const rtl_event_queue *queue);
+
 void rtl_event_queue_sent(rtl_event_queue *queue, const rtl_event *event);
 
 #ifdef __cplusplus
