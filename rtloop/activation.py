@@ -109,14 +109,17 @@ class Activation:
         self.observed.clear()
         return summaries
 
-    def finish(self) -> None:
+    def finish(self, *, held: bool) -> None:
         """Waits for the recording to be whole, or removes rings that nobody records.
 
-        The rings must be finalized. Where recording has failed they stay, for ``rtloop recover``.
+        The rings must be finalized, but those ``held`` by a cycle that hangs: nothing more comes from it.
+        Where recording has failed they stay, for ``rtloop recover``.
         """
         if self.recorder is None:
             self._remove_rings()
             return
+        if held:
+            self.recorder.stop()
         result = self.recorder.wait()
         if result.error and not self.recording_error:
             self.recording_error = result.error

@@ -7,7 +7,7 @@ import os
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -116,6 +116,7 @@ class Loop:
                 loop_thread(self.name, self.loop_config),
                 guard_thread(self.name, self.loop_config),
                 WARM_UP_RUNS,
+                go_on,
             )
             activation.rights += process_rights
             activation.rights += [report(r, self.name) for r in set_up.loop_rights]
@@ -219,10 +220,19 @@ class Loop:
             self.deactivate()
         finally:
             self.finalize()
-            self._hangs = False
+            hung, self._hangs = self._hangs, False
             parts, self._parts = self._parts, None
             if parts is not None:
-                parts.close()
+                with ExitStack() as every:
+                    every.callback(parts.close)
+                    # A cycle that hangs holds its ports; what is behind them is free for the next.
+                    for port in parts.ports if hung else ():
+                        every.callback(port.let_go)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a cycle did not return, and still holds the ring of the newest activation."""
+        return self._hangs
 
     # --- while it runs ---
 

@@ -191,7 +191,7 @@ class LinkPort(Port):
             self.back_off = BackOff(how.first_ms / 1e3, how.max_ms / 1e3, how.give_up_s)
         self._link: Link | None = link  # None while it is lost
         self._schema_id = link.info.schema_id
-        self.sensor_period_ns = link.info.sensor_period_us * 1000
+        self.sensor_period_ns = link.info.sensor_period_us * 1000  # as the device has announced it
         self._loop = loop
         self._settings = settings
         self._timeout_ns = settings.command_timeout_ns

@@ -281,7 +281,10 @@ class Port(ABC):
         return ""
 
     def let_go(self) -> None:
-        """Of a port that was lost: lets go of what is held of the old device. Raises OSError."""
+        """Of a port that was lost, or whose cycle hangs: lets go of what is held of its device.
+
+        Raises OSError.
+        """
         self.core.let_go()
 
     def reconnect(self) -> None:
