@@ -37,7 +37,7 @@ def configured(
     timeout = "command_timeout_ms: 500"
     changes = {timeout: f"{timeout}, on_lost: reconnect, {how}"}
     if max_dropped is not None:
-        changes["held: 1}"] = f"held: 1, dropped: {max_dropped}}}"
+        changes["refused: 1}"] = f"refused: 1, dropped: {max_dropped}}}"
     return load(edited(path, changes))
 
 
