@@ -17,6 +17,7 @@ from rtloop.telemetry.observe.observed import Observed
 from rtloop.telemetry.observe.ring import RING_DIRECTORY, RING_SUFFIX, make_ring_directory
 from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.private import make_private_directory
+from rtloop.telemetry.recorder.pointer import write_pointer
 from rtloop.telemetry.recorder.split import Split
 from rtloop.telemetry.recorder.start import RecorderProcess
 
@@ -161,6 +162,7 @@ class Activation:
         """Raises FileExistsError when the run id is taken, RtloopError; then none of them is left."""
         try:
             make_ring_directory(self.ring_directory, self.group, exclusively=True)
+            self._claim_rings(record)
         except FileExistsError:
             raise
         except OSError as error:
@@ -183,6 +185,14 @@ class Activation:
                 f"cannot create a folder in {self.directory.parent} for the recording: "
                 f"{error.strerror}. Name another recording.directory, or switch recording off"
             ) from error
+
+    def _claim_rings(self, record: bool) -> None:
+        """So that ``rtloop recover`` knows whose they are while the run is being set up."""
+        try:
+            write_pointer(self.ring_directory, self.recording if record else None)
+        except OSError:
+            self._remove_rings()
+            raise
 
     def _make_recording_folders(self) -> None:
         missing = [path for path in self.directory.parents if not path.exists()]

@@ -12,7 +12,7 @@ import pwd
 import stat
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rtloop.errors import RecordingError
@@ -70,14 +70,19 @@ def make_private_directory(
             raise
         os.close(_open_directory(path))
         return
-    descriptor = _open_directory(path)
     try:
-        # A parent may have handed down the bit by which files are shared with its group.
-        os.fchmod(descriptor, 0o700)
-        if group is not None:
-            _share_with(descriptor, group)
-    finally:
-        os.close(descriptor)
+        descriptor = _open_directory(path)
+        try:
+            # A parent may have handed down the bit by which files are shared with its group.
+            os.fchmod(descriptor, 0o700)
+            if group is not None:
+                _share_with(descriptor, group)
+        finally:
+            os.close(descriptor)
+    except BaseException:  # no such group; a umask that forbids even the owner
+        with suppress(OSError):
+            path.rmdir()
+        raise
 
 
 def _share_with(descriptor: int, group: str) -> None:

@@ -27,12 +27,12 @@ from typing import Any, Final
 from rtloop import child
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.writer import RecordingWriter
-from rtloop.telemetry.observe.process_identity import ProcessIdentity
 from rtloop.telemetry.observe.ring import RING_SUFFIX, Ring, unfinished_cycle
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
-from rtloop.telemetry.private import pinned, replace_file
+from rtloop.telemetry.private import pinned
 from rtloop.telemetry.recorder.parts import SplitRecording
+from rtloop.telemetry.recorder.pointer import POINTER_NAME, write_pointer
 from rtloop.telemetry.recorder.split import Split
 from rtloop.telemetry.recorder.start import END
 
@@ -46,8 +46,6 @@ _FLUSH_INTERVAL_S: Final = 0.25
 _BATCH: Final = 4096
 _NICE: Final = 5
 _STDIN: Final = 0
-# Beside the rings, for recovery: which file this run is recorded in, and by whom.
-POINTER_NAME: Final = "recording.json"
 
 
 @dataclass
@@ -110,12 +108,8 @@ class Recorder:
             writer.add_loop(source.ring.metadata)
 
     def _point_to_file(self) -> None:
-        me = ProcessIdentity.of_this_process()
-        text = json.dumps(
-            {"recording": str(self.out.resolve()), "pid": me.pid, "start_time": me.start_time}
-        )
         for directory in {source.ring.path.parent for source in self._sources}:
-            replace_file(directory / POINTER_NAME, text)
+            write_pointer(directory, self.out)
 
     def run(self) -> None:
         """Record until the end. Afterwards ``error`` is None or says why the recording is cut."""
@@ -235,13 +229,18 @@ def remove_rings(rings: Iterable[Path]) -> None:
     for ring in rings:
         by_directory.setdefault(ring.parent, []).append(ring.name)
     for directory, names in by_directory.items():
-        with contextlib.suppress(RecordingError, OSError), pinned(directory) as here:
-            for name in names:
-                (here / name).unlink(missing_ok=True)
-            if not any(here.glob(f"*{RING_SUFFIX}")):
-                (here / POINTER_NAME).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # somebody else keeps something in it
-            directory.rmdir()
+        remove_rings_of(directory, names)
+
+
+def remove_rings_of(directory: Path, names: Iterable[str]) -> None:
+    """The same, of one folder, which goes when nothing is left in it."""
+    with contextlib.suppress(RecordingError, OSError), pinned(directory) as here:
+        for name in names:
+            (here / name).unlink(missing_ok=True)
+        if not any(here.glob(f"*{RING_SUFFIX}")):
+            (here / POINTER_NAME).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # somebody else keeps something in it
+        directory.rmdir()
 
 
 def _pause_s(ring: Ring) -> float:

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,7 +84,10 @@ def _attempt(directory: Path, runs_directory: Path) -> Recovered | None:
     try:
         with opened(directory) as run:
             result.notes = run.notes
-            if run.who_lives() is not None or not (run.rings or run.notes):
+            if run.who_lives() is not None:
+                return None
+            if run.is_nothing:
+                run.remove_folder()
                 return None
             run.settle()
             recording = run.recording
@@ -118,6 +121,9 @@ def _recover_run(run: DeadRun, recording: Path) -> Recovered:
                 result.error = "what its rings hold cannot be read"
                 return result
             run.remove_rings()
+            if there is not None and recording.parent.name == run.run_id:
+                with suppress(OSError):  # there is something else in it
+                    recording.parent.rmdir()
             result.notes.append("the run was never recorded and executed no cycle")
             return result
         if files:

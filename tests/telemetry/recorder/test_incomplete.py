@@ -14,7 +14,7 @@ from rtloop.config import load
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.recorder import process
-from rtloop.telemetry.recorder.process import POINTER_NAME
+from rtloop.telemetry.recorder.pointer import POINTER_NAME
 from rtloop.telemetry.recorder.start import RecorderProcess, RecordingResult
 from tests.running import (
     UNDISTURBED,

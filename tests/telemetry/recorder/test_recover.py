@@ -1,5 +1,6 @@
 """What `kill -9` leaves behind, and what recovery makes of it."""
 
+import json
 import os
 import shutil
 import signal
@@ -14,8 +15,9 @@ from rtloop import core
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.reader import LoopRecording, read_recording
 from rtloop.telemetry.mcap.writer import RecordingWriter
+from rtloop.telemetry.observe.ring import NO_METADATA
 from rtloop.telemetry.recorder import recover as recovery
-from rtloop.telemetry.recorder.process import POINTER_NAME
+from rtloop.telemetry.recorder.pointer import POINTER_NAME, write_pointer
 from rtloop.telemetry.recorder.recover import recover
 from rtloop.telemetry.recorder.start import RecorderProcess
 from tests.telemetry.loops import (
@@ -315,3 +317,73 @@ def _forge_dead_writer(ring: Path) -> None:
     data[at : at + 8] = (1).to_bytes(8, "little")
     ring.unlink()
     ring.write_bytes(data)
+
+
+# --- runs that were being set up ---
+
+
+def claimed(run: Path, out: Path) -> core.RingWriter:
+    """What a run has made before it publishes what its loop is."""
+    out.parent.mkdir(parents=True)
+    writer = core.RingWriter(str(make(run) / "balance.ring"), 64, 2, 3, 2, NO_METADATA)
+    write_pointer(run, out)
+    return writer
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_run_that_is_just_starting_is_left_alone(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / run.name / "run.mcap"
+    ring = claimed(run, out)
+    assert recover(None, run.parent, tmp_path) == []
+    (run / POINTER_NAME).unlink()  # as of a run that is not recorded: its ring says who lives
+    assert recover(None, run.parent, tmp_path) == []
+    (run / "balance.ring").unlink()
+    write_pointer(run, None)  # and before it has a ring
+    assert recover(None, run.parent, tmp_path) == []
+    assert run.exists()
+    del ring
+
+
+def test_a_run_that_was_killed_while_it_started_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / run.name / "run.mcap"
+    ring = claimed(run, out)
+    del ring
+    _forge_dead_writer(run / "balance.ring")
+    _forge_dead_pointer(run)
+    (recovered,) = recover(None, run.parent, tmp_path / "runs")
+    assert (recovered.error, recovered.recording) == (None, None)
+    assert any("executed no cycle" in note for note in recovered.notes)
+    assert not run.exists()
+    assert not out.parent.exists()
+    assert recover(None, run.parent, tmp_path / "runs") == []
+
+
+def test_a_run_that_was_killed_before_it_had_a_ring_leaves_nothing(
+    run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / run.name / "run.mcap"
+    claimed(run, out)
+    (run / "balance.ring").unlink()
+    _forge_dead_pointer(run)
+    (recovered,) = recover(None, run.parent, tmp_path / "runs")
+    assert recovered.error is None
+    assert not run.exists()
+    assert not out.parent.exists()
+
+
+def test_an_old_folder_without_anything_in_it_is_removed(run: Path, tmp_path: Path) -> None:
+    make(run)
+    assert recover(None, run.parent, tmp_path) == []
+    assert run.exists()
+    os.utime(run, (1, 1))
+    assert recover(None, run.parent, tmp_path) == []
+    assert not run.exists()
+
+
+def _forge_dead_pointer(run: Path) -> None:
+    said = json.loads((run / POINTER_NAME).read_text())
+    (run / POINTER_NAME).write_text(json.dumps({**said, "start_time": 1}))

@@ -20,7 +20,7 @@ from rtloop.telemetry.observe.ring import Ring, make_ring_directory
 from rtloop.telemetry.private import make_private_directory, replace_file
 from rtloop.telemetry.recorder import recover as recovery
 from rtloop.telemetry.recorder.left_behind import DeadRun
-from rtloop.telemetry.recorder.process import POINTER_NAME
+from rtloop.telemetry.recorder.pointer import POINTER_NAME
 from rtloop.telemetry.recorder.recover import recover
 from rtloop.telemetry.recorder.start import RecorderProcess
 from tests.running import edited, firmware, write_config
@@ -268,6 +268,20 @@ def test_a_foreign_folder_in_the_place_of_a_run_is_an_error_that_names_its_owner
     give_away(ring_directory / "run")
     with pytest.raises(RecordingError, match="belongs to"):
         make_ring_directory(ring_directory / "run")
+
+
+@needs_root
+def test_a_umask_that_forbids_its_owner_leaves_no_folder(ring_directory: Path) -> None:
+    ring_directory.chmod(0o1777)
+    umask = os.umask(0o777)
+    os.seteuid(NOBODY)
+    try:
+        with pytest.raises(PermissionError):
+            make_private_directory(ring_directory / "run")
+    finally:
+        os.seteuid(0)
+        os.umask(umask)
+    assert everything_below(ring_directory) == []
 
 
 def test_the_folder_of_all_users_is_like_tmp(
