@@ -6,6 +6,7 @@ asked whose it is. All work inside goes through that descriptor (``pinned``), wh
 """
 
 import errno
+import fcntl
 import grp
 import os
 import pwd
@@ -38,6 +39,13 @@ class ForeignError(RecordingError):
 
 class UnknownGroupError(RecordingError):
     """There is no such group to share with, or the caller is not in it."""
+
+
+class BusyError(RecordingError):
+    """Another process is at work in the same folder."""
+
+    def __init__(self) -> None:
+        super().__init__("another `rtloop recover` is at work on it. Look again when it has ended")
 
 
 def user_name(uid: int) -> str:
@@ -167,6 +175,22 @@ def pinned(path: Path, *, shared: bool = False) -> Iterator[Path]:
     descriptor = _open_directory(path, shared=shared)
     try:
         yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A folder for one process at a time. Raises BusyError while another has it, OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError from None
+        except OSError:
+            pass  # not every file system can; the one of the rings, memory, can
+        yield
     finally:
         os.close(descriptor)
 

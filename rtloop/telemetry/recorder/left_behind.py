@@ -6,7 +6,7 @@ caller is believed, and what a ring says never becomes a path.
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from rtloop.telemetry.mcap.part_names import first_there
 from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
 from rtloop.telemetry.observe.ring import RING_SUFFIX, LoopMetadata, Ring, UnpublishedError
-from rtloop.telemetry.private import pinned, printable
+from rtloop.telemetry.private import locked, pinned, printable
 from rtloop.telemetry.recorder.pointer import Pointer, read_pointer
 from rtloop.telemetry.recorder.process import remove_rings_of
 
@@ -101,12 +101,21 @@ def run_directories(ring_directory: Path) -> list[Path]:
 
 
 @contextmanager
-def opened(directory: Path | None) -> Iterator[DeadRun]:
-    """The run in a folder of rings, which must be the caller's own."""
-    if directory is None:
-        yield DeadRun(None)
-        return
-    with pinned(directory) as here:
+def opened(directory: Path | None, *, alone: bool = False) -> Iterator[DeadRun]:
+    """The run in a folder of rings, which must be the caller's own; of a folder that has gone, nothing.
+
+    ``alone``: for one recovery at a time. Raises BusyError while another is at work, RecordingError, OSError.
+    """
+    with ExitStack() as held:
+        try:
+            here = None if directory is None else held.enter_context(pinned(directory))
+        except FileNotFoundError:  # another recovery was quicker
+            here = None
+        if directory is None or here is None:
+            yield DeadRun(None)
+            return
+        if alone:
+            held.enter_context(locked(here))
         run = DeadRun(directory)
         for path in sorted(here.glob(f"*{RING_SUFFIX}")):
             try:

@@ -22,8 +22,10 @@ from rtloop.telemetry.mcap.writer import sync_directory
 from rtloop.telemetry.observe.ring import RING_DIRECTORY
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.private import (
+    BusyError,
     ForeignError,
     check_own_file,
+    locked,
     make_private_directory,
     new_file,
     pinned,
@@ -67,22 +69,26 @@ def recover(
     recording = target / RUN_FILE if target.is_dir() else first_path(target)
     if os.path.lexists(recording):
         check_own_file(recording)
-    with opened(directory_of(recording, directories)) as run:
-        living = run.who_lives()
-        if living is not None:
-            raise RecordingError(f"{recording} cannot be recovered yet: {living}. Stop it first.")
-        run.settle()
-        try:
+    try:
+        with opened(directory_of(recording, directories), alone=True) as run:
+            living = run.who_lives()
+            if living is not None:
+                raise RecordingError(
+                    f"{recording} cannot be recovered yet: {living}. Stop it first."
+                )
+            run.settle()
             return [_recover_run(run, recording)]
-        except OSError as error:
-            raise RecordingError(f"{recording} cannot be recovered: {error}") from None
+    except BusyError as error:
+        raise RecordingError(f"{recording} is not recovered: {error}") from None
+    except OSError as error:
+        raise RecordingError(f"{recording} cannot be recovered: {error}") from None
 
 
 def _attempt(directory: Path, runs_directory: Path) -> Recovered | None:
     """One of all runs; None when somebody works on it, or nothing is left of it."""
     result = Recovered(printable(directory.name), None)
     try:
-        with opened(directory) as run:
+        with opened(directory, alone=True) as run:
             result.notes = run.notes
             if run.who_lives() is not None:
                 return None
@@ -175,9 +181,11 @@ def _before(part: Path) -> dict[str, Any]:
 def _enter(directory: Path, held: ExitStack) -> Path | None:
     """A name for the folder of a recording that goes on to mean it; None when there is none."""
     try:
-        return held.enter_context(pinned(directory, shared=True))
+        there = held.enter_context(pinned(directory, shared=True))
     except FileNotFoundError:
         return None
+    held.enter_context(locked(there))
+    return there
 
 
 def _make(directory: Path, held: ExitStack) -> Path:

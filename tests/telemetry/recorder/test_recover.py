@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -317,6 +319,60 @@ def _forge_dead_writer(ring: Path) -> None:
     data[at : at + 8] = (1).to_bytes(8, "little")
     ring.unlink()
     ring.write_bytes(data)
+
+
+# --- several at once ---
+
+
+@pytest.mark.parametrize("rings", [True, False], ids=["rings and file", "file alone"])
+def test_one_recovery_at_a_time(
+    rings: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run.mcap"
+    dead_run(run, out)
+    if not rings:
+        shutil.rmtree(run)
+    second: list[str] = []
+    replace = os.replace
+
+    def recover_meanwhile(*names: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        with pytest.raises(RecordingError, match="another `rtloop recover` is at work on it"):
+            recover(out, run.parent)
+        second.extend(str(found.error) for found in recover(None, run.parent))
+        replace(*names)
+
+    monkeypatch.setattr(os, "replace", recover_meanwhile)
+    (first,) = recover(out, run.parent)
+    assert len(second) == (1 if rings else 0)
+    assert all("another `rtloop recover` is at work on it" in text for text in second)
+    n = first.loops["balance"].from_file + first.loops["balance"].from_ring
+    whole(out, n, of=3000)
+    assert {path.name for path in tmp_path.iterdir()} == {"run.mcap", "run.cut.mcap"}
+    (again,) = recover(out, run.parent)
+    assert not again.changed
+
+
+def test_recoveries_of_many_processes_leave_one_whole_file(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.mcap"
+    dead_run(run, out)
+    code = (
+        "import sys; from pathlib import Path; from rtloop.telemetry.recorder.recover import recover\n"
+        "found = recover(None, Path(sys.argv[1]))\n"
+        "print(*(result.error for result in found if result.error))"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(run.parent)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert all(text == "" or text.startswith("another `rtloop recover`") for text in said)
+    whole(out, 3000)
+    assert not run.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"run.mcap", "run.cut.mcap"}
 
 
 # --- runs that were being set up ---
