@@ -117,7 +117,7 @@ class Recorder:
             self._drain_until_done()
             self._writer.finish(self._summaries())
         except OSError as error:
-            self.error = explain(error, self.out)
+            self.error = _explain(error, self.out)
             self._writer.abandon()
 
     def _drain_until_done(self) -> None:
@@ -248,18 +248,23 @@ def _pause_s(ring: Ring) -> float:
     return min(max(span_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
 
 
-def explain(error: OSError, out: Path) -> str:
+def cause_and_cure(error: OSError) -> tuple[str, str]:
     """Why writing failed, and what to do about it."""
     what = os.strerror(error.errno) if error.errno else str(error)
-    advice = {
+    cure = {
         errno.ENOSPC: "free some space there",
         errno.EDQUOT: "free some of your quota there",
         errno.EFBIG: "raise the file size limit (ulimit -f)",
         errno.EIO: "check the disk",
     }.get(error.errno or 0, "correct that")
+    return what.lower(), cure
+
+
+def _explain(error: OSError, out: Path) -> str:
+    what, cure = cause_and_cure(error)
     return (
-        f"recording to {out} stopped: {what.lower()}. The loop goes on, and its ring keeps the "
-        f"newest cycles. To keep them, {advice} and run `rtloop recover {out}` after the run."
+        f"recording to {out} stopped: {what}. The loop goes on, and its ring keeps the "
+        f"newest cycles. To keep them, {cure} and run `rtloop recover {out}` after the run."
     )
 
 

@@ -37,7 +37,7 @@ from rtloop.telemetry.recorder.left_behind import (
     opened,
     run_directories,
 )
-from rtloop.telemetry.recorder.process import explain
+from rtloop.telemetry.recorder.process import cause_and_cure
 from rtloop.telemetry.recorder.recovered import LoopRecovery, Recovered
 from rtloop.telemetry.recorder.restorer import Survey, holds_more, survey, write_restored
 
@@ -227,7 +227,12 @@ def _restore(
         return seen
     except OSError as error:
         restored.unlink(missing_ok=True)
-        raise RecordingError(explain(error, shown.with_name(restored.name))) from None
+        what, cure = cause_and_cure(error)
+        again = "rtloop recover" if found is None else f"rtloop recover {result.recording}"
+        raise RecordingError(
+            f"{shown} cannot be restored: {what}. What was found is as it was. "
+            f"To try again, {cure} and run `{again}`"
+        ) from None
     except Exception:
         restored.unlink(missing_ok=True)
         raise

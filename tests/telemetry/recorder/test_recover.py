@@ -212,8 +212,11 @@ def test_a_disk_that_fills_up_during_recovery_costs_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(RecordingWriter, "finish", fail)
-        with pytest.raises(RecordingError, match="no space left"):
+        with pytest.raises(RecordingError, match="no space left") as refused:
             recover(out, run.parent)
+        assert "free some space there" in str(refused.value)
+        assert f"run `rtloop recover {out}`" in str(refused.value)
+        assert "The loop goes on" not in str(refused.value)
         (failed,) = recover(None, run.parent)
         assert failed.error is not None
         assert "not recovered" in str(failed)
@@ -221,6 +224,25 @@ def test_a_disk_that_fills_up_during_recovery_costs_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"run.mcap"}
     recover(out, run.parent)
     whole(out, 3000)
+
+
+def test_a_disk_without_room_for_a_run_that_was_never_recorded_leaves_its_rings(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with WriterProcess(run, n=100) as writer:
+        writer.wait_written()
+
+    def fail(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RecordingWriter, "finish", fail)
+        (failed,) = recover(None, run.parent, tmp_path / "runs")
+    assert "free some space there and run `rtloop recover`" in (failed.error or "")
+    assert "/proc/" not in (failed.error or "")
+    (recovered,) = recover(None, run.parent, tmp_path / "runs")
+    assert recovered.recording is not None
+    whole(recovered.recording, 100)
 
 
 def test_a_whole_file_is_left_as_it_is_and_its_rings_go(run: Path, tmp_path: Path) -> None:
