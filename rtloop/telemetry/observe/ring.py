@@ -51,7 +51,7 @@ def make_ring_directory(path: Path, group: str | None = None, *, exclusively: bo
 
 
 def _make_shared_directory(path: Path) -> None:
-    """Like /tmp: every user's runs go in here, and nobody removes another's."""
+    """Like /tmp: every user's runs go in here, and nobody but root, or its one user, removes another's."""
     try:
         path.mkdir()
         path.chmod(0o1777)
@@ -59,9 +59,13 @@ def _make_shared_directory(path: Path) -> None:
         pass
     found = path.lstat()
     owner = user_name(found.st_uid)
-    cure = f"remove it (as {owner} or root); it is made anew as it has to be"
+    cure = f"`sudo install -d -m 1777 -o root {path}` makes it as it has to be"
     if not stat.S_ISDIR(found.st_mode):
-        raise RecordingError(f"{path} is not a folder: {cure}")
+        raise RecordingError(f"{path} is not a folder: remove it (as {owner} or root)")
+    if found.st_uid not in (0, os.geteuid()):
+        raise RecordingError(
+            f"{path} belongs to {owner}, who may take away what others keep in it: {cure}"
+        )
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         raise RecordingError(f"in {path} anybody may remove what is another's: {cure}")
     if not os.access(path, os.W_OK | os.X_OK):
