@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -17,6 +17,7 @@ from rtloop.telemetry.observe.observed import Observed
 from rtloop.telemetry.observe.ring import RING_DIRECTORY, RING_SUFFIX, make_ring_directory
 from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.private import make_private_directory
+from rtloop.telemetry.recorder.pointer import write_pointer
 from rtloop.telemetry.recorder.split import Split
 from rtloop.telemetry.recorder.start import RecorderProcess
 
@@ -40,7 +41,9 @@ class Activation:
     group: str | None = None
     """Who may read it beside its owner."""
     not_recorded: dict[str, int] = field(default_factory=dict)
-    """Cycles that a recording lacks, by loop, once it was finished."""
+    """Cycles that a recording lacks, by loop, once it was finished: overwritten before they were recorded."""
+    missing: dict[str, int] = field(default_factory=dict)
+    """Those that nobody says anything of, though the loop has executed them."""
     made: list[Path] = field(default_factory=list)
     """The folders for the recording that were not there before, outermost first."""
 
@@ -109,25 +112,35 @@ class Activation:
         self.observed.clear()
         return summaries
 
-    def finish(self, *, held: bool) -> None:
+    def finish(self, loops: Mapping[str, LoopSummary]) -> None:
         """Waits for the recording to be whole, or removes rings that nobody records.
 
-        The rings must be finalized, but those ``held`` by a cycle that hangs: nothing more comes from it.
-        Where recording has failed they stay, for ``rtloop recover``.
+        The loops, of these summaries, must have ended. Where recording has failed their rings stay, for
+        ``rtloop recover``.
         """
         if self.recorder is None:
             self._remove_rings()
             return
-        if held:
-            self.recorder.stop()
+        self.recorder.end()  # a cycle that hangs keeps its ring from being finalized
         result = self.recorder.wait()
         if result.error and not self.recording_error:
             self.recording_error = result.error
         self.not_recorded = {name: n for name, n in result.lost.items() if n}
+        self.missing = {
+            name: n
+            for name, loop in loops.items()
+            if (n := loop.executed - result.records.get(name, 0) - result.lost.get(name, 0)) > 0
+        }
 
     def recording_problems(self) -> list[str]:
         """Why the recording is not all of the run, in sentences."""
         problems = [self.recording_error] if self.recording_error else []
+        if not problems:
+            problems = [
+                f"the recording lacks {n} cycles of loop '{name}' at its end. "
+                f"Run `rtloop recover {self.recording}`, which restores what the ring still holds"
+                for name, n in self.missing.items()
+            ]
         return problems + [
             f"the recording lacks {n} cycles of loop '{name}': its ring was full before the recorder "
             "came to them. Leave the recorder a CPU, or raise ring_seconds"
@@ -138,7 +151,7 @@ class Activation:
         """Removes every trace of an activation that failed before its first cycle."""
         self.observed.clear()
         if self.recorder is not None:
-            self.recorder.stop()
+            self.recorder.end()
             self.recorder.wait()
             with suppress(OSError):
                 self.recording.unlink(missing_ok=True)
@@ -149,6 +162,7 @@ class Activation:
         """Raises FileExistsError when the run id is taken, RtloopError; then none of them is left."""
         try:
             make_ring_directory(self.ring_directory, self.group, exclusively=True)
+            self._claim_rings(record)
         except FileExistsError:
             raise
         except OSError as error:
@@ -171,6 +185,14 @@ class Activation:
                 f"cannot create a folder in {self.directory.parent} for the recording: "
                 f"{error.strerror}. Name another recording.directory, or switch recording off"
             ) from error
+
+    def _claim_rings(self, record: bool) -> None:
+        """So that ``rtloop recover`` knows whose they are while the run is being set up."""
+        try:
+            write_pointer(self.ring_directory, self.recording if record else None)
+        except OSError:
+            self._remove_rings()
+            raise
 
     def _make_recording_folders(self) -> None:
         missing = [path for path in self.directory.parents if not path.exists()]

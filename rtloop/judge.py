@@ -24,7 +24,7 @@ from rtloop.errors import ConfigError, Finding, HostRefusedError, Place, RtloopE
 from rtloop.policy import Policy
 from rtloop.realtime.rights import RightReport, denied
 from rtloop.stopping import go_on
-from rtloop.telemetry.observe.ring import make_ring_directory
+from rtloop.telemetry.observe.ring import NO_METADATA, make_ring_directory
 from rtloop.telemetry.private import UnknownGroupError, file_mode
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def new_ring(
     try:
         make_ring_directory(path.parent, config.recording.group)
         ring = core.RingWriter(
-            str(path), loop.ring_cycles, len(loop.inputs), n_inputs, n_outputs, b"{}"
+            str(path), loop.ring_cycles, len(loop.inputs), n_inputs, n_outputs, NO_METADATA
         )
         path.chmod(file_mode(path.parent))
     except OSError as error:

@@ -200,7 +200,7 @@ class Run:
         loops = activation.summarise_loops()
         self._close_rings()
         self._process_rights.close()
-        activation.finish(held=any(loop.hangs for loop in self.loops.values()))
+        activation.finish(loops)
         problems += activation.recording_problems()
         self._summary = RunSummary(
             loops=loops,

@@ -81,7 +81,7 @@ def test_processes_that_start_in_the_same_millisecond_get_run_ids_of_their_own(
         assert len(list((tmp_path / "runs").iterdir())) == 20
     finally:
         for activation in activations:
-            activation.ring_directory.rmdir()
+            activation.undo()
 
 
 @pytest.mark.usefixtures("midnight")
@@ -122,4 +122,23 @@ def test_a_folder_that_cannot_be_made_leaves_none(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RtloopError, match="cannot create .* for the recording: Not a directory"):
         Activation.claim(tmp_path.name, tmp_path / "file" / "runs", record=True)
+    assert not list(RING_DIRECTORY.glob(f"*{tmp_path.name}*"))
+
+
+def test_a_group_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(RtloopError, match="no group"):
+        Activation.claim(tmp_path.name, tmp_path / "runs", record=True, group="no-such-group")
+    assert not list(RING_DIRECTORY.glob(f"*{tmp_path.name}*"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_pointer_that_cannot_be_written_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rtloop.activation.write_pointer", full)
+    with pytest.raises(RtloopError, match="cannot create .* for the rings: No space left"):
+        Activation.claim(tmp_path.name, tmp_path / "runs", record=True)
     assert not list(RING_DIRECTORY.glob(f"*{tmp_path.name}*"))

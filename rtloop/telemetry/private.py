@@ -6,13 +6,14 @@ asked whose it is. All work inside goes through that descriptor (``pinned``), wh
 """
 
 import errno
+import fcntl
 import grp
 import os
 import pwd
 import stat
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rtloop.errors import RecordingError
@@ -38,6 +39,13 @@ class ForeignError(RecordingError):
 
 class UnknownGroupError(RecordingError):
     """There is no such group to share with, or the caller is not in it."""
+
+
+class BusyError(RecordingError):
+    """Another process is at work in the same folder."""
+
+    def __init__(self) -> None:
+        super().__init__("another `rtloop recover` is at work on it. Look again when it has ended")
 
 
 def user_name(uid: int) -> str:
@@ -70,14 +78,19 @@ def make_private_directory(
             raise
         os.close(_open_directory(path))
         return
-    descriptor = _open_directory(path)
     try:
-        # A parent may have handed down the bit by which files are shared with its group.
-        os.fchmod(descriptor, 0o700)
-        if group is not None:
-            _share_with(descriptor, group)
-    finally:
-        os.close(descriptor)
+        descriptor = _open_directory(path)
+        try:
+            # A parent may have handed down the bit by which files are shared with its group.
+            os.fchmod(descriptor, 0o700)
+            if group is not None:
+                _share_with(descriptor, group)
+        finally:
+            os.close(descriptor)
+    except BaseException:  # no such group; a umask that forbids even the owner
+        with suppress(OSError):
+            path.rmdir()
+        raise
 
 
 def _share_with(descriptor: int, group: str) -> None:
@@ -162,6 +175,22 @@ def pinned(path: Path, *, shared: bool = False) -> Iterator[Path]:
     descriptor = _open_directory(path, shared=shared)
     try:
         yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A folder for one process at a time. Raises BusyError while another has it, OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError from None
+        except OSError:
+            pass  # not every file system can; the one of the rings, memory, can
+        yield
     finally:
         os.close(descriptor)
 

@@ -32,6 +32,8 @@ from rtloop.telemetry.private import make_private_directory, user_name
 
 RING_DIRECTORY = Path("/dev/shm/rtloop")
 RING_SUFFIX = ".ring"
+NO_METADATA = b"{}"
+"""In a ring that was made, before it is known what there is to say of its loop."""
 _LONGEST_PERIOD_NS = 1 << 53
 LOOP_FACTS = ("policy_sha256",)
 """Those facts of ``LoopMetadata.run`` that are a loop's own."""
@@ -49,7 +51,7 @@ def make_ring_directory(path: Path, group: str | None = None, *, exclusively: bo
 
 
 def _make_shared_directory(path: Path) -> None:
-    """Like /tmp: every user's runs go in here, and nobody removes another's."""
+    """Like /tmp: every user's runs go in here, and nobody but root, or its one user, removes another's."""
     try:
         path.mkdir()
         path.chmod(0o1777)
@@ -57,13 +59,25 @@ def _make_shared_directory(path: Path) -> None:
         pass
     found = path.lstat()
     owner = user_name(found.st_uid)
-    cure = f"remove it (as {owner} or root); it is made anew as it has to be"
+    cure = f"`sudo install -d -m 1777 -o root {path}` makes it as it has to be"
     if not stat.S_ISDIR(found.st_mode):
-        raise RecordingError(f"{path} is not a folder: {cure}")
+        raise RecordingError(f"{path} is not a folder: remove it (as {owner} or root)")
+    if found.st_uid not in (0, os.geteuid()):
+        raise RecordingError(
+            f"{path} belongs to {owner}, who may take away what others keep in it: {cure}"
+        )
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         raise RecordingError(f"in {path} anybody may remove what is another's: {cure}")
     if not os.access(path, os.W_OK | os.X_OK):
         raise RecordingError(f"{path} belongs to {owner}, and nobody else may write there: {cure}")
+
+
+class UnpublishedError(RecordingError):
+    """A ring that says nothing of its loop yet: its run is just being set up, or died of it."""
+
+    def __init__(self, path: Path, writer: ProcessIdentity) -> None:
+        super().__init__(f"ring {path} says nothing of its loop yet (process {writer.pid} made it)")
+        self.writer = writer
 
 
 @dataclass(frozen=True)
@@ -184,17 +198,24 @@ class Ring:
     """A reader of one ring, with its own cursor, starting at the oldest record still held."""
 
     def __init__(self, path: Path | str) -> None:
-        """Map the ring. ``RecordingError`` when it is missing, cut, or not of this version."""
+        """Map the ring. ``RecordingError`` when it is missing, cut, or not of this version.
+
+        ``UnpublishedError`` when it says nothing of its loop yet.
+        """
         self.path = Path(path)
         try:
             self._reader = core.RingReader(str(self.path))
+            self.writer = ProcessIdentity(
+                int(self._reader.writer_pid), int(self._reader.writer_start_time)
+            )
+            if self._reader.metadata == NO_METADATA and self._reader.status()["head"] == 0:
+                raise UnpublishedError(self.path, self.writer)
             self.metadata = LoopMetadata.from_json(self._reader.metadata)
+        except UnpublishedError:
+            raise
         except (OSError, ValueError, RuntimeError, RecordingError) as error:
             raise RecordingError(f"cannot read ring {self.path}: {error}") from None
         self.capacity = int(self._reader.capacity)
-        self.writer = ProcessIdentity(
-            int(self._reader.writer_pid), int(self._reader.writer_start_time)
-        )
         self._end: int | None = None
         n_sources = int(self._reader.n_sources)
         n_inputs, n_outputs = int(self._reader.n_inputs), int(self._reader.n_outputs)

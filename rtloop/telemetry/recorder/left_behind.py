@@ -4,9 +4,9 @@ Rings lie where every user may write, and recovery is often run as root: only wh
 caller is believed, and what a ring says never becomes a path.
 """
 
-import json
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,11 +14,13 @@ from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.part_names import first_there
 from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
-from rtloop.telemetry.observe.ring import RING_SUFFIX, LoopMetadata, Ring
-from rtloop.telemetry.private import pinned, printable, read_own_file
-from rtloop.telemetry.recorder.process import POINTER_NAME, remove_rings
+from rtloop.telemetry.observe.ring import RING_SUFFIX, LoopMetadata, Ring, UnpublishedError
+from rtloop.telemetry.private import locked, pinned, printable
+from rtloop.telemetry.recorder.pointer import Pointer, read_pointer
+from rtloop.telemetry.recorder.process import remove_rings_of
 
-_POINTER_BYTES = 1 << 16
+# A folder with nothing in it may be of a run that is just being claimed.
+_CLAIMED_WITHIN_S = 60.0
 
 
 @dataclass
@@ -27,17 +29,27 @@ class DeadRun:
 
     directory: Path | None
     rings: list[Ring] = field(default_factory=list)
+    unpublished: dict[str, ProcessIdentity] = field(default_factory=dict)
+    """Who made them, by name of the file: rings of loops that never came to their first cycle."""
     notes: list[str] = field(default_factory=list)
     """Rings that cannot be read, and what is doubtful about the others."""
     doubtful: bool = False
     """A ring cannot be read, or is damaged: that nothing is in it is not known."""
-    recording: Path | None = None
-    recorder: ProcessIdentity | None = None
+    pointer: Pointer | None = None
 
     @property
     def run_id(self) -> str:
         # Not what a ring says: the name makes a path.
         return self.directory.name if self.directory else ""
+
+    @property
+    def recording(self) -> Path | None:
+        return None if self.pointer is None else self.pointer.recording
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is nothing in its folder."""
+        return not (self.rings or self.unpublished or self.notes or self.pointer)
 
     @property
     def described(self) -> dict[str, LoopMetadata]:
@@ -48,8 +60,11 @@ class DeadRun:
         for ring in self.rings:
             if not ring.finished():
                 return f"loop {ring.metadata.loop} is still running (process {ring.writer.pid})"
-        if self.recorder is not None and self.recorder.alive():
-            return f"its recorder is still writing (process {self.recorder.pid})"
+        for name, writer in self.unpublished.items():
+            if writer.alive():
+                return f"loop {name.removesuffix(RING_SUFFIX)} is starting (process {writer.pid})"
+        if self.pointer is not None and self.pointer.process.alive():
+            return f"process {self.pointer.process.pid} is still writing it"
         return None
 
     def settle(self) -> None:
@@ -63,8 +78,15 @@ class DeadRun:
 
     def remove_rings(self) -> None:
         if self.directory is not None:
-            directory = self.directory
-            remove_rings(directory / ring.path.name for ring in self.rings)
+            names = [*(ring.path.name for ring in self.rings), *self.unpublished]
+            remove_rings_of(self.directory, names)
+
+    def remove_folder(self) -> None:
+        """Of a run of which nothing else is left."""
+        if self.directory is not None:
+            with suppress(OSError):
+                if time.time() - self.directory.stat().st_mtime > _CLAIMED_WITHIN_S:
+                    self.directory.rmdir()
 
 
 def run_directories(ring_directory: Path) -> list[Path]:
@@ -79,21 +101,35 @@ def run_directories(ring_directory: Path) -> list[Path]:
 
 
 @contextmanager
-def opened(directory: Path | None) -> Iterator[DeadRun]:
-    """The run in a folder of rings, which must be the caller's own."""
-    if directory is None:
-        yield DeadRun(None)
-        return
-    with pinned(directory) as here:
+def opened(directory: Path | None, *, alone: bool = False) -> Iterator[DeadRun]:
+    """The run in a folder of rings, which must be the caller's own; of a folder that has gone, nothing.
+
+    ``alone``: for one recovery at a time. Raises BusyError while another is at work, RecordingError, OSError.
+    """
+    with ExitStack() as held:
+        try:
+            here = None if directory is None else held.enter_context(pinned(directory))
+        except FileNotFoundError:  # another recovery was quicker
+            here = None
+        if directory is None or here is None:
+            yield DeadRun(None)
+            return
+        if alone:
+            held.enter_context(locked(here))
         run = DeadRun(directory)
         for path in sorted(here.glob(f"*{RING_SUFFIX}")):
             try:
                 run.rings.append(_own_ring(path, directory.name))
+            except UnpublishedError as error:
+                run.unpublished[path.name] = error.writer
             except RecordingError as error:
                 why = printable(str(error).replace(str(here), str(directory)))
                 run.notes.append(f"{why}; delete it by hand when nothing runs any more")
                 run.doubtful = True
-        _read_pointer(run, here / POINTER_NAME)
+        try:
+            run.pointer = read_pointer(here)
+        except ValueError as error:
+            run.notes.append(f"where it was recorded is not known ({error})")
         yield run
 
 
@@ -104,24 +140,6 @@ def _own_ring(path: Path, run_id: str) -> Ring:
         run, loop = map(printable, said)
         raise RecordingError(f"ring {path} is not of this run: it says loop {loop} of run {run}")
     return ring
-
-
-def _read_pointer(run: DeadRun, path: Path) -> None:
-    try:
-        said = json.loads(read_own_file(path, _POINTER_BYTES))
-        recorder = ProcessIdentity(int(said["pid"]), int(said["start_time"]))
-        recording = Path(said["recording"])
-        if not recording.is_absolute() or "\0" in str(recording):
-            raise ValueError(f"no place of a file: {recording}")
-    except FileNotFoundError:
-        return  # the run was not being recorded
-    except (
-        *(RecordingError, OSError, ValueError, KeyError, TypeError),
-        *(OverflowError, RecursionError),
-    ) as error:
-        run.notes.append(f"where it was recorded is not known ({POINTER_NAME}: {error!r})")
-        return
-    run.recorder, run.recording = recorder, recording
 
 
 def directory_of(recording: Path, directories: list[Path]) -> Path | None:

@@ -1,7 +1,9 @@
 """The recorder: a process of its own that drains the rings of a run into MCAP files.
 
 ``start.py`` starts it. It outlives the process it records: it ends when every ring is finalized or
-its writer is dead, and everything was written.
+its writer is dead, and everything was written. No signal but SIGKILL ends it before that: whoever
+stops a run (`systemctl stop`) sends SIGTERM to both, and the end of the loops is still to come. Who
+started it says on its stdin (``start.END``) that the loops have ended, though a ring may not be finalized.
 
 It says two lines of JSON on stdout: ``{"ready": true}`` once the file and the rings are open, and
 its result (see ``start.RecordingResult``) at the end. Exit code 0 when the recording is
@@ -25,13 +27,14 @@ from typing import Any, Final
 from rtloop import child
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.writer import RecordingWriter
-from rtloop.telemetry.observe.process_identity import ProcessIdentity
 from rtloop.telemetry.observe.ring import RING_SUFFIX, Ring, unfinished_cycle
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
-from rtloop.telemetry.private import pinned, replace_file
+from rtloop.telemetry.private import pinned
 from rtloop.telemetry.recorder.parts import SplitRecording
+from rtloop.telemetry.recorder.pointer import POINTER_NAME, write_pointer
 from rtloop.telemetry.recorder.split import Split
+from rtloop.telemetry.recorder.start import END
 
 # Often enough for a ring of any sensible size and for the flushes, seldom enough to cost nothing:
 # numpy calls have a fixed price, which a batch pays once.
@@ -42,8 +45,7 @@ _PAUSE_SHARE_OF_RING: Final = 1 / 8
 _FLUSH_INTERVAL_S: Final = 0.25
 _BATCH: Final = 4096
 _NICE: Final = 5
-# Beside the rings, for recovery: which file this run is recorded in, and by whom.
-POINTER_NAME: Final = "recording.json"
+_STDIN: Final = 0
 
 
 @dataclass
@@ -64,8 +66,17 @@ class _Source:
 class Recorder:
     """Drains rings into a file until their writers are done."""
 
-    def __init__(self, rings: Sequence[Path], out: Path, split: Split | None = None) -> None:
-        """Open the rings and create the file. Raises ``RecordingError`` and ``OSError``."""
+    def __init__(
+        self,
+        rings: Sequence[Path],
+        out: Path,
+        split: Split | None = None,
+        told_by: int | None = None,
+    ) -> None:
+        """Open the rings and create the file. Raises ``RecordingError`` and ``OSError``.
+
+        On the descriptor ``told_by`` somebody may say that the loops have ended.
+        """
         self._sources = [self._open(path) for path in rings]
         names = [source.name for source in self._sources]
         if not names:
@@ -73,7 +84,9 @@ class Recorder:
         if len(set(names)) != len(names):
             raise RecordingError(f"two rings hold loops of the same name: {', '.join(names)}")
         self.out = out
-        self.stop_requested = False
+        self._has_been_told = False
+        """That the loops have ended."""
+        self._told_by = told_by
         self.error: str | None = None
         self._writer = SplitRecording(out, split or Split(), self._describe)
         try:
@@ -96,12 +109,8 @@ class Recorder:
             writer.add_loop(source.ring.metadata)
 
     def _point_to_file(self) -> None:
-        me = ProcessIdentity.of_this_process()
-        text = json.dumps(
-            {"recording": str(self.out.resolve()), "pid": me.pid, "start_time": me.start_time}
-        )
         for directory in {source.ring.path.parent for source in self._sources}:
-            replace_file(directory / POINTER_NAME, text)
+            write_pointer(directory, self.out)
 
     def run(self) -> None:
         """Record until the end. Afterwards ``error`` is None or says why the recording is cut."""
@@ -109,7 +118,7 @@ class Recorder:
             self._drain_until_done()
             self._writer.finish(self._summaries())
         except OSError as error:
-            self.error = explain(error, self.out)
+            self.error = _explain(error, self.out)
             self._writer.abandon()
 
     def _drain_until_done(self) -> None:
@@ -134,7 +143,7 @@ class Recorder:
 
     def _drain(self, source: _Source) -> None:
         # Asked before reading: whatever was appended until then is read below.
-        finished = self.stop_requested or source.ring.finished()
+        finished = self._has_been_told or source.ring.finished()
         while True:
             batch = source.ring.read(_BATCH)
             if len(batch) or batch.lost:
@@ -163,21 +172,44 @@ class Recorder:
         source.done = True
 
     def _pause(self) -> None:
-        """Wait for the next look; the death of a writer ends the wait."""
+        """Wait for the next look; the death of a writer, or a word of the parent, ends the wait."""
         poller = select.poll()
+        if self._told_by is not None:
+            poller.register(self._told_by, select.POLLIN)
         for source in self._sources:
             if source.pidfd is not None and not source.done:
                 poller.register(source.pidfd, select.POLLIN)
-        poller.poll(max(1, int(self._pause_s * 1e3)))
+        for descriptor, _ in poller.poll(max(1, int(self._pause_s * 1e3))):
+            if descriptor == self._told_by:
+                self._listen(descriptor)
+
+    def _listen(self, descriptor: int) -> None:
+        try:
+            said = os.read(descriptor, len(END))
+        except OSError:
+            said = b""
+        if said == b"":
+            self._told_by = None  # the parent has gone, which ends no recording
+        else:
+            self._has_been_told = True
 
     def remove_rings(self) -> None:
         """Delete the rings, their pointer, and their directory when it is empty then."""
         remove_rings(source.ring.path for source in self._sources)
 
     @property
+    def reaches_the_end(self) -> bool:
+        """Whether nothing came after what is in the file, or counted as lost in it."""
+        return self.error is None and all(
+            source.summary is not None
+            and source.summary.executed <= source.statistics.executed + source.statistics.lost
+            for source in self._sources
+        )
+
+    @property
     def is_whole(self) -> bool:
         """Whether every cycle of every loop is in the file."""
-        return self.error is None and not any(source.statistics.lost for source in self._sources)
+        return self.reaches_the_end and not any(s.statistics.lost for s in self._sources)
 
     def result(self) -> dict[str, Any]:
         """What the last line on stdout says."""
@@ -200,13 +232,18 @@ def remove_rings(rings: Iterable[Path]) -> None:
     for ring in rings:
         by_directory.setdefault(ring.parent, []).append(ring.name)
     for directory, names in by_directory.items():
-        with contextlib.suppress(RecordingError, OSError), pinned(directory) as here:
-            for name in names:
-                (here / name).unlink(missing_ok=True)
-            if not any(here.glob(f"*{RING_SUFFIX}")):
-                (here / POINTER_NAME).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # somebody else keeps something in it
-            directory.rmdir()
+        remove_rings_of(directory, names)
+
+
+def remove_rings_of(directory: Path, names: Iterable[str]) -> None:
+    """The same, of one folder, which goes when nothing is left in it."""
+    with contextlib.suppress(RecordingError, OSError), pinned(directory) as here:
+        for name in names:
+            (here / name).unlink(missing_ok=True)
+        if not any(here.glob(f"*{RING_SUFFIX}")):
+            (here / POINTER_NAME).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # somebody else keeps something in it
+        directory.rmdir()
 
 
 def _pause_s(ring: Ring) -> float:
@@ -214,18 +251,23 @@ def _pause_s(ring: Ring) -> float:
     return min(max(span_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
 
 
-def explain(error: OSError, out: Path) -> str:
+def cause_and_cure(error: OSError) -> tuple[str, str]:
     """Why writing failed, and what to do about it."""
     what = os.strerror(error.errno) if error.errno else str(error)
-    advice = {
+    cure = {
         errno.ENOSPC: "free some space there",
         errno.EDQUOT: "free some of your quota there",
         errno.EFBIG: "raise the file size limit (ulimit -f)",
         errno.EIO: "check the disk",
     }.get(error.errno or 0, "correct that")
+    return what.lower(), cure
+
+
+def _explain(error: OSError, out: Path) -> str:
+    what, cure = cause_and_cure(error)
     return (
-        f"recording to {out} stopped: {what.lower()}. The loop goes on, and its ring keeps the "
-        f"newest cycles. To keep them, {advice} and run `rtloop recover {out}` after the run."
+        f"recording to {out} stopped: {what}. The loop goes on, and its ring keeps the "
+        f"newest cycles. To keep them, {cure} and run `rtloop recover {out}` after the run."
     )
 
 
@@ -261,13 +303,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--avoid-cpu", type=int, action="append", default=[], help="leave this CPU to the loop"
     )
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the loop; its end ends this
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # they go to the loop; its end ends this
     child.become_ordinary(options.avoid_cpu, nice=_NICE)
 
     try:
         split = Split(options.split_bytes, options.split_seconds, options.keep)
-        recorder = Recorder(options.rings, options.out, split)
+        recorder = Recorder(options.rings, options.out, split, told_by=_STDIN)
     except (OSError, RecordingError) as error:
         message = (
             f"cannot record to {options.out}: {os.strerror(error.errno or 0).lower()}"
@@ -278,15 +320,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say({"recording": str(options.out), "error": message})
         return 1
 
-    def stop(_signal: int, _frame: object) -> None:
-        recorder.stop_requested = True
-
-    signal.signal(signal.SIGTERM, stop)
     _say({"ready": True})
     recorder.run()
     if recorder.error is not None:
         _complain(recorder.error)
-    elif not options.keep_rings:
+    elif recorder.reaches_the_end and not options.keep_rings:
         recorder.remove_rings()
     _say(recorder.result())
     return 0 if recorder.is_whole else 1

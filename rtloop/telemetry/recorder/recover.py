@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,8 +22,10 @@ from rtloop.telemetry.mcap.writer import sync_directory
 from rtloop.telemetry.observe.ring import RING_DIRECTORY
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.private import (
+    BusyError,
     ForeignError,
     check_own_file,
+    locked,
     make_private_directory,
     new_file,
     pinned,
@@ -35,7 +37,7 @@ from rtloop.telemetry.recorder.left_behind import (
     opened,
     run_directories,
 )
-from rtloop.telemetry.recorder.process import explain
+from rtloop.telemetry.recorder.process import cause_and_cure
 from rtloop.telemetry.recorder.recovered import LoopRecovery, Recovered
 from rtloop.telemetry.recorder.restorer import Survey, holds_more, survey, write_restored
 
@@ -65,15 +67,19 @@ def recover(
         results = (_attempt(directory, runs_directory) for directory in directories)
         return [result for result in results if result is not None]
     recording = _first_part(target)
-    with opened(directory_of(recording, directories)) as run:
-        living = run.who_lives()
-        if living is not None:
-            raise RecordingError(f"{recording} cannot be recovered yet: {living}. Stop it first.")
-        run.settle()
-        try:
+    try:
+        with opened(directory_of(recording, directories), alone=True) as run:
+            living = run.who_lives()
+            if living is not None:
+                raise RecordingError(
+                    f"{recording} cannot be recovered yet: {living}. Stop it first."
+                )
+            run.settle()
             return [_recover_run(run, recording)]
-        except OSError as error:
-            raise RecordingError(f"{recording} cannot be recovered: {error}") from None
+    except BusyError as error:
+        raise RecordingError(f"{recording} is not recovered: {error}") from None
+    except OSError as error:
+        raise RecordingError(f"{recording} cannot be recovered: {error}") from None
 
 
 def _first_part(target: Path) -> Path:
@@ -93,9 +99,12 @@ def _attempt(directory: Path, runs_directory: Path) -> Recovered | None:
     """One of all runs; None when somebody works on it, or nothing is left of it."""
     result = Recovered(printable(directory.name), None)
     try:
-        with opened(directory) as run:
+        with opened(directory, alone=True) as run:
             result.notes = run.notes
-            if run.who_lives() is not None or not (run.rings or run.notes):
+            if run.who_lives() is not None:
+                return None
+            if run.is_nothing:
+                run.remove_folder()
                 return None
             run.settle()
             recording = run.recording
@@ -129,6 +138,9 @@ def _recover_run(run: DeadRun, recording: Path) -> Recovered:
                 result.error = "what its rings hold cannot be read"
                 return result
             run.remove_rings()
+            if there is not None and recording.parent.name == run.run_id:
+                with suppress(OSError):  # there is something else in it
+                    recording.parent.rmdir()
             result.notes.append("the run was never recorded and executed no cycle")
             return result
         if files:
@@ -180,9 +192,11 @@ def _before(part: Path) -> dict[str, Any]:
 def _enter(directory: Path, held: ExitStack) -> Path | None:
     """A name for the folder of a recording that goes on to mean it; None when there is none."""
     try:
-        return held.enter_context(pinned(directory, shared=True))
+        there = held.enter_context(pinned(directory, shared=True))
     except FileNotFoundError:
         return None
+    held.enter_context(locked(there))
+    return there
 
 
 def _make(directory: Path, held: ExitStack) -> Path:
@@ -224,7 +238,12 @@ def _restore(
         return seen
     except OSError as error:
         restored.unlink(missing_ok=True)
-        raise RecordingError(explain(error, shown.with_name(restored.name))) from None
+        what, cure = cause_and_cure(error)
+        again = "rtloop recover" if found is None else f"rtloop recover {result.recording}"
+        raise RecordingError(
+            f"{shown} cannot be restored: {what}. What was found is as it was. "
+            f"To try again, {cure} and run `{again}`"
+        ) from None
     except Exception:
         restored.unlink(missing_ok=True)
         raise

@@ -15,7 +15,9 @@ from rtloop.errors import RecordingError
 from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.recorder.split import Split
 
-_TERMINATE_GRACE_S = 2.0
+_END_GRACE_S = 2.0
+# Said on the recorder's stdin: the loops have ended.
+END = b"end\n"
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class RecorderProcess:
             process = subprocess.Popen(
                 [*child.command("recorder"), *options, "--", *map(str, rings)],
                 env=child.environment(),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # for end()
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # a closing terminal must not take the recorder along
@@ -101,27 +103,34 @@ class RecorderProcess:
             raise RecordingError(self.wait().error or "the recorder ended at once")
 
     def poll(self) -> str | None:
-        """Why recording has stopped early, or None while all is well. Never waits."""
+        """Why recording has stopped although the loops go on, or None while all is well. Never waits."""
         self._collect(0.0)
         if self._process.poll() is None:
             return None
         self._collect(0.0)
-        return self._result().error
+        return self._result().error or (
+            f"the recorder ended before the loops. Run `rtloop recover {self.out}` after the run."
+        )
 
-    def stop(self) -> None:
-        """Ask it to write what the rings hold and to finish, even if their writers live on."""
-        if self._process.poll() is None:
-            self._process.terminate()
+    def end(self) -> None:
+        """Tell it that the loops have ended: it writes what the rings hold and finishes, even if a ring
+        is not finalized, because a cycle hangs. Returns at once."""
+        stdin = self._process.stdin
+        if stdin is None or stdin.closed:
+            return
+        with suppress(OSError):  # it has ended
+            os.write(stdin.fileno(), END)
+        stdin.close()
 
     def wait(self, timeout_s: float = 15.0) -> RecordingResult:
         """Wait for the end, by itself once the rings are finalized. Never longer than ~2 s over.
 
-        A recorder that does not come to an end is asked to stop, then killed; ``error`` says so.
+        A recorder that does not come to an end is told to (:meth:`end`), then killed; ``error`` says so.
         """
         if self._wait_until(time.monotonic() + timeout_s):
             return self._result()
-        self.stop()
-        if self._wait_until(time.monotonic() + _TERMINATE_GRACE_S):
+        self.end()
+        if self._wait_until(time.monotonic() + _END_GRACE_S):
             return self._result()
         self._process.kill()
         self._process.wait()
@@ -143,7 +152,7 @@ class RecorderProcess:
         return True
 
     def _close(self) -> None:
-        for pipe in (self._process.stdout, self._process.stderr):
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
 

@@ -21,7 +21,8 @@ from rtloop.report.page import report_path, write_report
 from rtloop.run import Run
 from rtloop.telemetry.mcap.part_names import first_there, parts_there
 from rtloop.telemetry.mcap.reader import LoopRecording, read_recording
-from rtloop.telemetry.recorder.process import POINTER_NAME, Recorder
+from rtloop.telemetry.recorder.pointer import POINTER_NAME
+from rtloop.telemetry.recorder.process import Recorder
 from rtloop.telemetry.recorder.recover import recover
 from rtloop.telemetry.recorder.split import Split
 from rtloop.telemetry.recorder.start import RecorderProcess

@@ -219,16 +219,32 @@ def test_the_recorder_ignores_ctrl_c_and_sheds_what_a_real_time_parent_hands_dow
     assert recorder.wait().records == {"balance": 10}
 
 
-def test_stop_writes_what_is_there_although_the_loop_lives(
+def test_told_that_the_loop_has_ended_it_writes_what_is_there_although_the_ring_is_not_finalized(
     ring_directory: Path, tmp_path: Path
 ) -> None:
     loop = metadata()
     ring = new_ring(ring_directory, loop)
     recorder = record([ring_directory / "balance.ring"], tmp_path / "run.mcap")
     append(ring, batch_of(cycles(25), loop))
-    recorder.stop()
+    recorder.end()
     result = recorder.wait()
     assert (result.error, result.records) == (None, {"balance": 25})
+
+
+def test_no_signal_ends_a_recorder_before_its_loops(ring_directory: Path, tmp_path: Path) -> None:
+    loop = metadata()
+    ring = new_ring(ring_directory, loop)
+    recorder = record([ring_directory / "balance.ring"], tmp_path / "run.mcap")
+    append(ring, batch_of(cycles(25), loop))
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        os.kill(recorder.pid, number)
+    time.sleep(0.5)
+    assert recorder.poll() is None
+    append(ring, batch_of(cycles(25, first=25), loop))
+    ring.set_state("finalized")
+    result = recorder.wait()
+    assert (result.error, result.records) == (None, {"balance": 50})
+    assert not (ring_directory / "balance.ring").exists()
 
 
 def test_a_recorder_that_does_not_end_is_ended_and_says_so(

@@ -1,8 +1,11 @@
 """What `kill -9` leaves behind, and what recovery makes of it."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,8 +17,9 @@ from rtloop import core
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.reader import LoopRecording, read_recording
 from rtloop.telemetry.mcap.writer import RecordingWriter
+from rtloop.telemetry.observe.ring import NO_METADATA
 from rtloop.telemetry.recorder import recover as recovery
-from rtloop.telemetry.recorder.process import POINTER_NAME
+from rtloop.telemetry.recorder.pointer import POINTER_NAME, write_pointer
 from rtloop.telemetry.recorder.recover import recover
 from rtloop.telemetry.recorder.start import RecorderProcess
 from tests.telemetry.loops import (
@@ -208,8 +212,11 @@ def test_a_disk_that_fills_up_during_recovery_costs_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(RecordingWriter, "finish", fail)
-        with pytest.raises(RecordingError, match="no space left"):
+        with pytest.raises(RecordingError, match="no space left") as refused:
             recover(out, run.parent)
+        assert "free some space there" in str(refused.value)
+        assert f"run `rtloop recover {out}`" in str(refused.value)
+        assert "The loop goes on" not in str(refused.value)
         (failed,) = recover(None, run.parent)
         assert failed.error is not None
         assert "not recovered" in str(failed)
@@ -217,6 +224,25 @@ def test_a_disk_that_fills_up_during_recovery_costs_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"run.mcap"}
     recover(out, run.parent)
     whole(out, 3000)
+
+
+def test_a_disk_without_room_for_a_run_that_was_never_recorded_leaves_its_rings(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with WriterProcess(run, n=100) as writer:
+        writer.wait_written()
+
+    def fail(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RecordingWriter, "finish", fail)
+        (failed,) = recover(None, run.parent, tmp_path / "runs")
+    assert "free some space there and run `rtloop recover`" in (failed.error or "")
+    assert "/proc/" not in (failed.error or "")
+    (recovered,) = recover(None, run.parent, tmp_path / "runs")
+    assert recovered.recording is not None
+    whole(recovered.recording, 100)
 
 
 def test_a_whole_file_is_left_as_it_is_and_its_rings_go(run: Path, tmp_path: Path) -> None:
@@ -315,3 +341,127 @@ def _forge_dead_writer(ring: Path) -> None:
     data[at : at + 8] = (1).to_bytes(8, "little")
     ring.unlink()
     ring.write_bytes(data)
+
+
+# --- several at once ---
+
+
+@pytest.mark.parametrize("rings", [True, False], ids=["rings and file", "file alone"])
+def test_one_recovery_at_a_time(
+    rings: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run.mcap"
+    dead_run(run, out)
+    if not rings:
+        shutil.rmtree(run)
+    second: list[str] = []
+    replace = os.replace
+
+    def recover_meanwhile(*names: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        with pytest.raises(RecordingError, match="another `rtloop recover` is at work on it"):
+            recover(out, run.parent)
+        second.extend(str(found.error) for found in recover(None, run.parent))
+        replace(*names)
+
+    monkeypatch.setattr(os, "replace", recover_meanwhile)
+    (first,) = recover(out, run.parent)
+    assert len(second) == (1 if rings else 0)
+    assert all("another `rtloop recover` is at work on it" in text for text in second)
+    n = first.loops["balance"].from_file + first.loops["balance"].from_ring
+    whole(out, n, of=3000)
+    assert {path.name for path in tmp_path.iterdir()} == {"run.mcap", "run.cut.mcap"}
+    (again,) = recover(out, run.parent)
+    assert not again.changed
+
+
+def test_recoveries_of_many_processes_leave_one_whole_file(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.mcap"
+    dead_run(run, out)
+    code = (
+        "import sys; from pathlib import Path; from rtloop.telemetry.recorder.recover import recover\n"
+        "found = recover(None, Path(sys.argv[1]))\n"
+        "print(*(result.error for result in found if result.error))"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(run.parent)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert all(text == "" or text.startswith("another `rtloop recover`") for text in said)
+    whole(out, 3000)
+    assert not run.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"run.mcap", "run.cut.mcap"}
+
+
+# --- runs that were being set up ---
+
+
+def claimed(run: Path, out: Path) -> core.RingWriter:
+    """What a run has made before it publishes what its loop is."""
+    out.parent.mkdir(parents=True)
+    writer = core.RingWriter(str(make(run) / "balance.ring"), 64, 2, 3, 2, NO_METADATA)
+    write_pointer(run, out)
+    return writer
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_run_that_is_just_starting_is_left_alone(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / run.name / "run.mcap"
+    ring = claimed(run, out)
+    assert recover(None, run.parent, tmp_path) == []
+    (run / POINTER_NAME).unlink()  # as of a run that is not recorded: its ring says who lives
+    assert recover(None, run.parent, tmp_path) == []
+    (run / "balance.ring").unlink()
+    write_pointer(run, None)  # and before it has a ring
+    assert recover(None, run.parent, tmp_path) == []
+    assert run.exists()
+    del ring
+
+
+def test_a_run_that_was_killed_while_it_started_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / run.name / "run.mcap"
+    ring = claimed(run, out)
+    del ring
+    _forge_dead_writer(run / "balance.ring")
+    _forge_dead_pointer(run)
+    (recovered,) = recover(None, run.parent, tmp_path / "runs")
+    assert (recovered.error, recovered.recording) == (None, None)
+    assert any("executed no cycle" in note for note in recovered.notes)
+    assert not run.exists()
+    assert not out.parent.exists()
+    assert recover(None, run.parent, tmp_path / "runs") == []
+
+
+def test_a_run_that_was_killed_before_it_had_a_ring_leaves_nothing(
+    run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / run.name / "run.mcap"
+    claimed(run, out)
+    (run / "balance.ring").unlink()
+    _forge_dead_pointer(run)
+    (recovered,) = recover(None, run.parent, tmp_path / "runs")
+    assert recovered.error is None
+    assert not run.exists()
+    assert not out.parent.exists()
+
+
+def test_an_old_folder_without_anything_in_it_is_removed(run: Path, tmp_path: Path) -> None:
+    make(run)
+    assert recover(None, run.parent, tmp_path) == []
+    assert run.exists()
+    os.utime(run, (1, 1))
+    assert recover(None, run.parent, tmp_path) == []
+    assert not run.exists()
+
+
+def _forge_dead_pointer(run: Path) -> None:
+    said = json.loads((run / POINTER_NAME).read_text())
+    (run / POINTER_NAME).write_text(json.dumps({**said, "start_time": 1}))

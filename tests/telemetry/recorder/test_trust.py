@@ -4,6 +4,7 @@ import grp
 import json
 import os
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from rtloop.telemetry.observe.ring import Ring, make_ring_directory
 from rtloop.telemetry.private import make_private_directory, replace_file
 from rtloop.telemetry.recorder import recover as recovery
 from rtloop.telemetry.recorder.left_behind import DeadRun
-from rtloop.telemetry.recorder.process import POINTER_NAME
+from rtloop.telemetry.recorder.pointer import POINTER_NAME
 from rtloop.telemetry.recorder.recover import recover
 from rtloop.telemetry.recorder.start import RecorderProcess
 from tests.running import edited, firmware, write_config
@@ -270,6 +271,20 @@ def test_a_foreign_folder_in_the_place_of_a_run_is_an_error_that_names_its_owner
         make_ring_directory(ring_directory / "run")
 
 
+@needs_root
+def test_a_umask_that_forbids_its_owner_leaves_no_folder(ring_directory: Path) -> None:
+    ring_directory.chmod(0o1777)
+    umask = os.umask(0o777)
+    os.seteuid(NOBODY)
+    try:
+        with pytest.raises(PermissionError):
+            make_private_directory(ring_directory / "run")
+    finally:
+        os.seteuid(0)
+        os.umask(umask)
+    assert everything_below(ring_directory) == []
+
+
 def test_the_folder_of_all_users_is_like_tmp(
     ring_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,23 +294,44 @@ def test_the_folder_of_all_users_is_like_tmp(
     make_ring_directory(shared / "run")  # the second loop of the run
     assert stat.S_IMODE(shared.stat().st_mode) == 0o1777
     shared.chmod(0o777)
-    with pytest.raises(RecordingError, match="remove it"):
+    with pytest.raises(RecordingError, match="install -d -m 1777 -o root"):
         make_ring_directory(shared / "other")
 
 
 @needs_root
-def test_users_share_the_folder_that_another_made(
+def test_users_share_the_folder_of_root(
     ring_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shared = ring_directory / "rtloop"
+    ring_directory.chmod(0o755)
+    monkeypatch.setattr(ring_module, "RING_DIRECTORY", shared)
+    make_ring_directory(shared / "roots")
+    os.seteuid(NOBODY)
+    try:
+        make_ring_directory(shared / "theirs")
+    finally:
+        os.seteuid(0)
+    assert {path.name: path.stat().st_uid for path in shared.iterdir()} == {
+        "roots": 0,
+        "theirs": NOBODY,
+    }
+
+
+@needs_root
+def test_the_folder_of_another_user_is_refused_with_a_cure(
+    ring_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who owns it may move a run in it away, and put another in its place."""
     shared = ring_directory / "rtloop"
     monkeypatch.setattr(ring_module, "RING_DIRECTORY", shared)
     make_ring_directory(shared / "theirs")
     give_away(shared)
+    with pytest.raises(RecordingError, match="who may take away") as refused:
+        make_ring_directory(shared / "mine")
+    assert [path.name for path in shared.iterdir()] == ["theirs"]
+    cure = str(refused.value).split("`")[1].removeprefix("sudo ")
+    subprocess.run(cure.split(), check=True)
     make_ring_directory(shared / "mine")
-    assert {path.name: path.stat().st_uid for path in shared.iterdir()} == {
-        "theirs": NOBODY,
-        "mine": os.geteuid(),
-    }
 
 
 def test_a_link_in_the_place_of_the_shared_folder_is_refused(
