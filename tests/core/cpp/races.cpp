@@ -313,8 +313,7 @@ void race_stand_in(int64_t total) {
         }
         static_cast<void>(port->report());
         if (!stand_in.is_out()) {
-            const bool all = stand_in.take(k, standing);
-            by_guard += all ? 1 : 0;
+            by_guard += stand_in.take(k, standing) == rtloop::Left::all ? 1 : 0;
         }
     }
     stop.store(true);
