@@ -12,6 +12,8 @@ namespace {
 
 // At the clock, while the guard sends: some 50 µs.
 constexpr int kLooks = 1000;
+// And then, asleep in between.
+constexpr int64_t kGuardLookNs = 50'000;
 
 }  // namespace
 
@@ -248,15 +250,25 @@ Outcome Cycle::replace(bool usable, bool judged_here) noexcept {
 Outcome Cycle::send_default(bool judged_here) noexcept {
     if (!judged_here) {
         stand_in_->leave_to_guard(record_.cycle);
-        // On another CPU it may be in the middle of it. It is not waited for any longer than it
-        // takes to write: the next cycle finds what left.
-        for (int i = 0; i < kLooks && stand_in_->is_out(); ++i) static_cast<void>(clock_.now());
+        wait_for_guard();
     } else if (!stand_in_->is_out()) {
         stand_in_->send(record_.cycle, clock_.now());
     }
     if (stand_in_->is_out()) return Outcome::dropped;
     left_ = stand_in_->take(record_.cycle, sent_.data());
     return left_ == Left::all ? Outcome::default_value : Outcome::dropped;
+}
+
+// On another CPU it may be in the middle of it. Until it is done no other command may leave, and
+// the record cannot say what did: so it is waited for, longer than it takes to write only where the
+// guard has no CPU. After a period the next cycle finds what left.
+void Cycle::wait_for_guard() noexcept {
+    for (int i = 0; i < kLooks && stand_in_->is_out(); ++i) static_cast<void>(clock_.now());
+    const int64_t end_ns = clock_.now() + config_.period_ns;
+    for (int64_t now_ns = clock_.now(); now_ns < end_ns; now_ns = clock_.now()) {
+        if (!stand_in_->is_out() || stop_.is_made()) return;
+        clock_.sleep_until(now_ns + kGuardLookNs);
+    }
 }
 
 Outcome Cycle::write_result(bool usable, Outcome written) noexcept {

@@ -66,6 +66,7 @@ class Cycle {
     Outcome send_late(bool usable, bool judged_here) noexcept;
     Outcome replace(bool usable, bool judged_here) noexcept;
     Outcome send_default(bool judged_here) noexcept;
+    void wait_for_guard() noexcept;
     Outcome write_result(bool usable, Outcome written) noexcept;
     void finish_now() noexcept;
     void finish_late() noexcept;
