@@ -229,11 +229,6 @@ class Loop:
                     for port in parts.ports if hung else ():
                         every.callback(port.let_go)
 
-    @property
-    def hangs(self) -> bool:
-        """Whether a cycle did not return, and still holds the ring of the newest activation."""
-        return self._hangs
-
     # --- while it runs ---
 
     def status(self) -> dict[str, Any]:
