@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from rtloop import core
-from rtloop.activation import Activation
+from rtloop.activation import Activation, checked_name
 from rtloop.config import Config
 from rtloop.errors import HostRefusedError, RtloopError, StoppedError, raise_all
 from rtloop.judge import claim, judge
@@ -60,6 +60,7 @@ class Run:
 
     ``stalls`` injects slowness, by loop. ``clear`` allows to clear devices that are latched SAFE, ``record``
     overrides the configuration; both count when the run is activated, and may be changed before that.
+    ``name`` becomes part of the names of its folders: ConfigError when it cannot.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Run:
         record: bool | None = None,
     ) -> None:
         self.config = config
-        self.name = name
+        self.name = checked_name(name)
         self.clear = clear
         self.record = record
         self.loops = {
