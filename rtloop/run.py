@@ -137,6 +137,7 @@ class Run:
             raise RtloopError("this run is configured already; call cleanup() first")
         try:
             with stopped_when(self._asked_to_stop_by):
+                go_on()
                 # Whatever can be refused without a device is, before the first one is opened.
                 judgement = judge(self.config, record=self.record)
                 judgement.refuse()
