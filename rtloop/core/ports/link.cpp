@@ -192,6 +192,16 @@ void LinkPort::poll(int64_t now_ns) noexcept {
     counters_.clock_contradictions.store(time_.contradictions(), std::memory_order_relaxed);
     tell_clock(now_ns);
     judge_line(now_ns);
+    ask_time(now_ns);
+}
+
+// A loop that holds, or that only reads, sends nothing for a time request to go with; without one
+// the bound of the clock grows, until every sample is stale for it.
+void LinkPort::ask_time(int64_t now_ns) noexcept {
+    if (last_time_request_ns_ == 0) last_time_request_ns_ = now_ns - kTimeRequestIntervalNs;
+    if (now_ns - last_time_request_ns_ < 2 * kTimeRequestIntervalNs) return;
+    if (stopped_.load(std::memory_order_acquire) || !line_.is_attached()) return;
+    send(nullptr, now_ns);
 }
 
 int64_t LinkPort::attention_ns(int64_t now_ns) const noexcept {
@@ -475,23 +485,31 @@ rtl_command LinkPort::command_of(const float *values, int64_t valid_until_ns) co
 
 bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept {
     if (stopped_.load(std::memory_order_acquire) || !line_.is_attached()) return false;
+    const int64_t valid_until_ns = this->valid_until_ns(now_ns, deadline_ns);
+    // By the host's clock, in which the command was meant. The error of the device's does not count
+    // here: it may be longer than a period, and the device be right all the same.
+    const bool is_valid = now_ns <= valid_until_ns;
+    if (!is_valid) counters_.tx_expired.fetch_add(1, std::memory_order_relaxed);
+    if (!terms_.is_armed || !is_valid) {
+        send(nullptr, now_ns);
+        return false;
+    }
+    const rtl_command command = command_of(values, valid_until_ns);
+    return send(&command, now_ns);
+}
+
+// Returns whether the command, if there is one, has left. What else is due goes with it.
+bool LinkPort::send(const rtl_command *command, int64_t now_ns) noexcept {
     uint8_t bytes[1 + 2 * RTL_FRAME_MAX];
     uint8_t payload[RTL_PAYLOAD_MAX];
     size_t size = 0;
     if (frame_was_cut_) bytes[size++] = 0;
 
-    const int64_t valid_until_ns = this->valid_until_ns(now_ns, deadline_ns);
-    // By the host's clock, in which the command was meant. The error of the device's does not count
-    // here: it may be longer than a period, and the device be right all the same.
-    const bool is_valid = now_ns <= valid_until_ns;
-    const bool has_command = terms_.is_armed && is_valid;
-    if (!is_valid) counters_.tx_expired.fetch_add(1, std::memory_order_relaxed);
     uint32_t packets = 0;
     const uint16_t command_seq = tx_seq_.load(std::memory_order_relaxed);
-    if (has_command) {
-        const rtl_command command = command_of(values, valid_until_ns);
+    if (command != nullptr) {
         size += append_packet(bytes + size, RTL_TYPE_COMMAND, payload,
-                              rtl_command_encode(&command, payload), rx_seq_, now_ns);
+                              rtl_command_encode(command, payload), rx_seq_, now_ns);
         ++packets;
     }
     const size_t command_size = size;
@@ -516,7 +534,7 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
     if (sent > 0) frame_was_cut_ = sent != size && sent != command_size;
     counters_.tx_packets.fetch_add(left, std::memory_order_relaxed);
     counters_.tx_dropped.fetch_add(packets - left, std::memory_order_relaxed);
-    if (!has_command || sent < command_size) return false;
+    if (command == nullptr || sent < command_size) return false;
     if (!has_commanded_) confirmed_seq_ = static_cast<uint16_t>(command_seq - 1);
     has_commanded_ = true;
     newest_command_seq_ = command_seq;

@@ -85,7 +85,9 @@ class LinkPort final : public Port {
     void judge_loss(int64_t now_ns) noexcept;
     void tell(PortEventKind kind, int64_t now_ns) noexcept;
     Sample newest_sample() const noexcept;
+    bool send(const rtl_command *command, int64_t now_ns) noexcept;
     bool send_default(int64_t now_ns) noexcept;
+    void ask_time(int64_t now_ns) noexcept;
     void receive(int64_t now_ns) noexcept;
     size_t receive_some(uint8_t *bytes) noexcept;
     void decode(const uint8_t *bytes, size_t n) noexcept;
