@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,10 +22,12 @@ _BURST_S = 0.01
 class MadeUpLoop:
     """A firm loop with 12 inputs and 4 outputs whose values are noise; one cycle in 500 is late."""
 
-    def __init__(self, directory: Path, rate_hz: int, capacity: int) -> None:
+    def __init__(self, rate_hz: int, capacity: int) -> None:
+        # Where rings are: on a disk, its pages would be written back all the time.
+        self._directory = tempfile.TemporaryDirectory(dir="/dev/shm")
         self.rate_hz = rate_hz
         self.period_ns = 1_000_000_000 // rate_hz
-        self.ring_path = directory / f"{NAME}.ring"
+        self.ring_path = Path(self._directory.name) / f"{NAME}.ring"
         self.metadata = LoopMetadata(
             run_id="made-up",
             loop=NAME,

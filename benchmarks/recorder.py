@@ -41,7 +41,7 @@ def measure(options: argparse.Namespace, result: Result) -> None:
 
 
 def _beside(folder: Path, rate_hz: int, seconds: float) -> tuple[float, int, int, int]:
-    loop = MadeUpLoop(folder, rate_hz, capacity=10 * rate_hz)
+    loop = MadeUpLoop(rate_hz, capacity=10 * rate_hz)
     recorder = RecorderProcess.start([loop.ring_path], folder / "run.mcap")
     recorder.wait_ready()
     loop.run(0.2)  # its first batch, which imports and compiles
@@ -58,7 +58,7 @@ def _writers(result: Result) -> None:
     """The same cycles by turns: as arrays, and the same messages one by one by the mcap package."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        loop = MadeUpLoop(path, 10_000, capacity=20_001)
+        loop = MadeUpLoop(10_000, capacity=20_001)
         loop.feed(20_000)
         batch = Ring(loop.ring_path).read(20_000)
         arrays_s, single_s = [], []

@@ -35,6 +35,8 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     too_much = [f"{share} {recently}" for share in shares if share.is_over]
     warnings = [run.recording_error] if run.recording_error else []
     warnings += [str(losses) for losses in loop.losses() if losses.is_lost]
+    if observed.statistics.executed == 0:
+        warnings.append("no cycle was executed yet")
     if window.misses:
         loop_class = loop.loop_config.loop_class
         warnings.append(f"{window.misses} {loop_class} deadline misses in {window.seconds:.1f} s")

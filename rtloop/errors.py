@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -142,8 +142,35 @@ class RecordingError(RtloopError):
 
 
 def raise_all(errors: Iterable[RtloopError]) -> None:
-    """Raises nothing, or one error with the findings of all; of several kinds, a ConfigError counts."""
+    """Raises nothing, the one error, or one with the findings of all: a ConfigError, if one of them is."""
     errors = list(errors)
+    if len(errors) == 1:
+        try:
+            raise errors[0]
+        finally:
+            errors.clear()  # this frame, which the error refers to, must not refer to the error
     if errors:
         first = max(errors, key=lambda error: isinstance(error, ConfigError))
-        raise type(first)([finding for error in errors for finding in error.findings]) from first
+        # A kind from elsewhere may want more to be made of than what is wrong; those of this file do not.
+        kinds = (ConfigError, HostRefusedError, LinkError, RecordingError, RtloopError)
+        kind = next(kind for kind in kinds if isinstance(first, kind))
+        raise kind([finding for error in errors for finding in error.findings]) from first
+
+
+def do_each(steps: Iterable[Callable[[], None]]) -> None:
+    """Takes every step, also behind one that fails; then raises what they raised, as one error.
+
+    StoppedError, and what is no RtloopError, at once.
+    """
+    errors: list[RtloopError] = []
+    try:
+        for step in steps:
+            try:
+                step()
+            except StoppedError:
+                raise
+            except RtloopError as error:
+                errors.append(error)
+        raise_all(errors)
+    finally:
+        errors.clear()  # they refer to this frame, which would keep alive what their frames refer to

@@ -57,11 +57,11 @@ def judge(config: Config, *, record: bool | None = None) -> Judgement:
         try:
             _judge_loop(config, name, judgement)
         except RtloopError as error:
-            judgement.errors.append(error)
+            judgement.errors.append(error.with_traceback(None))
     try:
-        _rehearse_storage(config, record, judgement)
+        rehearse_storage(config, record, judgement)
     except RtloopError as error:
-        judgement.errors.append(error)
+        judgement.errors.append(error.with_traceback(None))
     return judgement
 
 
@@ -74,8 +74,11 @@ def _judge_loop(config: Config, name: str, judgement: Judgement) -> None:
     judgement.assembled[name] = assemble(config, name, inputs, outputs, policy)
 
 
-def _rehearse_storage(config: Config, record: bool | None, judgement: Judgement) -> None:
-    """Makes the folders of a run and all its rings at once, and removes them again."""
+def rehearse_storage(config: Config, record: bool | None, judgement: Judgement) -> None:
+    """Makes the folders of a run and all its rings at once, and removes them again.
+
+    Raises RecordingError, RtloopError.
+    """
     activation = claim(config, "check", record)
     rings = []
     try:
@@ -117,14 +120,16 @@ def new_ring(
         )
         path.chmod(file_mode(path.parent))
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            free = shutil.disk_usage(path.parent).free / 2**20
+            lacks, cure = f"{_mount(path)} has no room", "a larger /dev/shm"
+            told = f" ({free:.1f} MiB free)"
+        elif error.errno == errno.EAGAIN:  # of memory that is locked as it is made
+            lacks, cure, told = "RLIMIT_MEMLOCK has no room", "a higher limit (ulimit -l)", ""
+        else:
             raise _no_ring(name, place, error) from error
-        free = shutil.disk_usage(path.parent).free
-        found = (
-            f"a ring of {loop.ring_cycles} cycles, for which {_mount(path)} has no room beside the "
-            f"others ({free / 2**20:.1f} MiB free)"
-        )
-        expected = "a smaller ring_seconds, a lower rate, or a larger /dev/shm"
+        found = f"a ring of {loop.ring_cycles} cycles, for which {lacks} beside the others{told}"
+        expected = f"a smaller ring_seconds, a lower rate, or {cure}"
         raise RtloopError([Finding.of(place, found, expected)]) from error
     except ValueError as error:
         raise _no_ring(name, place, error) from error

@@ -7,8 +7,9 @@ import os
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from rtloop import core
 from rtloop.build import Parts, build, port_errors
 from rtloop.config import Config, LoopConfig
-from rtloop.errors import Finding, Place, RtloopError
+from rtloop.errors import Finding, Place, RtloopError, do_each
 from rtloop.judge import new_ring, refuse_denied, refuse_slow
 from rtloop.policy import Policy
 from rtloop.ports.port import Port
@@ -92,7 +93,8 @@ class Loop:
 
         ``process_rights`` are those of the whole process that this loop asked for.
         Raises HostRefusedError when a right was denied and the configuration says ``on_denied: fail``,
-        LinkError, StoppedError, RtloopError; then nothing is left of the activation but the file of the ring.
+        ConfigError when the policy is too slow for its deadline or budget here, LinkError, StoppedError,
+        RtloopError; then nothing is left of the activation but the file of the ring.
         """
         parts = self._configured()
         if self._hangs:
@@ -114,6 +116,7 @@ class Loop:
                 loop_thread(self.name, self.loop_config),
                 guard_thread(self.name, self.loop_config),
                 WARM_UP_RUNS,
+                go_on,
             )
             activation.rights += process_rights
             activation.rights += [report(r, self.name) for r in set_up.loop_rights]
@@ -125,6 +128,15 @@ class Loop:
                 place = self.config.where("loops", self.name, "policy", "model")
                 raise RtloopError([Finding(message, place)])
             refuse_slow(self.config, self.name, set_up.warm_up_ns)
+
+    def refuse_unready(self, *, clear: bool = False) -> None:
+        """Raises LinkError where a device, as it was found, could not be armed; sends nothing."""
+
+        def ask(port: Port, place: Place) -> None:
+            with port_errors(self.name, port.name, "armed", place):
+                port.refuse_unready(clear)
+
+        do_each(partial(ask, port, place) for port, place in self.placed_ports)
 
     def arm(self, *, clear: bool = False) -> None:
         """Arms the devices of a loop that is prepared; ``clear`` allows to clear one that is latched SAFE.
@@ -208,10 +220,14 @@ class Loop:
             self.deactivate()
         finally:
             self.finalize()
-            self._hangs = False
+            hung, self._hangs = self._hangs, False
             parts, self._parts = self._parts, None
             if parts is not None:
-                parts.close()
+                with ExitStack() as every:
+                    every.callback(parts.close)
+                    # A cycle that hangs holds its ports; what is behind them is free for the next.
+                    for port in parts.ports if hung else ():
+                        every.callback(port.let_go)
 
     # --- while it runs ---
 

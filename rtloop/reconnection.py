@@ -15,7 +15,7 @@ from rtloop.stopping import go_on, stopped_when
 from rtloop.telemetry.observe.summary import PortLosses
 
 #: How soon a loss is seen, and a request to end.
-LOOK_S = 0.02
+LOOK_S = 0.05
 #: An attempt looks at the request between any two packets; a driver may hold it up for longer.
 END_TIMEOUT_S = 3.0
 #: Of a device that comes and goes for days, what is beyond is only counted.

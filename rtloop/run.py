@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from rtloop import core
 from rtloop.activation import Activation
 from rtloop.config import Config
-from rtloop.errors import HostRefusedError, RtloopError, StoppedError, raise_all
+from rtloop.errors import RtloopError, StoppedError, do_each
 from rtloop.judge import claim, judge
 from rtloop.loop import Loop
 from rtloop.realtime import host
@@ -128,7 +128,7 @@ class Run:
 
     @_one_thread_at_a_time
     def configure(self) -> None:
-        """Opens the devices and composes the graphs; nothing moves yet.
+        """Judges the configuration, opens the devices and composes the graphs; nothing moves yet.
 
         Raises ConfigError, LinkError, StoppedError, RtloopError; then everything is closed again.
         """
@@ -139,9 +139,7 @@ class Run:
                 # Whatever can be refused without a device is, before the first one is opened.
                 judgement = judge(self.config, record=self.record)
                 judgement.refuse()
-                for name, loop in self.loops.items():
-                    go_on()
-                    loop.configure(judgement.policies[name])
+                _each(self.loops, lambda name, loop: loop.configure(judgement.policies[name]))
         except BaseException as error:
             self._cleanup_loops()
             self._end_start(error, [kernel_report()])
@@ -152,8 +150,9 @@ class Run:
     def activate(self) -> None:
         """Starts the recorder, arms the devices, and starts every loop on one first release.
 
-        Raises LinkError, HostRefusedError, RecordingError, StoppedError, RtloopError; then nothing runs,
-        nothing of the attempt is left behind, and the run is inactive: it may be activated again.
+        Raises LinkError, HostRefusedError, ConfigError (a policy is too slow here), RecordingError,
+        StoppedError, RtloopError; then nothing runs, nothing of the attempt is left behind, and the run is
+        inactive: it may be activated again.
         """
         if self._state != "inactive":
             raise RtloopError(f"this run is {self._state}: only an inactive one can be activated")
@@ -163,6 +162,7 @@ class Run:
         try:
             with stopped_when(self._asked_to_stop_by):
                 self._prepare(activation, process_rights, record)
+                _each(self.loops, lambda _, loop: loop.refuse_unready(clear=self.clear))
                 for loop in self.loops.values():
                     loop.arm(clear=self.clear)
                 go_on()
@@ -344,16 +344,13 @@ class Run:
     def _prepare(self, activation: Activation, process_rights: ProcessRights, record: bool) -> None:
         """Everything that moves no machine: threads that wait, metadata, observers, the recorder."""
         activation.add_rights([kernel_report()])
-        refused = []
-        for name, loop in self.loops.items():
+
+        def prepare(name: str, loop: Loop) -> None:
             asked = process_rights.of(loop.loop_config.realtime)
-            try:
-                loop.prepare(activation.ring_path(name), asked)
-            except HostRefusedError as error:  # what others are denied is told along with it
-                refused.append(error)
-                continue
+            loop.prepare(activation.ring_path(name), asked)
             activation.add_rights(loop.rights)
-        raise_all(refused)
+
+        _each(self.loops, prepare)
         facts = self._facts(activation.rights)
         for loop in self.loops.values():
             loop.publish_metadata(activation.run_id, facts)
@@ -422,6 +419,19 @@ class Run:
         with ExitStack() as every:
             for loop in self.loops.values():
                 every.callback(loop.cleanup)
+
+
+def _each(loops: Mapping[str, Loop], step: Callable[[str, Loop], None]) -> None:
+    """A step of every loop that moves nothing: what fails is told of all of them.
+
+    Raises what a step raised, StoppedError at once.
+    """
+
+    def take(name: str, loop: Loop) -> None:
+        go_on()
+        step(name, loop)
+
+    do_each(functools.partial(take, name, loop) for name, loop in loops.items())
 
 
 def _disown_all() -> None:

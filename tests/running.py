@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ loops:
     outputs:
       cart: {{link: cart, min: -10, max: 10, safe: 0.0}}
     realtime: {{scheduler: other, lock_memory: false, cpu_dma_latency_us: null}}
-    max_share: {{missed: 1, skipped: 1, stale: 1, held: 1}}
+    max_share: {{missed: 1, skipped: 1, stale: 1, held: 1, refused: 1}}
 """
 
 
@@ -111,12 +111,13 @@ def rings_of(pid: int) -> list[Path]:
     from rtloop.telemetry.observe.ring import RING_DIRECTORY
 
     found = []
-    for path in RING_DIRECTORY.glob("*/*.ring"):
-        try:
-            if core.RingReader(str(path)).writer_pid == pid:
-                found.append(path)
-        except (OSError, ValueError):
-            continue
+    for folder in RING_DIRECTORY.glob("*"):  # runs of others come and go
+        with suppress(OSError):
+            paths = list(folder.glob("*.ring"))
+            for path in paths:
+                with suppress(OSError, ValueError):
+                    if core.RingReader(str(path)).writer_pid == pid:
+                        found.append(path)
     return found
 
 

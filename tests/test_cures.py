@@ -31,12 +31,8 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             yield node.lineno, "".join(map(_filled, node.values))
-        elif (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and id(node) not in documentation | parts
-        ):
-            yield node.lineno, node.value
+        elif isinstance(node, ast.Constant) and id(node) not in documentation | parts:
+            yield node.lineno, str(node.value)
 
 
 def _filled(part: ast.expr) -> str:

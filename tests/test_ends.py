@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.running import UNDISTURBED, firmware, write_config
+from tests.running import UNDISTURBED, edited, firmware, write_config
 
 FORKING = """
 import os, sys
@@ -149,3 +149,43 @@ loops:
         )
         assert (done.returncode, done.stdout) == (7, "hang\n"), done.stderr
         assert "leaked" not in done.stderr
+
+
+HELD = """
+import sys
+from rtloop.config import load
+from rtloop.run import Run
+from rtloop.telemetry.recorder.start import RecorderProcess
+from pathlib import Path
+
+run = Run(load(Path(sys.argv[1])), "test", clear=True)
+run.start()
+run.wait(0.2)
+run.loops["balance"].write_input("box", [1e12, 0])
+run.wait(20)
+wait = RecorderProcess.wait
+RecorderProcess.wait = lambda recorder: wait(recorder, 1e9)
+summary = run.deactivate()
+print(summary.loops["balance"].fault_reason, run.is_recorded, len(summary.problems))
+run.cleanup()
+run.configure()
+run.cleanup()
+sys.exit(7)
+"""
+
+
+def test_a_cycle_that_never_returns_holds_neither_the_ring_nor_the_line(tmp_path: Path) -> None:
+    with firmware(tmp_path, *UNDISTURBED) as device:
+        config = edited(
+            write_config(tmp_path, device.link, endless_policy(tmp_path / "endless.onnx")),
+            {
+                "cart: {link: cart, max_age_ms: 400, on_stale: hold}": "box: {mailbox: [0.0, 0.0]}",
+                "{input: cart}": "{input: box}",
+            },
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", HELD, str(config)], capture_output=True, text=True, timeout=60
+        )
+        told = device.stop()
+    assert (done.returncode, done.stdout) == (7, "hang True 2\n"), done.stderr
+    assert (told["state"], told["reasons"]) == ("SAFE", ["HOST_STOP"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
+import weakref
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,9 @@ from rtloop.errors import (
     LinkError,
     Place,
     RtloopError,
+    StoppedError,
+    do_each,
+    raise_all,
 )
 
 COMMANDS = Path(__file__).parents[1] / "docs" / "commands.md"
@@ -65,3 +71,53 @@ def test_an_error_is_given_a_place_where_it_has_none() -> None:
     assert error.as_dict()["exit_code"] == 2
     assert [problem["line"] for problem in error.as_dict()["problems"]] == [1, 2]
     assert [problem["found"] for problem in error.as_dict()["problems"]] == ["x", None]
+
+
+def test_errors_are_told_as_one() -> None:
+    class LatchedTwiceError(LinkError):
+        def __init__(self, what: str, times: int) -> None:
+            super().__init__(what)
+            self.times = times
+
+    raise_all([])
+    latched = LatchedTwiceError("SAFE", 2)
+    with pytest.raises(LatchedTwiceError) as one:
+        raise_all([latched])
+    assert one.value is latched
+    with pytest.raises(LinkError, match="SAFE\ngone") as two:
+        raise_all([latched, LinkError("gone")])
+    assert two.value.findings == (Finding("SAFE"), Finding("gone"))
+    with pytest.raises(ConfigError):
+        raise_all([latched, ConfigError("x")])
+
+
+def test_what_an_error_of_several_steps_refers_to_goes_with_it() -> None:
+    """A port that could not be armed is closed when the error is handled, not when garbage is collected."""
+
+    class Line:
+        pass
+
+    def fail() -> None:
+        line = Line()
+        lines.append(weakref.ref(line))
+        raise LinkError("no")
+
+    lines: list[weakref.ref[Line]] = []
+    gc.disable()
+    try:
+        for steps in ([fail], [fail, fail]):
+            with contextlib.suppress(LinkError):
+                do_each(steps)
+    finally:
+        gc.enable()
+    assert [line() for line in lines] == [None] * 3
+
+
+def test_a_stop_ends_the_steps_at_once() -> None:
+    def stop() -> None:
+        raise StoppedError("stopped")
+
+    taken: list[int] = []
+    with pytest.raises(StoppedError):
+        do_each([stop, lambda: taken.append(1)])
+    assert taken == []

@@ -29,16 +29,22 @@ from tests.running import (
 AGAIN = "reconnect: {rearm: automatic, first_ms: 20, max_ms: 200}"
 
 
-def configured(folder: Path, device: Path, how: str = AGAIN) -> Config:
+def configured(
+    folder: Path, device: Path, how: str = AGAIN, max_dropped: float | None = 1.0
+) -> Config:
+    """Here the losses are most of the runs, and meant."""
     path = write_config(folder, device)
     timeout = "command_timeout_ms: 500"
-    return load(edited(path, {timeout: f"{timeout}, on_lost: reconnect, {how}"}))
+    changes = {timeout: f"{timeout}, on_lost: reconnect, {how}"}
+    if max_dropped is not None:
+        changes["refused: 1}"] = f"refused: 1, dropped: {max_dropped}}}"
+    return load(edited(path, changes))
 
 
 @contextmanager
 def plugged_in(folder: Path) -> Iterator[tuple[FirmwareProcess, Cable]]:
     with (
-        firmware(folder, *UNDISTURBED) as device,
+        firmware(folder, *UNDISTURBED, "--rate-hz", "100") as device,
         Cable(folder / "ttyACM0", device.link) as cable,
     ):
         yield device, cable
@@ -102,6 +108,22 @@ def test_a_device_that_is_pulled_out_and_plugged_in_again_goes_on(tmp_path: Path
     lost = [record for record in loop.records if record["events"] & 256]
     assert lost, "the recording says when"
     assert not any(record["events"] & 512 for record in loop.records)
+
+
+def test_a_loss_that_is_more_than_its_share_of_a_run_was_no_control(tmp_path: Path) -> None:
+    with plugged_in(tmp_path) as (_, cable):
+        run = Run(configured(tmp_path, cable.path, max_dropped=None), "test", record=False)
+        with run:
+            wait_for_commands(run)
+            cable.unplug()
+            wait_for_counter(run, "losses", 1)
+            cable.plug_in()
+            wait_for_counter(run, "reconnections", 1)
+            wait_for_commands(run)
+        summary = run.stop()
+    assert summary.problems == ()
+    assert any("dropped" in failure for failure in summary.loops["balance"].failures)
+    assert exit_code(summary) == 1
 
 
 def test_a_device_that_was_restarted_is_armed_again(tmp_path: Path) -> None:
@@ -189,8 +211,7 @@ def test_a_device_that_comes_back_with_another_schema_is_a_fault(tmp_path: Path)
 def test_a_device_that_is_safe_for_more_than_its_loss_is_a_fault(
     tmp_path: Path, reasons: int, words: str
 ) -> None:
-    schema = CARTPOLE_SCHEMA.replace("f32 9", "f32 1000")
-    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=schema) as returned:
+    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=CARTPOLE_SCHEMA) as returned:
         returned.n_sensor, returned.n_command = 4, 1
         returned.state, returned.reasons = 4, reasons
         run = Run(configured(tmp_path, cable.path), "test", record=False)
@@ -232,8 +253,7 @@ def test_a_device_that_must_not_be_armed_again_is_only_read(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("when", ["hello", "schema_request", "time_request"])
 def test_nothing_is_armed_once_a_stop_was_requested(tmp_path: Path, when: str) -> None:
-    schema = CARTPOLE_SCHEMA.replace("f32 9", "f32 1000")
-    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=schema) as returned:
+    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=CARTPOLE_SCHEMA) as returned:
         returned.n_sensor, returned.n_command = 4, 1
         run = Run(configured(tmp_path, cable.path), "test", record=False)
 

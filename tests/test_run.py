@@ -430,7 +430,6 @@ def test_a_loop_that_hangs_is_not_activated_before_it_is_configured_anew(tmp_pat
             run.activate()
         assert run.state == "inactive"
         run.cleanup()
-        time.sleep(2)  # until the cycle returns, the line is still its own
         run.configure()
         run.activate()
         assert run.stop().loops["balance"].fault_reason == "none"
@@ -456,6 +455,16 @@ def test_a_device_that_was_lost_is_opened_anew_by_the_next_activation(tmp_path: 
         device.start()
         run.activate()  # reset while nothing ran
         assert run.stop().problems == ()
+
+
+def test_a_stop_ends_a_long_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rtloop.loop, "WARM_UP_RUNS", 20_000_000)  # minutes
+    with firmware(tmp_path) as device:
+        run = Run(load(write_config(tmp_path, device.link)), "test", record=False)
+        threading.Timer(0.3, lambda: run.request_stop("test")).start()
+        with pytest.raises(StoppedError, match="stopped by test"):
+            run.start()
+        assert device.stop()["elapsed_s"] == 0
 
 
 def test_a_stop_that_is_requested_while_a_run_starts_ends_the_start(tmp_path: Path) -> None:

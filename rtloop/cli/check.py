@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from rtloop import core
 from rtloop.build import port_errors
 from rtloop.config import Config, host_problems, load
 from rtloop.errors import ConfigError, Finding, RtloopError, raise_all
-from rtloop.judge import Judgement, judge, judge_time, refuse_denied
+from rtloop.judge import Judgement, judge, judge_time, refuse_denied, rehearse_storage
 from rtloop.loop import WARM_UP_RUNS, Loop
 from rtloop.policy import Policy
 from rtloop.realtime.process import ProcessRights
@@ -146,7 +147,7 @@ def check(path: Path, *, device: bool = False) -> Check:
     for loop in found.loops:
         if loop.name in judgement.assembled:
             _time(config, loop, judgement.assembled[loop.name].runner, found)
-    _try_rights(config, found)
+    _try_rights(config, judgement, found)
     return found
 
 
@@ -181,6 +182,8 @@ def _ask_devices(config: Config, judgement: Judgement, found: Check) -> None:
                 with _gathered(found.errors), port_errors(name, port.name, "asked", place):
                     if told := port.ask():
                         found.devices[port.name] = told
+            with _gathered(found.errors):
+                loop.refuse_unready(clear=False)
             loop.cleanup()
 
 
@@ -208,7 +211,7 @@ def _timed(runner: core.Graph) -> npt.NDArray[np.int64]:
     return run_ns
 
 
-def _try_rights(config: Config, found: Check) -> None:
+def _try_rights(config: Config, judgement: Judgement, found: Check) -> None:
     """Asks for what a run asks for: in threads that end at once, and for this process."""
     found.rights.append(kernel_report())
     process = ProcessRights(loop.realtime for loop in config.loops.values())
@@ -222,6 +225,16 @@ def _try_rights(config: Config, found: Check) -> None:
                 refuse_denied(config, name, rights)
     finally:
         process.close()
+    if not found.errors and _is_locked_within_a_limit(found.rights):
+        # Now what is made counts against it, as in a run.
+        with _gathered(found.errors):
+            rehearse_storage(config, None, judgement)
+
+
+def _is_locked_within_a_limit(rights: list[RightReport]) -> bool:
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    is_locked = any(right.name == "lock_memory" and right.granted for right in rights)
+    return is_locked and limit != resource.RLIM_INFINITY
 
 
 def _thread_rights(setup: core.ThreadSetup, name: str) -> list[RightReport]:

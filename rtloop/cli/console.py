@@ -130,6 +130,8 @@ class Console:
         over = [share for share in statistics.recent_shares() if share.is_over]
         if state != "active":
             cells["state"] = (state.upper(), ("red", "bold"))
+        elif any(losses.is_lost for losses in run.loops[name].losses()):
+            cells["state"] = ("LOST", ("yellow", "bold"))
         elif over:
             worst = max(over, key=lambda share: share.value)
             cells["state"] = (worst.brief, ("red", "bold"))
@@ -227,7 +229,7 @@ class Console:
     def _explain_misses(self, loop: LoopSummary) -> None:
         stage = max(loop.causes, key=lambda name: loop.causes[name], default="")
         word = find("stages", stage)
-        if word is not None:
+        if word is not None and loop.causes[stage]:
             self.say(f"     longest stage of {loop.causes[stage]}: {stage} – {explain(word)}")
 
 

@@ -1,7 +1,7 @@
 """What the C++ core offers to Python. Times are int nanoseconds of CLOCK_MONOTONIC unless said otherwise."""
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -438,11 +438,16 @@ class LoopThreads:
 
     def __init__(self, loop: Loop) -> None: ...
     def set_up(
-        self, loop_thread: ThreadSetup, guard_thread: ThreadSetup, warm_up_runs: int
+        self,
+        loop_thread: ThreadSetup,
+        guard_thread: ThreadSetup,
+        warm_up_runs: int,
+        look: Callable[[], None] | None = None,
     ) -> SetUp:
         """Starts both threads; returns when they have their rights and are warm. Nothing is sent.
 
-        Raises ValueError when that was done already.
+        ``look`` is called now and then meanwhile; what it raises ends the wait: then ``deactivate``.
+        Raises ValueError when that was done already, also by another object for this loop or graph.
         """
     def deactivate(self, timeout_ns: int) -> bool:
         """False: the cycle did not return in time; the safe command was sent all the same."""

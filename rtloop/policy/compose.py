@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rtloop.config.problem import Keys, Problem, guarded, number, written
+from rtloop.config.problem import Keys, Problem, guarded, number, printable, written
 from rtloop.config.section import Section
 from rtloop.errors import ConfigError, Finding, Place
 from rtloop.policy.composed import ComposedGraph
@@ -66,7 +66,13 @@ def compose(
         raw_size = policy.action.size
         command = _guarded(builder, command, builder.raw_action, raw_size, "action_guard")
     composed, output, feedback = builder.finished(command)
-    onnx.checker.check_model(composed, full_check=True)
+    try:
+        onnx.checker.check_model(composed, full_check=True)
+    except Exception as error:  # of many types; onnxruntime takes some models that onnx does not
+        text = printable(" ".join(str(error).split()))
+        found = f"a policy that onnx's checker refuses ({text})"
+        expected = "a model that is whole: export it again"
+        raise ConfigError([Finding.of(where("model"), found, expected)]) from error
     return ComposedGraph(
         model=composed.SerializeToString(deterministic=True),
         inputs=tuple(builder.inputs.values()),

@@ -165,6 +165,13 @@ def _check_contents(proto: onnx.ModelProto, source: _Source) -> int:
             "export again with opset_version=17",
         )
     for graph in walk_graphs(proto.graph):
+        names: list[object] = [value.name for value in (*graph.input, *graph.output)]
+        names += [tensor.name for tensor in graph.initializer]
+        for node in graph.node:
+            names += (node.name, node.op_type, *node.input, *node.output)
+        # protobuf gives the bytes of what is no UTF-8.
+        if bad_names := [name for name in names if not isinstance(name, str)]:
+            raise source.wrong(f"the name {bad_names[0]!r}, which is no text", "export it again")
         constants = [
             attribute.t
             for node in graph.node

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from rtloop.errors import ConfigError, Place, raise_all
+from rtloop.errors import Place, do_each
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.terms.elements import Scope
 from rtloop.policy.terms.shape import Shape
@@ -32,17 +33,15 @@ def emitted(
     Raises ConfigError with every term whose nodes fail, or yield anything else.
     """
     tensors: dict[str, str] = {}
-    wrong: list[ConfigError] = []
-    for index, term in enumerate(terms):
+
+    def emit(index: int, term: ObservationTerm) -> None:
         if term.source in tensors:
-            continue
-        try:
-            with builder.blaming(where("observation", index, term.kind)):
-                tensors[term.source] = tensor = term.emit(builder)
-                builder.check(tensor, (1, term.elements(scope).element_count or 0))
-        except ConfigError as error:
-            wrong.append(error)
-    raise_all(wrong)
+            return
+        with builder.blaming(where("observation", index, term.kind)):
+            tensors[term.source] = tensor = term.emit(builder)
+            builder.check(tensor, (1, term.elements(scope).element_count or 0))
+
+    do_each(partial(emit, index, term) for index, term in enumerate(terms))
     return tensors
 
 

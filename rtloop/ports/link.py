@@ -10,8 +10,8 @@ from pydantic import Field
 
 from rtloop import core
 from rtloop.config.problem import Keys, Problem, milliseconds, number, unknown
-from rtloop.config.values import Name
-from rtloop.errors import LinkError, StoppedError
+from rtloop.config.values import Name, nanoseconds
+from rtloop.errors import ConfigError, LinkError, StoppedError
 from rtloop.link import DeviceState, LatchedError, Link, Reason, check_wire_rate, transports
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
 from rtloop.ports.port import (
@@ -84,7 +84,16 @@ class LinkInput(InputSection):
                 yield Problem(here, expected, "no max_age_ms", judged=judged, at_key=True)
 
     def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LinkPort:
-        return LinkPort.open(self.link, loop, links[self.link])
+        """Raises ConfigError, too, where every sample is stale before the next one comes."""
+        port = LinkPort.open(self.link, loop, links[self.link])
+        if self.max_age_ms is not None and nanoseconds(self.max_age_ms) < port.sensor_period_ns:
+            port.close()
+            raise ConfigError(
+                f"input '{name}': max_age_ms is {number(self.max_age_ms)}, but the device of link "
+                f"'{self.link}' sends a sample every {milliseconds(port.sensor_period_ns)} ms: each is stale "
+                "before the next one comes. Raise max_age_ms, or the firmware's sensor rate"
+            )
+        return port
 
 
 @OUTPUTS.register
@@ -163,6 +172,11 @@ def _loss_rules(here: Keys, link: str, loop: ServedLoop) -> Iterator[Problem]:
         yield Problem(("links", link, "on_lost"), expected, judged=judged)
 
 
+def _clearable(clear: bool) -> Reason:
+    """What a device may be SAFE for and is armed all the same: an ordinary stop, or anything."""
+    return ~Reason(0) if clear else Reason.HOST_STOP
+
+
 class LinkPort(Port):
     """An open link, whose device has shaken hands."""
 
@@ -177,6 +191,7 @@ class LinkPort(Port):
             self.back_off = BackOff(how.first_ms / 1e3, how.max_ms / 1e3, how.give_up_s)
         self._link: Link | None = link  # None while it is lost
         self._schema_id = link.info.schema_id
+        self.sensor_period_ns = link.info.sensor_period_us * 1000  # as the device has announced it
         self._loop = loop
         self._settings = settings
         self._timeout_ns = settings.command_timeout_ns
@@ -197,10 +212,8 @@ class LinkPort(Port):
             raise
 
     def ask(self) -> dict[str, Any]:
-        """As the handshake found it. Raises LinkError for a state that it is not armed from."""
-        link = self._open_link()
-        info = link.info
-        link.refuse_unready(info.device_state, info.reasons, Reason.HOST_STOP)
+        """As the handshake found it. Raises LinkError while it is lost."""
+        info = self._open_link().info
         return {
             "name": info.name,
             "device": self.hardware_id,
@@ -212,6 +225,10 @@ class LinkPort(Port):
             "sensors": [{"name": s.name, "unit": s.unit} for s in self.inputs],
             "commands": [{"name": s.name, "unit": s.unit} for s in self.outputs],
         }
+
+    def refuse_unready(self, clear: bool) -> None:
+        link = self._open_link()
+        link.refuse_unready(link.info.device_state, link.info.reasons, _clearable(clear))
 
     def prepare(self) -> None:
         """Measures the device's clock anew; a device that was reset or replugged is opened anew.
@@ -259,12 +276,13 @@ class LinkPort(Port):
                 "configure the loop anew"
             )
         self._link = link
+        self.sensor_period_ns = link.info.sensor_period_us * 1000
         return link
 
     def _terms(self, link: Link) -> dict[str, int]:
         """What the core is told of an open line."""
         info = link.info
-        slower_ns = max(self._loop.period_ns, info.sensor_period_us * 1000)
+        slower_ns = max(self._loop.period_ns, self.sensor_period_ns)
         return {
             "fd": link.fileno(),
             "clock_offset_ns": info.clock_offset_ns,
@@ -277,7 +295,7 @@ class LinkPort(Port):
         }
 
     def arm(self, clear: bool) -> None:
-        self._arm(self._open_link(), ~Reason(0) if clear else Reason.HOST_STOP)
+        self._arm(self._open_link(), _clearable(clear))
 
     def _open_link(self) -> Link:
         if self._link is None:
@@ -343,7 +361,7 @@ class LinkPort(Port):
                 f"the device of link '{self.name}' ({self.hardware_id}) was lost, came back and was not "
                 "armed again (rearm: never): it got no command from then on"
             )
-        if pace := self._wrong_pace(self._link):
+        if pace := self._wrong_pace():
             problems.append(pace)
         return "; ".join(problems)
 
@@ -353,10 +371,10 @@ class LinkPort(Port):
             "SAFE is not known. It goes SAFE by its command timeout, if it obeys that; go and look"
         )
 
-    def _wrong_pace(self, link: Link) -> str:
+    def _wrong_pace(self) -> str:
         counters = self.core.counters()
         n, interval_ns = counters["sensor_intervals"], counters["sensor_interval_ns"]
-        period_ns = link.info.sensor_period_us * 1000
+        period_ns = self.sensor_period_ns
         is_right = period_ns / PACE_FACTOR < interval_ns < period_ns * PACE_FACTOR
         if n < PACE_INTERVALS or n * interval_ns < PACE_NS or is_right:
             return ""

@@ -263,11 +263,14 @@ class Port(ABC):
         """
 
     def ask(self) -> dict[str, Any]:
-        """What its device says of itself, for people; empty where there is none. Nothing is armed.
-
-        Raises LinkError where it could not be armed as it is.
-        """
+        """What its device said of itself, for people; empty where there is none."""
         return {}
+
+    def refuse_unready(self, clear: bool) -> None:  # noqa: B027
+        """Raises LinkError where its device, as it was found, could not be armed; sends nothing.
+
+        ``clear`` as in ``arm``. Nothing to do for most kinds.
+        """
 
     def stop(self) -> str:
         """After the loop's threads have ended. Raises nothing: the device may be gone.
@@ -278,7 +281,10 @@ class Port(ABC):
         return ""
 
     def let_go(self) -> None:
-        """Of a port that was lost: lets go of what is held of the old device. Raises OSError."""
+        """Of a port that was lost, or whose cycle hangs: lets go of what is held of its device.
+
+        Raises OSError.
+        """
         self.core.let_go()
 
     def reconnect(self) -> None:

@@ -247,6 +247,7 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
     yield "Commands", _words("outcomes", s.outcomes) or "none"
     others = {name: n for name, n in s.events.items() if name not in _TOLD_ELSEWHERE}
     yield "Other events", _words("events", others) or "none"
+    yield "Came to nothing", "; ".join(str(share) for share in s.shares if share.value) or "nothing"
     yield "Records lost", count(s.records_lost)
     sha = loop.metadata.run.get("policy_sha256")
     if sha:

@@ -96,9 +96,7 @@ def _misses(summary: LoopSummary) -> str:
 def _too_much(summary: LoopSummary) -> list[str]:
     """The shares that are over their limits, each with what to do about it."""
     sentences = []
-    for over in summary.shares:
-        if not over.is_over:
-            continue
+    for over in summary.too_much:
         word = find("events", _EVENT_OF.get(over.name, ""))
         cure = f" {word.remedy[0].upper()}{word.remedy[1:]}." if word is not None else ""
         sentences.append(f"Too much of it: {over}.{cure}")

@@ -102,6 +102,10 @@ def rename_operator(proto: onnx.ModelProto) -> None:
     proto.graph.node[0].op_type = "Teleport"
 
 
+def name_a_node(proto: onnx.ModelProto) -> None:
+    proto.graph.node[0].name = "layer"
+
+
 def foreign_operator(proto: onnx.ModelProto) -> None:
     proto.graph.node[0].domain = "com.example"
     proto.opset_import.add(domain="com.example", version=1)
@@ -218,6 +222,14 @@ BAD: dict[str, tuple[bytes, str]] = {
     ),
     "no such operator": (changed(passthrough(3), rename_operator), "cannot run it: "),
     "foreign operator": (changed(passthrough(3), foreign_operator), "cannot run it: "),
+    "a name that is no text": (
+        changed(linear(EYE), name_a_node).replace(b"layer", b"\xffayer"),
+        "the name b'\\xffayer', which is no text",
+    ),
+    "an attribute that there is not": (
+        changed(linear(EYE), lambda p: p.graph.node[0].attribute.add(name="speed", type=2, i=9)),
+        "Unrecognized attribute: speed",
+    ),
     "missing weight": (
         changed(linear(EYE), lambda p: p.graph.ClearField("initializer")),
         "cannot run",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -262,6 +267,52 @@ def test_a_tail_of_slow_runs_is_a_warning(folder: Path) -> None:
     assert "expected at most 10 ms, its deadline: take a smaller" in error.message
 
 
+_WITHOUT_RIGHTS = ["prlimit", "--memlock=65536", "setpriv", "--bounding-set=-ipc_lock"]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or None in map(shutil.which, ("prlimit", "setpriv")),
+    reason="needs root, to do without what root may",
+)
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_memory_that_cannot_be_locked_is_refused_where_it_is_demanded(
+    command: str, folder: Path
+) -> None:
+    path = written(folder, ALONE, {"lock_memory: false": "lock_memory: true, on_denied: fail"})
+    program = [*_WITHOUT_RIGHTS, sys.executable, "-m", "rtloop.cli", command, str(path)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3, done.stderr
+    place = f"rtloop: {path}:10:47: loops.b.realtime.lock_memory: demanded (on_denied: fail), and denied:"
+    assert done.stderr.startswith(place)
+
+
+def test_rings_that_fit_only_while_memory_is_not_locked_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a user with a finite RLIMIT_MEMLOCK: what is made behind mlockall counts against it."""
+    from rtloop import core
+    from rtloop.realtime.rights import RightReport
+
+    made: list[str] = []
+    real = core.RingWriter
+
+    def ring(path: str, *sizes: Any) -> Any:
+        made.append(path)
+        if len(made) > 1:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return real(path, *sizes)
+
+    locked = RightReport("lock_memory", "all", "all", True)
+    monkeypatch.setattr(core, "RingWriter", ring)
+    monkeypatch.setattr("rtloop.cli.check.ProcessRights.of", lambda *_: [locked])
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1 << 27, 1 << 27))
+    found = check(written(folder, ALONE, {}))
+    assert str(found.error).partition(": ")[2] == (
+        "loops.b.ring_seconds: found a ring of 6000 cycles, for which RLIMIT_MEMLOCK has no room beside "
+        "the others; expected a smaller ring_seconds, a lower rate, or a higher limit (ulimit -l)"
+    )
+
+
 # --- the device ---
 
 
@@ -297,6 +348,20 @@ def test_a_device_that_is_not_there_is_an_error_once_it_is_asked(folder: Path) -
     assert told(found.error or RtloopError()) == run(path)
     assert str(found.error).startswith(f"{path}:2:18: links.cart.device: link 'cart': ")
     assert found.exit_code == 1
+
+
+def test_devices_that_are_not_there_are_told_all_at_once(folder: Path) -> None:
+    text = TEXT + TEXT[TEXT.index("  a:") : TEXT.index("  b:")].replace("  a:", "  c:").replace(
+        "cart", "second"
+    )
+    path = written(folder, text, {"links:\n": "links:\n  second: {device: ./nowhere}\n"})
+    found = check(path, device=True)
+    assert found.error is not None
+    assert [f.place.key for f in found.error.findings] == [
+        "links.cart.device",
+        "links.second.device",
+    ]
+    assert told(found.error) == run(path)
 
 
 def test_what_the_device_says_is_judged_as_in_a_run(folder: Path, device: Any) -> None:

@@ -64,6 +64,7 @@ def test_the_summary_is_by_class_and_says_where_everything_is() -> None:
     )
     assert text.index("hard brake: FAILED") < text.index("soft arm: 2 deadline misses")
     assert "2 deadline misses: a hard loop may miss none" in text
+    assert "missed 2 %" not in text, "told once"
     assert "100 executed + 0 skipped" in text
     assert "98 written, 2 written late" in text
     assert "longest stage of 2: infer – the graph and the limits on its commands. Use a" in text

@@ -13,15 +13,23 @@ from rtloop import core
 from rtloop.cli.console import Console
 from rtloop.demos.cartpole.demo import CartpoleDemo
 from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.observe.summary import PortLosses
 from tests.cli.screen import Screen
 from tests.telemetry.loops import cycles, metadata
+
+LOST = PortLosses(
+    loop="balance", port="cart", hardware_id="/dev/x", losses=1, reconnections=0, lost_ms=1
+)
 
 
 class Loops:
     """As much of a run as the live lines look at."""
 
-    def __init__(self, *names: str, state: str = "active", miss_every: int = 0) -> None:
+    def __init__(
+        self, *names: str, state: str = "active", miss_every: int = 0, lost: bool = False
+    ) -> None:
         self.recording_error = ""
+        self.told: list[str] = []
         self.loops: dict[str, Any] = {}
         self.observed: dict[str, Any] = {}
         for name in names:
@@ -34,6 +42,8 @@ class Loops:
                 fault=lambda: "",
                 loop_config=SimpleNamespace(loop_class="firm"),
                 status=lambda: {"state": state},
+                losses=lambda: (LOST,) if lost else (),
+                reconnections_told=lambda: self.told,
             )
 
 
@@ -82,6 +92,27 @@ def test_what_is_less_important_gives_way_and_a_fault_never_does() -> None:
         console = Console(screen.stream, CartpoleDemo())
         drawn(console, run)
         assert screen.rows()[-1] == "hard_b…  misses 142  FAULT"
+
+
+def test_a_loop_without_its_device_says_so_where_nothing_gives_way() -> None:
+    run = Loops("hard_balance", lost=True, miss_every=7)
+    with Screen(40) as screen:
+        drawn(Console(screen.stream, CartpoleDemo()), run)
+        assert screen.rows() == ["hard_balance  misses 142  LOST"]
+
+
+def test_what_happens_to_a_device_is_told_once_above_the_line() -> None:
+    run = Loops("balance")
+    with Screen(80) as screen:
+        console = Console(screen.stream)
+        drawn(console, run)
+        for i in range(3):
+            run.told.append("'cart' was lost")
+            drawn(console, run)
+            drawn(console, run)
+            *told, line = screen.rows()
+            assert told == ["'cart' was lost"] * (i + 1), "again, if it happens again"
+            assert line.split()[0] == "balance"
 
 
 def test_a_window_made_narrower_or_wider_leaves_no_debris() -> None:

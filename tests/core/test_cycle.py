@@ -308,6 +308,19 @@ def test_the_guard_sees_the_limit_break_while_the_cycle_still_runs(
     assert rig.safe_in_force()
 
 
+def test_where_the_grid_slips_one_long_cycle_is_one_lost_job(make_rig: MakeRig) -> None:
+    rig = make_rig(
+        max_misses=100,
+        window=1000,
+        max_consecutive=2,
+        fault_on_broken_limit=True,
+        on_overrun=core.Overrun.slip,
+        stalls=[stall("infer", 5, 40 * MS)],
+    )
+    rig.run(10)
+    assert rig.loop.status()["state"] == "active"
+
+
 @pytest.mark.parametrize("overrun", ["skip", "catch_up"])
 @pytest.mark.parametrize("seed", range(20))
 def test_the_guard_breaks_the_limit_where_the_count_of_lost_jobs_does(

@@ -56,12 +56,14 @@ def first_element() -> bytes:
 class LinkedLoop:
     """command = first sensor value; real time, but stepped by the test."""
 
-    def __init__(self, device: FakeDevice, path: Path, **changes: int) -> None:
+    def __init__(
+        self, device: FakeDevice, path: Path, period_ns: int = 2 * MS, **changes: int
+    ) -> None:
         self.port = device.port(**changes)
         config = core.LoopConfig()
         config.name = "linked"
         config.loop_class = core.LoopClass.soft
-        config.period_ns = config.deadline_ns = 2 * MS
+        config.period_ns = config.deadline_ns = period_ns
         config.inputs = [core.InputConfig(0, 20 * MS, core.OnStale.hold)]
         config.outputs = [core.OutputConfig(0, safe=[0.0])]
         runner = core.Graph(

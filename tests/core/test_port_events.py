@@ -189,6 +189,27 @@ def test_a_flood_of_events_costs_each_cycle_little_and_is_counted(tmp_path: Path
     device.unplug()
 
 
+def test_a_slow_loop_writes_events_down_while_it_waits(tmp_path: Path) -> None:
+    """A device reports up to a hundred a second: a loop of 1 Hz would find no room for them."""
+    ours, theirs = socket.socketpair()
+    device = FakeDevice()
+    frames: list[bytes] = []
+    device.send_raw = frames.append  # type: ignore[method-assign,assignment]
+    with ours, theirs:
+        linked = LinkedLoop(device, tmp_path / "r", period_ns=300 * MS, fd=ours.fileno())
+        linked.loop.begin()
+        for round_ in range(4):
+            for number in range(60):
+                send_event(device, KINDS["bad_packet"], total=1 + 60 * round_ + number)
+            theirs.sendall(b"".join(frames))
+            frames.clear()
+            assert linked.loop.step()
+        linked.loop.end()
+    assert len(events_of(linked, "bad_packet")) == 240
+    assert linked.loop.status()["port_events"] == len(events_of(linked))
+    device.unplug()
+
+
 def test_a_new_activation_does_not_begin_with_events_of_the_one_before(
     device: FakeDevice, tmp_path: Path
 ) -> None:

@@ -368,6 +368,15 @@ def test_a_graph_that_a_hung_cycle_uses_is_not_given_to_another_thread(
     wait_for(can_be_used)  # it came back after all
 
 
+def test_a_loop_is_one_activation_for_one_pair_of_threads(make_threaded: MakeThreaded) -> None:
+    threaded = make_threaded()
+    threaded.set_up()
+    core.activate([threaded.threads])
+    assert threaded.threads.deactivate(5_000 * MS)
+    with pytest.raises(ValueError, match="had threads already"):
+        core.LoopThreads(threaded.loop).set_up(core.ThreadSetup(), core.ThreadSetup(), 1)
+
+
 @pytest.mark.parametrize("hangs", [False, True])
 def test_a_process_with_a_hung_cycle_ends_without_destructors(tmp_path: Path, hangs: bool) -> None:
     # What stands for the destructors of ONNX Runtime, registered when it was loaded: abort().

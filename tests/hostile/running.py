@@ -32,7 +32,6 @@ class NeverBecomesActive(Device):
     """Takes every command, and stays ARMED."""
 
     expected = Faulted("not_obeyed")
-    run_s = 5
 
     def on_command(self, request: Packet) -> None:
         self.command_seq = request.seq
@@ -42,7 +41,6 @@ class NeverConfirmsACommand(Device):
     """ACTIVE, but command_seq stands still."""
 
     expected = Faulted("not_obeyed")
-    run_s = 5
 
     def send_sensor(self, **changes: int) -> None:
         super().send_sensor(command_seq=0)
@@ -52,7 +50,6 @@ class ConfirmsWhatWasNeverSent(Device):
     """command_seq is far ahead."""
 
     expected = Faulted("not_obeyed")
-    run_s = 5
 
     def send_sensor(self, **changes: int) -> None:
         super().send_sensor(command_seq=self.command_seq + 20_000 & 0xFFFF)
@@ -62,7 +59,6 @@ class StopsTakingCommands(Device):
     """After a while it is ARMED again, and stays that."""
 
     expected = Faulted("not_obeyed")
-    run_s = 5
 
     def on_command(self, request: Packet) -> None:
         if not self.has_turned:
@@ -75,7 +71,6 @@ class GoesIdle(Device):
     """Disarms by itself."""
 
     expected = Faulted("not_obeyed")
-    run_s = 5
 
     def on_tick(self) -> None:
         if self.has_turned:
@@ -141,7 +136,6 @@ class IsInAStateThatDoesNotExist(Device):
     """200, after a while."""
 
     expected = Faulted("not_obeyed")
-    run_s = 5
 
     def send_sensor(self, **changes: int) -> None:
         super().send_sensor(**({"state": 200} if self.has_turned else {}))
@@ -165,7 +159,6 @@ class RestartsAndGoesOnSending(Device):
     """IDLE, counting from 0, its clock too."""
 
     expected = Faulted("stale_input|not_obeyed")
-    run_s = 5
     has_restarted = False
 
     def on_tick(self) -> None:
@@ -331,7 +324,6 @@ class StopsReading(Device):
     """It samples on, but its receiver is dead: the line fills up."""
 
     expected = Faulted("not_obeyed")
-    run_s = 6
 
     def on_tick(self) -> None:
         self.reads = not self.has_turned

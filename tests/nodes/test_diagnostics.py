@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from rtloop import core
 from rtloop.config import load
 from rtloop.run import Run
-from tests.nodes.ros import ERROR, Status
+from tests.nodes.ros import ERROR, WARN, Status
 from tests.running import POLICY
 
 LOOP = """\
@@ -54,3 +55,16 @@ def test_a_loop_that_acts_on_nothing_new_is_an_error_while_it_runs(tmp_path: Pat
         run.deactivate()
         ended = Status(inactive_status("node", run, "balance"))
     assert ended.values["failures"].startswith("stale ")
+
+
+def test_a_loop_that_has_not_run_yet_has_met_nothing(tmp_path: Path) -> None:
+    from rtloop.nodes.diagnostics import active_status
+
+    path = tmp_path / "loop.yaml"
+    path.write_text(LOOP.format(policy=POLICY).replace("rate_hz: 200", "rate_hz: 1"))
+    first = core.Stall(core.Stage.release, 0, 0, 900_000_000)
+    run = Run(load(path), "idle", record=False, stalls={"balance": [first]})
+    with run:
+        run.observe()
+        told = Status(active_status("node", run, "balance"))
+        assert (told.level, told.message) == (WARN, "no cycle was executed yet")

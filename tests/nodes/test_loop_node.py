@@ -127,6 +127,7 @@ def test_a_lost_device_is_an_error_until_the_loop_is_activated_anew(tmp_path: Pa
             assert node.log.count(lost.message) == 1
 
             assert client.request("deactivate"), node.log
+            assert "balance: FAULT: a port failed" in node.log, "why it was not in control"
             assert not client.request("activate"), "there is no device"
             assert client.state == "inactive"
             device.stop()

@@ -141,6 +141,20 @@ def test_a_device_that_does_not_confirm_stop_is_a_problem(
     port.close()
 
 
+def test_an_input_that_asks_for_younger_samples_than_the_device_sends_is_refused(
+    device: ScriptedDevice, folder: Path
+) -> None:
+    config = configured(device, folder)  # 100 Hz
+
+    def open_with(max_age_ms: float) -> LinkPort:
+        section = LinkInput(link="arm", max_age_ms=max_age_ms)
+        return section.open("joints", config.loops["a"], config.links)
+
+    with pytest.raises(ConfigError, match="input 'joints': max_age_ms is 9.9, .* every 10 ms"):
+        open_with(9.9)
+    open_with(10).close()  # and the line is free
+
+
 @pytest.mark.parametrize(
     ("intervals", "interval_us", "is_problem"),
     [

@@ -75,6 +75,8 @@ def test_a_loop_that_moves_nothing_has_failed(
     page = render(outline(run.recording))
     for name in over:
         assert f"Too much of it: {name} " in page
+    accounts = page.partition("<dt>Came to nothing</dt>")[2].partition("</dd>")[0]
+    assert all(f"{name} " in accounts for name in over)
 
 
 def test_the_same_loop_is_fine_where_its_configuration_says_so(tmp_path: Path) -> None:

@@ -22,13 +22,16 @@ from mcap.records import Chunk
 from rtloop import core
 from rtloop.errors import RecordingError
 from rtloop.report.page import write_report
+from rtloop.telemetry.mcap.part_names import parts_there
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe.ring import Ring
 from rtloop.telemetry.observe.statistics import LoopStatistics
+from rtloop.telemetry.recorder.process import Recorder
 from rtloop.telemetry.recorder.recover import recover
 from rtloop.telemetry.recorder.recovered import Recovered
+from rtloop.telemetry.recorder.split import Split
 from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring, port_events
 
 SECONDS = float(os.environ.get("RTLOOP_FUZZ_SECONDS", 0))
@@ -131,6 +134,42 @@ def test_a_recording_with_one_damaged_byte(ring_directory: Path, tmp_path: Path)
             copy.unlink()
 
 
+def test_files_of_one_recording_with_one_damaged_byte(ring_directory: Path, tmp_path: Path) -> None:
+    loop = metadata(run_id=RUN)
+    ring = new_ring(ring_directory / RUN, loop, N + 1)
+    append(ring, batch_of(cycles(N, miss_every=9), loop))
+    ring.set_counts(N, N, 0)
+    ring.set_state("finalized")
+    intact = tmp_path / "intact" / "run.mcap"
+    intact.parent.mkdir()
+    recorder = Recorder([ring_directory / RUN / "balance.ring"], intact, Split(size_bytes=1))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("rtloop.telemetry.recorder.process._BATCH", 200)
+        recorder.run()
+    shutil.rmtree(ring_directory / RUN)
+    assert len(parts_there(intact)) > 3
+    whole = told(intact)
+    folder = tmp_path / "damaged"
+    for chance in tries(40):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(intact.parent, folder)
+        part = chance.choice(parts_there(folder / "run.mcap"))
+        data = part.read_bytes()
+        part.write_bytes(damage(data, places(len(data), chance), chance))
+        said = ""
+        try:
+            assert told(folder) == whole
+            write_report(folder, tmp_path / "report.html")
+        except RecordingError as error:
+            said = str(error)
+        assert said == "" or str(folder) in said
+        try:
+            (recovered,) = recover(folder, ring_directory)
+        except RecordingError:
+            continue
+        check_restored(folder, recovered)
+
+
 def dead(ring: Path) -> bytes:
     """The bytes of a ring, as if its process were gone."""
     data = bytearray(ring.read_bytes())
@@ -196,6 +235,22 @@ def test_a_damaged_first_chunk_costs_its_own_cycles_only(
     path.write_bytes(damage(data, at, random.Random(1)))
     (recovered,) = recover(path, ring_directory)
     assert recovered.loops["balance"].from_file == N - 100
+    check_restored(path, recovered)
+
+
+@pytest.mark.parametrize("length", [3, 12_345_678, 1 << 40, (1 << 64) - 1])
+def test_a_chunk_of_a_wrong_length_costs_its_own_cycles_only(
+    length: int, ring_directory: Path, tmp_path: Path
+) -> None:
+    """Nobody knows then where the next record begins: it is looked for."""
+    path = tmp_path / "run.mcap"
+    data = recorded(path)
+    at = data.index(b"zstd", data.index(b"zstd", data.index(b"zstd") + 1) + 1) - 41
+    assert data[at] == Opcode.CHUNK
+    path.write_bytes(data[: at + 1] + length.to_bytes(8, "little") + data[at + 9 :])
+    (recovered,) = recover(path, ring_directory)
+    balance = recovered.loops["balance"]
+    assert (balance.from_file, balance.lost, balance.lost_is_known) == (N - 100, 100, True)
     check_restored(path, recovered)
 
 

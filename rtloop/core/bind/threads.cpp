@@ -1,5 +1,6 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -52,8 +53,18 @@ void bind_threads(nb::module_ &m) {
         });
     nb::class_<LoopThreads>(m, "LoopThreads")
         .def(nb::init<std::shared_ptr<Loop>>(), "loop"_a)
-        .def("set_up", &LoopThreads::set_up, "loop_thread"_a, "guard_thread"_a, "warm_up_runs"_a,
-             nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "set_up",
+            [](LoopThreads &threads, const ThreadSetup &loop_thread,
+               const ThreadSetup &guard_thread, size_t warm_up_runs,
+               const std::optional<nb::callable> &look) {
+                nb::gil_scoped_release no_gil;
+                return threads.set_up(loop_thread, guard_thread, warm_up_runs, [&look] {
+                    nb::gil_scoped_acquire gil;
+                    if (look) (*look)();
+                });
+            },
+            "loop_thread"_a, "guard_thread"_a, "warm_up_runs"_a, "look"_a = nb::none())
         .def("deactivate", &LoopThreads::deactivate, "timeout_ns"_a,
              nb::call_guard<nb::gil_scoped_release>());
     m.def("process_will_end", &LoopThreads::process_will_end);

@@ -11,7 +11,7 @@ namespace {
 // How often ports are attended to at most, and how long before a release no more.
 constexpr int64_t kAttentionIntervalNs = 200'000;
 constexpr int64_t kAttentionMarginNs = 1'000'000;
-// What a flood of port events may cost a cycle.
+// What a flood of port events may cost a cycle; between far releases there is time for all.
 constexpr uint32_t kEventsPerCycle = 8;
 
 // For counters with one writer: no read-modify-write is needed.
@@ -149,6 +149,7 @@ void Loop::attend_ports() noexcept {
         }
         due_ns = std::max(due_ns, now_ns + kAttentionIntervalNs);
         if (due_ns > next_.time_ns - kAttentionMarginNs) return;
+        record_events(PortEventQueue::kRoom);
         clock_->sleep_until(due_ns);
         for (const auto &port : wiring_.ports) port->attend(clock_->now());
     }

@@ -1,6 +1,7 @@
 // A loop without threads: begin, step until false, end – on any clock, by any pacer.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -41,6 +42,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
 
     // Any thread. step() returns false soon.
     void request_stop() noexcept { stop_.request(); }
+    bool is_asked_to_stop() const noexcept { return stop_.is_made(); }
     // Between two activations: a stop that came too late for the one before.
     void withdraw_stop() noexcept { stop_.withdraw(); }
     // Any thread: a cycle does not come back. The safe command goes out without it, and FAULT is
@@ -50,6 +52,9 @@ class Loop : public std::enable_shared_from_this<Loop> {
     // Not real-time. Time of `n` cycles outside inference, as measured: from the wake-up to the
     // next sleep, minus the graph.
     std::vector<int64_t> measure_overhead(size_t n);
+
+    // Any thread, once: true for the first who wants to run it in threads. It is one activation.
+    bool claim() noexcept { return !is_claimed_.exchange(true); }
 
     Guard &guard() noexcept { return guard_; }
     Graph &graph() noexcept { return *graph_; }
@@ -77,6 +82,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
     Guard guard_;
     Release next_;
     bool is_rearmed_ = false;
+    std::atomic<bool> is_claimed_{false};
 };
 
 }  // namespace rtloop

@@ -215,12 +215,12 @@ void Graph::reset() noexcept {
     error_size_.store(0, std::memory_order_relaxed);
 }
 
-WarmUp Graph::warm_up(size_t n) {
+WarmUp Graph::warm_up(size_t n, const std::function<bool()> &goes_on) {
     MonotonicClock clock;
     WarmUp result;
     result.run_ns.reserve(n);
     reset();
-    for (size_t i = 0; i <= n; ++i) {
+    for (size_t i = 0; i <= n && goes_on(); ++i) {
         const int64_t start = clock.now();
         if (!run()) throw std::runtime_error("the graph failed while warming up: " + error());
         const int64_t duration = clock.now() - start;

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -83,7 +84,9 @@ class Graph {
     void reset() noexcept;
     // Runs `n` times on zeros, timed on CLOCK_MONOTONIC, then resets. In the thread that will run
     // it: the allocator's caches are per thread.
-    WarmUp warm_up(size_t n);
+    // `n` runs, or fewer where `goes_on` says no before that.
+    WarmUp warm_up(
+        size_t n, const std::function<bool()> &goes_on = [] { return true; });
     const std::string &onnxruntime_version() const noexcept;
 
   private:

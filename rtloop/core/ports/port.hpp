@@ -109,9 +109,10 @@ class Port {
 
     // Where a device may come back, and its loss is no fault. Any: it is lost, and nobody has it in
     // hand yet; the errno of the loss. One other thread, while it is_lost(): lets go of what is
-    // held of the old device; hands over the transport to it that was opened and agreed on anew,
-    // which the next poll takes; or gives up, and `reason` is why the loop must end. The two that
-    // may fail throw std::system_error, std::invalid_argument.
+    // held of the old device (also for good, of a loop that has ended and whose cycle hangs); hands
+    // over the transport to it that was opened and agreed on anew, which the next poll takes; or
+    // gives up, and `reason` is why the loop must end. The two that may fail throw
+    // std::system_error, std::invalid_argument.
     virtual bool is_lost() const noexcept { return false; }
     virtual int loss_error() const noexcept { return 0; }
     virtual void let_go() {}

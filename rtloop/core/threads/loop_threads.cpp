@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -19,6 +20,7 @@ namespace {
 
 // From the decision to activate to the first release.
 constexpr int64_t kLeadNs = 2'000'000;
+constexpr std::chrono::milliseconds kLookInterval(20);
 // How long the destructor waits for a cycle.
 constexpr int64_t kGiveUpNs = kNsPerSecond;
 
@@ -99,7 +101,7 @@ void LoopThreads::Shared::run_loop(const ThreadSetup &setup, size_t warm_up_runs
     WarmUp warm_up;
     std::string error;
     try {
-        warm_up = loop->graph().warm_up(warm_up_runs);
+        warm_up = loop->graph().warm_up(warm_up_runs, [this] { return !loop->is_asked_to_stop(); });
     } catch (const std::exception &e) {
         error = e.what();
     }
@@ -151,13 +153,17 @@ LoopThreads::~LoopThreads() {
 }
 
 SetUp LoopThreads::set_up(const ThreadSetup &loop_thread, const ThreadSetup &guard_thread,
-                          size_t warm_up_runs) {
+                          size_t warm_up_runs, const std::function<void()> &look) {
     if (loop_thread_.joinable() || shared_->decision != Shared::Decision::pending) {
         throw std::invalid_argument("the threads of this loop were set up already");
     }
     if (!shared_->loop->graph().claim()) {
         throw std::invalid_argument(
             "the graph of this loop is in use, perhaps by a cycle that hung: configure it anew");
+    }
+    if (!shared_->loop->claim()) {
+        shared_->loop->graph().give_back();
+        throw std::invalid_argument("this loop had threads already: it is one activation");
     }
     shared_->loop->withdraw_stop();
     loop_thread_ = std::thread([shared = shared_, loop_thread, warm_up_runs] {
@@ -166,7 +172,12 @@ SetUp LoopThreads::set_up(const ThreadSetup &loop_thread, const ThreadSetup &gua
     guard_thread_ =
         std::thread([shared = shared_, guard_thread] { shared->run_guard(guard_thread); });
     std::unique_lock lock(shared_->mutex);
-    shared_->changed.wait(lock, [this] { return shared_->ready == 2; });
+    while (
+        !shared_->changed.wait_for(lock, kLookInterval, [this] { return shared_->ready == 2; })) {
+        lock.unlock();
+        look();
+        lock.lock();
+    }
     return shared_->found;
 }
 

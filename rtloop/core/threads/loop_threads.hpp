@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -31,8 +32,11 @@ class LoopThreads {
     LoopThreads &operator=(const LoopThreads &) = delete;
 
     // Starts both threads and returns when they have their rights and are warm. Nothing is sent.
-    SetUp set_up(const ThreadSetup &loop_thread, const ThreadSetup &guard_thread,
-                 size_t warm_up_runs);
+    // Throws std::invalid_argument when the loop, or its graph, is another's or has been activated;
+    // and what `look` throws, which is called now and then meanwhile: then deactivate().
+    SetUp set_up(
+        const ThreadSetup &loop_thread, const ThreadSetup &guard_thread, size_t warm_up_runs,
+        const std::function<void()> &look = [] {});
 
     // Releases loops that are set up, together: one r0 for all of them, which is returned. Throws
     // std::invalid_argument when one of them is not set up.

@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Final
+from typing import BinaryIO, Final
 
 import lz4.frame
 import numpy as np
@@ -19,11 +19,44 @@ _MESSAGE_HEADER: Final = 2 + 4 + 8 + 8
 _SAME: Final = _RECORD_HEADER + 2
 """The first bytes of a message: opcode, length, channel."""
 _LONGEST_PATTERN: Final = 4
+_WINDOW: Final = 1 << 20
+_CHUNK_HEAD: Final = struct.Struct("<BQQQQI")
+"""Opcode, length, first and last time, size and checksum of what is inside."""
+_ZSTD: Final = b"\x04\0\0\0zstd"
+"""What comes next in a chunk of ours, before the size of its data."""
 _U64: Final = struct.Struct("<Q")
+_CHUNK_BEGIN: Final = _CHUNK_HEAD.size + len(_ZSTD) + _U64.size
 _U16: Final = struct.Struct("<H")
 
 LARGEST_RECORD = 1 << 26
 """Bytes, compressed or not. Recorders make chunks of 64 KiB, other tools of a few MiB."""
+
+
+def next_chunk(file: BinaryIO, at: int, end: int) -> int | None:
+    """Where a chunk begins, from ``at`` on; None without one. Moves the file's position."""
+    while at < end:
+        file.seek(at)
+        data = file.read(min(_WINDOW, end - at))
+        place = data.find(_ZSTD)
+        while place >= 0:
+            begin = at + place - _CHUNK_HEAD.size
+            file.seek(max(begin, 0))
+            head = file.read(_CHUNK_BEGIN)
+            if begin >= 0 and len(head) == _CHUNK_BEGIN and _is_chunk(head, end - begin):
+                return begin
+            place = data.find(_ZSTD, place + 1)
+        # What is looked for may lie across the edge.
+        at += max(1, len(data) - len(_ZSTD) + 1)
+    return None
+
+
+def _is_chunk(head: bytes, room: int) -> bool:
+    """Whether the sizes in the first bytes of what may be a chunk fit each other and the file."""
+    opcode, length, _, _, size, _ = _CHUNK_HEAD.unpack_from(head)
+    (packed,) = _U64.unpack_from(head, _CHUNK_HEAD.size + len(_ZSTD))
+    inside = _CHUNK_BEGIN - _RECORD_HEADER
+    fits = opcode == Opcode.CHUNK and length == inside + packed and size <= LARGEST_RECORD
+    return bool(fits and _RECORD_HEADER + length <= room)
 
 
 def decompressed(chunk: Chunk) -> bytes:

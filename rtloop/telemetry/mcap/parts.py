@@ -44,9 +44,6 @@ class PartsReader:
     def __init__(self, path: Path, *, signals: bool = True, events: bool = False) -> None:
         """Raises ``RecordingError`` when a file cannot be read."""
         self.paths = parts_meant(path)
-        first = first_path(self.paths[0])
-        self.alone = self.paths[0] not in (first, first_there(first))
-        """Whether it is one file of several, and the others were not asked for."""
         self._signals, self._events = signals, events
         self._readers: list[RecordingReader] = []
 
@@ -84,6 +81,12 @@ class PartsReader:
     @property
     def metadata(self) -> dict[str, LoopMetadata]:
         return self._first.metadata
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is a later file of several, and the others were not asked for."""
+        path = self.paths[0]
+        return self._first.part > 0 and path != first_there(first_path(path))
 
     @property
     def numbers(self) -> list[int]:

@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.channel import ChannelDecoder, Waiting
-from rtloop.telemetry.mcap.chunk import LARGEST_RECORD, Messages, decompressed, taken_apart
+from rtloop.telemetry.mcap.chunk import (
+    LARGEST_RECORD,
+    Messages,
+    decompressed,
+    next_chunk,
+    taken_apart,
+)
 from rtloop.telemetry.mcap.facts import (
     AT_THE_END,
     BEFORE_METADATA,
@@ -168,12 +174,14 @@ class RecordingReader:
         while at + _RECORD_HEADER.size <= self.size_bytes:
             header = self._file.read(_RECORD_HEADER.size)
             opcode, length = _RECORD_HEADER.unpack(header)
-            at += _RECORD_HEADER.size + length
-            if at > self.size_bytes or opcode == 0:
-                return
-            if length > LARGEST_RECORD:
-                self.damaged_chunks += 1  # no recorder of ours made it, and it stays unread
-                self._file.seek(at)
+            begin, at = at, at + _RECORD_HEADER.size + length
+            if at > self.size_bytes or opcode == 0 or length > LARGEST_RECORD:
+                # The file is cut here, or this is no record: then the next chunk leads on.
+                found = next_chunk(self._file, begin + 1, self.size_bytes)
+                if found is None:
+                    return
+                self.damaged_chunks += 1
+                at = self._file.seek(found)
                 continue
             payload = self._file.read(length)
             if opcode == Opcode.DATA_END:
@@ -244,10 +252,15 @@ class RecordingReader:
         back = at = self._file.tell()
         while at + _RECORD_HEADER.size <= self.size_bytes:
             opcode, length = _RECORD_HEADER.unpack(self._file.read(_RECORD_HEADER.size))
-            at += _RECORD_HEADER.size + length
-            if at > self.size_bytes or opcode in (0, Opcode.FOOTER):
+            begin, at = at, at + _RECORD_HEADER.size + length
+            if opcode == Opcode.FOOTER:
                 break
-            if length <= LARGEST_RECORD and opcode in _DESCRIBING:
+            if at > self.size_bytes or opcode == 0 or length > LARGEST_RECORD:
+                found = next_chunk(self._file, begin + 1, self.size_bytes)
+                if found is None:
+                    break
+                at = found
+            elif opcode in _DESCRIBING:
                 with suppress(Exception):  # a damaged one says nothing; it is counted on its turn
                     self._describe(opcode, self._file.read(length))
             self._file.seek(at)

@@ -184,7 +184,9 @@ class LoopStatistics:
 
     def _count_refused(self, records: Records) -> None:
         """From a counter of the devices, which had counted before and comes round at 65536."""
-        said = records["device_late_commands"].astype(np.int64)
+        said = records["device_late_commands"][~rec.unfinished(records)].astype(np.int64)
+        if len(said) == 0:
+            return
         before = said[0] if self._late_commands_said < 0 else self._late_commands_said
         steps = np.diff(said, prepend=before) & 0xFFFF
         self.device_late_commands += int(steps[steps < _LARGEST_STEP].sum())

@@ -113,6 +113,12 @@ class LoopSummary:
         return tuple(shares_of(counts, whole, self.max_share))
 
     @property
+    def too_much(self) -> tuple[Share, ...]:
+        """The shares over their limits; but for the misses of a hard loop, each of which is a failure."""
+        of_hard = {"missed"} if self.loop_class == "hard" else set()
+        return tuple(s for s in self.shares if s.is_over and s.name not in of_hard)
+
+    @property
     def failures(self) -> tuple[str, ...]:
         """Why the plant was not controlled as the loop's class and its limits promise, in words.
 
@@ -130,13 +136,9 @@ class LoopSummary:
             )
         elif self.limit_broken and self.fault_reason != "limit_broken":
             found.append(f"its limit of lost jobs was broken {_plural(self.limit_broken, 'time')}")
-        for share in self.shares:
-            if share.is_over and share.name == "held":
-                found.append(
-                    f"{share}: {self.held_late} late results, {self.held_stale} stale inputs"
-                )
-            elif share.is_over:
-                found.append(str(share))
+        why_held = f": {self.held_late} late results, {self.held_stale} stale inputs"
+        for share in self.too_much:
+            found.append(f"{share}{why_held if share.name == 'held' else ''}")
         return tuple(found)
 
     def as_dict(self) -> dict[str, Any]:

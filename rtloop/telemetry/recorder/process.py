@@ -94,6 +94,7 @@ class Recorder:
         except OSError:
             self._writer.abandon()
             raise
+        self._flush_at_s = time.monotonic() + _FLUSH_INTERVAL_S
         self._pause_s = min(map(_pause_s, (source.ring for source in self._sources)))
 
     @staticmethod
@@ -121,22 +122,24 @@ class Recorder:
             self._writer.abandon()
 
     def _drain_until_done(self) -> None:
-        flush_at_s = time.monotonic() + _FLUSH_INTERVAL_S
         while True:
             for source in self._sources:
                 if not source.done:
                     self._drain(source)
             if all(source.done for source in self._sources):
                 return
-            now_s = time.monotonic()
-            if now_s >= flush_at_s:
-                self._writer.flush()
-                flush_at_s = now_s + _FLUSH_INTERVAL_S
+            self._look_after_file()
             self._pause()
 
-    def _split(self) -> None:
-        before = {source.name: source.statistics.so_far() for source in self._sources}
-        self._writer.go_on(before, {name: said["summary"] for name, said in before.items()})
+    def _look_after_file(self) -> None:
+        """Flush it when that is due, and go on to the next where one file is not to hold it all."""
+        now_s = time.monotonic()
+        if now_s >= self._flush_at_s:
+            self._writer.flush()
+            self._flush_at_s = now_s + _FLUSH_INTERVAL_S
+        if self._writer.is_due:
+            before = {source.name: source.statistics.so_far() for source in self._sources}
+            self._writer.go_on(before, {name: said["summary"] for name, said in before.items()})
 
     def _drain(self, source: _Source) -> None:
         # Asked before reading: whatever was appended until then is read below.
@@ -149,10 +152,10 @@ class Recorder:
             events = source.ring.read_events()
             source.statistics.devices.update(events)
             self._writer.write_events(source.name, events)
-            if self._writer.is_due:
-                self._split()
             if len(batch) < _BATCH:
                 break
+            # A ring full of cycles, after a disk that stalled, must not become a memory full.
+            self._look_after_file()
         if finished:
             self._close(source)
 

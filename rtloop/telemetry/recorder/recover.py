@@ -66,9 +66,7 @@ def recover(
     if target is None:
         results = (_attempt(directory, runs_directory) for directory in directories)
         return [result for result in results if result is not None]
-    recording = target / RUN_FILE if target.is_dir() else first_path(target)
-    if os.path.lexists(recording):
-        check_own_file(recording)
+    recording = _first_part(target)
     try:
         with opened(directory_of(recording, directories), alone=True) as run:
             living = run.who_lives()
@@ -82,6 +80,19 @@ def recover(
         raise RecordingError(f"{recording} is not recovered: {error}") from None
     except OSError as error:
         raise RecordingError(f"{recording} cannot be recovered: {error}") from None
+
+
+def _first_part(target: Path) -> Path:
+    """The name that stands for a recording, by its folder or any file of it."""
+    if target.is_dir():
+        target = target / RUN_FILE
+    if not os.path.lexists(target):
+        return first_path(target)
+    check_own_file(target)
+    reader = RecordingReader(target, signals=False)
+    reader.read_head()
+    # Files of their own may have such names, too.
+    return target if reader.run_id and reader.part == 0 else first_path(target)
 
 
 def _attempt(directory: Path, runs_directory: Path) -> Recovered | None:

@@ -103,6 +103,16 @@ def test_a_device_that_begins_to_count_anew_has_refused_nothing_by_that() -> Non
     assert statistics.summary().device_late_commands == 0
 
 
+def test_a_cycle_that_never_returned_says_nothing_of_what_was_refused() -> None:
+    records = cycles(100)
+    records["device_late_commands"] = [60_000] * 99 + [0]
+    records["events"][99] = core.EVENTS["unfinished"]
+    statistics = LoopStatistics(metadata())
+    statistics.update(records[:99])
+    statistics.update(records[99:])
+    assert statistics.summary().device_late_commands == 0
+
+
 def test_a_stale_input_that_may_be_used_holds_nothing_a_late_result_does() -> None:
     records = cycles(100, miss_every=2)
     records["events"] |= core.EVENTS["stale_input"]  # and something was inferred all the same

@@ -184,3 +184,21 @@ def test_every_key_of_the_summary_is_documented() -> None:
     text = (Path(__file__).parents[3] / "docs" / "recording.md").read_text()
     for key in LoopStatistics(metadata()).summary().as_dict():
         assert f"`{key}`" in text, key
+
+
+def test_statistics_that_go_on_after_a_file_judge_the_run_as_one_observer_does() -> None:
+    records = cycles(30_000, miss_every=9)
+    records["device_late_commands"] = np.arange(30_000) // 100 % 65536
+    stale = slice(20_000, 23_000)
+    records["events"][stale] |= rec.EVENT_BITS["stale_input"]
+    records["outcome"][stale] = core.OUTCOMES["held"]
+    records["infer_ns"][stale] = records["read_ns"][stale]
+    whole, first = LoopStatistics(metadata()), LoopStatistics(metadata())
+    whole.update(records)
+    first.update(records[:25_050])
+    second = LoopStatistics.resumed(metadata(), json.loads(json.dumps(first.so_far())))
+    second.update(records[25_050:])
+    of_whole, of_second = whole.summary(), second.summary()
+    for name in ("held_late", "held_stale", "device_late_commands", "outcomes", "events", "misses"):
+        assert getattr(of_second, name) == getattr(of_whole, name), name
+    assert of_second.worst_shares["stale"] == of_whole.worst_shares["stale"] > 0.2

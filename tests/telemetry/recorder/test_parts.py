@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from mcap.reader import make_reader
 
+from rtloop.cli.main import main
 from rtloop.config import RecordingConfig, load
 from rtloop.errors import RecordingError
 from rtloop.report.page import report_path, write_report
@@ -217,9 +218,56 @@ def test_files_of_two_runs_in_one_folder_are_not_mixed(run: Path, tmp_path: Path
     ring = new_ring(run.parent / other.run_id, other)
     append(ring, batch_of(cycles(10), other))
     ring.set_state("finalized")
-    Recorder([run.parent / other.run_id / "balance.ring"], out.with_name("run_900.mcap")).run()
+    stray = out.with_name("run_900.mcap")
+    Recorder([run.parent / other.run_id / "balance.ring"], stray).run()
     check(read_recording(out, signals=True).loops["balance"])
-    assert len(read_recording(out.with_name("run_900.mcap")).loops["balance"].records) == 10
+    assert len(read_recording(stray).loops["balance"].records) == 10
+    page = text_of(write_report(stray, report_path(stray)))
+    assert "One file of a run" not in page
+    shutil.rmtree(run.parent / other.run_id)
+    kept = out.read_bytes()
+    stray.write_bytes(stray.read_bytes()[:-200])
+    (recovered,) = recover(stray, run.parent)
+    assert recovered.recording == stray
+    assert len(read_recording(stray).loops["balance"].records) == 10
+    assert out.read_bytes() == kept
+
+
+@pytest.mark.parametrize("name", ["run.mcap", "run_003.mcap"])
+def test_any_file_of_a_run_stands_for_it_when_it_is_recovered(
+    name: str, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    (run / POINTER_NAME).unlink()
+    for part in parts_there(out)[1:3]:
+        part.write_bytes(part.read_bytes()[:-500])
+    (recovered,) = recover(out.with_name(name), run.parent)
+    assert recovered.recording == out
+    check(read_recording(out, signals=True).loops["balance"])
+
+
+def test_a_link_in_the_place_of_a_file_is_not_followed(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    part, elsewhere = parts_there(out)[1], tmp_path / "elsewhere.mcap"
+    part.rename(elsewhere)
+    part.symlink_to(elsewhere)
+    with pytest.raises(RecordingError, match="run_001.mcap is a link"):
+        recover(out.parent, run.parent)
+
+
+def test_the_command_reports_all_files_of_a_folder(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    assert main(["report", str(out.parent)]) == 0
+    assert capsys.readouterr().out.strip() == str(out.parent / "report.html")
+    assert "25 000 executed" in text_of(out.parent / "report.html")
+    assert main(["report", str(parts_there(out)[1])]) == 0
+    assert "One file of a run" in text_of(out.parent / "run_001.html")
 
 
 def test_a_run_names_the_oldest_file_that_is_left_and_reports_all(

@@ -18,8 +18,10 @@ from rtloop import core
 from rtloop.child import command
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.reader import read_recording
+from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import Batch
+from rtloop.telemetry.recorder import process
 from rtloop.telemetry.recorder.start import RecorderProcess
 from tests.telemetry.loops import (
     REALTIME_NS_OFFSET,
@@ -375,3 +377,26 @@ def test_the_record_layout_needs_no_padding_in_cdr() -> None:
     ends = {offset + np.dtype(code).itemsize for _, code, offset in core.RECORD_FIELDS}
     starts = {offset for _, _, offset in core.RECORD_FIELDS}
     assert ends - starts == {core.RECORD_SIZE}
+
+
+def test_a_ring_full_of_cycles_goes_to_the_file_piece_by_piece(
+    ring_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a disk that stalled: what is written is not collected in memory until the ring is empty."""
+    monkeypatch.setattr(process, "_FLUSH_INTERVAL_S", 0.0)
+    collected: list[int] = []
+    flush = RecordingWriter.flush
+
+    def noted(self: RecordingWriter) -> None:
+        on_disk = self.path.stat().st_size
+        collected.append(self.size_bytes - on_disk)
+        flush(self)
+
+    monkeypatch.setattr(RecordingWriter, "flush", noted)
+    n = 6 * 4096
+    ring = new_ring(ring_directory, metadata(), n + 1)
+    append(ring, batch_of(cycles(n), metadata()))
+    ring.set_state("finalized")
+    process.Recorder([ring_directory / "balance.ring"], tmp_path / "run.mcap").run()
+    assert len(collected) >= 6
+    assert max(collected) < (tmp_path / "run.mcap").stat().st_size / 4

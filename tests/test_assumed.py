@@ -1,0 +1,110 @@
+"""What a device must have, by configuration and policy, where nobody has asked it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rtloop.assumed import assumed_inputs, assumed_outputs
+from rtloop.config import Config, loads
+from rtloop.errors import ConfigError
+from rtloop.policy import load_policy
+from tests.policy.models import passthrough
+
+TEXT = """\
+links: {{one: {{device: ./a}}, two: {{device: ./b}}}}
+loops:
+  a:
+    class: soft
+    rate_hz: 100
+    inputs: {{u: {{link: one}}, v: {{link: two}}, known: {{mailbox: [0, 0]}}}}
+    policy:
+      model: policy.onnx
+      observation: [{terms}]
+    outputs: {{{outputs}}}
+"""
+
+
+def configured(folder: Path, terms: str, outputs: str = "y: {link: one, safe: 0}") -> Config:
+    (folder / "policy.onnx").touch()
+    return loads(TEXT.format(terms=terms, outputs=outputs), str(folder / "a.yaml"))
+
+
+def names(folder: Path, terms: str, size: int) -> dict[str, list[str]]:
+    policy = load_policy(passthrough(size))
+    found = assumed_inputs(configured(folder, terms), "a", policy)
+    return {key: [signal.name for signal in signals] for key, signals in found.items()}
+
+
+def test_an_input_that_is_read_whole_has_what_the_others_leave(tmp_path: Path) -> None:
+    found = names(tmp_path, "{input: u}, {input: known}, {previous_action: true, select: [0]}", 7)
+    assert found == {"u": ["0", "1", "2", "3"], "v": ["0"], "known": ["0", "1"]}
+
+
+def test_what_is_selected_is_there(tmp_path: Path) -> None:
+    found = names(tmp_path, "{input: u, select: [rate, 4, angle]}, {input: v, select: [2]}", 4)
+    assert found["u"] == ["rate", "angle", "2", "3", "4"]
+    assert found["v"] == ["0", "1", "2"]
+
+
+def test_of_an_input_that_is_read_whole_and_in_part_the_part_is_there(tmp_path: Path) -> None:
+    found = names(tmp_path, "{input: u}, {input: u, select: [angle]}", 5)
+    assert found["u"] == ["angle", "1", "2", "3"]
+
+
+def test_several_inputs_share_what_is_left(tmp_path: Path) -> None:
+    found = names(tmp_path, "{input: u}, {input: v}", 9)
+    assert len(found["u"]) + len(found["v"]) == 9
+    found = names(tmp_path, "{input: u}, {input: v}", 140)
+    assert [len(found["u"]), len(found["v"])] == [128, 12]
+
+
+@pytest.mark.parametrize(
+    ("terms", "size", "found"),
+    [
+        (
+            "{input: u}, {input: v}, {input: known}",
+            3,
+            "at least 4 values, whatever the size of 'u', 'v'",
+        ),
+        ("{input: u}", 129, "at most 128 values, whatever the size of 'u'"),
+        (
+            "{input: u}, {input: u}",
+            3,
+            "either more or fewer than 3 values, whatever the size of 'u'",
+        ),
+        (
+            "{input: u}, {input: u, select: [a, b]}",
+            3,
+            "at least 4 values, whatever the size of 'u'",
+        ),
+    ],
+)
+def test_an_observation_that_no_device_can_fill_is_refused(
+    terms: str, size: int, found: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        names(tmp_path, terms, size)
+    assert str(caught.value).startswith(
+        f"{tmp_path}/a.yaml:9:20: loops.a.policy.observation: found an observation of {found}; "
+        f"expected {size}, the size of the policy's input 'obs' float32[1, {size}]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("outputs", "sizes"),
+    [
+        ("y: {link: one, safe: 0}", [5]),
+        ("y: {link: one, safe: [0, 0, 0]}", [3]),
+        ("y: {link: one, safe: 0}, m: {mailbox: true, size: 2, safe: 0}", [3, 2]),
+        ("y: {link: one, safe: 0}, z: {link: two, safe: 0}", [4, 1]),
+        ("y: {link: one, safe: 0}, m: {mailbox: true, size: 7, safe: 0}", [1, 7]),
+    ],
+)
+def test_outputs_take_the_action_as_far_as_they_can(
+    outputs: str, sizes: list[int], tmp_path: Path
+) -> None:
+    loop = configured(tmp_path, "{input: u}", outputs).loops["a"]
+    found = assumed_outputs(loop, load_policy(passthrough(5)))
+    assert [len(signals) for signals in found.values()] == sizes
