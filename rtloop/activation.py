@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
 
-from rtloop.errors import RtloopError
+from rtloop.errors import ConfigError, RtloopError
 from rtloop.realtime.rights import RightReport
 from rtloop.telemetry.mcap.part_names import RUN_FILE, first_there
 from rtloop.telemetry.observe.observed import Observed
@@ -22,6 +22,17 @@ from rtloop.telemetry.recorder.split import Split
 from rtloop.telemetry.recorder.start import RecorderProcess
 
 REPORT_NAME = "report.html"
+_NAME_BYTES_MAX = 200
+
+
+def checked_name(name: str) -> str:
+    """A run's name, which is part of the names of its folders. Raises ConfigError for one that cannot be."""
+    if name and name.isprintable() and "/" not in name and len(name.encode()) <= _NAME_BYTES_MAX:
+        return name
+    raise ConfigError(
+        f"found {name!r:.100} as the name of a run; expected part of a file's name: printable, without "
+        f"'/', at most {_NAME_BYTES_MAX} bytes"
+    )
 
 
 @dataclass

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from rtloop import core
-from rtloop.activation import Activation
+from rtloop.activation import Activation, checked_name
 from rtloop.config import Config
 from rtloop.errors import RtloopError, StoppedError, do_each
 from rtloop.judge import claim, judge
@@ -60,6 +60,7 @@ class Run:
 
     ``stalls`` injects slowness, by loop. ``clear`` allows to clear devices that are latched SAFE, ``record``
     overrides the configuration; both count when the run is activated, and may be changed before that.
+    ``name`` becomes part of the names of its folders: ConfigError when it cannot.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Run:
         record: bool | None = None,
     ) -> None:
         self.config = config
-        self.name = name
+        self.name = checked_name(name)
         self.clear = clear
         self.record = record
         self.loops = {
@@ -136,6 +137,7 @@ class Run:
             raise RtloopError("this run is configured already; call cleanup() first")
         try:
             with stopped_when(self._asked_to_stop_by):
+                go_on()
                 # Whatever can be refused without a device is, before the first one is opened.
                 judgement = judge(self.config, record=self.record)
                 judgement.refuse()

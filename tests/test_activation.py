@@ -13,7 +13,7 @@ import pytest
 import rtloop.activation
 from rtloop.activation import Activation
 from rtloop.config import load
-from rtloop.errors import RtloopError, StoppedError
+from rtloop.errors import ConfigError, RtloopError, StoppedError
 from rtloop.ports.link import LinkPort
 from rtloop.run import Run
 from rtloop.telemetry.mcap.reader import read_recording
@@ -104,6 +104,15 @@ def test_a_start_that_fails_removes_nothing_of_a_run_of_the_same_millisecond(
     found = read_recording(run.recording)
     assert len(found.loops["balance"].records) == summary.loops["balance"].executed
     assert not ring.parent.exists()
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "", "a\nb", "\udcff", "x" * 201])
+def test_a_name_that_is_no_part_of_a_folders_name_is_refused(tmp_path: Path, name: str) -> None:
+    config = load(write_config(tmp_path, tmp_path / "tty"))
+    with pytest.raises(ConfigError, match="as the name of a run; expected part of a file's name"):
+        Run(config, name)
+    for good in ("robot", "My robot-2.v1", "Rückstoß"):
+        assert Run(config, good).name == good
 
 
 @pytest.mark.usefixtures("midnight")

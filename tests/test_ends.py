@@ -62,6 +62,37 @@ def test_a_forked_child_that_ends_does_not_end_its_parents_loop(
     assert told["elapsed_s"] > 0.6, "and not when the child ended"
 
 
+OUTLIVED = """
+import os, signal, sys, time
+from pathlib import Path
+from rtloop.config import load
+from rtloop.run import Run
+
+run = Run(load(Path(sys.argv[1])), "test", record=False)
+run.start()
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+    os._exit(0)
+try:
+    run.stop()
+    run.start()
+    run.wait(0.2)
+    print("again", run.stop().problems)
+finally:
+    os.kill(child, signal.SIGKILL)
+"""
+
+
+def test_a_forked_child_that_lives_on_does_not_keep_its_parents_device(tmp_path: Path) -> None:
+    with firmware(tmp_path, *UNDISTURBED) as device:
+        config = write_config(tmp_path, device.link)
+        # HOST_STOP of the first run is cleared by the second.
+        program = [sys.executable, "-c", OUTLIVED, str(config)]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=30)
+    assert done.stdout.split("\n")[-2:-1] == ["again ()"], done.stderr
+
+
 def endless_policy(path: Path) -> Path:
     """obs → action [1, 1]; its first value says how often it adds something up."""
     body = helper.make_graph(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 from rtloop.cli.arguments import parser
 from rtloop.cli.outlet import Outlet, say, secure_standard_streams
 from rtloop.cli.signals import Signals
-from rtloop.errors import RtloopError, StoppedError
+from rtloop.errors import ConfigError, RtloopError, StoppedError
 
 if TYPE_CHECKING:
     from rtloop.cli.console import Console
@@ -49,10 +49,10 @@ def _tell(error: RtloopError, as_json: bool) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from rtloop.config import load
-    from rtloop.run import Run
+    with Signals() as signals:  # before the imports, which take longest of all that is to come
+        from rtloop.config import load
+        from rtloop.run import Run
 
-    with Signals() as signals:
         config = load(options.file)
         record = False if options.no_record else None
         run = Run(config, options.file.stem, clear=options.clear, record=record)
@@ -61,17 +61,16 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from rtloop.demos.demo import DEMOS, Disturbances, demo_run
-    from rtloop.errors import ConfigError
+    with Signals() as signals:
+        from rtloop.demos.demo import DEMOS, Disturbances, demo_run
 
-    demo = DEMOS.get(options.name)
-    if demo is None:
-        raise ConfigError(f"there is no demo '{options.name}'; there is: {', '.join(DEMOS)}")
-    disturbances = Disturbances(options.busy_python, options.overload, options.seed)
-    record = not options.no_record
-    with Signals() as signals, demo_run(demo, disturbances, record=record) as (run, devices):
-        signals.end(run)
-        return _execute(run, options, signals, demo, devices)
+        demo = DEMOS.get(options.name)
+        if demo is None:
+            raise ConfigError(f"there is no demo '{options.name}'; there is: {', '.join(DEMOS)}")
+        disturbances = Disturbances(options.busy_python, options.overload, options.seed)
+        with demo_run(demo, disturbances, record=not options.no_record) as (run, devices):
+            signals.end(run)
+            return _execute(run, options, signals, demo, devices)
 
 
 def _execute(

@@ -79,6 +79,8 @@ def _misses(summary: LoopSummary) -> str:
     if summary.loop_class == "hard":
         safe = outcomes.get("safe", 0)
         sent = " The safe command went out at the deadline." if safe else ""
+        if outcomes.get("written_late"):
+            sent = " The command went out late, and the safe one after it."
         return f"{of} missed the deadline. A hard loop may miss none.{sent}{worst}"
     if summary.loop_class == "firm":
         kept = []

@@ -142,6 +142,36 @@ def test_after_a_signal_a_starting_run_says_nothing_to_a_device_but_stop(
     assert "Traceback" not in err
 
 
+INTERRUPTED_IMPORT = """
+import os, sys
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == sys.argv[1]:
+            sys.meta_path.remove(Finder)
+            os.kill(os.getpid(), int(sys.argv[2]))
+
+sys.meta_path.insert(0, Finder)
+from rtloop.cli.main import main
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["rtloop.config", "pydantic", "rtloop.run", "numpy"])
+@pytest.mark.parametrize("command", ["run", "demo"])
+def test_a_signal_while_the_program_is_still_loaded_ends_it_in_order(
+    tmp_path: Path, command: str, module: str, number: signal.Signals
+) -> None:
+    what = ["run", write_config(tmp_path, tmp_path / "tty")] if command == "run" else ["demo"]
+    told = [sys.executable, "-c", INTERRUPTED_IMPORT, module, str(int(number)), *what]
+    done = subprocess.run(told, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 4, done.stderr
+    assert f"stopped by {number.name} before it started" in done.stdout
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize("delay_s", [0.1, 0.5, 0.8, 1.1, 1.5])
 def test_a_signal_at_any_moment_of_a_start_ends_in_order(
     tmp_path: Path, device: FirmwareProcess, delay_s: float

@@ -45,7 +45,7 @@ class FakeDevice:
             "clock_offset_ns": self.offset_ns,
             "clock_error_ns": 1000,
             "clock_time_ns": time.monotonic_ns(),
-            "command_validity_ns": 1_000_000,
+            "command_validity_ns": 500_000_000,
             "command_timeout_ns": 1_000_000_000,
             "obey_timeout_ns": 0,
             "silence_timeout_ns": 2_000_000_000,

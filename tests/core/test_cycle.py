@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from onnx import TensorProto, helper
 
 from rtloop import core
 from rtloop.policy.library import onnxruntime_library
-from tests.core.conftest import MS, Rig, stall
+from rtloop.telemetry.observe.records import RECORD_DTYPE
+from tests.core.conftest import MS, Rig, identity_graph, stall
 
 MakeRig = Callable[..., Rig]
 HARD, FIRM, SOFT = core.LoopClass.hard, core.LoopClass.firm, core.LoopClass.soft
@@ -139,8 +141,51 @@ def test_a_write_that_crosses_the_deadline_is_a_miss(
     record = rig.run(2)[1]
     assert record["events"] & EVENT["miss"]
     assert record["longest_stage"] == STAGE["write"]
-    expected = "safe" if loop_class == HARD else "written_late"
-    assert record["outcome"] == OUTCOME[expected]
+    assert record["outcome"] == OUTCOME["written_late"]
+    assert rig.sent().tolist() == [1.0, 1.0], "the plant has had it"
+    assert bool(record["events"] & EVENT["fault"]) == (loop_class == HARD)
+    assert rig.safe_in_force() == (loop_class == HARD), "the safe command followed"
+
+
+def test_a_fault_after_a_command_was_sent_does_not_unsay_it(make_rig: MakeRig) -> None:
+    rig = make_rig(
+        loop_class=SOFT,
+        max_misses=0,
+        window=10,
+        fault_on_broken_limit=True,
+        stalls=[stall("write", 1, MS + 1)],
+    )
+    record = rig.run(3, value=0.5)[-1]
+    assert record["cycle"] == 1
+    assert record["events"] & EVENT["fault"]
+    assert record["outcome"] == OUTCOME["written_late"]
+    assert rig.sent()[-1] == 0.5
+    assert rig.command() == -1.0, "the safe command followed"
+
+
+def test_a_command_that_left_one_output_of_two_is_not_unsaid_by_a_fault(tmp_path: Path) -> None:
+    clock = core.VirtualClock(1_000 * MS)
+    config = core.LoopConfig()
+    config.name = "two"
+    config.loop_class = HARD
+    config.period_ns = config.deadline_ns = MS
+    config.inputs = [core.InputConfig(0)]
+    config.outputs = [core.OutputConfig(i, [], [], [], [-1.0], []) for i in (1, 2)]
+    config.stalls = [stall("write", 0, MS + 1)]
+    inputs = core.Port("mailbox", {"inputs": 2})
+    outputs = [core.Port("mailbox", {"safe": [-1.0]}) for _ in range(2)]
+    ring = core.RingWriter(str(tmp_path / "ring"), 64, 1, 2, 2, b"{}")
+    loop = core.Loop(config, [inputs, *outputs], identity_graph(2), ring, clock)
+    inputs.put(np.array([0.25, 0.5], np.float32), clock.now())
+    loop.begin()
+    outputs[1].write_safe()  # takes nothing any more
+    assert not loop.step()
+    raw, _ = core.RingReader(str(tmp_path / "ring")).read(64)
+    row = np.ascontiguousarray(raw[0])
+    record = row[: core.RECORD_SIZE].view(RECORD_DTYPE)[0]
+    assert record["outcome"] == OUTCOME["dropped"]
+    assert row.view("<f4")[-2:].tolist() == [0.25, -1.0]
+    assert [box.newest()[0][0] for box in outputs] == [-1.0, -1.0]
 
 
 @pytest.mark.parametrize("stage", ["release", "read", "infer", "write"])

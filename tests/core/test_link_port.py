@@ -95,7 +95,7 @@ def test_the_newest_sensor_becomes_a_command_valid_until_the_next_deadline(
     commands = [payload for kind, payload in device.received() if kind == COMMAND]
     valid_until_us, count, value = struct.unpack("<IB3xf", commands[-1])
     assert (count, value) == (1, 0.5)
-    expected_us = (record["deadline_ns"] + 1 * MS + device.offset_ns) // 1000
+    expected_us = (record["deadline_ns"] + 500 * MS + device.offset_ns) // 1000
     assert abs((expected_us & 0xFFFFFFFF) - valid_until_us) < 50
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from rtloop import core
 from rtloop.policy.library import onnxruntime_library
@@ -79,6 +82,49 @@ def test_a_default_that_no_port_takes_is_dropped(make_rig: MakeRig) -> None:
     assert rig.sent().tolist() == [0.5, 0.5]
 
 
+def test_what_is_no_longer_valid_is_not_sent_and_moves_nothing(tmp_path: Path) -> None:
+    """A process that was stopped catches up: the device would refuse all those commands."""
+    device = FakeDevice()
+    port = device.port(command_validity_ns=5 * MS, silence_timeout_ns=60_000 * MS)
+    config = core.LoopConfig()
+    config.name = "stopped"
+    config.loop_class = FIRM
+    config.default_on_miss = True
+    config.period_ns = config.deadline_ns = 5 * MS
+    config.on_overrun = core.Overrun.catch_up
+    config.max_catch_up = 1000
+    config.inputs = [core.InputConfig(0)]
+    config.outputs = [core.OutputConfig(0, [], [], [20.0], [0.0], [9.0])]  # 0.1 a period
+    graph = core.Graph(onnxruntime_library(), first_element(), [("x", [1, 2])], ("y", [1, 1]), [])
+    path = str(tmp_path / "ring")
+    loop = core.Loop(
+        config, [port], graph, core.RingWriter(path, 256, 1, 2, 1, b"{}"), core.MonotonicClock()
+    )
+    device.send_sensor([0.0, 1.0])
+    loop.begin()
+    loop.step()
+    device.received()
+    time.sleep(0.085)
+    for _ in range(12):
+        loop.step()
+    raw, _ = core.RingReader(path).read(256)
+    records = read_records(core.RingReader(path))
+    sent = np.ascontiguousarray(raw[:, core.RECORD_SIZE + core.INPUT_RECORD_SIZE :]).view("<f4")
+    assert (records["outcome"][1:] == OUTCOME["dropped"]).all()
+    assert (sent[1:, 2] == sent[0, 2]).all(), "the next command starts from what the device has"
+    assert COMMAND not in {kind for kind, _ in device.received()}
+    assert port.counters()["tx_expired"] == 12
+    for _ in range(1000):
+        loop.step()
+        if (record := read_records(core.RingReader(path))[-1])["outcome"] != OUTCOME["dropped"]:
+            break
+    values = [struct.unpack("<IB3xf", p)[2] for k, p in device.received() if k == COMMAND]
+    assert record["outcome"] != OUTCOME["dropped"]
+    assert abs(values[0] - sent[0, 2]) <= 0.1 + 1e-6
+    loop.end()
+    device.unplug()
+
+
 def test_a_device_gets_the_default_while_the_inference_hangs(tmp_path: Path) -> None:
     device = FakeDevice()
     port = device.port(silence_timeout_ns=60_000 * MS)
@@ -119,7 +165,7 @@ def test_a_device_gets_the_default_while_the_inference_hangs(tmp_path: Path) -> 
     assert status["executed"] <= 3, "sent while the fourth cycle is still in its inference"
     assert status["expired_cycle"] <= 3
     assert status["expired_outcome"] == OUTCOME["default"], "for whoever looks while it hangs"
-    valid_until_us = (status["expired_deadline_ns"] + MS) // 1000 & 0xFFFFFFFF
+    valid_until_us = (status["expired_deadline_ns"] + 500 * MS) // 1000 & 0xFFFFFFFF
     assert abs(commands[-2.0] - valid_until_us) < 5_000, "valid like a command of that cycle"
     wait_for(lambda: loop.status()["executed"] > 3)
     threads.deactivate(5_000 * MS)

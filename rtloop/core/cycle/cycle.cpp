@@ -12,6 +12,8 @@ namespace {
 
 // At the clock, while the guard sends: some 50 µs.
 constexpr int kLooks = 1000;
+// And then, asleep in between.
+constexpr int64_t kGuardLookNs = 50'000;
 
 }  // namespace
 
@@ -98,6 +100,7 @@ const CycleRecord &Cycle::run(const Release &release, int64_t woke_ns) noexcept 
 
 void Cycle::begin(const Release &release, int64_t woke_ns) noexcept {
     record_ = {};
+    left_ = Left::nothing;
     record_.cycle = release.cycle;
     record_.release_ns = release.time_ns;
     record_.deadline_ns = release.time_ns + config_.deadline_ns;
@@ -247,19 +250,31 @@ Outcome Cycle::replace(bool usable, bool judged_here) noexcept {
 Outcome Cycle::send_default(bool judged_here) noexcept {
     if (!judged_here) {
         stand_in_->leave_to_guard(record_.cycle);
-        // On another CPU it may be in the middle of it. It is not waited for any longer than it
-        // takes to write: the next cycle finds what left.
-        for (int i = 0; i < kLooks && stand_in_->is_out(); ++i) static_cast<void>(clock_.now());
+        wait_for_guard();
     } else if (!stand_in_->is_out()) {
         stand_in_->send(record_.cycle, clock_.now());
     }
     if (stand_in_->is_out()) return Outcome::dropped;
-    return stand_in_->take(record_.cycle, sent_.data()) ? Outcome::default_value : Outcome::dropped;
+    left_ = stand_in_->take(record_.cycle, sent_.data());
+    return left_ == Left::all ? Outcome::default_value : Outcome::dropped;
+}
+
+// On another CPU it may be in the middle of it. Until it is done no other command may leave, and
+// the record cannot say what did: so it is waited for, longer than it takes to write only where the
+// guard has no CPU. After a period the next cycle finds what left.
+void Cycle::wait_for_guard() noexcept {
+    for (int i = 0; i < kLooks && stand_in_->is_out(); ++i) static_cast<void>(clock_.now());
+    const int64_t end_ns = clock_.now() + config_.period_ns;
+    for (int64_t now_ns = clock_.now(); now_ns < end_ns; now_ns = clock_.now()) {
+        if (!stand_in_->is_out() || stop_.is_made()) return;
+        clock_.sleep_until(now_ns + kGuardLookNs);
+    }
 }
 
 Outcome Cycle::write_result(bool usable, Outcome written) noexcept {
     if (!usable || fault_.is_latched()) return Outcome::held;
-    return write(command_) ? written : Outcome::dropped;
+    left_ = write(command_);
+    return left_ == Left::all ? written : Outcome::dropped;
 }
 
 void Cycle::finish_now() noexcept {
@@ -282,11 +297,19 @@ void Cycle::finish() noexcept {
     if (missed() && !gate_.close(record_.cycle)) limit_broken();  // the guard saw it before
     record_.consecutive_misses = miss_limit_.consecutive();
     record_.window_misses = miss_limit_.in_window();
-    if (fault_.is_latched()) {
-        write_safe();
-        record_.events |= event::fault;
-        record_.outcome = static_cast<uint8_t>(Outcome::safe);
+    if (fault_.is_latched()) end_safe();
+}
+
+// The safe command goes out last. The record tells of it as the outcome where the cycle sent
+// nothing before; otherwise what it did send, which the plant has had.
+void Cycle::end_safe() noexcept {
+    record_.events |= event::fault;
+    if (left_ != Left::nothing) {
+        wiring_.write_safe();
+        return;
     }
+    write_safe();
+    record_.outcome = static_cast<uint8_t>(Outcome::safe);
 }
 
 // Every port, whatever its directions: one that is only written to can lose its device, too.
@@ -321,21 +344,21 @@ void Cycle::stand_safe(size_t port) noexcept {
     }
 }
 
-// False when an output did not take its part: there the previous command stands.
-bool Cycle::write(const std::vector<float> &command) noexcept {
-    if (stand_in_ && stand_in_->is_out()) return false;  // one writer at a time
-    bool all_left = true;
+// Where an output did not take its part the previous command stands.
+Left Cycle::write(const std::vector<float> &command) noexcept {
+    if (stand_in_ && stand_in_->is_out()) return Left::nothing;  // one writer at a time
+    size_t n_left = 0;
     size_t at = 0;
     for (Port *output : wiring_.outputs) {
         const size_t n = output->n_outputs();
         if (output->write(command.data() + at, clock_.now(), record_.deadline_ns)) {
             std::memcpy(sent_.data() + at, command.data() + at, n * sizeof(float));
-        } else {
-            all_left = false;
+            ++n_left;
         }
         at += n;
     }
-    return all_left;
+    if (n_left == wiring_.outputs.size()) return Left::all;
+    return n_left > 0 ? Left::some : Left::nothing;
 }
 
 void Cycle::write_safe() noexcept {

@@ -66,10 +66,12 @@ class Cycle {
     Outcome send_late(bool usable, bool judged_here) noexcept;
     Outcome replace(bool usable, bool judged_here) noexcept;
     Outcome send_default(bool judged_here) noexcept;
+    void wait_for_guard() noexcept;
     Outcome write_result(bool usable, Outcome written) noexcept;
     void finish_now() noexcept;
     void finish_late() noexcept;
-    bool write(const std::vector<float> &command) noexcept;
+    Left write(const std::vector<float> &command) noexcept;
+    void end_safe() noexcept;
     void check_ports() noexcept;
     void stand_safe(size_t port) noexcept;
     void stall(Stage stage) noexcept;
@@ -88,8 +90,9 @@ class Cycle {
     std::optional<StandIn> stand_in_;  // firm loops with a default
 
     CycleRecord record_{};
-    int64_t overslept_ns_ = 0;  // after the wait for the instant to send at
-    int64_t sending_ns_ = 0;    // when sending began
+    int64_t overslept_ns_ = 0;   // after the wait for the instant to send at
+    int64_t sending_ns_ = 0;     // when sending began
+    Left left_ = Left::nothing;  // of what this cycle sent, the safe command apart
     std::vector<InputRecord> input_records_;
     std::vector<float> input_values_;
     std::vector<float> command_;  // of this cycle, limited

@@ -53,22 +53,24 @@ class StandIn {
     bool is_out() const noexcept {
         return sent_cycle_.load(std::memory_order_acquire) < guards_cycle_;
     }
-    // Loop, unless is_out(): what left goes to `standing`. True when all that stands in for `cycle`
-    // did.
-    bool take(int64_t cycle, float *standing) noexcept {
+    // Loop, unless is_out(): what left goes to `standing`. Says how much of what stands in for
+    // `cycle` that is.
+    Left take(int64_t cycle, float *standing) noexcept {
         bool all_left = prepared_cycle_ == cycle;
+        bool some_left = false;
         size_t at = 0;
         for (size_t i = 0; i < left_.size(); ++i) {
             const size_t n = wiring_.outputs[i]->n_outputs();
             if (left_[i] != 0) {
                 std::copy_n(command_.data() + at, n, standing + at);
+                some_left = prepared_cycle_ == cycle;
             } else {
                 all_left = false;
             }
             left_[i] = 0;
             at += n;
         }
-        return all_left;
+        return all_left ? Left::all : some_left ? Left::some : Left::nothing;
     }
     void reset() noexcept {
         prepared_cycle_ = guards_cycle_ = -1;

@@ -1,6 +1,7 @@
 // Which port is an input of the loop, which is an output, and all of them.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -10,6 +11,9 @@
 #include "rtloop/core/ports/port.hpp"
 
 namespace rtloop {
+
+// How much of a command left: none of the outputs took their part, some did, or all of them.
+enum class Left : uint8_t { nothing, some, all };
 
 struct Wiring {
     // Throws std::invalid_argument when a port is missing or lacks the direction it is used in.

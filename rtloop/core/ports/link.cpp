@@ -310,6 +310,7 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
             {"rx_discarded", c.rx_discarded.load()},
             {"tx_packets", c.tx_packets.load()},
             {"tx_dropped", c.tx_dropped.load()},
+            {"tx_expired", c.tx_expired.load()},
             {"device_events", c.device_events.load()},
             {"sensor_intervals", c.sensor_intervals.load()},
             {"sensor_interval_ns", c.sensor_interval_ns.load()},
@@ -458,12 +459,14 @@ size_t LinkPort::append_packet(uint8_t *out, uint8_t type, const uint8_t *payloa
     return rtl_frame_encode(packet, packet_size, out);
 }
 
-rtl_command LinkPort::command_of(const float *values, int64_t now_ns,
-                                 int64_t deadline_ns) const noexcept {
-    rtl_command command{};
+int64_t LinkPort::valid_until_ns(int64_t now_ns, int64_t deadline_ns) const noexcept {
     // The device refuses what is valid for longer than its timeout, by its own clock.
-    const int64_t valid_until_ns = std::min(deadline_ns + config_.command_validity_ns,
-                                            now_ns + config_.command_timeout_ns - time_.error_ns());
+    return std::min(deadline_ns + config_.command_validity_ns,
+                    now_ns + config_.command_timeout_ns - time_.error_ns());
+}
+
+rtl_command LinkPort::command_of(const float *values, int64_t valid_until_ns) const noexcept {
+    rtl_command command{};
     command.valid_until_us = static_cast<uint32_t>(time_.to_device_us(valid_until_ns));
     command.count = static_cast<uint8_t>(config_.n_command);
     std::memcpy(command.values, values, config_.n_command * sizeof(float));
@@ -477,10 +480,16 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
     size_t size = 0;
     if (frame_was_cut_) bytes[size++] = 0;
 
+    const int64_t valid_until_ns = this->valid_until_ns(now_ns, deadline_ns);
+    // By the host's clock, in which the command was meant. The error of the device's does not count
+    // here: it may be longer than a period, and the device be right all the same.
+    const bool is_valid = now_ns <= valid_until_ns;
+    const bool has_command = terms_.is_armed && is_valid;
+    if (!is_valid) counters_.tx_expired.fetch_add(1, std::memory_order_relaxed);
     uint32_t packets = 0;
     const uint16_t command_seq = tx_seq_.load(std::memory_order_relaxed);
-    if (terms_.is_armed) {
-        const rtl_command command = command_of(values, now_ns, deadline_ns);
+    if (has_command) {
+        const rtl_command command = command_of(values, valid_until_ns);
         size += append_packet(bytes + size, RTL_TYPE_COMMAND, payload,
                               rtl_command_encode(&command, payload), rx_seq_, now_ns);
         ++packets;
@@ -507,7 +516,7 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
     if (sent > 0) frame_was_cut_ = sent != size && sent != command_size;
     counters_.tx_packets.fetch_add(left, std::memory_order_relaxed);
     counters_.tx_dropped.fetch_add(packets - left, std::memory_order_relaxed);
-    if (!terms_.is_armed || sent < command_size) return false;
+    if (!has_command || sent < command_size) return false;
     if (!has_commanded_) confirmed_seq_ = static_cast<uint16_t>(command_seq - 1);
     has_commanded_ = true;
     newest_command_seq_ = command_seq;
@@ -518,7 +527,8 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
 // The clock and the numbers of what was received are the loop's: all that depends on them is done
 // here. It leaves at the deadline.
 void LinkPort::prepare_default(const float *values, int64_t deadline_ns) noexcept {
-    default_ = command_of(values, deadline_ns, deadline_ns);
+    default_valid_until_ns_ = valid_until_ns(deadline_ns, deadline_ns);
+    default_ = command_of(values, default_valid_until_ns_);
     default_ack_ = rx_seq_;
     default_line_ = line_.number();
 }
@@ -532,6 +542,10 @@ bool LinkPort::write_default(int64_t now_ns) noexcept {
 
 bool LinkPort::send_default(int64_t now_ns) noexcept {
     if (stopped_.load(std::memory_order_acquire)) return false;
+    if (now_ns > default_valid_until_ns_) {
+        counters_.tx_expired.fetch_add(1, std::memory_order_relaxed);
+        return false;
+    }
     uint8_t bytes[1 + RTL_FRAME_MAX];
     uint8_t payload[RTL_PAYLOAD_MAX];
     size_t size = 0;

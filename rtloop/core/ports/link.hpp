@@ -36,6 +36,7 @@ struct LinkCounters {
     std::atomic<uint32_t> rx_discarded{0};  // bytes of a flood, not looked at
     std::atomic<uint32_t> tx_packets{0};
     std::atomic<uint32_t> tx_dropped{0};  // the line's buffer was full
+    std::atomic<uint32_t> tx_expired{0};  // commands that were no longer valid, and not sent
     std::atomic<uint32_t> device_events{0};
     std::atomic<int64_t> sensor_intervals{0};    // between samples with nothing lost in between
     std::atomic<int64_t> sensor_interval_ns{0};  // their mean, by the device's clock
@@ -94,7 +95,8 @@ class LinkPort final : public Port {
     void follow_sequence(uint16_t seq) noexcept;
     void follow_pace(uint32_t sent_us) noexcept;
     void follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept;
-    rtl_command command_of(const float *values, int64_t now_ns, int64_t deadline_ns) const noexcept;
+    int64_t valid_until_ns(int64_t now_ns, int64_t deadline_ns) const noexcept;
+    rtl_command command_of(const float *values, int64_t valid_until_ns) const noexcept;
     size_t append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
                          uint16_t ack, int64_t now_ns) noexcept;
 
@@ -127,6 +129,7 @@ class LinkPort final : public Port {
     int64_t paced_us_ = 0;
     bool frame_was_cut_ = false;  // of the one that writes
     rtl_command default_{};
+    int64_t default_valid_until_ns_ = 0;
     uint16_t default_ack_ = 0;
     uint32_t default_line_ = 0;  // the number of the line that it is for
     PortReport report_;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import stat
@@ -34,6 +35,7 @@ class SerialLine:
         self.bit_rate: int | None = baud
         self.check = f"its firmware uses {baud} baud and that no console shares the port"
         self._port = port
+        self._owner = os.getpid()
         self.low_latency = False
         with contextlib.suppress(ValueError, OSError, NotImplementedError):
             port.set_low_latency_mode(True)
@@ -78,7 +80,12 @@ class SerialLine:
             self._port.reset_input_buffer()
 
     def close(self) -> None:
-        """May be called again."""
+        """The device is free for others, also where a forked child still has it open. May be called again."""
+        with contextlib.suppress(*_ERRORS):
+            # A lock ends with the last of all copies of its descriptor, or with a word. It is the word of
+            # who locked: a child must not free the device of its parent.
+            if self._port.is_open and self._owner == os.getpid():
+                fcntl.flock(self.fileno(), fcntl.LOCK_UN)
         with contextlib.suppress(*_ERRORS):
             self._port.close()
 

@@ -1,6 +1,8 @@
 // A loop in C++ alone: stepped by a pacer of its own, and on its threads.
 #include <unistd.h>
 
+#include <chrono>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <thread>
@@ -132,6 +134,57 @@ void threads_run_a_loop_and_their_end_is_the_safe_command(Parts parts) {
     CHECK(status.elapsed_periods == status.executed + status.skipped);
 }
 
+// Takes its time to send a default, as a guard does that has lost its CPU meanwhile.
+class SlowDefault final : public Port {
+  public:
+    explicit SlowDefault(int64_t delay_ms) : delay_ms_(delay_ms) {}
+    size_t n_outputs() const noexcept override { return 1; }
+    bool write(const float *, int64_t, int64_t) noexcept override { return true; }
+    bool write_default(int64_t) noexcept override {
+        std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms_));
+        return true;
+    }
+
+  private:
+    const int64_t delay_ms_;
+};
+
+void a_default_that_the_guard_is_still_sending_is_recorded_as_the_default(Parts parts) {
+    constexpr int64_t kPeriodNs = 400 * kMs;
+    parts.config.loop_class = LoopClass::firm;
+    parts.config.default_on_miss = true;
+    parts.config.period_ns = kPeriodNs;
+    parts.config.deadline_ns = kPeriodNs / 4;
+    parts.config.outputs[0].port = 1;
+    parts.config.outputs[0].default_value = {-2.0F};
+    // Back while the guard is in the middle of it.
+    parts.config.stalls = {{Stage::infer, 1, 0, kPeriodNs / 4 + 20 * kMs}};
+    const float value = 0.5F;
+    parts.mailbox->put(&value, MonotonicClock().now());
+    const std::vector<std::shared_ptr<Port>> ports = {parts.mailbox,
+                                                      std::make_shared<SlowDefault>(60)};
+    auto loop = std::make_shared<Loop>(parts.config, ports, parts.graph, parts.ring,
+                                       std::make_shared<MonotonicClock>());
+    LoopThreads threads(loop);
+    CHECK(threads.set_up({}, {}, 200).error.empty());
+    LoopThreads *all[] = {&threads};
+    LoopThreads::activate(all);
+    while (loop->status().executed < 2) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    threads.deactivate(1000 * kMs);
+    RingReader reader(parts.path);
+    std::vector<std::byte> slots(4 * 4096);
+    uint64_t lost = 0;
+    CHECK(reader.read(2, slots.data(), lost) == 2 && lost == 0);
+    CycleRecord record;
+    const size_t slot_size = sizeof(CycleRecord) + sizeof(InputRecord) + 2 * sizeof(float);
+    std::memcpy(&record, slots.data() + slot_size, sizeof(record));
+    CHECK(record.cycle == 1);
+    CHECK(record.outcome == static_cast<uint8_t>(Outcome::default_value));
+    float sent = 0.0F;
+    std::memcpy(&sent, slots.data() + 2 * slot_size - sizeof(float), sizeof(sent));
+    CHECK(sent == -2.0F);
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -142,4 +195,5 @@ int main(int argc, char **argv) {
     any_pacer_can_drive_a_loop(Parts(argv[1], argv[2]));
     a_skipped_release_of_a_hard_loop_is_a_failure(Parts(argv[1], argv[2]));
     threads_run_a_loop_and_their_end_is_the_safe_command(Parts(argv[1], argv[2]));
+    a_default_that_the_guard_is_still_sending_is_recorded_as_the_default(Parts(argv[1], argv[2]));
 }

@@ -260,6 +260,7 @@ void race_stand_in(int64_t total) {
     link.schema_id = 7;
     link.n_sensor = 2;
     link.n_command = 1;
+    link.command_timeout_ns = int64_t{1} << 60;
     link.terms.silence_timeout_ns = int64_t{1} << 60;
     rtloop::LoopConfig config;
     config.inputs = {rtloop::InputConfig{}};
@@ -313,8 +314,7 @@ void race_stand_in(int64_t total) {
         }
         static_cast<void>(port->report());
         if (!stand_in.is_out()) {
-            const bool all = stand_in.take(k, standing);
-            by_guard += all ? 1 : 0;
+            by_guard += stand_in.take(k, standing) == rtloop::Left::all ? 1 : 0;
         }
     }
     stop.store(true);
@@ -348,6 +348,7 @@ void race_line(int n_devices) {
     link.n_sensor = 2;
     link.n_command = 1;
     link.reconnects = true;
+    link.command_timeout_ns = int64_t{1} << 60;
     link.terms.silence_timeout_ns = int64_t{1} << 60;
     rtloop::LoopConfig config;
     config.inputs = {rtloop::InputConfig{}};
@@ -436,6 +437,7 @@ void race_end_of_line(int total) {
         link.fd = dead[0];
         link.n_sensor = link.n_command = 1;
         link.reconnects = true;
+        link.command_timeout_ns = int64_t{1} << 60;
         link.terms.silence_timeout_ns = int64_t{1} << 60;
         rtloop::LinkPort port(link);
         port.rearm();

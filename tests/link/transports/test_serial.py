@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import pty
+import signal
 import time
 import tty
 from pathlib import Path
@@ -78,6 +79,36 @@ def test_a_busy_device_says_how_to_find_who_has_it() -> None:
         open_serial(far.path, 1_000_000)
     line.close()
     open_serial(far.path, 1_000_000).close()  # free again
+    far.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_that_lives_on_does_not_keep_the_device() -> None:
+    far = Line()
+    line = open_serial(far.path, 1_000_000)
+    if (child := os.fork()) == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        line.close()
+        open_serial(far.path, 1_000_000).close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        far.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_does_not_free_the_device_of_its_parent() -> None:
+    far = Line()
+    line = open_serial(far.path, 1_000_000)
+    if (child := os.fork()) == 0:
+        line.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    with pytest.raises(LinkError, match="in use by another program"):
+        open_serial(far.path, 1_000_000)
+    line.close()
     far.close()
 
 
