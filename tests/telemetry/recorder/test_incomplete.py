@@ -135,3 +135,18 @@ def test_the_recorders_exit_code_tells_whether_every_cycle_is_in_the_file(
     ring.set_state("finalized")
     arguments = ["--out", str(tmp_path / "run.mcap"), str(ring_directory / "balance.ring")]
     assert process.main(arguments) == code
+
+
+def test_a_ring_is_kept_whose_loop_executed_more_than_came_into_the_file(
+    ring_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "become_ordinary", lambda *_, **__: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    loop = metadata()
+    ring = new_ring(ring_directory, loop)
+    append(ring, batch_of(cycles(50), loop))
+    ring.set_counts(60, 60, 0)
+    ring.set_state("finalized")
+    arguments = ["--out", str(tmp_path / "run.mcap"), str(ring_directory / "balance.ring")]
+    assert process.main(arguments) == 1
+    assert (ring_directory / "balance.ring").exists()
