@@ -98,7 +98,11 @@ class LinkInput(InputSection):
 
 @OUTPUTS.register
 class LinkOutput(OutputSection):
-    """The commands of a link, in the order of the device's schema; at most what a packet carries."""
+    """The commands of a link, in the order of the device's schema; at most what a packet carries.
+    `safe` is not sent: STOP is, and the device goes to the safe output of its firmware, which it has without a
+    host, too. Give `safe` as the same values: `max_rate_per_s` starts from them. A record with outcome `safe`
+    holds NaN for them: what stands there is the device's.
+    """
 
     kind = "link"
     refused = {"size": "no size with a link: the schema of the device has it"}  # noqa: RUF012

@@ -135,7 +135,9 @@ class OutputSection(PortSection):
     max_rate_per_s: PositiveValues | None = Field(
         default=None, description="largest change, in units of the command per second"
     )
-    safe: Values = Field(description="the safe command, sent last whatever ends the loop")
+    safe: Values = Field(
+        description="the safe command, in force last whatever ends the loop; the first command starts from it"
+    )
     default: Values | None = Field(
         default=None, description="the command of a missed firm cycle with on_miss: default"
     )

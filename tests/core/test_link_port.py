@@ -217,6 +217,19 @@ def test_a_device_that_goes_safe_by_itself_is_a_fault(device: FakeDevice, tmp_pa
     assert linked.loop.status()["fault_reason"] == core.FAULT_REASONS["device_safe"]
 
 
+def test_what_a_stopped_device_puts_out_is_not_claimed_to_be_known(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    linked.port.write_safe()  # as the guard does: the command of the cycle does not leave
+    device.send_sensor([0.5, 0.0], state=SAFE)
+    assert not linked.loop.step()
+    record, values = linked.last()
+    assert record["outcome"] == core.OUTCOMES["safe"]
+    assert np.isnan(values[2])
+
+
 def step_until_read(linked: LinkedLoop, first_value: float) -> None:
     """The kernel may take its time with a pty: bounded, but not in time."""
     for _ in range(20):

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -304,12 +305,16 @@ void Cycle::finish() noexcept {
 // nothing before; otherwise what it did send, which the plant has had.
 void Cycle::end_safe() noexcept {
     record_.events |= event::fault;
-    if (left_ != Left::nothing) {
-        wiring_.write_safe();
-        return;
-    }
     write_safe();
+    if (left_ != Left::nothing) return;
     record_.outcome = static_cast<uint8_t>(Outcome::safe);
+    size_t at = 0;
+    for (const Port *output : wiring_.outputs) {
+        for (const size_t end = at + output->n_outputs(); at < end; ++at) {
+            sent_[at] =
+                output->knows_safe() ? limits_.safe()[at] : std::numeric_limits<float>::quiet_NaN();
+        }
+    }
 }
 
 // Every port, whatever its directions: one that is only written to can lose its device, too.
@@ -363,7 +368,6 @@ Left Cycle::write(const std::vector<float> &command) noexcept {
 
 void Cycle::write_safe() noexcept {
     wiring_.write_safe();
-    std::copy(limits_.safe().begin(), limits_.safe().end(), sent_.begin());
 }
 
 void Cycle::stall(Stage stage) noexcept {

@@ -69,6 +69,7 @@ class LinkPort final : public Port {
     void prepare_default(const float *values, int64_t deadline_ns) noexcept override;
     bool write_default(int64_t now_ns) noexcept override;
     void write_safe() noexcept override;
+    bool knows_safe() const noexcept override { return false; }
     PortReport report() const noexcept override;
     std::vector<std::pair<std::string, int64_t>> counters() const override;
     bool is_lost() const noexcept override { return line_.is_lost(); }

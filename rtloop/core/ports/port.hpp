@@ -98,6 +98,9 @@ class Port {
     // from here to the next rearm(), and write() refuses. Where the transport is gone there is
     // nothing to report: what is behind it must have a time-out of its own.
     virtual void write_safe() noexcept {}
+    // Any: constant. Whether that is the `safe` of the configuration. False: the far end has a safe
+    // output of its own, which is not known here.
+    virtual bool knows_safe() const noexcept { return true; }
 
     // Loop, after poll, read or write. The fault stays until rearm().
     virtual PortReport report() const noexcept { return {}; }
