@@ -327,7 +327,8 @@ def unfinished_cycle(
     ``last_cycle`` is the newest cycle with a record of its own, -1 when there is none, and
     ``consecutive_misses`` how many jobs lost in a row ended there. The record's ``finish_ns`` is one
     past the deadline: later than *d* is all that is known about it. None when every judged cycle
-    returned. Raises ValueError for one that no loop can have come to: the status is damaged.
+    returned, or had not started when the loop was stopped. Raises ValueError for one that no loop can
+    have come to: the status is damaged.
     """
     cycle = int(status.get("expired_cycle", -1))
     if cycle <= last_cycle:
@@ -335,6 +336,11 @@ def unfinished_cycle(
     deadline = int(status["expired_deadline_ns"])
     if cycle - last_cycle > 1 << 32 or not 0 <= deadline < 1 << 62:
         raise ValueError(f"cycle {cycle} with deadline {deadline} ns cannot have been executed")
+    outcome = _sent_instead(status, metadata)
+    # Of a loop that ended in order no cycle runs: this one still waited when the stop came.
+    has_ended = status.get("state") in ("inactive", "finalized") and not status.get("fault_reason")
+    if has_ended and outcome == core.OUTCOMES["none"]:
+        return None
     release = deadline - metadata.deadline_ns
     records = empty_records(1)
     records["cycle"] = cycle
@@ -348,7 +354,7 @@ def unfinished_cycle(
     records["consecutive_misses"] = consecutive_misses + records["skipped"] + 1
     records["window_misses"] = 1
     records["loop_class"] = core.CLASSES.get(metadata.loop_class, 0)
-    records["outcome"] = _sent_instead(status, metadata)
+    records["outcome"] = outcome
     sources = np.zeros((1, len(metadata.sources)), INPUT_RECORD_DTYPE)
     sources["age_ns"] = -1
     return Batch(records, sources, _nan(len(metadata.inputs)), _nan(len(metadata.outputs)))

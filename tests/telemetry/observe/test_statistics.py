@@ -134,6 +134,19 @@ def test_an_outcome_that_there_is_not_is_none() -> None:
     assert hung.records["outcome"][0] == core.OUTCOMES["none"]
 
 
+@pytest.mark.parametrize("state", ["inactive", "finalized"])
+def test_a_cycle_that_still_waited_when_its_loop_was_stopped_did_not_hang(state: str) -> None:
+    status = {
+        "state": state, "fault_reason": 0,
+        "expired_cycle": 10, "expired_deadline_ns": 1_000_000_000, "expired_outcome": 0,
+    }  # fmt: skip
+    assert unfinished_cycle(status, metadata(loop_class="soft"), 9) is None
+    for changed in ({"state": "active"}, {"fault_reason": core.FAULT_REASONS["hang"]}):
+        assert unfinished_cycle({**status, **changed}, metadata(), 9) is not None
+    sent = {"expired_outcome": core.OUTCOMES["default"]}
+    assert unfinished_cycle({**status, **sent}, metadata(), 9) is not None
+
+
 def test_a_judged_cycle_that_returned_is_not_counted_twice() -> None:
     loop = metadata()
     assert unfinished_cycle({"expired_cycle": 7, "expired_deadline_ns": 0}, loop, 7) is None
