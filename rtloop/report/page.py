@@ -42,13 +42,18 @@ def report_path(recording: Path) -> Path:
 
 
 def write_report(recording_path: Path, html_path: Path) -> Path:
-    """Write the report of a recording to ``html_path``, replacing what is there; returns it.
+    """Write the report of a recording to ``html_path``, replacing a file that is there; returns it.
+
+    What is there and no file (a pipe, a device) is written to: root would replace /dev/null for all.
 
     Raises ``RecordingError`` when the recording is cut or not rtloop's, or the page cannot be written.
     """
     page = render(outline(recording_path))
     try:
-        replace_file(html_path, page)
+        if html_path.exists() and not html_path.is_file():
+            html_path.write_text(page, encoding="utf-8")
+        else:
+            replace_file(html_path, page)
     except OSError as error:
         raise RecordingError(f"cannot write the report {html_path}: {error.strerror}") from None
     return html_path

@@ -1,4 +1,7 @@
 import dataclasses
+import os
+import stat
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -224,6 +227,19 @@ def test_a_page_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> Non
     report_of(tmp_path, ("balance", "firm", cycles(5)))
     with pytest.raises(RecordingError, match="cannot write the report"):
         write_report(tmp_path / "run.mcap", tmp_path / "missing" / "report.html")
+
+
+def test_what_is_no_file_is_written_to_and_never_replaced(tmp_path: Path) -> None:
+    report_of(tmp_path, ("balance", "soft", cycles(20)))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text(encoding="utf-8")))
+    reader.start()
+    write_report(tmp_path / "run.mcap", pipe)
+    reader.join(timeout=30)
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert read == [(tmp_path / "report.html").read_text(encoding="utf-8")]
 
 
 def test_a_cut_recording_is_refused_with_what_to_do(tmp_path: Path) -> None:
