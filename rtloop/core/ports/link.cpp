@@ -100,6 +100,7 @@ void LinkPort::rearm() noexcept {
     }
     line_.reset();
     forget_device();
+    report_ = {};
     sample_has_arrived_ = false;
     sample_before_loss_ = {};
     gap_ = 0;
@@ -109,7 +110,8 @@ void LinkPort::rearm() noexcept {
     stopped_.store(false);
 }
 
-// Nothing that a device has said or was told counts any more, but its newest sample.
+// Nothing that a device has said or was told counts any more, but its newest sample, and what it
+// has counted: that of one that comes back goes on from there, and zero in between would be a step.
 void LinkPort::forget_device() noexcept {
     rtl_frame_decoder_init(&decoder_);
     last_sensor_ns_ = -1;
@@ -118,7 +120,7 @@ void LinkPort::forget_device() noexcept {
     time_reply_is_due_ = false;
     rx_seq_is_known_ = false;
     pace_is_known_ = false;
-    report_ = {};
+    report_ = {.device_late_commands = report_.device_late_commands};
     unconfirmed_since_ns_ = -1;
     has_commanded_ = false;
     is_disobeyed_ = false;
