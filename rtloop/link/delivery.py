@@ -53,8 +53,9 @@ class Delivery:
         if self._is_too_much(self.rejected):
             said.append(
                 f"{device} rejected {self.rejected} commands of {self.sent} packets "
-                f"({self.rejected / self.sent:.1%}), not for their lateness: repeated or malformed ones, or ones "
-                "valid for longer than its command timeout. Look at who else sends on its line, and at its clock"
+                f"({self.rejected / self.sent:.1%}), not for their lateness: repeated or malformed ones, or "
+                "ones valid for longer than its command timeout. Look at who else sends on its line, and at "
+                "its clock"
             )
         return "; ".join(said)
 

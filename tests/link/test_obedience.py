@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 
 from rtloop.config import load
-from rtloop.run import Run, RunSummary, exit_code
+from rtloop.run import Run, exit_code
+from rtloop.telemetry.observe.summary import RunSummary
 from tests.cable import Cable, LossyCable
 from tests.running import UNDISTURBED, firmware, wait_for, write_config
 
