@@ -109,7 +109,8 @@ class DeviceStatistics:
 class _Port:
     def __init__(self) -> None:
         self.counts: dict[int, int] = {}
-        self.totals: dict[int, int] = {}
+        self.totals: dict[int, dict[int, int]] = {}
+        """By kind, and by the number that the device gives it."""
         self.worst_us: int | None = None
         self.clock: dict[str, int] | None = None
         """The newest estimate."""
@@ -119,7 +120,10 @@ class _Port:
     def resumed(cls, said: Mapping[str, Any]) -> _Port:
         port, clock, worst_us = cls(), said["clock"], said["worst_us"]
         port.counts = {int(kind): int(n) for kind, n in dict(said["counts"]).items()}
-        port.totals = {int(kind): int(n) for kind, n in dict(said["totals"]).items()}
+        port.totals = {
+            int(kind): {int(sent_as): int(n) for sent_as, n in dict(totals).items()}
+            for kind, totals in dict(said["totals"]).items()
+        }
         port.worst_us = None if worst_us is None else int(worst_us)
         port.clock = None if clock is None else {name: int(clock[name]) for name in _CLOCK_FIELDS}
         port.clock_error_max_ns = int(said["clock_error_max_ns"])
@@ -131,7 +135,8 @@ class _Port:
     def update(self, events: PortEvents) -> None:
         for kind in np.unique(events["kind"]).tolist():
             of_kind = events[events["kind"] == kind]
-            self._count(kind, of_kind)
+            for sent_as in np.unique(of_kind["device_event"]).tolist():
+                self._count(kind, sent_as, of_kind[of_kind["device_event"] == sent_as])
             if kind == _CLOCK:
                 newest = of_kind[np.argmax(of_kind["time_ns"])]
                 if self.clock is None or newest["time_ns"] > self.clock["time_ns"]:
@@ -143,13 +148,15 @@ class _Port:
                 worst_us = int(of_kind["lateness_us"].max())
                 self.worst_us = worst_us if self.worst_us is None else max(self.worst_us, worst_us)
 
-    def _count(self, kind: int, events: PortEvents) -> None:
-        """A device sends the newest of several events, with their total since it booted."""
+    def _count(self, kind: int, sent_as: int, events: PortEvents) -> None:
+        """A device sends the newest of several events, with their total since it booted: each of the kinds
+        that it knows has its own, also where they are one to us."""
         totals = events["total"].astype(np.int64)
-        steps = np.diff(totals, prepend=self.totals.get(kind, totals[0]))
+        before = self.totals.setdefault(kind, {})
+        steps = np.diff(totals, prepend=before.get(sent_as, totals[0]))
         # Less than before is a device that booted anew; zero is no device's event.
         steps[steps <= 0] = 1
-        self.totals[kind] = int(totals[-1])
+        before[sent_as] = int(totals[-1])
         self.counts[kind] = self.counts.get(kind, 0) + int(steps.sum())
 
     def summary(self) -> DeviceSummary:

@@ -47,6 +47,18 @@ def test_a_device_that_boots_anew_counts_on() -> None:
         assert seen.summary()["port_0"].events["late_command"] == counted
 
 
+def test_kinds_that_have_no_word_here_are_counted_each_by_its_own_total() -> None:
+    events = port_events(30)
+    events["kind"] = core.PORT_EVENTS["unknown"]
+    events["device_event"] = np.where(np.arange(30) % 2, 200, 201)
+    events["total"] = 1 + np.arange(30) // 2 + np.where(np.arange(30) % 2, 0, 100_000)
+    seen = DeviceStatistics()
+    seen.update(events[:11])
+    seen = DeviceStatistics.resumed((), json.loads(json.dumps(seen.so_far())))
+    seen.update(events[11:])
+    assert seen.summary()["port_0"].events == {"unknown": 30}
+
+
 def test_numbers_that_nobody_saw_are_lost() -> None:
     seen = DeviceStatistics()
     events = port_events(20)
