@@ -445,16 +445,20 @@ void LinkPort::tell_event(const rtl_event &event, int64_t now_ns) noexcept {
 
 void LinkPort::tell_clock(int64_t now_ns) noexcept {
     const int64_t error_ns = time_.error_ns();
-    const bool has_changed = error_ns > 2 * told_error_ns_ || told_error_ns_ > 2 * error_ns;
+    const uint32_t contradictions = time_.contradictions();
+    const bool has_changed = error_ns > 2 * told_error_ns_ || told_error_ns_ > 2 * error_ns ||
+                             contradictions != told_contradictions_;
     const int64_t due_ns =
         clock_told_ns_ + (has_changed ? kClockShortestIntervalNs : kClockIntervalNs);
     if (clock_told_ns_ >= 0 && now_ns < due_ns) return;
     clock_told_ns_ = now_ns;
     told_error_ns_ = error_ns;
+    told_contradictions_ = contradictions;
     events().add({.time_ns = now_ns,
                   .clock_offset_ns = time_.offset_ns(),
                   .clock_error_ns = error_ns,
                   .clock_skew_ppb = static_cast<int32_t>(time_.skew_ppb()),
+                  .total = contradictions,
                   .device_state = report_.device_state});
 }
 

@@ -35,6 +35,9 @@ class DeviceSummary:
     clock_error_max_ns: int | None = None
     """The largest bound of the activation."""
     clock_skew_ppb: int | None = None
+    """How much faster the device's clock runs; None also until that is measured, which takes 20 s."""
+    clock_contradictions: int | None = None
+    """Packets whose times cannot be true if that bound, and the drift that it allows for, are."""
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -115,6 +118,9 @@ class _Port:
         self.clock: dict[str, int] | None = None
         """The newest estimate."""
         self.clock_error_max_ns = 0
+        self.clock_contradictions = 0
+        """Up to the line before the one that ``clock_contradicted`` counts for."""
+        self.clock_contradicted = 0
 
     @classmethod
     def resumed(cls, said: Mapping[str, Any]) -> _Port:
@@ -127,6 +133,8 @@ class _Port:
         port.worst_us = None if worst_us is None else int(worst_us)
         port.clock = None if clock is None else {name: int(clock[name]) for name in _CLOCK_FIELDS}
         port.clock_error_max_ns = int(said["clock_error_max_ns"])
+        port.clock_contradictions = int(said["clock_contradictions"])
+        port.clock_contradicted = int(said["clock_contradicted"])
         return port
 
     def so_far(self) -> dict[str, Any]:
@@ -139,6 +147,7 @@ class _Port:
                 self._count(kind, sent_as, of_kind[of_kind["device_event"] == sent_as])
             if kind == _CLOCK:
                 newest = of_kind[np.argmax(of_kind["time_ns"])]
+                self._count_contradictions(of_kind)
                 if self.clock is None or newest["time_ns"] > self.clock["time_ns"]:
                     self.clock = {name: int(newest[name]) for name in _CLOCK_FIELDS}
                 self.clock_error_max_ns = max(
@@ -159,6 +168,12 @@ class _Port:
         before[sent_as] = int(totals[-1])
         self.counts[kind] = self.counts.get(kind, 0) + int(steps.sum())
 
+    def _count_contradictions(self, clock: PortEvents) -> None:
+        """They are told as so many on one line; on the next one they begin at 0."""
+        told = np.concatenate(([self.clock_contradicted], clock["total"].astype(np.int64)))
+        self.clock_contradictions += int(told[:-1][np.diff(told) < 0].sum())
+        self.clock_contradicted = int(told[-1])
+
     def summary(self) -> DeviceSummary:
         clock: Mapping[str, int | None] = self.clock or dict.fromkeys(_CLOCK_FIELDS)
         return DeviceSummary(
@@ -171,5 +186,8 @@ class _Port:
             clock_offset_ns=clock["clock_offset_ns"],
             clock_error_ns=clock["clock_error_ns"],
             clock_error_max_ns=None if self.clock is None else self.clock_error_max_ns,
-            clock_skew_ppb=clock["clock_skew_ppb"],
+            clock_skew_ppb=clock["clock_skew_ppb"] or None,  # 0: not measured yet
+            clock_contradictions=(
+                None if self.clock is None else self.clock_contradictions + self.clock_contradicted
+            ),
         )
