@@ -153,7 +153,8 @@ def _clock(name: str, clock: ErrorOverTime, summary: DeviceSummary) -> Iterator[
 def _skew(skew_ppb: int | None) -> str:
     if skew_ppb is None:
         return "how fast it runs was not measured yet"
-    return f"it runs {abs(skew_ppb) / 1e3:.1f}\u00a0ppm {'slower' if skew_ppb < 0 else 'faster'} than the host's"
+    which = "slower" if skew_ppb < 0 else "faster"
+    return f"it runs {abs(skew_ppb) / 1e3:.1f}\u00a0ppm {which} than the host's"
 
 
 def _error_over_time(clock: ErrorOverTime, label: str) -> str:
