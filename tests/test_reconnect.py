@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -243,8 +244,13 @@ def test_a_device_that_must_not_be_armed_again_is_only_read(tmp_path: Path) -> N
         wait_for(lambda: counter(run, "device_state") == 4, "a device that is SAFE")
         wait_for(lambda: run.loops["balance"].status()["executed"] > before + 20, "cycles")
         assert run.loops["balance"].status()["state"] == "active"
+        (_, back) = run.loops["balance"].reconnections_told()
         summary = run.stop()
         told = device.stop()
+    assert re.search(r"is back after .* s, and not armed \(rearm: never\)$", back)
+    (losses,) = summary.losses
+    assert str(losses).endswith("came back, not armed (rearm: never): it gets no command")
+    assert summary.as_dict()["losses"][0]["is_armed"] is False
     assert exit_code(summary) == 1
     (problem,) = summary.problems
     assert "not armed again (rearm: never)" in problem

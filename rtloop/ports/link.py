@@ -201,7 +201,7 @@ class LinkPort(Port):
         self._loop = loop
         self._settings = settings
         self._timeout_ns = settings.command_timeout_ns
-        self._is_armed = True
+        self.is_armed = True
         self._why_given_up = ""
         self._latched_for: Reason | None = None  # SAFE, when it came back
         self._armed: tuple[DeviceStatus, int] | None = (
@@ -244,7 +244,7 @@ class LinkPort(Port):
 
         Raises LinkError.
         """
-        self._is_armed, self._why_given_up, self._latched_for = True, "", None
+        self.is_armed, self._why_given_up, self._latched_for = True, "", None
         self._armed = None
         link = self._agreed()
         # The next cycle's command supersedes this one within a period; a late soft result keeps
@@ -301,7 +301,7 @@ class LinkPort(Port):
             # By then a device that obeys its timeout, but no command, is SAFE and has said so.
             "obey_timeout_ns": 2 * self._timeout_ns + 3 * slower_ns,
             "silence_timeout_ns": max(self._timeout_ns, 3 * slower_ns),
-            "is_armed": int(self._is_armed),
+            "is_armed": int(self.is_armed),
         }
 
     def arm(self, clear: bool) -> None:
@@ -343,8 +343,8 @@ class LinkPort(Port):
         """Without a person: nothing is cleared but what the loss itself has latched."""
         self._armed = None
         how = self._settings.reconnect
-        self._is_armed = how is not None and how.rearm == "automatic"
-        if not self._is_armed:
+        self.is_armed = how is not None and how.rearm == "automatic"
+        if not self.is_armed:
             return
         info = link.info
         try:
@@ -370,7 +370,7 @@ class LinkPort(Port):
             )
         status = self._link.stop()
         problems = [self._undelivered(status) if status else self._unconfirmed_stop()]
-        if not self._is_armed:
+        if not self.is_armed:
             problems.append(
                 f"the device of link '{self.name}' ({self.hardware_id}) was lost, came back and was not "
                 "armed again (rearm: never): it got no command from then on"
