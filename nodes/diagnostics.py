@@ -34,7 +34,7 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     shares = observed.statistics.recent_shares()
     too_much = [f"{share} {recently}" for share in shares if share.is_over]
     warnings = [run.recording_error] if run.recording_error else []
-    warnings += [str(losses) for losses in loop.losses() if losses.is_lost]
+    warnings += [str(losses) for losses in loop.losses() if losses.is_lost or not losses.is_armed]
     if observed.statistics.executed == 0:
         warnings.append("no cycle was executed yet")
     if window.misses:

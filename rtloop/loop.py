@@ -319,12 +319,16 @@ class Loop:
             if reason == "port_error":
                 cause = ports[status["fault_port"]].loss(status["fault_errno"])
             elif reason == "device_safe":
-                cause = ports[status["fault_port"]].device_safe()
+                cause = ports[status["fault_port"]].device_safe() + self._starved()
             elif reason == "infer_error":
                 cause += f". It said: {' '.join(self._configured().runner.error.split())}"
         except Exception as error:  # a port is anybody's code, and this is told while loops end
             cause += f" (its port could not say more: {error!r})"
-        return f"loop '{self.name}' is in FAULT: {cause}"
+        others = [port for port in self._lost_ports() if port is not self._faulty_port(status)]
+        lost = " and ".join(f"'{port.name}' ({port.hardware_id})" for port in others)
+        return (
+            f"loop '{self.name}' is in FAULT{f', while {lost} was lost' if lost else ''}: {cause}"
+        )
 
     # --- inside ---
 
@@ -381,6 +385,35 @@ class Loop:
             f"loop '{self.name}' did not start: input '{name}' ({source.name}) had no {sample} within "
             f"{FIRST_SAMPLE_TIMEOUT_S:g} s. Check that its source sends, and how often",
             self.config.where("loops", self.name, "inputs", name),
+        )
+
+    def _faulty_port(self, status: Mapping[str, Any]) -> Port | None:
+        """The port that has latched the fault, if it was one."""
+        words = {core.FAULT_REASONS[name] for name in ("port_error", "device_safe", "not_obeyed")}
+        if status["fault_reason"] not in words:
+            return None
+        return self._configured().ports[status["fault_port"]]
+
+    def _lost_ports(self) -> list[Port]:
+        """Those that were lost when the loop ended, though that is no fault: no line is taken after it."""
+        told = [(port, port.core.counters()) for port in self._configured().ports if port.back_off]
+        return [
+            port for port, count in told if dict(count)["losses"] > dict(count)["reconnections"]
+        ]
+
+    def _starved(self) -> str:
+        """What a loss kept from the devices that were left; empty where it kept nothing."""
+        lost, parts = self._lost_ports(), self._configured()
+        inputs = [
+            f"'{name}'"
+            for name, section in self.loop_config.inputs.items()
+            if parts.input_ports[name] in lost and section.on_stale == "hold"
+        ]
+        if not inputs:
+            return ""
+        return (
+            f". Input {' and '.join(inputs)} was stale for that loss and held every command, also to the devices "
+            "that were left; with on_stale: use these go on getting commands"
         )
 
     def _lost_port(self, activation: _Activation) -> Port | None:

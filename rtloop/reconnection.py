@@ -72,6 +72,7 @@ class Reconnection:
             losses=counters["losses"],
             reconnections=counters["reconnections"],
             lost_ms=counters["lost_ns"] / 1e6,
+            is_armed=self._port.is_armed,
         )
 
     def _run(self) -> None:
@@ -109,7 +110,8 @@ class Reconnection:
                 self._double_delay()
             else:
                 self._back_since_s = time.monotonic()
-                self._tell(f"is back after {self._back_since_s - now_s:.1f} s")
+                unarmed = "" if self._port.is_armed else ", and not armed (rearm: never)"
+                self._tell(f"is back after {self._back_since_s - now_s:.1f} s{unarmed}")
                 return
 
     def _give_up(self, why: str, fault: str = "port_error") -> None:

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from rtloop import core
+
 
 class Cable:
     """``path`` is where the host finds the device, as udev would have it: a link that comes and goes.
@@ -37,6 +39,10 @@ class Cable:
         self._slave = slave
         with self._lock:
             self._master = master
+
+    def to_device(self, data: bytes) -> bytes:
+        """What of it arrives."""
+        return data
 
     def unplug(self) -> None:
         self.path.unlink()
@@ -70,6 +76,28 @@ class Cable:
                 for end in select.select(list(ends), [], [], 0)[0]:
                     with suppress(OSError):
                         data = os.read(end, 4096)
+                        if end == self._master:
+                            data = self.to_device(data)
                         if ends[end] >= 0:
                             os.write(ends[end], data)
             time.sleep(0.001)
+
+
+class LossyCable(Cable):
+    """Of the commands one in ``one_in`` arrives, and all else."""
+
+    def __init__(self, path: Path, device: Path, one_in: int) -> None:
+        super().__init__(path, device)
+        self._one_in = one_in
+        self._commands = 0
+        self._frames = core.FrameDecoder()
+
+    def to_device(self, data: bytes) -> bytes:
+        arrives = b""
+        for packet in self._frames.feed(data):
+            if core.packet_decode(packet)[0] == core.MESSAGE_TYPES["COMMAND"]:
+                self._commands += 1
+                if self._commands % self._one_in:
+                    continue
+            arrives += core.frame_encode(packet)
+        return arrives

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -204,6 +205,35 @@ def test_a_device_that_comes_back_with_another_schema_is_a_fault(tmp_path: Path)
     assert "arm" not in another.names()
 
 
+@pytest.mark.parametrize("on_stale", ["hold", "use"])
+def test_a_device_that_a_loss_leaves_without_commands_is_not_blamed_alone(
+    tmp_path: Path, on_stale: str
+) -> None:
+    (tmp_path / "arm").mkdir()
+    with plugged_in(tmp_path) as (_, cable), firmware(tmp_path / "arm", *UNDISTURBED) as arm:
+        path = configured(tmp_path, cable.path).path
+        assert path is not None
+        links = f"links:\n  arm: {{device: {arm.link}, command_timeout_ms: 500}}\n"
+        output = "cart: {link: cart, min"
+        hold = "max_age_ms: 400, on_stale: hold"
+        changes = {"links:\n": links, output: "arm: {link: arm, min", hold: hold[:-4] + on_stale}
+        run = Run(load(edited(path, changes)), "test", record=False)
+        run.start()
+        wait_for(lambda: run.loops["balance"].status()["executed"] > 20, "cycles")
+        cable.unplug()
+        run.wait(2 if on_stale == "use" else 20)
+        summary = run.stop()
+        cable.plug_in()
+    if on_stale == "use":
+        assert summary.stopped_by == "duration"
+        return
+    assert summary.loops["balance"].fault_reason == "device_safe"
+    problem = summary.problems[0]
+    assert f"is in FAULT, while 'cart' ({cable.path}) was lost: the device of link 'arm'" in problem
+    assert "Input 'cart' was stale for that loss and held every command" in problem
+    assert "on_stale: use" in problem
+
+
 @pytest.mark.parametrize(
     ("reasons", "words"),
     [(1 | 16, "COMMAND_TIMEOUT, LIMIT"), (32, "HOST_STOP"), (0, "no reason")],
@@ -243,8 +273,13 @@ def test_a_device_that_must_not_be_armed_again_is_only_read(tmp_path: Path) -> N
         wait_for(lambda: counter(run, "device_state") == 4, "a device that is SAFE")
         wait_for(lambda: run.loops["balance"].status()["executed"] > before + 20, "cycles")
         assert run.loops["balance"].status()["state"] == "active"
+        (_, back) = run.loops["balance"].reconnections_told()
         summary = run.stop()
         told = device.stop()
+    assert re.search(r"is back after .* s, and not armed \(rearm: never\)$", back)
+    (losses,) = summary.losses
+    assert str(losses).endswith("came back, not armed (rearm: never): it gets no command")
+    assert summary.as_dict()["losses"][0]["is_armed"] is False
     assert exit_code(summary) == 1
     (problem,) = summary.problems
     assert "not armed again (rearm: never)" in problem

@@ -132,6 +132,8 @@ class Console:
             cells["state"] = (state.upper(), ("red", "bold"))
         elif any(losses.is_lost for losses in run.loops[name].losses()):
             cells["state"] = ("LOST", ("yellow", "bold"))
+        elif not all(losses.is_armed for losses in run.loops[name].losses()):
+            cells["state"] = ("NOT ARMED", ("red", "bold"))
         elif over:
             worst = max(over, key=lambda share: share.value)
             cells["state"] = (worst.brief, ("red", "bold"))

@@ -125,15 +125,15 @@ class Link:
             return status
         raise self._error(f"did not arm: {_why_not_armed(status, command_timeout_us)}")
 
-    def stop(self, reasons: Reason = Reason.HOST_STOP) -> bool:
-        """Makes the device go SAFE. Whether it said so; raises nothing, the line may be gone."""
+    def stop(self, reasons: Reason = Reason.HOST_STOP) -> DeviceStatus | None:
+        """Makes the device go SAFE. Its answer, if it says that it is; raises nothing, the line may be gone."""
         payload = messages.encode_stop(reasons)
         try:
             self._stream.restart()
             status = self._ask(PacketType.STOP, payload, STOP_ATTEMPTS)
-            return status.state == DeviceState.SAFE
+            return status if status.state == DeviceState.SAFE else None
         except LinkError:
-            return False
+            return None
 
     def close(self) -> None:
         """Closes the line and sends nothing: stop first. May be called again."""

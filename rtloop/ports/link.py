@@ -13,6 +13,8 @@ from rtloop.config.problem import Keys, Problem, milliseconds, number, unknown
 from rtloop.config.values import Name, nanoseconds
 from rtloop.errors import ConfigError, LinkError, StoppedError
 from rtloop.link import DeviceState, LatchedError, Link, Reason, check_wire_rate, transports
+from rtloop.link.delivery import Delivery
+from rtloop.link.messages import DeviceStatus
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
 from rtloop.ports.port import (
     INPUTS,
@@ -199,9 +201,12 @@ class LinkPort(Port):
         self._loop = loop
         self._settings = settings
         self._timeout_ns = settings.command_timeout_ns
-        self._is_armed = True
+        self.is_armed = True
         self._why_given_up = ""
         self._latched_for: Reason | None = None  # SAFE, when it came back
+        self._armed: tuple[DeviceStatus, int] | None = (
+            None  # as it was then, and what the core had sent
+        )
 
     @classmethod
     def open(cls, name: str, loop: ServedLoop, settings: LinkConfig) -> LinkPort:
@@ -239,7 +244,8 @@ class LinkPort(Port):
 
         Raises LinkError.
         """
-        self._is_armed, self._why_given_up, self._latched_for = True, "", None
+        self.is_armed, self._why_given_up, self._latched_for = True, "", None
+        self._armed = None
         link = self._agreed()
         # The next cycle's command supersedes this one within a period; a late soft result keeps
         # some value.
@@ -295,7 +301,7 @@ class LinkPort(Port):
             # By then a device that obeys its timeout, but no command, is SAFE and has said so.
             "obey_timeout_ns": 2 * self._timeout_ns + 3 * slower_ns,
             "silence_timeout_ns": max(self._timeout_ns, 3 * slower_ns),
-            "is_armed": int(self._is_armed),
+            "is_armed": int(self.is_armed),
         }
 
     def arm(self, clear: bool) -> None:
@@ -308,12 +314,14 @@ class LinkPort(Port):
 
     def _arm(self, link: Link, clear: Reason) -> None:
         loop_class = self._loop.loop_class
-        link.arm(
+        sent = self.core.counters()["tx_packets"]
+        status = link.arm(
             loop_class=core.CLASSES[loop_class],
             max_late_commands=1 if loop_class == "hard" else 0,
             command_timeout_us=self._timeout_ns // 1000,
             clear=clear,
         )
+        self._armed = status, sent
 
     def let_go(self) -> None:
         self.close()
@@ -333,9 +341,10 @@ class LinkPort(Port):
 
     def _arm_again(self, link: Link) -> None:
         """Without a person: nothing is cleared but what the loss itself has latched."""
+        self._armed = None
         how = self._settings.reconnect
-        self._is_armed = how is not None and how.rearm == "automatic"
-        if not self._is_armed:
+        self.is_armed = how is not None and how.rearm == "automatic"
+        if not self.is_armed:
             return
         info = link.info
         try:
@@ -359,21 +368,32 @@ class LinkPort(Port):
                 "whether its device is SAFE is not known. It goes SAFE by its command timeout, if it obeys "
                 "that; go and look"
             )
-        problems = [] if self._link.stop() else [self._unconfirmed_stop()]
-        if not self._is_armed:
+        status = self._link.stop()
+        problems = [self._undelivered(status) if status else self._unconfirmed_stop()]
+        if not self.is_armed:
             problems.append(
                 f"the device of link '{self.name}' ({self.hardware_id}) was lost, came back and was not "
                 "armed again (rearm: never): it got no command from then on"
             )
-        if pace := self._wrong_pace():
-            problems.append(pace)
-        return "; ".join(problems)
+        problems.append(self._wrong_pace())
+        return "; ".join(filter(None, problems))
 
     def _unconfirmed_stop(self) -> str:
         return (
             f"the device of link '{self.name}' ({self.hardware_id}) did not confirm STOP: whether it is "
             "SAFE is not known. It goes SAFE by its command timeout, if it obeys that; go and look"
         )
+
+    def _undelivered(self, stopped: DeviceStatus) -> str:
+        """Since it was armed, the last time where it came back."""
+        if self._armed is None:
+            return ""
+        armed, sent_before = self._armed
+        sent = self.core.counters()["tx_packets"] - sent_before
+        delivery = Delivery.between(armed, stopped, sent)
+        if delivery is None:
+            return ""
+        return delivery.problem(f"the device of link '{self.name}' ({self.hardware_id})")
 
     def _wrong_pace(self) -> str:
         counters = self.core.counters()

@@ -249,6 +249,8 @@ class Port(ABC):
     """The port in the cycle: made by ``prepare``, valid until the next ``prepare``."""
     back_off: BackOff | None = None
     """How it is opened anew when it was lost while the loop goes on; None: its loss is a fault."""
+    is_armed: bool = True
+    """False of one that came back and gets no command any more (``rearm: never``)."""
 
     @abstractmethod
     def prepare(self) -> None:

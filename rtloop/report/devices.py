@@ -130,13 +130,16 @@ def _clock(name: str, clock: ErrorOverTime, summary: DeviceSummary) -> Iterator[
     if summary.clock_error_ns is None or clock.n == 0:
         yield f"<p><b>{escape(name)}</b></p>"
         return
-    skew = (summary.clock_skew_ppb or 0) / 1e3
     text = (
         f"known to ±{duration_us(summary.clock_error_ns / 1e3)} at the end, to "
         f"±{duration_us((summary.clock_error_max_ns or 0) / 1e3)} at worst; "
-        f"it runs {abs(skew):.1f}\u00a0ppm {'slower' if skew < 0 else 'faster'} than the host's. "
-        "This error is part of every age."
+        f"{_skew(summary.clock_skew_ppb)}. This error is part of every age."
     )
+    if summary.clock_contradictions:
+        text += (
+            f" <b>The bound does not hold</b>: {count(summary.clock_contradictions)} contradictions. The "
+            "device's clock was set, or runs wrong by more than 100\u00a0ppm: no age of its samples is sure."
+        )
     if clock.n < 2:
         yield f"<p><b>Clock of {escape(name)}</b>: {text}</p>"
         return
@@ -145,6 +148,13 @@ def _clock(name: str, clock: ErrorOverTime, summary: DeviceSummary) -> Iterator[
         f'<figure class="wide">{svg}<figcaption><b>Error bound of the clock of {escape(name)}'
         f"</b>: {text}</figcaption></figure>"
     )
+
+
+def _skew(skew_ppb: int | None) -> str:
+    if skew_ppb is None:
+        return "how fast it runs was not measured yet"
+    which = "slower" if skew_ppb < 0 else "faster"
+    return f"it runs {abs(skew_ppb) / 1e3:.1f}\u00a0ppm {which} than the host's"
 
 
 def _error_over_time(clock: ErrorOverTime, label: str) -> str:

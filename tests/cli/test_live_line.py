@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,12 +22,18 @@ LOST = PortLosses(
     loop="balance", port="cart", hardware_id="/dev/x", losses=1, reconnections=0, lost_ms=1
 )
 
+UNARMED = replace(LOST, reconnections=1, is_armed=False)
+
 
 class Loops:
     """As much of a run as the live lines look at."""
 
     def __init__(
-        self, *names: str, state: str = "active", miss_every: int = 0, lost: bool = False
+        self,
+        *names: str,
+        state: str = "active",
+        miss_every: int = 0,
+        losses: tuple[PortLosses, ...] = (),
     ) -> None:
         self.recording_error = ""
         self.told: list[str] = []
@@ -42,7 +49,7 @@ class Loops:
                 fault=lambda: "",
                 loop_config=SimpleNamespace(loop_class="firm"),
                 status=lambda: {"state": state},
-                losses=lambda: (LOST,) if lost else (),
+                losses=lambda: losses,
                 reconnections_told=lambda: self.told,
             )
 
@@ -94,11 +101,14 @@ def test_what_is_less_important_gives_way_and_a_fault_never_does() -> None:
         assert screen.rows()[-1] == "hard_b…  misses 142  FAULT"
 
 
-def test_a_loop_without_its_device_says_so_where_nothing_gives_way() -> None:
-    run = Loops("hard_balance", lost=True, miss_every=7)
+@pytest.mark.parametrize(("losses", "word"), [(LOST, "LOST"), (UNARMED, "NOT ARMED")])
+def test_a_loop_without_its_device_says_so_where_nothing_gives_way(
+    losses: PortLosses, word: str
+) -> None:
+    run = Loops("hard_balance", losses=(losses,), miss_every=7)
     with Screen(40) as screen:
         drawn(Console(screen.stream, CartpoleDemo()), run)
-        assert screen.rows() == ["hard_balance  misses 142  LOST"]
+        assert screen.rows() == [f"hard_balance  misses 142  {word}"]
 
 
 def test_what_happens_to_a_device_is_told_once_above_the_line() -> None:

@@ -23,6 +23,7 @@ class FakeDevice:
 
     def __init__(self, offset_ns: int = 0) -> None:
         self.offset_ns = offset_ns
+        self.late_commands = 0
         self.master, self.slave = pty.openpty()
         tty.setraw(self.slave, termios.TCSANOW)
         os.set_blocking(self.master, False)
@@ -78,7 +79,8 @@ class FakeDevice:
         self, values: list[float], state: int = ACTIVE, age_us: int = 0, command_seq: int = 0
     ) -> None:
         sampled_us = (self.now_us() - age_us) & 0xFFFFFFFF
-        head = struct.pack("<IBBHHH", sampled_us, state, len(values), 0, command_seq, 0)
+        counted = command_seq, self.late_commands
+        head = struct.pack("<IBBHHH", sampled_us, state, len(values), 0, *counted)
         self.send(SENSOR, head + np.array(values, "<f4").tobytes())
 
     def received(self) -> list[tuple[int, bytes]]:

@@ -131,6 +131,22 @@ def test_a_clock_that_gets_better_is_told_at_once(device: FakeDevice, tmp_path: 
     assert int(clock["time_ns"][1] - clock["time_ns"][0]) < 1000 * MS
 
 
+def test_a_clock_that_contradicts_itself_is_told_and_a_skew_that_is_not_measured_is_not(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    assert step_until(linked, device, "clock")[0]["total"] == 0
+    device.offset_ns += 1000 * MS
+    for _ in range(200):
+        device.send_sensor([0.5, 0.0])
+        assert linked.loop.step()
+        if (told := events_of(linked, "clock")[-1])["total"]:
+            break
+    assert told["total"] == linked.port.counters()["clock_contradictions"] > 0
+    assert told["clock_skew_ppb"] == 0
+
+
 def test_a_lost_line_is_recorded_with_its_errno(device: FakeDevice, tmp_path: Path) -> None:
     linked = LinkedLoop(device, tmp_path / "r")
     linked.loop.begin()

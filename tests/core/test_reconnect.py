@@ -14,9 +14,11 @@ import pytest
 from rtloop import core
 from rtloop.policy.library import onnxruntime_library
 from rtloop.telemetry.observe.records import RECORD_DTYPE
+from rtloop.telemetry.observe.statistics import LoopStatistics
 from tests.core.conftest import identity_graph
 from tests.core.fake_device import COMMAND, SAFE, STOP, TIME_REQUEST, FakeDevice
 from tests.core.test_link_port import first_element
+from tests.telemetry.loops import metadata
 
 MS = 1_000_000
 PERIOD_NS = 2 * MS
@@ -60,6 +62,13 @@ class Reconnecting:
         row = np.ascontiguousarray(raw[-1])
         values = row[core.RECORD_SIZE + core.INPUT_RECORD_SIZE :].view("<f4")
         return row[: core.RECORD_SIZE].view(RECORD_DTYPE)[0], [float(v) for v in values]
+
+    def statistics(self) -> LoopStatistics:
+        raw, _ = core.RingReader(self.path).read(1024)
+        records = np.ascontiguousarray(raw[:, : core.RECORD_SIZE]).view(RECORD_DTYPE).ravel()
+        statistics = LoopStatistics(metadata())
+        statistics.update(records)
+        return statistics
 
     def outcome(self) -> str:
         number = self.last()[0]["outcome"]
@@ -151,6 +160,29 @@ def test_a_device_can_be_lost_and_come_back_again_and_again(
         assert commands(device) == [0.5]
     device.unplug()
     assert loop.port.counters()["reconnections"] == 3
+
+
+@pytest.mark.parametrize("counted_at_return", [700, 702, 0], ids=["same", "more", "rebooted"])
+def test_what_a_device_had_refused_before_its_loss_is_not_counted_again(
+    device: FakeDevice, returned: FakeDevice, tmp_path: Path, counted_at_return: int
+) -> None:
+    loop = Reconnecting(device, tmp_path / "r")
+    device.late_commands = 700  # most of them of hosts before
+    loop.step_with(device, 0.5)
+    device.late_commands = 705
+    loop.step_with(device, 0.5)
+    loop.lose(device)
+    assert loop.last()[0]["device_late_commands"] == 705, "what it said last"
+    loop.hand_over(returned)
+    assert loop.loop.step()
+    returned.late_commands = counted_at_return + 5 if counted_at_return else 0
+    loop.step_with(returned, 0.5)
+    expected = 5 + max(0, counted_at_return - 700)
+    assert loop.statistics().summary().device_late_commands == expected
+    loop.loop.end()
+    loop.loop.begin()
+    loop.loop.step()
+    assert loop.last()[0]["device_late_commands"] == 0, "of an activation before"
 
 
 def test_a_silent_device_is_lost_too(device: FakeDevice, tmp_path: Path) -> None:

@@ -102,6 +102,18 @@ def test_the_skew_is_learnt_and_slows_the_growth() -> None:
     assert clocks.time.error_ns - error_ns < 10 * 25 * US * 20
 
 
+def test_a_skew_of_nothing_is_not_taken_for_one_that_was_not_measured() -> None:
+    clocks = Clocks(error_ns=50 * US)
+    measured = []
+    for cycle in range(1, 1300):
+        now_ns = cycle * 50 * MS
+        clocks.packet(now_ns, 30 * US)
+        clocks.request(now_ns, now_ns - 60 * US, 30 * US)
+        clocks.time.advance(now_ns)
+        measured.append((clocks.time.skew_ppb != 0, clocks.time.skew_error_ppb < 100 * PPM))
+    assert {(False, False), (True, True)} == set(measured)
+
+
 @given(
     st.integers(-90 * PPM, 90 * PPM),
     st.lists(

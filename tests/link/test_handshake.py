@@ -290,7 +290,7 @@ def test_a_device_that_falls_silent_is_named_with_what_was_asked() -> None:
         device.script = lambda _: []
         with pytest.raises(LinkError, match="did not answer STATUS_REQUEST within 1 s"):
             link.status()
-        assert link.stop() is False
+        assert link.stop() is None
 
 
 # --- between two activations ---

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +18,7 @@ from rtloop.link.section import LinkConfig
 from rtloop.ports.link import LinkInput, LinkOutput, LinkPort
 from rtloop.ports.signal import Signal
 from tests.config.example import small
-from tests.firmware.reference import schema_id
+from tests.firmware.reference import Packet, schema_id
 from tests.link.scripted_device import ScriptedDevice
 
 
@@ -174,6 +175,46 @@ def test_a_device_that_does_not_keep_its_announced_rate_is_a_problem(
     problem = port.stop()
     assert ("had announced one every 10 ms" in problem) == is_problem
     assert problem == "" or f"every {interval_us / 1000:g} ms" in problem
+    port.close()
+
+
+@pytest.mark.parametrize(
+    ("counted", "says"),
+    [
+        ({"rx_packets": 1001}, ""),
+        ({"rx_packets": 991}, ""),  # 1 %
+        ({"rx_packets": 84, "crc_errors": 2, "frame_errors": 1}, "917 of 1000 packets (91.7%)"),
+        ({"rx_packets": 1001, "rejected_commands": 10}, ""),
+        ({"rx_packets": 1001, "rejected_commands": 11}, "rejected 11 commands of 1000 packets"),
+        ({"rx_packets": 1001, "rejected_commands": 11, "reasons": Reason.LIMIT}, ""),  # for that
+        ({"rx_packets": 0}, ""),  # it does not count
+        ({"rx_packets": 84, "boot_id": 2}, ""),  # it restarted: counts of another time
+    ],
+)
+def test_packets_that_do_not_arrive_or_are_rejected_are_a_problem(
+    device: ScriptedDevice, folder: Path, counted: dict[str, int], says: str
+) -> None:
+    before = {"rx_packets": 2**32 - 400, "rejected_commands": 7, "crc_errors": 5}
+
+    def script(request: Packet) -> list[tuple[str, dict[str, Any]]] | None:
+        if request.name == "arm":
+            return [("device_status", {**device.status(), "state": 2, **before})]
+        if request.name == "stop":
+            ended = {name: counted.get(name, 0) + n & 0xFFFFFFFF for name, n in before.items()}
+            ended["frame_errors"] = counted.get("frame_errors", 0)
+            status = {**device.status(), "state": 4, "reasons": Reason.HOST_STOP}
+            return [("device_status", {**status, **counted, **ended})]
+        return None
+
+    device.script = script
+    port = opened(configured(device, folder))
+    port.prepare()
+    port.arm(clear=False)
+    counters = {**port.core.counters(), "tx_packets": 1000}
+    port.core = SimpleNamespace(counters=lambda: counters)  # type: ignore[assignment]
+    problem = port.stop()
+    assert (says in problem) if says else problem == ""
+    assert "3 damaged frames" in problem or "917" not in says
     port.close()
 
 

@@ -28,6 +28,18 @@ def test_the_clock_of_a_device_is_drawn_with_its_bounds(tmp_path: Path) -> None:
     assert drawing.count("L") >= 30
 
 
+def test_a_clock_whose_bound_does_not_hold_is_not_called_known(tmp_path: Path) -> None:
+    events = port_events(39)
+    events["clock_skew_ppb"] = 0
+    assert "does not hold" not in page_of(tmp_path, 39).text
+    events["total"][events["kind"] == core.PORT_EVENTS["clock"]] = 12
+    (tmp_path / "set").mkdir()
+    page = report_of(tmp_path / "set", ("balance", "firm", cycles(900)), events=events)
+    assert page.broken == []
+    assert "how fast it runs was not measured yet" in page.text
+    assert "The bound does not hold: 12 contradictions" in page.text
+
+
 def test_refused_commands_are_a_row_with_count_times_lateness_and_class(tmp_path: Path) -> None:
     page = page_of(tmp_path, 40)
     (row,) = re.findall(r"<tr><td[^>]*><span[^>]*>cart: late command.*?</tr>", page.source)

@@ -100,6 +100,7 @@ void LinkPort::rearm() noexcept {
     }
     line_.reset();
     forget_device();
+    report_ = {};
     sample_has_arrived_ = false;
     sample_before_loss_ = {};
     gap_ = 0;
@@ -109,7 +110,8 @@ void LinkPort::rearm() noexcept {
     stopped_.store(false);
 }
 
-// Nothing that a device has said or was told counts any more, but its newest sample.
+// Nothing that a device has said or was told counts any more, but its newest sample, and what it
+// has counted: that of one that comes back goes on from there, and zero in between would be a step.
 void LinkPort::forget_device() noexcept {
     rtl_frame_decoder_init(&decoder_);
     last_sensor_ns_ = -1;
@@ -118,7 +120,7 @@ void LinkPort::forget_device() noexcept {
     time_reply_is_due_ = false;
     rx_seq_is_known_ = false;
     pace_is_known_ = false;
-    report_ = {};
+    report_ = {.device_late_commands = report_.device_late_commands};
     unconfirmed_since_ns_ = -1;
     has_commanded_ = false;
     is_disobeyed_ = false;
@@ -443,16 +445,20 @@ void LinkPort::tell_event(const rtl_event &event, int64_t now_ns) noexcept {
 
 void LinkPort::tell_clock(int64_t now_ns) noexcept {
     const int64_t error_ns = time_.error_ns();
-    const bool has_changed = error_ns > 2 * told_error_ns_ || told_error_ns_ > 2 * error_ns;
+    const uint32_t contradictions = time_.contradictions();
+    const bool has_changed = error_ns > 2 * told_error_ns_ || told_error_ns_ > 2 * error_ns ||
+                             contradictions != told_contradictions_;
     const int64_t due_ns =
         clock_told_ns_ + (has_changed ? kClockShortestIntervalNs : kClockIntervalNs);
     if (clock_told_ns_ >= 0 && now_ns < due_ns) return;
     clock_told_ns_ = now_ns;
     told_error_ns_ = error_ns;
+    told_contradictions_ = contradictions;
     events().add({.time_ns = now_ns,
                   .clock_offset_ns = time_.offset_ns(),
                   .clock_error_ns = error_ns,
                   .clock_skew_ppb = static_cast<int32_t>(time_.skew_ppb()),
+                  .total = contradictions,
                   .device_state = report_.device_state});
 }
 

@@ -141,6 +141,7 @@ class LinkPort final : public Port {
     int error_ = 0;
     int64_t clock_told_ns_ = -1;  // of this activation, and what its error was then
     int64_t told_error_ns_ = 0;
+    uint32_t told_contradictions_ = 0;
     bool loss_is_told_ = false;  // or, of one that is lost, that it was given up
     LinkCounters counters_;
 };

@@ -17,9 +17,11 @@ struct PortEvent {
     int64_t time_ns = 0;          // CLOCK_MONOTONIC; of a device's event, by its clock as mapped
     int64_t clock_offset_ns = 0;  // `clock`: device clock - CLOCK_MONOTONIC,
     int64_t clock_error_ns = 0;   // right within this
-    int32_t clock_skew_ppb = 0;   // how much faster the device's clock runs
+    int32_t clock_skew_ppb = 0;   // how much faster the device's clock runs; 0: not known yet
     int32_t lateness_us = 0;      // `late_command`: after its valid-until
-    uint32_t total = 0;           // a device's event: of its kind since it booted, told or not
+    // A device's event: of its kind since it booted, told or not. `clock`: packets so far whose
+    // times contradicted the bound.
+    uint32_t total = 0;
     int32_t error = 0;            // errno, where the event has one
     uint16_t device_reasons = 0;  // rtl_reason bits
     uint16_t port = 0;            // index of the port in its loop

@@ -74,7 +74,7 @@ class TimeMap {
     int64_t offset_ns() const noexcept { return offset_ns_; }
     // |offset - offset_ns()| is no more than this.
     int64_t error_ns() const noexcept { return error_ns_; }
-    // How much faster the device's clock runs, within skew_error_ppb().
+    // How much faster the device's clock runs, within skew_error_ppb(). 0 until it is measured.
     int64_t skew_ppb() const noexcept { return skew_ppb_; }
     int64_t skew_error_ppb() const noexcept { return skew_error_ppb_; }
     // Packets that cannot be true if the others are: a clock that was set, or beyond all drift.
@@ -122,7 +122,8 @@ class TimeMap {
             (next.error_ns + anchor_.error_ns) * 1000 / passed_ms + kWanderPpb;
         // Beyond that it is no skew: the clock was set.
         if (error_ppb < kDriftPpb && std::abs(skew_ppb) < kSkewMaxPpb) {
-            skew_ppb_ = skew_ppb;
+            // One that is measured as none is nearly none: 0 is for what is not known.
+            skew_ppb_ = skew_ppb != 0 ? skew_ppb : 1;
             skew_error_ppb_ = error_ppb;
         }
         anchor_ = next;

@@ -69,7 +69,7 @@ _NOTES: Final = {
     "time_ns": "CLOCK_MONOTONIC; of a device's event, by its clock as it was mapped",
     "clock_offset_ns": "CLOCK: device clock - CLOCK_MONOTONIC",
     "clock_error_ns": "CLOCK: the offset is right within this",
-    "clock_skew_ppb": "CLOCK: how much faster the device's clock runs",
+    "clock_skew_ppb": "CLOCK: how much faster the device's clock runs; 0: not known yet",
     "lateness_us": "LATE_COMMAND: after its valid-until",
     "total": "a device's event: of its kind since it booted, sent or not",
     "error": "errno, where the event has one",

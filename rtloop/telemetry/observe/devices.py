@@ -35,6 +35,9 @@ class DeviceSummary:
     clock_error_max_ns: int | None = None
     """The largest bound of the activation."""
     clock_skew_ppb: int | None = None
+    """How much faster the device's clock runs; None also until that is measured, which takes 20 s."""
+    clock_contradictions: int | None = None
+    """Packets whose times cannot be true if that bound, and the drift that it allows for, are."""
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -109,20 +112,29 @@ class DeviceStatistics:
 class _Port:
     def __init__(self) -> None:
         self.counts: dict[int, int] = {}
-        self.totals: dict[int, int] = {}
+        self.totals: dict[int, dict[int, int]] = {}
+        """By kind, and by the number that the device gives it."""
         self.worst_us: int | None = None
         self.clock: dict[str, int] | None = None
         """The newest estimate."""
         self.clock_error_max_ns = 0
+        self.clock_contradictions = 0
+        """Up to the line before the one that ``clock_contradicted`` counts for."""
+        self.clock_contradicted = 0
 
     @classmethod
     def resumed(cls, said: Mapping[str, Any]) -> _Port:
         port, clock, worst_us = cls(), said["clock"], said["worst_us"]
         port.counts = {int(kind): int(n) for kind, n in dict(said["counts"]).items()}
-        port.totals = {int(kind): int(n) for kind, n in dict(said["totals"]).items()}
+        port.totals = {
+            int(kind): {int(sent_as): int(n) for sent_as, n in dict(totals).items()}
+            for kind, totals in dict(said["totals"]).items()
+        }
         port.worst_us = None if worst_us is None else int(worst_us)
         port.clock = None if clock is None else {name: int(clock[name]) for name in _CLOCK_FIELDS}
         port.clock_error_max_ns = int(said["clock_error_max_ns"])
+        port.clock_contradictions = int(said["clock_contradictions"])
+        port.clock_contradicted = int(said["clock_contradicted"])
         return port
 
     def so_far(self) -> dict[str, Any]:
@@ -131,9 +143,11 @@ class _Port:
     def update(self, events: PortEvents) -> None:
         for kind in np.unique(events["kind"]).tolist():
             of_kind = events[events["kind"] == kind]
-            self._count(kind, of_kind)
+            for sent_as in np.unique(of_kind["device_event"]).tolist():
+                self._count(kind, sent_as, of_kind[of_kind["device_event"] == sent_as])
             if kind == _CLOCK:
                 newest = of_kind[np.argmax(of_kind["time_ns"])]
+                self._count_contradictions(of_kind)
                 if self.clock is None or newest["time_ns"] > self.clock["time_ns"]:
                     self.clock = {name: int(newest[name]) for name in _CLOCK_FIELDS}
                 self.clock_error_max_ns = max(
@@ -143,14 +157,22 @@ class _Port:
                 worst_us = int(of_kind["lateness_us"].max())
                 self.worst_us = worst_us if self.worst_us is None else max(self.worst_us, worst_us)
 
-    def _count(self, kind: int, events: PortEvents) -> None:
-        """A device sends the newest of several events, with their total since it booted."""
+    def _count(self, kind: int, sent_as: int, events: PortEvents) -> None:
+        """A device sends the newest of several events, with their total since it booted: each of the kinds
+        that it knows has its own, also where they are one to us."""
         totals = events["total"].astype(np.int64)
-        steps = np.diff(totals, prepend=self.totals.get(kind, totals[0]))
+        before = self.totals.setdefault(kind, {})
+        steps = np.diff(totals, prepend=before.get(sent_as, totals[0]))
         # Less than before is a device that booted anew; zero is no device's event.
         steps[steps <= 0] = 1
-        self.totals[kind] = int(totals[-1])
+        before[sent_as] = int(totals[-1])
         self.counts[kind] = self.counts.get(kind, 0) + int(steps.sum())
+
+    def _count_contradictions(self, clock: PortEvents) -> None:
+        """They are told as so many on one line; on the next one they begin at 0."""
+        told = np.concatenate(([self.clock_contradicted], clock["total"].astype(np.int64)))
+        self.clock_contradictions += int(told[:-1][np.diff(told) < 0].sum())
+        self.clock_contradicted = int(told[-1])
 
     def summary(self) -> DeviceSummary:
         clock: Mapping[str, int | None] = self.clock or dict.fromkeys(_CLOCK_FIELDS)
@@ -164,5 +186,8 @@ class _Port:
             clock_offset_ns=clock["clock_offset_ns"],
             clock_error_ns=clock["clock_error_ns"],
             clock_error_max_ns=None if self.clock is None else self.clock_error_max_ns,
-            clock_skew_ppb=clock["clock_skew_ppb"],
+            clock_skew_ppb=clock["clock_skew_ppb"] or None,  # 0: not measured yet
+            clock_contradictions=(
+                None if self.clock is None else self.clock_contradictions + self.clock_contradicted
+            ),
         )

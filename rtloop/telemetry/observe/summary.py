@@ -194,6 +194,8 @@ class PortLosses:
     """How often it came back."""
     lost_ms: float
     """How long in all."""
+    is_armed: bool = True
+    """False: it came back, and gets no command any more (``rearm: never``)."""
 
     @property
     def is_lost(self) -> bool:
@@ -202,7 +204,8 @@ class PortLosses:
 
     def __str__(self) -> str:
         times = "once" if self.losses == 1 else f"{self.losses} times"
-        end = "has not come back" if self.is_lost else "came back"
+        unarmed = "" if self.is_armed else ", not armed (rearm: never): it gets no command"
+        end = "has not come back" if self.is_lost else f"came back{unarmed}"
         return (
             f"loop '{self.loop}': '{self.port}' ({self.hardware_id}) was lost {times}, for "
             f"{self.lost_ms / 1e3:.1f} s in all, and {end}"

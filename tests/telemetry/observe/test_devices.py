@@ -47,6 +47,40 @@ def test_a_device_that_boots_anew_counts_on() -> None:
         assert seen.summary()["port_0"].events["late_command"] == counted
 
 
+def test_kinds_that_have_no_word_here_are_counted_each_by_its_own_total() -> None:
+    events = port_events(30)
+    events["kind"] = core.PORT_EVENTS["unknown"]
+    events["device_event"] = np.where(np.arange(30) % 2, 200, 201)
+    events["total"] = 1 + np.arange(30) // 2 + np.where(np.arange(30) % 2, 0, 100_000)
+    seen = DeviceStatistics()
+    seen.update(events[:11])
+    seen = DeviceStatistics.resumed((), json.loads(json.dumps(seen.so_far())))
+    seen.update(events[11:])
+    assert seen.summary()["port_0"].events == {"unknown": 30}
+
+
+def test_contradictions_of_a_clock_add_up_over_the_lines_of_a_device() -> None:
+    seen = DeviceStatistics()
+    events = port_events(8)
+    events["kind"] = core.PORT_EVENTS["clock"]
+    events["total"] = [0, 1, 3, 3, 0, 2, 1, 1]  # lost after the fourth, and after the sixth
+    seen.update(events[:2])
+    seen = DeviceStatistics.resumed((), json.loads(json.dumps(seen.so_far())))
+    for part in (events[2:5], events[5:]):
+        seen.update(part)
+    assert seen.summary()["port_0"].clock_contradictions == 3 + 2 + 1
+
+
+def test_a_skew_that_was_not_measured_yet_is_not_told() -> None:
+    seen = DeviceStatistics()
+    events = port_events(4)
+    events["clock_skew_ppb"] = 0
+    seen.update(events)
+    summary = seen.summary()["port_0"]
+    assert summary.clock_skew_ppb is None
+    assert summary.clock_contradictions == 0
+
+
 def test_numbers_that_nobody_saw_are_lost() -> None:
     seen = DeviceStatistics()
     events = port_events(20)
