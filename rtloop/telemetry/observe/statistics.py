@@ -86,7 +86,10 @@ class LoopStatistics:
         result.executed, result.lost = said.executed - said.records_lost, said.records_lost
         for name in _PLAIN_COUNTS:
             setattr(result, name, int(getattr(said, name)))
-        result._windows.resume(said.worst_shares, so_far.get("windows", ()))
+        worst = so_far.get("worst_shares", said.worst_shares)
+        result._windows.resume(
+            {name: float(value) for name, value in worst.items()}, so_far.get("windows", ())
+        )
         result._late_commands_said = int(so_far.get("late_commands_said", -1))
         for value, name in enumerate(rec.OUTCOME_NAMES):
             result._outcomes[value] = said.outcomes.get(name, 0)
@@ -112,6 +115,8 @@ class LoopStatistics:
             "devices": self.devices.so_far(),
             "late_commands_said": self._late_commands_said,
             "windows": self._windows.marks(),
+            # That of the summary has the window that has not ended yet.
+            "worst_shares": self._windows.worst,
             "summary": self.summary().as_dict(),
         }
 
@@ -309,7 +314,7 @@ class LoopStatistics:
             max_share=self.metadata.max_share,
             devices=self.devices.summary(),
             port_events_lost=self.devices.lost(reported),
-            worst_shares=self._windows.worst,
+            worst_shares=self._windows.worst_until(self.last_cycle, self._counts()),
         )
 
 

@@ -199,6 +199,34 @@ def test_a_run_shorter_than_a_window_is_judged_as_a_whole() -> None:
     assert summary.as_dict()["shares"]["stale"]["worst"] is None
 
 
+def stale_at_its_end(n: int) -> rec.Records:
+    records = cycles(n)
+    records["events"][-900:] = core.EVENTS["stale_input"]
+    return records
+
+
+@pytest.mark.parametrize("n", [30_000, 30_950, 10_000])
+def test_what_comes_last_is_in_a_window_too(n: int) -> None:
+    statistics = LoopStatistics(metadata())
+    statistics.update(stale_at_its_end(n))
+    assert 0.08 < statistics.summary().worst_shares["stale"] <= 0.09
+    assert over(statistics.summary().shares) == ["stale"]
+
+
+def test_where_the_records_are_looked_at_changes_no_judgement() -> None:
+    records = cycles(40_000)
+    for bad in (slice(20_000, 21_000), slice(30_000, 30_500)):
+        records["events"][bad] = core.EVENTS["stale_input"]
+    looked_at, left_alone = LoopStatistics(metadata()), LoopStatistics(metadata())
+    looked_at.update(records[:30_500])
+    assert looked_at.summary().worst_shares["stale"] == 1_500 / 10_500, "were this its end"
+    goes_on = LoopStatistics.resumed(metadata(), json.loads(json.dumps(looked_at.so_far())))
+    left_alone.update(records[:30_500])
+    for statistics in (looked_at, left_alone, goes_on):
+        statistics.update(records[30_500:])
+        assert statistics.summary().worst_shares["stale"] == 0.1
+
+
 def test_releases_that_were_skipped_together_are_in_one_window() -> None:
     records = cycles(40_000)
     for name in ("release_ns", "start_ns", "read_ns", "infer_ns", "finish_ns", "deadline_ns"):
