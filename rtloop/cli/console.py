@@ -208,9 +208,10 @@ class Console:
         # A fault has a sentence of its own, among what went wrong.
         for failure in failures[loop.fault_reason != "none" :]:
             self.say(f"     {self.styled(failure, 'red')}")
+        slipped = f"; {loop.slipped_periods} slipped away" if loop.slipped_periods else ""
         self.say(
             f"     {loop.elapsed_periods} periods elapsed = {loop.executed} executed + "
-            f"{loop.skipped} skipped; {loop.records_lost} records lost"
+            f"{loop.skipped} skipped{slipped}; {loop.records_lost} records lost"
         )
         self.say(f"     commands: {_commands(loop) or 'none'}")
         if misses:

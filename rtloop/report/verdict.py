@@ -124,6 +124,12 @@ def _besides(summary: LoopSummary) -> list[str]:
         sentences.append(
             f"{plural(n, 'release')} {verb} skipped because the cycle before had not ended."
         )
+    if summary.slipped_periods:
+        n = summary.slipped_periods
+        sentences.append(
+            f"{plural(n, 'release')} never {'was' if n == 1 else 'were'}: the grid slipped by so many "
+            "periods (on_overrun: slip)."
+        )
     if summary.records_lost:
         n = summary.records_lost
         sentences.append(

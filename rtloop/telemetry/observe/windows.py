@@ -24,6 +24,7 @@ class Windows:
         self.worst: dict[str, float] = {}
         """The largest share of any whole window, by name; empty before there was one."""
         self._limits = limits
+        self._period_ns = period_ns
         self._step = max(1, window_releases(period_ns) // STEPS)
         self._marks: deque[tuple[int, Mapping[str, int]]] = deque()
 
@@ -74,5 +75,6 @@ class Windows:
     def _shares(self, before: Mapping[str, int], now: Mapping[str, int]) -> tuple[Share, ...]:
         since = {name: now[name] - before.get(name, 0) for name in now}
         executed = since["executed"]
-        whole = Whole(executed + since["skipped"], executed, executed)
-        return tuple(shares_of(since, whole, self._limits))
+        lost = since["skipped"] + since["slipped_ns"] // self._period_ns
+        whole = Whole(executed + lost, executed, executed)
+        return tuple(shares_of({**since, "skipped": lost}, whole, self._limits))
