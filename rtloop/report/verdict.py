@@ -47,6 +47,7 @@ def judge(summary: LoopSummary) -> Verdict:
     if broken and summary.loop_class != "hard":
         sentences.append(f"Its limit of misses was broken {plural(broken, 'time')}.")
     sentences += _too_much(summary)
+    sentences += [f"The device of {absence}." for absence in summary.absences]
     sentences += _besides(summary)
     if failures:
         headline = "Fault" if faulted else "Failed"

@@ -1,6 +1,6 @@
 """What a loop, and a run of several, came to: the ``--json`` interface of docs/recording.md, typed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -144,7 +144,16 @@ class LoopSummary:
             why["skipped"] = f": {self.skipped} skipped, {slipped}"
         for share in self.too_much:
             found.append(f"{share}{why.get(share.name, '')}")
-        return tuple(found)
+        return (*found, *self.absences)
+
+    @property
+    def absences(self) -> Iterator[str]:
+        """The devices that were without the loop in the end, though their loss was no fault."""
+        for port, device in self.devices.items():
+            if device.is_lost and self.fault_reason != "port_error":
+                yield f"'{port}' was lost, and has not come back"
+            elif device.is_unarmed:
+                yield f"'{port}' was lost, came back and was not armed again (rearm: never)"
 
     def as_dict(self) -> dict[str, Any]:
         """The loop's part of the ``--json`` summary."""
