@@ -16,7 +16,8 @@ from rtloop.telemetry.observe.summary import LoopSummary
 
 _PLAIN_VALUES = (
     *("state", "rate_hz", "period_ms", "deadline_ms"),
-    *("elapsed_periods", "executed", "skipped", "misses", "records_lost"),
+    *("elapsed_periods", "executed", "skipped", "slipped_periods"),
+    *("misses", "records_lost"),
 )
 
 

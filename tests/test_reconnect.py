@@ -147,13 +147,17 @@ def test_a_device_that_was_restarted_is_armed_again(tmp_path: Path) -> None:
 
 def test_a_run_that_ends_while_its_device_is_lost_is_not_green(tmp_path: Path) -> None:
     with plugged_in(tmp_path) as (device, cable):
-        run = Run(configured(tmp_path, cable.path), "test", record=False)
+        run = Run(configured(tmp_path, cable.path), "test")
         run.start()
         wait_for_commands(run)
         cable.unplug()
         wait_for_counter(run, "losses", 1)
         summary = run.deactivate()
         assert exit_code(summary) == 1
+        lost = "'cart' was lost, and has not come back"
+        (recorded,) = read_recording(run.recording).loops.values()
+        assert lost in summary.loops["balance"].failures
+        assert lost in recorded.summary.failures
         (problem,) = summary.problems
         assert "was lost and had not come back at the end" in problem
         assert (summary.losses[0].reconnections, summary.losses[0].is_lost) == (0, True)
@@ -283,6 +287,9 @@ def test_a_device_that_must_not_be_armed_again_is_only_read(tmp_path: Path) -> N
     assert exit_code(summary) == 1
     (problem,) = summary.problems
     assert "not armed again (rearm: never)" in problem
+    assert "'cart' was lost, came back and was not armed again (rearm: never)" in (
+        summary.loops["balance"].failures
+    )
     assert told["reasons"] == ["COMMAND_TIMEOUT", "HOST_STOP"]
 
 

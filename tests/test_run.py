@@ -144,6 +144,25 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
     assert run.state == "unconfigured"
 
 
+def test_a_loop_that_slips_away_from_its_rate_is_not_green(tmp_path: Path) -> None:
+    with firmware(tmp_path, *UNDISTURBED) as device:
+        changes = {"rate_hz: 200": "rate_hz: 200\n    on_overrun: slip", "skipped: 1, ": ""}
+        config = load(edited(write_config(tmp_path, device.link), changes))
+        stall = core.Stall(core.Stage.infer, 5, 1, 10_000_000)
+        run = Run(config, "test", stalls={"balance": [stall]})
+        with run:
+            run.wait(0.5)
+        summary = run.stop()
+    loop = summary.loops["balance"]
+    assert (loop.skipped, loop.elapsed_periods) == (0, loop.executed)
+    assert loop.slipped_periods > 10
+    (failure,) = loop.failures
+    assert failure.endswith("slipped away (on_overrun: slip)")
+    assert exit_code(summary) == 1
+    (recorded,) = read_recording(run.recording).loops.values()
+    assert recorded.summary.slipped_periods == loop.slipped_periods
+
+
 def test_a_hang_of_the_policy_is_told_and_ended(tmp_path: Path) -> None:
     with firmware(tmp_path) as device:
         config = load(

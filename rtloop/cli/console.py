@@ -169,10 +169,15 @@ class Console:
     def summarise(self, summary: RunSummary) -> None:
         """The verdict by class, and where everything is."""
         self.say()
+        problems = len(summary.problems)
+        if problems:
+            had = f"FAILED: the run had {problems} problem{'' if problems == 1 else 's'}"
+            self.say(self.styled(had, "red", "bold"))
         order = ("hard", "firm", "soft")
         loops = sorted(summary.loops.items(), key=lambda item: order.index(item[1].loop_class))
         for name, loop in loops:
-            self._summarise_loop(name, loop)
+            # What became of the plant is not all: nothing is green where the exit code is 1.
+            self._summarise_loop(name, loop, () if problems else ("green",))
         missing = [right.name for right in denied(summary.rights)]
         if missing:
             listed = ", ".join(missing)
@@ -181,8 +186,9 @@ class Console:
             self._summarise_device(name, device)
         for losses in summary.losses:
             self.say(self.styled(str(losses), "yellow"))
-        for problem in set(summary.problems) - self._warned:
-            self.say(self.styled(problem, "red"))
+        for problem in dict.fromkeys(summary.problems):
+            if problem not in self._warned:
+                self.say(self.styled(problem, "red"))
         if summary.recording is not None:
             self.say(f"recording  {summary.recording}")
         if summary.report is not None:
@@ -194,9 +200,10 @@ class Console:
         styles = () if self._demo.is_well(told) else ("red",)
         self.say(f"device {name}: {self.styled(self._demo.summarise_device(told), *styles)}")
 
-    def _summarise_loop(self, name: str, loop: LoopSummary) -> None:
+    def _summarise_loop(self, name: str, loop: LoopSummary, well: tuple[str, ...]) -> None:
+        """``well``: the styles of a good verdict."""
         misses, failures = loop.misses, loop.failures
-        verdict = self.styled("all deadlines met", "green")
+        verdict = self.styled("all deadlines met", *well)
         if loop.fault_reason != "none":
             verdict = self.styled(f"FAULT ({loop.fault_reason})", "red", "bold")
         elif failures:
@@ -210,9 +217,10 @@ class Console:
         # A fault has a sentence of its own, among what went wrong.
         for failure in failures[loop.fault_reason != "none" :]:
             self.say(f"     {self.styled(failure, 'red')}")
+        slipped = f"; {loop.slipped_periods} slipped away" if loop.slipped_periods else ""
         self.say(
             f"     {loop.elapsed_periods} periods elapsed = {loop.executed} executed + "
-            f"{loop.skipped} skipped; {loop.records_lost} records lost"
+            f"{loop.skipped} skipped{slipped}; {loop.records_lost} records lost"
         )
         self.say(f"     commands: {_commands(loop) or 'none'}")
         if misses:

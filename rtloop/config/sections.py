@@ -98,8 +98,8 @@ class MaxShareConfig(Section):
     )
     skipped: _Share | None = Field(
         default=None,
-        description="of the elapsed releases: those without a cycle. 0.05, or as much as the (m, k) limit "
-        "allows",
+        description="of the releases: those without a cycle, and those that on_overrun: slip has moved "
+        "away. 0.05, or as much as the (m, k) limit allows",
     )
     stale: _Share | None = Field(
         default=None,

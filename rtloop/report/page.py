@@ -241,6 +241,7 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
         (
             f"{count(s.elapsed_periods)} elapsed = {count(s.executed)} executed + "
             f"{count(s.skipped)} skipped"
+            + (f"; {count(s.slipped_periods)} more slipped away" if s.slipped_periods else "")
         ),
     )
     part = f" ({share(s.misses, s.executed)})" if s.misses else ""

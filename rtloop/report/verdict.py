@@ -47,6 +47,7 @@ def judge(summary: LoopSummary) -> Verdict:
     if broken and summary.loop_class != "hard":
         sentences.append(f"Its limit of misses was broken {plural(broken, 'time')}.")
     sentences += _too_much(summary)
+    sentences += [f"The device of {absence}." for absence in summary.absences]
     sentences += _besides(summary)
     if failures:
         headline = "Fault" if faulted else "Failed"
@@ -123,6 +124,12 @@ def _besides(summary: LoopSummary) -> list[str]:
         verb = "was" if n == 1 else "were"
         sentences.append(
             f"{plural(n, 'release')} {verb} skipped because the cycle before had not ended."
+        )
+    if summary.slipped_periods:
+        n = summary.slipped_periods
+        sentences.append(
+            f"{plural(n, 'release')} never {'was' if n == 1 else 'were'}: the grid slipped by so many "
+            "periods (on_overrun: slip)."
         )
     if summary.records_lost:
         n = summary.records_lost

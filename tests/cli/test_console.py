@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rtloop import core
 from rtloop.cli.console import Console
+from rtloop.cli.terminal import Terminal
 from rtloop.demos import Demo
 from rtloop.demos.cartpole.demo import CartpoleDemo
 from rtloop.realtime.rights import RightReport
+from rtloop.run import exit_code
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import RunSummary
 from tests.telemetry.loops import cycles, metadata
@@ -99,6 +103,23 @@ def test_what_is_green_was_controlled() -> None:
     assert "soft arm: FAILED in 100 cycles" in text
     assert "dropped 100 % of the cycles, limit 1 %" in text
     assert "all deadlines met" not in text
+
+
+def test_nothing_is_green_in_a_run_that_had_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Terminal, "styled", lambda _, text, *styles: f"{text}{list(styles)}")
+    statistics = LoopStatistics(metadata("arm", "hard"))
+    statistics.update(cycles(100, loop_class="hard"))
+    loops = {"arm": statistics.summary()}
+    assert "all deadlines met['green']" in said(RunSummary(loops=loops, rights=()))
+    problems = ("the device did not confirm STOP", "the recording lacks 3 cycles")
+    summary = RunSummary(loops=loops, rights=(), problems=problems)
+    assert exit_code(summary) == 1
+    text = said(summary)
+    assert "all deadlines met[]" in text
+    assert "green" not in text
+    head, *_, confirmed, lacks = text.split("\n")[1:-1]
+    assert head == "FAILED: the run had 2 problems['red', 'bold']"
+    assert (confirmed, lacks) == tuple(f"{problem}['red']" for problem in problems)
 
 
 def test_a_loop_that_did_nothing_has_failed() -> None:

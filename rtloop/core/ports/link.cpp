@@ -175,6 +175,7 @@ void LinkPort::poll(int64_t now_ns) noexcept {
     if (const LineTerms *terms = line_.take(now_ns)) {
         attach(*terms);
         tell(PortEventKind::reconnected, now_ns);
+        if (!terms->is_armed) tell(PortEventKind::not_armed, now_ns);
     }
     if (!line_.is_attached()) {
         judge_loss(now_ns);

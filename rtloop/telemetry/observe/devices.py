@@ -14,6 +14,8 @@ from rtloop.telemetry.observe.records import PortEvents
 
 _CLOCK = core.PORT_EVENTS["clock"]
 _CLOCK_FIELDS = ("time_ns", "clock_offset_ns", "clock_error_ns", "clock_skew_ppb")
+_GONE = tuple(core.PORT_EVENTS[name] for name in ("lost", "reconnecting", "gave_up"))
+_NOT_ARMED = core.PORT_EVENTS["not_armed"]
 _LATE_COMMAND = core.PORT_EVENTS["late_command"]
 
 
@@ -38,6 +40,10 @@ class DeviceSummary:
     """How much faster the device's clock runs; None also until that is measured, which takes 20 s."""
     clock_contradictions: int | None = None
     """Packets whose times cannot be true if that bound, and the drift that it allows for, are."""
+    is_lost: bool = False
+    """It was lost, and has not come back since."""
+    is_unarmed: bool = False
+    """It came back, and was not armed again (``rearm: never``)."""
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -48,8 +54,9 @@ class DeviceSummary:
         """The inverse of ``as_dict``, also of a newer version. Raises TypeError, ValueError."""
         known = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
         events = {str(name): int(n) for name, n in dict(known.pop("events", {})).items()}
-        numbers = {name: None if n is None else int(n) for name, n in known.items()}
-        return cls(events=events, **numbers)
+        is_lost, is_unarmed = (bool(known.pop(name, False)) for name in ("is_lost", "is_unarmed"))
+        numbers: dict[str, Any] = {name: None if n is None else int(n) for name, n in known.items()}
+        return cls(events=events, is_lost=is_lost, is_unarmed=is_unarmed, **numbers)
 
 
 class DeviceStatistics:
@@ -114,6 +121,8 @@ class _Port:
         self.counts: dict[int, int] = {}
         self.totals: dict[int, dict[int, int]] = {}
         """By kind, and by the number that the device gives it."""
+        self.newest: dict[int, int] = {}
+        """The largest number of an event, by kind."""
         self.worst_us: int | None = None
         self.clock: dict[str, int] | None = None
         """The newest estimate."""
@@ -130,6 +139,7 @@ class _Port:
             int(kind): {int(sent_as): int(n) for sent_as, n in dict(totals).items()}
             for kind, totals in dict(said["totals"]).items()
         }
+        port.newest = {int(kind): int(n) for kind, n in dict(said.get("newest", {})).items()}
         port.worst_us = None if worst_us is None else int(worst_us)
         port.clock = None if clock is None else {name: int(clock[name]) for name in _CLOCK_FIELDS}
         port.clock_error_max_ns = int(said["clock_error_max_ns"])
@@ -145,6 +155,7 @@ class _Port:
             of_kind = events[events["kind"] == kind]
             for sent_as in np.unique(of_kind["device_event"]).tolist():
                 self._count(kind, sent_as, of_kind[of_kind["device_event"] == sent_as])
+            self.newest[kind] = max(self.newest.get(kind, -1), int(of_kind["number"].max()))
             if kind == _CLOCK:
                 newest = of_kind[np.argmax(of_kind["time_ns"])]
                 self._count_contradictions(of_kind)
@@ -174,7 +185,13 @@ class _Port:
         self.clock_contradictions += int(told[:-1][np.diff(told) < 0].sum())
         self.clock_contradicted = int(told[-1])
 
+    def _is_lost(self) -> bool:
+        """Whatever else is told of a device tells that it is back, also where that event was lost."""
+        gone = max(self.newest.get(kind, -1) for kind in _GONE)
+        return gone > max((n for kind, n in self.newest.items() if kind not in _GONE), default=-1)
+
     def summary(self) -> DeviceSummary:
+        is_lost = self._is_lost()
         clock: Mapping[str, int | None] = self.clock or dict.fromkeys(_CLOCK_FIELDS)
         return DeviceSummary(
             events={
@@ -190,4 +207,6 @@ class _Port:
             clock_contradictions=(
                 None if self.clock is None else self.clock_contradictions + self.clock_contradicted
             ),
+            is_lost=is_lost,
+            is_unarmed=_NOT_ARMED in self.newest and not is_lost,
         )

@@ -1,9 +1,9 @@
 """How much of a loop's work may come to nothing before the loop has failed.
 
-A share is a count over what could have been counted: of the elapsed releases for skipped ones, of the
-executed cycles for all others. Each has a limit, from the configuration (``max_share``) or the default
-of the loop's class. Whether all of them are kept is asked by console, exit code, report and diagnostics
-alike.
+A share is a count over what could have been counted: of the releases for skipped ones, of the
+executed cycles for all others. Releases that slipped away (``on_overrun: slip``) count as skipped
+ones. Each share has a limit, from the configuration (``max_share``) or the default of the loop's
+class. Whether all of them are kept is asked by console, exit code, report and diagnostics alike.
 """
 
 from collections.abc import Iterator, Mapping

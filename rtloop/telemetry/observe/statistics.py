@@ -49,6 +49,8 @@ class LoopStatistics:
         self.executed = 0
         """Cycles seen, the unfinished one included; lost ones are not."""
         self.skipped = 0
+        self.slipped_ns = 0
+        """How far ``on_overrun: slip`` has moved the grid."""
         self.misses = 0
         self.unfinished = 0
         self.lost = 0
@@ -68,6 +70,7 @@ class LoopStatistics:
         self._events = dict.fromkeys(rec.EVENT_BITS, 0)
         self._first_start_ns = 0
         self._last_start_ns = 0
+        self._origin_ns: int | None = None
         self._window_response = Histogram()
         self._window_began_ns = 0
         self._window_before = (0, 0, 0)
@@ -86,7 +89,10 @@ class LoopStatistics:
         result.executed, result.lost = said.executed - said.records_lost, said.records_lost
         for name in _PLAIN_COUNTS:
             setattr(result, name, int(getattr(said, name)))
-        result._windows.resume(said.worst_shares, so_far.get("windows", ()))
+        worst = so_far.get("worst_shares", said.worst_shares)
+        result._windows.resume(
+            {name: float(value) for name, value in worst.items()}, so_far.get("windows", ())
+        )
         result._late_commands_said = int(so_far.get("late_commands_said", -1))
         for value, name in enumerate(rec.OUTCOME_NAMES):
             result._outcomes[value] = said.outcomes.get(name, 0)
@@ -98,6 +104,9 @@ class LoopStatistics:
         result.last_cycle = int(so_far["last_cycle"])
         result.consecutive_misses = int(so_far["consecutive_misses"])
         result.devices = DeviceStatistics.resumed(metadata.ports, so_far.get("devices"))
+        result.slipped_ns = int(so_far.get("slipped_ns", 0))
+        origin_ns = so_far.get("origin_ns")
+        result._origin_ns = None if origin_ns is None else int(origin_ns)
         result._first_start_ns = int(so_far["first_start_ns"])
         result._last_start_ns = int(so_far["last_start_ns"])
         return result
@@ -107,11 +116,15 @@ class LoopStatistics:
         return {
             "last_cycle": self.last_cycle,
             "consecutive_misses": self.consecutive_misses,
+            "slipped_ns": self.slipped_ns,
+            "origin_ns": self._origin_ns,
             "first_start_ns": self._first_start_ns,
             "last_start_ns": self._last_start_ns,
             "devices": self.devices.so_far(),
             "late_commands_said": self._late_commands_said,
             "windows": self._windows.marks(),
+            # That of the summary has the window that has not ended yet.
+            "worst_shares": self._windows.worst,
             "summary": self.summary().as_dict(),
         }
 
@@ -129,6 +142,7 @@ class LoopStatistics:
         n = len(records)
         self.lost += lost
         self._count_skipped(records, lost)
+        self._count_slipped(records)
         if self.executed == 0:
             self._first_start_ns = int(records["start_ns"][0])
         self._last_start_ns = int(records["start_ns"][-1])
@@ -165,6 +179,16 @@ class LoopStatistics:
             self.skipped += max(0, span - len(records) - lost)
         else:
             self.skipped += int(records["skipped"].sum(dtype=np.int64))
+
+    def _count_slipped(self, records: Records) -> None:
+        """A release tells by its cycle where the grid began, had it never moved."""
+        first, last = (
+            int(record["release_ns"]) - int(record["cycle"]) * self.metadata.period_ns
+            for record in (records[0], records[-1])
+        )
+        before = first if self._origin_ns is None else self._origin_ns
+        self.slipped_ns += max(0, last - before)
+        self._origin_ns = last
 
     def _count_lost_in_a_row(self, records: Records, lost: int) -> None:
         """Skipped releases are lost jobs: those before a cycle that was met are in no record's count."""
@@ -230,6 +254,7 @@ class LoopStatistics:
         return {
             "missed": self.misses,
             "skipped": self.skipped,
+            "slipped_ns": self.slipped_ns,
             "stale": self._events["stale_input"],
             "held": int(self._outcomes[core.OUTCOMES["held"]]),
             "clamped": self._events["clamped"],
@@ -253,12 +278,12 @@ class LoopStatistics:
     ) -> LoopSummary:
         """The loop so far.
 
-        ``status`` is the ring's; what it counts (elapsed, executed, skipped, misses) is the loop's
-        own word and wins over what this observer saw, so that lost records leave no hole in the
-        counts.
+        ``status`` is the ring's; what it counts (elapsed, executed, skipped, slipped, misses) is the
+        loop's own word and wins over what this observer saw, so that lost records leave no hole in
+        the counts.
         """
         executed = self.executed + self.lost
-        skipped, misses = self.skipped, self.misses
+        skipped, slipped_ns, misses = self.skipped, self.slipped_ns, self.misses
         state, reason, counted, reported = None, 0, False, 0
         if status is not None:
             state = str(status["state"])
@@ -268,6 +293,7 @@ class LoopStatistics:
         if status is not None and counted:
             executed = int(status["executed"])
             skipped = int(status["skipped"])
+            slipped_ns = max(slipped_ns, int(status.get("slipped_ns", 0)))
             misses = max(misses, int(status["misses"]))
             elapsed_periods = elapsed_periods or int(status["elapsed_periods"])
         if elapsed_periods is None:
@@ -306,10 +332,11 @@ class LoopStatistics:
             fault_reason=rec.name_of(rec.FAULT_REASON_NAMES, reason),
             held_late=self.held_late,
             held_stale=self.held_stale,
+            slipped_periods=slipped_ns // self.metadata.period_ns,
             max_share=self.metadata.max_share,
             devices=self.devices.summary(),
             port_events_lost=self.devices.lost(reported),
-            worst_shares=self._windows.worst,
+            worst_shares=self._windows.worst_until(self.last_cycle, self._counts()),
         )
 
 

@@ -1,6 +1,6 @@
 """What a loop, and a run of several, came to: the ``--json`` interface of docs/recording.md, typed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -68,6 +68,8 @@ class LoopSummary:
     """Commands held because the result of a firm loop came too late."""
     held_stale: int = 0
     """Commands held because an input was stale."""
+    slipped_periods: int = 0
+    """Releases that never were, because ``on_overrun: slip`` moved the grid; whole periods."""
     max_share: Mapping[str, float] = field(default_factory=dict)
     """Limits of the shares by name, 0 to 1; the defaults of the class for those that are missing."""
     devices: Mapping[str, DeviceSummary] = field(default_factory=dict)
@@ -101,7 +103,7 @@ class LoopSummary:
         """Of the records that were seen, where only these tell."""
         counts = {
             "missed": self.misses,
-            "skipped": self.skipped,
+            "skipped": self.skipped + self.slipped_periods,
             "stale": self.stale_inputs,
             "held": self.outcomes.get("held", 0),
             "clamped": self.events.get("clamped", 0),
@@ -109,7 +111,7 @@ class LoopSummary:
             "refused": self.device_late_commands,
         }
         seen = max(0, self.executed - self.records_lost)
-        whole = Whole(self.elapsed_periods, self.executed, seen)
+        whole = Whole(self.elapsed_periods + self.slipped_periods, self.executed, seen)
         return tuple(shares_of(counts, whole, self.max_share))
 
     @property
@@ -136,10 +138,22 @@ class LoopSummary:
             )
         elif self.limit_broken and self.fault_reason != "limit_broken":
             found.append(f"its limit of lost jobs was broken {_plural(self.limit_broken, 'time')}")
-        why_held = f": {self.held_late} late results, {self.held_stale} stale inputs"
+        why = {"held": f": {self.held_late} late results, {self.held_stale} stale inputs"}
+        if self.slipped_periods:
+            slipped = f"{self.slipped_periods} slipped away (on_overrun: slip)"
+            why["skipped"] = f": {self.skipped} skipped, {slipped}"
         for share in self.too_much:
-            found.append(f"{share}{why_held if share.name == 'held' else ''}")
-        return tuple(found)
+            found.append(f"{share}{why.get(share.name, '')}")
+        return (*found, *self.absences)
+
+    @property
+    def absences(self) -> Iterator[str]:
+        """The devices that were without the loop in the end, though their loss was no fault."""
+        for port, device in self.devices.items():
+            if device.is_lost and self.fault_reason != "port_error":
+                yield f"'{port}' was lost, and has not come back"
+            elif device.is_unarmed:
+                yield f"'{port}' was lost, came back and was not armed again (rearm: never)"
 
     def as_dict(self) -> dict[str, Any]:
         """The loop's part of the ``--json`` summary."""

@@ -24,11 +24,12 @@ class Windows:
         self.worst: dict[str, float] = {}
         """The largest share of any whole window, by name; empty before there was one."""
         self._limits = limits
+        self._period_ns = period_ns
         self._step = max(1, window_releases(period_ns) // STEPS)
         self._marks: deque[tuple[int, Mapping[str, int]]] = deque()
 
     def resume(self, worst: Mapping[str, float], marks: Any) -> None:
-        """Goes on from another's ``worst`` and :meth:`marks`. Raises ValueError, TypeError, KeyError."""
+        """Goes on from another's ``worst`` and :meth:`marks`. Raises ValueError, TypeError, AttributeError."""
         self.worst.update(worst)
         for step, counts in marks:
             self._marks.append((int(step), {str(name): int(n) for name, n in counts.items()}))
@@ -51,14 +52,29 @@ class Windows:
         self._marks.append((step, counts))
         while len(self._marks) > 1 and self._marks[1][0] <= step - STEPS:
             self._marks.popleft()
-        if self._marks[0][0] <= step - STEPS:
-            for share in self.newest(counts):
-                self.worst[share.name] = max(self.worst.get(share.name, 0.0), share.value)
+        self.worst = self._worst_until(step, counts)
+
+    def worst_until(self, last_cycle: int, counts: Mapping[str, int]) -> dict[str, float]:
+        """``worst``, were ``last_cycle`` the last: the window that ends there is judged, too.
+
+        It is longer than others by the part of a step that the loop had begun.
+        """
+        return self._worst_until((last_cycle + 1) // self._step, counts)
+
+    def _worst_until(self, step: int, counts: Mapping[str, int]) -> dict[str, float]:
+        before = [mark for begun, mark in self._marks if begun <= step - STEPS]
+        if not before:
+            return dict(self.worst)
+        shares = self._shares(before[-1], counts)
+        return {share.name: max(self.worst.get(share.name, 0.0), share.value) for share in shares}
 
     def newest(self, counts: Mapping[str, int]) -> tuple[Share, ...]:
         """The shares over the newest window, or what there is of it, by what is counted now."""
-        before = self._marks[0][1] if self._marks else counts
-        since = {name: counts[name] - before[name] for name in counts}
+        return self._shares(self._marks[0][1] if self._marks else counts, counts)
+
+    def _shares(self, before: Mapping[str, int], now: Mapping[str, int]) -> tuple[Share, ...]:
+        since = {name: now[name] - before.get(name, 0) for name in now}
         executed = since["executed"]
-        whole = Whole(executed + since["skipped"], executed, executed)
-        return tuple(shares_of(since, whole, self._limits))
+        lost = since["skipped"] + since["slipped_ns"] // self._period_ns
+        whole = Whole(executed + lost, executed, executed)
+        return tuple(shares_of({**since, "skipped": lost}, whole, self._limits))

@@ -280,8 +280,10 @@ class LoopRestorer:
         if complete is not None and self._ring is None:
             missing = max(complete.port_events_lost, seen.devices.lost())
             return replace(complete, records_lost=seen.lost, port_events_lost=missing)
-        # Of port events it is their numbers, which have checksums, that are believed.
-        return seen.summary(status=None if status is None else {**status, "port_events": 0})
+        # Of port events and of a grid that slipped it is the records, which have checksums, that are
+        # believed.
+        believed = None if status is None else {**status, "port_events": 0, "slipped_ns": 0}
+        return seen.summary(status=believed)
 
     def _fill(self, before_cycle: int | None) -> int:
         """Writes the ring's cycles between the last one written and ``before_cycle`` (or the end).

@@ -6,8 +6,10 @@ import pytest
 
 from rtloop import core
 from rtloop.errors import RecordingError
+from rtloop.report.verdict import Level, judge
 from rtloop.telemetry.observe.devices import DeviceStatistics, DeviceSummary
 from rtloop.telemetry.observe.observed import Observed
+from rtloop.telemetry.observe.records import PortEvents
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
 from tests.telemetry.loops import (
@@ -35,6 +37,70 @@ def test_a_device_is_summed_up_by_port() -> None:
     assert cart.clock_skew_ppb == 1500
     assert imu.events == {"late_command": 1}
     assert seen.lost() == 0
+
+
+def told(*kinds: str) -> PortEvents:
+    events = port_events(len(kinds))
+    events["kind"] = [core.PORT_EVENTS[kind] for kind in kinds]
+    return events
+
+
+@pytest.mark.parametrize(
+    ("kinds", "is_lost", "is_unarmed"),
+    [
+        ("clock state_change", False, False),
+        ("clock lost", True, False),
+        ("clock lost reconnecting", True, False),
+        ("lost reconnecting gave_up", True, False),
+        ("lost reconnecting reconnected clock", False, False),
+        ("lost reconnecting clock", False, False),
+        ("lost reconnecting reconnected clock lost reconnecting", True, False),
+        ("lost reconnecting reconnected not_armed clock", False, True),
+        ("lost reconnecting reconnected not_armed lost", True, False),
+    ],
+)
+@pytest.mark.parametrize("part", [1, 3, 9])
+def test_whether_a_device_was_there_in_the_end(
+    kinds: str, is_lost: bool, is_unarmed: bool, part: int
+) -> None:
+    events = told(*kinds.split())
+    seen = DeviceStatistics.resumed(("cart",), None)
+    for begin in range(0, len(events), part):
+        seen.update(events[begin : begin + part])
+        seen = DeviceStatistics.resumed(("cart",), json.loads(json.dumps(seen.so_far())))
+    cart = seen.summary()["cart"]
+    assert (cart.is_lost, cart.is_unarmed) == (is_lost, is_unarmed)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "why"),
+    [
+        ("lost reconnecting", "was lost, and has not come back"),
+        (
+            "lost reconnected not_armed",
+            "was lost, came back and was not armed again (rearm: never)",
+        ),
+    ],
+)
+def test_a_plant_that_was_left_alone_in_the_end_was_not_controlled(kinds: str, why: str) -> None:
+    statistics = LoopStatistics(metadata())
+    statistics.update(cycles(1000))
+    statistics.devices.update(told(*kinds.split()))
+    summary = statistics.summary()
+    assert summary.failures == (f"'cart' {why}",)
+    assert LoopSummary.from_dict(summary.as_dict()).failures == summary.failures
+    verdict = judge(summary)
+    assert (verdict.level, verdict.headline) == (Level.FAILED, "Failed")
+    assert f"The device of 'cart' {why}." in verdict.sentences
+
+
+def test_a_loss_that_is_a_fault_is_told_once() -> None:
+    statistics = LoopStatistics(metadata())
+    statistics.update(cycles(1000))
+    statistics.devices.update(told("lost"))
+    status = {"state": "fault", "fault_reason": core.FAULT_REASONS["port_error"]}
+    (failure,) = statistics.summary(status=status).failures
+    assert failure.startswith("FAULT")
 
 
 def test_a_device_that_boots_anew_counts_on() -> None:

@@ -199,6 +199,34 @@ def test_a_run_shorter_than_a_window_is_judged_as_a_whole() -> None:
     assert summary.as_dict()["shares"]["stale"]["worst"] is None
 
 
+def stale_at_its_end(n: int) -> rec.Records:
+    records = cycles(n)
+    records["events"][-900:] = core.EVENTS["stale_input"]
+    return records
+
+
+@pytest.mark.parametrize("n", [30_000, 30_950, 10_000])
+def test_what_comes_last_is_in_a_window_too(n: int) -> None:
+    statistics = LoopStatistics(metadata())
+    statistics.update(stale_at_its_end(n))
+    assert 0.08 < statistics.summary().worst_shares["stale"] <= 0.09
+    assert over(statistics.summary().shares) == ["stale"]
+
+
+def test_where_the_records_are_looked_at_changes_no_judgement() -> None:
+    records = cycles(40_000)
+    for bad in (slice(20_000, 21_000), slice(30_000, 30_500)):
+        records["events"][bad] = core.EVENTS["stale_input"]
+    looked_at, left_alone = LoopStatistics(metadata()), LoopStatistics(metadata())
+    looked_at.update(records[:30_500])
+    assert looked_at.summary().worst_shares["stale"] == 1_500 / 10_500, "were this its end"
+    goes_on = LoopStatistics.resumed(metadata(), json.loads(json.dumps(looked_at.so_far())))
+    left_alone.update(records[:30_500])
+    for statistics in (looked_at, left_alone, goes_on):
+        statistics.update(records[30_500:])
+        assert statistics.summary().worst_shares["stale"] == 0.1
+
+
 def test_releases_that_were_skipped_together_are_in_one_window() -> None:
     records = cycles(40_000)
     for name in ("release_ns", "start_ns", "read_ns", "infer_ns", "finish_ns", "deadline_ns"):
@@ -209,6 +237,56 @@ def test_releases_that_were_skipped_together_are_in_one_window() -> None:
     for part in np.array_split(records, 40):
         statistics.update(part)
     assert statistics.summary().worst_shares["skipped"] > 0.7
+
+
+def slipped(n: int, by_ns: int) -> rec.Records:
+    """Each release comes so much after the period of the one before."""
+    records = cycles(n)
+    for name in ("release_ns", "start_ns", "read_ns", "infer_ns", "finish_ns", "deadline_ns"):
+        records[name] += by_ns * np.arange(n)
+    return records
+
+
+def test_releases_that_slipped_away_are_lost_like_skipped_ones() -> None:
+    # Two thirds of a period at a time: no single one of them is a release.
+    statistics = LoopStatistics(metadata())
+    statistics.update(slipped(30_001, 666_667))
+    summary = statistics.summary()
+    assert summary.slipped_periods == 20_000
+    assert summary.elapsed_periods == summary.executed == 30_001
+    assert over(summary.shares) == ["skipped"]
+    why = (
+        "skipped 40 % of the releases, limit 5 %: 0 skipped, 20000 slipped away (on_overrun: slip)"
+    )
+    assert summary.failures == (why,)
+    assert summary.worst_shares["skipped"] == pytest.approx(0.4, abs=0.001)
+    assert [share.brief for share in statistics.recent_shares() if share.is_over] == [
+        "skipped 40 %"
+    ]
+    assert LoopSummary.from_dict(summary.as_dict()) == summary
+
+
+def test_what_slipped_away_is_known_across_parts_and_lost_records() -> None:
+    records = slipped(30_001, 666_667)
+    first = LoopStatistics(metadata())
+    first.update(records[:10_000])
+    second = LoopStatistics.resumed(metadata(), json.loads(json.dumps(first.so_far())))
+    second.update(records[20_000:], lost=10_000)
+    assert second.summary().slipped_periods == 20_000
+
+
+def test_a_grid_that_skips_does_not_slip() -> None:
+    statistics = LoopStatistics(metadata())
+    statistics.update(cycles(1000, miss_every=10, skip_after_miss=True))
+    assert (statistics.summary().skipped, statistics.summary().slipped_periods) == (99, 0)
+
+
+def test_the_loop_says_what_slipped_after_the_last_record() -> None:
+    statistics = LoopStatistics(metadata())
+    statistics.update(cycles(100))
+    status = {"state": "finalized", "executed": 100, "skipped": 0, "misses": 0}
+    status |= {"elapsed_periods": 100, "slipped_ns": 50_000_000}
+    assert statistics.summary(status=status).slipped_periods == 50
 
 
 def test_a_window_of_a_slow_loop_has_a_hundred_cycles() -> None:
