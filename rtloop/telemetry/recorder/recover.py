@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.part_names import RUN_FILE, first_path, parts_there
-from rtloop.telemetry.mcap.parts import parts_meant
+from rtloop.telemetry.mcap.parts import Parts, find_parts
 from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.mcap.writer import sync_directory
 from rtloop.telemetry.observe.ring import RING_DIRECTORY
@@ -129,9 +129,10 @@ def _recover_run(run: DeadRun, recording: Path) -> Recovered:
     result = Recovered(run.run_id, recording, notes=run.notes)
     with ExitStack() as held:
         there = _enter(recording.parent, held)
-        files = (
-            [] if there is None else _in_words(recording, partial(_parts, there / recording.name))
-        )
+        parts = Parts([], [])
+        if there is not None:
+            parts = _in_words(recording, partial(_parts, there / recording.name))
+        files = parts.paths if parts.heads else []
         if not files and not any(ring.backlog() for ring in run.rings):
             result.recording = None
             if run.doubtful:
@@ -145,6 +146,7 @@ def _recover_run(run: DeadRun, recording: Path) -> Recovered:
             return result
         if files:
             result.recording = recording.with_name(files[0].name)
+            result.notes += parts.others
             _in_words(recording, partial(_recover_parts, run, files, result))
         else:
             folder = there or _make(recording.parent, held)
@@ -156,11 +158,11 @@ def _recover_run(run: DeadRun, recording: Path) -> Recovered:
     return result
 
 
-def _parts(first: Path) -> list[Path]:
+def _parts(first: Path) -> Parts:
     """The files of the recording; only the caller's own are looked into."""
     for file in parts_there(first):
         check_own_file(file)
-    return [file for file in parts_meant(first) if os.path.lexists(file)]
+    return find_parts(first)
 
 
 def _recover_parts(run: DeadRun, files: list[Path], result: Recovered) -> None:

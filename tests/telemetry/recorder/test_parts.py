@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mcap.reader import make_reader
+from mcap.writer import Writer as McapWriter
 
 from rtloop.cli.main import main
 from rtloop.config import RecordingConfig, load
@@ -304,3 +305,55 @@ def test_a_recording_is_split_by_default() -> None:
     assert RecordingConfig().split_mb == 1000
     assert RecordingConfig().split_minutes == 60
     assert RecordingConfig().keep is None
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_copy_of_a_file_in_its_folder_is_not_counted_twice(
+    number: int, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    part = parts_there(out)[number]
+    copy = out.with_name("run_20261121.mcap")
+    for path in (copy, out.with_name("run_0003.mcap")):
+        shutil.copy(part, path)
+    check(read_recording(out, signals=True).loops["balance"])
+    page = text_of(write_report(out.parent, report_path(out.parent)))
+    assert "25 000 executed" in page
+    assert f"run_20261121.mcap is no part of this run: it is a copy of part {number}" in page
+    (recovered,) = recover(out.parent, run.parent)
+    assert not recovered.changed
+    assert recovered.loops["balance"].from_file == N
+    assert recovered.notes == [
+        f"run_20261121.mcap is no part of this run: it is a copy of part {number}"
+    ]
+    # Asked for by its name it stands for itself, as any later file does.
+    assert read_recording(copy).path == copy
+
+
+def test_what_only_has_the_name_of_a_file_of_the_run_is_left_out(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    junk = out.with_name("run_999.mcap")
+    junk.write_text("junk")
+    foreign = out.with_name("run_998.mcap")
+    with foreign.open("wb") as file:
+        writer = McapWriter(file)
+        writer.start(library="another's")
+        writer.finish()  # type: ignore[no-untyped-call]
+    check(read_recording(out.parent, signals=True).loops["balance"])
+    page = text_of(write_report(out.parent, report_path(out.parent)))
+    parts_there(out)[1].write_bytes(parts_there(out)[1].read_bytes()[:-500])
+    (recovered,) = recover(out.parent, run.parent)
+    for note in (
+        "run_998.mcap is no part of this run: it was not recorded by rtloop",
+        "run_999.mcap is no part of this run: it is not an MCAP file",
+    ):
+        assert note in page
+        assert note in recovered.notes
+    assert recovered.changed
+    assert junk.read_text() == "junk"
+    with pytest.raises(RecordingError, match="run_999.mcap is not an MCAP file"):
+        read_recording(junk)
