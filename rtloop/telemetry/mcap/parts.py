@@ -37,6 +37,19 @@ class Parts:
         """By the first file that says it."""
         return next((found for head in self.heads if (found := _run_id(head))), "")
 
+    @property
+    def run(self) -> dict[str, Any]:
+        """The facts of the run, by the first file that says them."""
+        return next((head.run for head in self.heads if head.run), {})
+
+    @property
+    def described(self) -> dict[str, LoopMetadata]:
+        """What the files say of their loops: of each the first that says it."""
+        loops: dict[str, LoopMetadata] = {}
+        for head in self.heads:
+            loops = {**head.metadata, **loops}
+        return loops
+
 
 def find_parts(path: Path) -> Parts:
     """The files to read: all of a run for its folder, for the name of its first part, and for its

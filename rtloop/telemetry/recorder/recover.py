@@ -147,12 +147,12 @@ def _recover_run(run: DeadRun, recording: Path) -> Recovered:
         if files:
             result.recording = recording.with_name(files[0].name)
             result.notes += parts.others
-            _in_words(recording, partial(_recover_parts, run, files, result))
+            _in_words(recording, partial(_recover_parts, run, parts, result))
         else:
             folder = there or _make(recording.parent, held)
-            _in_words(
-                recording, partial(_restore, run, None, folder / recording.name, result, {}, None)
-            )
+            said = Parts([], [])
+            restore = partial(_restore, run, said, None, folder / recording.name, result, {}, None)
+            _in_words(recording, restore)
             result.changed = True
     run.remove_rings()
     return result
@@ -165,12 +165,15 @@ def _parts(first: Path) -> Parts:
     return find_parts(first)
 
 
-def _recover_parts(run: DeadRun, files: list[Path], result: Recovered) -> None:
+def _recover_parts(run: DeadRun, parts: Parts, result: Recovered) -> None:
     """Each part that is not whole; what only the rings hold goes into the last."""
     before: dict[str, LoopStatistics] = {}
-    for file, following in zip(files, [*files[1:], None], strict=True):
-        found = survey(file, run.described, before)
-        result.run_id = found.run_id or run.run_id
+    described = {**parts.described, **run.described}
+    result.run_id = parts.run_id or run.run_id
+    for n, file in enumerate(parts.paths):
+        following = parts.heads[n + 1] if n + 1 < len(parts.heads) else None
+        found = survey(file, described, before)
+        result.run_id = result.run_id or found.run_id
         if found.whole and (following is not None or not holds_more(run.rings, found)):
             for loop, seen in found.statistics.items():
                 recovery = result.loops.setdefault(loop, LoopRecovery())
@@ -180,15 +183,13 @@ def _recover_parts(run: DeadRun, files: list[Path], result: Recovered) -> None:
             if following is None and found.reader.continued:
                 result.notes.append("the run went on in a file that is not there")
             continue
-        then = None if following is None else _before(following)
-        before = _restore(run, found, file, result, before, then)
+        if not found.says_anything:
+            result.notes.append(
+                f"{file.name} ends before it says anything: of its cycles only what a ring held is there"
+            )
+        then = None if following is None else following.before
+        before = _restore(run, parts, found, file, result, before, then)
         result.changed = True
-
-
-def _before(part: Path) -> dict[str, Any]:
-    reader = RecordingReader(part, signals=False)
-    reader.read_head()
-    return reader.before
 
 
 def _enter(directory: Path, held: ExitStack) -> Path | None:
@@ -220,6 +221,7 @@ def _in_words(recording: Path, action: Callable[[], _T]) -> _T:
 
 def _restore(
     run: DeadRun,
+    parts: Parts,
     found: Survey | None,
     recording: Path,
     result: Recovered,
@@ -232,7 +234,7 @@ def _restore(
     try:
         # Left by an interrupted recovery: everything in it is still in the cut file and the rings.
         restored.unlink(missing_ok=True)
-        seen = write_restored(run, found, restored, result, before, then)
+        seen = write_restored(run, parts, found, restored, result, before, then)
         if found is not None:
             result.cut_copy = shown.with_name(_keep_copy(recording).name)
         os.replace(restored, recording)

@@ -22,6 +22,7 @@ from rtloop.report.page import report_path, write_report
 from rtloop.run import Run
 from rtloop.telemetry.mcap.part_names import first_there, parts_there
 from rtloop.telemetry.mcap.reader import LoopRecording, read_recording
+from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.recorder.pointer import POINTER_NAME
 from rtloop.telemetry.recorder.process import Recorder
 from rtloop.telemetry.recorder.recover import recover
@@ -357,3 +358,59 @@ def test_what_only_has_the_name_of_a_file_of_the_run_is_left_out(run: Path, tmp_
     assert junk.read_text() == "junk"
     with pytest.raises(RecordingError, match="run_999.mcap is not an MCAP file"):
         read_recording(junk)
+
+
+@pytest.mark.parametrize("number", [0, 3, -1])
+@pytest.mark.parametrize("size", [0, 4, 8, 20, 200, 2000, 5000])
+def test_a_file_that_ends_before_it_says_anything_does_not_keep_the_others_from_being_restored(
+    size: int, number: int, run: Path, tmp_path: Path
+) -> None:
+    """As a power cut leaves it right after a split."""
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    part = parts_there(out)[number]
+    facts = read_recording(out).run
+    cycles_of_it = sum(len(batch) for _, batch in RecordingReader(part))
+    os.truncate(part, size)
+    with pytest.raises(RecordingError, match=f"{part.name} .*`rtloop recover .*{part.name}`"):
+        read_recording(out)
+    (recovered,) = recover(part, run.parent)
+    assert recovered.recording == out
+    assert recovered.run_id == metadata().run_id
+    assert recovered.cut_copy == part.with_name(f"{part.stem}.cut.mcap")
+    assert recovered.cut_copy.stat().st_size == size
+    balance = recovered.loops["balance"]
+    is_last = number == -1
+    assert balance.from_file == N - cycles_of_it
+    assert (balance.lost, balance.lost_is_known) == (0 if is_last else cycles_of_it, not is_last)
+    assert any(part.name in note for note in recovered.notes) == (size <= 200)
+    recording = read_recording(out, signals=True)
+    assert recording.run == facts
+    loop = recording.loops["balance"]
+    assert (len(loop.records), loop.lost) == (balance.from_file, balance.lost)
+    assert loop.summary.executed == balance.from_file + balance.lost
+    assert "executed" in text_of(write_report(out.parent, report_path(out.parent)))
+    assert not recover(out.parent, run.parent)[0].changed
+
+
+def test_a_file_without_a_word_is_filled_from_the_ring(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    (run / POINTER_NAME).unlink()
+    for number in (0, 2, -1):
+        os.truncate(parts_there(out)[number], 0)
+    (recovered,) = recover(out, run.parent)
+    assert recovered.loops["balance"].lost == 0
+    check(read_recording(out, signals=True).loops["balance"])
+
+
+def test_where_no_file_says_anything_the_first_is_named(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    out.unlink()
+    for part in parts_there(out):
+        os.truncate(part, 0)
+    with pytest.raises(RecordingError, match=f"{tmp_path}/rec/run_001.mcap ends before it says"):
+        recover(out.parent, run.parent)
