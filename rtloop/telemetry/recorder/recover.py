@@ -39,7 +39,13 @@ from rtloop.telemetry.recorder.left_behind import (
 )
 from rtloop.telemetry.recorder.process import cause_and_cure
 from rtloop.telemetry.recorder.recovered import LoopRecovery, Recovered
-from rtloop.telemetry.recorder.restorer import Survey, holds_more, survey, write_restored
+from rtloop.telemetry.recorder.restorer import (
+    Survey,
+    holds_more,
+    missing_before,
+    survey,
+    write_restored,
+)
 
 _T = TypeVar("_T")
 
@@ -172,6 +178,7 @@ def _recover_parts(run: DeadRun, parts: Parts, result: Recovered) -> None:
     result.run_id = parts.run_id or run.run_id
     for n, file in enumerate(parts.paths):
         following = parts.heads[n + 1] if n + 1 < len(parts.heads) else None
+        result.notes += _missing(before, parts.heads[n])
         found = survey(file, described, before)
         result.run_id = result.run_id or found.run_id
         if found.whole and (following is not None or not holds_more(run.rings, found)):
@@ -190,6 +197,15 @@ def _recover_parts(run: DeadRun, parts: Parts, result: Recovered) -> None:
         then = None if following is None else following.before
         before = _restore(run, parts, found, file, result, before, then)
         result.changed = True
+
+
+def _missing(before: dict[str, LoopStatistics], head: RecordingReader) -> list[str]:
+    """What a file says came before it, and no file has, in words."""
+    return [
+        f"{n} cycles of {loop} before {head.path.name} were in a file that is not there: they are lost"
+        for loop, said in head.before.items()
+        if loop in before and (n := missing_before(before[loop], said)) > 0
+    ]
 
 
 def _enter(directory: Path, held: ExitStack) -> Path | None:

@@ -90,10 +90,19 @@ def _begun(
 ) -> LoopStatistics:
     """The loop as it was where a file begins: by the parts before it, or, where these are gone, by
     what the file says of them."""
-    if loop in before:
-        return deepcopy(before[loop])
-    metadata, said = reader.metadata[loop], reader.before.get(loop)
-    return LoopStatistics(metadata) if said is None else LoopStatistics.resumed(metadata, said)
+    said = reader.before.get(loop)
+    if loop not in before:
+        metadata = reader.metadata[loop]
+        return LoopStatistics(metadata) if said is None else LoopStatistics.resumed(metadata, said)
+    seen = before[loop]
+    is_behind = said is not None and missing_before(seen, said) > 0
+    return seen.after(said) if said is not None and is_behind else deepcopy(seen)
+
+
+def missing_before(seen: LoopStatistics, said: Mapping[str, Any]) -> int:
+    """Cycles that came before a file, by what it says, and are in none of those before it."""
+    summary = LoopSummary.from_dict(dict(said["summary"]))
+    return summary.executed - seen.executed - seen.lost
 
 
 def holds_more(rings: list[Ring], found: Survey) -> bool:

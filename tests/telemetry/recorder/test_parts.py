@@ -414,3 +414,31 @@ def test_where_no_file_says_anything_the_first_is_named(run: Path, tmp_path: Pat
         os.truncate(part, 0)
     with pytest.raises(RecordingError, match=f"{tmp_path}/rec/run_001.mcap ends before it says"):
         recover(out.parent, run.parent)
+
+
+def test_cycles_of_a_file_that_is_not_there_are_lost_and_the_totals_stay_true(
+    run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    parts = parts_there(out)
+    intact = read_recording(out).loops["balance"].summary
+    gone = sum(len(batch) for _, batch in RecordingReader(parts[2]))
+    parts[2].unlink()
+    (recovered,) = recover(out.parent, run.parent)
+    assert (recovered.changed, recovered.loops["balance"].lost) == (False, gone)
+    os.truncate(parts[-1], parts[-1].stat().st_size - 500)
+    (recovered,) = recover(out.parent, run.parent)
+    balance = recovered.loops["balance"]
+    assert (balance.from_file, balance.lost) == (N - gone, gone)
+    note = f"{gone} cycles of balance before run_003.mcap were in a file that is not there: they are lost"
+    assert recovered.notes == [note]
+    summary = read_recording(out).loops["balance"].summary
+    assert (summary.executed, summary.records_lost) == (N, gone)
+    assert summary.skipped == intact.skipped
+    assert intact.rate_hz is not None
+    assert summary.rate_hz == pytest.approx(intact.rate_hz, rel=1e-3)
+    # Counts are the run's, durations those of the cycles that are here.
+    assert summary.misses == pytest.approx(summary.executed / 7, abs=1)
+    assert summary.response_us.p50 == pytest.approx(intact.response_us.p50, rel=0.5)
