@@ -134,6 +134,30 @@ def test_a_folder_that_cannot_be_made_leaves_none(tmp_path: Path) -> None:
     assert not list(RING_DIRECTORY.glob(f"*{tmp_path.name}*"))
 
 
+@pytest.mark.parametrize("kind", ["a file", "a device", "a link to nothing"])
+def test_what_is_no_folder_in_the_place_of_all_recordings_is_an_error_and_no_taken_run_id(
+    kind: str, tmp_path: Path
+) -> None:
+    place = {"a device": Path("/dev/null")}.get(kind, tmp_path / "rtloop-runs")
+    if kind == "a file":
+        place.touch()
+    elif kind == "a link to nothing":
+        place.symlink_to(tmp_path / "nothing")
+    code = (
+        "import sys; from pathlib import Path; from rtloop.activation import Activation\n"
+        "Activation.claim(sys.argv[1], Path(sys.argv[2]), record=True)"
+    )
+    # In a process of its own, which can be ended where it counts run ids for ever.
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path.name, str(place)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert f"cannot create a folder in {place} for the recording: Not a directory" in done.stderr
+    assert not list(RING_DIRECTORY.glob(f"*{tmp_path.name}*"))
+
+
 def test_a_group_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(RtloopError, match="no group"):
         Activation.claim(tmp_path.name, tmp_path / "runs", record=True, group="no-such-group")

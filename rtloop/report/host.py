@@ -140,5 +140,7 @@ def parts_in_words(recording: Outline) -> Iterator[str]:
     if missing:
         names = ", ".join(map(str, missing))
         yield f"<b>Files are missing between those that are here</b>: part {names}."
+    for other in recording.others:
+        yield f"<b>A file was left out</b>: {escape(other)}."
     if recording.continued:
         yield "<b>The run went on</b> in a file that is not part of this page."

@@ -68,6 +68,8 @@ class Outline:
     """Cycles that were overwritten before they could be written, or damaged; of all loops."""
     parts: list[int]
     """Numbers of the files it was read from."""
+    others: list[str]
+    """What is called like one of them and is none, in words."""
     alone: bool
     """Whether it is one file of several, which was asked for by its name."""
     continued: bool
@@ -183,6 +185,7 @@ def outline(path: Path) -> Outline:
         library=reader.library,
         lost=sum(reader.lost.values()),
         parts=reader.numbers,
+        others=reader.others,
         alone=reader.alone,
         continued=reader.continued,
         before=sum(int(said["summary"]["executed"]) for said in reader.before.values()),

@@ -70,7 +70,12 @@ def make_private_directory(
     One that exists is taken as it is if it is the caller's own, but not ``exclusively``, which
     raises FileExistsError. Raises RecordingError, OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # a file, or a link to nothing: FileExistsError is for ``path`` alone
+        raise NotADirectoryError(
+            errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)
+        ) from None
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:

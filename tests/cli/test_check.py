@@ -179,6 +179,11 @@ BROKEN: dict[str, tuple[str, dict[str, str], list[str]]] = {
         {"directory: runs": "directory: file/runs"},
         ["recording.directory: cannot create a folder"],
     ),
+    "a file": (
+        TEXT,
+        {"directory: runs": "directory: file"},
+        ["recording.directory: cannot create a folder"],
+    ),
     "a group": (
         TEXT,
         {"runs}": "runs, group: nobody of that name}"},

@@ -23,13 +23,21 @@ def first_path(part: Path) -> Path:
     return part if match is None else part.with_name(match["run"] + part.suffix)
 
 
+def part_number(part: Path) -> int:
+    """The number that its name gives to a part."""
+    match = _LATER.fullmatch(part.stem)
+    return 0 if match is None else int(match["number"])
+
+
 def parts_there(first: Path) -> list[Path]:
-    """The parts of a recording that there are, in their order, by the path of part 0."""
+    """The files that are called like parts of a recording, in their order, by the path of part 0."""
     later = {}
     for path in first.parent.glob("*" + first.suffix):
         match = _LATER.fullmatch(path.stem)
         if match is not None and match["run"] == first.stem:
-            later[int(match["number"])] = path
+            number = int(match["number"])
+            if path == part_path(first, number):
+                later[number] = path
     parts = [later[number] for number in sorted(later)]
     return [first, *parts] if first.exists() or first.is_symlink() else parts
 

@@ -49,6 +49,10 @@ _RECORD_HEADER: Final = struct.Struct("<BQ")
 _ADVICE: Final = "If its run has ended, `rtloop recover {path}` restores it."
 
 
+class NotMcapError(RecordingError):
+    """It begins as no MCAP file does."""
+
+
 class RecordingReader:
     """Reads a recording from its beginning as far as it is intact.
 
@@ -65,7 +69,7 @@ class RecordingReader:
         events: bool = False,
         metadata: Mapping[str, LoopMetadata] | None = None,
     ) -> None:
-        """Open the file. ``RecordingError`` when it cannot be read or is no MCAP file.
+        """Open the file. ``RecordingError`` when it cannot be read, ``NotMcapError`` when it is no MCAP file.
 
         Without ``signals`` the batches have vectors of width zero, and reading is faster.
         With ``events`` port events wait for ``take_events``.
@@ -112,7 +116,7 @@ class RecordingReader:
         # An empty file is what a recorder leaves that died at once: intact as far as it goes.
         if magic != _MAGIC[: len(magic)]:
             self._file.close()
-            raise RecordingError(f"{path} is not an MCAP file")
+            raise NotMcapError(f"{path} is not an MCAP file")
 
     @property
     def damaged(self) -> bool:
@@ -156,6 +160,8 @@ class RecordingReader:
                     return
                 if opcode == Opcode.METADATA:
                     self._note(payload)
+                elif opcode == Opcode.HEADER:
+                    self._read_header(payload)
 
     def __iter__(self) -> Iterator[tuple[str, Batch]]:
         with self._file:

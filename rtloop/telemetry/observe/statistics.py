@@ -1,6 +1,7 @@
 """What a loop did, counted as it runs, in memory that does not grow with the run."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +110,18 @@ class LoopStatistics:
         result._origin_ns = None if origin_ns is None else int(origin_ns)
         result._first_start_ns = int(so_far["first_start_ns"])
         result._last_start_ns = int(so_far["last_start_ns"])
+        return result
+
+    def after(self, so_far: Mapping[str, Any]) -> "LoopStatistics":
+        """Goes on where another observer's ``so_far`` ended, which had seen cycles that are not here: these
+        are lost. Durations are those of the cycles that were here. Raises as ``resumed`` does."""
+        result = LoopStatistics.resumed(self.metadata, so_far)
+        cycles = result.executed + result.lost
+        result.executed, result.lost = self.executed, cycles - self.executed
+        if self.executed:
+            result._first_start_ns = self._first_start_ns
+        for name in ("release_latency", "response", "infer", "lateness", "_window_response"):
+            setattr(result, name, deepcopy(getattr(self, name)))
         return result
 
     def so_far(self) -> dict[str, Any]:

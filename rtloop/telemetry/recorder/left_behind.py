@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtloop.errors import RecordingError
-from rtloop.telemetry.mcap.part_names import first_there
-from rtloop.telemetry.mcap.stream import RecordingReader
+from rtloop.telemetry.mcap.part_names import first_there, parts_there
+from rtloop.telemetry.mcap.parts import find_parts
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
 from rtloop.telemetry.observe.ring import RING_SUFFIX, LoopMetadata, Ring, UnpublishedError
-from rtloop.telemetry.private import locked, pinned, printable
+from rtloop.telemetry.private import check_own_file, locked, pinned, printable
 from rtloop.telemetry.recorder.pointer import Pointer, read_pointer
 from rtloop.telemetry.recorder.process import remove_rings_of
 
@@ -154,12 +154,12 @@ def directory_of(recording: Path, directories: list[Path]) -> Path | None:
     for directory, _, recorded in own:
         if recorded is not None and recorded == recording.resolve():
             return directory
-    there = first_there(recording)
-    if not there.exists():
+    if not first_there(recording).exists():
         raise RecordingError(f"there is no recording {recording}")
-    reader = RecordingReader(there, signals=False)
-    reader.read_head()
+    for file in parts_there(recording):
+        check_own_file(file)
+    said = find_parts(recording).run_id
     for directory, run_id, _ in own:
-        if reader.run_id and run_id == reader.run_id:
+        if said and run_id == said:
             return directory
     return None

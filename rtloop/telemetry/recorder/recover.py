@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from rtloop.errors import RecordingError
 from rtloop.telemetry.mcap.part_names import RUN_FILE, first_path, parts_there
-from rtloop.telemetry.mcap.parts import parts_meant
+from rtloop.telemetry.mcap.parts import Parts, find_parts
 from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.mcap.writer import sync_directory
 from rtloop.telemetry.observe.ring import RING_DIRECTORY
@@ -39,7 +39,13 @@ from rtloop.telemetry.recorder.left_behind import (
 )
 from rtloop.telemetry.recorder.process import cause_and_cure
 from rtloop.telemetry.recorder.recovered import LoopRecovery, Recovered
-from rtloop.telemetry.recorder.restorer import Survey, holds_more, survey, write_restored
+from rtloop.telemetry.recorder.restorer import (
+    Survey,
+    holds_more,
+    missing_before,
+    survey,
+    write_restored,
+)
 
 _T = TypeVar("_T")
 
@@ -129,9 +135,10 @@ def _recover_run(run: DeadRun, recording: Path) -> Recovered:
     result = Recovered(run.run_id, recording, notes=run.notes)
     with ExitStack() as held:
         there = _enter(recording.parent, held)
-        files = (
-            [] if there is None else _in_words(recording, partial(_parts, there / recording.name))
-        )
+        parts = Parts([], [])
+        if there is not None:
+            parts = _in_words(recording, partial(_parts, there / recording.name))
+        files = parts.paths if parts.heads else []
         if not files and not any(ring.backlog() for ring in run.rings):
             result.recording = None
             if run.doubtful:
@@ -145,30 +152,35 @@ def _recover_run(run: DeadRun, recording: Path) -> Recovered:
             return result
         if files:
             result.recording = recording.with_name(files[0].name)
-            _in_words(recording, partial(_recover_parts, run, files, result))
+            result.notes += parts.others
+            _in_words(recording, partial(_recover_parts, run, parts, result))
         else:
             folder = there or _make(recording.parent, held)
-            _in_words(
-                recording, partial(_restore, run, None, folder / recording.name, result, {}, None)
-            )
+            said = Parts([], [])
+            restore = partial(_restore, run, said, None, folder / recording.name, result, {}, None)
+            _in_words(recording, restore)
             result.changed = True
     run.remove_rings()
     return result
 
 
-def _parts(first: Path) -> list[Path]:
+def _parts(first: Path) -> Parts:
     """The files of the recording; only the caller's own are looked into."""
     for file in parts_there(first):
         check_own_file(file)
-    return [file for file in parts_meant(first) if os.path.lexists(file)]
+    return find_parts(first)
 
 
-def _recover_parts(run: DeadRun, files: list[Path], result: Recovered) -> None:
+def _recover_parts(run: DeadRun, parts: Parts, result: Recovered) -> None:
     """Each part that is not whole; what only the rings hold goes into the last."""
     before: dict[str, LoopStatistics] = {}
-    for file, following in zip(files, [*files[1:], None], strict=True):
-        found = survey(file, run.described, before)
-        result.run_id = found.run_id or run.run_id
+    described = {**parts.described, **run.described}
+    result.run_id = parts.run_id or run.run_id
+    for n, file in enumerate(parts.paths):
+        following = parts.heads[n + 1] if n + 1 < len(parts.heads) else None
+        result.notes += _missing(before, parts.heads[n])
+        found = survey(file, described, before)
+        result.run_id = result.run_id or found.run_id
         if found.whole and (following is not None or not holds_more(run.rings, found)):
             for loop, seen in found.statistics.items():
                 recovery = result.loops.setdefault(loop, LoopRecovery())
@@ -178,15 +190,22 @@ def _recover_parts(run: DeadRun, files: list[Path], result: Recovered) -> None:
             if following is None and found.reader.continued:
                 result.notes.append("the run went on in a file that is not there")
             continue
-        then = None if following is None else _before(following)
-        before = _restore(run, found, file, result, before, then)
+        if not found.says_anything:
+            result.notes.append(
+                f"{file.name} ends before it says anything: of its cycles only what a ring held is there"
+            )
+        then = None if following is None else following.before
+        before = _restore(run, parts, found, file, result, before, then)
         result.changed = True
 
 
-def _before(part: Path) -> dict[str, Any]:
-    reader = RecordingReader(part, signals=False)
-    reader.read_head()
-    return reader.before
+def _missing(before: dict[str, LoopStatistics], head: RecordingReader) -> list[str]:
+    """What a file says came before it, and no file has, in words."""
+    return [
+        f"{n} cycles of {loop} before {head.path.name} were in a file that is not there: they are lost"
+        for loop, said in head.before.items()
+        if loop in before and (n := missing_before(before[loop], said)) > 0
+    ]
 
 
 def _enter(directory: Path, held: ExitStack) -> Path | None:
@@ -218,6 +237,7 @@ def _in_words(recording: Path, action: Callable[[], _T]) -> _T:
 
 def _restore(
     run: DeadRun,
+    parts: Parts,
     found: Survey | None,
     recording: Path,
     result: Recovered,
@@ -230,7 +250,7 @@ def _restore(
     try:
         # Left by an interrupted recovery: everything in it is still in the cut file and the rings.
         restored.unlink(missing_ok=True)
-        seen = write_restored(run, found, restored, result, before, then)
+        seen = write_restored(run, parts, found, restored, result, before, then)
         if found is not None:
             result.cut_copy = shown.with_name(_keep_copy(recording).name)
         os.replace(restored, recording)

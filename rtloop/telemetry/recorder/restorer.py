@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from rtloop.errors import RecordingError
+from rtloop.telemetry.mcap.part_names import part_number
+from rtloop.telemetry.mcap.parts import Parts
 from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe.records import (
@@ -45,6 +47,11 @@ class Survey:
     @property
     def run_id(self) -> str:
         return self.reader.run_id
+
+    @property
+    def says_anything(self) -> bool:
+        """Whether the file itself names its run, or has a cycle in it."""
+        return bool(self.run_id or self.cycles)
 
 
 def survey(
@@ -83,10 +90,19 @@ def _begun(
 ) -> LoopStatistics:
     """The loop as it was where a file begins: by the parts before it, or, where these are gone, by
     what the file says of them."""
-    if loop in before:
-        return deepcopy(before[loop])
-    metadata, said = reader.metadata[loop], reader.before.get(loop)
-    return LoopStatistics(metadata) if said is None else LoopStatistics.resumed(metadata, said)
+    said = reader.before.get(loop)
+    if loop not in before:
+        metadata = reader.metadata[loop]
+        return LoopStatistics(metadata) if said is None else LoopStatistics.resumed(metadata, said)
+    seen = before[loop]
+    is_behind = said is not None and missing_before(seen, said) > 0
+    return seen.after(said) if said is not None and is_behind else deepcopy(seen)
+
+
+def missing_before(seen: LoopStatistics, said: Mapping[str, Any]) -> int:
+    """Cycles that came before a file, by what it says, and are in none of those before it."""
+    summary = LoopSummary.from_dict(dict(said["summary"]))
+    return summary.executed - seen.executed - seen.lost
 
 
 def holds_more(rings: list[Ring], found: Survey) -> bool:
@@ -106,6 +122,7 @@ def holds_more(rings: list[Ring], found: Survey) -> bool:
 
 def write_restored(
     run: DeadRun,
+    parts: Parts,
     found: Survey | None,
     restored: Path,
     result: Recovered,
@@ -114,24 +131,26 @@ def write_restored(
 ) -> dict[str, LoopStatistics]:
     """Write file and rings as one new recording; what was counted up to its end, by loop.
 
+    ``parts`` are all files of the recording: what a cut one does not say, the others may.
     ``before`` is what was counted in the parts before it, and ``then`` what the next part says
     (``LoopStatistics.so_far``); None for the last part.
     """
     rings = {ring.metadata.loop: ring for ring in run.rings}
     metadata: dict[str, LoopMetadata] = {name: ring.metadata for name, ring in rings.items()}
-    facts: dict[str, Any] = next((dict(ring.metadata.run) for ring in run.rings), {})
-    result.run_id = run.run_id
+    facts = parts.run or next((dict(ring.metadata.run) for ring in run.rings), {})
+    result.run_id = parts.run_id or run.run_id
+    part = 0
     if found is not None:
         metadata = {**metadata, **found.reader.metadata}
         facts = found.reader.run or facts
-        result.run_id = found.run_id or run.run_id
+        result.run_id = found.run_id or result.run_id
         result.notes += _damage(found.reader)
-    if not metadata:
-        raise RecordingError(
-            f"{restored.with_name(result.recording.name) if result.recording else restored} ends "
-            "before it says anything, and no ring of its run is left: nothing to restore"
-        )
-    part = 0 if found is None else found.reader.part
+        if not metadata:
+            raise RecordingError(
+                f"{found.reader.path} ends before it says anything, no other file of its run says it, "
+                "and no ring of it is left: nothing to restore"
+            )
+        part = found.reader.part if found.run_id else part_number(found.reader.path)
     writer = RecordingWriter(restored, part=part)
     loops = {}
     for name, loop in metadata.items():

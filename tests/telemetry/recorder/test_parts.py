@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mcap.reader import make_reader
+from mcap.writer import Writer as McapWriter
 
 from rtloop.cli.main import main
 from rtloop.config import RecordingConfig, load
@@ -21,6 +22,7 @@ from rtloop.report.page import report_path, write_report
 from rtloop.run import Run
 from rtloop.telemetry.mcap.part_names import first_there, parts_there
 from rtloop.telemetry.mcap.reader import LoopRecording, read_recording
+from rtloop.telemetry.mcap.stream import RecordingReader
 from rtloop.telemetry.recorder.pointer import POINTER_NAME
 from rtloop.telemetry.recorder.process import Recorder
 from rtloop.telemetry.recorder.recover import recover
@@ -304,3 +306,139 @@ def test_a_recording_is_split_by_default() -> None:
     assert RecordingConfig().split_mb == 1000
     assert RecordingConfig().split_minutes == 60
     assert RecordingConfig().keep is None
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_copy_of_a_file_in_its_folder_is_not_counted_twice(
+    number: int, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    part = parts_there(out)[number]
+    copy = out.with_name("run_20261121.mcap")
+    for path in (copy, out.with_name("run_0003.mcap")):
+        shutil.copy(part, path)
+    check(read_recording(out, signals=True).loops["balance"])
+    page = text_of(write_report(out.parent, report_path(out.parent)))
+    assert "25 000 executed" in page
+    assert f"run_20261121.mcap is no part of this run: it is a copy of part {number}" in page
+    (recovered,) = recover(out.parent, run.parent)
+    assert not recovered.changed
+    assert recovered.loops["balance"].from_file == N
+    assert recovered.notes == [
+        f"run_20261121.mcap is no part of this run: it is a copy of part {number}"
+    ]
+    # Asked for by its name it stands for itself, as any later file does.
+    assert read_recording(copy).path == copy
+
+
+def test_what_only_has_the_name_of_a_file_of_the_run_is_left_out(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    junk = out.with_name("run_999.mcap")
+    junk.write_text("junk")
+    foreign = out.with_name("run_998.mcap")
+    with foreign.open("wb") as file:
+        writer = McapWriter(file)
+        writer.start(library="another's")
+        writer.finish()  # type: ignore[no-untyped-call]
+    check(read_recording(out.parent, signals=True).loops["balance"])
+    page = text_of(write_report(out.parent, report_path(out.parent)))
+    parts_there(out)[1].write_bytes(parts_there(out)[1].read_bytes()[:-500])
+    (recovered,) = recover(out.parent, run.parent)
+    for note in (
+        "run_998.mcap is no part of this run: it was not recorded by rtloop",
+        "run_999.mcap is no part of this run: it is not an MCAP file",
+    ):
+        assert note in page
+        assert note in recovered.notes
+    assert recovered.changed
+    assert junk.read_text() == "junk"
+    with pytest.raises(RecordingError, match="run_999.mcap is not an MCAP file"):
+        read_recording(junk)
+
+
+@pytest.mark.parametrize("number", [0, 3, -1])
+@pytest.mark.parametrize("size", [0, 4, 8, 20, 200, 2000, 5000])
+def test_a_file_that_ends_before_it_says_anything_does_not_keep_the_others_from_being_restored(
+    size: int, number: int, run: Path, tmp_path: Path
+) -> None:
+    """As a power cut leaves it right after a split."""
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    part = parts_there(out)[number]
+    facts = read_recording(out).run
+    cycles_of_it = sum(len(batch) for _, batch in RecordingReader(part))
+    os.truncate(part, size)
+    with pytest.raises(RecordingError, match=f"{part.name} .*`rtloop recover .*{part.name}`"):
+        read_recording(out)
+    (recovered,) = recover(part, run.parent)
+    assert recovered.recording == out
+    assert recovered.run_id == metadata().run_id
+    assert recovered.cut_copy == part.with_name(f"{part.stem}.cut.mcap")
+    assert recovered.cut_copy.stat().st_size == size
+    balance = recovered.loops["balance"]
+    is_last = number == -1
+    assert balance.from_file == N - cycles_of_it
+    assert (balance.lost, balance.lost_is_known) == (0 if is_last else cycles_of_it, not is_last)
+    assert any(part.name in note for note in recovered.notes) == (size <= 200)
+    recording = read_recording(out, signals=True)
+    assert recording.run == facts
+    loop = recording.loops["balance"]
+    assert (len(loop.records), loop.lost) == (balance.from_file, balance.lost)
+    assert loop.summary.executed == balance.from_file + balance.lost
+    assert "executed" in text_of(write_report(out.parent, report_path(out.parent)))
+    assert not recover(out.parent, run.parent)[0].changed
+
+
+def test_a_file_without_a_word_is_filled_from_the_ring(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    (run / POINTER_NAME).unlink()
+    for number in (0, 2, -1):
+        os.truncate(parts_there(out)[number], 0)
+    (recovered,) = recover(out, run.parent)
+    assert recovered.loops["balance"].lost == 0
+    check(read_recording(out, signals=True).loops["balance"])
+
+
+def test_where_no_file_says_anything_the_first_is_named(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    out.unlink()
+    for part in parts_there(out):
+        os.truncate(part, 0)
+    with pytest.raises(RecordingError, match=f"{tmp_path}/rec/run_001.mcap ends before it says"):
+        recover(out.parent, run.parent)
+
+
+def test_cycles_of_a_file_that_is_not_there_are_lost_and_the_totals_stay_true(
+    run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rec" / "run.mcap"
+    recorded(run, out)
+    shutil.rmtree(run)
+    parts = parts_there(out)
+    intact = read_recording(out).loops["balance"].summary
+    gone = sum(len(batch) for _, batch in RecordingReader(parts[2]))
+    parts[2].unlink()
+    (recovered,) = recover(out.parent, run.parent)
+    assert (recovered.changed, recovered.loops["balance"].lost) == (False, gone)
+    os.truncate(parts[-1], parts[-1].stat().st_size - 500)
+    (recovered,) = recover(out.parent, run.parent)
+    balance = recovered.loops["balance"]
+    assert (balance.from_file, balance.lost) == (N - gone, gone)
+    note = f"{gone} cycles of balance before run_003.mcap were in a file that is not there: they are lost"
+    assert recovered.notes == [note]
+    summary = read_recording(out).loops["balance"].summary
+    assert (summary.executed, summary.records_lost) == (N, gone)
+    assert summary.skipped == intact.skipped
+    assert intact.rate_hz is not None
+    assert summary.rate_hz == pytest.approx(intact.rate_hz, rel=1e-3)
+    # Counts are the run's, durations those of the cycles that are here.
+    assert summary.misses == pytest.approx(summary.executed / 7, abs=1)
+    assert summary.response_us.p50 == pytest.approx(intact.response_us.p50, rel=0.5)
