@@ -392,7 +392,8 @@ class Loop:
         words = {core.FAULT_REASONS[name] for name in ("port_error", "device_safe", "not_obeyed")}
         if status["fault_reason"] not in words:
             return None
-        return self._configured().ports[status["fault_port"]]
+        port: Port = self._configured().ports[status["fault_port"]]
+        return port
 
     def _lost_ports(self) -> list[Port]:
         """Those that were lost when the loop ended, though that is no fault: no line is taken after it."""
@@ -412,8 +413,8 @@ class Loop:
         if not inputs:
             return ""
         return (
-            f". Input {' and '.join(inputs)} was stale for that loss and held every command, also to the devices "
-            "that were left; with on_stale: use these go on getting commands"
+            f". Input {' and '.join(inputs)} was stale for that loss and held every command, also to the "
+            "devices that were left; with on_stale: use these go on getting commands"
         )
 
     def _lost_port(self, activation: _Activation) -> Port | None:
