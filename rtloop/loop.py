@@ -392,14 +392,13 @@ class Loop:
         words = {core.FAULT_REASONS[name] for name in ("port_error", "device_safe", "not_obeyed")}
         if status["fault_reason"] not in words:
             return None
-        return self._configured().ports[status["fault_port"]]
+        port: Port = self._configured().ports[status["fault_port"]]
+        return port
 
     def _lost_ports(self) -> list[Port]:
         """Those that were lost when the loop ended, though that is no fault: no line is taken after it."""
         told = [(port, port.core.counters()) for port in self._configured().ports if port.back_off]
-        return [
-            port for port, count in told if dict(count)["losses"] > dict(count)["reconnections"]
-        ]
+        return [port for port, n in told if n.get("losses", 0) > n.get("reconnections", 0)]
 
     def _starved(self) -> str:
         """What a loss kept from the devices that were left; empty where it kept nothing."""
@@ -412,8 +411,8 @@ class Loop:
         if not inputs:
             return ""
         return (
-            f". Input {' and '.join(inputs)} was stale for that loss and held every command, also to the devices "
-            "that were left; with on_stale: use these go on getting commands"
+            f". Input {' and '.join(inputs)} was stale for that loss and held every command, also to the "
+            "devices that were left; with on_stale: use these go on getting commands"
         )
 
     def _lost_port(self, activation: _Activation) -> Port | None:
