@@ -398,9 +398,7 @@ class Loop:
     def _lost_ports(self) -> list[Port]:
         """Those that were lost when the loop ended, though that is no fault: no line is taken after it."""
         told = [(port, port.core.counters()) for port in self._configured().ports if port.back_off]
-        return [
-            port for port, count in told if dict(count)["losses"] > dict(count)["reconnections"]
-        ]
+        return [port for port, n in told if n.get("losses", 0) > n.get("reconnections", 0)]
 
     def _starved(self) -> str:
         """What a loss kept from the devices that were left; empty where it kept nothing."""

@@ -75,7 +75,7 @@ class LoopSummary:
     devices: Mapping[str, DeviceSummary] = field(default_factory=dict)
     """By port, of those that reported anything."""
     port_events_lost: int = 0
-    """Of what ports reported; not in ``devices``."""
+    """Of what ports reported: nobody could keep them. Totals that came later count them in ``devices``."""
     worst_shares: Mapping[str, float] = field(default_factory=dict)
     """The largest share in any window of the run by name, 0 to 1; empty of a run shorter than one."""
 
