@@ -450,6 +450,9 @@ def test_a_loop_that_hangs_is_not_activated_before_it_is_configured_anew(tmp_pat
         summary = run.deactivate()
         assert summary.loops["balance"].fault_reason == "hang"
         assert any("hangs and did not end" in problem for problem in summary.problems)
+        loop = summary.loops["balance"]
+        assert loop.elapsed_periods == loop.executed + loop.skipped == 31, "cycle 30 was started"
+        assert (loop.unfinished, sum(loop.outcomes.values())) == (1, loop.executed)
         with pytest.raises(RtloopError, match=r"hung.*configure\(\) first"):
             run.activate()
         assert run.state == "inactive"

@@ -286,14 +286,12 @@ class LoopStatistics:
         cycles = self.executed + self.lost - 1
         return cycles * 1e9 / span_ns if cycles > 0 and span_ns > 0 else None
 
-    def summary(
-        self, elapsed_periods: int | None = None, status: dict[str, Any] | None = None
-    ) -> LoopSummary:
+    def summary(self, status: dict[str, Any] | None = None) -> LoopSummary:
         """The loop so far.
 
-        ``status`` is the ring's; what it counts (elapsed, executed, skipped, slipped, misses) is the
-        loop's own word and wins over what this observer saw, so that lost records leave no hole in
-        the counts.
+        ``status`` is the ring's; what it counts (executed, skipped, slipped, misses) is the loop's own
+        word and wins over what this observer saw, so that lost records leave no hole in the counts.
+        A cycle that never returned it does not count.
         """
         executed = self.executed + self.lost
         skipped, slipped_ns, misses = self.skipped, self.slipped_ns, self.misses
@@ -304,19 +302,16 @@ class LoopStatistics:
             counted = int(status.get("executed", 0)) > 0
             reported = int(status.get("port_events", 0))
         if status is not None and counted:
-            executed = int(status["executed"])
+            executed = max(executed, int(status["executed"]))
             skipped = int(status["skipped"])
             slipped_ns = max(slipped_ns, int(status.get("slipped_ns", 0)))
             misses = max(misses, int(status["misses"]))
-            elapsed_periods = elapsed_periods or int(status["elapsed_periods"])
-        if elapsed_periods is None:
-            elapsed_periods = executed + skipped
         rate_hz = self.rate_hz()
         return LoopSummary(
             loop_class=self.metadata.loop_class,
             period_ms=self.metadata.period_ns / 1e6,
             deadline_ms=self.metadata.deadline_ns / 1e6,
-            elapsed_periods=elapsed_periods,
+            elapsed_periods=executed + skipped,
             executed=executed,
             skipped=skipped,
             misses=misses,

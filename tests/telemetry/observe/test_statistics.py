@@ -107,6 +107,25 @@ def test_a_hung_cycle_is_a_miss_without_a_duration() -> None:
     assert unfinished_cycle(status, loop, statistics.last_cycle) is None
 
 
+@pytest.mark.parametrize("before", [0, 10])
+def test_a_hung_cycle_was_started_whatever_the_loop_could_count(before: int) -> None:
+    statistics = LoopStatistics(metadata())
+    statistics.update(cycles(before))
+    status = {
+        "state": "fault", "fault_reason": core.FAULT_REASONS["hang"],
+        "elapsed_periods": before + 2, "executed": before, "skipped": 2, "misses": 0,
+        "expired_cycle": before + 2, "expired_deadline_ns": 6_000_000_000,
+    }  # fmt: skip
+    hung = unfinished_cycle(status, metadata(), statistics.last_cycle)
+    assert hung is not None
+    statistics.update(hung.records)
+    summary = statistics.summary(status=status)
+    assert (summary.executed, summary.misses, summary.unfinished) == (before + 1, 1, 1)
+    # The loop that had executed nothing counts nothing: its records are what is known.
+    assert summary.elapsed_periods == summary.executed + summary.skipped == before + 3
+    assert not any("no cycle" in failure for failure in summary.failures)
+
+
 @pytest.mark.parametrize("sent", ["safe", "default", "dropped", "none"])
 def test_a_hung_cycle_is_recorded_with_what_was_sent_in_its_stead(sent: str) -> None:
     loop = metadata(loop_class="firm")

@@ -119,7 +119,7 @@ def test_the_recorder_does_not_wait_for_a_cycle_that_hangs(tmp_path: Path) -> No
         assert not any("record" in problem for problem in summary.problems)
         loop = summary.loops["balance"]
         found = read_recording(run.recording).loops["balance"]
-        assert len(found.records) == loop.executed + loop.unfinished
+        assert len(found.records) == loop.executed
         wait_for(lambda: ring.status()["state"] == "finalized", "the return of the cycle")
 
 
