@@ -98,6 +98,11 @@ def _model_rules(keys: Keys, model: Path) -> Iterator[Problem]:
     if os.path.isdir(model):
         yield Problem(keys, "an .onnx file", f"the folder '{model}'")
         return
+    if os.path.exists(model):
+        yield Problem(
+            keys, "an .onnx file", f"'{model}', a pipe, socket or device and no regular file"
+        )
+        return
     try:
         names = sorted(n for n in os.listdir(model.parent)[:10_000] if n.endswith(".onnx"))
     except OSError:
