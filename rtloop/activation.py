@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
+from shlex import quote
 
 from rtloop.errors import ConfigError, RtloopError
 from rtloop.realtime.rights import RightReport
@@ -149,7 +150,7 @@ class Activation:
         if not problems:
             problems = [
                 f"the recording lacks {n} cycles of loop '{name}' at its end. "
-                f"Run `rtloop recover {self.recording}`, which restores what the ring still holds"
+                f"Run `rtloop recover {quote(str(self.recording))}`, which restores what the ring still holds"
                 for name, n in self.missing.items()
             ]
         return problems + [

@@ -174,6 +174,21 @@ def refuse_slow(config: Config, name: str, run_ns: npt.NDArray[np.int64]) -> Non
         raise ConfigError(wrong)
 
 
+def judge_zeros(config: Config, name: str, policy: Policy) -> list[Finding]:
+    """A warning of outputs of the policy that are NaN or infinite where all that it reads is zero.
+
+    No error: zeros need not be among what it will observe.
+    """
+    read = (policy.action, *(after for _, after in policy.state))
+    outputs = ", ".join(repr(output.name) for output in read if not output.is_finite)
+    if not outputs:
+        return []
+    found = f"a policy that gives NaN or infinity ({outputs}) where all that it reads is 0"
+    expected = "finite values: a command that is not is a FAULT. Bound what Log, Sqrt and Div read"
+    place = config.where("loops", name, "policy", "model")
+    return [Finding.of(place, found, expected, severity="warning")]
+
+
 def judge_time(config: Config, name: str, run_ns: npt.NDArray[np.int64]) -> list[Finding]:
     """What is wrong with the time that single runs of the policy took here.
 

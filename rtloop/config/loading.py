@@ -6,6 +6,7 @@ import os
 import stat
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import ValidationError
@@ -58,7 +59,7 @@ def _bytes(name: str) -> bytes:
     except IsADirectoryError:
         raise _wrong_file(shown, "a folder", _instead(os.path.join(name, ""))) from None
     except PermissionError:
-        expected = f"read permission; try: chmod u+r '{shown}', or another user"
+        expected = f"read permission; try: chmod u+r {quote(str(shown))}, or another user"
         raise _wrong_file(shown, "no permission to read it", expected) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else str(error)

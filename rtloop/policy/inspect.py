@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ class PolicyTensor:
     name: str
     shape: tuple[int, ...]
     dtype: str
+    is_finite: bool = True
+    """Of an output: whether it has neither NaN nor infinity where all that the policy reads is zero."""
 
     @property
     def size(self) -> int:
@@ -117,6 +120,9 @@ class _Source:
 
 def _read(path: Path, source: _Source) -> bytes:
     try:
+        kind = path.stat().st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # to read it might wait for ever
+            raise source.wrong("no regular file", "name an .onnx file")
         return path.read_bytes()
     except FileNotFoundError:
         expected = "`model` is relative to the configuration file"
@@ -299,7 +305,7 @@ def _tried_outputs(
             )
         if not output.is_tensor:
             raise source.wrong(f"output {output.name!r} is not a tensor", "rtloop needs one")
-    return {o.name: PolicyTensor(o.name, o.shape, o.dtype) for o in outputs}
+    return {o.name: PolicyTensor(o.name, o.shape, o.dtype, o.is_finite) for o in outputs}
 
 
 def _state_pairs(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, Strict
@@ -90,10 +91,17 @@ class PolicyConfig(Section):
 def _model_rules(keys: Keys, model: Path) -> Iterator[Problem]:
     if os.path.isfile(model):
         if not os.access(model, os.R_OK):
-            yield Problem(keys, f"read permission: chmod u+r {model}", f"'{model}', not readable")
+            yield Problem(
+                keys, f"read permission: chmod u+r {quote(str(model))}", f"'{model}', not readable"
+            )
         return
     if os.path.isdir(model):
         yield Problem(keys, "an .onnx file", f"the folder '{model}'")
+        return
+    if os.path.exists(model):
+        yield Problem(
+            keys, "an .onnx file", f"'{model}', a pipe, socket or device and no regular file"
+        )
         return
     try:
         names = sorted(n for n in os.listdir(model.parent)[:10_000] if n.endswith(".onnx"))

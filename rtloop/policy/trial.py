@@ -31,6 +31,8 @@ class TriedOutput:
     dtype: str = ""
     varies: str = ""
     """What shows that another run may give another shape; empty where nothing does."""
+    is_finite: bool = True
+    """Whether the first run, which is on zeros, gave neither NaN nor infinity."""
 
 
 def run_on_trial(
@@ -75,7 +77,10 @@ def run_on_trial(
             varies = " or ".join(str(list(shape)) for shape in shapes)
         elif is_open[name] and (operators := _operators_behind(model, name) & _DATA_DEPENDENT):
             varies = f"it comes from {', '.join(sorted(operators))}"
-        outputs.append(TriedOutput(name, True, first.shape, first.dtype.name, varies))
+        is_finite = first.dtype.kind != "f" or bool(np.isfinite(first).all())
+        outputs.append(
+            TriedOutput(name, True, first.shape, first.dtype.name, varies, is_finite=is_finite)
+        )
     return outputs
 
 

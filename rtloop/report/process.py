@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from rtloop import child
@@ -37,7 +38,7 @@ def write_report_beside(recording: Path, html: Path, avoid_cpus: Sequence[int] =
     said = done.stderr.decode(errors="replace").strip()
     code = done.returncode
     how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-    again = f"The report's process {how}; `rtloop report {recording}` tries again"
+    again = f"The report's process {how}; `rtloop report {quote(str(recording))}` tries again"
     raise RecordingError(said.splitlines()[-1] if said and code == _TOLD else again)
 
 

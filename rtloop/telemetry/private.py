@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 
 from rtloop.errors import RecordingError
 
@@ -259,5 +260,5 @@ def _check_directory(path: Path, found: os.stat_result, *, shared: bool) -> None
     if found.st_mode & _ANYBODY_WRITES and not (shared and found.st_mode & stat.S_ISVTX):
         raise RecordingError(
             f"anybody may write in {printable(path)}, so nothing in it can be believed: "
-            f"look at what is there, then `chmod o-w {printable(path)}`"
+            f"look at what is there, then `chmod o-w {quote(printable(path))}`"
         )

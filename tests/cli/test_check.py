@@ -22,6 +22,7 @@ from rtloop.cli.main import main
 from rtloop.config import load
 from rtloop.errors import ConfigError, Finding, HostRefusedError, RtloopError
 from rtloop.link import DeviceState, Link, Reason
+from rtloop.policy import load_policy
 from rtloop.run import Run
 from rtloop.telemetry.observe.ring import RING_DIRECTORY
 from tests.policy.models import linear, passthrough, save
@@ -518,3 +519,26 @@ def test_errors_of_several_kinds_are_one_and_a_wrong_configuration_counts_first(
 def test_the_demo_passes_the_check(folder: Path) -> None:
     path = write_config(folder, folder / "tty", POLICY)
     assert check(path).error is None
+
+
+def test_a_policy_that_gives_nan_on_zeros_is_warned_of(folder: Path) -> None:
+    border = [(name, TensorProto.FLOAT, [1, 3]) for name in ("obs", "action")]
+    log = helper.make_node("Log", ["obs"], ["action"])
+    (folder / "log.onnx").write_bytes(save([log], border[:1], border[1:], {}))
+    found = check(written(folder, ALONE, {"three": "log"}))
+    assert found.exit_code == 0
+    assert any(
+        "loops.b.policy.model: found a policy that gives NaN or infinity ('action')" in str(warning)
+        for warning in found.warnings
+    )
+    assert not any("NaN" in str(w) for w in check(written(folder, ALONE, {})).warnings)
+
+
+def test_a_pipe_in_the_place_of_a_policy_is_no_file(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.onnx")
+    path = written(folder, ALONE, {"three": "pipe"})
+    (line,) = checked(path)
+    assert "pipe.onnx', a pipe, socket or device" in line
+    assert "expected an .onnx file" in line
+    with pytest.raises(ConfigError, match=r"pipe.onnx: no regular file; name an .onnx file"):
+        load_policy(folder / "pipe.onnx")

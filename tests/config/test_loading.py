@@ -130,7 +130,7 @@ def test_a_file_without_permission_is_refused(
         monkeypatch.setattr("os.open", denied)
     assert refused(path) == (
         f"{path}: found no permission to read it; expected read permission; try: chmod u+r "
-        f"'{path}', or another user"
+        f"{path}, or another user"
     )
 
 

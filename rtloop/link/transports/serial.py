@@ -10,6 +10,7 @@ import select
 import stat
 import termios
 import time
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from rtloop.errors import LinkError
@@ -146,7 +147,7 @@ def _explained(device: str, baud: int, error: Exception) -> LinkError:
         )
     if number in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(error):
         return LinkError(
-            f"{device} is in use by another program; end that one first, 'fuser -v {device}' "
+            f"{device} is in use by another program; end that one first, `fuser -v {quote(device)}` "
             "names it (on a fresh board it may be ModemManager)"
         )
     if isinstance(error, ValueError):

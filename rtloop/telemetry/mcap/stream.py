@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -136,7 +137,7 @@ class RecordingReader:
     def require_whole(self) -> None:
         """After the iteration: ``RecordingError``, with what to do, unless it is whole and
         rtloop's."""
-        path, advice = self.path, _ADVICE.format(path=self.path)
+        path, advice = self.path, _ADVICE.format(path=quote(str(self.path)))
         if not self.metadata and (self.size_bytes == 0 or not self.complete):
             raise RecordingError(f"{path} ends before it says anything. {advice}")
         if not self.whole:

@@ -6,6 +6,7 @@ import stat
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def _make_shared_directory(path: Path) -> None:
         pass
     found = path.lstat()
     owner = user_name(found.st_uid)
-    cure = f"`sudo install -d -m 1777 -o root {path}` makes it as it has to be"
+    cure = f"`sudo install -d -m 1777 -o root {quote(str(path))}` makes it as it has to be"
     if not stat.S_ISDIR(found.st_mode):
         raise RecordingError(f"{path} is not a folder: remove it (as {owner} or root)")
     if found.st_uid not in (0, os.geteuid()):

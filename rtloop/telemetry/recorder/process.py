@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 from rtloop import child
@@ -267,7 +268,7 @@ def _explain(error: OSError, out: Path) -> str:
     what, cure = cause_and_cure(error)
     return (
         f"recording to {out} stopped: {what}. The loop goes on, and its ring keeps the "
-        f"newest cycles. To keep them, {cure} and run `rtloop recover {out}` after the run."
+        f"newest cycles. To keep them, {cure} and run `rtloop recover {quote(str(out))}` after the run."
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 from rtloop.errors import RecordingError
@@ -259,7 +260,9 @@ def _restore(
     except OSError as error:
         restored.unlink(missing_ok=True)
         what, cure = cause_and_cure(error)
-        again = "rtloop recover" if found is None else f"rtloop recover {result.recording}"
+        again = (
+            "rtloop recover" if found is None else f"rtloop recover {quote(str(result.recording))}"
+        )
         raise RecordingError(
             f"{shown} cannot be restored: {what}. What was found is as it was. "
             f"To try again, {cure} and run `{again}`"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 
 from rtloop import child
 from rtloop.errors import RecordingError
@@ -109,7 +110,7 @@ class RecorderProcess:
             return None
         self._collect(0.0)
         return self._result().error or (
-            f"the recorder ended before the loops. Run `rtloop recover {self.out}` after the run."
+            f"the recorder ended before the loops. Run `rtloop recover {quote(str(self.out))}` after the run."
         )
 
     def end(self) -> None:
@@ -138,7 +139,7 @@ class RecorderProcess:
         return RecordingResult(
             self.out,
             error=f"the recorder did not finish within {timeout_s:g} s and was ended; "
-            f"run `rtloop recover {self.out}`",
+            f"run `rtloop recover {quote(str(self.out))}`",
         )
 
     def _wait_until(self, deadline_s: float) -> bool:
@@ -201,4 +202,6 @@ class RecorderProcess:
         how = f"was ended by signal {-code}" if code and code < 0 else f"ended with code {code}"
         said = self._stderr.decode(errors="replace").strip()
         last = f": {said.splitlines()[-1]}" if said else ""
-        return f"the recorder {how}{last}. Run `rtloop recover {self.out}` after the run."
+        return (
+            f"the recorder {how}{last}. Run `rtloop recover {quote(str(self.out))}` after the run."
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import time
@@ -442,3 +443,19 @@ def test_cycles_of_a_file_that_is_not_there_are_lost_and_the_totals_stay_true(
     # Counts are the run's, durations those of the cycles that are here.
     assert summary.misses == pytest.approx(summary.executed / 7, abs=1)
     assert summary.response_us.p50 == pytest.approx(intact.response_us.p50, rel=0.5)
+
+
+def test_a_command_that_an_error_names_can_be_typed_as_it_stands(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "Max's runs" / "run.mcap"
+    recorded(run, out)
+    last = parts_there(out)[-1]
+    os.truncate(last, last.stat().st_size - 500)
+    with pytest.raises(RecordingError) as cut:
+        read_recording(out)
+    other = out.with_name("other.mcap")
+    dead = RecorderProcess.start([tmp_path / "no.ring"], other)
+    dead._process.kill()
+    for said, path in ((str(cut.value), last), (str(dead.wait().error), other)):
+        command = re.search("`(.*)`", said)
+        assert command is not None
+        assert shlex.split(command[1]) == ["rtloop", "recover", str(path)]
