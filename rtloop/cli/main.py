@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING, TextIO, cast
 
 from rtloop.cli.arguments import parser
 from rtloop.cli.outlet import Outlet, say, secure_standard_streams
 from rtloop.cli.signals import Signals
 from rtloop.errors import ConfigError, RtloopError, StoppedError
+from rtloop.stopping import stopped_when
 
 if TYPE_CHECKING:
     from rtloop.cli.console import Console
@@ -91,7 +93,7 @@ def _execute(
         is_seen = not options.json or sys.stderr.isatty()
         run.wait(options.duration or None, (lambda: console.draw(run)) if is_seen else None)
     summary = replace(run.stop(), devices={device.link.name: device.stop() for device in devices})
-    summary = _reported(summary, run, options, console)
+    summary = _reported(summary, run, signals, options, console)
     signals.release()  # nothing moves: what takes the summary may be slow, and Ctrl-C ends that
     code = exit_code(summary)
     if options.json:
@@ -109,14 +111,23 @@ def _execute(
 
 
 def _reported(
-    summary: RunSummary, run: Run, options: argparse.Namespace, console: Console
+    summary: RunSummary,
+    run: Run,
+    signals: Signals,
+    options: argparse.Namespace,
+    console: Console,
 ) -> RunSummary:
     if options.no_report or not run.is_recorded:
         return summary
     if not options.json:
         console.say(console.styled("writing the report …", "dim"))
     try:
-        return replace(summary, report=run.write_report())
+        # The loops have ended: another Ctrl-C is meant for a report that takes too long.
+        with stopped_when(signals.from_now_on()):
+            return replace(summary, report=run.write_report())
+    except StoppedError:
+        again = f"no report: it was stopped. `rtloop report {quote(str(run.directory))}` writes it"
+        return replace(summary, problems=(*summary.problems, again))
     except RtloopError as error:
         return replace(summary, problems=(*summary.problems, str(error)))
 

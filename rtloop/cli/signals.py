@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rtloop.stopping import stop_signals
@@ -19,7 +20,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._run: Run | None = None
-        self._first = ""
+        self._first = self._latest = ""
         self._before = {number: signal.signal(number, self._handle) for number in stop_signals()}
         # A job in the background that prints is not to be stopped for it, loops and all.
         self._before[signal.SIGTTOU] = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
@@ -41,8 +42,13 @@ class Signals:
         if self._first:
             run.request_stop(self._first)
 
+    def from_now_on(self) -> Callable[[], str]:
+        """Who asks for a stop after this; empty while nobody does."""
+        self._latest = ""
+        return lambda: self._latest
+
     def _handle(self, number: int, _frame: object) -> None:
         name = signal.Signals(number).name
-        self._first = self._first or name
+        self._first, self._latest = self._first or name, name
         if self._run is not None:
             self._run.request_stop(name)

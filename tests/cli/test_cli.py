@@ -16,7 +16,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from rtloop.cli.main import main
 from rtloop.demos.firmware import FirmwareProcess
+from rtloop.stopping import go_on
 from rtloop.telemetry.observe.ring import RING_DIRECTORY
 from tests.firmware import reference as ref
 from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
@@ -103,6 +105,28 @@ def test_a_signal_ends_a_run_in_order(
     assert json.loads(out)["stopped_by"] == number.name
     assert "Traceback" not in err
     assert device.stop()["reasons"] == ["HOST_STOP"]
+
+
+def test_ctrl_c_ends_a_report_that_hangs(
+    tmp_path: Path,
+    device: FirmwareProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def hanging(*_: object) -> Path:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _i in range(100):
+            go_on()
+            time.sleep(0.01)
+        raise AssertionError("nobody stopped it")
+
+    monkeypatch.setattr("rtloop.run.write_report_beside", hanging)
+    path = write_config(tmp_path, device.link)
+    assert main(["run", str(path), "--json", "--duration", "0.3"]) == 1
+    summary = json.loads(capsys.readouterr().out)
+    (problem,) = summary["problems"]
+    folder = Path(summary["recording"]).parent
+    assert problem == f"no report: it was stopped. `rtloop report {folder}` writes it"
 
 
 #: Of what the command line asks a device before its first cycle, and which one: the signal comes before

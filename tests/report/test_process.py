@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rtloop.errors import RecordingError
+from rtloop.errors import RecordingError, StoppedError
 from rtloop.report.page import write_report
 from rtloop.report.process import write_report_beside
+from rtloop.stopping import stopped_when
 from rtloop.telemetry.mcap.writer import RecordingWriter
 from tests.telemetry.loops import batch_of, cycles, metadata
 
@@ -60,6 +62,20 @@ def test_a_process_that_dies_says_what_to_do(
     monkeypatch.setattr("rtloop.child.ENTRY", dying)
     with pytest.raises(RecordingError, match=r"ended by signal 9; `rtloop report .*` tries again"):
         write_report_beside(tmp_path / "run.mcap", tmp_path / "report.html")
+
+
+def test_a_process_that_hangs_is_ended_by_who_asks_for_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, pid = tmp_path / "hanging.py", tmp_path / "pid"
+    hanging.write_text(
+        f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)\n"
+    )
+    monkeypatch.setattr("rtloop.child.ENTRY", hanging)
+    asked = ("SIGINT" if pid.exists() and pid.read_text() else "" for _ in itertools.count())
+    with stopped_when(lambda: next(asked)), pytest.raises(StoppedError):
+        write_report_beside(tmp_path / "run.mcap", tmp_path / "report.html")
+    assert not Path(f"/proc/{pid.read_text()}").exists()
 
 
 def test_it_imports_nothing_from_the_working_directory(
