@@ -242,10 +242,10 @@ def test_both_end_with_the_same_exit_code(name: str, code: int, folder: Path) ->
 @pytest.mark.parametrize("text", [TEXT, ALONE])
 def test_a_check_of_what_can_run_finds_nothing_and_leaves_nothing(text: str, folder: Path) -> None:
     path = written(folder, text, {})
-    before = sorted(RING_DIRECTORY.glob("*")), sorted(folder.iterdir())
+    before = sorted(RING_DIRECTORY.glob("*-check*")), sorted(folder.iterdir())
     found = check(path)
     assert found.error is None
-    assert (sorted(RING_DIRECTORY.glob("*")), sorted(folder.iterdir())) == before
+    assert (sorted(RING_DIRECTORY.glob("*-check*")), sorted(folder.iterdir())) == before
     assert found.loops[-1].timed_runs >= 20
     assert 0 < (found.loops[-1].inference_p50_us or 0) <= (found.loops[-1].inference_p99_us or 0)
     assert [w.place.key for w in found.warnings] == (["links.cart.device"] if text == TEXT else [])

@@ -38,6 +38,7 @@ loops:
   balance:
     class: soft
     rate_hz: 25
+    max_share: {{missed: 1, skipped: 1}}  # of what the machine stalls, in a run of twenty cycles
     inputs:
       cart: {{link: cart, max_age_ms: 900, on_stale: fault}}
     policy:

@@ -123,6 +123,7 @@ void LinkPort::forget_device() noexcept {
     report_ = {.device_late_commands = report_.device_late_commands};
     unconfirmed_since_ns_ = -1;
     has_commanded_ = false;
+    was_active_ = false;
     is_disobeyed_ = false;
     clock_told_ns_ = -1;
     loss_is_told_ = false;
@@ -407,6 +408,10 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         report_.device_reasons = sensor.reasons;
         report_.device_late_commands = sensor.late_commands;
         follow_commands(sensor, now_ns);
+        // From ACTIVE a device goes to SAFE and nowhere else: this one has begun anew.
+        was_active_ |= sensor.state == RTL_STATE_ACTIVE;
+        is_disobeyed_ |= terms_.obey_timeout_ns > 0 && was_active_ &&
+                         sensor.state != RTL_STATE_ACTIVE && sensor.state != RTL_STATE_SAFE;
         counters_.device_state.store(sensor.state, std::memory_order_relaxed);
         counters_.device_reasons.store(sensor.reasons, std::memory_order_relaxed);
     } else if (header.type == RTL_TYPE_TIME_REPLY &&

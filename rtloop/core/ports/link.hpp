@@ -120,6 +120,7 @@ class LinkPort final : public Port {
     // seq of the newest, and the one that was confirmed last.
     int64_t unconfirmed_since_ns_ = -1;
     bool has_commanded_ = false;
+    bool was_active_ = false;  // since the line was attached
     uint16_t newest_command_seq_ = 0;
     uint16_t confirmed_seq_ = 0;
     bool is_disobeyed_ = false;
