@@ -128,7 +128,9 @@ def wait_until_running(process: subprocess.Popen[str], cycles: int = 20) -> Path
     def running() -> bool:
         assert process.poll() is None, process.communicate()
         rings = rings_of(process.pid)
-        return bool(rings) and core.RingReader(str(rings[0])).status()["executed"] >= cycles
+        with suppress(OSError):  # before it starts, a run tries whether its rings can be made
+            return bool(rings) and core.RingReader(str(rings[0])).status()["executed"] >= cycles
+        return False
 
     wait_for(running, "the first cycles")
     return rings_of(process.pid)[0]
