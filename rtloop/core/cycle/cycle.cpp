@@ -293,6 +293,9 @@ void Cycle::finish() noexcept {
         record_.cpu_ns = clock_.cpu_ns() - record_.cpu_ns;
         if (record_.cpu_ns > config_.budget_ns) record_.events |= event::budget_overrun;
     }
+    if (!stand_in_ || !stand_in_->is_out()) {
+        for (const auto &port : wiring_.ports) port->keep_up(record_.finish_ns);
+    }
     check_ports();
     if (miss_limit_.broken_by(missed())) limit_broken();
     if (missed() && !gate_.close(record_.cycle)) limit_broken();  // the guard saw it before

@@ -196,12 +196,11 @@ void LinkPort::poll(int64_t now_ns) noexcept {
     counters_.clock_contradictions.store(time_.contradictions(), std::memory_order_relaxed);
     tell_clock(now_ns);
     judge_line(now_ns);
-    ask_time(now_ns);
 }
 
 // A loop that holds, or that only reads, sends nothing for a time request to go with; without one
 // the bound of the clock grows, until every sample is stale for it.
-void LinkPort::ask_time(int64_t now_ns) noexcept {
+void LinkPort::keep_up(int64_t now_ns) noexcept {
     if (last_time_request_ns_ == 0) last_time_request_ns_ = now_ns - kTimeRequestIntervalNs;
     if (now_ns - last_time_request_ns_ < 2 * kTimeRequestIntervalNs) return;
     if (stopped_.load(std::memory_order_acquire) || !line_.is_attached()) return;

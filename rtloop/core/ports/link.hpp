@@ -66,6 +66,7 @@ class LinkPort final : public Port {
     void attend(int64_t now_ns) noexcept override;
     Sample read(float *values) noexcept override;
     bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept override;
+    void keep_up(int64_t now_ns) noexcept override;
     void prepare_default(const float *values, int64_t deadline_ns) noexcept override;
     bool write_default(int64_t now_ns) noexcept override;
     void write_safe() noexcept override;
@@ -88,7 +89,6 @@ class LinkPort final : public Port {
     Sample newest_sample() const noexcept;
     bool send(const rtl_command *command, int64_t now_ns) noexcept;
     bool send_default(int64_t now_ns) noexcept;
-    void ask_time(int64_t now_ns) noexcept;
     void receive(int64_t now_ns) noexcept;
     size_t receive_some(uint8_t *bytes) noexcept;
     void decode(const uint8_t *bytes, size_t n) noexcept;

@@ -52,7 +52,8 @@ class Port {
     virtual void rearm() noexcept {}
 
     // Loop, once a cycle, before anything is read, whatever the directions in use: takes in what
-    // has arrived, and judges time-outs. A failure shows in report().
+    // has arrived, and judges time-outs. Sends nothing: the guard may be sending. A failure shows
+    // in report().
     virtual void poll(int64_t now_ns) noexcept { static_cast<void>(now_ns); }
 
     // Loop, between two cycles whose releases are far apart: takes in what must not wait for the
@@ -80,6 +81,10 @@ class Port {
         static_cast<void>(values), static_cast<void>(now_ns), static_cast<void>(deadline_ns);
         return false;
     }
+
+    // Loop, once at the end of a cycle, and never at the same time as write_default(): sends what
+    // is due to the far end and did not leave with a command.
+    virtual void keep_up(int64_t now_ns) noexcept { static_cast<void>(now_ns); }
 
     // `on_miss: default`. A command that may have to be sent by the guard, at the very deadline and
     // while the loop is anywhere in its cycle. Loop, once before each cycle: what it is, with all

@@ -1,4 +1,7 @@
 // Parts of the core that need neither Python nor ONNX Runtime.
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <cmath>
 #include <set>
 #include <stdexcept>
@@ -8,6 +11,7 @@
 #include "check.hpp"
 #include "rtloop/core/cycle/limits.hpp"
 #include "rtloop/core/cycle/pacer.hpp"
+#include "rtloop/core/ports/link.hpp"
 #include "rtloop/core/ports/mailbox.hpp"
 
 using namespace rtloop;
@@ -79,6 +83,35 @@ void a_mailbox_that_is_safe_takes_no_command_until_it_is_rearmed() {
     CHECK(mailbox.newest(&newest, time_ns) && newest == -1.0F && time_ns == -1);
 }
 
+// While a port is polled the guard may be sending: two writers would tear each other's packets.
+void a_polled_link_sends_nothing_and_asks_for_the_time_when_it_keeps_up() {
+    int ends[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    LinkPort link(PortOptions{{"fd", int64_t{ends[0]}},
+                              {"schema_id", int64_t{1}},
+                              {"n_sensor", int64_t{1}},
+                              {"n_command", int64_t{1}},
+                              {"clock_offset_ns", int64_t{0}},
+                              {"clock_error_ns", int64_t{1000}},
+                              {"clock_time_ns", int64_t{0}},
+                              {"command_validity_ns", int64_t{1'000'000}},
+                              {"command_timeout_ns", int64_t{1'000'000'000}},
+                              {"obey_timeout_ns", int64_t{0}},
+                              {"silence_timeout_ns", int64_t{60'000'000'000}},
+                              {"reconnects", int64_t{0}},
+                              {"is_armed", int64_t{1}}});
+    link.rearm();
+    char sent[64];
+    const int64_t start_ns = 1'000'000'000;
+    link.keep_up(start_ns);
+    for (int64_t i = 0; i < 20; ++i) link.poll(start_ns + i * 100'000'000);
+    CHECK(recv(ends[1], sent, sizeof(sent), MSG_DONTWAIT) < 0);
+    link.keep_up(start_ns + 2'000'000'000);
+    CHECK(recv(ends[1], sent, sizeof(sent), MSG_DONTWAIT) > 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 void limits_clamp_and_slew_and_refuse_what_is_not_finite() {
     OutputConfig config;
     config.min = {-1.0F, -1.0F};
@@ -126,6 +159,7 @@ int main() {
     events_of_a_port_keep_their_order_and_what_finds_no_room_is_counted();
     a_port_is_opened_by_what_its_kind_asks_for();
     a_mailbox_that_is_safe_takes_no_command_until_it_is_rearmed();
+    a_polled_link_sends_nothing_and_asks_for_the_time_when_it_keeps_up();
     limits_clamp_and_slew_and_refuse_what_is_not_finite();
     a_timer_releases_on_its_grid_and_sees_a_stop();
 }
