@@ -28,6 +28,10 @@ def _number_or_list(value: object) -> str:
     return "@list" if isinstance(value, list | tuple) else "@number"
 
 
+def _number_list_or_name(value: object) -> str:
+    return "@name" if isinstance(value, str) else _number_or_list(value)
+
+
 def expanded(value: object) -> object:
     """A path with the home of a user in place of a leading ``~`` or ``~user``, as a shell has it.
 
@@ -72,7 +76,20 @@ PositiveValues = Annotated[
     Annotated[PositiveNumber, Tag("@number")] | Annotated[PositiveNumberList, Tag("@list")],
     Discriminator(_number_or_list),
 ]
+NamedValues = Annotated[
+    Annotated[Number, Tag("@number")]
+    | Annotated[NumberList, Tag("@list")]
+    | Annotated[Name, Tag("@name")],
+    Discriminator(_number_list_or_name),
+]
+"""``Values``, or the name of what holds them."""
 Range = Annotated[tuple[Number, Number], Strict(False)]
+Ranges = Annotated[tuple[Values, Values], Strict(False)]
+"""[lowest, highest], each one number for all elements, or one per element."""
+ElementName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+ElementNames = Annotated[
+    tuple[ElementName, ...], Strict(False), Field(min_length=1, max_length=VECTOR_SIZE_MAX)
+]
 Element = Annotated[
     Annotated[str, StringConstraints(min_length=1, max_length=64), Tag("@field")]
     | Annotated[int, Field(ge=0, lt=VECTOR_SIZE_MAX), Tag("@index")],
@@ -84,7 +101,7 @@ Selection = Annotated[
 Cpus = Annotated[
     tuple[Annotated[int, Field(ge=0, le=8191)], ...], Strict(False), Field(min_length=1)
 ]
-TAGS = frozenset({"@number", "@list", "@field", "@index"})
+TAGS = frozenset({"@number", "@list", "@name", "@field", "@index"})
 """Parts of a pydantic error's location that stand for no key of the file."""
 
 Milliseconds = Annotated[float, Field(ge=0.001, le=3_600_000)]

@@ -1,23 +1,28 @@
-"""Observation terms, policy and action term as one ONNX graph: the order of its steps.
+"""Observation terms, models and action terms as one graph: the order of its steps.
 
-The user's nodes stay untouched: rtloop's own nodes produce the value the policy reads and consume
-the value it writes.
+The user's models stay untouched: rtloop's own nodes produce the values that they read and consume
+those that they answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from rtloop.config.problem import Keys, Problem, guarded, number, printable, written
-from rtloop.config.section import Section
+from rtloop.config.problem import written
 from rtloop.errors import ConfigError, Finding, Place
 from rtloop.policy.composed import ComposedGraph
+from rtloop.policy.findings import refuse
 from rtloop.policy.graph_builder import GraphBuilder
-from rtloop.policy.inspect import Policy, load_policy
-from rtloop.policy.shaping import emitted, selected, shaped
-from rtloop.policy.terms.action import ActionTerm
+from rtloop.policy.placing import command_of
+from rtloop.policy.policy import Policy, load_policy
+from rtloop.policy.roles import Stage
+from rtloop.policy.section import PolicyConfig
+from rtloop.policy.shaping import joined
+from rtloop.policy.terms.action import ActionTerm, Sink
 from rtloop.policy.terms.elements import Scope, Vector
 from rtloop.policy.terms.inputs import every_input
 from rtloop.policy.terms.term import ObservationTerm
@@ -37,7 +42,7 @@ def compose(
     *,
     where: Callable[..., Place] = _written,
 ) -> ComposedGraph:
-    """Builds the graph of a loop from the user's policy, which is loaded here or was already.
+    """Builds the graph of a loop around one model, which is loaded here or was already.
 
     ``inputs`` maps the names of the loop's inputs to the names of their elements, or to their
     number where they have none. ``observation`` terms are concatenated in order; without any, all
@@ -46,53 +51,123 @@ def compose(
 
     Raises ConfigError when the policy, a term, or their sizes are wrong.
     """
-    import onnx
-
     policy = model if isinstance(model, Policy) else load_policy(model, state, fix_dimensions)
-    vectors = {name: _vector(name, elements) for name, elements in inputs.items()}
-    scope = Scope(vectors, Vector(policy.action.size))
     terms = tuple(observation) or every_input(inputs)
-    action = ActionTerm() if action is None else action
-    _check(terms, action, scope, where)
-    sizes = _sizes(terms, scope, policy, where)
+    if not terms:
+        raise ConfigError("the loop has no input to observe; add one under `inputs`")
+    section = PolicyConfig(
+        model=Path("policy"), observation=terms, action=action or ActionTerm()
+    )
+    return composed(policy, section, inputs, None, None, where)
 
-    builder = GraphBuilder(policy, {name: v.element_count or 0 for name, v in vectors.items()})
-    observed = selected(builder, terms, emitted(builder, terms, scope, where), scope)
-    parts = list(zip(terms, sizes, strict=True))
-    builder.add_policy(shaped(builder, observed, parts, "term"))
-    command = shaped(builder, builder.raw_action, [(action, policy.action.size)], "action")
-    command = _guarded(builder, command, observed, policy.observation.size, "guard")
-    if action.clip is not None:
-        raw_size = policy.action.size
-        command = _guarded(builder, command, builder.raw_action, raw_size, "action_guard")
-    composed, output, feedback = builder.finished(command)
-    try:
-        onnx.checker.check_model(composed, full_check=True)
-    except Exception as error:  # of many types; onnxruntime takes some models that onnx does not
-        text = printable(" ".join(str(error).split()))
-        found = f"a policy that onnx's checker refuses ({text})"
-        expected = "a model that is whole: export it again"
-        raise ConfigError([Finding.of(where("model"), found, expected)]) from error
+
+def composed(
+    policy: Policy,
+    section: PolicyConfig,
+    inputs: Mapping[str, int | Sequence[str]],
+    outputs: Mapping[str, Sink] | None,
+    period_s: Fraction | None,
+    where: Callable[..., Place],
+) -> ComposedGraph:
+    """The graph of a loop: its section, its models, and what its inputs and outputs are.
+
+    ``outputs`` None is an output that takes all of the action. Raises ConfigError.
+    """
+    vectors = {name: _vector(name, elements) for name, elements in inputs.items()}
+    sinks = outputs or {"all": Sink(policy.action.size)}
+    command = Vector(sum(sink.size for sink in sinks.values()))
+    scope = replace(section.scope(vectors, (), policy), command=command, period_s=period_s)
+    refuse(section.term_rules((), scope), section, where)
+
+    builder = GraphBuilder(
+        {name: vector.element_count or 0 for name, vector in vectors.items()},
+        period_s=period_s,
+        answers={name: output.element_count or 0 for name, output in scope.outputs.items()},
+        group=lambda name: _group(builder, name, section, scope, where),
+    )
+    builder.acts_with(policy.action.size)
+    builder.last_command_size = command.element_count or 0
+    checked: list[str] = []
+    observations: dict[str, str] = {}
+    for stage in policy.stages:
+        at, keys, _ = section.sections[stage.name]
+        observed = {}
+        for name, (place, terms) in keys.observed().items():
+            tensor = stage.observed[name or next(iter(stage.observed))]
+            here = partial(where, *at, *place)
+            value = joined(builder, terms, scope, here, f"observed/{stage.name}")
+            _refuse_size(terms, scope, tensor.size, str(tensor), here)
+            observed[tensor.name] = value
+            observations[f"{stage.name}.{tensor.name}"] = value
+        checked += observed.values()
+        _run(builder, stage, observed, policy)
+    checked.append(builder.raw_action)
+    value = command_of(builder, section, scope, outputs, where)
+    feedback = builder.fed_back()
     return ComposedGraph(
-        model=composed.SerializeToString(deterministic=True),
+        tensors=builder.tensors,
+        constants=builder.constants,
+        steps=tuple(builder.steps),
         inputs=tuple(builder.inputs.values()),
-        action=output,
+        action=builder.tensors[value],
         feedback=feedback,
+        checked=tuple(dict.fromkeys(checked)),
+        last_command=builder.last_command if builder.reads_last_command else "",
         sha256=policy.sha256,
         observation_size=policy.observation.size,
+        observations=observations,
+        raw_action=builder.raw_action,
     )
 
 
-def _guarded(builder: GraphBuilder, command: str, seen: str, seen_size: int, label: str) -> str:
-    """Adds 0 * ``seen``, which is NaN when an element is not finite.
-
-    Without it a clip, of ours or of the policy, or Min and Max of onnxruntime before 1.20, would
-    turn a broken sample into a plausible command. One Gemm is the cheapest node that does this.
-    """
+def _run(
+    builder: GraphBuilder, stage: Stage, observed: Mapping[str, str], policy: Policy
+) -> None:
+    """Feeds a model, runs it, and says what its outputs are from then on."""
     import numpy as np
 
-    zeros = builder.constant(np.zeros((seen_size, builder.action_size), np.float32), label)
-    return builder.node("Gemm", [seen, zeros, command], f"{label}ed")
+    feeds = {}
+    for name, value in observed.items():
+        tensor = stage.observed[name]
+        feeds[name] = builder.reshaped(builder.cast(value, tensor.dtype), tensor.shape)
+    for name, fixed in stage.constants.items():
+        feeds[name] = builder.constant(fixed, name)
+    for name, first in stage.counters.items():
+        tensor = stage.file.inputs[name]
+        one = builder.constant(np.ones((1, 1), np.int64), "one")
+        count = builder.feedback(
+            f"counter/{stage.name}/{name}", (), _one_more(builder, one), initial=np.array([[first]], np.int64)
+        )
+        feeds[name] = builder.reshaped(builder.cast(count, tensor.dtype), tensor.shape)
+    answered: dict[str, str] = {}
+    for before, after in stage.state:
+        feeds[before.name] = builder.feedback(
+            f"{stage.name}/{before.name}",
+            before.shape,
+            partial(lambda name, _: answered[name], after.name),
+            dtype=before.dtype,
+        )
+    outputs = list(stage.file.outputs.values())
+    answered |= builder.run_model(stage.name, stage.file.model, feeds, outputs)
+    for name, tensor in stage.answers.items():
+        answer = partial(_flat, builder, answered[name], tensor.size)
+        builder.answered(f"{stage.name}.{name}", answer)
+    if stage is policy.acting:
+        builder.acted(builder.answer(f"{stage.name}.{policy.action.name}"))
+
+
+def _one_more(builder: GraphBuilder, one: str) -> Callable[[str], str]:
+    return lambda count: builder.node("Add", [count, one], "counted")
+
+
+def _flat(builder: GraphBuilder, value: str, size: int) -> str:
+    return builder.reshaped(builder.cast(value, "float32"), (1, size))
+
+
+def _group(
+    builder: GraphBuilder, name: str, section: PolicyConfig, scope: Scope, where: Callable[..., Place]
+) -> str:
+    return joined(builder, section.groups[name], scope, partial(where, "groups", name), f"group/{name}")
 
 
 def _vector(name: str, elements: int | Sequence[str]) -> Vector:
@@ -104,50 +179,13 @@ def _vector(name: str, elements: int | Sequence[str]) -> Vector:
     return vector
 
 
-def _check(
-    terms: Sequence[ObservationTerm], action: ActionTerm, scope: Scope, where: Callable[..., Place]
+def _refuse_size(
+    terms: Sequence[ObservationTerm], scope: Scope, wanted: int, tensor: str, where: Callable[..., Place]
 ) -> None:
-    """The rules of the terms once more, now that all sizes and names are known."""
-    if not terms:
-        raise ConfigError("the loop has no input to observe; add one under `inputs`")
-    sections = {"observation": terms, "action": action}
-    problems = list(_problems(terms, action, scope))
-    if problems:
-        raise ConfigError([_finding(problem, sections, where) for problem in problems])
-
-
-def _problems(
-    terms: Sequence[ObservationTerm], action: ActionTerm, scope: Scope
-) -> Iterator[Problem]:
-    for index, term in enumerate(terms):
-        here = ("observation", index)
-        yield from guarded((*here, term.kind), term.rules(here, scope))
-    size, keys = scope.action.element_count, ("action",)
-    yield from action.shape_rules(keys, size, "the policy's output", keys)
-
-
-def _finding(problem: Problem, sections: Mapping[str, Any], where: Callable[..., Place]) -> Finding:
-    found = problem.found or _found(sections, problem.keys)
-    return Finding.of(where(*problem.keys), found, problem.expected, problem.nearest)
-
-
-def _found(value: Any, keys: Keys) -> str:
-    for key in keys:
-        value = getattr(value, str(key)) if isinstance(value, Section) else value[key]
-    if isinstance(value, tuple):
-        return f"a list of {len(value)}"
-    return f"'{value}'" if isinstance(value, str) else number(value)
-
-
-def _sizes(
-    terms: Sequence[ObservationTerm], scope: Scope, policy: Policy, where: Callable[..., Place]
-) -> list[int]:
-    """The number of values of each term; together they fill what the policy reads."""
+    """The terms together fill what the model reads."""
     sizes = [term.size(scope) or 0 for term in terms]
-    total = sum(sizes)
-    if total != policy.observation.size:
+    if sum(sizes) != wanted:
         parts = ", ".join(f"{t.label}: {size}" for t, size in zip(terms, sizes, strict=True))
-        found = f"an observation of {total} values ({parts})"
-        expected = f"{policy.observation.size}, the size of the policy's input {policy.observation}"
-        raise ConfigError([Finding.of(where("observation"), found, expected)])
-    return sizes
+        found = f"an observation of {sum(sizes)} values ({parts})"
+        expected = f"{wanted}, the size of the policy's input {tensor}"
+        raise ConfigError([Finding.of(where(), found, expected)])

@@ -1,21 +1,52 @@
-"""What composing gives: one graph, and how its tensors are fed."""
+"""What composing gives: tensors, and the steps that fill them in every run."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import onnx
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A float32 input or output of the composed graph."""
+    """A tensor of the composed graph; ``dtype`` is a numpy type name."""
 
     name: str
     shape: tuple[int, ...]
+    dtype: str = "float32"
 
     @property
     def size(self) -> int:
         return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class NodeStep:
+    """One node of rtloop's own: an ONNX operator, by the names of its tensors."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelStep:
+    """One run of a model: its inputs and outputs, and the tensors of the graph they are."""
+
+    label: str
+    model: onnx.ModelProto
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+
+Step = NodeStep | ModelStep
 
 
 @dataclass(frozen=True)
@@ -25,13 +56,15 @@ class Feedback:
     ``of_applied``: only after a run whose command was applied; a result that was discarded, or that no
     output took, leaves it alone.
 
-    float32 of ``shape`` on both sides. Zeros before the first cycle and after every reset.
+    Of one shape and type on both sides. The constant of that name, or zeros, before the first cycle
+    and after every reset.
     """
 
     input_name: str
     output_name: str
     shape: tuple[int, ...]
     of_applied: bool = False
+    dtype: str = "float32"
 
     @property
     def size(self) -> int:
@@ -40,19 +73,41 @@ class Feedback:
 
 @dataclass(frozen=True)
 class ComposedGraph:
-    """What the core runs. All tensors at the border are float32 of fixed shape.
+    """What the core runs: ``steps``, in their order, on ``tensors`` that never move.
 
-    ``model`` is a serialised ONNX model. Its inputs are ``inputs`` (one [1, n] per loop input, in
-    the order of the configuration) and the feedback inputs; its outputs are ``action`` ([1, m],
-    after the action term) and the feedback outputs. ``sha256`` is that of the user's file.
+    ``inputs`` are one [1, n] per loop input, in the order of the configuration; ``action`` is the
+    command, [1, m], after the action terms; both are float32. ``constants`` are the values of some of the
+    tensors, and of states before the first run. ``last_command`` is the tensor that holds what left for
+    the outputs before, after all limits; empty where nothing reads it. ``sha256`` is that of the user's
+    file, or of the only one of several that answers the action.
 
-    A NaN or infinity in the observation or in the policy's raw output always leaves as a NaN in
-    ``action``, whatever clips lie between: the core only has to check what it is about to write.
+    A NaN or infinity in one of the tensors ``checked``, which are what models observe and answer,
+    always leaves as a NaN in ``action``, whatever clips lie between: the core only has to check what
+    it is about to write.
     """
 
-    model: bytes
+    tensors: Mapping[str, TensorSpec]
+    constants: Mapping[str, npt.NDArray[Any]]
+    steps: tuple[Step, ...]
     inputs: tuple[TensorSpec, ...]
     action: TensorSpec
     feedback: tuple[Feedback, ...]
+    checked: tuple[str, ...]
+    last_command: str
     sha256: str
     observation_size: int
+    observations: Mapping[str, str] = field(default_factory=dict)
+    """By model and input, as ``policy.obs``: the tensor of what it observes."""
+    raw_action: str = ""
+    """The tensor of the policy's raw output, [1, n]."""
+
+    @cached_property
+    def model(self) -> bytes:
+        """All of it as one ONNX model, serialised. Raises ConfigError where ONNX has no such model.
+
+        Its inputs are ``inputs``, the feedback inputs and ``last_command``, if any; its outputs are
+        ``action`` and the feedback outputs.
+        """
+        from rtloop.policy.onnx_file import one_model
+
+        return one_model(self).SerializeToString(deterministic=True)

@@ -4,91 +4,273 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
+from fractions import Fraction
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, Strict
+from pydantic import Field, Strict, StringConstraints
 
 from rtloop.config.problem import Keys, Problem, guarded
 from rtloop.config.section import Section
-from rtloop.config.values import ModelPath, Text
-from rtloop.policy.terms.action import ActionTerm
-from rtloop.policy.terms.elements import Elements, Scope, Sized, Vector
+from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
+from rtloop.policy.terms.action import ActionTerm, Sink
+from rtloop.policy.terms.elements import Elements, Pose, Scope, Sized, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 
 if TYPE_CHECKING:
     from rtloop.errors import Place
     from rtloop.policy.composed import ComposedGraph
-    from rtloop.policy.inspect import Policy
+    from rtloop.policy.policy import Policy
+
+Terms = Annotated[
+    tuple[Annotated[ObservationTerm, TERMS], ...],
+    Strict(False),
+    Field(min_length=1, max_length=256),
+]
+_Scalar = bool | int | Annotated[float, Field(allow_inf_nan=False)]
+_Constant = _Scalar | Annotated[tuple[_Scalar, ...], Strict(False), Field(min_length=1)]
+#: The name of the only model of a policy.
+ONLY = "policy"
 
 
-class PolicyConfig(Section):
-    """The ONNX policy between inputs and outputs."""
+class ModelKeys(Section):
+    """What fills the inputs of a model."""
 
-    model: ModelPath = Field(description="ONNX file, relative to this file")
     fix_dimensions: dict[Text, Annotated[int, Field(ge=1, le=2**31 - 1)]] = Field(
         default={}, description="names of dynamic dimensions and the size to fix them to"
     )
-    observation: Annotated[tuple[Annotated[ObservationTerm, TERMS], ...], Strict(False)] = Field(
-        min_length=1,
-        max_length=256,
-        description="list of terms, concatenated in order into the policy's observation input",
+    observation: Terms | None = Field(
+        default=None,
+        description="list of terms, concatenated in order into the only input that is observed",
     )
-    action: ActionTerm = Field(
-        default_factory=ActionTerm, description="scale, offset and clip of the policy's output"
+    observations: dict[Text, Terms] = Field(
+        default={}, description="such a list for each of several inputs, by their names"
     )
     state: dict[Text, Text] = Field(
         default={}, description="recurrent state as pairs of graph input: graph output"
     )
+    constants: dict[Text, _Constant] = Field(
+        default={}, description="inputs that never change, and their values"
+    )
+    counters: dict[Text, Annotated[int, Field(ge=-(2**53), le=2**53)]] = Field(
+        default={}, description="inputs that count the runs of the policy, and where they begin"
+    )
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="of the model's file; another file is refused"
+    )
+
+    def observed(self) -> dict[str | None, tuple[Keys, Sequence[ObservationTerm]]]:
+        """By the name of an input, None for the only one: where its terms stand, and the terms."""
+        if self.observation is not None:
+            return {None: (("observation",), self.observation)}
+        return {name: (("observations", name), terms) for name, terms in self.observations.items()}
+
+    def key_rules(self, here: Keys) -> Iterator[Problem]:
+        """Broken rules between the keys of a model at ``here``."""
+        if self.observation is not None and self.observations:
+            expected = "either `observation`, for the only input, or `observations`, for several"
+            yield Problem((*here, "observations"), expected, "both", at_key=True)
+
+
+class ModelConfig(ModelKeys):
+    """One of several models."""
+
+    model: ModelPath = Field(description="ONNX file, relative to this file")
+
+
+class PolicyConfig(ModelKeys):
+    """The ONNX policy between inputs and outputs."""
+
+    model: ModelPath | None = Field(
+        default=None, description="ONNX file, relative to this file; required without `models`"
+    )
+    models: dict[Name, ModelConfig] = Field(
+        default={}, description="several models, in the order in which they run; the last one acts"
+    )
+    groups: dict[Name, Terms] = Field(
+        default={}, description="named lists of terms: vectors that terms and actions may read"
+    )
+    joints: ElementNames | None = Field(
+        default=None, description="the joints of the policy, in its order; null is what its metadata say"
+    )
+    default_joint_pos: NumberList | None = Field(
+        default=None,
+        description="the pose of the joints that an action of 0 commands; null is what the metadata say",
+    )
+    action_output: Text | None = Field(
+        default=None, description="the output that is the action, where a model has several"
+    )
+    action: ActionTerm = Field(
+        default_factory=ActionTerm, description="from the policy's output to the command"
+    )
+    actions: Annotated[tuple[ActionTerm, ...], Strict(False), Field(max_length=64)] = Field(
+        default=(), description="several such sections, in place of `action`"
+    )
+
+    # --- what it says ---
+
+    @property
+    def sections(self) -> dict[str, tuple[Keys, ModelKeys, Path]]:
+        """By the name of a model: where it stands in this section, its section, its file."""
+        if self.model is not None:
+            return {ONLY: ((), self, self.model)}
+        return {name: (("models", name), model, model.model) for name, model in self.models.items()}
+
+    @property
+    def action_terms(self) -> dict[Keys, ActionTerm]:
+        """By where they stand in this section."""
+        if not self.actions:
+            return {("action",): self.action}
+        return {("actions", index): term for index, term in enumerate(self.actions)}
+
+    @property
+    def terms(self) -> dict[Keys, Sequence[ObservationTerm]]:
+        """Every list of terms, by where it stands in this section."""
+        lists: dict[Keys, Sequence[ObservationTerm]] = {}
+        for at, section, _ in self.sections.values():
+            lists |= {(*at, *keys): terms for keys, terms in section.observed().values()}
+        return lists | {("groups", name): terms for name, terms in self.groups.items()}
+
+    def scope(
+        self, inputs: Mapping[str, Elements], here: Keys, policy: Policy | None = None
+    ) -> Scope:
+        """What the terms of this section, which stands at ``here``, can refer to."""
+        joints, pose = self.joints, self.default_joint_pos
+        scope = Scope(
+            inputs,
+            Vector(),
+            (*here[:-1], "inputs"),
+            groups=self.groups,
+            groups_at=(*here, "groups"),
+            joints=joints,
+            pose=None if pose is None else Pose(pose, joints),
+        )
+        return scope if policy is None else policy.known_in(scope)
+
+    # --- rules ---
 
     def rules(
         self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Sized]
     ) -> Iterator[Problem]:
         """Every broken rule of the policy at ``here``, between the loop's inputs and outputs."""
         loop = here[:-1]
-        yield from _model_rules((*here, "model"), self.model)
+        yield from self._model_rules(here)
         if not outputs:
             expected = "at least one output for the action of the policy"
             judged = ((*loop, "outputs"),)
             yield Problem(here, expected, "no outputs", judged=judged, at_key=True)
-        scope = Scope(inputs, Vector(), (*loop, "inputs"))
-        for index, term in enumerate(self.observation):
-            at = (*here, "observation", index)
-            yield from guarded((*at, term.kind), term.rules(at, scope))
+        yield from self._name_rules(here, inputs)
+        scope = self.scope(inputs, here)
+        yield from self.term_rules(here, scope)
         counts = [output.element_count for output in outputs.values()]
         known = [count for count in counts if count is not None]
         total = sum(known) if known and len(known) == len(counts) else None
-        yield from self.action.shape_rules((*here, "action"), total, "outputs", (*loop, "outputs"))
+        by_name = [t for t in self.action_terms.values() if t.joints or t.to]
+        whole = total if not self.actions and not by_name and self.joints is None else None
+        for keys, term in self.action_terms.items():
+            at = (*here, *keys)
+            yield from term.shape_rules(at, whole, "outputs", (*loop, "outputs"))
+            yield from term.rules(at, replace(scope, joints=scope.joints or ("?",)), None, None)
+
+    def term_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
+        """Every broken rule of every term, as far as ``scope`` tells."""
+        circle = _circle(self.groups)
+        if circle is not None:
+            expected = "groups that do not read each other in a circle"
+            yield Problem((*here, "groups", circle), expected, f"'{circle}', which reads itself")
+            return
+        for keys, terms in self.terms.items():
+            for index, term in enumerate(terms):
+                at = (*here, *keys, index)
+                yield from guarded((*at, term.kind), term.rules(at, scope))
+
+    def _model_rules(self, here: Keys) -> Iterator[Problem]:
+        if (self.model is None) == (not self.models):
+            expected, found = "exactly one of `model` and `models`", "both"
+            if self.model is None:
+                found = "neither model nor models"
+            yield Problem(here, expected, found, at_key=True)
+        for at, section, path in self.sections.values():
+            yield from _file_rules((*here, *at, "model"), path)
+            yield from section.key_rules((*here, *at))
+            if section.observation is None and not section.observations:
+                expected = "`observation`, a list of terms, or `observations`, one for each input"
+                yield Problem((*here, *at), expected, "a model that observes nothing", at_key=True)
+        if self.actions and "action" in self.model_fields_set:
+            expected = "either `action` or `actions`"
+            yield Problem((*here, "actions"), expected, "both", at_key=True)
+        if self.model is None:
+            for key in ("observation", "observations", "state", "constants", "counters", "sha256"):
+                if getattr(self, key):
+                    expected = f"no {key} beside `models`: each of them has its own"
+                    yield Problem((*here, key), expected, at_key=True)
+
+    def _name_rules(self, here: Keys, inputs: Mapping[str, Elements]) -> Iterator[Problem]:
+        for name in self.groups:
+            if name in inputs:
+                expected = "a name that no input of the loop has"
+                yield Problem((*here, "groups", name), expected, f"the name '{name}'", at_key=True)
+        for position, joint in enumerate(self.joints or ()):
+            if joint in (self.joints or ())[:position]:
+                yield Problem((*here, "joints", position), "each joint once")
+        if self.joints is not None and self.default_joint_pos is not None:
+            if len(self.default_joint_pos) != len(self.joints):
+                expected = f"{len(self.joints)} as in 'joints'"
+                yield Problem((*here, "default_joint_pos"), expected, judged=((*here, "joints"),))
+
+    # --- what it becomes ---
 
     def load(self, where: Callable[..., Place]) -> Policy:
         """The policy, read and tried. ``where`` gives the place of keys of this section.
 
         Raises ConfigError.
         """
-        from rtloop.policy.inspect import load_policy
+        from rtloop.policy.policy import load
 
-        return load_policy(self.model, self.state, self.fix_dimensions, where=where)
+        return load(self, where)
 
     def compose(
         self,
         inputs: Mapping[str, Sequence[str]],
         where: Callable[..., Place],
         policy: Policy | None = None,
+        outputs: Mapping[str, Sink] | None = None,
+        period_s: Fraction | None = None,
     ) -> ComposedGraph:
         """The graph of the loop. ``inputs`` are the names of the elements of each of its inputs.
 
         ``where`` gives the place of keys of this section; ``policy`` is what :meth:`load` gave, where that is
-        known already. Raises ConfigError.
+        known already; ``outputs`` are what the command is for, None for whatever takes all of the action;
+        ``period_s`` is the nominal time between two runs. Raises ConfigError.
         """
-        from rtloop.policy.compose import compose
+        from rtloop.policy.compose import composed
 
-        policy = policy or self.load(where)
-        return compose(policy, inputs, self.observation, self.action, where=where)
+        return composed(policy or self.load(where), self, inputs, outputs, period_s, where)
 
 
-def _model_rules(keys: Keys, model: Path) -> Iterator[Problem]:
+def _circle(groups: Mapping[str, Sequence[ObservationTerm]]) -> str | None:
+    """A group that reads itself, over others or not; None where there is none."""
+    reads = {
+        name: {other for term in terms for other in (*term.reads(), term.minus) if other in groups}
+        for name, terms in groups.items()
+    }
+    for name in reads:
+        seen: set[str] = set()
+        rest = list(reads[name])
+        while rest:
+            other = rest.pop()
+            if other == name:
+                return name
+            if other not in seen:
+                seen.add(other)
+                rest += reads[other]
+    return None
+
+
+def _file_rules(keys: Keys, model: Path) -> Iterator[Problem]:
     if os.path.isfile(model):
         if not os.access(model, os.R_OK):
             yield Problem(

@@ -1,19 +1,18 @@
-"""The shape of all terms at once: select, scale, offset, clip.
+"""From a term to its values: select, minus, wrap, scale, offset, clip, history; and terms joined.
 
-However many terms there are, each step is at most one node: on small policies the time goes by the
-number of nodes. A step that no term uses is left out.
+A step that a term does not use is left out.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rtloop.errors import Place, do_each
 from rtloop.policy.graph_builder import GraphBuilder
-from rtloop.policy.terms.elements import Scope
+from rtloop.policy.terms.elements import DEFAULT_POSE, Scope
+from rtloop.policy.terms.history import remembered
 from rtloop.policy.terms.shape import Shape
 from rtloop.policy.terms.term import ObservationTerm
 
@@ -21,83 +20,124 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    Row = npt.NDArray[np.float32]
 
-def emitted(
+
+def joined(
     builder: GraphBuilder,
     terms: Sequence[ObservationTerm],
     scope: Scope,
     where: Callable[..., Place],
-) -> dict[str, str]:
-    """The tensor of each source; terms of one source share it. Each is what its term says it is.
+    label: str,
+) -> str:
+    """The values of terms, one after the other: float32 [1, n]. ``where`` tells the place of a term.
 
-    Raises ConfigError with every term whose nodes fail, or yield anything else.
+    Raises ConfigError with every term whose nodes fail, or yield anything else than they say.
     """
-    tensors: dict[str, str] = {}
+    values: dict[int, str] = {}
 
-    def emit(index: int, term: ObservationTerm) -> None:
-        if term.source in tensors:
-            return
-        with builder.blaming(where("observation", index, term.kind)):
-            tensors[term.source] = tensor = term.emit(builder)
-            builder.check(tensor, (1, term.elements(scope).element_count or 0))
+    def add(index: int, term: ObservationTerm) -> None:
+        with builder.blaming(where(index, term.kind)):
+            values[index] = _values(builder, term, scope)
 
-    do_each(partial(emit, index, term) for index, term in enumerate(terms))
-    return tensors
+    do_each(partial(add, index, term) for index, term in enumerate(terms))
+    if len(terms) == 1:
+        return values[0]
+    return builder.node("Concat", [values[index] for index in range(len(terms))], label, axis=1)
 
 
-def selected(
-    builder: GraphBuilder,
-    terms: Sequence[ObservationTerm],
-    tensors: Mapping[str, str],
-    scope: Scope,
-) -> str:
-    """The sources of all terms, joined, and what the terms select of them: float32 [1, n]."""
-    import numpy as np
+def _values(builder: GraphBuilder, term: ObservationTerm, scope: Scope) -> str:
+    size = term.elements(scope).element_count or 0
 
-    begins: dict[str, int] = {}  # by tensor: where it begins in the vector of all of them
-    width = 0
-    picked: list[int] = []
-    for term in terms:
-        tensor = tensors[term.source]
-        if tensor not in begins:
-            begins[tensor] = width
-            width += term.elements(scope).element_count or 0
-        picked += [begins[tensor] + index for index in term.indices(scope)]
-    value = next(iter(begins))
-    if len(begins) > 1:
-        value = builder.node("Concat", list(begins), "joined", axis=1)
-    if picked != list(range(width)):
-        indices = builder.constant(np.array(picked, np.int64), "indices")
-        value = builder.node("Gather", [value, indices], "selected", axis=1)
+    def source() -> str:
+        tensor = term.emit(builder)
+        builder.check(tensor, (1, size))
+        return tensor
+
+    value = builder.once(("source", term.source), source)
+    picked = term.indices(scope)
+    if picked != tuple(range(size)):
+        value = gathered(builder, value, picked, "selected")
+    value = _less(builder, value, term, scope)
+    if term.wrap is not None:
+        value = _wrapped(builder, value, *term.wrap)
+    value = shaped(builder, value, term, pose_row(term, scope, term.step_names(scope), len(picked)))
+    if term.history is not None:
+        value = remembered(builder, value, len(picked), term.history)
     return value
 
 
-def shaped(
-    builder: GraphBuilder, value: str, parts: Sequence[tuple[Shape, int]], label: str
-) -> str:
-    """Scale, offset and clip of a vector [1, n], whose parts have these shapes and sizes."""
-    scale = _row((shape.scale, size) for shape, size in parts)
-    offset = _row((shape.offset, size) for shape, size in parts)
-    clips = [(shape.clip or (-math.inf, math.inf), size) for shape, size in parts]
-    low = _row((clip[0], size) for clip, size in clips)
-    high = _row((clip[1], size) for clip, size in clips)
+def gathered(builder: GraphBuilder, value: str, indices: Sequence[int], label: str) -> str:
+    """Elements of a vector [1, n], by their indices."""
+    import numpy as np
+
+    picked = builder.constant(np.array(indices, np.int64), f"{label}_indices")
+    return builder.node("Gather", [value, picked], label, axis=1)
+
+
+def shaped(builder: GraphBuilder, value: str, shape: Shape, offset: Row) -> str:
+    """Scale, offset and clip of a vector [1, n]. ``offset`` is that of each element, [1, n]."""
+    import numpy as np
+
+    size = builder.size(value)
+    low, high = shape.clip or (-np.inf, np.inf)
     for operator, operand, neutral in (
-        ("Mul", scale, 1.0),
+        ("Mul", row(shape.scale, size), 1.0),
         ("Add", offset, 0.0),
-        ("Max", low, -math.inf),
-        ("Min", high, math.inf),
+        ("Max", row(low, size), -np.inf),
+        ("Min", row(high, size), np.inf),
     ):
-        if (operand != neutral).any():
-            step = f"{label}_{operator.lower()}"
-            value = builder.node(operator, [value, builder.constant(operand, f"{step}_by")], step)
+        value = applied(builder, operator, value, operand, neutral)
     return value
 
 
-def _row(
-    parts: Iterable[tuple[float | tuple[float, ...], int]],
-) -> npt.NDArray[np.float32]:
-    """One row, float32 [1, sum of sizes], from the value and the size of each part."""
+def applied(builder: GraphBuilder, operator: str, value: str, operand: Row, neutral: float) -> str:
+    """The operator with one constant for each element; nothing where all of them change nothing."""
+    if not (operand != neutral).any():
+        return value
+    name = operator.lower()
+    return builder.node(operator, [value, builder.constant(operand, f"{name}_by")], name)
+
+
+def row(values: float | Sequence[float], size: int) -> Row:
+    """float32 [1, size] of one number for all, or one for each."""
     import numpy as np
 
-    rows = [np.broadcast_to(np.asarray(value, np.float32), (size,)) for value, size in parts]
-    return np.concatenate(rows).reshape(1, -1)
+    return np.broadcast_to(np.asarray(values, np.float32), (1, size)).copy()
+
+
+def pose_row(shape: Shape, scope: Scope, names: tuple[str, ...] | None, size: int) -> Row:
+    """The offset of a shape whose elements have these names: float32 [1, size]."""
+    return row(named_values(shape.offset, scope, names, size), size)
+
+
+def named_values(
+    values: float | tuple[float, ...] | str, scope: Scope, names: tuple[str, ...] | None, size: int
+) -> float | tuple[float, ...]:
+    """Numbers as they are, or those of the default pose."""
+    if not isinstance(values, str):
+        return values
+    pose = None if scope.pose is None else scope.pose.of(names, size)
+    if values != DEFAULT_POSE or pose is None:
+        raise ValueError(f"'{values}' gives no value for {size} elements")
+    return pose
+
+
+def _less(builder: GraphBuilder, value: str, term: ObservationTerm, scope: Scope) -> str:
+    minus = term.minus
+    if isinstance(minus, str) and minus != DEFAULT_POSE:
+        return builder.node("Sub", [value, builder.vector(minus)], "difference")
+    size = builder.size(value)
+    operand = row(named_values(minus, scope, term.step_names(scope), size), size)
+    return applied(builder, "Sub", value, operand, 0.0)
+
+
+def _wrapped(builder: GraphBuilder, value: str, low: float, high: float) -> str:
+    """x - (high - low) * floor((x - low) / (high - low)), element by element."""
+    import numpy as np
+
+    size = builder.size(value)
+    turn = builder.constant(row(float(np.float32(high) - np.float32(low)), size), "turn")
+    above = applied(builder, "Sub", value, row(low, size), 0.0)
+    turns = builder.node("Floor", [builder.node("Div", [above, turn], "turns")], "whole_turns")
+    return builder.node("Sub", [value, builder.node("Mul", [turns, turn], "by")], "wrapped")

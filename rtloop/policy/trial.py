@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
-#: Types a policy may use at its border; the composed graph casts from and to float32.
+#: Types of the numbers that a policy may answer; the composed graph casts from and to float32.
 FLOAT_TYPES = ("float32", "float64", "float16")
+#: Types that a policy may use at its border.
+BORDER_TYPES = (*FLOAT_TYPES, "int64", "int32", "uint8", "bool")
 
 #: How many elements these give is decided by the values they read.
 _DATA_DEPENDENT = frozenset({"NonZero", "Unique", "Compress", "NonMaxSuppression"})
@@ -36,9 +38,13 @@ class TriedOutput:
 
 
 def run_on_trial(
-    model: onnx.ModelProto, inputs: Mapping[str, tuple[tuple[int, ...], str]]
+    model: onnx.ModelProto,
+    inputs: Mapping[str, tuple[tuple[int, ...], str]],
+    fixed: Mapping[str, npt.NDArray[Any]],
 ) -> list[TriedOutput]:
     """Runs a policy on zeros, and, for the shapes, on other values. ``inputs``: shape and numpy type, by name.
+
+    ``fixed`` are the inputs that are always the same.
 
     Raises what onnxruntime raises when it refuses the model, or its run on zeros.
     """
@@ -59,7 +65,7 @@ def run_on_trial(
     runs = []
     for number, feed in enumerate(_feeds(inputs)):
         try:
-            runs.append(session.run(names, feed))
+            runs.append(session.run(names, {**feed, **fixed}))
         except Exception:
             # It may refuse values that are none of an observation; but zeros are in every warm-up.
             if number == 0:

@@ -2,8 +2,137 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from rtloop.config.problem import Keys, Problem, any_of, unknown
+from rtloop.config.values import ElementNames, Name, Selection, Text
+from rtloop.policy.terms.elements import DEFAULT_POSE, Scope
+from rtloop.policy.terms.joints import Joints, Pattern, joint_names, joint_rules, unfound
 from rtloop.policy.terms.shape import Shape
+from rtloop.policy.terms.term import pose_rules
+
+
+@dataclass(frozen=True)
+class Sink:
+    """What is known of an output of the loop, which takes a part of the command."""
+
+    size: int
+    names: tuple[str, ...] | None = None
+    """Of its elements; None where they have none."""
+    default: tuple[float, ...] | None = None
+    """What elements get that no action commands; None where there is nothing for them."""
 
 
 class ActionTerm(Shape):
-    """From policy output to command: ``clip(y * scale + offset)``, in that order."""
+    """From policy output to command: ``clip(y * scale + offset + plus)``, in that order.
+
+    The values go to the outputs of the loop by the names of their elements, or, where there are none, in
+    their order. Elements that no action commands stay at the output's ``default``.
+    """
+
+    output: Text | None = Field(
+        default=None, description="which output of the model, or MODEL.OUTPUT; null is the action"
+    )
+    group: Name | None = Field(
+        default=None, description="a group of the policy whose values are commanded, no output of a model"
+    )
+    select: Selection | None = Field(
+        default=None, description="indices of elements of the output, in order; null is all"
+    )
+    joints: Joints | None = Field(
+        default=None, description="`policy`, or names: the joints that the elements are, in their order"
+    )
+    named: Pattern = Field(
+        default="{}", description="how the outputs of the loop name the element of a joint: {}_target"
+    )
+    to: ElementNames | None = Field(
+        default=None, description="the elements of the outputs of the loop that are commanded, by name"
+    )
+    plus: Name | None = Field(
+        default=None, description="an input or group that is added after the offset: a residual action"
+    )
+
+    def names(self, scope: Scope, size: int) -> tuple[str, ...] | None:
+        """What the values are called: joints, where the policy has as many; None where they have no names."""
+        if self.joints is not None:
+            return joint_names(self.joints, scope.joints)
+        if self.select is None and self.group is None and scope.joints is not None:
+            return scope.joints if len(scope.joints) == size else None
+        return None
+
+    def targets(self, scope: Scope, size: int) -> tuple[str, ...] | None:
+        """The names of the elements of outputs that take the values; None where order decides."""
+        if self.to is not None:
+            return self.to
+        names = self.names(scope, size)
+        return None if names is None else tuple(self.named.replace("{}", name) for name in names)
+
+    def rules(
+        self, here: Keys, scope: Scope, size: int | None, sinks: Mapping[str, Sink] | None
+    ) -> Iterator[Problem]:
+        """Broken rules of the action at ``here``, of ``size`` values, once the models are known."""
+        joints_at = (*scope.groups_at[:-1], "joints")
+        if self.joints is not None:
+            yield from joint_rules((*here, "joints"), self.joints, scope.joints, joints_at)
+        if self.group is not None and self.group not in scope.groups:
+            known = list(scope.groups)
+            yield unknown((*here, "group"), self.group, "group", known, scope.groups_at)
+        if self.plus is not None and scope.vector(self.plus) is None:
+            known = scope.vector_names
+            yield unknown((*here, "plus"), self.plus, "input or group", known, scope.inputs_at)
+        if size is None:
+            return
+        names = self.names(scope, size)
+        if self.offset == DEFAULT_POSE:
+            yield from pose_rules((*here, "offset"), scope, names, size)
+        key = "to" if self.to is not None else "joints"
+        wanted = self.targets(scope, size)
+        if wanted is None or sinks is None:
+            return
+        if len(wanted) != size:
+            yield Problem((*here, key), f"{size} names, one for each value", f"{len(wanted)} names")
+            return
+        known = [name for sink in sinks.values() for name in sink.names or ()]
+        if known and (lacks := unfound(wanted, known, "outputs of the loop")) is not None:
+            yield Problem((*here, key), lacks, ", ".join(f"'{name}'" for name in wanted[:3]))
+        elif not known and (self.to is not None or self.joints is not None):
+            expected = "outputs whose elements have names; without them the order decides"
+            yield Problem((*here, key), expected, any_of(list(wanted)[:3]))
+
+
+def placed(
+    wanted: Sequence[tuple[str, ...] | None], sizes: Sequence[int], sinks: Mapping[str, Sink]
+) -> list[int | float] | str:
+    """Where each element of the command comes from: the position of a value of the actions, or a default.
+
+    ``wanted`` are the targets of each action, of these sizes. A text says why there is no such command.
+    """
+    names = [name for sink in sinks.values() for name in sink.names or (None,) * sink.size]
+    total = len(names)
+    if all(targets is None for targets in wanted) or all(name is None for name in names):
+        if sum(sizes) != total:
+            return f"{total}, the size of the outputs"
+        return list(range(total))
+    source: dict[str, int] = {}
+    position = 0
+    for targets, size in zip(wanted, sizes, strict=True):
+        if targets is None:
+            return "`to` or `joints` for each action, where one has them"
+        for target in targets:
+            if target in source:
+                return f"each element of the outputs once; '{target}' is commanded twice"
+            source[target] = position
+            position += 1
+    command: list[int | float] = []
+    for key, sink in sinks.items():
+        for index, name in enumerate(sink.names or (None,) * sink.size):
+            if name is not None and name in source:
+                command.append(source[name])
+            elif sink.default is not None:
+                command.append(float(sink.default[index]))
+            else:
+                return f"an action for element '{name}' of output '{key}', or `default` there"
+    return command

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Protocol
 
 from rtloop.config.problem import Keys
 from rtloop.config.values import VECTOR_SIZE_MAX
+
+if TYPE_CHECKING:
+    from rtloop.policy.terms.term import ObservationTerm
+
+DEFAULT_POSE = "default_joint_pos"
+"""The name of the pose that an action of zero commands."""
 
 
 class Sized(Protocol):
@@ -56,6 +63,26 @@ class Vector:
 
 
 @dataclass(frozen=True)
+class Pose:
+    """One value for each joint of the policy: ``default_joint_pos``."""
+
+    values: tuple[float, ...]
+    joints: tuple[str, ...] | None = None
+    """The names of the joints; None where they have none."""
+
+    def of(self, names: Sequence[str] | None, size: int) -> tuple[float, ...] | None:
+        """The values of ``size`` elements: of those of these names, or of all in their order.
+
+        None where there is none for some.
+        """
+        if self.joints is not None and names is not None:
+            by_name = dict(zip(self.joints, self.values, strict=True))
+            if all(name in by_name for name in names):
+                return tuple(by_name[name] for name in names)
+        return self.values if len(self.values) == size else None
+
+
+@dataclass(frozen=True)
 class Scope:
     """What the terms of a loop can refer to.
 
@@ -67,3 +94,39 @@ class Scope:
     inputs: Mapping[str, Elements]
     action: Elements
     inputs_at: Keys = ("inputs",)
+    groups: Mapping[str, Sequence[ObservationTerm]] = field(default_factory=dict)
+    """The policy's named lists of terms, each of which is a vector."""
+    groups_at: Keys = ("groups",)
+    outputs: Mapping[str, Elements] = field(default_factory=dict)
+    """What the models answer, as ``MODEL.OUTPUT``; empty while they are not loaded."""
+    joints: tuple[str, ...] | None = None
+    """The joints of the policy, in its order."""
+    pose: Pose | None = None
+    """``default_joint_pos``."""
+    command: Elements = field(default_factory=Vector)
+    """All elements of all outputs of the loop."""
+    period_s: Fraction | None = None
+    """The nominal time between two runs of the policy."""
+    are_models_known: bool = False
+    """Whether ``outputs`` is complete."""
+
+    def vector(self, name: str) -> Elements | None:
+        """An input of the loop or a group of the policy; None where there is none of that name."""
+        if name in self.inputs:
+            return self.inputs[name]
+        return self._group(name) if name in self.groups else None
+
+    @property
+    def vector_names(self) -> list[str]:
+        return [*self.inputs, *self.groups]
+
+    def _group(self, name: str) -> Elements:
+        counts: list[int | None] = []
+        names: list[str] | None = []
+        for term in self.groups[name]:
+            counts.append(term.size(self))
+            own = term.element_names(self)
+            names = None if names is None or own is None else [*names, *own]
+        known = [count for count in counts if count is not None]
+        total = sum(known) if len(known) == len(counts) else None
+        return Vector(total, None if names is None else tuple(names), "group")

@@ -1,4 +1,4 @@
-"""Terms that read the loop's inputs."""
+"""Terms whose values are there already: an input, a constant, a group, an output of a model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from rtloop.config.problem import Keys, Problem, unknown
-from rtloop.config.values import Name
-from rtloop.policy.terms.elements import Elements, Scope
+from rtloop.config.problem import Keys, Problem, any_of, unknown
+from rtloop.config.values import Name, NumberList, Text
+from rtloop.policy.terms.elements import Elements, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ class InputTerm(ObservationTerm):
     def label(self) -> str:
         return f"input '{self.input}'"
 
+    def reads(self) -> tuple[str, ...]:
+        return (self.input,)
+
     def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         if self.input not in scope.inputs:
             known = list(scope.inputs)
@@ -41,6 +44,74 @@ class InputTerm(ObservationTerm):
 
     def emit(self, builder: GraphBuilder) -> str:
         return builder.input(self.input)
+
+
+@TERMS.register
+class GroupTerm(ObservationTerm):
+    """The terms of a group of the policy, joined."""
+
+    kind = "group"
+
+    group: Name = Field(description="name of a group of this policy")
+
+    @property
+    def label(self) -> str:
+        return f"group '{self.group}'"
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.group,)
+
+    def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
+        if self.group not in scope.groups:
+            known = list(scope.groups)
+            yield unknown((*here, "group"), self.group, "group", known, scope.groups_at)
+
+    def elements(self, scope: Scope) -> Elements:
+        return scope.vector(self.group) or Vector()
+
+    def emit(self, builder: GraphBuilder) -> str:
+        return builder.vector(self.group)
+
+
+@TERMS.register
+class ConstantTerm(ObservationTerm):
+    """Numbers that never change."""
+
+    kind = "constant"
+
+    constant: NumberList = Field(description="the numbers")
+
+    def elements(self, scope: Scope) -> Elements:
+        return Vector(len(self.constant))
+
+    def emit(self, builder: GraphBuilder) -> str:
+        import numpy as np
+
+        return builder.constant(np.array([self.constant], np.float32), "constant")
+
+
+@TERMS.register
+class OutputTerm(ObservationTerm):
+    """What a model answers: in this cycle if it runs earlier, else in the cycle before, and zeros in the first."""
+
+    kind = "output"
+
+    output: Text = Field(description="MODEL.OUTPUT; of a policy with one model, policy.OUTPUT")
+
+    @property
+    def label(self) -> str:
+        return f"output '{self.output}'"
+
+    def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
+        if scope.are_models_known and self.output not in scope.outputs:
+            expected = f"an output of a model: {any_of(list(scope.outputs))}"
+            yield Problem((*here, "output"), expected)
+
+    def elements(self, scope: Scope) -> Elements:
+        return scope.outputs.get(self.output, Vector())
+
+    def emit(self, builder: GraphBuilder) -> str:
+        return builder.answer(self.output)
 
 
 def every_input(names: Iterable[str]) -> tuple[ObservationTerm, ...]:

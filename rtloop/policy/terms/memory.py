@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 @TERMS.register
-class PreviousActionTerm(ObservationTerm):
+class LastActionTerm(ObservationTerm):
     """The raw output of the policy in the last cycle whose command was applied, before `action` and
     before any limit of the output; zeros before that. A result that was discarded never becomes it.
     """
 
-    kind = "previous_action"
+    kind = "last_action"
 
-    previous_action: bool = Field(
+    last_action: bool = Field(
         description="true for the raw policy output of the last applied command"
     )
 
@@ -29,7 +29,47 @@ class PreviousActionTerm(ObservationTerm):
         return scope.action
 
     def emit(self, builder: GraphBuilder) -> str:
-        shape = (1, builder.action_size)
-        return builder.feedback(
-            "previous_action", shape, lambda _: builder.raw_action, of_applied=True
-        )
+        return _last_action(builder)
+
+
+@TERMS.register
+class PreviousActionTerm(ObservationTerm):
+    """What `last_action` is, by its older name."""
+
+    kind = "previous_action"
+
+    previous_action: bool = Field(description="true for what `last_action` is")
+
+    def elements(self, scope: Scope) -> Elements:
+        return scope.action
+
+    def emit(self, builder: GraphBuilder) -> str:
+        return _last_action(builder)
+
+
+@TERMS.register
+class LastTargetTerm(ObservationTerm):
+    """The command that left for the outputs last, after all limits; the safe command before the first.
+
+    What stood in for a late result counts: it is what the actuators were told.
+    """
+
+    kind = "last_target"
+
+    last_target: bool = Field(description="true for the command that left last, of all outputs")
+
+    def elements(self, scope: Scope) -> Elements:
+        return scope.command
+
+    def emit(self, builder: GraphBuilder) -> str:
+        return builder.last_command
+
+
+def _last_action(builder: GraphBuilder) -> str:
+    shape = (1, builder.action_size)
+    return builder.once(
+        "last_action",
+        lambda: builder.feedback(
+            "last_action", shape, lambda _: builder.raw_action, of_applied=True
+        ),
+    )

@@ -1,7 +1,7 @@
 """What every observation term is: a section of the configuration and a piece of the graph.
 
-A term has a *source*, which is what its kind is about, and a *shape*, which all kinds share:
-``select``, then ``scale``, ``offset`` and ``clip``.
+A term has a *source*, which is what its kind is about, and a *shape*, which all kinds share, in this
+order: ``select`` or ``joints``, ``minus``, ``wrap``, ``scale``, ``offset``, ``clip``, ``history``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from rtloop.config.kinds import Kinds, KindSection
-from rtloop.config.problem import Keys, Problem, any_of, written
-from rtloop.config.values import Selection
-from rtloop.policy.terms.elements import Elements, Scope
+from rtloop.config.problem import Keys, Problem, any_of, number, unknown, written
+from rtloop.config.values import NamedValues, Range, Selection
+from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Scope
+from rtloop.policy.terms.history import History
+from rtloop.policy.terms.joints import Joints, Pattern, joint_names, joint_rules, unfound
 from rtloop.policy.terms.shape import Shape
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ObservationTerm(Shape, KindSection):
-    """A part of the policy's observation: elements of a source, scaled, moved and clipped.
+    """A part of the policy's observation: elements of a source, scaled, moved, clipped, remembered.
 
     A kind is one class in a file of its family: ``kind``, the key of that name, further keys of
     its own, ``elements`` and ``emit``. The first sentence of its docstring is its documentation.
@@ -35,6 +37,23 @@ class ObservationTerm(Shape, KindSection):
 
     select: Selection | None = Field(
         default=None, description="names of elements or indices from 0, in order; null is all"
+    )
+    joints: Joints | None = Field(
+        default=None, description="`policy`, or names: the elements of these joints, in their order"
+    )
+    named: Pattern = Field(
+        default="{}", description="how the source names the element of a joint: {}_pos"
+    )
+    minus: NamedValues = Field(
+        default=0.0,
+        description="subtracted before scaling: numbers, default_joint_pos, or the name of an input or group",
+    )
+    wrap: Range | None = Field(
+        default=None, description="[from, below]: brought in there by whole turns, before scaling"
+    )
+    history: History | None = Field(
+        default=None,
+        description="how many steps are observed, oldest first; or `steps`, `start` and `interleave`",
     )
 
     # --- what a kind says ---
@@ -63,6 +82,10 @@ class ObservationTerm(Shape, KindSection):
         """How messages call the source."""
         return self.kind
 
+    def reads(self) -> tuple[str, ...]:
+        """The names of the inputs and groups that the source reads."""
+        return ()
+
     # --- what all kinds have ---
 
     @property
@@ -71,25 +94,62 @@ class ObservationTerm(Shape, KindSection):
         own = type(self).model_fields.keys() - ObservationTerm.model_fields.keys()
         return repr((self.kind, [(key, getattr(self, key)) for key in sorted(own)]))
 
+    @property
+    def vectors(self) -> dict[str, float | tuple[float, ...] | str | None]:
+        return {"minus": self.minus, **super().vectors}
+
     def size(self, scope: Scope) -> int | None:
-        """The number of values after ``select``; None while only the device knows."""
-        return self.elements(scope).element_count if self.select is None else len(self.select)
+        """The number of values, those of the history included; None while only the device knows."""
+        count = self.width(scope)
+        if count is None or self.history is None:
+            return count
+        return count * len(self.history.steps)
+
+    def width(self, scope: Scope) -> int | None:
+        """The number of values of one step; None while only the device knows."""
+        if self.select is not None:
+            return len(self.select)
+        if self.joints is not None:
+            names = joint_names(self.joints, scope.joints)
+            return None if names is None else len(names)
+        return self.elements(scope).element_count
 
     def indices(self, scope: Scope) -> tuple[int, ...]:
         """The selected elements as indices into the source, whose elements are known by now."""
         elements = self.elements(scope)
-        if self.select is None:
-            return tuple(range(elements.element_count or 0))
         names = elements.element_names or ()
-        return tuple(names.index(e) if isinstance(e, str) else e for e in self.select)
+        if self.select is not None:
+            return tuple(names.index(e) if isinstance(e, str) else e for e in self.select)
+        if self.joints is not None:
+            return tuple(names.index(name) for name in self._wanted(scope))
+        return tuple(range(elements.element_count or 0))
 
     def element_names(self, scope: Scope) -> tuple[str, ...] | None:
-        """The names of the values after ``select``; None where they have none, or not yet."""
+        """The names of the values of one step; None where they have none, or not yet.
+
+        Elements of joints go by the names of the joints. With a history there is no name for one value.
+        """
+        if self.history is not None and len(self.history.steps) > 1:
+            return None
+        return self.step_names(scope)
+
+    def step_names(self, scope: Scope) -> tuple[str, ...] | None:
+        """``element_names``, whatever the history."""
+        if self.joints is not None:
+            return joint_names(self.joints, scope.joints)
         names = self.elements(scope).element_names
         return None if names is None else tuple(names[index] for index in self.indices(scope))
 
+    def _wanted(self, scope: Scope) -> tuple[str, ...]:
+        """The names that the source has for the joints; () while they are not known."""
+        joints = joint_names(self.joints or (), scope.joints) or ()
+        return tuple(self.named.replace("{}", joint) for joint in joints)
+
+    # --- rules ---
+
     def rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         """Every broken rule of the term, which stands at ``here``."""
+        yield from self._key_rules(here)
         broken = list(self.source_rules(here, scope))
         if broken:
             yield from broken
@@ -100,15 +160,65 @@ class ObservationTerm(Shape, KindSection):
         declared_at = self.declared_at(scope)
         size_at = declared_at or (*here, self.kind)
         judged = (size_at, (*here, self.kind))
-        yield from self._select_rules(here, elements, judged)
+        picks = list(self._pick_rules(here, elements, judged, scope))
+        yield from picks
+        if self.select is not None or self.joints is not None:
+            key = "joints" if self.select is None else "select"
+            size = self.width(scope)
+            yield from self.shape_rules(here, size, key, (*here, key))
+        else:
+            size_from = self.label
+            if declared_at:
+                kind = (elements.kind,) if elements.kind else ()
+                size_from = written((*declared_at[-2:], *kind))
+            yield from self.shape_rules(here, elements.element_count, size_from, size_at)
+        if not picks:
+            yield from self._pose_rules(here, scope)
+            yield from self._minus_rules(here, scope)
+
+    def _key_rules(self, here: Keys) -> Iterator[Problem]:
+        if self.select is not None and self.joints is not None:
+            expected = "either `select` or `joints`: both say which elements, in which order"
+            yield Problem((*here, "joints"), expected, "both", judged=((*here, "select"),), at_key=True)
+        if self.joints is None and "named" in self.model_fields_set:
+            yield Problem((*here, "named"), "`joints` beside it", at_key=True)
+        if self.wrap is not None and not self.wrap[0] < self.wrap[1]:
+            found = f"[{number(self.wrap[0])}, {number(self.wrap[1])}]"
+            yield Problem((*here, "wrap"), "[from, below] with from < below", found)
+
+    def _pick_rules(
+        self, here: Keys, elements: Elements, judged: tuple[Keys, ...], scope: Scope
+    ) -> Iterator[Problem]:
         if self.select is not None:
-            yield from self.shape_rules(here, len(self.select), "select", (*here, "select"))
+            yield from self._select_rules(here, elements, judged)
+        elif self.joints is not None:
+            yield from self._joints_rules(here, elements, judged, scope)
+        elif scope.joints is not None and (names := elements.element_names) is not None:
+            known = [name for name in names if name in scope.joints]
+            if len(known) > 1 and known != [j for j in scope.joints if j in known]:
+                expected = (
+                    "`joints: policy` beside it: its elements are joints of the policy in another order"
+                )
+                yield Problem((*here, self.kind), expected, judged=judged)
+
+    def _joints_rules(
+        self, here: Keys, elements: Elements, judged: tuple[Keys, ...], scope: Scope
+    ) -> Iterator[Problem]:
+        keys, joints = (*here, "joints"), self.joints or ()
+        if joint_names(joints, scope.joints) is None and not scope.are_models_known:
             return
-        size_from = self.label
-        if declared_at:
-            key = (elements.kind,) if elements.kind else ()
-            size_from = written((*declared_at[-2:], *key))
-        yield from self.shape_rules(here, elements.element_count, size_from, size_at)
+        broken = list(joint_rules(keys, joints, scope.joints, (*scope.groups_at[:-1], "joints")))
+        yield from broken
+        if broken:
+            return
+        if not elements.named:
+            expected = f"`select` with indices: the elements of {self.label} have no names"
+            yield Problem(keys, expected, judged=judged)
+        elif elements.element_names is not None:
+            lacks = unfound(self._wanted(scope), elements.element_names, self.label)
+            if lacks is not None:
+                key = "named" if "named" in self.model_fields_set else "joints"
+                yield Problem((*here, key), lacks, judged=judged)
 
     def _select_rules(
         self, here: Keys, elements: Elements, judged: tuple[Keys, ...]
@@ -132,6 +242,39 @@ class ObservationTerm(Shape, KindSection):
                 near = get_close_matches(element, names, 1)
                 nearest = f"'{near[0]}'" if near else None
                 yield Problem(keys, expected, nearest=nearest, judged=judged)
+
+    def _pose_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
+        for key in ("minus", "offset"):
+            if getattr(self, key) == DEFAULT_POSE:
+                yield from pose_rules((*here, key), scope, self.step_names(scope), self.width(scope))
+
+    def _minus_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
+        name = self.minus
+        if not isinstance(name, str) or name == DEFAULT_POSE:
+            return
+        keys = (*here, "minus")
+        vector = scope.vector(name)
+        if vector is None:
+            known = [*scope.vector_names, DEFAULT_POSE]
+            yield unknown(keys, name, "input or group", known, scope.inputs_at)
+            return
+        size, other = self.width(scope), vector.element_count
+        if size is not None and other is not None and size != other:
+            yield Problem(keys, f"{size} elements as in the term", f"'{name}', which has {other}")
+
+
+def pose_rules(
+    keys: Keys, scope: Scope, names: tuple[str, ...] | None, size: int | None
+) -> Iterator[Problem]:
+    """Whether there is a default pose for ``size`` elements of these names; the key asks for it."""
+    if scope.pose is None:
+        if scope.are_models_known:
+            expected = f"numbers, or `{DEFAULT_POSE}` of the policy: neither its section nor its model has one"
+            yield Problem(keys, expected, judged=((*scope.groups_at[:-1], DEFAULT_POSE),))
+    elif size is not None and scope.pose.of(names, size) is None:
+        count = len(scope.pose.values)
+        expected = f"elements that are joints of the policy: {DEFAULT_POSE} has {count} values, of its joints"
+        yield Problem(keys, expected, f"'{DEFAULT_POSE}' for {size} elements")
 
 
 TERMS: Kinds[ObservationTerm] = Kinds(ObservationTerm, "rtloop.policy.terms")

@@ -1,4 +1,4 @@
-"""Loads a policy and says in plain words what is wrong with it.
+"""Reads the ONNX file of a model and says in plain words what is wrong with it.
 
 The answer a user needs comes before the loop starts: every fault found here is a ConfigError that
 names the file, what was found, and what to change.
@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 
 from rtloop.config.problem import flow, printable
 from rtloop.errors import ConfigError, Finding, Place
-from rtloop.policy.trial import FLOAT_TYPES, run_on_trial, why_refused
+from rtloop.policy.trial import BORDER_TYPES, run_on_trial, why_refused
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy.typing as npt
     import onnx
 
 #: Min, Max and Mul broadcast as numpy does from here on.
@@ -27,18 +30,16 @@ OLDEST_OPSET = 8
 #: Values of one input. The observation is a vector; recurrent state and images are larger.
 LARGEST_INPUT = 1 << 24
 
-_ACTION_NAMES = ("action", "actions")
-
 
 @dataclass(frozen=True)
 class PolicyTensor:
-    """A graph input or output; ``dtype`` is a numpy type name."""
+    """An input or output of a model; ``dtype`` is a numpy type name."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     is_finite: bool = True
-    """Of an output: whether it has neither NaN nor infinity where all that the policy reads is zero."""
+    """Of an output: whether it has neither NaN nor infinity where all that the model reads is zero."""
 
     @property
     def size(self) -> int:
@@ -49,49 +50,53 @@ class PolicyTensor:
 
 
 @dataclass(frozen=True)
-class Policy:
-    """A policy that passed every check. ``model`` has the fixed dimensions written into it."""
+class ModelFile:
+    """A model that passed every check. ``model`` has the fixed dimensions written into it."""
 
     model: onnx.ModelProto
-    observation: PolicyTensor
-    action: PolicyTensor
-    state: tuple[tuple[PolicyTensor, PolicyTensor], ...]
+    inputs: Mapping[str, PolicyTensor]
+    outputs: Mapping[str, PolicyTensor]
     sha256: str
     opset: int
+    metadata: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    """What was done to it without being asked."""
 
 
 def nowhere(*_keys: str | int) -> Place:
-    """The place of a policy that no configuration names."""
+    """The place of a model that no configuration names."""
     return Place()
 
 
-def load_policy(
+def read_model(
     model: str | Path | bytes,
-    state: Mapping[str, str] | None = None,
     fix_dimensions: Mapping[str, int] | None = None,
+    constants: Callable[[Mapping[str, PolicyTensor]], Mapping[str, npt.NDArray[Any]]] | None = None,
     *,
     where: Callable[..., Place] = nowhere,
-) -> Policy:
-    """Reads and checks a policy: a path, or the bytes of an ONNX file.
+) -> ModelFile:
+    """Reads and checks a model: a path, or the bytes of an ONNX file.
 
-    ``state`` maps graph inputs to the graph outputs fed back to them; every other input but one
-    is refused. ``fix_dimensions`` gives dynamic dimensions their value, by the name of the
-    dimension, or as ``<input>[<axis>]`` where it has none. ``sha256`` of the result is that of
-    the file as it was given. The policy is run a few times, first on zeros. ``where`` tells for keys of
-    the section ``policy``, as ``"model"``, where that stands.
+    ``fix_dimensions`` gives dynamic dimensions their value, by the name of the dimension, or as
+    ``<input>[<axis>]`` where it has none; one of a batch is 1 unless it says otherwise. ``sha256`` of the
+    result is that of the file as it was given. The model is run a few times, first on zeros; for its
+    inputs, known by then, ``constants`` gives those that are always the same. ``where`` tells for keys of
+    its section, as ``"model"``, where that stands.
 
-    Raises ConfigError when the policy cannot be used as it is.
+    Raises ConfigError when the model cannot be used as it is.
     """
-    source = _Source("policy" if isinstance(model, bytes) else str(Path(model)), where)
+    source = Source("policy" if isinstance(model, bytes) else str(Path(model)), where)
     data = model if isinstance(model, bytes) else _read(Path(model), source)
     proto = _parse(data, source)
+    _load_weights(proto, None if isinstance(model, bytes) else Path(model).parent, source)
     opset = _check_contents(proto, source)
-    inputs = _fixed_inputs(proto, dict(fix_dimensions or {}), source)
-    outputs = _tried_outputs(proto, inputs, source)
-    pairs = _state_pairs(inputs, outputs, dict(state or {}), source)
-    observation = _observation(inputs, pairs, source)
-    action = _action(outputs, pairs, source)
-    return Policy(proto, observation, action, pairs, hashlib.sha256(data).hexdigest(), opset)
+    notes: list[str] = []
+    inputs = _fixed_inputs(proto, dict(fix_dimensions or {}), source, notes)
+    fixed = {} if constants is None else constants(inputs)
+    outputs = _tried_outputs(proto, inputs, fixed, source)
+    metadata = {item.key: item.value for item in proto.metadata_props}
+    sha256 = hashlib.sha256(data).hexdigest()
+    return ModelFile(proto, inputs, outputs, sha256, opset, metadata, tuple(notes))
 
 
 def walk_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -105,7 +110,7 @@ def walk_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """Where a policy comes from: its file, and the section that names it."""
 
     name: str
@@ -118,7 +123,7 @@ class _Source:
         return ConfigError([Finding(message, self.where(key), found, expected)])
 
 
-def _read(path: Path, source: _Source) -> bytes:
+def _read(path: Path, source: Source) -> bytes:
     try:
         kind = path.stat().st_mode
         if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # to read it might wait for ever
@@ -132,7 +137,7 @@ def _read(path: Path, source: _Source) -> bytes:
         raise source.wrong(found, "name an .onnx file that this user may read") from None
 
 
-def _parse(data: bytes, source: _Source) -> onnx.ModelProto:
+def _parse(data: bytes, source: Source) -> onnx.ModelProto:
     import onnx
 
     proto = onnx.ModelProto()
@@ -160,7 +165,36 @@ def _not_onnx(data: bytes) -> tuple[str, str]:
     return f"not an ONNX model but {found}", "export the policy with torch.onnx.export"
 
 
-def _check_contents(proto: onnx.ModelProto, source: _Source) -> int:
+def _load_weights(proto: onnx.ModelProto, folder: Path | None, source: Source) -> None:
+    """Brings in the weights that lie in files beside the model."""
+    import onnx
+
+    outside = [t for t in _tensors(proto) if t.data_location == onnx.TensorProto.EXTERNAL]
+    if not outside:
+        return
+    places = {e.value for t in outside for e in t.external_data if e.key == "location"}
+    names = ", ".join(repr(place) for place in sorted(places))
+    if folder is None:
+        found = f"the weights lie in another file ({names})"
+        raise source.wrong(found, "give the path of the model: its folder holds them")
+    try:
+        onnx.external_data_helper.load_external_data_for_model(proto, str(folder))
+    except Exception as error:  # of many types
+        text = " ".join(str(error).split())
+        found = f"the weights lie in another file ({names}), which cannot be read: {text}"
+        raise source.wrong(found, f"copy it into the folder of the model, '{folder}'") from None
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    for graph in walk_graphs(proto.graph):
+        yield from graph.initializer
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.name == "value" and node.op_type == "Constant":
+                    yield attribute.t
+
+
+def _check_contents(proto: onnx.ModelProto, source: Source) -> int:
     import numpy as np
     from onnx import TensorProto, numpy_helper
 
@@ -186,12 +220,6 @@ def _check_contents(proto: onnx.ModelProto, source: _Source) -> int:
             if attribute.name == "value"
         ]
         for tensor in (*graph.initializer, *constants):
-            if tensor.data_location == TensorProto.EXTERNAL:
-                place = {entry.key: entry.value for entry in tensor.external_data}.get("location")
-                raise source.wrong(
-                    f"the weights lie in another file ({place!r})",
-                    "write one file with onnx.save(onnx.load(path), path, save_as_external_data=False)",
-                )
             if tensor.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
                 try:
                     bad = int(np.isnan(numpy_helper.to_array(tensor)).sum())
@@ -207,17 +235,17 @@ def _check_contents(proto: onnx.ModelProto, source: _Source) -> int:
 
 
 def _fixed_inputs(
-    proto: onnx.ModelProto, fixes: dict[str, int], source: _Source
+    proto: onnx.ModelProto, fixes: dict[str, int], source: Source, notes: list[str]
 ) -> dict[str, PolicyTensor]:
     """Writes the fixes into the graph's inputs and returns them, now of static shape."""
-
     for name, value in fixes.items():
         if value < 1:
             found = f"fix_dimensions: {name} is {value}"
             raise source.wrong(found, "it must be at least 1", "fix_dimensions")
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = {}
-    dynamic: dict[str, int | str] = {}  # what can be fixed -> a value that is probably right
+    dynamic: dict[str, int | str] = {}  # what can be fixed -> an example of a value
+    batches: dict[str, int] = {}  # of them, those of a batch: a loop runs one at a time
     for info in proto.graph.input:
         if info.name in weights:
             continue  # how IR versions below 4 declare a weight
@@ -231,13 +259,16 @@ def _fixed_inputs(
             if dimension.HasField("dim_value"):
                 continue
             key = dimension.dim_param or f"{info.name}[{axis}]"
-            dynamic.setdefault(key, 1 if axis == 0 or "batch" in key.lower() else "<size>")
-            dimension.dim_value = fixes.get(key, 0)
+            dynamic.setdefault(key, "<size>")
+            if (axis == 0 and len(tensor.shape.dim) > 1) or "batch" in key.lower():
+                batches.setdefault(key, 1)
+            dimension.dim_value = fixes.get(key, batches.get(key, 0))
         shape = tuple(dimension.dim_value for dimension in tensor.shape.dim)
         dtype = _dtype(tensor.elem_type)
         inputs[info.name] = PolicyTensor(info.name, shape, dtype)
 
-    missing = {key: value for key, value in dynamic.items() if key not in fixes}
+    notes += [f"dimension '{key}' is a batch and was fixed to 1" for key in batches if key not in fixes]
+    missing = {key: value for key, value in dynamic.items() if key not in {**batches, **fixes}}
     if missing:
         example = f"fix_dimensions: {flow({**fixes, **missing})}"
         raise source.wrong(
@@ -278,14 +309,17 @@ def _dtype(element_type: int) -> str:
 
 
 def _tried_outputs(
-    proto: onnx.ModelProto, inputs: dict[str, PolicyTensor], source: _Source
+    proto: onnx.ModelProto,
+    inputs: dict[str, PolicyTensor],
+    fixed: Mapping[str, npt.NDArray[Any]],
+    source: Source,
 ) -> dict[str, PolicyTensor]:
     """Outputs with the shapes they really have: shape inference alone gives up on some graphs."""
     for tensor in inputs.values():
-        if tensor.dtype not in FLOAT_TYPES:
+        if tensor.dtype not in BORDER_TYPES:
             raise source.wrong(
                 f"input {tensor} cannot be fed",
-                f"a policy reads {', '.join(FLOAT_TYPES)}: cast inside the exported module",
+                f"a policy reads {', '.join(BORDER_TYPES)}: cast inside the exported module",
             )
         if tensor.size > LARGEST_INPUT:
             raise source.wrong(
@@ -293,7 +327,8 @@ def _tried_outputs(
                 f"a policy reads at most {LARGEST_INPUT}: check fix_dimensions and the exporter",
             )
     try:
-        outputs = run_on_trial(proto, {name: (t.shape, t.dtype) for name, t in inputs.items()})
+        shapes = {name: (t.shape, t.dtype) for name, t in inputs.items() if name not in fixed}
+        outputs = run_on_trial(proto, shapes, fixed)
     except Exception as error:  # onnxruntime's exceptions share no other base class
         raise source.wrong(*why_refused(str(error))) from None
     for output in outputs:
@@ -306,79 +341,3 @@ def _tried_outputs(
         if not output.is_tensor:
             raise source.wrong(f"output {output.name!r} is not a tensor", "rtloop needs one")
     return {o.name: PolicyTensor(o.name, o.shape, o.dtype, o.is_finite) for o in outputs}
-
-
-def _state_pairs(
-    inputs: dict[str, PolicyTensor],
-    outputs: dict[str, PolicyTensor],
-    state: dict[str, str],
-    source: _Source,
-) -> tuple[tuple[PolicyTensor, PolicyTensor], ...]:
-    pairs = []
-    for name, fed_by in state.items():
-        for kind, wanted, there in (("input", name, inputs), ("output", fed_by, outputs)):
-            if wanted not in there:
-                raise source.wrong(
-                    f"state names {kind} {wanted!r}, which the policy does not have",
-                    f"its {kind}s: {', '.join(map(repr, there))}",
-                    "state",
-                )
-        before, after = inputs[name], outputs[fed_by]
-        if (before.shape, before.dtype) != (after.shape, after.dtype):
-            raise source.wrong(
-                f"state {before} cannot be fed from {after}",
-                "both must have the same shape and type",
-                "state",
-            )
-        pairs.append((before, after))
-    return tuple(pairs)
-
-
-def _observation(
-    inputs: dict[str, PolicyTensor],
-    pairs: tuple[tuple[PolicyTensor, PolicyTensor], ...],
-    source: _Source,
-) -> PolicyTensor:
-    recurrent = {before.name for before, _ in pairs}
-    candidates = [tensor for tensor in inputs.values() if tensor.name not in recurrent]
-    if len(candidates) != 1:
-        listed = ", ".join(map(str, candidates)) or "none"
-        raise source.wrong(
-            f"exactly one input must be the observation, found {len(candidates)} ({listed})",
-            f"name recurrent inputs under `state: {flow({'<input>': '<output>'})}`, "
-            "and join the rest into one input when exporting",
-        )
-    return _as_vector(candidates[0], source)
-
-
-def _action(
-    outputs: dict[str, PolicyTensor],
-    pairs: tuple[tuple[PolicyTensor, PolicyTensor], ...],
-    source: _Source,
-) -> PolicyTensor:
-    recurrent = {after.name for _, after in pairs}
-    candidates = [tensor for tensor in outputs.values() if tensor.name not in recurrent]
-    # A policy that takes its own previous action feeds its only output back.
-    candidates = candidates or list(outputs.values())
-    if len(candidates) > 1:
-        # Exporters of actor-critic policies add the value and the log-probability.
-        named = [tensor for tensor in candidates if tensor.name.lower() in _ACTION_NAMES]
-        if len(named) != 1:
-            raise source.wrong(
-                f"one output must be the action, found {len(candidates)} "
-                f"({', '.join(map(str, candidates))})",
-                "export only the action, name it 'action', or name recurrent outputs under `state`",
-            )
-        candidates = named
-    if candidates[0].dtype not in FLOAT_TYPES:
-        raise source.wrong(
-            f"the action {candidates[0]} is not a number of type {', '.join(FLOAT_TYPES)}",
-            "export continuous actions",
-        )
-    return _as_vector(candidates[0], source)
-
-
-def _as_vector(tensor: PolicyTensor, source: _Source) -> PolicyTensor:
-    if tensor.size == 0 or sum(length != 1 for length in tensor.shape) > 1:
-        raise source.wrong(f"{tensor} is not a single vector", "its shape should be [1, n] or [n]")
-    return tensor

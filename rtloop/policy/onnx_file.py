@@ -1,0 +1,133 @@
+"""A composed graph as one ONNX model: to look at, to keep, and to compile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rtloop.config.problem import printable
+from rtloop.errors import ConfigError
+from rtloop.policy.composed import ComposedGraph, ModelStep, NodeStep, TensorSpec
+from rtloop.policy.graph_builder import OPSET
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def one_model(graph: ComposedGraph) -> onnx.ModelProto:
+    """All steps in one model, those of the models under names of their own.
+
+    It ends with what the core does beside the steps: where a checked tensor is not finite, the action is
+    NaN. Raises ConfigError where models of different opsets cannot be brought to one.
+    """
+    import onnx
+
+    models = [step.model for step in graph.steps if isinstance(step, ModelStep)]
+    opset = max([_opset(model) for model in models] or [OPSET])
+    nodes: list[onnx.NodeProto] = []
+    weights: dict[str, onnx.TensorProto] = {}
+    domains: dict[str, int] = {"": opset}
+    fed = {feedback.input_name for feedback in graph.feedback}
+    for name, value in graph.constants.items():
+        if name not in fed:
+            weights[name] = onnx.numpy_helper.from_array(value, name)
+    n_runs = 0
+    functions: list[onnx.FunctionProto] = []
+    for step in graph.steps:
+        if isinstance(step, NodeStep):
+            nodes.append(_node(step))
+            continue
+        n_runs += 1
+        model = _renamed(_brought_to(step.model, opset, step.label), f"{step.label}_{n_runs}//")
+        prefix = f"{step.label}_{n_runs}//"
+        for inner, outer in step.inputs.items():
+            nodes.append(_copy(outer, prefix + inner))
+        nodes.extend(model.graph.node)
+        for inner, outer in step.outputs.items():
+            nodes.append(_copy(prefix + inner, outer))
+        weights |= {tensor.name: tensor for tensor in model.graph.initializer}
+        functions.extend(model.functions)
+        domains |= {o.domain: o.version for o in model.opset_import if o.domain not in ("", "ai.onnx")}
+    action = TensorSpec("action", graph.action.shape)
+    nodes.extend(_guarded(graph, action.name, weights))
+    inputs = [*graph.inputs, *(graph.tensors[f.input_name] for f in graph.feedback)]
+    if graph.last_command:
+        inputs.append(graph.tensors[graph.last_command])
+    outputs = [action, *(graph.tensors[f.output_name] for f in graph.feedback)]
+    made = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            nodes, "rtloop", [value_info(s) for s in inputs], [value_info(s) for s in outputs], weights.values()
+        ),
+        opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in domains.items()],
+        ir_version=max([4, *(model.ir_version for model in models)]),
+        functions=functions,
+    )
+    return made
+
+
+def _guarded(graph: ComposedGraph, action: str, weights: dict[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
+    """action = command + sum over the checked of sum(0 * x), which is NaN where one is not finite."""
+    import numpy as np
+    import onnx
+
+    zero = "rtloop/guard/zero"
+    weights[zero] = onnx.numpy_helper.from_array(np.zeros((1, 1), np.float32), zero)
+    nodes, value = [], graph.action.name
+    for index, name in enumerate(graph.checked):
+        spec = graph.tensors[name]
+        flat, zeros, guarded = (f"rtloop/guard/{what}{index}" for what in ("flat", "zeros", "command"))
+        shape = f"rtloop/guard/shape{index}"
+        weights[shape] = onnx.numpy_helper.from_array(np.array([1, spec.size], np.int64), shape)
+        matrix = np.zeros((spec.size, graph.action.size), np.float32)
+        weights[zeros] = onnx.numpy_helper.from_array(matrix, zeros)
+        nodes.append(onnx.helper.make_node("Reshape", [name, shape], [flat]))
+        nodes.append(onnx.helper.make_node("Gemm", [flat, zeros, value], [guarded]))
+        value = guarded
+    return [*nodes, _copy(value, action)]
+
+
+def _node(step: NodeStep) -> onnx.NodeProto:
+    import onnx
+
+    return onnx.helper.make_node(
+        step.operator, step.inputs, [step.output], name=f"node/{step.output}", **step.attributes
+    )
+
+
+def _copy(source: str, target: str) -> onnx.NodeProto:
+    import onnx
+
+    return onnx.helper.make_node("Identity", [source], [target], name=f"node/{target}")
+
+
+def value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
+    import numpy as np
+    import onnx
+
+    element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+    return onnx.helper.make_tensor_valuevalue_info(spec.name, element, spec.shape)
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+
+
+def _brought_to(model: onnx.ModelProto, opset: int, label: str) -> onnx.ModelProto:
+    import onnx
+    from onnx import version_converter
+
+    if _opset(model) == opset:
+        return model
+    try:
+        return version_converter.convert_version(model, opset)
+    except Exception as error:  # of many types
+        text = printable(" ".join(str(error).split()))
+        raise ConfigError(
+            f"one ONNX file of all models needs one opset, and '{label}' cannot be brought from opset "
+            f"{_opset(model)} to {opset} ({text}); export its models with one opset_version"
+        ) from error
+
+
+def _renamed(model: onnx.ModelProto, prefix: str) -> onnx.ModelProto:
+    from onnx import compose
+
+    return compose.add_prefix(model, prefix)

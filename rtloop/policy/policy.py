@@ -1,0 +1,159 @@
+"""The models of a policy, read and tried, and what they tell of joints, sizes and names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+
+from rtloop.errors import ConfigError, Finding, Place
+from rtloop.policy.metadata import JOINTS, POSE, names_in, numbers_in
+from rtloop.policy.model_file import PolicyTensor, Source, nowhere
+from rtloop.policy.roles import Stage, action_of, read_stage
+from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
+from rtloop.policy.terms.elements import Elements, Pose, Scope, Vector
+
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy that passed every check: its models, in the order in which they run."""
+
+    stages: tuple[Stage, ...]
+    action: PolicyTensor
+    """The output of the last model that is the action, one vector."""
+    joints: tuple[str, ...] | None = None
+    """As the metadata of its models have them."""
+    pose: tuple[float, ...] | None = None
+    """``default_joint_pos``, likewise."""
+
+    @property
+    def acting(self) -> Stage:
+        """The model that answers the action."""
+        return self.stages[-1]
+
+    @property
+    def observation(self) -> PolicyTensor:
+        """The first input of the acting model that terms fill."""
+        return next(iter(self.acting.observed.values()))
+
+    @property
+    def state(self) -> tuple[tuple[PolicyTensor, PolicyTensor], ...]:
+        """Inputs and the outputs that they are fed from, of all models."""
+        return tuple(pair for stage in self.stages for pair in stage.state)
+
+    @property
+    def sha256(self) -> str:
+        """Of the file of the acting model."""
+        return self.acting.file.sha256
+
+    @property
+    def notes(self) -> list[str]:
+        """What was concluded without being asked."""
+        many = len(self.stages) > 1
+        return [
+            f"{stage.name}: {note}" if many else note for stage in self.stages for note in stage.notes
+        ]
+
+    def known_in(self, scope: Scope) -> Scope:
+        """The scope, with what the models tell beside what the configuration says."""
+        joints = scope.joints or self.joints
+        pose = scope.pose
+        if pose is None and self.pose is not None:
+            pose = Pose(self.pose, joints if joints and len(joints) == len(self.pose) else None)
+        elif pose is not None and pose.joints is None and len(joints or ()) == len(pose.values):
+            pose = Pose(pose.values, joints)
+        size = self.action.size
+        names = joints if joints is not None and len(joints) == size else None
+        outputs: dict[str, Elements] = {
+            f"{stage.name}.{output.name}": Vector(output.size)
+            for stage in self.stages
+            for output in stage.answers.values()
+        }
+        return replace(
+            scope,
+            action=Vector(size, names),
+            outputs=outputs,
+            joints=joints,
+            pose=pose,
+            are_models_known=True,
+        )
+
+
+def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy:
+    """The policy of a section, ``where`` of which tells the place of its keys. Raises ConfigError."""
+    stages = tuple(
+        _stage(name, path, keys, tuple(filter(None, keys.observed())), partial(where, *at))
+        for name, (at, keys, path) in section.sections.items()
+    )
+    at = section.sections[stages[-1].name][0]
+    action = action_of(stages[-1], section.action_output, where=partial(where, *at))
+    policy = Policy(stages, action, *_told(stages))
+    _refuse_contradiction(section, policy, where)
+    return policy
+
+
+def load_policy(
+    model: str | Path | bytes,
+    state: Mapping[str, str] | None = None,
+    fix_dimensions: Mapping[str, int] | None = None,
+    *,
+    where: Callable[..., Place] = nowhere,
+) -> Policy:
+    """A policy of one model, from its path or the bytes of its file, whose only input is observed.
+
+    Raises ConfigError when it cannot be used as it is.
+    """
+    keys = ModelKeys(state=dict(state or {}), fix_dimensions=dict(fix_dimensions or {}))
+    stage = _stage(ONLY, model, keys, (), where)
+    return Policy((stage,), action_of(stage, None, where=where), *_told((stage,)))
+
+
+def _stage(
+    name: str,
+    model: str | Path | bytes,
+    keys: ModelKeys,
+    observed: tuple[str, ...],
+    where: Callable[..., Place],
+) -> Stage:
+    stage = read_stage(name, model, keys, observed or None, where=where)
+    if keys.sha256 not in (None, stage.file.sha256):
+        found = f"'{model}', whose sha256 is {stage.file.sha256}"
+        expected = f"the file of sha256 {keys.sha256}: it was exchanged, or the key is out of date"
+        raise ConfigError([Finding.of(where("sha256"), found, expected)])
+    return stage
+
+
+def _told(stages: tuple[Stage, ...]) -> tuple[tuple[str, ...] | None, tuple[float, ...] | None]:
+    metadata: dict[str, str] = {}
+    for stage in stages:
+        metadata |= stage.file.metadata
+    return names_in(metadata, JOINTS), numbers_in(metadata, POSE)
+
+
+def _refuse_contradiction(
+    section: PolicyConfig, policy: Policy, where: Callable[..., Place]
+) -> None:
+    """The file may say more than the configuration, and nothing else."""
+    source = Source(policy.acting.name, where)
+    if section.joints and policy.joints and section.joints != policy.joints:
+        index = next(
+            (i for i, pair in enumerate(zip(section.joints, policy.joints, strict=False)) if pair[0] != pair[1]),
+            min(len(section.joints), len(policy.joints)),
+        )  # fmt: skip
+        told = policy.joints[index] if index < len(policy.joints) else "none"
+        found = f"joints that are not those of the model's metadata: there number {index} is '{told}'"
+        raise source.wrong(found, "the order in which the policy was trained", "joints")
+    written, told_pose = section.default_joint_pos, policy.pose
+    if written and told_pose:
+        rounded = 5e-4  # metadata have three decimals
+        same = len(written) == len(told_pose) and all(
+            abs(a - b) <= rounded + 1e-9 for a, b in zip(written, told_pose, strict=True)
+        )
+        if not same:
+            found = "a default_joint_pos that is not that of the model's metadata"
+            raise source.wrong(found, f"{list(told_pose)}, as it was trained", "default_joint_pos")
+
+

@@ -1,0 +1,233 @@
+"""What each input and output of a model is for: observed, constant, counted, state, or answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rtloop.config.problem import flow
+from rtloop.errors import ConfigError, Place
+from rtloop.policy.model_file import ModelFile, PolicyTensor, Source, nowhere, read_model
+from rtloop.policy.trial import BORDER_TYPES
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Constant = bool | int | float | tuple[bool | int | float, ...]
+_ACTION_NAMES = ("action", "actions")
+#: How exporters name what an input becomes: rsl_rl, exploy, silero-vad, and others.
+_NEXT_NAMES: tuple[Callable[[str], str], ...] = (
+    lambda name: name.removesuffix("in") + "out" if name.endswith(("_in", ".in", "/in")) else "",
+    lambda name: f"{name}N",
+    lambda name: f"{name}_out",
+    lambda name: f"{name}_next",
+    lambda name: f"next_{name}",
+    lambda name: f"new_{name}",
+)
+
+
+class ModelKeys(Protocol):
+    """What a section says of a model's inputs and outputs."""
+
+    @property
+    def fix_dimensions(self) -> Mapping[str, int]: ...
+    @property
+    def state(self) -> Mapping[str, str]: ...
+    @property
+    def constants(self) -> Mapping[str, Constant]: ...
+    @property
+    def counters(self) -> Mapping[str, int]: ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A model in its place: what fills each of its inputs, and what its outputs are."""
+
+    name: str
+    file: ModelFile
+    observed: Mapping[str, PolicyTensor]
+    """Inputs that terms fill; each is one vector."""
+    constants: Mapping[str, npt.NDArray[Any]]
+    counters: Mapping[str, int]
+    state: tuple[tuple[PolicyTensor, PolicyTensor], ...]
+    answers: Mapping[str, PolicyTensor]
+    """Outputs that are no state."""
+    notes: tuple[str, ...]
+    """What was concluded without being asked."""
+
+
+def read_stage(
+    name: str,
+    model: str | Path | bytes,
+    keys: ModelKeys,
+    observed: tuple[str, ...] | None,
+    *,
+    where: Callable[..., Place] = nowhere,
+) -> Stage:
+    """Reads a model and finds out what each of its inputs and outputs is for.
+
+    ``observed`` names the inputs that terms fill, or None for the only one that is left. State pairs that
+    are not given are guessed where their names leave no doubt. Raises ConfigError.
+    """
+    source = Source("policy" if isinstance(model, bytes) else str(model), where)
+    file = read_model(
+        model,
+        keys.fix_dimensions,
+        lambda inputs: _constants(keys.constants, inputs, source),
+        where=where,
+    )
+    constants = _constants(keys.constants, file.inputs, source)
+    for counter in keys.counters:
+        _known("counters", "input", counter, file.inputs, source)
+    given = _given_pairs(file, keys.state, source)
+    taken = {*constants, *keys.counters, *(before.name for before, _ in given), *(observed or ())}
+    guessed = _guessed_pairs(file, taken, {after.name for _, after in given})
+    pairs = (*given, *guessed)
+    taken |= {before.name for before, _ in guessed}
+    inputs = _observed(file, observed, taken, source)
+    fed = {after.name for _, after in pairs}
+    answers = {key: tensor for key, tensor in file.outputs.items() if key not in fed}
+    notes = [f"state {flow({b.name: a.name})} was guessed from the names" for b, a in guessed]
+    return Stage(
+        name, file, inputs, constants, dict(keys.counters), pairs, answers or dict(file.outputs),
+        (*file.notes, *notes),
+    )  # fmt: skip
+
+
+def action_of(
+    stage: Stage, output: str | None, *, where: Callable[..., Place] = nowhere
+) -> PolicyTensor:
+    """The output that is the action: the one that is named, the only one, or the one called so.
+
+    Raises ConfigError.
+    """
+    source = Source(stage.name, where)
+    if output is not None:
+        _known("action_output", "output", output, stage.file.outputs, source)
+        return _as_numbers(stage.file.outputs[output], source)
+    candidates = list(stage.answers.values())
+    if len(candidates) > 1:
+        # Exporters of actor-critic policies add the value and the log-probability.
+        named = [tensor for tensor in candidates if tensor.name.lower() in _ACTION_NAMES]
+        if len(named) != 1:
+            raise source.wrong(
+                f"one output must be the action, found {len(candidates)} "
+                f"({', '.join(map(str, candidates))})",
+                "name it: `action_output`; and name recurrent outputs under `state`",
+            )
+        candidates = named
+    return _as_numbers(candidates[0], source)
+
+
+def as_vector(tensor: PolicyTensor, source: Source) -> PolicyTensor:
+    """The tensor, which has one axis that is longer than 1. Raises ConfigError."""
+    if tensor.size == 0 or sum(length != 1 for length in tensor.shape) > 1:
+        raise source.wrong(f"{tensor} is not a single vector", "its shape should be [1, n] or [n]")
+    return tensor
+
+
+def _as_numbers(tensor: PolicyTensor, source: Source) -> PolicyTensor:
+    if tensor.dtype not in BORDER_TYPES:
+        raise source.wrong(
+            f"the action {tensor} is not of a type {', '.join(BORDER_TYPES)}", "export numbers"
+        )
+    return as_vector(tensor, source)
+
+
+def _known(
+    key: str, kind: str, name: str, there: Mapping[str, PolicyTensor], source: Source
+) -> None:
+    if name not in there:
+        raise source.wrong(
+            f"{key} names {kind} {name!r}, which the policy does not have",
+            f"its {kind}s: {', '.join(map(repr, there))}",
+            key,
+        )
+
+
+def _constants(
+    constants: Mapping[str, Constant], inputs: Mapping[str, PolicyTensor], source: Source
+) -> dict[str, npt.NDArray[Any]]:
+    import numpy as np
+
+    made = {}
+    for name, value in constants.items():
+        _known("constants", "input", name, inputs, source)
+        tensor = inputs[name]
+        given = np.asarray(value)
+        if given.size not in (1, tensor.size):
+            found = f"constants: {name} has {given.size} values"
+            raise source.wrong(found, f"as many as {tensor} has, {tensor.size}, or one for all", "constants")
+        whole = np.issubdtype(np.dtype(tensor.dtype), np.integer)
+        if whole and not np.array_equal(given, np.floor(given)):
+            raise source.wrong(f"constants: {name} is {value}", f"whole numbers for {tensor}", "constants")
+        flat = np.broadcast_to(given.reshape(-1), (tensor.size,)).astype(tensor.dtype)
+        made[name] = flat.reshape(tensor.shape).copy()
+    return made
+
+
+def _given_pairs(
+    file: ModelFile, state: Mapping[str, str], source: Source
+) -> tuple[tuple[PolicyTensor, PolicyTensor], ...]:
+    pairs = []
+    for name, fed_by in state.items():
+        _known("state", "input", name, file.inputs, source)
+        _known("state", "output", fed_by, file.outputs, source)
+        before, after = file.inputs[name], file.outputs[fed_by]
+        if (before.shape, before.dtype) != (after.shape, after.dtype):
+            raise source.wrong(
+                f"state {before} cannot be fed from {after}",
+                "both must have the same shape and type",
+                "state",
+            )
+        pairs.append((before, after))
+    return tuple(pairs)
+
+
+def _guessed_pairs(
+    file: ModelFile, taken: set[str], fed: set[str]
+) -> tuple[tuple[PolicyTensor, PolicyTensor], ...]:
+    pairs = []
+    for name, before in file.inputs.items():
+        if name in taken:
+            continue
+        matches = {
+            after.name: after
+            for rule in _NEXT_NAMES
+            if (after := file.outputs.get(rule(name))) is not None
+            and after.name not in fed
+            and (after.shape, after.dtype) == (before.shape, before.dtype)
+        }
+        if len(matches) == 1:
+            pairs += [(before, after) for after in matches.values()]
+    return tuple(pairs)
+
+
+def _observed(
+    file: ModelFile, observed: tuple[str, ...] | None, taken: set[str], source: Source
+) -> dict[str, PolicyTensor]:
+    for name in observed or ():
+        _known("observations", "input", name, file.inputs, source)
+    rest = [tensor for name, tensor in file.inputs.items() if name not in taken]
+    if observed is not None:
+        if rest:
+            raise _unfilled(rest, source)
+        return {name: as_vector(file.inputs[name], source) for name in observed}
+    if len(rest) != 1:
+        listed = ", ".join(map(str, rest)) or "none"
+        raise source.wrong(
+            f"exactly one input must be the observation, found {len(rest)} ({listed})",
+            f"name recurrent inputs under `state: {flow({'<input>': '<output>'})}`, those that never "
+            "change under `constants`, and several that are observed under `observations`",
+        )
+    return {rest[0].name: as_vector(rest[0], source)}
+
+
+def _unfilled(rest: list[PolicyTensor], source: Source) -> ConfigError:
+    listed = ", ".join(map(str, rest))
+    return source.wrong(
+        f"inputs that nothing fills ({listed})",
+        "each under one of `observations`, `state`, `constants`, `counters`",
+    )

@@ -1,0 +1,72 @@
+"""A composed graph in the core, as a loop runs it."""
+
+from __future__ import annotations
+
+from rtloop import core
+from rtloop.policy.composed import ComposedGraph, ModelStep, NodeStep, Step, TensorSpec
+from rtloop.policy.graph_builder import OPSET
+from rtloop.policy.library import onnxruntime_library
+
+
+def runner(graph: ComposedGraph) -> core.Graph:
+    """The graph, ready to run: nodes in the core itself where it has the operator, models in onnxruntime.
+
+    Raises RuntimeError, ValueError.
+    """
+    numbers = {name: number for number, name in enumerate(graph.tensors)}
+    return core.Graph.of_steps(
+        onnxruntime_library(),
+        tensors=[(t.name, t.dtype, list(t.shape)) for t in graph.tensors.values()],
+        constants={numbers[name]: value for name, value in graph.constants.items()},
+        steps=[_step(graph, step, numbers) for step in graph.steps],
+        inputs=[numbers[spec.name] for spec in graph.inputs],
+        command=numbers[graph.action.name],
+        feedback=[
+            (numbers[item.input_name], numbers[item.output_name], item.of_applied)
+            for item in graph.feedback
+        ],
+        checked=[numbers[name] for name in graph.checked],
+        last_command=numbers[graph.last_command] if graph.last_command else None,
+    )
+
+
+def _step(
+    graph: ComposedGraph, step: Step, numbers: dict[str, int]
+) -> core.Node | core.ModelRun:
+    if isinstance(step, NodeStep):
+        if step.operator in core.OPERATORS:
+            inputs = [numbers[name] for name in step.inputs]
+            if step.operator == "Reshape":
+                inputs = inputs[:1]
+            return core.Node(step.operator, inputs, numbers[step.output])
+        step = _model_of(graph, step)
+    return core.ModelRun(
+        step.model.SerializeToString(),
+        [(name, numbers[tensor]) for name, tensor in step.inputs.items()],
+        [(name, numbers[tensor]) for name, tensor in step.outputs.items()],
+    )
+
+
+def _model_of(graph: ComposedGraph, step: NodeStep) -> ModelStep:
+    """A node that the core has no operator for: a model of its own."""
+    import onnx
+
+    from rtloop.policy.onnx_file import value_info
+
+    names = list(dict.fromkeys(step.inputs))
+    fixed = [name for name in names if name in graph.constants]
+    given = [name for name in names if name not in fixed]
+    node = onnx.helper.make_node(step.operator, step.inputs, [step.output], **step.attributes)
+    specs: list[TensorSpec] = [graph.tensors[name] for name in given]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [node],
+            step.operator,
+            [value_info(spec) for spec in specs],
+            [value_info(graph.tensors[step.output])],
+            [onnx.numpy_helper.from_array(graph.constants[name], name) for name in fixed],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=8,
+    )
+    return ModelStep(step.operator, model, {n: n for n in given}, {step.output: step.output})
