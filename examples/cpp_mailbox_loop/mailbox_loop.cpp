@@ -11,12 +11,11 @@ using namespace rtloop;
 
 int main(int argc, char **argv) try {
     if (argc != 3) return std::puts("usage: mailbox_loop LIBONNXRUNTIME.so POLICY.onnx"), 2;
-    GraphSpec policy;  // the demo's: position, velocity, angle and rate of a cart-pole; a force
     std::ifstream file(argv[2], std::ios::binary);
     if (!file) return std::fprintf(stderr, "cannot read %s\n", argv[2]), 1;
-    policy.model.assign(std::istreambuf_iterator<char>(file), {});
-    policy.inputs = {{"observation", {1, 4}}};
-    policy.command = {"action", {1, 1}};
+    // The demo's: position, velocity, angle and rate of a cart-pole; a force.
+    const GraphSpec policy = one_model({std::istreambuf_iterator<char>(file), {}},
+                                       {{"observation", {1, 4}}}, {"action", {1, 1}});
     LoopConfig config;
     config.name = "balance";
     config.loop_class = LoopClass::soft;

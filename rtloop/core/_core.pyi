@@ -223,11 +223,31 @@ class TimeMap:
 
 # --- the graph ---
 
-class Graph:
-    """One ONNX graph on libonnxruntime's C API, buffers bound once. Raises RuntimeError.
+#: The ONNX operators that a ``Node`` can have, sorted.
+OPERATORS: tuple[str, ...]
 
-    ``inputs`` and ``command`` are (name, shape), float32; ``feedback`` is (input name, (output name, shape)),
-    which follows every run; that of the inputs ``of_applied`` follows the runs whose command was applied.
+class Node:
+    """A step that the core computes: an ONNX operator on tensors [1, n], by their indices.
+
+    An operand of one element is broadcast; Concat and Gather are those of axis 1, ReduceSum and ReduceMax take
+    all elements. A computed index of Gather that is out of range is the nearest that is not; modulo 0 is 0.
+    """
+
+    def __init__(self, operator: str, inputs: Sequence[int], output: int) -> None: ...
+
+class ModelRun:
+    """A step that ONNX Runtime computes: (the model's name, tensor) of its inputs and outputs."""
+
+    def __init__(
+        self, model: bytes, inputs: Sequence[tuple[str, int]], outputs: Sequence[tuple[str, int]]
+    ) -> None: ...
+
+class Graph:
+    """Everything between samples and commands, on buffers bound once: one ONNX model, or steps.
+
+    Of one model: ``inputs`` and ``command`` are (name, shape), float32; ``feedback`` is (input name, (output
+    name, shape)), which follows every run; that of the inputs ``of_applied`` follows the runs whose command was
+    applied. Raises RuntimeError in ONNX Runtime's words.
     """
 
     def __init__(
@@ -239,15 +259,44 @@ class Graph:
         feedback: Sequence[tuple[str, tuple[str, Sequence[int]]]],
         of_applied: Sequence[str] = (),
     ) -> None: ...
+    @staticmethod
+    def of_steps(
+        library: str,
+        tensors: Sequence[tuple[str, str, Sequence[int]]],
+        constants: Mapping[int, NDArray[Any]],
+        steps: Sequence[Node | ModelRun],
+        inputs: Sequence[int],
+        command: int,
+        feedback: Sequence[tuple[int, int, bool]],
+        checked: Sequence[int],
+        last_command: int | None,
+    ) -> Graph:
+        """Steps, in the order in which they run, on ``tensors``: (name, numpy's name of the dtype, shape).
+
+        Everything else names tensors by their index. ``inputs`` of the loop, ``command`` and ``last_command``,
+        which holds what the loop sent last, are float32. ``feedback`` is (input, output, of applied commands
+        only); a constant for its input is what it starts from, zeros without. Where a ``checked`` tensor, of a
+        float dtype, is not finite after a run, all elements of the command are NaN.
+
+        Raises ValueError where types, sizes or the order of steps do not fit; RuntimeError, as above.
+        """
     def run(
-        self, inputs: Sequence[NDArray[np.float32]], applied: bool = True
+        self,
+        inputs: Sequence[NDArray[np.float32]],
+        applied: bool = True,
+        last_command: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """``applied``: whether the command it returns is taken for one that was applied."""
+        """``applied``: whether the command it returns is taken for one that was applied.
+
+        ``last_command`` stays what it was where none is given. Raises ValueError, RuntimeError.
+        """
     def reset(self) -> None: ...
-    def state(self) -> dict[str, NDArray[np.float32]]:
-        """What it carries to the next run, by the name of the graph's input."""
-    def set_state(self, state: Mapping[str, NDArray[np.float32]]) -> None:
-        """Sets what is named, float32 or convertible of the same size. Raises ValueError, RuntimeError."""
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What it carries to the next run, by the name of the feedback's input."""
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Sets what is named, of the state's dtype or convertible, of the same size. Raises ValueError."""
+    def tensor(self, index: int) -> NDArray[Any]:
+        """A copy of a tensor, while nothing runs. Raises IndexError."""
     def warm_up(self, n: int) -> tuple[int, NDArray[np.int64]]:
         """Time of the first run and of the ``n`` after it, ns; resets the state. Raises RuntimeError."""
     @property

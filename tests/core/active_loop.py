@@ -15,10 +15,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+from onnx import helper
 
 from rtloop import core
-from tests.core.conftest import MS
+from tests.core.conftest import MS, model_bytes
 from tests.core.fake_device import FakeDevice
+from tests.core.steps import Steps
 
 
 def thread_id(name: str) -> int:
@@ -26,6 +28,49 @@ def thread_id(name: str) -> int:
         if Path(f"/proc/self/task/{task}/comm").read_text().strip() == name:
             return int(task)
     raise RuntimeError(f"no thread {name}")
+
+
+def make_graph() -> core.Graph:
+    """Two models with nodes of every kind about them, states, the last command, and what is checked."""
+    steps = Steps()
+    a, b = steps.input("a", 2), steps.input("b", 1)
+    steps.last_command = last = steps.tensor("last_command", 3)
+    history = steps.constant("history", np.ones((1, 6), np.float32))
+    count = steps.tensor("count", [1], "int64")
+
+    ab = steps.node("Concat", [a, b], 3)
+    newer = steps.node("Gather", [history, steps.constant("newer", np.arange(3, 6))], 3)
+    following = steps.node("Concat", [newer, ab], 6)
+    one, three = steps.constant("one", np.array([1])), steps.constant("three", np.array([3]))
+    next_count = steps.node("Add", [count, one], 1, "int64")
+    chosen = steps.node("Mod", [steps.node("Mul", [count, one], 1, "int64"), three], 1, "int64")
+    value = steps.node("Cast", [steps.node("Gather", [ab, chosen], 1)], 1, "float16")
+    scaled = steps.node("Mul", [ab, steps.node("Cast", [value], 1)], 3)
+    for operator in ("Neg", "Abs", "Floor", "Sqrt", "Sin", "Cos", "Atan"):
+        scaled = steps.node(operator, [steps.node("Abs", [scaled], 3)], 3)
+    half = steps.constant("half", np.full(3, 0.5, np.float32))
+    clipped = steps.node(
+        "Min", [steps.node("Max", [scaled, steps.node("Neg", [half], 3)], 3), half], 3
+    )
+    for operator in ("Asin", "Acos"):
+        clipped = steps.node(operator, [clipped], 3)
+    is_less = steps.node("Less", [clipped, half], 3, "bool")
+    is_even = steps.node("Equal", [chosen, one], 1, "bool")
+    either = steps.node("Or", [is_less, steps.node("Not", [is_even], 1, "bool")], 3, "bool")
+    mixed = steps.node("Where", [either, clipped, half], 3)
+    turned = steps.node("MatMul", [mixed, steps.constant("turn", np.eye(3, dtype=np.float32))], 3)
+    largest = steps.node("ReduceMax", [turned], 1)
+    relative = steps.node(
+        "Add", [turned, steps.node("Div", [steps.node("Sub", [last, ab], 3), half], 3)], 3
+    )
+
+    hidden, y = steps.tensor("hidden", 3), steps.tensor("y", 3)
+    model = model_bytes([helper.make_node("Tanh", ["x"], ["y"])], 3)
+    steps.model(model, {"x": relative}, {"y": hidden})
+    steps.model(model, {"x": steps.node("Add", [hidden, largest], 3)}, {"y": y})
+    steps.feedback = [(history, following, False), (count, next_count, True)]
+    steps.checked = [relative, value]
+    return steps.graph(steps.node("Reshape", [y], 3))
 
 
 def main(seconds: float) -> None:
@@ -41,31 +86,7 @@ def main(seconds: float) -> None:
         core.OutputConfig(0, [-5.0], [5.0], [1000.0], [0.0], [0.0]),
         core.OutputConfig(1, safe=[0.0, 0.0]),
     ]
-    from onnx import TensorProto, helper
-
-    from rtloop.policy.library import onnxruntime_library
-
-    graph = helper.make_graph(
-        [
-            helper.make_node("Concat", ["a", "b"], ["ab"], axis=1),
-            helper.make_node("Tanh", ["ab"], ["y"]),
-        ],
-        "probe",
-        [
-            helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 2]),
-            helper.make_tensor_value_info("b", TensorProto.FLOAT, [1, 1]),
-        ],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8
-    runner = core.Graph(
-        onnxruntime_library(),
-        model.SerializeToString(),
-        [("a", [1, 2]), ("b", [1, 1])],
-        ("y", [1, 3]),
-        [],
-    )
+    runner = make_graph()
     port = device.port(silence_timeout_ns=60_000 * MS)
     box = core.Port("mailbox", {"inputs": 1, "safe": [0.0, 0.0]})
     box.put(np.ones(1, np.float32))

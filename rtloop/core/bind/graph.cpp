@@ -1,14 +1,20 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -21,34 +27,135 @@ namespace {
 
 using NamedShape = std::pair<std::string, std::vector<int64_t>>;
 
-using FloatArray = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
-
-std::vector<size_t> shape_of(const Graph &graph, size_t i) {
-    const auto &shape = graph.state_spec(i).shape;
-    return {shape.begin(), shape.end()};
+// A copy of its own.
+nb::object values_of(const Tensor &t) {
+    const nb::bytes bytes(t.data(), t.bytes());
+    const nb::object flat =
+        nb::module_::import_("numpy").attr("frombuffer")(bytes, element_name(t.type()));
+    return flat.attr("reshape")(nb::cast(t.shape())).attr("copy")();
 }
 
-void set_state(Graph &graph, const std::string &name, const FloatArray &values) {
+// The bytes of an array, C order, as elements of `type`.
+std::string bytes_of(nb::handle array, ElementType type) {
+    const nb::object converted =
+        nb::module_::import_("numpy").attr("ascontiguousarray")(array, element_name(type));
+    const nb::bytes bytes(nb::object(converted.attr("tobytes")()));
+    return {bytes.c_str(), bytes.size()};
+}
+
+void set_state(Graph &graph, const std::string &name, nb::handle values) {
     std::string known;
     for (size_t i = 0; i < graph.n_states(); ++i) {
-        known += (known.empty() ? "" : ", ") + graph.state_spec(i).input;
-        if (graph.state_spec(i).input != name) continue;
-        const auto state = graph.state(i);
-        if (values.size() != state.size()) {
+        const Tensor &state = graph.state(i);
+        known += (known.empty() ? "" : ", ") + state.name();
+        if (state.name() != name) continue;
+        const std::string bytes = bytes_of(values, state.type());
+        if (bytes.size() != state.bytes()) {
             throw std::invalid_argument("state '" + name + "' has " + std::to_string(state.size()) +
-                                        " values, got " + std::to_string(values.size()));
+                                        " values, got " +
+                                        std::to_string(bytes.size() / element_bytes(state.type())));
         }
-        std::memcpy(state.data(), values.data(), state.size_bytes());
+        std::memcpy(state.data(), bytes.data(), bytes.size());
         return;
     }
     throw std::invalid_argument("the graph has no state '" + name +
                                 "'; it has: " + (known.empty() ? "none" : known));
 }
 
+GraphSpec of_one_model(nb::bytes model, const std::vector<NamedShape> &inputs,
+                       const NamedShape &command,
+                       const std::vector<std::pair<std::string, NamedShape>> &feedback,
+                       const std::vector<std::string> &of_applied) {
+    std::vector<TensorSpec> tensors;
+    for (const auto &[name, shape] : inputs) tensors.push_back({name, shape});
+    std::vector<StateSpec> states;
+    for (const auto &[input, output] : feedback) {
+        const bool applied =
+            std::find(of_applied.begin(), of_applied.end(), input) != of_applied.end();
+        states.push_back({input, output.first, output.second, applied});
+    }
+    return one_model({model.c_str(), model.size()}, tensors, {command.first, command.second},
+                     states);
+}
+
+using NamedTensor = std::tuple<std::string, std::string, std::vector<int64_t>>;
+
+std::shared_ptr<Graph> of_steps(const std::string &library, const std::vector<NamedTensor> &tensors,
+                                const nb::dict &constants, std::vector<StepSpec> steps,
+                                std::vector<size_t> inputs, size_t command,
+                                const std::vector<std::tuple<size_t, size_t, bool>> &feedback,
+                                std::vector<size_t> checked, std::optional<size_t> last_command) {
+    GraphSpec spec;
+    for (const auto &[name, type, shape] : tensors) {
+        spec.tensors.push_back({name, shape, element_type(type)});
+    }
+    for (const auto &[key, array] : constants) {
+        const auto index = nb::cast<size_t>(key);
+        if (index >= spec.tensors.size()) {
+            throw std::invalid_argument("tensor " + std::to_string(index) +
+                                        " is a constant, but there are " +
+                                        std::to_string(spec.tensors.size()) + " tensors");
+        }
+        const TensorSpec &tensor = spec.tensors[index];
+        const auto found = nb::cast<std::string>(array.attr("dtype").attr("name"));
+        if (found != element_name(tensor.type)) {
+            throw std::invalid_argument("tensor '" + tensor.name + "' is " +
+                                        element_name(tensor.type) + ", its constant is " + found);
+        }
+        spec.constants[index] = bytes_of(array, tensor.type);
+    }
+    spec.steps = std::move(steps);
+    spec.inputs = std::move(inputs);
+    spec.command = command;
+    for (const auto &[input, output, applied] : feedback) {
+        spec.feedback.push_back({input, output, applied});
+    }
+    spec.checked = std::move(checked);
+    spec.last_command = last_command;
+    return std::make_shared<Graph>(library, std::move(spec));
+}
+
+nb::object run(Graph &graph, const std::vector<FloatVector> &inputs, bool applied,
+               const std::optional<FloatVector> &last_command) {
+    if (inputs.size() != graph.n_inputs()) {
+        throw std::invalid_argument("got " + std::to_string(inputs.size()) + " inputs, expected " +
+                                    std::to_string(graph.n_inputs()));
+    }
+    for (size_t i = 0; i < inputs.size(); ++i) {
+        check_size(inputs[i], graph.input_size(i));
+        std::memcpy(graph.input(i), inputs[i].data(), inputs[i].size() * sizeof(float));
+    }
+    if (last_command) {
+        if (graph.last_command() == nullptr) {
+            throw std::invalid_argument("the graph does not read the last command");
+        }
+        check_size(*last_command, graph.command_size());
+        std::memcpy(graph.last_command(), last_command->data(),
+                    last_command->size() * sizeof(float));
+    }
+    if (!graph.run()) {
+        throw std::runtime_error("ONNX Runtime refused to run the graph: " + graph.error());
+    }
+    if (applied) graph.applied();
+    return to_numpy(std::vector<float>(graph.command(), graph.command() + graph.command_size()));
+}
+
 }  // namespace
 
 void bind_graph(nb::module_ &m) {
     using namespace nb::literals;
+    m.attr("OPERATORS") = nb::tuple(nb::cast(Node::operators()));
+    nb::class_<NodeSpec>(m, "Node").def(nb::init<std::string, std::vector<size_t>, size_t>(),
+                                        "operator"_a, "inputs"_a, "output"_a);
+    nb::class_<ModelSpec>(m, "ModelRun")
+        .def(
+            "__init__",
+            [](ModelSpec *self, nb::bytes model, std::vector<std::pair<std::string, size_t>> inputs,
+               std::vector<std::pair<std::string, size_t>> outputs) {
+                new (self)
+                    ModelSpec{{model.c_str(), model.size()}, std::move(inputs), std::move(outputs)};
+            },
+            "model"_a, "inputs"_a, "outputs"_a);
     nb::class_<Graph>(m, "Graph")
         .def(
             "__init__",
@@ -56,49 +163,21 @@ void bind_graph(nb::module_ &m) {
                const std::vector<NamedShape> &inputs, const NamedShape &command,
                const std::vector<std::pair<std::string, NamedShape>> &feedback,
                const std::vector<std::string> &of_applied) {
-                GraphSpec spec;
-                spec.model.assign(model.c_str(), model.size());
-                for (const auto &[name, shape] : inputs) spec.inputs.push_back({name, shape});
-                spec.command = {command.first, command.second};
-                for (const auto &[input, output] : feedback) {
-                    const bool applied =
-                        std::find(of_applied.begin(), of_applied.end(), input) != of_applied.end();
-                    spec.feedback.push_back({input, output.first, output.second, applied});
-                }
-                new (self) Graph(library, std::move(spec));
+                new (self)
+                    Graph(library, of_one_model(model, inputs, command, feedback, of_applied));
             },
             "library"_a, "model"_a, "inputs"_a, "command"_a, "feedback"_a,
             "of_applied"_a = std::vector<std::string>{})
-        .def(
-            "run",
-            [](Graph &graph, const std::vector<FloatVector> &inputs, bool applied) {
-                if (inputs.size() != graph.n_inputs()) {
-                    throw std::invalid_argument("got " + std::to_string(inputs.size()) +
-                                                " inputs, expected " +
-                                                std::to_string(graph.n_inputs()));
-                }
-                for (size_t i = 0; i < inputs.size(); ++i) {
-                    check_size(inputs[i], graph.input_size(i));
-                    std::memcpy(graph.input(i), inputs[i].data(), inputs[i].size() * sizeof(float));
-                }
-                if (!graph.run()) {
-                    throw std::runtime_error("ONNX Runtime refused to run the graph: " +
-                                             graph.error());
-                }
-                if (applied) graph.applied();
-                return to_numpy(
-                    std::vector<float>(graph.command(), graph.command() + graph.command_size()));
-            },
-            "inputs"_a, "applied"_a = true)
+        .def_static("of_steps", &of_steps, "library"_a, "tensors"_a, "constants"_a, "steps"_a,
+                    "inputs"_a, "command"_a, "feedback"_a, "checked"_a, "last_command"_a.none())
+        .def("run", &run, "inputs"_a, "applied"_a = true, "last_command"_a = nb::none())
         .def("reset", &Graph::reset)
         .def_prop_ro("error", &Graph::error)
         .def("state",
-             [](Graph &graph) {
+             [](const Graph &graph) {
                  nb::dict state;
                  for (size_t i = 0; i < graph.n_states(); ++i) {
-                     const auto values = graph.state(i);
-                     state[graph.state_spec(i).input.c_str()] = to_numpy(
-                         std::vector<float>(values.begin(), values.end()), shape_of(graph, i));
+                     state[graph.state(i).name().c_str()] = values_of(graph.state(i));
                  }
                  return state;
              })
@@ -106,10 +185,21 @@ void bind_graph(nb::module_ &m) {
             "set_state",
             [](Graph &graph, const nb::dict &state) {
                 for (const auto &[name, values] : state) {
-                    set_state(graph, nb::cast<std::string>(name), nb::cast<FloatArray>(values));
+                    set_state(graph, nb::cast<std::string>(name), values);
                 }
             },
             "state"_a)
+        .def(
+            "tensor",
+            [](const Graph &graph, size_t index) {
+                if (index >= graph.n_tensors()) {
+                    throw nb::index_error(
+                        ("the graph has " + std::to_string(graph.n_tensors()) + " tensors")
+                            .c_str());
+                }
+                return values_of(graph.tensor(index));
+            },
+            "index"_a)
         .def(
             "warm_up",
             [](Graph &graph, size_t n) {

@@ -164,6 +164,7 @@ bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
 }
 
 bool Cycle::infer() noexcept {
+    if (float *last = graph_.last_command()) std::copy(sent_.begin(), sent_.end(), last);
     const bool ok = graph_.run();
     stall(Stage::infer);
     record_.infer_ns = clock_.now();

@@ -1,188 +1,86 @@
 #include "rtloop/core/graph/graph.hpp"
 
-#include <dlfcn.h>
-
-#include <cstdlib>
+#include <algorithm>
 #include <cstring>
-#include <new>
+#include <limits>
 #include <stdexcept>
 
 #include "rtloop/core/cycle/clock.hpp"
-#include "rtloop/core/cycle/probe.hpp"
-#include "rtloop/core/graph/ort_api.hpp"
 
 namespace rtloop {
 
-namespace ort {
-
-namespace {
-
-struct ApiBase {
-    const void *(*get_api)(uint32_t version);
-    const char *(*get_version)();
-};
-
-template <typename Function>
-void entry(const void *table, size_t index, Function &out) {
-    void *const *functions = static_cast<void *const *>(table);
-    std::memcpy(&out, functions + index, sizeof(out));
-}
-
-}  // namespace
-
-Api::Api(const std::string &library_path) {
-    // Recent releases (seen in 1.31) write a device id and upload usage events from a thread of its
-    // own, unless this is set. A controller tells nobody anything behind its owner's back.
-    setenv("ORT_DISABLE_TELEMETRY", "1", /*overwrite=*/0);
-    // Never unloaded: the process may hold other sessions of it.
-    void *library = dlopen(library_path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr)
-        throw std::runtime_error(std::string("cannot load ONNX Runtime: ") + dlerror());
-    using GetApiBase = const ApiBase *(*)();
-    GetApiBase get_base = nullptr;
-    void *symbol = dlsym(library, "OrtGetApiBase");
-    if (symbol == nullptr)
-        throw std::runtime_error(library_path + " does not export OrtGetApiBase");
-    std::memcpy(&get_base, &symbol, sizeof(get_base));
-    const ApiBase *base = get_base();
-    version_ = base->get_version();
-    const void *table = base->get_api(kApiVersion);
-    if (table == nullptr) {
-        throw std::runtime_error("ONNX Runtime " + version_ + " does not offer its C API version " +
-                                 std::to_string(kApiVersion));
-    }
-    entry(table, 2, get_error_message);
-    entry(table, 3, create_env);
-    entry(table, 8, create_session_from_array);
-    entry(table, 9, run);
-    entry(table, 10, create_session_options);
-    entry(table, 24, set_intra_op_num_threads);
-    entry(table, 25, set_inter_op_num_threads);
-    entry(table, 49, create_tensor_with_data);
-    entry(table, 69, create_cpu_memory_info);
-    entry(table, 92, release_env);
-    entry(table, 93, release_status);
-    entry(table, 94, release_memory_info);
-    entry(table, 95, release_session);
-    entry(table, 96, release_value);
-    entry(table, 100, release_session_options);
-}
-
-void Api::check(Status *status, const char *what) const {
-    if (status == nullptr) return;
-    const std::string message = std::string(what) + ": " + get_error_message(status);
-    release_status(status);
-    throw std::runtime_error(message);
-}
-
-}  // namespace ort
-
-namespace {
-
-size_t element_count(const std::vector<int64_t> &shape) {
-    size_t n = 1;
-    for (const int64_t d : shape) {
-        if (d <= 0) throw std::runtime_error("a tensor dimension is not fixed and positive");
-        n *= static_cast<size_t>(d);
-    }
-    return n;
-}
-
-}  // namespace
-
-Graph::Buffer::Buffer(size_t n) : size(n) {
-    constexpr size_t kLine = 64;
-    const size_t bytes = (n * sizeof(float) + kLine - 1) / kLine * kLine;
-    void *p = std::aligned_alloc(kLine, bytes == 0 ? kLine : bytes);
-    if (p == nullptr) throw std::bad_alloc();
-    storage.reset(static_cast<float *>(p));
-    std::memset(p, 0, bytes);
-}
-
-void Graph::Buffer::Free::operator()(float *p) const noexcept {
-    std::free(p);
-}
-
 Graph::Graph(const std::string &onnxruntime_library, GraphSpec spec)
-    : spec_(std::move(spec)),
-      api_(std::make_unique<ort::Api>(onnxruntime_library)),
-      command_(element_count(spec_.command.shape)) {
-    try {
-        api_->check(api_->create_env(ort::kLogFatal, "rtloop", &env_), "ONNX Runtime");
-        ort::SessionOptions *options = nullptr;
-        api_->check(api_->create_session_options(&options), "session options");
-        std::unique_ptr<ort::SessionOptions, void (*)(ort::SessionOptions *)> owner(
-            options, api_->release_session_options);
-        // One thread and no pool: nothing else to wake, nothing that spins.
-        api_->check(api_->set_intra_op_num_threads(options, 1), "session options");
-        api_->check(api_->set_inter_op_num_threads(options, 1), "session options");
-        api_->check(api_->create_session_from_array(env_, spec_.model.data(), spec_.model.size(),
-                                                    options, &session_),
-                    "cannot load the graph");
-        spec_.model = {};
-        api_->check(
-            api_->create_cpu_memory_info(ort::kDeviceAllocator, ort::kMemTypeDefault, &memory_),
-            "memory info");
-        for (const TensorSpec &t : spec_.inputs) {
-            inputs_.emplace_back(element_count(t.shape));
-            input_names_.push_back(t.name.c_str());
-            input_values_.push_back(tensor(inputs_.back(), t.shape));
-        }
-        output_names_.push_back(spec_.command.name.c_str());
-        output_values_.push_back(tensor(command_, spec_.command.shape));
-        for (const FeedbackSpec &f : spec_.feedback) {
-            feedback_in_.emplace_back(element_count(f.shape));
-            feedback_out_.emplace_back(element_count(f.shape));
-            input_names_.push_back(f.input.c_str());
-            input_values_.push_back(tensor(feedback_in_.back(), f.shape));
-            output_names_.push_back(f.output.c_str());
-            output_values_.push_back(tensor(feedback_out_.back(), f.shape));
-        }
-        // One run now: what the graph refuses must be refused at configure time.
-        api_->check(api_->run(session_, nullptr, input_names_.data(), input_values_.data(),
-                              input_names_.size(), output_names_.data(), output_names_.size(),
-                              output_values_.data()),
-                    "cannot run the graph");
-        reset();
-    } catch (...) {
-        release();
-        throw;
+    : runtime_(onnxruntime_library) {
+    tensors_.reserve(spec.tensors.size());
+    for (TensorSpec &t : spec.tensors) tensors_.emplace_back(std::move(t));
+    check(spec, tensors_);
+
+    for (const FeedbackSpec &f : spec.feedback) {
+        const auto initial = spec.constants.extract(f.input);
+        states_.push_back({&tensors_[f.input], &tensors_[f.output], f.of_applied,
+                           initial.empty() ? std::string() : std::move(initial.mapped())});
     }
+    for (const auto &[t, bytes] : spec.constants) {
+        std::memcpy(tensors_[t].data(), bytes.data(), bytes.size());
+        tensors_[t].is_constant = true;
+    }
+    for (const size_t t : spec.inputs) inputs_.push_back(&tensors_[t]);
+    command_ = &tensors_[spec.command];
+    if (spec.last_command) last_command_ = &tensors_[*spec.last_command];
+    for (const size_t t : spec.checked) checked_.push_back(&tensors_[t]);
+    for (const StepSpec &step : spec.steps) {
+        steps_.push_back(std::visit([this](const auto &s) { return bind(s); }, step));
+    }
+    // One run now: what the graph refuses must be refused at configure time.
+    reset();
+    if (!run_steps()) throw std::runtime_error("cannot run the graph: " + error());
+    reset();
 }
 
-Graph::~Graph() {
-    release();
+Graph::Step Graph::bind(const NodeSpec &spec) const {
+    std::vector<const Tensor *> inputs;
+    for (const size_t t : spec.inputs) inputs.push_back(&tensors_[t]);
+    return Node(spec.op, inputs, tensors_[spec.output]);
 }
 
-void Graph::release() noexcept {
-    for (ort::Value *v : input_values_) api_->release_value(v);
-    for (ort::Value *v : output_values_) api_->release_value(v);
-    if (memory_ != nullptr) api_->release_memory_info(memory_);
-    if (session_ != nullptr) api_->release_session(session_);
-    if (env_ != nullptr) api_->release_env(env_);
-}
-
-ort::Value *Graph::tensor(const Buffer &buffer, const std::vector<int64_t> &shape) {
-    ort::Value *value = nullptr;
-    api_->check(api_->create_tensor_with_data(memory_, buffer.data(), buffer.size * sizeof(float),
-                                              shape.data(), shape.size(), ort::kFloat32, &value),
-                "tensor");
-    return value;
+Graph::Step Graph::bind(const ModelSpec &spec) const {
+    const auto bound = [this](const auto &side) {
+        std::vector<Session::Bound> all;
+        for (const auto &[name, t] : side) all.emplace_back(name, &tensors_[t]);
+        return all;
+    };
+    return std::make_unique<Session>(runtime_, spec.model, bound(spec.inputs), bound(spec.outputs));
 }
 
 bool Graph::run() noexcept {
-    if (rtloop_probe_run != nullptr) rtloop_probe_run(1);
-    ort::Status *status =
-        api_->run(session_, nullptr, input_names_.data(), input_values_.data(), input_names_.size(),
-                  output_names_.data(), output_names_.size(), output_values_.data());
-    if (rtloop_probe_run != nullptr) rtloop_probe_run(0);
-    if (status != nullptr) {
-        keep_error(api_->get_error_message(status));
-        api_->release_status(status);
-        return false;
-    }
+    if (!run_steps()) return false;
+    check_finite();
     feed_back(false);
     return true;
+}
+
+bool Graph::run_steps() noexcept {
+    for (const Step &step : steps_) {
+        if (const auto *node = std::get_if<Node>(&step)) {
+            node->run();
+            continue;
+        }
+        const ort::Api &api = runtime_.api();
+        if (ort::Status *status = std::get<std::unique_ptr<Session>>(step)->run()) {
+            keep_error(api.get_error_message(status));
+            api.release_status(status);
+            return false;
+        }
+    }
+    return true;
+}
+
+// A value that a clip would hide, or a state that would carry it on, must not go unseen.
+void Graph::check_finite() noexcept {
+    const bool all = std::all_of(checked_.begin(), checked_.end(),
+                                 [](const Tensor *t) { return t->is_finite(); });
+    if (all) return;
+    std::fill_n(command_->as<float>(), command_->size(), std::numeric_limits<float>::quiet_NaN());
 }
 
 void Graph::keep_error(const char *message) noexcept {
@@ -201,17 +99,23 @@ void Graph::applied() noexcept {
 }
 
 void Graph::feed_back(bool of_applied) noexcept {
-    for (size_t i = 0; i < feedback_in_.size(); ++i) {
-        if (spec_.feedback[i].of_applied != of_applied) continue;
-        std::memcpy(feedback_in_[i].data(), feedback_out_[i].data(),
-                    feedback_in_[i].size * sizeof(float));
+    for (const State &s : states_) {
+        if (s.of_applied != of_applied) continue;
+        std::memcpy(s.input->data(), s.output->data(), s.input->bytes());
     }
 }
 
 void Graph::reset() noexcept {
-    for (Buffer &b : inputs_) std::memset(b.data(), 0, b.size * sizeof(float));
-    for (Buffer &b : feedback_in_) std::memset(b.data(), 0, b.size * sizeof(float));
-    std::memset(command_.data(), 0, command_.size * sizeof(float));
+    for (Tensor *t : inputs_) t->clear();
+    for (const State &s : states_) {
+        if (s.initial.empty()) {
+            std::memset(s.input->data(), 0, s.input->bytes());
+        } else {
+            std::memcpy(s.input->data(), s.initial.data(), s.initial.size());
+        }
+    }
+    if (last_command_ != nullptr) last_command_->clear();
+    command_->clear();
     error_size_.store(0, std::memory_order_relaxed);
 }
 
@@ -232,10 +136,6 @@ WarmUp Graph::warm_up(size_t n, const std::function<bool()> &goes_on) {
     }
     reset();
     return result;
-}
-
-const std::string &Graph::onnxruntime_version() const noexcept {
-    return api_->version();
 }
 
 }  // namespace rtloop

@@ -1,4 +1,5 @@
-// One ONNX graph on buffers that never move: everything between input samples and commands.
+// Everything between input samples and commands: steps, the core's own nodes and ONNX Runtime's
+// sessions, on tensors that never move.
 #pragma once
 
 #include <array>
@@ -6,40 +7,16 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
+#include "rtloop/core/graph/node.hpp"
+#include "rtloop/core/graph/session.hpp"
+#include "rtloop/core/graph/spec.hpp"
+#include "rtloop/core/graph/tensor.hpp"
+
 namespace rtloop {
-
-namespace ort {
-class Api;
-struct Env;
-struct Session;
-struct MemoryInfo;
-struct Value;
-}  // namespace ort
-
-struct TensorSpec {
-    std::string name;
-    std::vector<int64_t> shape;  // all fixed; float32
-};
-
-// State that is an output of one run and an input of the next; starts at zero. It follows what was
-// observed; or, of_applied, only the runs whose command was applied.
-struct FeedbackSpec {
-    std::string input;
-    std::string output;
-    std::vector<int64_t> shape;
-    bool of_applied = false;
-};
-
-struct GraphSpec {
-    std::string model;  // serialised ONNX
-    std::vector<TensorSpec> inputs;
-    TensorSpec command;
-    std::vector<FeedbackSpec> feedback;
-};
 
 struct WarmUp {
     int64_t first_ns = 0;
@@ -48,26 +25,29 @@ struct WarmUp {
 
 class Graph {
   public:
-    // Throws std::runtime_error with ONNX Runtime's own message.
+    // Throws std::runtime_error with ONNX Runtime's own message, std::invalid_argument where the
+    // parts do not fit.
     Graph(const std::string &onnxruntime_library, GraphSpec spec);
-    ~Graph();
     Graph(const Graph &) = delete;
     Graph &operator=(const Graph &) = delete;
 
-    size_t n_inputs() const noexcept { return spec_.inputs.size(); }
-    float *input(size_t i) noexcept { return inputs_[i].data(); }
-    size_t input_size(size_t i) const noexcept { return inputs_[i].size; }
-    const float *command() const noexcept { return command_.data(); }
-    size_t command_size() const noexcept { return command_.size; }
+    size_t n_inputs() const noexcept { return inputs_.size(); }
+    float *input(size_t i) noexcept { return inputs_[i]->as<float>(); }
+    size_t input_size(size_t i) const noexcept { return inputs_[i]->size(); }
+    const float *command() const noexcept { return command_->as<float>(); }
+    size_t command_size() const noexcept { return command_->size(); }
+    // Where the caller of `run` puts what the loop sent last, `command_size` values; nullptr where
+    // no step reads it.
+    float *last_command() noexcept { return last_command_ ? last_command_->as<float>() : nullptr; }
 
     // What the graph carries from one run to the next (recurrent state, previous action): the
     // feedback values, in the order of the specification. To be read and set while nothing runs; a
     // replay that sets them starts wherever it likes.
-    size_t n_states() const noexcept { return feedback_in_.size(); }
-    const FeedbackSpec &state_spec(size_t i) const noexcept { return spec_.feedback[i]; }
-    std::span<float> state(size_t i) noexcept {
-        return {feedback_in_[i].data(), feedback_in_[i].size};
-    }
+    size_t n_states() const noexcept { return states_.size(); }
+    const Tensor &state(size_t i) const noexcept { return *states_[i].input; }
+    // Any tensor, by its index in the specification. To be read while nothing runs.
+    size_t n_tensors() const noexcept { return tensors_.size(); }
+    const Tensor &tensor(size_t i) const noexcept { return tensors_[i]; }
 
     // One thread at a time may use it. False while another one does: perhaps one whose cycle hung.
     bool claim() noexcept { return !is_claimed_.exchange(true, std::memory_order_acquire); }
@@ -87,37 +67,32 @@ class Graph {
     // `n` runs, or fewer where `goes_on` says no before that.
     WarmUp warm_up(
         size_t n, const std::function<bool()> &goes_on = [] { return true; });
-    const std::string &onnxruntime_version() const noexcept;
+    const std::string &onnxruntime_version() const noexcept { return runtime_.api().version(); }
 
   private:
-    // 64-byte aligned floats, whole cache lines.
-    struct Buffer {
-        explicit Buffer(size_t n);
-        float *data() const noexcept { return storage.get(); }
-        struct Free {
-            void operator()(float *p) const noexcept;
-        };
-        size_t size;
-        std::unique_ptr<float, Free> storage;
+    struct State {
+        const Tensor *input;
+        const Tensor *output;
+        bool of_applied;
+        std::string initial;  // bytes; empty for zeros
     };
-    ort::Value *tensor(const Buffer &buffer, const std::vector<int64_t> &shape);
-    void release() noexcept;
+    using Step = std::variant<Node, std::unique_ptr<Session>>;
+
+    Step bind(const NodeSpec &spec) const;
+    Step bind(const ModelSpec &spec) const;
+    bool run_steps() noexcept;
+    void check_finite() noexcept;
     void feed_back(bool of_applied) noexcept;
     void keep_error(const char *message) noexcept;
 
-    GraphSpec spec_;
-    std::unique_ptr<ort::Api> api_;
-    ort::Env *env_ = nullptr;
-    ort::Session *session_ = nullptr;
-    ort::MemoryInfo *memory_ = nullptr;
-    std::vector<Buffer> inputs_;
-    Buffer command_;
-    std::vector<Buffer> feedback_in_;
-    std::vector<Buffer> feedback_out_;
-    std::vector<const char *> input_names_;
-    std::vector<const char *> output_names_;
-    std::vector<ort::Value *> input_values_;
-    std::vector<ort::Value *> output_values_;
+    Runtime runtime_;
+    std::vector<Tensor> tensors_;  // as many as ever: steps point to them
+    std::vector<Step> steps_;
+    std::vector<Tensor *> inputs_;
+    Tensor *command_ = nullptr;
+    Tensor *last_command_ = nullptr;
+    std::vector<State> states_;
+    std::vector<const Tensor *> checked_;
     std::atomic<bool> is_claimed_{false};
     // Written once, then published by its length: nobody reads what is being written.
     std::array<char, 1024> error_;

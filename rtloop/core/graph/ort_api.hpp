@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace rtloop::ort {
@@ -16,11 +17,22 @@ struct Session;
 struct MemoryInfo;
 struct Value;
 
-inline constexpr int kFloat32 = 1;          // ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT
 inline constexpr int kDeviceAllocator = 0;  // OrtDeviceAllocator
 inline constexpr int kMemTypeDefault = 0;   // OrtMemTypeDefault
 inline constexpr int kLogFatal = 4;  // ORT_LOGGING_LEVEL_FATAL: what else goes wrong is in a status
 inline constexpr uint32_t kApiVersion = 11;  // every entry below is older
+
+// Released by the entry of its own kind.
+template <typename T>
+struct Release {
+    void (*release)(T *) = nullptr;
+    void operator()(T *p) const noexcept { release(p); }
+};
+template <typename T>
+struct Owned : std::unique_ptr<T, Release<T>> {
+    Owned() = default;
+    Owned(T *p, void (*release)(T *)) : std::unique_ptr<T, Release<T>>(p, Release<T>{release}) {}
+};
 
 class Api {
   public:

@@ -59,11 +59,8 @@ struct Parts {
         config.inputs = {InputConfig{}};
         config.outputs = {OutputConfig{}};
         config.outputs[0].safe = {-1.0F};
-        GraphSpec spec;
-        spec.model = kIdentity;
-        spec.inputs = {{"x", {1, 1}}};
-        spec.command = {"y", {1, 1}};
-        graph = std::make_shared<Graph>(onnxruntime, spec);
+        graph = std::make_shared<Graph>(onnxruntime,
+                                        one_model(kIdentity, {{"x", {1, 1}}}, {"y", {1, 1}}));
         ring = std::make_shared<RingWriter>(path, 4096, 1, 1, 1, "{}");
     }
     std::string path;

@@ -1,0 +1,171 @@
+#include "rtloop/core/graph/spec.hpp"
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+
+namespace rtloop {
+
+GraphSpec one_model(std::string model, const std::vector<TensorSpec> &inputs,
+                    const TensorSpec &command, const std::vector<StateSpec> &states) {
+    GraphSpec spec;
+    ModelSpec step{std::move(model), {}, {}};
+    const auto add = [&spec](auto &side, const TensorSpec &tensor) {
+        spec.tensors.push_back(tensor);
+        side.emplace_back(tensor.name, spec.tensors.size() - 1);
+        return spec.tensors.size() - 1;
+    };
+    for (const TensorSpec &input : inputs) spec.inputs.push_back(add(step.inputs, input));
+    spec.command = add(step.outputs, command);
+    for (const StateSpec &state : states) {
+        const size_t input = add(step.inputs, {state.input, state.shape});
+        const size_t output = state.output == command.name
+                                  ? spec.command
+                                  : add(step.outputs, {state.output, state.shape});
+        spec.feedback.push_back({input, output, state.of_applied});
+    }
+    spec.steps.emplace_back(std::move(step));
+    return spec;
+}
+
+namespace {
+
+class Checker {
+  public:
+    Checker(const GraphSpec &spec, const std::vector<Tensor> &tensors)
+        : spec_(spec), tensors_(tensors), origins_(tensors.size()) {}
+
+    void check() {
+        check_origins();
+        for (const StepSpec &step : spec_.steps) {
+            if (const auto *node = std::get_if<NodeSpec>(&step)) {
+                for (const size_t t : node->inputs) read(t, "an input of a step");
+                computed(node->output);
+            } else {
+                const auto &model = std::get<ModelSpec>(step);
+                for (const auto &[name, t] : model.inputs) read(t, "an input of a step");
+                for (const auto &[name, t] : model.outputs) computed(t);
+            }
+        }
+        check_command();
+        check_feedback();
+        for (const size_t t : spec_.checked) {
+            const Tensor &checked = read(t, "checked");
+            const ElementType type = checked.type();
+            if (type != ElementType::float32 && type != ElementType::float64 &&
+                type != ElementType::float16) {
+                refuse(checked, "is checked for values that are not finite",
+                       "float32, float64 or float16 can be");
+            }
+        }
+    }
+
+  private:
+    [[noreturn]] static void refuse(const Tensor &t, const std::string &found,
+                                    const std::string &right) {
+        throw std::invalid_argument("tensor " + t.words() + " " + found + ": " + right);
+    }
+
+    const Tensor &at(size_t t, const char *role) const {
+        if (t < tensors_.size()) return tensors_[t];
+        throw std::invalid_argument("tensor " + std::to_string(t) + " is " + role +
+                                    ", but there are " + std::to_string(tensors_.size()) +
+                                    " tensors");
+    }
+
+    void arises(size_t t, const char *origin) {
+        const Tensor &tensor = at(t, origin);
+        if (!origins_[t].empty()) {
+            refuse(tensor, "is " + std::string(origin) + " and " + origins_[t],
+                   "a tensor has one origin");
+        }
+        origins_[t] = origin;
+    }
+
+    void computed(size_t t) { arises(t, "the output of a step"); }
+
+    const Tensor &read(size_t t, const char *role) const {
+        const Tensor &tensor = at(t, role);
+        if (origins_[t].empty()) {
+            refuse(tensor, "is " + std::string(role) + ", but nothing before that yields it",
+                   "it is an input, a constant, a state, or the output of an earlier step");
+        }
+        return tensor;
+    }
+
+    static void expect_float32(const Tensor &t, const char *role) {
+        if (t.type() == ElementType::float32) return;
+        refuse(t, "is " + std::string(role), "that is float32; a Cast step makes it so");
+    }
+
+    void check_origins() {
+        for (const size_t t : spec_.inputs) {
+            arises(t, "an input of the loop");
+            expect_float32(tensors_[t], "an input of the loop");
+        }
+        std::set<std::string> names;
+        for (const FeedbackSpec &f : spec_.feedback) {
+            arises(f.input, "a state");
+            if (!names.insert(tensors_[f.input].name()).second) {
+                refuse(tensors_[f.input], "is a state, like another of its name",
+                       "states are told apart by their names");
+            }
+        }
+        if (spec_.last_command) {
+            arises(*spec_.last_command, "the last command");
+            expect_float32(tensors_[*spec_.last_command], "the last command");
+        }
+        for (const auto &[t, bytes] : spec_.constants) {
+            const Tensor &tensor = at(t, "a constant");
+            const bool is_initial =
+                std::any_of(spec_.feedback.begin(), spec_.feedback.end(),
+                            [t = t](const FeedbackSpec &f) { return f.input == t; });
+            if (!is_initial) arises(t, "a constant");
+            if (bytes.size() != tensor.bytes()) {
+                refuse(tensor, "is given " + std::to_string(bytes.size()) + " bytes",
+                       "it has " + std::to_string(tensor.bytes()));
+            }
+        }
+    }
+
+    void check_command() {
+        const Tensor &command = read(spec_.command, "the command");
+        expect_float32(command, "the command");
+        if (origins_[spec_.command] != "the output of a step") {
+            refuse(command, "is the command and " + origins_[spec_.command],
+                   "the command is the output of a step");
+        }
+        if (!spec_.last_command) return;
+        const Tensor &last = tensors_[*spec_.last_command];
+        if (last.size() != command.size()) {
+            refuse(last, "is the last command", "that is like the command, " + command.words());
+        }
+    }
+
+    void check_feedback() {
+        for (const FeedbackSpec &f : spec_.feedback) {
+            const Tensor &input = tensors_[f.input];
+            const Tensor &output = read(f.output, "what a state becomes");
+            if (origins_[f.output] == "a state") {
+                refuse(input, "is a state that becomes the state " + output.words(),
+                       "an Identity step between them keeps what the run found");
+            }
+            if (input.type() != output.type() || input.size() != output.size()) {
+                refuse(input, "is a state that becomes " + output.words(),
+                       "both have one type and one size");
+            }
+        }
+    }
+
+    const GraphSpec &spec_;
+    const std::vector<Tensor> &tensors_;
+    std::vector<std::string> origins_;  // by tensor; empty before it has one
+};
+
+}  // namespace
+
+void check(const GraphSpec &spec, const std::vector<Tensor> &tensors) {
+    Checker(spec, tensors).check();
+}
+
+}  // namespace rtloop
