@@ -14,8 +14,8 @@ from functools import partial
 from rtloop import core
 from rtloop.config import Config, LoopConfig, per_element
 from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
-from rtloop.policy import ComposedGraph, Policy
-from rtloop.policy.library import onnxruntime_library
+from rtloop.policy import ComposedGraph, Policy, Sink
+from rtloop.policy.runner import runner as runner_of
 from rtloop.ports.port import OutputSection, Port, PortSection
 from rtloop.ports.signal import Signal
 
@@ -105,20 +105,17 @@ def assemble(
     """
     loop = config.loops[name]
     where = partial(config.where, "loops", name, "policy")
-    graph = loop.policy.compose(
-        {key: [signal.name for signal in signals] for key, signals in inputs.items()}, where, policy
-    )
     sizes = {key: len(signals) for key, signals in outputs.items()}
-    _check_outputs(config, name, sizes, graph.action.size)
+    _check_outputs(config, name, sizes)
+    graph = loop.policy.compose(
+        {key: [signal.name for signal in signals] for key, signals in inputs.items()},
+        where,
+        policy,
+        {key: _sink(loop.outputs[key], signals) for key, signals in outputs.items()},
+        loop.policy_period_s,
+    )
     try:
-        runner = core.Graph(
-            onnxruntime_library(),
-            graph.model,
-            [(spec.name, list(spec.shape)) for spec in graph.inputs],
-            (graph.action.name, list(graph.action.shape)),
-            [(f.input_name, (f.output_name, list(f.shape))) for f in graph.feedback],
-            [f.input_name for f in graph.feedback if f.of_applied],
-        )
+        runner = runner_of(graph)
         core_config = _core_config(name, loop)
         of_port = _port_numbers(loop)
         core_config.inputs = [
@@ -204,8 +201,15 @@ def _named(signals: Mapping[str, Sequence[Signal]]) -> tuple[Signal, ...]:
     )
 
 
-def _check_outputs(config: Config, name: str, sizes: Mapping[str, int], n_action: int) -> None:
-    """Each list of an output fits its port, and all outputs together the policy. Raises ConfigError."""
+def _sink(section: OutputSection, signals: Sequence[Signal]) -> Sink:
+    """What the action may know of an output; the elements of a mailbox without names have none."""
+    names = tuple(signal.name for signal in signals)
+    default = per_element(section.default_or_safe, len(signals))
+    return Sink(len(signals), names if section.named else None, default)
+
+
+def _check_outputs(config: Config, name: str, sizes: Mapping[str, int]) -> None:
+    """Each list of an output fits its port. Raises ConfigError."""
     wrong = [
         Finding.of(
             config.where("loops", name, "outputs", key, vector),
@@ -217,12 +221,6 @@ def _check_outputs(config: Config, name: str, sizes: Mapping[str, int], n_action
         for vector, values in section.vectors.items()
         if isinstance(values, tuple) and len(values) != sizes[key]
     ]
-    total = sum(sizes.values())
-    if total != n_action:
-        told = ", ".join(f"{key} {size}" for key, size in sizes.items())
-        found = f"outputs of {total} values ({told})"
-        expected = f"{n_action}, the size of the policy's action"
-        wrong.append(Finding.of(config.where("loops", name, "outputs"), found, expected))
     if wrong:
         raise ConfigError(wrong)
 

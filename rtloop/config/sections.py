@@ -236,6 +236,13 @@ class LoopConfig(Section):
         return round(1_000_000_000 / Fraction(self.rate_hz))
 
     @property
+    def policy_period_s(self) -> Fraction:
+        """The nominal time between two runs of the policy, exactly as it was written."""
+        if self.period_ms is not None:
+            return Fraction(repr(self.period_ms)) / 1000
+        return 1 / Fraction(repr(self.rate_hz))
+
+    @property
     def nominal_rate_hz(self) -> float:
         """The rate of the rounded period."""
         return 1e9 / self.period_ns

@@ -205,11 +205,15 @@ def _item(data: Any, key: str | int) -> Any:
 
 def _unwrapped(annotation: Any) -> Any:
     """Without Annotated and without ``| None``."""
-    while hasattr(annotation, "__metadata__"):
-        annotation = annotation.__origin__
-    args = get_args(annotation)
-    options = [option for option in args if option is not type(None)]
-    return options[0] if type(None) in args and len(options) == 1 else annotation
+    while True:
+        if hasattr(annotation, "__metadata__"):
+            annotation = annotation.__origin__
+            continue
+        args = get_args(annotation)
+        options = [option for option in args if option is not type(None)]
+        if type(None) not in args or len(options) != 1:
+            return annotation
+        annotation = options[0]
 
 
 def _inner(annotation: Any) -> Any:

@@ -5,10 +5,11 @@ Importing this package imports neither onnx nor onnxruntime: reading a configura
 
 from rtloop.policy.compose import compose
 from rtloop.policy.composed import ComposedGraph, Feedback, TensorSpec
-from rtloop.policy.inspect import Policy, PolicyTensor, load_policy
 from rtloop.policy.measure import Measurement, measure
+from rtloop.policy.model_file import PolicyTensor
+from rtloop.policy.policy import Policy, load_policy
 from rtloop.policy.section import PolicyConfig
-from rtloop.policy.terms.action import ActionTerm
+from rtloop.policy.terms.action import ActionTerm, Sink
 from rtloop.policy.terms.term import ObservationTerm
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Policy",
     "PolicyConfig",
     "PolicyTensor",
+    "Sink",
     "TensorSpec",
     "compose",
     "load_policy",

@@ -87,7 +87,6 @@ def composed(
     )
     builder.acts_with(policy.action.size)
     builder.last_command_size = command.element_count or 0
-    checked: list[str] = []
     observations: dict[str, str] = {}
     for stage in policy.stages:
         at, keys, _ = section.sections[stage.name]
@@ -97,11 +96,10 @@ def composed(
             here = partial(where, *at, *place)
             value = joined(builder, terms, scope, here, f"observed/{stage.name}")
             _refuse_size(terms, scope, tensor.size, str(tensor), here)
-            observed[tensor.name] = value
+            observed[tensor.name] = builder.must_be_finite(value)
             observations[f"{stage.name}.{tensor.name}"] = value
-        checked += observed.values()
         _run(builder, stage, observed, policy)
-    checked.append(builder.raw_action)
+    builder.must_be_finite(builder.raw_action)
     value = command_of(builder, section, scope, outputs, where)
     feedback = builder.fed_back()
     return ComposedGraph(
@@ -111,7 +109,7 @@ def composed(
         inputs=tuple(builder.inputs.values()),
         action=builder.tensors[value],
         feedback=feedback,
-        checked=tuple(dict.fromkeys(checked)),
+        checked=tuple(builder.checked),
         last_command=builder.last_command if builder.reads_last_command else "",
         sha256=policy.sha256,
         observation_size=policy.observation.size,

@@ -65,6 +65,7 @@ class GraphBuilder:
         self._answers: dict[str, Callable[[], str]] = {}
         self._raw_action: str | None = None
         self._action_size = 0
+        self.checked: list[str] = []
         self.last_command_size = 0
         self.reads_last_command = False
         self._open: dict[str, list[int | str]] = {}  # of a tensor whose shape is not fixed
@@ -139,6 +140,12 @@ class GraphBuilder:
         if key not in self._once:
             self._once[key] = make()
         return self._once[key]
+
+    def must_be_finite(self, tensor: str) -> str:
+        """The same tensor: where it is not finite, nothing but a NaN leaves the graph."""
+        if tensor not in self.checked:
+            self.checked.append(tensor)
+        return tensor
 
     @property
     def has_run(self) -> str:

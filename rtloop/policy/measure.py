@@ -54,15 +54,19 @@ def measure(
     for spec in graph.inputs:
         first = random.standard_normal(spec.shape).astype(np.float32)
         buffers[spec.name] = onnxruntime.OrtValue.ortvalue_from_numpy(first)
-    shapes = [(graph.action.name, graph.action.shape)]
+    outputs = [("action", graph.action.shape, "float32")]
     for feedback in graph.feedback:
-        zeros = np.zeros(feedback.shape, np.float32)
-        buffers[feedback.input_name] = onnxruntime.OrtValue.ortvalue_from_numpy(zeros)
-        shapes.append((feedback.output_name, feedback.shape))
+        zeros = np.zeros(feedback.shape, feedback.dtype)
+        first = graph.constants.get(feedback.input_name, zeros)
+        buffers[feedback.input_name] = onnxruntime.OrtValue.ortvalue_from_numpy(first)
+        outputs.append((feedback.output_name, feedback.shape, feedback.dtype))
+    if graph.last_command:
+        zeros = np.zeros(graph.action.shape, np.float32)
+        buffers[graph.last_command] = onnxruntime.OrtValue.ortvalue_from_numpy(zeros)
     for name, buffer in buffers.items():
         binding.bind_ortvalue_input(name, buffer)
-    for name, shape in shapes:
-        buffers[name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
+    for name, shape, dtype in outputs:
+        buffers[name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype))
         binding.bind_ortvalue_output(name, buffers[name])
 
     times_ns = np.zeros(1 + warm_up_runs + runs, np.int64)

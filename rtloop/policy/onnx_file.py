@@ -69,8 +69,6 @@ def _guarded(graph: ComposedGraph, action: str, weights: dict[str, onnx.TensorPr
     import numpy as np
     import onnx
 
-    zero = "rtloop/guard/zero"
-    weights[zero] = onnx.numpy_helper.from_array(np.zeros((1, 1), np.float32), zero)
     nodes, value = [], graph.action.name
     for index, name in enumerate(graph.checked):
         spec = graph.tensors[name]
@@ -104,7 +102,7 @@ def value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
     import onnx
 
     element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
-    return onnx.helper.make_tensor_valuevalue_info(spec.name, element, spec.shape)
+    return onnx.helper.make_tensor_value_info(spec.name, element, spec.shape)
 
 
 def _opset(model: onnx.ModelProto) -> int:

@@ -80,15 +80,14 @@ def shaped(builder: GraphBuilder, value: str, shape: Shape, offset: Row) -> str:
     import numpy as np
 
     size = builder.size(value)
-    low, high = shape.clip or (-np.inf, np.inf)
-    for operator, operand, neutral in (
-        ("Mul", row(shape.scale, size), 1.0),
-        ("Add", offset, 0.0),
-        ("Max", row(low, size), -np.inf),
-        ("Min", row(high, size), np.inf),
-    ):
-        value = applied(builder, operator, value, operand, neutral)
-    return value
+    value = applied(builder, "Mul", value, row(shape.scale, size), 1.0)
+    value = applied(builder, "Add", value, offset, 0.0)
+    if shape.clip is None:
+        return value
+    builder.must_be_finite(value)  # a clip would make a plausible number of an infinity
+    low, high = shape.clip
+    value = applied(builder, "Max", value, row(low, size), -np.inf)
+    return applied(builder, "Min", value, row(high, size), np.inf)
 
 
 def applied(builder: GraphBuilder, operator: str, value: str, operand: Row, neutral: float) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from rtloop import core
 from rtloop.config.problem import Keys, Problem
-from rtloop.config.values import VECTOR_SIZE_MAX, NumberList, per_element
+from rtloop.config.values import VECTOR_SIZE_MAX, ElementNames, NumberList, per_element
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
 from rtloop.ports.signal import Signal
 
@@ -27,6 +27,18 @@ class MailboxInput(InputSection):
         description="initial values; their count is the size of the mailbox"
     )
 
+    names: ElementNames | None = Field(
+        default=None, description="names of the elements, one for each; null is none"
+    )
+
+    @property
+    def named(self) -> bool:
+        return self.names is not None
+
+    @property
+    def element_names(self) -> tuple[str, ...] | None:
+        return self.names
+
     @property
     def element_count(self) -> int:
         return len(self.mailbox)
@@ -35,8 +47,14 @@ class MailboxInput(InputSection):
     def element_limit(self) -> int:
         return len(self.mailbox)
 
+    def rules(
+        self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]
+    ) -> Iterator[Problem]:
+        yield from super().rules(here, loop, links)
+        yield from name_rules(here, self.names, len(self.mailbox), "mailbox")
+
     def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> MailboxPort:
-        return MailboxPort(name, initial=self.mailbox)
+        return MailboxPort(name, initial=self.mailbox, names=self.names)
 
 
 @OUTPUTS.register
@@ -49,10 +67,19 @@ class MailboxOutput(OutputSection):
     size: int | None = Field(
         default=None, ge=1, le=VECTOR_SIZE_MAX, description="number of elements of a mailbox"
     )
+    names: ElementNames | None = Field(
+        default=None, description="names of the elements, one for each; null is none"
+    )
+
+    @property
+    def named(self) -> bool:
+        return self.names is not None
 
     @property
     def element_count(self) -> int | None:
         """``size``, or what a list tells; None never outlives the rules."""
+        if self.size is None and self.names is not None:
+            return len(self.names)
         return super().element_count if self.size is None else self.size
 
     def rules(
@@ -63,20 +90,44 @@ class MailboxOutput(OutputSection):
             judged = ((*here, "size"), (*here, "safe"))
             yield Problem(here, expected, found, judged=judged, at_key=True)
         yield from self.vector_rules(here, self.size)
+        if self.element_count is not None:
+            yield from name_rules(here, self.names, self.element_count, "size")
 
     def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> MailboxPort:
-        return MailboxPort(name, safe=per_element(self.safe, self.element_count or 1))
+        safe = per_element(self.safe, self.element_count or 1)
+        return MailboxPort(name, safe=safe, names=self.names)
+
+
+def name_rules(
+    here: Keys, names: tuple[str, ...] | None, size: int, size_from: str
+) -> Iterator[Problem]:
+    """Broken rules of the names of elements: one for each, and none twice."""
+    keys = (*here, "names")
+    if names is None:
+        return
+    if len(names) != size:
+        expected = f"{size} names, as in '{size_from}'"
+        yield Problem(keys, expected, judged=((*here, size_from),))
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            yield Problem((*keys, position), "each name once")
 
 
 class MailboxPort(Port):
     """One mailbox. ``initial`` makes it an input, ``safe`` an output."""
 
     def __init__(
-        self, name: str, *, initial: tuple[float, ...] = (), safe: tuple[float, ...] = ()
+        self,
+        name: str,
+        *,
+        initial: tuple[float, ...] = (),
+        safe: tuple[float, ...] = (),
+        names: tuple[str, ...] | None = None,
     ) -> None:
         self.name = name
-        self.inputs = tuple(Signal(str(i)) for i in range(len(initial)))
-        self.outputs = tuple(Signal(str(i)) for i in range(len(safe)))
+        signals = tuple(Signal(n) for n in names or map(str, range(len(initial or safe))))
+        self.inputs = signals if initial else ()
+        self.outputs = signals if safe else ()
         self._initial = initial
         self._safe = safe
         self.prepare()  # Python may look into it before the first activation

@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -51,6 +51,11 @@ class PortSection(KindSection):
     """What an input and an output have in common: each names a port, in the way of its kind."""
 
     @property
+    def named(self) -> bool:
+        """Whether the elements of a sample or command have names, known or not yet."""
+        return False
+
+    @property
     @abstractmethod
     def element_count(self) -> int | None:
         """Number of values; None when only the device knows."""
@@ -90,9 +95,6 @@ class PortSection(KindSection):
 
 class InputSection(PortSection):
     """Where an input's samples come from, and how old they may be."""
-
-    named: ClassVar[bool] = False
-    """Whether the elements of a sample have names."""
 
     max_age_ms: Milliseconds | None = Field(
         default=None, description="an older sample is stale; null is never"

@@ -12,6 +12,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from rtloop.policy import ComposedGraph
+from rtloop.policy.runner import runner
 
 Dimension = int | str | None
 Value = tuple[str, int, Sequence[Dimension]]
@@ -98,28 +99,52 @@ def recurrent(
 
 
 class Runner:
-    """Runs a composed graph cycle by cycle; feedback starts at zero."""
+    """Runs a composed graph cycle by cycle, in the core, and beside it as one ONNX model: they must agree."""
 
     def __init__(self, graph: ComposedGraph) -> None:
         self._graph = graph
+        self.core = runner(graph)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
             graph.model, options, providers=["CPUExecutionProvider"]
         )
-        self._state = {item.input_name: np.zeros(item.shape, np.float32) for item in graph.feedback}
+        self._state = {
+            item.input_name: graph.constants.get(item.input_name, np.zeros(item.shape, item.dtype))
+            for item in graph.feedback
+        }
 
-    def step(self, *samples: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def step(
+        self, *samples: npt.ArrayLike, applied: bool = True, last_command: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.float32]:
         """One cycle: a sample per loop input in, the command [m] out."""
+        flat = [np.asarray(sample, np.float32).reshape(-1) for sample in samples]
+        last = None if last_command is None else np.asarray(last_command, np.float32)
+        command = self.core.run(flat, applied, last)
+        np.testing.assert_allclose(
+            command, self._as_one_model(flat, applied, last), rtol=2e-4, atol=2e-5
+        )
+        return command
+
+    def _as_one_model(
+        self,
+        samples: Sequence[npt.NDArray[np.float32]],
+        applied: bool,
+        last_command: npt.NDArray[np.float32] | None,
+    ) -> npt.NDArray[np.float32]:
+        graph = self._graph
         feed = dict(self._state)
-        for spec, sample in zip(self._graph.inputs, samples, strict=True):
-            feed[spec.name] = np.asarray(sample, np.float32).reshape(spec.shape)
-        outputs = [self._graph.action.name, *(item.output_name for item in self._graph.feedback)]
+        for spec, sample in zip(graph.inputs, samples, strict=True):
+            feed[spec.name] = sample.reshape(spec.shape)
+        if last_command is not None:
+            feed[graph.last_command] = last_command.reshape(1, -1)
+        outputs = ["action", *(item.output_name for item in graph.feedback)]
         action, *state = self._session.run(outputs, feed)
-        for item, value in zip(self._graph.feedback, state, strict=True):
+        for item, value in zip(graph.feedback, state, strict=True):
             assert value.shape == item.shape
-            assert value.dtype == np.float32
-            self._state[item.input_name] = value
-        assert action.shape == self._graph.action.shape
+            assert value.dtype == item.dtype
+            if applied or not item.of_applied:
+                self._state[item.input_name] = value
+        assert action.shape == graph.action.shape
         assert action.dtype == np.float32
         return np.asarray(action[0])

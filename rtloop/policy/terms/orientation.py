@@ -139,3 +139,115 @@ def rotation_of(roll: float, pitch: float, yaw: float) -> object:
             [-sp, cp * sr, cp * cr],
         ]
     )
+
+
+@TERMS.register
+class EulerTerm(ObservationTerm):
+    """Roll, pitch and yaw of a quaternion, in radians: the rotations about x, then y, then z of the world."""
+
+    kind = "euler_xyz"
+
+    euler_xyz: Name = Field(description="name of the input or group with a quaternion")
+    order: Literal["wxyz", "xyzw"] = Field(default="wxyz", description="of its values")
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.euler_xyz,)
+
+    def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
+        yield from orientation_rules((*here, self.kind), self.euler_xyz, self.order, scope)
+
+    def elements(self, scope: Scope) -> Elements:
+        return Vector(3, ("roll", "pitch", "yaw"))
+
+    def emit(self, builder: GraphBuilder) -> str:
+        import numpy as np
+
+        matrix = rotation_matrix(builder, builder.vector(self.euler_xyz), self.order)
+
+        def element(row: int, column: int) -> str:
+            index = builder.constant(np.array([3 * row + column]), "index")
+            return builder.node("Gather", [matrix, index], "element", axis=1)
+
+        one = builder.constant(np.ones((1, 1), np.float32), "one")
+        minus_one = builder.constant(-np.ones((1, 1), np.float32), "minus_one")
+        sine = builder.node("Neg", [element(2, 0)], "sin_pitch")
+        sine = builder.node("Max", [builder.node("Min", [sine, one], "at_most"), minus_one], "at_least")
+        parts = [
+            arctan2(builder, element(2, 1), element(2, 2)),
+            builder.node("Asin", [sine], "pitch"),
+            arctan2(builder, element(1, 0), element(0, 0)),
+        ]
+        return builder.node("Concat", parts, "euler", axis=1)
+
+
+@TERMS.register
+class RotationTerm(ObservationTerm):
+    """The rotation matrix of a quaternion, row by row: from the frame of the body to that of the world."""
+
+    kind = "rotation"
+
+    rotation: Name = Field(description="name of the input or group with a quaternion")
+    order: Literal["wxyz", "xyzw"] = Field(default="wxyz", description="of its values")
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.rotation,)
+
+    def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
+        yield from orientation_rules((*here, self.kind), self.rotation, self.order, scope)
+
+    def elements(self, scope: Scope) -> Elements:
+        return Vector(9, tuple(f"r{row}{column}" for row in range(3) for column in range(3)))
+
+    def emit(self, builder: GraphBuilder) -> str:
+        return rotation_matrix(builder, builder.vector(self.rotation), self.order)
+
+
+def rotation_matrix(builder: GraphBuilder, value: str, order: str) -> str:
+    """R(q), row by row, float32 [1, 9]; a quaternion of zeros gives NaN."""
+    import numpy as np
+
+    w, x, y, z = (order.index(name) for name in "wxyz")
+    pairs = [(w, w), (x, x), (y, y), (z, z), (x, y), (x, z), (y, z), (w, x), (w, y), (w, z)]
+    ww, xx, yy, zz, xy, xz, yz, wx, wy, wz = np.eye(10)
+    rows = [
+        ww + xx - yy - zz, 2 * (xy - wz), 2 * (xz + wy),
+        2 * (xy + wz), ww - xx + yy - zz, 2 * (yz - wx),
+        2 * (xz - wy), 2 * (yz + wx), ww - xx - yy + zz,
+    ]  # fmt: skip
+    forms = np.stack(rows).astype(np.float32)
+    square = np.tile(ww + xx + yy + zz, (9, 1)).astype(np.float32)
+    left = builder.constant(np.array([a for a, _ in pairs]), "left")
+    right = builder.constant(np.array([b for _, b in pairs]), "right")
+    products = builder.node(
+        "Mul",
+        [
+            builder.node("Gather", [value, left], "quaternion_left", axis=1),
+            builder.node("Gather", [value, right], "quaternion_right", axis=1),
+        ],
+        "products",
+    )
+    above = builder.node("MatMul", [products, builder.constant(forms.T.copy(), "forms")], "turned")
+    below = builder.node("MatMul", [products, builder.constant(square.T.copy(), "square")], "norm")
+    return builder.node("Div", [above, below], "rotation")
+
+
+def arctan2(builder: GraphBuilder, y: str, x: str) -> str:
+    """The angle of (x, y), -pi to pi; 0 where both are 0. ONNX has Atan only."""
+    import numpy as np
+
+    def constant(value: float) -> str:
+        return builder.constant(np.full((1, 1), value, np.float32), "angle_of")
+
+    zero = constant(0.0)
+    principal = builder.node("Atan", [builder.node("Div", [y, x], "slope")], "principal")
+    half = builder.node(
+        "Where", [builder.node("Less", [y, zero], "below"), constant(-np.pi), constant(np.pi)], "half"
+    )
+    turned = builder.node("Add", [principal, half], "turned")
+    angle = builder.node("Where", [builder.node("Less", [x, zero], "behind"), turned, principal], "angle")
+    nowhere = builder.node(
+        "And",
+        [builder.node("Equal", [x, zero], "x_is_0"), builder.node("Equal", [y, zero], "y_is_0")],
+        "nowhere",
+    )
+    return builder.node("Where", [nowhere, zero, angle], "arctan2")

@@ -193,7 +193,11 @@ class ObservationTerm(Shape, KindSection):
             yield from self._select_rules(here, elements, judged)
         elif self.joints is not None:
             yield from self._joints_rules(here, elements, judged, scope)
-        elif scope.joints is not None and (names := elements.element_names) is not None:
+        elif (
+            self.declared_at(scope)
+            and scope.joints is not None
+            and (names := elements.element_names) is not None
+        ):
             known = [name for name in names if name in scope.joints]
             if len(known) > 1 and known != [j for j in scope.joints if j in known]:
                 expected = (
