@@ -6,13 +6,15 @@ or index is there, and where only one size makes the policy's observation full, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import ConfigError, Finding
 from rtloop.policy import Policy
-from rtloop.policy.terms.elements import Scope, Vector
+from rtloop.policy.terms.elements import Vector
+from rtloop.policy.terms.joints import joint_names
+from rtloop.policy.terms.term import ObservationTerm
 from rtloop.ports.signal import Signal
 
 _Signals = dict[str, tuple[Signal, ...]]
@@ -24,14 +26,15 @@ def assumed_inputs(config: Config, name: str, policy: Policy) -> _Signals:
     Raises ConfigError where no device could fill the observation of the policy.
     """
     loop = config.loops[name]
-    names = {key: _least_names(loop, key) for key in loop.inputs}
+    names = {key: _least_names(loop, policy, key) for key in loop.inputs}
     sizes = {key: len(least) for key, least in names.items()}
     open_inputs = [key for key, section in loop.inputs.items() if section.element_count is None]
     observed = partial(_observation_size, loop, policy, names)
+    wanted = sum(tensor.size for stage in policy.stages for tensor in stage.observed.values())
     # A size that counts several times is that of an input which several terms read whole.
     times = {key: observed({**sizes, key: sizes[key] + 1}) - observed(sizes) for key in open_inputs}
     open_inputs = [key for key in open_inputs if times[key] > 0]
-    missing = policy.observation.size - observed(sizes)
+    missing = wanted - observed(sizes)
     for key in open_inputs:
         room = loop.inputs[key].element_limit - sizes[key]
         more = max(0, min(missing // times[key], room))
@@ -42,10 +45,10 @@ def assumed_inputs(config: Config, name: str, policy: Policy) -> _Signals:
         bound = "at least" if missing < 0 else "at most"
         if 0 < missing < min(times[key] for key in open_inputs):
             bound = "either more or fewer than"
-            total = policy.observation.size
+            total = wanted
         listed = ", ".join(f"'{key}'" for key in open_inputs)
         found = f"an observation of {bound} {total} values, whatever the size of {listed}"
-        expected = f"{policy.observation.size}, the size of the policy's input {policy.observation}"
+        expected = f"{wanted}, the size of the policy's input {policy.observation}"
         place = config.where("loops", name, "policy", "observation")
         raise ConfigError([Finding.of(place, found, expected)])
     return {key: _signals(names[key], sizes[key]) for key in loop.inputs}
@@ -53,29 +56,50 @@ def assumed_inputs(config: Config, name: str, policy: Policy) -> _Signals:
 
 def assumed_outputs(loop: LoopConfig, policy: Policy) -> _Signals:
     """The elements of every output of the loop, in the order of the file; together the policy's action."""
-    known = {key: section.element_count for key, section in loop.outputs.items()}
-    missing = policy.action.size - sum(1 if size is None else size for size in known.values())
+    scope = loop.policy.scope({}, (), policy)
+    size = policy.action.size
+    by_name = [term.targets(scope, size) or () for term in loop.policy.action_terms.values()]
+    wanted = [target for targets in by_name for target in targets]
+    names: dict[str, tuple[str, ...]] = {}
+    for key, section in loop.outputs.items():
+        known = section.element_names
+        if known is None and section.named and section.element_count is None:
+            known = tuple(wanted)  # those that no other output has
+        names[key] = known or ()
+        wanted = [target for target in wanted if target not in names[key]]
+    known_sizes = {key: section.element_count for key, section in loop.outputs.items()}
+    missing = size - sum(1 if n is None else n for n in known_sizes.values())
     sizes = {}
-    for key, size in known.items():
+    for key, count in known_sizes.items():
         more = 0
-        if size is None:
+        if count is None:
             more = max(0, min(missing, loop.outputs[key].element_limit - 1))
             missing -= more
-        sizes[key] = 1 + more if size is None else size
-    return {key: _signals((), size) for key, size in sizes.items()}
+        sizes[key] = 1 + more if count is None else count
+        if names[key]:
+            sizes[key] = max(len(names[key]), count or 0)
+    return {key: _signals(names[key], size) for key, size in sizes.items()}
 
 
-def _least_names(loop: LoopConfig, key: str) -> tuple[str, ...]:
+def _least_names(loop: LoopConfig, policy: Policy, key: str) -> tuple[str, ...]:
     """The names of an input's elements: all of them, or those that its device must have at least."""
     section = loop.inputs[key]
     if section.element_count is not None:
         return section.element_names or _numbered(range(section.element_count))
-    scope = Scope(loop.inputs, Vector())
-    terms = [t for t in loop.policy.observation if t.declared_at(scope)[-1:] == (key,)]
+    joints = loop.policy.scope({}, (), policy).joints
+    terms = [term for term in _terms(loop) if key in term.reads()]
     selected = [element for term in terms for element in term.select or ()]
     names = dict.fromkeys(element for element in selected if isinstance(element, str))
+    for term in terms:
+        of_joints = joint_names(term.joints or (), joints) or ()
+        names |= dict.fromkeys(term.named.replace("{}", joint) for joint in of_joints)
     least = max([1, *(element + 1 for element in selected if isinstance(element, int))])
     return (*names, *_numbered(range(len(names), least)))
+
+
+def _terms(loop: LoopConfig) -> Iterator[ObservationTerm]:
+    for terms in loop.policy.terms.values():
+        yield from terms
 
 
 def _observation_size(
@@ -88,8 +112,13 @@ def _observation_size(
         key: Vector(size, tuple(signal.name for signal in _signals(names[key], size)))
         for key, size in sizes.items()
     }
-    scope = Scope(vectors, Vector(policy.action.size))
-    return sum(term.size(scope) or 0 for term in loop.policy.observation)
+    scope = loop.policy.scope(vectors, (), policy)
+    lists = [
+        terms
+        for _, section, _ in loop.policy.sections.values()
+        for _, terms in section.observed().values()
+    ]
+    return sum(term.size(scope) or 0 for terms in lists for term in terms)
 
 
 def _signals(names: Sequence[str], size: int) -> tuple[Signal, ...]:

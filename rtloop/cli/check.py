@@ -167,7 +167,7 @@ def _loop_check(config: Config, name: str, policy: Policy) -> LoopCheck:
         loop_class=loop.loop_class,
         rate_hz=loop.nominal_rate_hz,
         deadline_ms=loop.deadline_ns / 1e6,
-        model=str(loop.policy.model),
+        model=", ".join(str(path) for _, _, path in loop.policy.sections.values()),
         observation=str(policy.observation),
         action=str(policy.action),
     )

@@ -55,9 +55,7 @@ def compose(
     terms = tuple(observation) or every_input(inputs)
     if not terms:
         raise ConfigError("the loop has no input to observe; add one under `inputs`")
-    section = PolicyConfig(
-        model=Path("policy"), observation=terms, action=action or ActionTerm()
-    )
+    section = PolicyConfig(model=Path("policy"), observation=terms, action=action or ActionTerm())
     return composed(policy, section, inputs, None, None, where)
 
 
@@ -118,9 +116,7 @@ def composed(
     )
 
 
-def _run(
-    builder: GraphBuilder, stage: Stage, observed: Mapping[str, str], policy: Policy
-) -> None:
+def _run(builder: GraphBuilder, stage: Stage, observed: Mapping[str, str], policy: Policy) -> None:
     """Feeds a model, runs it, and says what its outputs are from then on."""
     import numpy as np
 
@@ -134,7 +130,10 @@ def _run(
         tensor = stage.file.inputs[name]
         one = builder.constant(np.ones((1, 1), np.int64), "one")
         count = builder.feedback(
-            f"counter/{stage.name}/{name}", (), _one_more(builder, one), initial=np.array([[first]], np.int64)
+            f"counter/{stage.name}/{name}",
+            (),
+            _one_more(builder, one),
+            initial=np.array([[first]], np.int64),
         )
         feeds[name] = builder.reshaped(builder.cast(count, tensor.dtype), tensor.shape)
     answered: dict[str, str] = {}
@@ -163,9 +162,15 @@ def _flat(builder: GraphBuilder, value: str, size: int) -> str:
 
 
 def _group(
-    builder: GraphBuilder, name: str, section: PolicyConfig, scope: Scope, where: Callable[..., Place]
+    builder: GraphBuilder,
+    name: str,
+    section: PolicyConfig,
+    scope: Scope,
+    where: Callable[..., Place],
 ) -> str:
-    return joined(builder, section.groups[name], scope, partial(where, "groups", name), f"group/{name}")
+    return joined(
+        builder, section.groups[name], scope, partial(where, "groups", name), f"group/{name}"
+    )
 
 
 def _vector(name: str, elements: int | Sequence[str]) -> Vector:
@@ -178,7 +183,11 @@ def _vector(name: str, elements: int | Sequence[str]) -> Vector:
 
 
 def _refuse_size(
-    terms: Sequence[ObservationTerm], scope: Scope, wanted: int, tensor: str, where: Callable[..., Place]
+    terms: Sequence[ObservationTerm],
+    scope: Scope,
+    wanted: int,
+    tensor: str,
+    where: Callable[..., Place],
 ) -> None:
     """The terms together fill what the model reads."""
     sizes = [term.size(scope) or 0 for term in terms]

@@ -267,7 +267,9 @@ def _fixed_inputs(
         dtype = _dtype(tensor.elem_type)
         inputs[info.name] = PolicyTensor(info.name, shape, dtype)
 
-    notes += [f"dimension '{key}' is a batch and was fixed to 1" for key in batches if key not in fixes]
+    notes += [
+        f"dimension '{key}' is a batch and was fixed to 1" for key in batches if key not in fixes
+    ]
     missing = {key: value for key, value in dynamic.items() if key not in {**batches, **fixes}}
     if missing:
         example = f"fix_dimensions: {flow({**fixes, **missing})}"

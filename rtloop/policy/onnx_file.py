@@ -46,7 +46,9 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
             nodes.append(_copy(prefix + inner, outer))
         weights |= {tensor.name: tensor for tensor in model.graph.initializer}
         functions.extend(model.functions)
-        domains |= {o.domain: o.version for o in model.opset_import if o.domain not in ("", "ai.onnx")}
+        domains |= {
+            o.domain: o.version for o in model.opset_import if o.domain not in ("", "ai.onnx")
+        }
     action = TensorSpec("action", graph.action.shape)
     nodes.extend(_guarded(graph, action.name, weights))
     inputs = [*graph.inputs, *(graph.tensors[f.input_name] for f in graph.feedback)]
@@ -55,7 +57,11 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
     outputs = [action, *(graph.tensors[f.output_name] for f in graph.feedback)]
     made = onnx.helper.make_model(
         onnx.helper.make_graph(
-            nodes, "rtloop", [value_info(s) for s in inputs], [value_info(s) for s in outputs], weights.values()
+            nodes,
+            "rtloop",
+            [value_info(s) for s in inputs],
+            [value_info(s) for s in outputs],
+            weights.values(),
         ),
         opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in domains.items()],
         ir_version=max([4, *(model.ir_version for model in models)]),
@@ -64,7 +70,9 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
     return made
 
 
-def _guarded(graph: ComposedGraph, action: str, weights: dict[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
+def _guarded(
+    graph: ComposedGraph, action: str, weights: dict[str, onnx.TensorProto]
+) -> list[onnx.NodeProto]:
     """action = command + sum over the checked of sum(0 * x), which is NaN where one is not finite."""
     import numpy as np
     import onnx
@@ -72,7 +80,9 @@ def _guarded(graph: ComposedGraph, action: str, weights: dict[str, onnx.TensorPr
     nodes, value = [], graph.action.name
     for index, name in enumerate(graph.checked):
         spec = graph.tensors[name]
-        flat, zeros, guarded = (f"rtloop/guard/{what}{index}" for what in ("flat", "zeros", "command"))
+        flat, zeros, guarded = (
+            f"rtloop/guard/{what}{index}" for what in ("flat", "zeros", "command")
+        )
         shape = f"rtloop/guard/shape{index}"
         weights[shape] = onnx.numpy_helper.from_array(np.array([1, spec.size], np.int64), shape)
         matrix = np.zeros((spec.size, graph.action.size), np.float32)
@@ -110,7 +120,6 @@ def _opset(model: onnx.ModelProto) -> int:
 
 
 def _brought_to(model: onnx.ModelProto, opset: int, label: str) -> onnx.ModelProto:
-    import onnx
     from onnx import version_converter
 
     if _opset(model) == opset:

@@ -76,7 +76,9 @@ def _source(
     elif action.output is None:
         value = builder.raw_action
     else:
-        known = [name for name in builder.answers if action.output in (name, name.partition(".")[2])]
+        known = [
+            name for name in builder.answers if action.output in (name, name.partition(".")[2])
+        ]
         if len(known) != 1:
             expected = f"an output of a model: {', '.join(builder.answers)}"
             raise ConfigError([Finding.of(where(*keys, "output"), f"'{action.output}'", expected)])

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-
 from rtloop.errors import ConfigError, Finding, Place
 from rtloop.policy.metadata import JOINTS, POSE, names_in, numbers_in
 from rtloop.policy.model_file import PolicyTensor, Source, nowhere
 from rtloop.policy.roles import Stage, action_of, read_stage
 from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
 from rtloop.policy.terms.elements import Elements, Pose, Scope, Vector
-
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,9 @@ class Policy:
         """What was concluded without being asked."""
         many = len(self.stages) > 1
         return [
-            f"{stage.name}: {note}" if many else note for stage in self.stages for note in stage.notes
+            f"{stage.name}: {note}" if many else note
+            for stage in self.stages
+            for note in stage.notes
         ]
 
     def known_in(self, scope: Scope) -> Scope:
@@ -144,7 +144,9 @@ def _refuse_contradiction(
             min(len(section.joints), len(policy.joints)),
         )  # fmt: skip
         told = policy.joints[index] if index < len(policy.joints) else "none"
-        found = f"joints that are not those of the model's metadata: there number {index} is '{told}'"
+        found = (
+            f"joints that are not those of the model's metadata: there number {index} is '{told}'"
+        )
         raise source.wrong(found, "the order in which the policy was trained", "joints")
     written, told_pose = section.default_joint_pos, policy.pose
     if written and told_pose:
@@ -155,5 +157,3 @@ def _refuse_contradiction(
         if not same:
             found = "a default_joint_pos that is not that of the model's metadata"
             raise source.wrong(found, f"{list(told_pose)}, as it was trained", "default_joint_pos")
-
-

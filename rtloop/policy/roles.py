@@ -159,10 +159,14 @@ def _constants(
         given = np.asarray(value)
         if given.size not in (1, tensor.size):
             found = f"constants: {name} has {given.size} values"
-            raise source.wrong(found, f"as many as {tensor} has, {tensor.size}, or one for all", "constants")
+            raise source.wrong(
+                found, f"as many as {tensor} has, {tensor.size}, or one for all", "constants"
+            )
         whole = np.issubdtype(np.dtype(tensor.dtype), np.integer)
         if whole and not np.array_equal(given, np.floor(given)):
-            raise source.wrong(f"constants: {name} is {value}", f"whole numbers for {tensor}", "constants")
+            raise source.wrong(
+                f"constants: {name} is {value}", f"whole numbers for {tensor}", "constants"
+            )
         flat = np.broadcast_to(given.reshape(-1), (tensor.size,)).astype(tensor.dtype)
         made[name] = flat.reshape(tensor.shape).copy()
     return made

@@ -30,9 +30,7 @@ def runner(graph: ComposedGraph) -> core.Graph:
     )
 
 
-def _step(
-    graph: ComposedGraph, step: Step, numbers: dict[str, int]
-) -> core.Node | core.ModelRun:
+def _step(graph: ComposedGraph, step: Step, numbers: dict[str, int]) -> core.Node | core.ModelRun:
     if isinstance(step, NodeStep):
         if step.operator in core.OPERATORS:
             inputs = [numbers[name] for name in step.inputs]

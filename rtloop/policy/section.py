@@ -94,7 +94,8 @@ class PolicyConfig(ModelKeys):
         default={}, description="named lists of terms: vectors that terms and actions may read"
     )
     joints: ElementNames | None = Field(
-        default=None, description="the joints of the policy, in its order; null is what its metadata say"
+        default=None,
+        description="the joints of the policy, in its order; null is what its metadata say",
     )
     default_joint_pos: NumberList | None = Field(
         default=None,

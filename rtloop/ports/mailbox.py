@@ -76,6 +76,10 @@ class MailboxOutput(OutputSection):
         return self.names is not None
 
     @property
+    def element_names(self) -> tuple[str, ...] | None:
+        return self.names
+
+    @property
     def element_count(self) -> int | None:
         """``size``, or what a list tells; None never outlives the rules."""
         if self.size is None and self.names is not None:

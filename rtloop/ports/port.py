@@ -56,6 +56,11 @@ class PortSection(KindSection):
         return False
 
     @property
+    def element_names(self) -> tuple[str, ...] | None:
+        """Their names; None where they have none, or only the device knows."""
+        return None
+
+    @property
     @abstractmethod
     def element_count(self) -> int | None:
         """Number of values; None when only the device knows."""
@@ -106,11 +111,6 @@ class InputSection(PortSection):
     @property
     def max_age_ns(self) -> int | None:
         return None if self.max_age_ms is None else nanoseconds(self.max_age_ms)
-
-    @property
-    def element_names(self) -> tuple[str, ...] | None:
-        """Names of a sample's elements; None where they have none, or only the device knows."""
-        return None
 
     @property
     @abstractmethod

@@ -115,15 +115,20 @@ class Runner:
         }
 
     def step(
-        self, *samples: npt.ArrayLike, applied: bool = True, last_command: npt.ArrayLike | None = None
+        self,
+        *samples: npt.ArrayLike,
+        applied: bool = True,
+        last_command: npt.ArrayLike | None = None,
     ) -> npt.NDArray[np.float32]:
         """One cycle: a sample per loop input in, the command [m] out."""
         flat = [np.asarray(sample, np.float32).reshape(-1) for sample in samples]
         last = None if last_command is None else np.asarray(last_command, np.float32)
         command = self.core.run(flat, applied, last)
-        np.testing.assert_allclose(
-            command, self._as_one_model(flat, applied, last), rtol=2e-4, atol=2e-5
-        )
+        # One session optimises across what are several steps: the last bits may differ.
+        halves = any(tensor.dtype == "float16" for tensor in self._graph.tensors.values())
+        rtol, atol = (2e-2, 2e-3) if halves else (2e-4, 2e-5)
+        beside = self._as_one_model(flat, applied, last)
+        np.testing.assert_allclose(command, beside, rtol=rtol, atol=atol)
         return command
 
     def _as_one_model(

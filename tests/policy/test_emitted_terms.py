@@ -31,12 +31,6 @@ def _raise() -> Any:
     raise RuntimeError("no idea\nhow")
 
 
-def _varying(b: GraphBuilder, x: str) -> str:
-    found = b.node("Transpose", [b.node("NonZero", [x], "found")], "columns")
-    begin, end, axis = (b.constant(_int64(n), "n") for n in (0, 1, 1))
-    return b.node("Cast", [b.node("Slice", [found, begin, end, axis], "first")], "as_float", to=1)
-
-
 MISTAKES: dict[str, Callable[[GraphBuilder, str], Any]] = {
     "right": lambda b, x: x,
     "wide": lambda b, x: b.node("Concat", [x, x], "wide", axis=1),
@@ -44,7 +38,7 @@ MISTAKES: dict[str, Callable[[GraphBuilder, str], Any]] = {
     "rank": lambda b, x: b.node("Reshape", [x, b.constant(_int64(2), "shape")], "flat"),
     "double": lambda b, x: b.node("Cast", [x], "double", to=TensorProto.DOUBLE),
     "constant": lambda b, x: b.constant(_int64(1, 2), "constant"),
-    "varying": _varying,
+    "varying": lambda b, x: b.node("NonZero", [x], "found"),
     "nothing": lambda b, x: None,
     "name": lambda b, x: "nothing_of_that_name",
     "policy": lambda b, x: "obs",
@@ -97,7 +91,7 @@ NODES = "; expected nodes that the policy's graph can hold"
         ("rank", "a term that yields float32 [2]" + SHAPE),
         ("double", "a term that yields float64 [1, 2]" + SHAPE),
         ("constant", "a term that yields int64 [2]" + SHAPE),
-        ("varying", "a term that yields float32 [?, 1]" + SHAPE),
+        ("varying", "a term that yields int64 [2, ?]" + SHAPE),
         ("nothing", "a term that yields NoneType, no name of a tensor" + SHAPE),
         ("name", "a term that yields 'nothing_of_that_name', which is no tensor" + SHAPE),
         ("policy", "a term that yields 'obs', which is no tensor" + SHAPE),
@@ -115,7 +109,7 @@ NODES = "; expected nodes that the policy's graph can hold"
         ),
         (
             "newer",
-            "a term whose nodes fail (ValueError: opset 17 of the policy has no operator Gelu, "
+            "a term whose nodes fail (ValueError: opset 17 of rtloop's nodes has no operator Gelu, "
             "which came with opset 20)" + NODES,
         ),
         ("attribute", "a term whose nodes fail (ValidationError: Unrecognized attribute: to"),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rtloop import core
 from rtloop.build import assemble
 from rtloop.config import load
 from rtloop.ports.signal import Signal
@@ -25,7 +23,9 @@ NAMES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
 def _folder(name: str, tmp_path: Path) -> Path:
     """The YAML beside its models."""
     if not (SHARED / name / "policy.onnx").exists():
-        pytest.skip(f"no policy '{name}' in {SHARED}: set RTLOOP_POLICIES to the folder that holds them")
+        pytest.skip(
+            f"no policy '{name}' in {SHARED}: set RTLOOP_POLICIES to the folder that holds them"
+        )
     for model in (SHARED / name).glob("*.onnx"):
         shutil.copy(model, tmp_path)
     shutil.copy(EXAMPLES / f"{name}.yaml", tmp_path)
@@ -38,7 +38,9 @@ def test_a_policy_does_what_it_did_where_it_was_deployed(name: str, tmp_path: Pa
     ((loop_name, loop),) = config.loops.items()
     expected = np.load(SHARED / name / "expected.npz")
     inputs = {
-        key: [Signal(n) for n in section.element_names or map(str, range(section.element_count or 0))]
+        key: [
+            Signal(n) for n in section.element_names or map(str, range(section.element_count or 0))
+        ]
         for key, section in loop.inputs.items()
     }
     ((key, sink),) = loop.outputs.items()
@@ -54,7 +56,9 @@ def test_a_policy_does_what_it_did_where_it_was_deployed(name: str, tmp_path: Pa
         worst[what] = max(worst.get(what, 0.0), apart)
 
     for step in range(len(expected["targets"])):
-        command = assembled.runner.run([expected[f"in_{key}"][step].astype(np.float32) for key in inputs])
+        command = assembled.runner.run(
+            [expected[f"in_{key}"][step].astype(np.float32) for key in inputs]
+        )
         for observed, tensor in graph.observations.items():
             model, _, input_name = observed.partition(".")
             what = next(k for k in (f"obs_{input_name}", f"obs_{model}") if k in expected)

@@ -37,22 +37,27 @@ class ActionTerm(Shape):
         default=None, description="which output of the model, or MODEL.OUTPUT; null is the action"
     )
     group: Name | None = Field(
-        default=None, description="a group of the policy whose values are commanded, no output of a model"
+        default=None,
+        description="a group of the policy whose values are commanded, no output of a model",
     )
     select: Selection | None = Field(
         default=None, description="indices of elements of the output, in order; null is all"
     )
     joints: Joints | None = Field(
-        default=None, description="`policy`, or names: the joints that the elements are, in their order"
+        default=None,
+        description="`policy`, or names: the joints that the elements are, in their order",
     )
     named: Pattern = Field(
-        default="{}", description="how the outputs of the loop name the element of a joint: {}_target"
+        default="{}",
+        description="how the outputs of the loop name the element of a joint: {}_target",
     )
     to: ElementNames | None = Field(
-        default=None, description="the elements of the outputs of the loop that are commanded, by name"
+        default=None,
+        description="the elements of the outputs of the loop that are commanded, by name",
     )
     plus: Name | None = Field(
-        default=None, description="an input or group that is added after the offset: a residual action"
+        default=None,
+        description="an input or group that is added after the offset: a residual action",
     )
 
     def names(self, scope: Scope, size: int) -> tuple[str, ...] | None:

@@ -59,7 +59,9 @@ def remembered(builder: GraphBuilder, value: str, size: int, history: HistoryCon
     now = value
     if history.depth > 0:
         register = builder.feedback(
-            "history", (1, history.depth * size), lambda _: builder.node("Gather", [now, kept], "kept", axis=1)
+            "history",
+            (1, history.depth * size),
+            lambda _: builder.node("Gather", [now, kept], "kept", axis=1),
         )
         before = register
         if history.start == "first":

@@ -55,9 +55,7 @@ def joint_rules(
             yield Problem((*keys, position), expected, nearest=nearest, judged=(policy_at,))
 
 
-def unfound(
-    wanted: Sequence[str], names: Sequence[str], what: str
-) -> str | None:
+def unfound(wanted: Sequence[str], names: Sequence[str], what: str) -> str | None:
     """Why elements of these names cannot be picked from a vector; None where they can."""
     doubled = [name for name in wanted if list(names).count(name) > 1]
     if doubled:

@@ -58,17 +58,17 @@ class ProjectedGravityTerm(ObservationTerm):
         return (self.projected_gravity,)
 
     def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
-        yield from orientation_rules(
-            (*here, self.kind), self.projected_gravity, self.order, scope
-        )
+        yield from orientation_rules((*here, self.kind), self.projected_gravity, self.order, scope)
 
     def elements(self, scope: Scope) -> Elements:
         return Vector(3, ("x", "y", "z"))
 
     def emit(self, builder: GraphBuilder) -> str:
         value = builder.vector(self.projected_gravity)
-        gravity = _of_angles(builder, value) if self.order == "rpy" else _of_quaternion(
-            builder, value, self.order
+        gravity = (
+            _of_angles(builder, value)
+            if self.order == "rpy"
+            else _of_quaternion(builder, value, self.order)
         )
         return gravity if self.mount is None else _mounted(builder, gravity, self.mount)
 
@@ -107,7 +107,9 @@ def _of_angles(builder: GraphBuilder, value: str) -> str:
     import numpy as np
 
     def picked(index: int) -> str:
-        return builder.node("Gather", [value, builder.constant(np.array([index]), "axis")], "angle", axis=1)
+        return builder.node(
+            "Gather", [value, builder.constant(np.array([index]), "axis")], "angle", axis=1
+        )
 
     roll, pitch = picked(0), picked(1)
     minus_cos = builder.node("Neg", [builder.node("Cos", [pitch], "cos_pitch")], "down")
@@ -171,7 +173,9 @@ class EulerTerm(ObservationTerm):
         one = builder.constant(np.ones((1, 1), np.float32), "one")
         minus_one = builder.constant(-np.ones((1, 1), np.float32), "minus_one")
         sine = builder.node("Neg", [element(2, 0)], "sin_pitch")
-        sine = builder.node("Max", [builder.node("Min", [sine, one], "at_most"), minus_one], "at_least")
+        sine = builder.node(
+            "Max", [builder.node("Min", [sine, one], "at_most"), minus_one], "at_least"
+        )
         parts = [
             arctan2(builder, element(2, 1), element(2, 2)),
             builder.node("Asin", [sine], "pitch"),
@@ -241,10 +245,14 @@ def arctan2(builder: GraphBuilder, y: str, x: str) -> str:
     zero = constant(0.0)
     principal = builder.node("Atan", [builder.node("Div", [y, x], "slope")], "principal")
     half = builder.node(
-        "Where", [builder.node("Less", [y, zero], "below"), constant(-np.pi), constant(np.pi)], "half"
+        "Where",
+        [builder.node("Less", [y, zero], "below"), constant(-np.pi), constant(np.pi)],
+        "half",
     )
     turned = builder.node("Add", [principal, half], "turned")
-    angle = builder.node("Where", [builder.node("Less", [x, zero], "behind"), turned, principal], "angle")
+    angle = builder.node(
+        "Where", [builder.node("Less", [x, zero], "behind"), turned, principal], "angle"
+    )
     nowhere = builder.node(
         "And",
         [builder.node("Equal", [x, zero], "x_is_0"), builder.node("Equal", [y, zero], "y_is_0")],

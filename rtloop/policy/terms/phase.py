@@ -34,7 +34,8 @@ class HoldConfig(Section):
     )
     at: Number = Field(default=0.5, description="the phase that is shown then, in turns: 0.5 is pi")
     restart: bool = Field(
-        default=False, description="true to begin at the offsets again afterwards; false to run on unseen"
+        default=False,
+        description="true to begin at the offsets again afterwards; false to run on unseen",
     )
 
 
@@ -43,11 +44,14 @@ class PhaseConfig(Section):
 
     period_s: PositiveNumber | None = Field(default=None, description="of one turn")
     frequency_hz: PositiveNumber | None = Field(default=None, description="turns per second")
-    offsets: Annotated[tuple[Number, ...], Strict(False), Field(min_length=1, max_length=64)] = Field(
-        default=(0.0,), description="in turns, one phase for each: [0, 0.5] for two legs"
+    offsets: Annotated[tuple[Number, ...], Strict(False), Field(min_length=1, max_length=64)] = (
+        Field(default=(0.0,), description="in turns, one phase for each: [0, 0.5] for two legs")
     )
     first_step: int = Field(
-        default=0, ge=0, le=1000, description="steps that the first observation is ahead of the offsets"
+        default=0,
+        ge=0,
+        le=1000,
+        description="steps that the first observation is ahead of the offsets",
     )
     hold: HoldConfig | None = Field(default=None, description="when it stands; null is never")
 
@@ -92,7 +96,9 @@ class PhaseTerm(ObservationTerm):
         command = scope.vector(phase.hold.command)
         if command is None:
             at = (*keys, "hold", "command")
-            yield unknown(at, phase.hold.command, "input or group", scope.vector_names, scope.inputs_at)
+            yield unknown(
+                at, phase.hold.command, "input or group", scope.vector_names, scope.inputs_at
+            )
         elif command.element_count is not None:
             for position, indices in enumerate(phase.hold.each):
                 if any(not 0 <= index < command.element_count for index in indices):
@@ -114,9 +120,7 @@ class PhaseTerm(ObservationTerm):
         turns = np.array([float(step * advance % 1) for step in range(steps)])[:, None] + offsets
         table = _shown(turns, self.show)
         stands = None if phase.hold is None else _stands(builder, phase.hold)
-        step = builder.once(
-            ("phase", repr(phase)), lambda: _counter(builder, phase, steps, stands)
-        )
+        step = builder.once(("phase", repr(phase)), lambda: _counter(builder, phase, steps, stands))
         width = builder.constant(np.array([table.shape[1]], np.int64), "phase_width")
         column = builder.constant(np.arange(table.shape[1]), "phase_columns")
         first = builder.node("Mul", [step, width], "phase_row")
@@ -126,7 +130,9 @@ class PhaseTerm(ObservationTerm):
         if phase.hold is None or stands is None:
             return moving
         held = _shown(np.full((1, len(offsets)), phase.hold.at), self.show)
-        return builder.node("Where", [stands, builder.constant(held, "held"), moving], "phase_or_held")
+        return builder.node(
+            "Where", [stands, builder.constant(held, "held"), moving], "phase_or_held"
+        )
 
 
 def _steps(phase: PhaseConfig, period_s: Fraction) -> int:
@@ -153,7 +159,9 @@ def _counter(builder: GraphBuilder, phase: PhaseConfig, steps: int, stands: str 
     def advanced(step: str) -> str:
         one = builder.constant(np.array([1], np.int64), "one")
         cycle = builder.constant(np.array([steps], np.int64), "phase_steps")
-        following = builder.node("Mod", [builder.node("Add", [step, one], "step"), cycle], "next_step")
+        following = builder.node(
+            "Mod", [builder.node("Add", [step, one], "step"), cycle], "next_step"
+        )
         if stands is None or phase.hold is None or not phase.hold.restart:
             return following
         zero = builder.constant(np.array([0], np.int64), "zero")
@@ -175,7 +183,9 @@ def _stands(builder: GraphBuilder, hold: HoldConfig) -> str:
         picked = builder.constant(np.array(indices, np.int64), "judged")
         part = builder.node("Gather", [command, picked], "part", axis=1)
         square = builder.node("Mul", [part, part], "square")
-        length = builder.node("Sqrt", [builder.node("ReduceSum", [square], "sum", keepdims=1)], "length")
+        length = builder.node(
+            "Sqrt", [builder.node("ReduceSum", [square], "sum", keepdims=1)], "length"
+        )
         small = builder.node("Less", [length, below], "small")
         verdict = small if not verdict else builder.node("And", [verdict, small], "stands")
     return verdict

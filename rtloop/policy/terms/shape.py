@@ -32,9 +32,7 @@ class Shape(Section):
         The value at ``size_at`` says so, which messages call ``size_from``. Where the size is not
         known yet, None, lists need only be equally long.
         """
-        vectors = {
-            key: value for key, value in self.vectors.items() if not isinstance(value, str)
-        }
+        vectors = {key: value for key, value in self.vectors.items() if not isinstance(value, str)}
         broken = list(same_length(here, vectors, size, size_from, size_at))
         yield from broken
         if isinstance(self.offset, str) and self.offset != DEFAULT_POSE:

@@ -179,7 +179,9 @@ class ObservationTerm(Shape, KindSection):
     def _key_rules(self, here: Keys) -> Iterator[Problem]:
         if self.select is not None and self.joints is not None:
             expected = "either `select` or `joints`: both say which elements, in which order"
-            yield Problem((*here, "joints"), expected, "both", judged=((*here, "select"),), at_key=True)
+            yield Problem(
+                (*here, "joints"), expected, "both", judged=((*here, "select"),), at_key=True
+            )
         if self.joints is None and "named" in self.model_fields_set:
             yield Problem((*here, "named"), "`joints` beside it", at_key=True)
         if self.wrap is not None and not self.wrap[0] < self.wrap[1]:
@@ -200,9 +202,7 @@ class ObservationTerm(Shape, KindSection):
         ):
             known = [name for name in names if name in scope.joints]
             if len(known) > 1 and known != [j for j in scope.joints if j in known]:
-                expected = (
-                    "`joints: policy` beside it: its elements are joints of the policy in another order"
-                )
+                expected = "`joints: policy` beside it: its elements are joints of the policy in another order"
                 yield Problem((*here, self.kind), expected, judged=judged)
 
     def _joints_rules(
@@ -250,7 +250,9 @@ class ObservationTerm(Shape, KindSection):
     def _pose_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         for key in ("minus", "offset"):
             if getattr(self, key) == DEFAULT_POSE:
-                yield from pose_rules((*here, key), scope, self.step_names(scope), self.width(scope))
+                yield from pose_rules(
+                    (*here, key), scope, self.step_names(scope), self.width(scope)
+                )
 
     def _minus_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         name = self.minus
