@@ -46,13 +46,13 @@ size_t element_count(const TensorSpec &spec) {
 template <typename Bits>
 bool finite(const void *data, size_t n, Bits exponent) noexcept {
     const auto *values = static_cast<const unsigned char *>(data);
-    bool found = false;
+    Bits found = 0;  // no wider nor narrower than the values: so it is done several at a time
     for (size_t i = 0; i < n; ++i) {
         Bits bits;
         std::memcpy(&bits, values + i * sizeof(bits), sizeof(bits));
-        found |= (bits & exponent) == exponent;
+        found |= static_cast<Bits>((bits & exponent) == exponent);
     }
-    return !found;
+    return found == 0;
 }
 
 }  // namespace
