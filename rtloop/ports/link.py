@@ -47,12 +47,9 @@ class LinkInput(InputSection):
     """The newest sensor packet of a link; its elements have the names that the device's schema gives them."""
 
     kind = "link"
+    named = True
 
     link: Name = Field(description="name of a link")
-
-    @property
-    def named(self) -> bool:
-        return True
 
     @property
     def port_name(self) -> str:
@@ -113,10 +110,6 @@ class LinkOutput(OutputSection):
     refused = {"size": "no size with a link: the schema of the device has it"}  # noqa: RUF012
 
     link: Name = Field(description="name of a link")
-
-    @property
-    def named(self) -> bool:
-        return True
 
     @property
     def port_name(self) -> str:
