@@ -13,10 +13,12 @@ from rtloop import core
 from rtloop.config import Config, load
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.errors import LinkError
+from rtloop.link import DeviceState
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.mcap.reader import read_recording
 from tests.cable import Cable
-from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
+from tests.firmware.reference import Packet
+from tests.link.scripted_device import CARTPOLE_SCHEMA, Answers, ScriptedDevice
 from tests.running import (
     UNDISTURBED,
     background,
@@ -315,6 +317,34 @@ def test_nothing_is_armed_once_a_stop_was_requested(tmp_path: Path, when: str) -
     assert summary.stopped_by == "test"
     assert exit_code(summary) == 1
     assert not {"arm", "clear", "command"} & set(returned.names())
+
+
+def test_a_device_that_comes_back_and_is_armed_with_another_timeout_is_stopped(
+    tmp_path: Path,
+) -> None:
+    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=CARTPOLE_SCHEMA) as returned:
+        returned.n_sensor, returned.n_command = 4, 1
+        run = Run(configured(tmp_path, cable.path), "test", record=False)
+
+        def its_own(request: Packet) -> Answers:
+            answers = returned.ordinary(request)
+            returned.timeout_us = 20_000
+            return answers
+
+        returned.script = its_own
+        run.start()
+        wait_for_commands(run)
+        cable.unplug()
+        cable.path.symlink_to(returned.path)
+        run.wait(20)
+        summary = run.stop()
+        cable.path.unlink()
+        cable.plug_in()
+    assert summary.loops["balance"].fault_reason == "port_error"
+    assert "a command timeout of 500 ms, but says that 20 ms is in force" in summary.problems[0]
+    assert exit_code(summary) == 1
+    assert returned.names()[-3:] == ["arm", "hello", "stop"]
+    assert returned.state == DeviceState.SAFE
 
 
 def test_a_loss_is_told_on_the_terminal_and_in_the_summary(tmp_path: Path) -> None:

@@ -215,6 +215,12 @@ static void on_command(rtl_device *d, const rtl_command *command, uint16_t seq) 
 
 /* ---- the other requests -------------------------------------------------------------------- */
 
+/* So that a host can see that an ARM was obeyed in this, too. */
+static uint32_t command_timeout_us(const rtl_device *d) {
+    const bool is_armed = d->state == RTL_STATE_ARMED || d->state == RTL_STATE_ACTIVE;
+    return is_armed ? d->arm.command_timeout_us : d->description.command_timeout_us;
+}
+
 static void on_hello(rtl_device *d, const rtl_hello *hello) {
     const bool in_common =
         hello->min_version <= RTL_PROTOCOL_VERSION && RTL_PROTOCOL_VERSION <= hello->max_version;
@@ -226,7 +232,7 @@ static void on_hello(rtl_device *d, const rtl_hello *hello) {
         .n_command = d->description.n_command,
         .schema_bytes = d->schema_bytes,
         .sensor_period_us = d->description.sensor_period_us,
-        .command_timeout_us = d->description.command_timeout_us,
+        .command_timeout_us = command_timeout_us(d),
         .boot_id = d->description.boot_id,
     };
     const char *const name = d->description.name;
