@@ -347,6 +347,34 @@ def test_a_device_that_comes_back_and_is_armed_with_another_timeout_is_stopped(
     assert returned.state == DeviceState.SAFE
 
 
+@pytest.mark.parametrize("when", ["arm", "hello"])
+def test_a_stop_that_is_requested_while_a_device_is_armed_again_leaves_it_stopped(
+    tmp_path: Path, when: str
+) -> None:
+    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=CARTPOLE_SCHEMA) as returned:
+        returned.n_sensor, returned.n_command = 4, 1
+        run = Run(configured(tmp_path, cable.path), "test", record=False)
+        said_before: list[int] = []
+
+        def stop(request: Packet) -> None:
+            if request.name == when and "arm" in returned.names() and not said_before:
+                said_before.append(len(returned.names()))
+                run.request_stop("test")
+
+        returned.script = stop
+        run.start()
+        wait_for_commands(run)
+        cable.unplug()
+        cable.path.symlink_to(returned.path)
+        run.wait(20)
+        summary = run.stop()
+        cable.path.unlink()
+        cable.plug_in()
+    assert summary.stopped_by == "test"
+    assert set(returned.names()[said_before[0] :]) == {"stop"}
+    assert returned.state == DeviceState.SAFE
+
+
 def test_a_loss_is_told_on_the_terminal_and_in_the_summary(tmp_path: Path) -> None:
     with plugged_in(tmp_path) as (_, cable):
         config = configured(tmp_path, cable.path)

@@ -35,6 +35,7 @@ from rtloop.ports.port import (
     ServedLoop,
 )
 from rtloop.ports.signal import Signal
+from rtloop.stopping import go_on
 
 if TYPE_CHECKING:
     from rtloop.link.section import LinkConfig
@@ -339,6 +340,7 @@ class LinkPort(Port):
         link = self._reopened()
         try:
             self._arm_again(link)
+            go_on()  # a stop may have been asked for before its last answer
             self.core.reconnect(self._terms(link))
         except (StoppedError, GoneForGoodError):
             raise  # it stays open for the STOP
