@@ -308,7 +308,6 @@ def test_a_device_that_sends_no_sample_is_not_driven(
 ) -> None:
     monkeypatch.setattr(rtloop.loop, "FIRST_SAMPLE_TIMEOUT_S", 0.3)
     with ScriptedDevice(schema=CARTPOLE_SCHEMA) as device:
-        device.n_sensor = 4
         path = write_config(tmp_path, Path(device.path))
         run = Run(load(edited(path, {"on_stale: hold": f"on_stale: {stale}"})), "test")
         told = {"hold": "sample within", "fault": "sample younger than 400 ms within"}[stale]
@@ -320,7 +319,6 @@ def test_a_device_that_sends_no_sample_is_not_driven(
 
 def test_a_stop_ends_the_wait_for_a_first_sample(tmp_path: Path) -> None:
     with ScriptedDevice(schema=CARTPOLE_SCHEMA) as device:
-        device.n_sensor = 4
         run = Run(load(write_config(tmp_path, Path(device.path))), "test", record=False)
         run.configure()
         timer = threading.Timer(1.0, run.request_stop, ["SIGINT"])

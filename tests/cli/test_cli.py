@@ -152,7 +152,6 @@ def test_after_a_signal_a_starting_run_says_nothing_to_a_device_but_stop(
             run.send_signal(number)
 
     with ScriptedDevice(interrupting, CARTPOLE_SCHEMA) as device:
-        device.n_sensor = 4
         command = ["run", write_config(tmp_path, Path(device.path)), "--json"]
         with background(command) as run:
             out, err = run.communicate(timeout=30)

@@ -38,7 +38,7 @@ class ScriptedDevice:
         self.boot_id = 1
         self.state = 1
         self.reasons = 0
-        self.n_sensor, self.n_command = 2, 1
+        self.n_sensor, self.n_command = schema.count("\nsensor "), schema.count("\ncommand ")
         self.timeout_us = TIMEOUT_US  # of the last ARM
         self.garbage = b""  # sent before every answer
         self.requests: list[ref.Packet] = []

@@ -82,7 +82,6 @@ def test_a_schema_longer_than_a_packet_comes_in_pieces() -> None:
     lines = "".join(f"sensor a_rather_long_name_{i} m f32 100\n" for i in range(30))
     schema = f"rtloop-schema 1\nname scripted\n{lines}"
     with ScriptedDevice(schema=schema) as device:
-        device.n_sensor, device.n_command = 30, 0
         with opened(device) as link:
             assert len(link.info.schema.sensors) == 30
         assert device.names().count("schema_request") == -(-len(schema) // 200)

@@ -175,7 +175,6 @@ def test_a_signal_ends_an_activation_before_anything_moves(tmp_path: Path, hello
             node.process.send_signal(signal.SIGINT)
 
     with ScriptedDevice(interrupting, CARTPOLE_SCHEMA) as device, Client() as client:
-        device.n_sensor = 4
         config = write_config(tmp_path, Path(device.path))
         with loop_node(tmp_path, config=config) as node:
             assert client.request("configure"), node.log
