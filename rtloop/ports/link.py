@@ -12,7 +12,15 @@ from rtloop import core
 from rtloop.config.problem import Keys, Problem, milliseconds, number, unknown
 from rtloop.config.values import Name, nanoseconds
 from rtloop.errors import ConfigError, LinkError, StoppedError
-from rtloop.link import DeviceState, LatchedError, Link, Reason, check_wire_rate, transports
+from rtloop.link import (
+    DeviceState,
+    LatchedError,
+    Link,
+    Reason,
+    TermsError,
+    check_wire_rate,
+    transports,
+)
 from rtloop.link.delivery import Delivery
 from rtloop.link.messages import DeviceStatus
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
@@ -27,6 +35,7 @@ from rtloop.ports.port import (
     ServedLoop,
 )
 from rtloop.ports.signal import Signal
+from rtloop.stopping import go_on
 
 if TYPE_CHECKING:
     from rtloop.link.section import LinkConfig
@@ -331,6 +340,7 @@ class LinkPort(Port):
         link = self._reopened()
         try:
             self._arm_again(link)
+            go_on()  # a stop may have been asked for before its last answer
             self.core.reconnect(self._terms(link))
         except (StoppedError, GoneForGoodError):
             raise  # it stays open for the STOP
@@ -356,6 +366,8 @@ class LinkPort(Port):
         except LatchedError as error:
             self._latched_for = error.reasons
             raise GoneForGoodError(str(error), "device_safe") from error
+        except TermsError as error:
+            raise GoneForGoodError(str(error)) from error
 
     def give_up(self, why: str, fault: str = "port_error") -> None:
         self._why_given_up = why
