@@ -208,7 +208,9 @@ def _named(signals: Mapping[str, Sequence[Signal]]) -> tuple[Signal, ...]:
 def _sink(section: OutputSection, signals: Sequence[Signal]) -> Sink:
     """What the action may know of an output; the elements of a mailbox without names have none."""
     names = tuple(signal.name for signal in signals)
-    default = per_element(section.default_or_safe, len(signals))
+    values = section.default_or_safe
+    fits = not isinstance(values, tuple) or len(values) == len(signals)
+    default = per_element(values, len(signals)) if fits else None
     has_names = section.named or section.element_names is not None
     return Sink(len(signals), names if has_names else None, default)
 
