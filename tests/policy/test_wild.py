@@ -20,7 +20,7 @@ TOLERANCE = {"falcon_g1": 5e-3}
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
 
 
-def _folder(name: str, tmp_path: Path) -> Path:
+def folder_of(name: str, tmp_path: Path) -> Path:
     """The YAML beside its models."""
     if not (SHARED / name / "policy.onnx").exists():
         pytest.skip(
@@ -34,7 +34,7 @@ def _folder(name: str, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_policy_does_what_it_did_where_it_was_deployed(name: str, tmp_path: Path) -> None:
-    config = load(_folder(name, tmp_path) / f"{name}.yaml")
+    config = load(folder_of(name, tmp_path) / f"{name}.yaml")
     ((loop_name, loop),) = config.loops.items()
     expected = np.load(SHARED / name / "expected.npz")
     inputs = {
