@@ -13,6 +13,9 @@ from rtloop.policy.terms.elements import Elements, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from rtloop.policy.graph_builder import GraphBuilder
 
 Order = Literal["wxyz", "xyzw", "rpy"]
@@ -129,7 +132,7 @@ def _mounted(builder: GraphBuilder, value: str, mount: tuple[float, float, float
     return builder.node("MatMul", [value, builder.constant(matrix.T.copy(), "mount")], "mounted")
 
 
-def rotation_of(roll: float, pitch: float, yaw: float) -> object:
+def rotation_of(roll: float, pitch: float, yaw: float) -> npt.NDArray[np.float64]:
     """Rz(yaw) Ry(pitch) Rx(roll), float64 [3, 3]."""
     import numpy as np
 
@@ -243,13 +246,14 @@ def arctan2(builder: GraphBuilder, y: str, x: str) -> str:
         return builder.constant(np.full((1, 1), value, np.float32), "angle_of")
 
     zero = constant(0.0)
-    principal = builder.node("Atan", [builder.node("Div", [y, x], "slope")], "principal")
+    ahead = builder.node("Abs", [x], "ahead")  # -0 is ahead, too
+    principal = builder.node("Atan", [builder.node("Div", [y, ahead], "slope")], "principal")
     half = builder.node(
         "Where",
         [builder.node("Less", [y, zero], "below"), constant(-np.pi), constant(np.pi)],
         "half",
     )
-    turned = builder.node("Add", [principal, half], "turned")
+    turned = builder.node("Sub", [half, principal], "turned")
     angle = builder.node(
         "Where", [builder.node("Less", [x, zero], "behind"), turned, principal], "angle"
     )
