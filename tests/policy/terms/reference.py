@@ -83,7 +83,7 @@ class Reference:
 
     def _values(self, term: Mapping[str, Any]) -> Floats:
         value, names = self._source(term), list(self._names.get(term.get("input", ""), ()))
-        if "projected_gravity" in term:
+        if "projected_gravity" in term or "rotated" in term:
             names = ["x", "y", "z"]
         if "select" in term:
             picked = [names.index(e) if isinstance(e, str) else e for e in term["select"]]
@@ -138,7 +138,7 @@ class Reference:
         if "phase" in term:
             return self._phase(term)
         if "projected_gravity" in term:
-            return self._matrix(term, "projected_gravity").T @ [0, 0, -1.0]
+            return np.asarray(self._matrix(term, "projected_gravity").T @ [0, 0, -1.0])
         if "euler_xyz" in term:
             r = self._matrix(term, "euler_xyz")
             return np.array(
@@ -148,7 +148,25 @@ class Reference:
                     np.arctan2(r[1, 0], r[0, 0]),
                 ]
             )
-        return self._matrix(term, "rotation").reshape(-1)
+        if "rotated" in term:
+            vector = self._vector(term["rotated"])
+            if "mount" in term:
+                return np.asarray(rotation_of(*term["mount"]) @ vector)
+            return np.asarray(self._matrix(term, "into").T @ vector)
+        rotation = self._aligned(term, "rotation")
+        if "relative_to" in term:
+            other = self._aligned({k: v for k, v in term.items() if k != "mount"}, "relative_to")
+            is_of_world = term.get("expressed_in") == "world"
+            rotation = rotation @ other.T if is_of_world else other.T @ rotation
+        return rotation[:, :2].reshape(-1) if term.get("show") == "6d" else rotation.reshape(-1)
+
+    def _aligned(self, term: Mapping[str, Any], key: str) -> Floats:
+        matrix = self._matrix(term, key)
+        if not term.get("align_yaw"):
+            return matrix
+        of = repr((term[key], term.get("order"), term.get("mount")))
+        yaw = self._first_yaw.setdefault(of, np.arctan2(matrix[1, 0], matrix[0, 0]))
+        return np.asarray(rotation_of(0, 0, -float(yaw)) @ matrix)
 
     def _matrix(self, term: Mapping[str, Any], key: str) -> Floats:
         matrix = matrix_of(self._vector(term[key]), term.get("order", "wxyz"))

@@ -15,7 +15,7 @@ from rtloop.policy import PolicyConfig
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.shaping import gathered
 from rtloop.policy.terms.elements import Elements, Scope, Vector
-from rtloop.policy.terms.orientation import arctan2
+from rtloop.policy.terms.rotations import arctan2
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 from tests.policy.models import Runner, passthrough
 from tests.policy.terms.harness import Beside, agree, composed

@@ -23,6 +23,7 @@ INPUTS: dict[str, int | Sequence[str]] = {
     "pos": [f"{name}_pos" for name in ROBOT],
     "vel": ROBOT,
     "quat": 4,
+    "goal": 4,
     "angles": 3,
     "gyro": ["x", "y", "z"],
     "command": 3,
@@ -30,7 +31,7 @@ INPUTS: dict[str, int | Sequence[str]] = {
 TARGETS = ["a", "b", "c"]
 PERIODS = [Fraction(1, 50), Fraction(3, 250), Fraction(1, 60)]
 _number = st.floats(-4.0, 4.0, width=16)
-_angle = st.floats(-3.0, 3.0, width=16)
+_mounts = st.lists(st.floats(-3.0, 3.0, width=16), min_size=3, max_size=3)
 
 
 @dataclass
@@ -85,16 +86,23 @@ def _phases(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def _of_rotations(draw: st.DrawFn, can_relate: bool) -> dict[str, Any]:
+    keys = {"align_yaw": st.booleans(), "show": st.sampled_from(["matrix", "6d"])}
+    term: dict[str, Any] = draw(st.fixed_dictionaries({}, optional=keys))
+    if can_relate and draw(st.booleans()):
+        term["relative_to"] = "goal"
+        term["expressed_in"] = draw(st.sampled_from(["body", "world"]))
+    return term
+
+
+@st.composite
 def _sources(draw: st.DrawFn, groups: dict[str, int], n_actions: int) -> Drawn:
     """A source, and what it is of its elements that is observed."""
     orders = st.sampled_from(["wxyz", "xyzw"])
-    mounts: st.SearchStrategy[dict[str, Any]] = st.just({}) | st.fixed_dictionaries(
-        {"mount": st.lists(_angle, min_size=3, max_size=3)}
-    )
     kind = draw(
         st.sampled_from(
-            ["input", "joints", "last_action", "last_target", "phase", "constant", "gravity", "euler",
-             "rotation", *(["group"] * 2 if groups else [])]
+            ["input", "joints", "last_action", "last_target", "phase", "constant", "projected_gravity",
+             "euler_xyz", "rotation", "rotation", "rotated", *(["group"] * 2 if groups else [])]
         )
     )  # fmt: skip
     if kind == "joints":
@@ -124,14 +132,19 @@ def _sources(draw: st.DrawFn, groups: dict[str, int], n_actions: int) -> Drawn:
     elif kind == "phase":
         term = draw(_phases())
         count = len(term["show"]) * len(term["phase"].get("offsets", [0.0]))
-    elif kind == "gravity":
+    elif kind == "rotated":
+        by = st.fixed_dictionaries({"mount": _mounts}) | st.fixed_dictionaries(
+            {"into": st.just("quat"), "order": orders}
+        )
+        term, count = {"rotated": "gyro", **draw(by)}, 3
+    elif kind in ("projected_gravity", "euler_xyz", "rotation"):
         order = draw(st.sampled_from(["wxyz", "xyzw", "rpy"]))
-        term = {"projected_gravity": "angles" if order == "rpy" else "quat", "order": order}
-        term, count = term | draw(mounts), 3
-    elif kind == "euler":
-        term, count = {"euler_xyz": "quat", "order": draw(orders)}, 3
-    elif kind == "rotation":
-        term, count = {"rotation": "quat", "order": draw(orders)}, 9
+        term = {kind: "angles" if order == "rpy" else "quat", "order": order}
+        term |= draw(st.fixed_dictionaries({}, optional={"mount": _mounts}))
+        count = 3
+        if kind == "rotation":
+            term |= draw(_of_rotations(can_relate=order != "rpy"))
+            count = 6 if term.get("show") == "6d" else 9
     else:
         term, count = {kind: True}, n_actions
     # Whole, `vel` would be refused: its joints are those of the policy in another order.
@@ -156,7 +169,7 @@ def _terms(draw: st.DrawFn, groups: dict[str, int], n_actions: int) -> Drawn:
         if width == 3 and draw(st.booleans()):
             term["minus"] = draw(st.sampled_from(["gyro", "command"]))
     if draw(chance):
-        term["wrap"] = draw(st.sampled_from([[-3.14159, 3.14159], [0.0, 6.28318], [-0.7, 1.1]]))
+        term["wrap"] = draw(st.sampled_from([[-3.14159, 3.14159], [0.01, 6.28], [-0.7, 1.1]]))
     if draw(chance):
         term["scale"] = draw(_values(width))
     if "offset" not in term and draw(chance):
@@ -192,13 +205,14 @@ def _samples(random: np.random.Generator) -> dict[str, Any]:
         "pos": random.normal(size=5).astype(np.float32),
         "vel": random.normal(size=5).astype(np.float32),
         "quat": (random.normal(size=4) * random.choice([1.0, 3.0])).astype(np.float32),
+        "goal": random.normal(size=4).astype(np.float32),
         "angles": random.uniform(-1.5, 1.5, 3).astype(np.float32),
         "gyro": random.normal(size=3).astype(np.float32),
         "command": np.where(np.abs(command) < 0.2, 0, command).astype(np.float32),
     }
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     policy=_policies(),
     period_s=st.sampled_from(PERIODS),
