@@ -111,7 +111,7 @@ def assemble(
         {key: [signal.name for signal in signals] for key, signals in inputs.items()},
         where,
         policy,
-        {key: _sink(loop.outputs[key], signals) for key, signals in outputs.items()},
+        {key: sink_of(loop.outputs[key], signals) for key, signals in outputs.items()},
         loop.policy_period_s,
     )
     try:
@@ -201,7 +201,7 @@ def _named(signals: Mapping[str, Sequence[Signal]]) -> tuple[Signal, ...]:
     )
 
 
-def _sink(section: OutputSection, signals: Sequence[Signal]) -> Sink:
+def sink_of(section: OutputSection, signals: Sequence[Signal]) -> Sink:
     """What the action may know of an output; the elements of a mailbox without names have none."""
     names = tuple(signal.name for signal in signals)
     default = per_element(section.default_or_safe, len(signals))

@@ -1,0 +1,196 @@
+"""What a policy was given and did where it was trained or deployed, step by step: an .npz file.
+
+``in_<input>`` is required for each input of the loop. Of the rest at least one is: ``obs_<model>.<input>``,
+``obs_<input>`` or ``obs_<model>``, what a model observed; ``raw``, what the policy answered; ``targets``, what
+was commanded, of all outputs in their order. All are numbers, [steps, n]. ``names_in_<input>`` and
+``names_targets``, texts [n], are the names of the elements, where they are in another order than here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtloop.config.problem import any_of
+from rtloop.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Inputs of steps, and what is to become of them; all of them float32 [steps, n] and finite inputs."""
+
+    steps: int
+    inputs: Mapping[str, Array]
+    """By the loop's input, in the order of its elements here."""
+    observations: Mapping[str, Array]
+    """By model and input, as ``policy.obs``."""
+    raw: Array | None
+    targets: Array | None
+    ignored: tuple[str, ...]
+    """Arrays of the file that nothing is compared with."""
+
+
+class CasesFile:
+    """The arrays of a file. Everything that is wrong with them is a ConfigError that names the file."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads all of it. Raises ConfigError."""
+        import zipfile
+
+        import numpy as np
+
+        self._path = path
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+        self._used: set[str] = set()
+        try:
+            if not path.is_file():
+                raise self.wrong("no such file", "an .npz file, as numpy.savez writes it")
+            with np.load(path, allow_pickle=False) as loaded:
+                if not isinstance(loaded, np.lib.npyio.NpzFile):
+                    raise self.wrong("a single array", "several with names: numpy.savez")
+                for name in loaded.files:
+                    self._arrays[name] = self._read(loaded, name)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            text = " ".join(str(error).split())
+            raise self.wrong(f"no .npz file ({text})", "what numpy.savez writes") from None
+
+    def wrong(self, found: str, expected: str) -> ConfigError:
+        return ConfigError(f"{self._path}: found {found}; expected {expected}")
+
+    def names_of(self, vector: str) -> tuple[str, ...] | None:
+        """The names of the elements of ``in_<input>`` or ``targets``; None where the file has none."""
+        name = f"names_{vector}"
+        if name not in self._arrays:
+            return None
+        self._used.add(name)
+        array = self._arrays[name]
+        if array.dtype.kind != "U" or array.ndim != 1:
+            raise self.wrong(f"'{name}' of {_described(array)}", "texts, one for each element")
+        return tuple(map(str, array))
+
+    def cases(
+        self,
+        inputs: Mapping[str, Sequence[str]],
+        observations: Mapping[str, int],
+        raw_size: int,
+        targets: Sequence[str],
+    ) -> Cases:
+        """``inputs`` and ``targets`` are names of elements, ``observations`` sizes by ``MODEL.INPUT``.
+
+        Raises ConfigError.
+        """
+        given = {name: self._named(f"in_{name}", elements) for name, elements in inputs.items()}
+        missing = [f"in_{name}" for name, array in given.items() if array is None]
+        if missing:
+            raise self.wrong(f"no {', '.join(missing)}", f"them beside {self._listed()}")
+        seen = {
+            name: array
+            for name, size in observations.items()
+            if (array := self._observed(name, size, observations)) is not None
+        }
+        raw, commanded = self._numbers("raw", raw_size), self._named("targets", targets)
+        if not seen and raw is None and commanded is None:
+            wanted = [*(f"obs_{name}" for name in observations), "raw", "targets"]
+            raise self.wrong(f"nothing to compare with ({self._listed()})", any_of(wanted))
+        every = {f"in_{name}": array for name, array in given.items()}
+        every |= {f"obs_{name}": array for name, array in seen.items()}
+        every |= {"raw": raw, "targets": commanded}
+        counts = {name: len(array) for name, array in every.items() if array is not None}
+        if len(set(counts.values())) > 1 or 0 in counts.values():
+            told = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise self.wrong(f"steps: {told}", "as many of each, one at least")
+        ignored = tuple(sorted(self._arrays.keys() - self._used))
+        return Cases(
+            next(iter(counts.values())),
+            {name: array for name, array in given.items() if array is not None},
+            seen,
+            raw,
+            commanded,
+            ignored,
+        )
+
+    # --- inside ---
+
+    def _read(self, loaded: Any, name: str) -> npt.NDArray[Any]:
+        import numpy as np
+
+        try:
+            return np.asarray(loaded[name])
+        except ValueError:
+            found = f"'{name}', an array of Python objects"
+            raise self.wrong(found, "numbers: every step of the same size") from None
+
+    def _listed(self) -> str:
+        return ", ".join(sorted(self._arrays)) or "no array at all"
+
+    def _observed(self, name: str, size: int, all_of_them: Mapping[str, int]) -> Array | None:
+        model, _, tensor = name.partition(".")
+        found: list[str] = []
+        for key, is_this in (
+            (f"obs_{name}", lambda other: other == name),
+            (f"obs_{tensor}", lambda other: other.partition(".")[2] == tensor),
+            (f"obs_{model}", lambda other: other.partition(".")[0] == model),
+        ):
+            if key not in self._arrays or key in found:
+                continue
+            others = [other for other in all_of_them if is_this(other)]
+            if len(others) > 1:
+                if set(others) & self._told_fully(all_of_them):
+                    continue
+                listed = ", ".join(f"obs_{other}" for other in others)
+                raise self.wrong(f"'{key}', which may be any of {len(others)}", listed)
+            found.append(key)
+        if len(found) > 1:
+            raise self.wrong(f"{' and '.join(found)}, which are the same", "one of them")
+        return self._numbers(found[0], size) if found else None
+
+    def _told_fully(self, names: Mapping[str, int]) -> set[str]:
+        return {name for name in names if f"obs_{name}" in self._arrays}
+
+    def _named(self, name: str, elements: Sequence[str]) -> Array | None:
+        """An array whose elements are brought into the order of these names, where it names its own."""
+        names = self.names_of(name)
+        if names is None:
+            return self._numbers(name, len(elements))
+        array = self._numbers(name, len(names))
+        if array is None:
+            raise self.wrong(f"'names_{name}' alone", f"'{name}' beside it")
+        doubled = [element for element in names if names.count(element) > 1]
+        if doubled:
+            raise self.wrong(f"'names_{name}' with '{doubled[0]}' twice", "each name once")
+        missing = [element for element in elements if element not in names]
+        if missing:
+            found = f"'names_{name}' without '{missing[0]}'"
+            raise self.wrong(found, f"the elements {any_of(list(elements))}")
+        return array[:, [names.index(element) for element in elements]].copy()
+
+    def _numbers(self, name: str, size: int) -> Array | None:
+        import numpy as np
+
+        if name not in self._arrays:
+            return None
+        self._used.add(name)
+        array = self._arrays[name]
+        if array.dtype.kind not in "fiub":
+            raise self.wrong(f"'{name}' of {_described(array)}", "numbers, float32 best")
+        if array.ndim == 0 or array.size != len(array) * size:
+            found = f"'{name}' of {_described(array)}"
+            raise self.wrong(found, f"[steps, {size}], a value for each element here")
+        numbers = array.reshape(len(array), size).astype(np.float32)
+        if not np.isfinite(numbers).all():
+            step, index = (int(i) for i in np.argwhere(~np.isfinite(numbers))[0])
+            found = f"'{name}' with {numbers[step, index]} at step {step}, element {index}"
+            raise self.wrong(found, "finite numbers: a value that is not is a FAULT in a run")
+        return numbers
+
+
+def _described(array: npt.NDArray[Any]) -> str:
+    return f"{array.dtype} {list(array.shape)}"
