@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rtloop.cli.outlet import say
@@ -87,11 +87,11 @@ def _shown(
     loop = config.loops[name]
     yield terminal.styled(f"{name}: {loop.loop_class}, {loop.nominal_rate_hz:g} Hz", "bold")
     for tensor, elements in policy.table.observations.items():
-        yield f"\n{terminal.styled(tensor, 'bold')} observes {len(elements)} values, x is the source"
+        yield terminal.wrapped(f"\n{terminal.styled(tensor, 'bold')}: {len(elements)} values, of x")
         header = ("#", "element", "x", "formula", "ago", "unit", "clip", "scale")
         yield from _table(header, _folded(elements, all_of_it), terminal)
     command = policy.table.command
-    yield f"\n{terminal.styled('the command', 'bold')} has {len(command)} values, y is the source"
+    yield f"\n{terminal.styled('command', 'bold')}: {len(command)} values, of y"
     header = ("#", "element", "y", "formula", "joint", "unit", "clip", "scale")
     yield from _table(header, map(_command_row, command), terminal)
     if policy.table.notes:
@@ -145,9 +145,7 @@ def _scale(scale: float) -> str:
     return "" if scale == 1.0 else f"{scale:.7g}"
 
 
-def _table(
-    header: Row, rows: Sequence[Row | str] | Iterator[Row | str], terminal: Terminal
-) -> Iterator[str]:
+def _table(header: Row, rows: Iterable[Row | str], terminal: Terminal) -> Iterator[str]:
     """Lines that fit. Columns of nothing are left out, then from the last one, which the formula says too."""
     listed = list(rows)
     cells = [row for row in listed if not isinstance(row, str)]
@@ -184,7 +182,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
-    yield (
+    yield terminal.wrapped(
         f"{found.loop}: {found.steps} steps in closed loop, within {number(found.tolerance)} "
         "(absolute up to 1, relative above)"
     )

@@ -53,9 +53,10 @@ class CasesFile:
         try:
             if not path.is_file():
                 raise self.wrong("no such file", "an .npz file, as numpy.savez writes it")
-            with np.load(path, allow_pickle=False) as loaded:
-                if not isinstance(loaded, np.lib.npyio.NpzFile):
-                    raise self.wrong("a single array", "several with names: numpy.savez")
+            loaded = np.load(path, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise self.wrong("a single array", "several with names: numpy.savez")
+            with loaded:
                 for name in loaded.files:
                     self._arrays[name] = self._read(loaded, name)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

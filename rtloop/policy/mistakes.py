@@ -25,7 +25,6 @@ MOST = 0.7
 class Part:
     """Elements of one name before the dot, in one array: what is done to one of them is done to all."""
 
-    title: str
     elements: tuple[tuple[str, int], ...]
     """Name and steps ago of each."""
     got: Array
@@ -51,75 +50,95 @@ class Mistakes:
         self._run = run
         self._tolerance = tolerance
 
-    def hints(self) -> Iterator[str]:
+    def hints(self) -> list[str]:
         """What explains differences, in the order of cause."""
-        observations_agree = True
-        for name, expected in self._cases.observations.items():
-            got = self._got.observations[name]
-            if self._agrees(got, expected):
-                continue
-            observations_agree = False
-            yield from self._of_observation(name, got, expected)
+        wrong = [
+            name
+            for name, expected in self._cases.observations.items()
+            if not self._agrees(self._got.observations[name], expected)
+        ]
         raw, targets = self._cases.raw, self._cases.targets
-        if not observations_agree:
-            return
+        if wrong:
+            return self._of_observations(wrong)
         if raw is not None and not self._agrees(self._got.raw, raw):
-            yield from self._of_answer(raw)
-        elif targets is not None and not self._agrees(self._got.targets, targets):
-            yield from self._of_targets(targets)
+            return [self._of_answer(raw)]
+        if targets is not None and not self._agrees(self._got.targets, targets):
+            return [self._of_targets(targets)]
+        return []
 
     # --- where ---
 
-    def _of_observation(self, name: str, got: Array, expected: Array) -> Iterator[str]:
+    def _of_observations(self, wrong: Sequence[str]) -> list[str]:
+        """Parts with the same explanation share a line; what follows from another one is left out."""
+        told: dict[tuple[str, str], list[str]] = {}
+        unexplained: dict[str, str] = {}
+        models: set[str] = set()
+        for name in wrong:
+            for prefix, part, columns in self._parts(name):
+                if prefix.partition(".")[0] in models:
+                    continue  # the answer of a model that observed something else
+                hint = self._hint(name, part, columns)
+                if hint is None:
+                    unexplained.setdefault(prefix, name)
+                else:
+                    told.setdefault((name, hint), []).append(prefix)
+            models.add(name.partition(".")[0])
+        lines = [f"{name}: {', '.join(parts)}: {hint}" for (name, hint), parts in told.items()]
+        explained = {prefix for parts in told.values() for prefix in parts}
+        return lines + [
+            f"{name}: {prefix}: none of the usual mistakes explains it"
+            for prefix, name in unexplained.items()
+            if prefix not in explained
+        ]
+
+    def _parts(self, name: str) -> Iterator[tuple[str, Part, list[int]]]:
+        """The parts of an observation that differ, and their columns."""
+        got, expected = self._got.observations[name], self._cases.observations[name]
         elements = self._known.observations[name]
         prefixes = [element.name.rpartition(".")[0] for element in elements]
         for prefix in dict.fromkeys(prefixes):
             columns = [index for index, other in enumerate(prefixes) if other == prefix]
             part = Part(
-                f"{name}: {prefix}",
                 tuple((elements[i].name, elements[i].steps_ago) for i in columns),
                 got[:, columns],
                 expected[:, columns],
                 tuple(elements[i].formula.scale for i in columns),
             )
-            if self._agrees(part.got, part.expected):
-                continue
-            everything = [(e.name, e.steps_ago) for e in elements]
-            hint = (
-                self._explained(part)
-                or self._turned(name, columns, part)
-                or self._elsewhere(part, got, everything)
-            )
-            yield f"{part.title} {hint or 'is something else: none of the usual mistakes explains it'}"
+            if not self._agrees(part.got, part.expected):
+                yield prefix, part, columns
 
-    def _of_answer(self, raw: Array) -> Iterator[str]:
+    def _hint(self, name: str, part: Part, columns: list[int]) -> str | None:
+        everything = [(e.name, e.steps_ago) for e in self._known.observations[name]]
+        return (
+            self._explained(part)
+            or self._turned(name, columns, part)
+            or self._elsewhere(part, self._got.observations[name], everything)
+        )
+
+    def _of_answer(self, raw: Array) -> str:
         if not self._cases.observations:
-            yield "what the models observe is not in the cases: with `obs_…`, the element is named"
-        elif self._agrees(self._got.raw[:1], raw[:1]):
-            yield (
+            return "raw: with `obs_…` in the cases, the element that differs would have a name"
+        if self._agrees(self._got.raw[:1], raw[:1]):
+            return (
                 "raw: every observation agrees, and so does the first answer: what the model carries from "
                 "step to step is not what it was (`state` not fed back, or begun otherwise)"
             )
-        else:
-            told = (
-                "raw: every observation agrees and the answer does not: another model file, other "
-            )
-            yield told + "`constants`, or another output of it"
+        return (
+            "raw: every observation agrees and the answer does not: another model file, other "
+            "`constants`, or another output of it"
+        )
 
-    def _of_targets(self, targets: Array) -> Iterator[str]:
+    def _of_targets(self, targets: Array) -> str:
         command = self._known.command
         part = Part(
-            "targets",
             tuple((element.name, 0) for element in command),
             self._got.targets,
             targets,
             tuple(element.formula.scale for element in command),
         )
         hint = self._explained(part) or self._elsewhere(part, part.got, part.elements)
-        if hint:
-            yield f"targets: the answer agrees, and the command {hint}"
-        else:
-            yield "targets: the answer agrees, and the command does not: look at `action`"
+        told = hint or "none of the usual mistakes explains it"
+        return f"targets: what leads to them agrees, look at `action`: {told}"
 
     # --- what ---
 
@@ -169,18 +188,18 @@ class Mistakes:
         if not early.any() or not self._agrees(part.got[~early], part.expected[~early]):
             return None
         if self._agrees(part.expected[early], np.zeros(int(early.sum()))):
-            return "differs only before there were so many steps, and is 0 there: `start: zero`"
+            return "0 is expected before there were so many steps: `start: zero`"
         first = np.broadcast_to(
             np.stack([part.got[min(a, len(part.got) - 1), i] for i, a in enumerate(ago)]),
             part.got.shape,
         )
         if self._agrees(part.expected[early], first[early]):
-            return "differs only before there were so many steps, and is the first value there: `start: first`"
-        return "differs only before there were so many steps: look at `start` of its history"
+            return "the first value is expected before there were so many steps: `start: first`"
+        return "only the first steps differ: look at `start` of its history"
 
     def _negated(self, part: Part) -> str | None:
         if self._agrees(-part.got, part.expected):
-            return "has the other sign: -x, `scale: -1`"
+            return "the other sign is expected: `scale: -1`, or one that is too many"
         return None
 
     def _scaled(self, part: Part) -> str | None:
@@ -188,14 +207,14 @@ class Mistakes:
         if factor is None or not self._agrees(factor * part.got, part.expected):
             return None
         if abs(factor) < 1e-6:
-            return "is 0 there"
-        return f"is {number(_rounded(factor))} times as much there: a scale is missing, or one too many"
+            return "0 is expected"
+        return f"{number(_rounded(factor))} times as much is expected: a scale is missing, or one too many"
 
     def _late(self, part: Part) -> str | None:
         if self._agrees(part.got[:-1], part.expected[1:]) and len(part.got) > 2:
-            return "comes one step later there"
+            return "the value of the step before is expected"
         if self._agrees(part.got[1:], part.expected[:-1]) and len(part.got) > 2:
-            return "comes one step earlier there"
+            return "the value of the next step is expected: here it is one step old"
         return None
 
     def _wound(self, part: Part) -> str | None:
@@ -207,7 +226,7 @@ class Mistakes:
         turns = np.round((part.expected - part.got) / turn)
         if turns.any() and self._agrees(part.got + turns * turn, part.expected):
             return (
-                "is whole turns of 2 pi apart: `wrap` is missing, one too many, or has other bounds"
+                "whole turns of 2 pi apart: `wrap` is missing, one too many, or has other bounds"
             )
         return None
 
@@ -215,8 +234,8 @@ class Mistakes:
         import numpy as np
 
         for narrow, wide, told in (
-            (part.expected, part.got, "is clipped there, to"),
-            (part.got, part.expected, "is not clipped there, and is here to"),
+            (part.expected, part.got, "expected is clipped, to"),
+            (part.got, part.expected, "a clip is one too many, to"),
         ):
             low, high = narrow.min(axis=0), narrow.max(axis=0)
             bounded = ((narrow <= low) | (narrow >= high)).sum(axis=0) > 2
@@ -234,7 +253,7 @@ class Mistakes:
         if not self._agrees(part.got + by, part.expected):
             return None
         told = _listed([(name, float(b)) for (name, _), b in zip(part.elements, by, strict=True)])
-        return f"is moved there by {told}: an offset, `minus` or default pose is another"
+        return f"moved by {told}: an offset, `minus` or default pose is another"
 
     def _scaled_each(self, part: Part) -> str | None:
         import numpy as np
@@ -256,7 +275,7 @@ class Mistakes:
         if not self._agrees(np.stack(fitted, axis=1), part.expected):
             return None
         names = [name for name, _ in part.elements]
-        told = f"is scaled there by {_listed(list(zip(names, factors, strict=True)), 1.0)}"
+        told = f"scaled by {_listed(list(zip(names, factors, strict=True)), 1.0)}"
         if any(abs(move) > self._tolerance for move in moves):
             told += f", then moved by {_listed(list(zip(names, moves, strict=True)))}"
         return told
@@ -266,15 +285,15 @@ class Mistakes:
         import numpy as np
 
         others: Mapping[str, tuple[Callable[[Array], Array], str]] = {
-            "xyzw": (lambda q: np.roll(q, 1, axis=1), "is read with w first, and `order: xyzw` fits"),
-            "wxyz": (lambda q: np.roll(q, -1, axis=1), "is read with w last, and `order: wxyz` fits"),
+            "xyzw": (lambda q: np.roll(q, 1, axis=1), "is read with w first; `order: xyzw` fits"),
+            "wxyz": (lambda q: np.roll(q, -1, axis=1), "is read with w last; `order: wxyz` fits"),
             "inverse": (
                 lambda q: q * np.array([1, -1, -1, -1], np.float32),
-                "is the inverse: the rotation is that from the world to the body",
+                "is inverted: with the rotation from the world to the body it fits",
             ),
             "inverse, w last": (
                 lambda q: q * np.array([-1, -1, -1, 1], np.float32),
-                "is the inverse: the rotation is that from the world to the body",
+                "is inverted: with the rotation from the world to the body it fits",
             ),
         }  # fmt: skip
         for key, quaternion in self._cases.inputs.items():
@@ -284,7 +303,7 @@ class Mistakes:
                 inputs = {**self._cases.inputs, key: np.ascontiguousarray(change(quaternion))}
                 again = self._run(inputs=inputs).observations[name][:, columns]
                 if self._agrees(again, part.expected):
-                    return f"fits with another '{key}': it {told}"
+                    return f"'{key}' {told}"
         return None
 
     def _agrees(self, got: npt.ArrayLike, expected: npt.ArrayLike) -> bool:
@@ -297,17 +316,17 @@ def _order(moved: Sequence[tuple[tuple[str, int], tuple[str, int]]], part: Part)
     """What kind of another order it is: (expected at, found at)."""
     places = {element: index for index, element in enumerate(part.elements)}
     apart = {places[b] - places[a] for a, b in moved if b in places}
-    listed = ", ".join(f"'{_label(b)}' stands where '{_label(a)}' is here" for a, b in moved[:3])
+    listed = ", ".join(f"'{_label(b)}' is expected where '{_label(a)}' is" for a, b in moved[:3])
     more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
     if all(a[0] == b[0] for a, b in moved):
         oldest = max(steps for _, steps in part.elements)
         newest = min(steps for _, steps in part.elements)
         if all(a[1] + b[1] == oldest + newest for a, b in moved):
-            return "has its history in reverse order: the other end is the oldest step"
-        return f"has its history in another order: {listed}{more}"
+            return "the history is in reverse order: the other end is the oldest step"
+        return f"the history is in another order: {listed}{more}"
     if len(apart) == 1 and len(moved) > 1:
-        return f"is shifted by {abs(apart.pop())}: {listed}{more}"
-    return f"has its elements in another order there: {listed}{more}"
+        return f"shifted by {abs(apart.pop())}: {listed}{more}"
+    return f"the elements are in another order: {listed}{more}"
 
 
 def _label(element: tuple[str, int]) -> str:

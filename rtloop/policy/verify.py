@@ -140,7 +140,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         if any(array.first is not None for array in compared):
             forced = got if cases.raw is None else run(inputs=cases.inputs, raw=cases.raw)
             mistakes = Mistakes(known, cases, forced, partial(run, raw=cases.raw), tolerance)
-            hints = tuple(dict.fromkeys(mistakes.hints()))
+            hints = tuple(mistakes.hints())
     except RuntimeError as error:
         raise ConfigError(f"loop '{name}' cannot be stepped: {error}") from error
     return Verification(name, cases.steps, tolerance, compared, hints, cases.ignored)
