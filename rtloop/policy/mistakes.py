@@ -225,9 +225,7 @@ class Mistakes:
             return None
         turns = np.round((part.expected - part.got) / turn)
         if turns.any() and self._agrees(part.got + turns * turn, part.expected):
-            return (
-                "whole turns of 2 pi apart: `wrap` is missing, one too many, or has other bounds"
-            )
+            return "whole turns of 2 pi apart: `wrap` is missing, one too many, or has other bounds"
         return None
 
     def _clipped(self, part: Part) -> str | None:

@@ -40,6 +40,18 @@ def opened(config: Config, name: str, told: Mapping[str, Sequence[Signal]] | Non
     }
     outputs = assumed_outputs(loop, policy)
     assembled = assemble(config, name, inputs, outputs, policy)
-    sinks = {key: sink_of(loop.outputs[key], signals) for key, signals in outputs.items()}
-    known = table(loop.policy, policy, inputs, outputs, sinks, loop.policy_period_s)
+    known = table_of(config, name, policy, inputs, outputs)
     return Opened(policy, inputs, outputs, assembled, known)
+
+
+def table_of(
+    config: Config,
+    name: str,
+    policy: Policy,
+    inputs: Mapping[str, Sequence[Signal]],
+    outputs: Mapping[str, Sequence[Signal]],
+) -> PolicyTable:
+    """What the policy of the loop ``name`` observes and commands, between these elements."""
+    loop = config.loops[name]
+    sinks = {key: sink_of(loop.outputs[key], signals) for key, signals in outputs.items()}
+    return table(loop.policy, policy, inputs, outputs, sinks, loop.policy_period_s)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from rtloop.config.problem import flow
+from rtloop.config.problem import Keys, flow, written
 from rtloop.policy.policy import Policy
 from rtloop.policy.section import PolicyConfig
 from rtloop.policy.shaping import named_values
@@ -75,8 +75,8 @@ class ObservedElement:
     index: int
     name: str
     """As ``joint_pos.knee``; it does not tell the step."""
-    term: str
-    """Where the term stands in the section ``policy``: ``observation[2]``."""
+    term: Keys
+    """Where the term stands in the section ``policy``: ``("observation", 2)``."""
     source: str
     """What ``x`` is in the formula: ``joint_pos[3]``."""
     formula: Formula
@@ -91,7 +91,7 @@ class ObservedElement:
     """The inputs and groups that the source reads."""
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), **self.formula.as_dict()}
+        return {**asdict(self), "term": written(self.term), **self.formula.as_dict()}
 
     @property
     def label(self) -> str:
@@ -159,8 +159,7 @@ def table(
         at, keys, _ = section.sections[stage.name]
         for name, (place, terms) in keys.observed().items():
             tensor = name or next(iter(stage.observed))
-            here = ".".join(map(str, (*at, *place)))
-            rows = _joined(terms, scope, units, here)
+            rows = _joined(terms, scope, units, (*at, *place))
             observations[f"{stage.name}.{tensor}"] = tuple(
                 replace(row, index=index) for index, row in enumerate(rows)
             )
@@ -176,16 +175,16 @@ def table(
 
 
 def _joined(
-    terms: Sequence[ObservationTerm], scope: Scope, units: Mapping[str, Sequence[str]], here: str
+    terms: Sequence[ObservationTerm], scope: Scope, units: Mapping[str, Sequence[str]], here: Keys
 ) -> list[ObservedElement]:
     rows = []
     for number, term in enumerate(terms):
-        rows += _observed(term, scope, units, f"{here}[{number}]")
+        rows += _observed(term, scope, units, (*here, number))
     return rows
 
 
 def _observed(
-    term: ObservationTerm, scope: Scope, units: Mapping[str, Sequence[str]], here: str
+    term: ObservationTerm, scope: Scope, units: Mapping[str, Sequence[str]], here: Keys
 ) -> list[ObservedElement]:
     """The elements of one term, those of its history included."""
     source = _source(term, scope, units, here)
@@ -223,7 +222,7 @@ def _observed(
 
 
 def _source(
-    term: ObservationTerm, scope: Scope, units: Mapping[str, Sequence[str]], here: str
+    term: ObservationTerm, scope: Scope, units: Mapping[str, Sequence[str]], here: Keys
 ) -> list[ObservedElement]:
     inner = term.inner(scope)
     if inner:
@@ -324,7 +323,7 @@ def _action(
     action: ActionTerm, policy: Policy, scope: Scope, units: Mapping[str, Sequence[str]]
 ) -> list[CommandedElement]:
     if action.group is not None:
-        inner = _joined(scope.groups[action.group], scope, units, f"groups.{action.group}")
+        inner = _joined(scope.groups[action.group], scope, units, ("groups", action.group))
         sources = [(row.source, row.formula) for row in inner]
     else:
         size = policy.action.size
@@ -373,8 +372,8 @@ _IN_THE_FORMULA = {
 
 def _further(action: ActionTerm) -> str:
     """What else its section says, as it says it."""
-    keys = sorted(action.model_fields_set - _IN_THE_FORMULA)
-    values = {key: action.model_dump(mode="json", include={key})[key] for key in keys}
+    keys = action.model_fields_set - _IN_THE_FORMULA
+    values = action.model_dump(mode="json", by_alias=True, exclude_unset=True, include=keys)
     return f"; {flow(values)}" if values else ""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rtloop import core
-from rtloop.policy.composed import ComposedGraph
+from rtloop.policy.composed import ComposedGraph, NodeStep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,9 +43,7 @@ def trace(
     import numpy as np
 
     numbers = {name: number for number, name in enumerate(graph.tensors)}
-    remembered = [
-        item.input_name for item in graph.feedback if item.input_name == "rtloop/last_action"
-    ]
+    remembered = [] if raw is None else _remembering_raw(graph)
     seen: dict[str, list[Array]] = {name: [] for name in graph.observations}
     answers: list[Array] = []
     commands: list[Array] = []
@@ -58,12 +56,23 @@ def trace(
             seen[name].append(runner.tensor(numbers[tensor]).reshape(-1))
         answers.append(runner.tensor(numbers[graph.raw_action]).reshape(-1))
         commands.append(command)
-        if raw is not None and remembered:
+        if raw is not None:
             runner.set_state(dict.fromkeys(remembered, raw[step]))
     runner.reset()
     return Trace(
         {name: np.stack(rows) for name, rows in seen.items()}, np.stack(answers), np.stack(commands)
     )
+
+
+def _remembering_raw(graph: ComposedGraph) -> list[str]:
+    """States that hold the raw action of the step before, as it was answered."""
+    copies = {
+        step.output
+        for step in graph.steps
+        if isinstance(step, NodeStep)
+        and (step.operator, step.inputs) == ("Identity", (graph.raw_action,))
+    }
+    return [item.input_name for item in graph.feedback if item.output_name in copies]
 
 
 def apart_by(got: Array, expected: Array) -> Array:

@@ -61,7 +61,8 @@ def test_the_formulas_are_what_the_graph_computes(shown: Opened) -> None:
         if name not in (*inputs, "constant", "last_action"):
             continue
         checked += 1
-        sources = {**inputs, "constant": np.zeros((steps, 2)), "last_action": got.raw}
+        constant = np.zeros((steps, 2), np.float32)
+        sources = {**inputs, "constant": constant, "last_action": got.raw}
         for step in range(steps):
             ago = element.steps_ago + (name == "last_action")
             at = step - ago if element.start != "first" else max(0, step - ago)
@@ -108,7 +109,7 @@ def test_every_element_has_its_name_term_and_slot(shown: Opened) -> None:
     assert str(rows[0].formula) == "clip(x · 0.25 + 0.5, -1, 1) · 2"
     assert (rows[0].formula.scale, rows[0].formula.clip) == (0.5, (-1, 1))
     assert str(rows[4].formula) == "-0.5 · 2"
-    assert rows[0].term == "observation[0]"
+    assert rows[0].term == ("observation", 0)
     assert rows[0].label == "gyro.0, 2 steps ago"
     assert rows[27].source == "projected_gravity(quat)[0]"
 
@@ -127,6 +128,7 @@ def test_as_json_it_has_every_element(shown: Opened) -> None:
     told = json.loads(json.dumps(shown.table.as_dict()))
     element = told["observations"]["policy.obs"][0]
     assert element["formula"] == "clip(x · 0.25 + 0.5, -1, 1) · 2"
+    assert element["term"] == "observation[0]"
     assert (element["scale"], element["clip"], element["steps_ago"]) == (0.5, [-1, 1], 2)
     assert len(told["observations"]["policy.obs"]) == SIZE
     assert len(told["command"]) == 5

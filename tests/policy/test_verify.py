@@ -74,7 +74,7 @@ def written(folder: Path, text: str = TEXT) -> Config:
 
 
 def saved(folder: Path, arrays: Arrays) -> Path:
-    np.savez(folder / "cases.npz", **arrays)
+    np.savez(folder / "cases.npz", allow_pickle=True, **arrays)
     return folder / "cases.npz"
 
 
