@@ -92,11 +92,7 @@ class CasesFile:
         missing = [f"in_{name}" for name, array in given.items() if array is None]
         if missing:
             raise self.wrong(f"no {', '.join(missing)}", f"them beside {self._listed()}")
-        seen = {
-            name: array
-            for name, size in observations.items()
-            if (array := self._observed(name, size, observations)) is not None
-        }
+        seen = self._observed(observations)
         raw, commanded = self._numbers("raw", raw_size), self._named("targets", targets)
         if not seen and raw is None and commanded is None:
             wanted = [*(f"obs_{name}" for name in observations), "raw", "targets"]
@@ -132,29 +128,23 @@ class CasesFile:
     def _listed(self) -> str:
         return ", ".join(sorted(self._arrays)) or "no array at all"
 
-    def _observed(self, name: str, size: int, all_of_them: Mapping[str, int]) -> Array | None:
-        model, _, tensor = name.partition(".")
-        found: list[str] = []
-        for key, is_this in (
-            (f"obs_{name}", lambda other: other == name),
-            (f"obs_{tensor}", lambda other: other.partition(".")[2] == tensor),
-            (f"obs_{model}", lambda other: other.partition(".")[0] == model),
-        ):
-            if key not in self._arrays or key in found:
+    def _observed(self, sizes: Mapping[str, int]) -> dict[str, Array]:
+        """By ``MODEL.INPUT``: what stands under both names, or under one of them where it leaves no doubt."""
+        found: dict[str, str] = {}
+        for key in sorted(self._arrays):
+            if not key.startswith("obs_"):
                 continue
-            others = [other for other in all_of_them if is_this(other)]
-            if len(others) > 1:
-                if set(others) & self._told_fully(all_of_them):
-                    continue
-                listed = ", ".join(f"obs_{other}" for other in others)
-                raise self.wrong(f"'{key}', which may be any of {len(others)}", listed)
-            found.append(key)
-        if len(found) > 1:
-            raise self.wrong(f"{' and '.join(found)}, which are the same", "one of them")
-        return self._numbers(found[0], size) if found else None
-
-    def _told_fully(self, names: Mapping[str, int]) -> set[str]:
-        return {name for name in names if f"obs_{name}" in self._arrays}
+            short = key.removeprefix("obs_")
+            meant = [short] if short in sizes else [n for n in sizes if short in n.split(".", 1)]
+            if len(meant) != 1:
+                listed = any_of([f"obs_{name}" for name in meant or sizes])
+                which = f"may be any of {len(meant)}" if meant else "no model observes"
+                raise self.wrong(f"'{key}', which {which}", listed)
+            if meant[0] in found:
+                raise self.wrong(f"{found[meant[0]]} and {key}, which are the same", "one of them")
+            found[meant[0]] = key
+        given = {name: self._numbers(found[name], sizes[name]) for name in sizes if name in found}
+        return {name: array for name, array in given.items() if array is not None}
 
     def _named(self, name: str, elements: Sequence[str]) -> Array | None:
         """An array whose elements are brought into the order of these names, where it names its own."""
@@ -171,7 +161,8 @@ class CasesFile:
         if missing:
             found = f"'names_{name}' without '{missing[0]}'"
             raise self.wrong(found, f"the elements {any_of(list(elements))}")
-        return array[:, [names.index(element) for element in elements]].copy()
+        ordered: Array = array[:, [names.index(element) for element in elements]]
+        return ordered.copy()
 
     def _numbers(self, name: str, size: int) -> Array | None:
         import numpy as np
@@ -185,7 +176,7 @@ class CasesFile:
         if array.ndim == 0 or array.size != len(array) * size:
             found = f"'{name}' of {_described(array)}"
             raise self.wrong(found, f"[steps, {size}], a value for each element here")
-        numbers = array.reshape(len(array), size).astype(np.float32)
+        numbers: Array = array.reshape(len(array), size).astype(np.float32)
         if not np.isfinite(numbers).all():
             step, index = (int(i) for i in np.argwhere(~np.isfinite(numbers))[0])
             found = f"'{name}' with {numbers[step, index]} at step {step}, element {index}"

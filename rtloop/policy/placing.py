@@ -47,7 +47,8 @@ def command_of(
     places = placed(wanted, sizes, sinks)
     if isinstance(places, str):
         told = ", ".join(f"{key} {sink.size}" for key, sink in sinks.items())
-        found = f"an action of {sum(sizes)} values for outputs of {sum(s.size for s in sinks.values())} ({told})"
+        total = sum(sink.size for sink in sinks.values())
+        found = f"an action of {sum(sizes)} values for outputs of {total} ({told})"
         place = where(*next(iter(actions)))
         raise ConfigError([Finding.of(place, found, places)])
     return _scattered(builder, value, places)

@@ -193,6 +193,10 @@ BAD: dict[str, tuple[Callable[[Arrays], object], str]] = {
     "a NaN": (_nan, "'in_gyro' with nan at step 3, element 2"),
     "a scalar": (lambda a: a.update(raw=np.float32(1)), "'raw' of float32 []"),
     "the same twice": (lambda a: a.update(obs_obs=a["obs_policy.obs"]), "which are the same"),
+    "an observation of no model": (
+        lambda a: a.update(obs_foo=a["raw"]),
+        "'obs_foo', which no model observes; expected obs_policy.obs",
+    ),
     "names without a vector": (
         lambda a: (a.pop("targets"), a.update(names_targets=np.array(["hip"]))),
         "'names_targets' alone",

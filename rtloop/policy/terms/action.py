@@ -123,7 +123,7 @@ def placed(
         return list(range(total))
     source: dict[str, int] = {}
     position = 0
-    for targets, size in zip(wanted, sizes, strict=True):
+    for targets in wanted:
         if targets is None:
             return "`to` or `joints` for each action, where one has them"
         for target in targets:
