@@ -7,7 +7,7 @@ order: ``select`` or ``joints``, ``minus``, ``wrap``, ``scale``, ``offset``, ``c
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -82,6 +82,20 @@ class ObservationTerm(Shape, KindSection):
     def label(self) -> str:
         """How messages call the source."""
         return self.kind
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of its elements, where people read them: ``joint_pos.knee``."""
+        return self.kind
+
+    def inner(self, scope: Scope) -> Sequence[ObservationTerm]:
+        """The terms that the source joins; none where it is no group."""
+        return ()
+
+    @property
+    def fixed(self) -> tuple[float, ...]:
+        """The values of the source, where they never change; else none."""
+        return ()
 
     def reads(self) -> tuple[str, ...]:
         """The names of the inputs and groups that the source reads."""
