@@ -70,6 +70,6 @@ def _last_action(builder: GraphBuilder) -> str:
     return builder.once(
         "last_action",
         lambda: builder.feedback(
-            "last_action", shape, lambda _: builder.raw_action, of_applied=True
+            "last_action", shape, lambda _: builder.taken_action, of_applied=True
         ),
     )
