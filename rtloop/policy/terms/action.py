@@ -107,6 +107,15 @@ class ActionTerm(Shape):
         names = self.names(scope, size)
         return None if names is None else tuple(self.named.replace("{}", name) for name in names)
 
+    def reads(self) -> set[str]:
+        """The inputs and groups in which the elements are found."""
+        named = [self.measured]
+        if self.start is not None:
+            named.append(self.start.measured)
+        if self.torque_limit is not None:
+            named += [self.torque_limit.position, self.torque_limit.velocity]
+        return {name for name in named if name is not None}
+
     def element_names(self, scope: Scope, size: int) -> tuple[str, ...] | None:
         """By what the values are found in a measured vector: joints, or else the elements they go to."""
         return self.names(scope, size) or self.to
@@ -116,7 +125,9 @@ class ActionTerm(Shape):
     ) -> Iterator[Problem]:
         """Broken rules of the action at ``here``, of ``size`` values, once the models are known."""
         joints_at = (*scope.groups_at[:-1], "joints")
-        if self.joints is not None:
+        if self.joints is not None and (
+            scope.are_models_known or joint_names(self.joints, scope.joints) is not None
+        ):
             yield from joint_rules((*here, "joints"), self.joints, scope.joints, joints_at)
         if self.group is not None and self.group not in scope.groups:
             known = list(scope.groups)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 @TERMS.register
 class LastActionTerm(ObservationTerm):
     """The raw output of the policy in the last cycle whose command was applied, before `action` and
-    before any limit of the output; zeros before that. A result that was discarded never becomes it.
+    before any limit of the output; zeros before that. A result that was discarded never becomes it. Of an
+    action that is smoothed, faded in or limited by its torque, it is what came of that.
     """
 
     kind = "last_action"
