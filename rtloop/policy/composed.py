@@ -71,7 +71,7 @@ class Feedback:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComposedGraph:
     """What the core runs: ``steps``, in their order, on ``tensors`` that never move.
 
@@ -114,4 +114,4 @@ class ComposedGraph:
         """
         from rtloop.policy.onnx_file import one_model
 
-        return one_model(self).SerializeToString(deterministic=True)
+        return bytes(one_model(self).SerializeToString(deterministic=True))

@@ -14,7 +14,7 @@ from rtloop.policy.composed import Feedback, ModelStep, NodeStep, Step, TensorSp
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rtloop.policy.inspect import PolicyTensor
+    from rtloop.policy.model_file import PolicyTensor
 
 #: Of rtloop's own nodes.
 OPSET = 17

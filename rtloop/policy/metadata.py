@@ -24,7 +24,7 @@ def numbers_in(metadata: Mapping[str, str], keys: tuple[str, ...]) -> tuple[floa
     if listed is None:
         return None
     try:
-        return tuple(float(item) for item in listed)
+        return tuple(float(str(item)) for item in listed)
     except (TypeError, ValueError):
         return None
 

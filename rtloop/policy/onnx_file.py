@@ -63,7 +63,7 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
             "rtloop",
             [value_info(s) for s in inputs],
             [value_info(s) for s in outputs],
-            weights.values(),
+            list(weights.values()),
         ),
         opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in domains.items()],
         ir_version=max([4, *(model.ir_version for model in models)]),

@@ -68,7 +68,8 @@ def _places(
     if not isinstance(places, str):
         return places
     told = ", ".join(f"{key} {sink.size}" for key, sink in sinks.items())
-    found = f"an action of {sum(sizes)} values for outputs of {sum(s.size for s in sinks.values())} ({told})"
+    total = sum(sink.size for sink in sinks.values())
+    found = f"an action of {sum(sizes)} values for outputs of {total} ({told})"
     raise ConfigError([Finding.of(where(*actions[0][0]), found, places)])
 
 

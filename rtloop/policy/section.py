@@ -37,8 +37,11 @@ ONLY = "policy"
 
 
 class ModelKeys(Section):
-    """What fills the inputs of a model."""
+    """A model, and what fills its inputs."""
 
+    model: ModelPath | None = Field(
+        default=None, description="ONNX file, relative to this file; required without `models`"
+    )
     fix_dimensions: dict[Text, Annotated[int, Field(ge=1, le=2**31 - 1)]] = Field(
         default={}, description="names of dynamic dimensions and the size to fix them to"
     )
@@ -84,9 +87,6 @@ class ModelConfig(ModelKeys):
 class PolicyConfig(ModelKeys):
     """The ONNX policy between inputs and outputs."""
 
-    model: ModelPath | None = Field(
-        default=None, description="ONNX file, relative to this file; required without `models`"
-    )
     models: dict[Name, ModelConfig] = Field(
         default={}, description="several models, in the order in which they run; the last one acts"
     )
@@ -105,7 +105,8 @@ class PolicyConfig(ModelKeys):
         default=None, description="the output that is the action, where a model has several"
     )
     action: ActionTerm = Field(
-        default_factory=ActionTerm, description="from the policy's output to the command"
+        default_factory=ActionTerm,
+        description="scale, offset, clip and place of the policy's output",
     )
     actions: Annotated[tuple[ActionTerm, ...], Strict(False), Field(max_length=64)] = Field(
         default=(), description="several such sections, in place of `action`"
@@ -135,9 +136,16 @@ class PolicyConfig(ModelKeys):
     def terms(self) -> dict[Keys, Sequence[ObservationTerm]]:
         """Every list of terms, by where it stands in this section."""
         lists: dict[Keys, Sequence[ObservationTerm]] = {}
-        for at, section, _ in self.sections.values():
+        models: dict[Keys, ModelKeys] = {("models", name): m for name, m in self.models.items()}
+        for at, section in {(): self, **models}.items():
             lists |= {(*at, *keys): terms for keys, terms in section.observed().values()}
         return lists | {("groups", name): terms for name, terms in self.groups.items()}
+
+    def places_by_name(self, policy: Policy, outputs: Mapping[str, Sink]) -> bool:
+        """Whether values go to the outputs by name, and not all of them in their order."""
+        if self.actions or all(sink.names is None for sink in outputs.values()):
+            return bool(self.actions)
+        return self.action.targets(self.scope({}, (), policy), policy.action.size) is not None
 
     def scope(
         self, inputs: Mapping[str, Elements], here: Keys, policy: Policy | None = None
@@ -214,17 +222,20 @@ class PolicyConfig(ModelKeys):
             expected, found = "exactly one of `model` and `models`", "both"
             if self.model is None:
                 found = "neither model nor models"
-            yield Problem(here, expected, found, at_key=True)
+            judged = ((*here, "model"), (*here, "models"))
+            yield Problem(here, expected, found, judged=judged, at_key=True)
         for at, section, path in self.sections.values():
             yield from _file_rules((*here, *at, "model"), path)
             yield from section.key_rules((*here, *at))
             if section.observation is None and not section.observations:
                 expected = "`observation`, a list of terms, or `observations`, one for each input"
-                yield Problem((*here, *at), expected, "a model that observes nothing", at_key=True)
+                judged = ((*here, *at, "observation"), (*here, *at, "observations"))
+                found = "a model that observes nothing"
+                yield Problem((*here, *at), expected, found, judged=judged, at_key=True)
         if self.actions and "action" in self.model_fields_set:
             expected = "either `action` or `actions`"
             yield Problem((*here, "actions"), expected, "both", at_key=True)
-        if self.model is None:
+        if self.models and self.model is None:
             for key in ("observation", "observations", "state", "constants", "counters", "sha256"):
                 if getattr(self, key):
                     expected = f"no {key} beside `models`: each of them has its own"
@@ -238,10 +249,10 @@ class PolicyConfig(ModelKeys):
         for position, joint in enumerate(self.joints or ()):
             if joint in (self.joints or ())[:position]:
                 yield Problem((*here, "joints", position), "each joint once")
-        if self.joints is not None and self.default_joint_pos is not None:
-            if len(self.default_joint_pos) != len(self.joints):
-                expected = f"{len(self.joints)} as in 'joints'"
-                yield Problem((*here, "default_joint_pos"), expected, judged=((*here, "joints"),))
+        pose, joints = self.default_joint_pos, self.joints
+        if pose is not None and joints is not None and len(pose) != len(joints):
+            expected = f"{len(joints)} as in 'joints'"
+            yield Problem((*here, "default_joint_pos"), expected, judged=((*here, "joints"),))
 
     # --- what it becomes ---
 
@@ -276,7 +287,7 @@ class PolicyConfig(ModelKeys):
 def _circle(groups: Mapping[str, Sequence[ObservationTerm]]) -> str | None:
     """A group that reads itself, over others or not; None where there is none."""
     reads = {
-        name: {other for term in terms for other in (*term.reads(), term.minus) if other in groups}
+        name: {other for term in terms for other in term.reads_all() if other in groups}
         for name, terms in groups.items()
     }
     for name in reads:

@@ -106,7 +106,8 @@ def row(values: float | Sequence[float], size: int) -> Row:
     """float32 [1, size] of one number for all, or one for each."""
     import numpy as np
 
-    return np.broadcast_to(np.asarray(values, np.float32), (1, size)).copy()
+    made: Row = np.broadcast_to(np.asarray(values, np.float32), (1, size)).copy()
+    return made
 
 
 def pose_row(shape: Shape, scope: Scope, names: tuple[str, ...] | None, size: int) -> Row:

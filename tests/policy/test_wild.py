@@ -44,7 +44,7 @@ def test_a_policy_does_what_it_did_where_it_was_deployed(name: str, tmp_path: Pa
         for key, section in loop.inputs.items()
     }
     ((key, sink),) = loop.outputs.items()
-    outputs = {key: [Signal(n) for n in sink.names or ("0",)]}
+    outputs = {key: [Signal(n) for n in sink.element_names or ("0",)]}
     assembled = assemble(config, loop_name, inputs, outputs)
     graph = assembled.graph
     numbers = {tensor: number for number, tensor in enumerate(graph.tensors)}

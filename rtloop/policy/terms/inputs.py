@@ -92,7 +92,7 @@ class ConstantTerm(ObservationTerm):
 
 @TERMS.register
 class OutputTerm(ObservationTerm):
-    """What a model answers: in this cycle if it runs earlier, else in the cycle before, and zeros in the first."""
+    """What a model answers: in this cycle if it runs earlier, else in the one before; zeros in the first."""
 
     kind = "output"
 

@@ -13,6 +13,9 @@ from rtloop.policy.terms.elements import Elements, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from rtloop.policy.graph_builder import GraphBuilder
 
 Order = Literal["wxyz", "xyzw", "rpy"]
@@ -129,7 +132,7 @@ def _mounted(builder: GraphBuilder, value: str, mount: tuple[float, float, float
     return builder.node("MatMul", [value, builder.constant(matrix.T.copy(), "mount")], "mounted")
 
 
-def rotation_of(roll: float, pitch: float, yaw: float) -> object:
+def rotation_of(roll: float, pitch: float, yaw: float) -> npt.NDArray[np.float64]:
     """Rz(yaw) Ry(pitch) Rx(roll), float64 [3, 3]."""
     import numpy as np
 

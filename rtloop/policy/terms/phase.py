@@ -15,6 +15,9 @@ from rtloop.policy.terms.elements import Elements, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from rtloop.policy.graph_builder import GraphBuilder
 
 #: Steps after which a phase repeats: its values are a table of so many rows.
@@ -30,7 +33,7 @@ class HoldConfig(Section):
     below: PositiveNumber = Field(description="its length below which the machine stands")
     each: Annotated[tuple[Annotated[tuple[int, ...], Strict(False)], ...], Strict(False)] = Field(
         default=(),
-        description="indices of elements whose lengths are judged apart, [[0, 1], [2]]; without it all together",
+        description="indices of elements that are judged apart, [[0, 1], [2]]; without it all together",
     )
     at: Number = Field(default=0.5, description="the phase that is shown then, in turns: 0.5 is pi")
     restart: bool = Field(
@@ -140,7 +143,7 @@ def _steps(phase: PhaseConfig, period_s: Fraction) -> int:
     return (phase.turn_s / period_s).numerator
 
 
-def _shown(turns: object, show: tuple[Show, ...]) -> object:
+def _shown(turns: npt.NDArray[np.float64], show: tuple[Show, ...]) -> npt.NDArray[np.float32]:
     """float32 [steps, shown * offsets] of phases in turns."""
     import numpy as np
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from rtloop.config.kinds import Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, any_of, number, unknown, written
 from rtloop.config.values import NamedValues, Range, Selection
-from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Scope
+from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Scope, has_names
 from rtloop.policy.terms.history import History
 from rtloop.policy.terms.joints import Joints, Pattern, joint_names, joint_rules, unfound
 from rtloop.policy.terms.shape import Shape
@@ -87,6 +87,10 @@ class ObservationTerm(Shape, KindSection):
         return ()
 
     # --- what all kinds have ---
+
+    def reads_all(self) -> tuple[str, ...]:
+        """The names of the inputs and groups that the term reads."""
+        return (*self.reads(), self.minus) if isinstance(self.minus, str) else self.reads()
 
     @property
     def source(self) -> str:
@@ -215,7 +219,7 @@ class ObservationTerm(Shape, KindSection):
         yield from broken
         if broken:
             return
-        if not elements.named:
+        if not has_names(elements):
             expected = f"`select` with indices: the elements of {self.label} have no names"
             yield Problem(keys, expected, judged=judged)
         elif elements.element_names is not None:
@@ -238,7 +242,7 @@ class ObservationTerm(Shape, KindSection):
                     what = (is_known and elements.kind) or "vector"
                     expected = f"an index below {limit}, the size of the {what}"
                     yield Problem(keys, expected, judged=judged)
-            elif not elements.named:
+            elif not has_names(elements):
                 expected = f"an index from 0: the elements of {self.label} have no names"
                 yield Problem(keys, expected, judged=judged)
             elif names is not None and element not in names:

@@ -116,7 +116,7 @@ class JointPosOutOfLimitConfig(Section):
             if names is not None or scope.are_models_known:
                 policy_at = (*scope.groups_at[:-1], "joints")
                 yield from joint_rules(size_at, self.joints, scope.joints, policy_at)
-            if not vector.named:
+            if vector.element_names is None and not vector.named:
                 expected = f"elements with names, which those of '{self.position}' have not"
                 yield Problem(size_at, expected, judged=(keys,), at_key=True)
             elif names is not None and vector.element_names is not None:
