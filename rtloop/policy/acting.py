@@ -96,7 +96,7 @@ def acted(
 def _smoothed(builder: GraphBuilder, value: str, share: float) -> str:
     """share * value + (1 - share) * the one before, which is zeros at first."""
     size = builder.size(value)
-    before = builder.feedback("smoothed", (1, size), lambda _: smoothed, of_applied=True)
+    before = builder.feedback("average", (1, size), lambda _: smoothed, of_applied=True)
     kept = applied(builder, "Mul", before, row(1.0 - share, 1), 1.0)
     new = applied(builder, "Mul", value, row(share, 1), 1.0)
     smoothed = builder.node("Add", [kept, new], "smoothed")

@@ -101,7 +101,7 @@ def ramp(
     now = measured(builder, start.measured, scope, names)
     acted = has_acted(builder)
     before = builder.feedback("start_pose", (1, size), lambda _: begin, of_applied=True)
-    begin = builder.node("Where", [acted, before, now], "start_pose")
+    begin = builder.node("Where", [acted, before, now], "begin")
     gone = fade(builder, 0, steps_in(start.ramp_s, builder.period_s))
     left = builder.node("Sub", [_constant(builder, 1.0), gone], "left_of_ramp")
     end = builder.constant(row(named_values(start.to, scope, names, size), size), "ramp_end")
