@@ -97,8 +97,9 @@ def _smoothed(builder: GraphBuilder, value: str, share: float) -> str:
     """share * value + (1 - share) * the one before, which is zeros at first."""
     size = builder.size(value)
     before = builder.feedback("average", (1, size), lambda _: smoothed, of_applied=True)
-    kept = applied(builder, "Mul", before, row(1.0 - share, 1), 1.0)
-    new = applied(builder, "Mul", value, row(share, 1), 1.0)
+    shares = [builder.constant(row(part, 1), "share") for part in (share, 1.0 - share)]
+    new = builder.node("Mul", [value, shares[0]], "of_output")
+    kept = builder.node("Mul", [before, shares[1]], "of_average")
     smoothed = builder.node("Add", [kept, new], "smoothed")
     return smoothed
 
