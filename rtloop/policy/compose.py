@@ -99,6 +99,8 @@ def composed(
         _run(builder, stage, observed, policy)
     builder.must_be_finite(builder.raw_action)
     value = command_of(builder, section, scope, outputs, where)
+    with builder.blaming(where("terminations")):
+        terminations = section.terminations.emit(builder, scope)
     feedback = builder.fed_back()
     return ComposedGraph(
         tensors=builder.tensors,
@@ -113,6 +115,8 @@ def composed(
         observation_size=policy.observation.size,
         observations=observations,
         raw_action=builder.raw_action,
+        terminations=terminations,
+        termination_sentences=section.terminations.sentences(scope),
     )
 
 

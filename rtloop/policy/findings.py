@@ -22,7 +22,7 @@ def refuse(problems: Iterable[Problem], section: Section, where: Callable[..., P
 
 def _found(value: Any, keys: Keys) -> str:
     for key in keys:
-        value = getattr(value, str(key)) if isinstance(value, Section) else value[key]
+        value = value.under(str(key)) if isinstance(value, Section) else value[key]
     if isinstance(value, tuple):
         return f"a list of {len(value)}"
     return f"'{value}'" if isinstance(value, str) else number(value)

@@ -65,6 +65,7 @@ class GraphBuilder:
         self._awaited: set[str] = set()  # answers of the cycle before that were read
         self._answers: dict[str, Callable[[], str]] = {}
         self._raw_action: str | None = None
+        self._taken_action: str | None = None
         self._action_size = 0
         self.checked: list[str] = []
         self.last_command_size = 0
@@ -210,6 +211,11 @@ class GraphBuilder:
             raise RuntimeError("the raw action is known behind the policy: use it in an update")
         return self._raw_action
 
+    @property
+    def taken_action(self) -> str:
+        """The raw action, or what an action term made of it for ``last_action`` to see. Only in an update."""
+        return self._taken_action or self.raw_action
+
     def cast(self, value: str, dtype: str) -> str:
         """The same values in another type."""
         import numpy as np
@@ -294,6 +300,10 @@ class GraphBuilder:
     def acted(self, tensor: str) -> None:
         """From now on this is the raw action."""
         self._raw_action = tensor
+
+    def took(self, tensor: str) -> None:
+        """From now on this is what ``last_action`` sees: float32 [1, ``action_size``]."""
+        self._taken_action = tensor
 
     def acts_with(self, size: int) -> None:
         """The raw action will have so many elements."""

@@ -55,6 +55,8 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
     if graph.last_command:
         inputs.append(graph.tensors[graph.last_command])
     outputs = [action, *(graph.tensors[f.output_name] for f in graph.feedback)]
+    if graph.terminations:
+        outputs.append(graph.tensors[graph.terminations])
     return onnx.helper.make_model(
         onnx.helper.make_graph(
             nodes,

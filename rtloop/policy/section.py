@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +18,7 @@ from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
 from rtloop.policy.terms.action import ActionTerm, Sink
 from rtloop.policy.terms.elements import Elements, Joined, Pose, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
+from rtloop.policy.terms.terminations import TerminationsConfig
 
 if TYPE_CHECKING:
     from rtloop.errors import Place
@@ -111,6 +111,10 @@ class PolicyConfig(ModelKeys):
     actions: Annotated[tuple[ActionTerm, ...], Strict(False), Field(max_length=64)] = Field(
         default=(), description="several such sections, in place of `action`"
     )
+    terminations: TerminationsConfig = Field(
+        default_factory=TerminationsConfig,
+        description="what ends the loop: safe command and FAULT",
+    )
 
     # --- what it says ---
 
@@ -164,6 +168,22 @@ class PolicyConfig(ModelKeys):
         )
         return scope if policy is None else policy.known_in(scope)
 
+    def measured(self, name: str, policy: Policy) -> tuple[tuple[str, ...], int]:
+        """What actions and terminations need of the input ``name``: elements by name, and how many at least."""
+        scope = self.scope({}, (), policy)
+        found: list[str] = []
+        least = 0
+        for action in self.action_terms.values():
+            if name in action.reads():
+                size = policy.action.size if action.select is None else len(action.select)
+                found += action.element_names(scope, size) or ()
+                least = max(least, size)
+        for termination in self.terminations.given.values():
+            if name in termination.reads():
+                found += termination.element_names(scope)
+                least = max(least, termination.least_size)
+        return tuple(dict.fromkeys(found)), least
+
     # --- rules ---
 
     def rules(
@@ -187,7 +207,7 @@ class PolicyConfig(ModelKeys):
         for keys, term in self.action_terms.items():
             at = (*here, *keys)
             yield from term.shape_rules(at, whole, "outputs", (*loop, "outputs"))
-            yield from term.rules(at, replace(scope, joints=scope.joints or ("?",)), None, None)
+            yield from term.rules(at, scope, None, None)
 
     def term_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         """Every broken rule of every term, as far as ``scope`` tells."""
@@ -200,6 +220,7 @@ class PolicyConfig(ModelKeys):
             for index, term in enumerate(terms):
                 at = (*here, *keys, index)
                 yield from guarded((*at, term.kind), term.rules(at, scope))
+        yield from self.terminations.rules((*here, "terminations"), scope)
 
     def _model_rules(self, here: Keys) -> Iterator[Problem]:
         if (self.model is None) == (not self.models):
