@@ -114,7 +114,7 @@ def _observation_size(
         key: Vector(size, tuple(signal.name for signal in _signals(names[key], size)))
         for key, size in sizes.items()
     }
-    scope = loop.policy.scope(vectors, (), policy)
+    scope = loop.policy.scope(vectors, (), policy, loop.outputs.values())
     lists = [
         terms
         for _, section, _ in loop.policy.sections.values()

@@ -107,7 +107,7 @@ def assemble(
     where = partial(config.where, "loops", name, "policy")
     policy = policy or loop.policy.load(where)
     sizes = {key: len(signals) for key, signals in outputs.items()}
-    sinks = {key: _sink(loop.outputs[key], signals) for key, signals in outputs.items()}
+    sinks = {key: sink_of(loop.outputs[key], signals) for key, signals in outputs.items()}
     n_action = None if loop.policy.places_by_name(policy, sinks) else policy.action.size
     fits = n_action in (None, sum(sizes.values()))
     graph = loop.policy.compose(
@@ -205,7 +205,7 @@ def _named(signals: Mapping[str, Sequence[Signal]]) -> tuple[Signal, ...]:
     )
 
 
-def _sink(section: OutputSection, signals: Sequence[Signal]) -> Sink:
+def sink_of(section: OutputSection, signals: Sequence[Signal]) -> Sink:
     """What the action may know of an output; the elements of a mailbox without names have none."""
     names = tuple(signal.name for signal in signals)
     values = section.default_or_safe

@@ -390,7 +390,10 @@ class OutputConfig:
         max_rate_per_s: Sequence[float] = ...,
         safe: Sequence[float] = ...,
         default_value: Sequence[float] = ...,
-    ) -> None: ...
+        hold: Sequence[int] = ...,
+    ) -> None:
+        """``hold``: for each element, which of the values of all inputs is the safe one, as last measured;
+        -1 for the number in ``safe``, which may be NaN elsewhere."""
 
 class Stall:
     """Fault injection: uses up time in a stage of cycle ``first`` and of every ``every``-th after (0: once)."""

@@ -11,7 +11,7 @@ from rtloop.errors import ConfigError, Finding, Place
 
 
 def refuse(problems: Iterable[Problem], section: Section, where: Callable[..., Place]) -> None:
-    """Raises ConfigError with all of them, if there are any. ``where`` tells the places of the section's keys."""
+    """Raises ConfigError with all of them, if there are any. ``where`` tells the places of keys."""
     found = [
         Finding.of(where(*p.keys), p.found or _found(section, p.keys), p.expected, p.nearest)
         for p in problems

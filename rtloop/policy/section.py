@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +16,7 @@ from rtloop.config.problem import Keys, Problem, guarded
 from rtloop.config.section import Section
 from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
 from rtloop.policy.terms.action import ActionTerm, Sink
-from rtloop.policy.terms.elements import Elements, Pose, Scope, Sized, Vector
+from rtloop.policy.terms.elements import Elements, Joined, Pose, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 from rtloop.policy.terms.terminations import TerminationsConfig
 
@@ -148,7 +148,11 @@ class PolicyConfig(ModelKeys):
         return self.action.targets(self.scope({}, (), policy), policy.action.size) is not None
 
     def scope(
-        self, inputs: Mapping[str, Elements], here: Keys, policy: Policy | None = None
+        self,
+        inputs: Mapping[str, Elements],
+        here: Keys,
+        policy: Policy | None = None,
+        outputs: Iterable[Elements] = (),
     ) -> Scope:
         """What the terms of this section, which stands at ``here``, can refer to."""
         joints, pose = self.joints, self.default_joint_pos
@@ -160,6 +164,7 @@ class PolicyConfig(ModelKeys):
             groups_at=(*here, "groups"),
             joints=joints,
             pose=None if pose is None else Pose(pose, joints),
+            command=Joined(tuple(outputs)),
         )
         return scope if policy is None else policy.known_in(scope)
 
@@ -182,7 +187,7 @@ class PolicyConfig(ModelKeys):
     # --- rules ---
 
     def rules(
-        self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Sized]
+        self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]
     ) -> Iterator[Problem]:
         """Every broken rule of the policy at ``here``, between the loop's inputs and outputs."""
         loop = here[:-1]
@@ -192,7 +197,7 @@ class PolicyConfig(ModelKeys):
             judged = ((*loop, "outputs"),)
             yield Problem(here, expected, "no outputs", judged=judged, at_key=True)
         yield from self._name_rules(here, inputs)
-        scope = self.scope(inputs, here)
+        scope = self.scope(inputs, here, outputs=outputs.values())
         yield from self.term_rules(here, scope)
         counts = [output.element_count for output in outputs.values()]
         known = [count for count in counts if count is not None]
@@ -267,13 +272,14 @@ class PolicyConfig(ModelKeys):
 
     def compose(
         self,
-        inputs: Mapping[str, Sequence[str]],
+        inputs: Mapping[str, int | Sequence[str]],
         where: Callable[..., Place],
         policy: Policy | None = None,
         outputs: Mapping[str, Sink] | None = None,
         period_s: Fraction | None = None,
     ) -> ComposedGraph:
-        """The graph of the loop. ``inputs`` are the names of the elements of each of its inputs.
+        """The graph of the loop. ``inputs`` are the names of the elements of each of its inputs, or
+        their number.
 
         ``where`` gives the place of keys of this section; ``policy`` is what :meth:`load` gave, where that is
         known already; ``outputs`` are what the command is for, None for whatever takes all of the action;

@@ -130,7 +130,11 @@ def named_values(
 def _less(builder: GraphBuilder, value: str, term: ObservationTerm, scope: Scope) -> str:
     minus = term.minus
     if isinstance(minus, str) and minus != DEFAULT_POSE:
-        return builder.node("Sub", [value, builder.vector(minus)], "difference")
+        other = builder.vector(minus)
+        indices = term.minus_indices(scope)
+        if indices is not None and indices != tuple(range(builder.size(other))):
+            other = gathered(builder, other, indices, "of_the_same_names")
+        return builder.node("Sub", [value, other], "difference")
     size = builder.size(value)
     operand = row(named_values(minus, scope, term.step_names(scope), size), size)
     return applied(builder, "Sub", value, operand, 0.0)

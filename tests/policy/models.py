@@ -112,7 +112,7 @@ class Runner:
         self.reset()
 
     def reset(self) -> None:
-        """As an activation does."""
+        """As a loop does when it is activated: what it remembers is what it began with."""
         self.core.reset()
         self._state = {
             item.input_name: self._graph.constants.get(

@@ -14,7 +14,8 @@ from rtloop.config.values import Name, Number, Values, per_element
 from rtloop.policy.shaping import gathered, row
 from rtloop.policy.terms.elements import Scope
 from rtloop.policy.terms.joints import Joints, joint_names, joint_rules, unfound
-from rtloop.policy.terms.orientation import SIZES, Order, ProjectedGravityTerm, orientation_rules
+from rtloop.policy.terms.orientation import SIZES, ProjectedGravityTerm, orientation_rules
+from rtloop.policy.terms.rotations import Order
 
 if TYPE_CHECKING:
     from rtloop.policy.graph_builder import GraphBuilder
