@@ -86,6 +86,7 @@ def composed(
     builder.acts_with(policy.action.size)
     builder.last_command_size = scope.command.element_count or 0
     observations: dict[str, str] = {}
+    ran: dict[str, str] = {}  # by MODEL.OUTPUT
     for stage in policy.stages:
         at, keys, _ = section.sections[stage.name]
         observed = {}
@@ -96,7 +97,7 @@ def composed(
             _refuse_size(terms, scope, tensor.size, str(tensor), here)
             observed[tensor.name] = builder.must_be_finite(value)
             observations[f"{stage.name}.{tensor.name}"] = value
-        _run(builder, stage, observed, policy)
+        _run(builder, stage, observed, policy, ran)
     builder.must_be_finite(builder.raw_action)
     value = command_of(builder, section, scope, outputs, where)
     with builder.blaming(where("terminations")):
@@ -120,7 +121,13 @@ def composed(
     )
 
 
-def _run(builder: GraphBuilder, stage: Stage, observed: Mapping[str, str], policy: Policy) -> None:
+def _run(
+    builder: GraphBuilder,
+    stage: Stage,
+    observed: Mapping[str, str],
+    policy: Policy,
+    ran: dict[str, str],
+) -> None:
     """Feeds a model, runs it, and says what its outputs are from then on."""
     import numpy as np
 
@@ -148,8 +155,18 @@ def _run(builder: GraphBuilder, stage: Stage, observed: Mapping[str, str], polic
             partial(lambda name, _: answered[name], after.name),
             dtype=before.dtype,
         )
+    for name, wire in stage.wires.items():
+        tensor = stage.file.inputs[name]
+        feeds[name] = ran.get(wire.source) or builder.feedback(
+            f"{stage.name}/{name}",
+            tensor.shape,
+            partial(lambda source, _: ran[source], wire.source),
+            initial=wire.initial,
+            dtype=tensor.dtype,
+        )
     outputs = list(stage.file.outputs.values())
     answered |= builder.run_model(stage.name, stage.file.model, feeds, outputs)
+    ran |= {f"{stage.name}.{name}": tensor for name, tensor in answered.items()}
     for name, tensor in stage.answers.items():
         answer = partial(_flat, builder, answered[name], tensor.size)
         builder.answered(f"{stage.name}.{name}", answer)

@@ -22,6 +22,8 @@ def refuse(problems: Iterable[Problem], section: Section, where: Callable[..., P
 
 def _found(value: Any, keys: Keys) -> str:
     for key in keys:
+        if key == "leapp":  # whose terms stand in another file
+            return "what the bundle says"
         value = value.under(str(key)) if isinstance(value, Section) else value[key]
     if isinstance(value, tuple):
         return f"a list of {len(value)}"

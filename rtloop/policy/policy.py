@@ -26,16 +26,19 @@ class Policy:
     """As the metadata of its models have them."""
     pose: tuple[float, ...] | None = None
     """``default_joint_pos``, likewise."""
+    acts: str = ""
+    """The name of the model that answers the action; empty for the last."""
 
     @property
     def acting(self) -> Stage:
         """The model that answers the action."""
-        return self.stages[-1]
+        return next((s for s in self.stages if s.name == self.acts), self.stages[-1])
 
     @property
     def observation(self) -> PolicyTensor:
-        """The first input of the acting model that terms fill."""
-        return next(iter(self.acting.observed.values()))
+        """The first input that terms fill: of the acting model, where it has one."""
+        stages = (self.acting, *self.stages)
+        return next(tensor for stage in stages for tensor in stage.observed.values())
 
     @property
     def state(self) -> tuple[tuple[PolicyTensor, PolicyTensor], ...]:
@@ -90,6 +93,10 @@ class Policy:
 
 def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy:
     """The policy of a section, ``where`` of which tells the place of its keys. Raises ConfigError."""
+    if section.leapp is not None:
+        from rtloop.policy.leapp.load import load_bundle
+
+        return load_bundle(section, where)
     stages = tuple(
         _stage(name, path, keys, tuple(filter(None, keys.observed())), partial(where, *at))
         for name, (at, keys, path) in section.sections.items()

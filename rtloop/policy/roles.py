@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +14,8 @@ from rtloop.policy.trial import BORDER_TYPES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from rtloop.policy.leapp.binding import Wire
 
 Constant = bool | int | float | tuple[bool | int | float, ...]
 _ACTION_NAMES = ("action", "actions")
@@ -56,6 +58,8 @@ class Stage:
     """Outputs that are no state."""
     notes: tuple[str, ...]
     """What was concluded without being asked."""
+    wires: Mapping[str, Wire] = field(default_factory=dict)
+    """Inputs that an output of a model of this policy feeds, of whatever shape and type."""
 
 
 def read_stage(
@@ -63,13 +67,15 @@ def read_stage(
     model: str | Path | bytes,
     keys: ModelKeys,
     observed: tuple[str, ...] | None,
+    wires: Mapping[str, Wire] | None = None,
     *,
     where: Callable[..., Place] = nowhere,
 ) -> Stage:
     """Reads a model and finds out what each of its inputs and outputs is for.
 
-    ``observed`` names the inputs that terms fill, or None for the only one that is left. State pairs that
-    are not given are guessed where their names leave no doubt. Raises ConfigError.
+    ``observed`` names the inputs that terms fill, or None for the only one that is left; ``wires`` those
+    that outputs of models feed. State pairs that are not given are guessed where their names leave no
+    doubt. Raises ConfigError.
     """
     source = Source("policy" if isinstance(model, bytes) else str(model), where)
     file = read_model(
@@ -82,17 +88,23 @@ def read_stage(
     for counter in keys.counters:
         _known("counters", "input", counter, file.inputs, source)
     given = _given_pairs(file, keys.state, source)
-    taken = {*constants, *keys.counters, *(before.name for before, _ in given), *(observed or ())}
+    taken = {
+        *constants,
+        *keys.counters,
+        *(before.name for before, _ in given),
+        *(observed or ()),
+        *(wires or ()),
+    }
     guessed = guessed_pairs(file, taken, {after.name for _, after in given})
     pairs = (*given, *guessed)
     taken |= {before.name for before, _ in guessed}
-    inputs = _observed(file, observed, taken, source)
+    inputs = _observed(file, observed, taken, source, any_shape=wires is not None)
     fed = {after.name for _, after in pairs}
     answers = {key: tensor for key, tensor in file.outputs.items() if key not in fed}
     notes = [f"state {flow({b.name: a.name})} was guessed from the names" for b, a in guessed]
     return Stage(
         name, file, inputs, constants, dict(keys.counters), pairs, answers or dict(file.outputs),
-        (*file.notes, *notes),
+        (*file.notes, *notes), wires or {},
     )  # fmt: skip
 
 
@@ -211,7 +223,11 @@ def guessed_pairs(
 
 
 def _observed(
-    file: ModelFile, observed: tuple[str, ...] | None, taken: set[str], source: Source
+    file: ModelFile,
+    observed: tuple[str, ...] | None,
+    taken: set[str],
+    source: Source,
+    any_shape: bool,
 ) -> dict[str, PolicyTensor]:
     for name in observed or ():
         _known("observations", "input", name, file.inputs, source)
@@ -219,7 +235,8 @@ def _observed(
     if observed is not None:
         if rest:
             raise _unfilled(rest, source)
-        return {name: as_vector(file.inputs[name], source) for name in observed}
+        tensors = {name: file.inputs[name] for name in observed}
+        return tensors if any_shape else {n: as_vector(t, source) for n, t in tensors.items()}
     if len(rest) != 1:
         listed = ", ".join(map(str, rest)) or "none"
         raise source.wrong(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from difflib import get_close_matches
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, Strict, StringConstraints
+from pydantic import Field, PrivateAttr, Strict, StringConstraints
 
 from rtloop.config.problem import Keys, Problem, guarded
 from rtloop.config.section import Section
 from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
+from rtloop.errors import ConfigError
 from rtloop.policy.terms.action import ActionTerm, Sink
 from rtloop.policy.terms.elements import Elements, Joined, Pose, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
@@ -23,6 +27,7 @@ from rtloop.policy.terms.terminations import TerminationsConfig
 if TYPE_CHECKING:
     from rtloop.errors import Place
     from rtloop.policy.composed import ComposedGraph
+    from rtloop.policy.leapp import Binding
     from rtloop.policy.policy import Policy
 
 Terms = Annotated[
@@ -87,8 +92,17 @@ class ModelConfig(ModelKeys):
 class PolicyConfig(ModelKeys):
     """The ONNX policy between inputs and outputs."""
 
+    model: ModelPath | None = Field(
+        default=None,
+        description="ONNX file, relative to this file; required without `models` and `leapp`",
+    )
     models: dict[Name, ModelConfig] = Field(
         default={}, description="several models, in the order in which they run; the last one acts"
+    )
+    leapp: ModelPath | None = Field(
+        default=None,
+        description="the YAML of a LEAPP bundle, relative to this file, in place of `model`: its models, "
+        "flows and initial state",
     )
     groups: dict[Name, Terms] = Field(
         default={}, description="named lists of terms: vectors that terms and actions may read"
@@ -116,11 +130,45 @@ class PolicyConfig(ModelKeys):
         description="what ends the loop: safe command and FAULT",
     )
 
+    _binding: Binding | None = PrivateAttr(None)
+
     # --- what it says ---
+
+    def bind(self, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]) -> None:
+        """Finds the inputs and outputs of its bundle, if any, among those of the loop.
+
+        Where the bundle cannot be read it stays unbound, which the rules report.
+        """
+        if self.leapp is not None and self._binding is None:
+            with suppress(ConfigError):
+                self._binding = self._bound(self.leapp, inputs, outputs)
+
+    def _bound(
+        self, path: Path, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]
+    ) -> Binding:
+        from rtloop.policy.leapp import bind, read_bundle
+
+        return bind(read_bundle(path), inputs, outputs, self.observations)
+
+    @property
+    def binding(self) -> Binding | None:
+        """The bundle in its place in the loop; None where there is none."""
+        return self._binding
 
     @property
     def sections(self) -> dict[str, tuple[Keys, ModelKeys, Path]]:
         """By the name of a model: where it stands in this section, its section, its file."""
+        if self._binding is not None:
+            return {
+                name: (
+                    ("leapp", name),
+                    ModelKeys(
+                        observations=dict(self._binding.observations[name]), sha256=model.sha256
+                    ),
+                    model.path,
+                )
+                for name, model in self._binding.bundle.models.items()
+            }
         if self.model is not None:
             return {ONLY: ((), self, self.model)}
         return {name: (("models", name), model, model.model) for name, model in self.models.items()}
@@ -128,6 +176,8 @@ class PolicyConfig(ModelKeys):
     @property
     def action_terms(self) -> dict[Keys, ActionTerm]:
         """By where they stand in this section."""
+        if self._binding is not None and not self.model_fields_set & {"action", "actions"}:
+            return {("leapp", "outputs", i): term for i, term in enumerate(self._binding.actions)}
         if not self.actions:
             return {("action",): self.action}
         return {("actions", index): term for index, term in enumerate(self.actions)}
@@ -192,6 +242,7 @@ class PolicyConfig(ModelKeys):
         """Every broken rule of the policy at ``here``, between the loop's inputs and outputs."""
         loop = here[:-1]
         yield from self._model_rules(here)
+        yield from self._bundle_rules(here, inputs, outputs)
         if not outputs:
             expected = "at least one output for the action of the policy"
             judged = ((*loop, "outputs"),)
@@ -206,8 +257,11 @@ class PolicyConfig(ModelKeys):
         whole = total if not self.actions and not by_name and self.joints is None else None
         for keys, term in self.action_terms.items():
             at = (*here, *keys)
-            yield from term.shape_rules(at, whole, "outputs", (*loop, "outputs"))
-            yield from term.rules(at, scope, None, None)
+            broken = chain(
+                term.shape_rules(at, whole, "outputs", (*loop, "outputs")),
+                term.rules(at, scope, None, None),
+            )
+            yield from broken if keys[0] != "leapp" else _of_bundle(here, broken)
 
     def term_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         """Every broken rule of every term, as far as ``scope`` tells."""
@@ -219,17 +273,46 @@ class PolicyConfig(ModelKeys):
         for keys, terms in self.terms.items():
             for index, term in enumerate(terms):
                 at = (*here, *keys, index)
-                yield from guarded((*at, term.kind), term.rules(at, scope))
+                broken = guarded((*at, term.kind), term.rules(at, scope))
+                yield from broken if keys[0] != "leapp" else _of_bundle(here, broken)
         yield from self.terminations.rules((*here, "terminations"), scope)
 
+    def _bundle_rules(
+        self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]
+    ) -> Iterator[Problem]:
+        if self.leapp is None:
+            return
+        loop = here[:-1]
+        if self._binding is None:
+            try:
+                self._bound(self.leapp, inputs, outputs)
+            except ConfigError as error:
+                yield Problem(
+                    (*here, "leapp"), "a LEAPP bundle that can be run", f"one that cannot: {error}"
+                )
+            return
+        judged = ((*loop, "inputs"), (*loop, "outputs"))
+        for found, expected in self._binding.problems:
+            yield Problem((*here, "leapp"), expected, found, judged=judged)
+        if self.action_output is not None:
+            yield Problem(
+                (*here, "action_output"), "`output` of an action: a bundle names its outputs"
+            )
+
     def _model_rules(self, here: Keys) -> Iterator[Problem]:
-        if (self.model is None) == (not self.models):
-            expected, found = "exactly one of `model` and `models`", "both"
-            if self.model is None:
-                found = "neither model nor models"
-            judged = ((*here, "model"), (*here, "models"))
-            yield Problem(here, expected, found, judged=judged, at_key=True)
+        given = [key for key in ("model", "models", "leapp") if getattr(self, key)]
+        if len(given) != 1:
+            expected = "exactly one of `model`, `models` and `leapp`"
+            found = " and ".join(given) or "none of them"
+            wrong = tuple((*here, key) for key in ("model", "models", "leapp"))
+            yield Problem(here, expected, found, judged=wrong, at_key=True)
+        if self.leapp is not None:
+            yield from _file_rules((*here, "leapp"), self.leapp)
         for at, section, path in self.sections.values():
+            if self.leapp is not None:
+                broken = _file_rules((*here, *at, "model"), path)
+                yield from _of_bundle(here, broken, f"its model '{path.name}'")
+                continue
             yield from _file_rules((*here, *at, "model"), path)
             yield from section.key_rules((*here, *at))
             if section.observation is None and not section.observations:
@@ -242,9 +325,12 @@ class PolicyConfig(ModelKeys):
             yield Problem((*here, "actions"), expected, "both", at_key=True)
         if self.models and self.model is None:
             for key in ("observation", "observations", "state", "constants", "counters", "sha256"):
-                if getattr(self, key):
-                    expected = f"no {key} beside `models`: each of them has its own"
-                    yield Problem((*here, key), expected, at_key=True)
+                if not getattr(self, key) or (self.leapp is not None and key == "observations"):
+                    continue
+                expected = f"no {key} beside `models`: each of them has its own"
+                if self.leapp is not None:
+                    expected = f"no {key} beside `leapp`: the bundle has it"
+                yield Problem((*here, key), expected, at_key=True)
 
     def _name_rules(self, here: Keys, inputs: Mapping[str, Elements]) -> Iterator[Problem]:
         for name in self.groups:
@@ -288,6 +374,15 @@ class PolicyConfig(ModelKeys):
         from rtloop.policy.compose import composed
 
         return composed(policy or self.load(where), self, inputs, outputs, period_s, where)
+
+
+def _of_bundle(
+    here: Keys, broken: Iterable[Problem], what: str = "what the bundle says"
+) -> Iterator[Problem]:
+    """Problems of what a bundle says, which stands nowhere in the file."""
+    for problem in broken:
+        found = problem.found or what
+        yield replace(problem, keys=(*here, "leapp"), found=found, at_key=False)
 
 
 def _circle(groups: Mapping[str, Sequence[ObservationTerm]]) -> str | None:

@@ -96,4 +96,5 @@ def _trained(folder: Path) -> None:
         for key, signals in inputs.items()
     }
     targets = [runner.run([arrays[f"in_{key}"][step] for key in inputs]) for step in range(5)]
-    np.savez(folder / "cases.npz", **arrays, targets=np.array(targets))
+    arrays["targets"] = np.array(targets)
+    np.savez(folder / "cases.npz", allow_pickle=False, **arrays)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from rtloop.policy.importing.entry import Entry
+from rtloop.policy.exported_file import Entry
 from rtloop.policy.importing.training import Commanded, Observed, Told, Training
 
 #: By the class of the action: what it commands.

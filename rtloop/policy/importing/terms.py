@@ -8,7 +8,7 @@ from typing import Any
 
 from rtloop.config.values import FLOAT32_MAX
 from rtloop.errors import ConfigError
-from rtloop.policy.importing.entry import Numbers
+from rtloop.policy.exported_file import Numbers
 from rtloop.policy.importing.page import Verbatim
 from rtloop.policy.importing.readings import Reading, reading_of, section_name
 from rtloop.policy.importing.training import Observed, Told, Training

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from rtloop.policy.importing.entry import Entry, Numbers
+from rtloop.policy.exported_file import Entry, Numbers
 from rtloop.policy.importing.training import Commanded, Observed, Told, Training
 
 #: Switches that stand among the terms of an observation.

@@ -1,0 +1,164 @@
+"""Which inputs and outputs of a loop are those of a bundle: by name, and by the names of their elements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rtloop.config.problem import any_of
+from rtloop.policy.leapp.bundle import Bundle, BundleTensor, Port
+from rtloop.policy.terms.action import ActionTerm
+from rtloop.policy.terms.elements import Elements
+from rtloop.policy.terms.inputs import InputTerm
+from rtloop.policy.terms.joints import unfound
+from rtloop.policy.terms.term import ObservationTerm
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+#: By the kind of a tensor: what its input or output of a loop may be called beside its own name.
+NAMES = {
+    "state/joint/position": "joint_pos",
+    "state/joint/velocity": "joint_vel",
+    "state/joint/effort": "joint_effort",
+    "state/body/linear_velocity": "base_lin_vel",
+    "state/body/angular_velocity": "base_ang_vel",
+    "state/body/rotation": "base_quat",
+    "command/body/velocity": "command",
+    "target/joint/position": "joint_pos_target",
+    "target/joint/velocity": "joint_vel_target",
+    "target/joint/torques": "joint_effort",
+    "target/joint/effort": "joint_effort",
+    "kp": "kp",
+    "kd": "kd",
+}
+_SUFFIXES = {
+    "target/joint/position": "pos",
+    "target/joint/velocity": "vel",
+    "target/joint/torques": "effort",
+    "target/joint/effort": "effort",
+}
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What feeds an input of a model from within."""
+
+    source: str
+    """The output, as ``MODEL.OUTPUT``."""
+    initial: npt.NDArray[Any] | None = None
+    """What it is before that ran first; None is zeros."""
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A bundle in its place in a loop."""
+
+    bundle: Bundle
+    observations: Mapping[str, Mapping[str, tuple[ObservationTerm, ...]]]
+    """By model and input, for those that come from outside."""
+    wires: Mapping[str, Mapping[str, Wire]]
+    actions: tuple[ActionTerm, ...]
+    problems: tuple[tuple[str, str], ...]
+    """What was found and what was expected, where something has no counterpart in the loop."""
+
+
+def bind(
+    bundle: Bundle,
+    inputs: Mapping[str, Elements],
+    outputs: Mapping[str, Elements],
+    observations: Mapping[str, tuple[ObservationTerm, ...]],
+) -> Binding:
+    """``observations`` are what the configuration says of some inputs, as ``INPUT`` or ``MODEL.INPUT``."""
+    problems: list[tuple[str, str]] = []
+    observed: dict[str, dict[str, tuple[ObservationTerm, ...]]] = {
+        name: {} for name in bundle.models
+    }
+    known = {key for model, name in bundle.inputs for key in (name, f"{model}.{name}")}
+    for key in observations.keys() - known:
+        problems.append(
+            (f"observations of '{key}'", f"an input of the bundle: {any_of(sorted(known))}")
+        )
+    for model, name in bundle.inputs:
+        written = observations.get(f"{model}.{name}") or observations.get(name)
+        if written is not None:
+            observed[model][name] = tuple(written)
+            continue
+        tensor = bundle.input((model, name))
+        term = _term(tensor, inputs, problems)
+        if term is not None:
+            observed[model][name] = (term,)
+    wires = {
+        model: {
+            name: Wire(".".join(source), bundle.initial.get((to, name)))
+            for (to, name), source in bundle.sources.items()
+            if to == model
+        }
+        for model in bundle.models
+    }
+    actions = tuple(_actions(bundle, outputs))
+    return Binding(bundle, observed, wires, actions, tuple(problems))
+
+
+def input_names(tensor: BundleTensor) -> tuple[str, ...]:
+    """What an input of the loop may be called, the likeliest first."""
+    return tuple(dict.fromkeys(name for name in (tensor.name, NAMES.get(tensor.kind)) if name))
+
+
+def target_names(bundle: Bundle, port: Port) -> tuple[str, ...] | None:
+    """How the outputs of a loop call the elements of an output of the bundle; None where it names none.
+
+    Where several name the same elements, they are told apart by what they are: ``hip_pos``, ``hip_kp``.
+    """
+    tensors = {other: bundle.output(other) for other in bundle.outputs}
+    names = [name for tensor in tensors.values() for name in tensor.element_names or ()]
+    if not names:
+        return None
+    tensor = tensors[port]
+    if tensor.element_names is None:
+        numbered = tuple(f"{tensor.name}_{index}" for index in range(tensor.size))
+        return numbered if tensor.size > 1 else (tensor.name,)
+    if len(set(names)) == len(names):
+        return tensor.element_names
+    kinds = [other.kind for other in tensors.values()]
+    suffix = _SUFFIXES.get(tensor.kind, tensor.kind)
+    if not suffix or "/" in suffix or kinds.count(tensor.kind) > 1:
+        suffix = tensor.name
+    return tuple(f"{name}_{suffix}" for name in tensor.element_names)
+
+
+def _term(
+    tensor: BundleTensor, inputs: Mapping[str, Elements], problems: list[tuple[str, str]]
+) -> InputTerm | None:
+    name = next((name for name in input_names(tensor) if name in inputs), None)
+    if name is None:
+        wanted = " or ".join(f"'{candidate}'" for candidate in input_names(tensor))
+        told = any_of(list(inputs)) if inputs else "none"
+        problems.append(
+            (
+                f"the bundle's input {tensor}, and the loop's inputs {told}",
+                f"an input {wanted}, or `observations` for it",
+            )
+        )
+        return None
+    elements = inputs[name]
+    if tensor.element_names is None or not elements.named:
+        return InputTerm(input=name)
+    there = elements.element_names
+    if there is None:  # only the device knows
+        return InputTerm(input=name, select=tensor.element_names)
+    if there == tensor.element_names:
+        return InputTerm(input=name)
+    lacks = unfound(tensor.element_names, there, f"an input '{name}'")
+    if lacks is not None:
+        problems.append((f"the bundle's input {tensor}", lacks))
+        return None
+    return InputTerm(input=name, select=tensor.element_names)
+
+
+def _actions(bundle: Bundle, outputs: Mapping[str, Elements]) -> Iterator[ActionTerm]:
+    is_named = any(section.named for section in outputs.values())
+    for port in bundle.outputs:
+        to = target_names(bundle, port) if is_named else None
+        yield ActionTerm(output=".".join(port), to=to)
