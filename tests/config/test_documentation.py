@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rtloop import config
+from rtloop.config.by_name import Hold
 from rtloop.policy import ActionTerm, ObservationTerm
 from rtloop.policy.section import ModelConfig
 from rtloop.policy.terms.phase import HoldConfig, PhaseConfig
@@ -39,6 +40,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "loops.NAME.policy.observation[N].phase.hold": HoldConfig,
     "loops.NAME.policy.action": ActionTerm,
     "loops.NAME.outputs.NAME": OutputSection,
+    "loops.NAME.outputs.NAME.safe": Hold,
     **{f"outputs: {kind.kind}": kind for kind in OUTPUTS},
     "loops.NAME.realtime": config.RealtimeConfig,
 }
