@@ -51,6 +51,9 @@ def _hold_rules(here: Keys, loop: LoopConfig, sink: OutputSection) -> Iterator[P
     inputs = {key: source.known_names for key, source in loop.inputs.items()}
     yield from hold_rules(here, sink.safe, sink.known_names, inputs)
     held = [keys for keys, _ in holds((*here, "safe"), sink.safe)]
+    if held and not sink.can_hold:
+        expected = f"numbers: a port of kind '{sink.kind}' cannot be told what was measured"
+        yield Problem(held[0], expected)
     if held and loop.on_miss == "default" and sink.default is None:
         expected = (
             "a default beside it with on_miss: default: a policy that is late now and then is not to "

@@ -118,6 +118,7 @@ class LinkOutput(OutputSection):
 
     kind = "link"
     named = True
+    can_hold = True
     refused = {"size": "no size with a link: the schema of the device has it"}  # noqa: RUF012
 
     link: Name = Field(description="name of a link")

@@ -59,6 +59,7 @@ class MailboxOutput(OutputSection):
     """A vector that Python reads, with `Loop.read_output`; the size may be left out where a list tells it."""
 
     kind = "mailbox"
+    can_hold = True
 
     mailbox: bool = Field(description="true for a mailbox, read from Python")
     size: int | None = Field(

@@ -133,6 +133,9 @@ class InputSection(PortSection):
 class OutputSection(PortSection):
     """Where an output's commands go, and their limits; per element, a number, a list, or by name."""
 
+    can_hold: ClassVar[bool] = False
+    """Whether `safe` may be what was measured: the core port is told, or makes itself safe."""
+
     min: CommandLimits | None = Field(
         default=None, description="smallest command, in the unit of the command"
     )

@@ -397,7 +397,7 @@ def test_a_missing_model(tmp_path: Path, device: FirmwareProcess) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "told"),
-    [([1, 7], ["7"]), (["batch", 4], ["batch", "fix_dimensions"])],
+    [([1, 7], ["7"]), ([1, "width"], ["width", "fix_dimensions"])],
 )
 def test_a_policy_of_the_wrong_shape(
     tmp_path: Path, device: FirmwareProcess, shape: list[int | str], told: list[str]

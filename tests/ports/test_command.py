@@ -9,7 +9,7 @@ import pytest
 
 from rtloop.build import assemble
 from rtloop.config import Config, loads
-from rtloop.config.by_name import Hold, key_of
+from rtloop.config.by_name import Hold, Value, key_of
 from rtloop.errors import ConfigError
 from rtloop.judge import judge
 from rtloop.ports.command import numbers, sources
@@ -36,7 +36,7 @@ def test_no_limit_by_name_is_none_at_all() -> None:
 
 def test_what_is_held_is_found_by_name_in_whichever_input_has_it() -> None:
     inputs = {"imu": ["gyro"], "joints": ["hip_pos", "knee_pos"], "motor": ["torque"]}
-    safe = {
+    safe: dict[str, Value] = {
         "*_q": Hold(hold="joints", named="{}_pos"),
         "torque": Hold(hold="motor"),
         "knee_kp": Hold(hold="imu", named="gyro"),
