@@ -91,6 +91,48 @@ def parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="for editors and CI: problems with places"
     )
 
+    init = _command(
+        commands,
+        "init",
+        "write the configuration of a loop from a policy and what its exporter wrote beside it",
+        "rtloop init policy.onnx deploy.yaml -o robot.yaml",
+    )
+    init.add_argument("model", type=_path, metavar="MODEL", help="the policy, an ONNX file")
+    init.add_argument(
+        "deploy",
+        type=_path,
+        nargs="?",
+        metavar="DEPLOY",
+        help="deploy.yaml of unitree_rl_lab, or IO descriptors of Isaac Lab",
+    )
+    init.add_argument(
+        "-o", "--out", default="loop.yaml", metavar="FILE", help="default: loop.yaml; - is stdout"
+    )
+    init.add_argument("--force", action="store_true", help="overwrite the file")
+    init.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="NAME=NAME",
+        help="another name for an input or output of the loop; may be repeated",
+    )
+    init.add_argument(
+        "--joints",
+        type=_names,
+        metavar="A,B,…",
+        help="the joints in the order of the robot, where the files do not name them",
+    )
+    init.add_argument(
+        "--fix-dimension",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="NAME=N",
+        help="the size of a dynamic dimension of the model; may be repeated",
+    )
+    init.add_argument("--json", action="store_true", help="for machines: what is left to decide")
+
     report = _command(
         commands,
         "report",
@@ -202,6 +244,20 @@ def _tolerance(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no tolerance: a number above 0")
     return value
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not name or not value:
+        raise argparse.ArgumentTypeError(f"{text} is no NAME=VALUE")
+    return name, value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) != len(names):
+        raise argparse.ArgumentTypeError(f"{text} is no list of different names")
+    return names
 
 
 def _path(text: str) -> Path:

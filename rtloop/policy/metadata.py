@@ -46,7 +46,7 @@ def _listed(metadata: Mapping[str, str], keys: tuple[str, ...]) -> list[object] 
     if not text:
         return None
     if not text.startswith("["):
-        return [item for item in text.split(",")]
+        return list(text.split(","))
     try:
         value = json.loads(text)
     except ValueError:

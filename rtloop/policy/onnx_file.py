@@ -55,7 +55,9 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
     if graph.last_command:
         inputs.append(graph.tensors[graph.last_command])
     outputs = [action, *(graph.tensors[f.output_name] for f in graph.feedback)]
-    made = onnx.helper.make_model(
+    if graph.terminations:
+        outputs.append(graph.tensors[graph.terminations])
+    return onnx.helper.make_model(
         onnx.helper.make_graph(
             nodes,
             "rtloop",
@@ -67,7 +69,6 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
         ir_version=max([4, *(model.ir_version for model in models)]),
         functions=functions,
     )
-    return made
 
 
 def with_feedback(graph: ComposedGraph) -> bytes:

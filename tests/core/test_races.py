@@ -1,4 +1,4 @@
-"""The ring, the ports, the stand-in and the deadline gate under ThreadSanitizer."""
+"""The ring, the ports, the safe command, the stand-in and the deadline gate under ThreadSanitizer."""
 
 from __future__ import annotations
 
