@@ -196,6 +196,9 @@ def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
     )
     if found.ignored:
         yield terminal.wrapped(f"not compared: {', '.join(found.ignored)}")
+    if found.left_out:
+        told = f"left out, as before the policy acts: {', '.join(found.left_out)}"
+        yield terminal.wrapped(told)
     if found.first is None:
         yield terminal.styled("agrees", "green")
         return

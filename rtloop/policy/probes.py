@@ -210,6 +210,8 @@ class Probes:
         """Elements of an observation that change nothing that the model answers, nor its state."""
         until_s = time.monotonic() + BUDGET_S
         for stage in self._policy.stages:
+            if not stage.observed:
+                continue
             feeds = [self._feed(stage, got, step) for step in (3, 7, 11)]
             session = _session(stage)
             for name in stage.observed:
@@ -237,6 +239,10 @@ class Probes:
             feed[name] = np.full(tensor.shape, first + step, tensor.dtype)
         for before, _ in stage.state:
             feed[before.name] = np.zeros(before.shape, before.dtype)
+        random = np.random.default_rng(step)
+        for name, tensor in stage.file.inputs.items():  # what another model answers
+            if name not in feed:
+                feed[name] = random.uniform(-1, 1, tensor.shape).astype(tensor.dtype)
         return feed
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtloop.config import Config, per_element
+from rtloop.config.problem import written
 from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
 from rtloop.policy.mistakes import Mistakes
@@ -83,6 +84,9 @@ class Verification:
     hints: tuple[str, ...]
     """What would explain the differences; tried on the data."""
     ignored: tuple[str, ...]
+    """Arrays of the file that nothing was compared with."""
+    left_out: tuple[str, ...]
+    """Keys that had no effect here."""
 
     @property
     def agrees(self) -> bool:
@@ -104,6 +108,7 @@ class Verification:
             "compared": {array.name: asdict(array) for array in self.compared},
             "hints": list(self.hints),
             "ignored": list(self.ignored),
+            "left_out": list(self.left_out),
         }
 
 
@@ -111,8 +116,10 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     """Steps the policy of the loop ``name`` through the cases of a file, in closed loop, in the core.
 
     A value agrees that is apart from the expected one by at most ``tolerance``, absolute up to 1 and
-    relative above. Raises ConfigError, RtloopError.
+    relative above. The policy acts from the first step on: ``start`` and ``fade_in_s`` are left out.
+    Raises ConfigError, RtloopError.
     """
+    config, left_out = _acting_at_once(config, name)
     loop = config.loops[name]
     file = CasesFile(path)
     told = {key: file.names_of(f"in_{key}") for key in loop.inputs}
@@ -143,7 +150,31 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
             hints = tuple(mistakes.hints())
     except RuntimeError as error:
         raise ConfigError(f"loop '{name}' cannot be stepped: {error}") from error
-    return Verification(name, cases.steps, tolerance, compared, hints, cases.ignored)
+    return Verification(name, cases.steps, tolerance, compared, hints, cases.ignored, left_out)
+
+
+def _acting_at_once(config: Config, name: str) -> tuple[Config, tuple[str, ...]]:
+    """The same, but for what a machine does until its policy acts: no training has it. And those keys."""
+    loop = config.loops[name]
+    left_out: list[str] = []
+    changed = {}
+    for keys, action in loop.policy.action_terms.items():
+        update: dict[str, Any] = {}
+        if action.fade_in_s is not None:
+            update["fade_in_s"] = None
+        if action.start is not None:
+            update["start"] = None
+            if action.relative and action.measured is None:
+                update["measured"] = action.start.measured  # what its first target adds to
+        left_out += [written((*keys, key)) for key in update if key != "measured"]
+        changed[keys] = action.model_copy(update=update)
+    if not left_out:
+        return config, ()
+    terms = tuple(changed.values())
+    of_policy = {"actions": terms} if loop.policy.actions else {"action": terms[0]}
+    policy = loop.policy.model_copy(update=of_policy)
+    loops = {**config.loops, name: loop.model_copy(update={"policy": policy})}
+    return config.model_copy(update={"loops": loops}), tuple(left_out)
 
 
 def _target_names(outputs: Mapping[str, Sequence[Signal]]) -> list[str]:

@@ -142,3 +142,11 @@ def test_verify_ends_with_2_for_a_bad_file(
 def test_policy_alone_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy"]) == 2
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["policy", command, "--help"])
+    assert ended.value.code == 0
+    assert f"example:\n  rtloop policy {command} robot.yaml" in capsys.readouterr().out

@@ -90,7 +90,7 @@ def test_the_snippet_for_sb3_writes_a_file_that_verifies(
     monkeypatch.chdir(tmp_path)
     env = gymnasium.make("Pendulum-v1")
     model = sb3.PPO("MlpPolicy", env, seed=1, device="cpu")
-    model.policy.action_net.weight.data.mul_(200)  # untrained, it hardly moves
+    model.policy.action_net.weight.data.mul_(2000)  # untrained, it hardly moves
     scope: dict[str, Any] = {"torch": torch, "np": np, "env": env, "model": model}
     exec(SNIPPETS["recorder"] + SNIPPETS["sb3"], scope)
     network = [*model.policy.mlp_extractor.policy_net, model.policy.action_net]

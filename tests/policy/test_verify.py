@@ -163,6 +163,41 @@ def test_a_device_that_only_knows_its_elements_is_told_of_by_the_file(tmp_path: 
     assert verify(config, "arm", saved(tmp_path, arrays)).agrees
 
 
+@pytest.mark.parametrize("key", ["action", "actions"])
+def test_what_a_machine_does_until_its_policy_acts_is_left_out(tmp_path: Path, key: str) -> None:
+    ramp = "fade_in_s: 0.1, start: {ramp_s: 0.2, from: q, to: 0.3}"
+    action = f"{{joints: policy, scale: 0.25, {ramp}}}"
+    text = TEXT.replace(
+        "action: {joints: policy, scale: 0.25}",
+        f"action: {action}" if key == "action" else f"actions: [{action}]",
+    )
+    found = verify(written(tmp_path, text), "arm", saved(tmp_path, expected()), 1e-5)
+    assert found.agrees
+    at = key if key == "action" else "actions[0]"
+    assert found.left_out == (f"{at}.fade_in_s", f"{at}.start")
+
+
+def test_a_relative_action_begins_at_what_is_measured_without_its_start(tmp_path: Path) -> None:
+    text = TEXT.replace(
+        "scale: 0.25}", "scale: 0.25, relative: true, start: {ramp_s: 0.2, from: q, to: 0.3}}"
+    ).replace("        - {last_target: true}\n", "")
+    arrays = expected()
+    config = written(tmp_path, text)
+    (tmp_path / "policy.onnx").write_bytes(linear(WEIGHT[:13]))
+    observed = arrays["obs_policy.obs"][:, :13].copy()
+    target = arrays["in_q"][0]
+    targets = []
+    for step in range(STEPS):
+        raw = observed[step] @ WEIGHT[:13]
+        if step + 1 < STEPS:
+            observed[step + 1, 11:] = raw
+        target = target + (raw * np.float32(0.25))[::-1]
+        targets.append(target)
+    cases = {**arrays, "obs_policy.obs": observed, "targets": np.stack(targets)}
+    del cases["raw"]
+    assert verify(config, "arm", saved(tmp_path, cases), 1e-4).agrees
+
+
 def test_other_arrays_are_told_of_and_left_alone(config: Config, tmp_path: Path) -> None:
     arrays = {**expected(), "time": np.arange(STEPS)}
     assert verify(config, "arm", saved(tmp_path, arrays)).ignored == ("time",)
