@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtloop.config import Config, per_element
+from rtloop.config import Config
 from rtloop.config.problem import written
 from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
@@ -16,6 +16,7 @@ from rtloop.policy.mistakes import Mistakes
 from rtloop.policy.opened import opened
 from rtloop.policy.show import PolicyTable
 from rtloop.policy.trace import Trace, apart_by, trace
+from rtloop.ports.command import numbers
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
@@ -135,11 +136,16 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     safe = [
         value
         for key, signals in policy.outputs.items()
-        for value in per_element(loop.outputs[key].safe, len(signals))
+        for value in numbers(loop.outputs[key].safe, [s.name for s in signals], 0.0)
     ]
     import numpy as np
 
-    run = partial(trace, graph, policy.assembled.runner, first_command=np.asarray(safe, np.float32))
+    run = partial(
+        trace,
+        graph,
+        policy.assembled.runner,
+        first_command=np.nan_to_num(np.asarray(safe, np.float32)),
+    )
     try:
         got = run(inputs=cases.inputs)
         compared = _compared(known, cases, got, tolerance)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rtloop.config.problem import any_of
 from rtloop.policy.leapp.bundle import Bundle, BundleTensor, Port
 from rtloop.policy.terms.action import ActionTerm
-from rtloop.policy.terms.elements import Elements
+from rtloop.policy.terms.elements import Elements, has_names
 from rtloop.policy.terms.inputs import InputTerm
 from rtloop.policy.terms.joints import unfound
 from rtloop.policy.terms.term import ObservationTerm
@@ -143,7 +143,7 @@ def _term(
         )
         return None
     elements = inputs[name]
-    if tensor.element_names is None or not elements.named:
+    if tensor.element_names is None or not has_names(elements):
         return InputTerm(input=name)
     there = elements.element_names
     if there is None:  # only the device knows
@@ -158,7 +158,7 @@ def _term(
 
 
 def _actions(bundle: Bundle, outputs: Mapping[str, Elements]) -> Iterator[ActionTerm]:
-    is_named = any(section.named for section in outputs.values())
+    is_named = any(has_names(section) for section in outputs.values())
     for port in bundle.outputs:
         to = target_names(bundle, port) if is_named else None
         yield ActionTerm(output=".".join(port), to=to)
