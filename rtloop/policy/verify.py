@@ -140,12 +140,9 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     ]
     import numpy as np
 
-    run = partial(
-        trace,
-        graph,
-        policy.assembled.runner,
-        first_command=np.nan_to_num(np.asarray(safe, np.float32)),
-    )
+    # What is held is measured first, and there is no measurement before the first.
+    first_command = np.nan_to_num(np.asarray(safe, np.float32))
+    run = partial(trace, graph, policy.assembled.runner, first_command=first_command)
     try:
         got = run(inputs=cases.inputs)
         compared = _compared(known, cases, got, tolerance)
