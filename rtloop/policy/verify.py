@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtloop.config import Config, per_element
+from rtloop.build import sink_of
+from rtloop.config import Config, LoopConfig
 from rtloop.config.problem import written
 from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
@@ -132,14 +133,14 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         policy.policy.action.size,
         _target_names(policy.outputs),
     )
-    safe = [
-        value
-        for key, signals in policy.outputs.items()
-        for value in per_element(loop.outputs[key].safe, len(signals))
-    ]
     import numpy as np
 
-    run = partial(trace, graph, policy.assembled.runner, first_command=np.asarray(safe, np.float32))
+    run = partial(
+        trace,
+        graph,
+        policy.assembled.runner,
+        first_command=np.asarray(_safe(loop, policy.outputs), np.float32),
+    )
     try:
         got = run(inputs=cases.inputs)
         compared = _compared(known, cases, got, tolerance)
@@ -151,6 +152,15 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     except RuntimeError as error:
         raise ConfigError(f"loop '{name}' cannot be stepped: {error}") from error
     return Verification(name, cases.steps, tolerance, compared, hints, cases.ignored, left_out)
+
+
+def _safe(loop: LoopConfig, outputs: Mapping[str, Sequence[Signal]]) -> list[float]:
+    """The command before the first: the safe one, and 0 where it is no constant."""
+    values: list[float] = []
+    for key, signals in outputs.items():
+        section = loop.outputs[key].model_copy(update={"default": None})
+        values += sink_of(section, signals).default or (0.0,) * len(signals)
+    return values
 
 
 def _acting_at_once(config: Config, name: str) -> tuple[Config, tuple[str, ...]]:
