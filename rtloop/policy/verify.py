@@ -88,6 +88,8 @@ class Verification:
     """Arrays of the file that nothing was compared with."""
     left_out: tuple[str, ...]
     """Keys that had no effect here."""
+    terminated: tuple[tuple[int, str], ...]
+    """The steps in which a run would have gone to FAULT, and why; compared was what follows all the same."""
 
     @property
     def agrees(self) -> bool:
@@ -110,6 +112,7 @@ class Verification:
             "hints": list(self.hints),
             "ignored": list(self.ignored),
             "left_out": list(self.left_out),
+            "terminated": [{"step": step, "reason": told} for step, told in self.terminated],
         }
 
 
@@ -151,7 +154,16 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
             hints = tuple(mistakes.hints())
     except RuntimeError as error:
         raise ConfigError(f"loop '{name}' cannot be stepped: {error}") from error
-    return Verification(name, cases.steps, tolerance, compared, hints, cases.ignored, left_out)
+    return Verification(
+        loop=name,
+        steps=cases.steps,
+        tolerance=tolerance,
+        compared=compared,
+        hints=hints,
+        ignored=cases.ignored,
+        left_out=left_out,
+        terminated=got.terminated,
+    )
 
 
 def _safe(loop: LoopConfig, outputs: Mapping[str, Sequence[Signal]]) -> list[float]:
