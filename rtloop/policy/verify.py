@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtloop.config import Config
+from rtloop.build import sink_of
+from rtloop.config import Config, LoopConfig
 from rtloop.config.problem import written
 from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
@@ -16,7 +17,6 @@ from rtloop.policy.mistakes import Mistakes
 from rtloop.policy.opened import opened
 from rtloop.policy.show import PolicyTable
 from rtloop.policy.trace import Trace, apart_by, trace
-from rtloop.ports.command import numbers
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Verification:
     """Arrays of the file that nothing was compared with."""
     left_out: tuple[str, ...]
     """Keys that had no effect here."""
+    terminated: tuple[tuple[int, str], ...]
+    """The steps in which a run would have gone to FAULT, and why; compared was what follows all the same."""
 
     @property
     def agrees(self) -> bool:
@@ -110,6 +112,7 @@ class Verification:
             "hints": list(self.hints),
             "ignored": list(self.ignored),
             "left_out": list(self.left_out),
+            "terminated": [{"step": step, "reason": told} for step, told in self.terminated],
         }
 
 
@@ -133,16 +136,14 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         policy.policy.action.size,
         _target_names(policy.outputs),
     )
-    safe = [
-        value
-        for key, signals in policy.outputs.items()
-        for value in numbers(loop.outputs[key].safe, [s.name for s in signals], 0.0)
-    ]
     import numpy as np
 
-    # What is held is measured first, and there is no measurement before the first.
-    first_command = np.nan_to_num(np.asarray(safe, np.float32))
-    run = partial(trace, graph, policy.assembled.runner, first_command=first_command)
+    run = partial(
+        trace,
+        graph,
+        policy.assembled.runner,
+        first_command=np.asarray(_safe(loop, policy.outputs), np.float32),
+    )
     try:
         got = run(inputs=cases.inputs)
         compared = _compared(known, cases, got, tolerance)
@@ -153,7 +154,25 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
             hints = tuple(mistakes.hints())
     except RuntimeError as error:
         raise ConfigError(f"loop '{name}' cannot be stepped: {error}") from error
-    return Verification(name, cases.steps, tolerance, compared, hints, cases.ignored, left_out)
+    return Verification(
+        loop=name,
+        steps=cases.steps,
+        tolerance=tolerance,
+        compared=compared,
+        hints=hints,
+        ignored=cases.ignored,
+        left_out=left_out,
+        terminated=got.terminated,
+    )
+
+
+def _safe(loop: LoopConfig, outputs: Mapping[str, Sequence[Signal]]) -> list[float]:
+    """The command before the first: the safe one, and 0 where it is no constant."""
+    values: list[float] = []
+    for key, signals in outputs.items():
+        section = loop.outputs[key].model_copy(update={"default": None})
+        values += sink_of(section, signals).default or (0.0,) * len(signals)
+    return values
 
 
 def _acting_at_once(config: Config, name: str) -> tuple[Config, tuple[str, ...]]:

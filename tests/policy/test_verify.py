@@ -163,6 +163,17 @@ def test_a_device_that_only_knows_its_elements_is_told_of_by_the_file(tmp_path: 
     assert verify(config, "arm", saved(tmp_path, arrays)).agrees
 
 
+def test_a_step_that_would_have_ended_a_run_is_told(tmp_path: Path) -> None:
+    limits = "      terminations: {joint_pos_out_of_limit: {position: q, min: -1, max: 1}}\n"
+    text = TEXT.replace("      action:", f"{limits}      action:")
+    arrays = expected()
+    found = verify(written(tmp_path, text), "arm", saved(tmp_path, arrays), 1e-5)
+    first = int(np.argmax((np.abs(arrays["in_q"]) > 1).any(axis=1)))
+    assert 0 < first == min(step for step, _ in found.terminated)
+    assert all("joint_pos_out_of_limit" in told for _, told in found.terminated)
+    assert found.agrees
+
+
 @pytest.mark.parametrize("key", ["action", "actions"])
 def test_what_a_machine_does_until_its_policy_acts_is_left_out(tmp_path: Path, key: str) -> None:
     ramp = "fade_in_s: 0.1, start: {ramp_s: 0.2, from: q, to: 0.3}"
