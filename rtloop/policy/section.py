@@ -20,7 +20,7 @@ from rtloop.config.section import Section
 from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
 from rtloop.errors import ConfigError
 from rtloop.policy.terms.action import ActionTerm, Sink
-from rtloop.policy.terms.elements import Elements, Joined, Pose, Scope, Vector
+from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Joined, Pose, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 from rtloop.policy.terms.terminations import TerminationsConfig
 
@@ -191,11 +191,17 @@ class PolicyConfig(ModelKeys):
             lists |= {(*at, *keys): terms for keys, terms in section.observed().values()}
         return lists | {("groups", name): terms for name, terms in self.groups.items()}
 
-    def places_by_name(self, policy: Policy, outputs: Mapping[str, Sink]) -> bool:
-        """Whether values go to the outputs by name, and not all of them in their order."""
-        if self.actions or all(sink.names is None for sink in outputs.values()):
-            return bool(self.actions)
-        return self.action.targets(self.scope({}, (), policy), policy.action.size) is not None
+    def size_by_order(self, scope: Scope, outputs: Mapping[str, Sink]) -> int | None:
+        """How many elements the outputs together must have; None where values go to them by name.
+
+        ``scope`` knows the models.
+        """
+        if self.actions or self._binding is not None:
+            return None
+        has_names = any(sink.names is not None for sink in outputs.values())
+        if has_names and self.action.targets(scope) is not None:
+            return None
+        return self.action.size(scope)
 
     def scope(
         self,
@@ -225,9 +231,8 @@ class PolicyConfig(ModelKeys):
         least = 0
         for action in self.action_terms.values():
             if name in action.reads():
-                size = policy.action.size if action.select is None else len(action.select)
-                found += action.element_names(scope, size) or ()
-                least = max(least, size)
+                found += action.element_names(scope) or ()
+                least = max(least, action.size(scope) or 0)
         for termination in self.terminations.given.values():
             if name in termination.reads():
                 found += termination.element_names(scope)
@@ -323,8 +328,11 @@ class PolicyConfig(ModelKeys):
         if self.actions and "action" in self.model_fields_set:
             expected = "either `action` or `actions`"
             yield Problem((*here, "actions"), expected, "both", at_key=True)
-        if self.models and self.model is None:
-            for key in ("observation", "observations", "state", "constants", "counters", "sha256"):
+        if (self.models or self.leapp is not None) and self.model is None:
+            for key in (
+                "fix_dimensions", "observation", "observations", "state", "constants", "counters",
+                "sha256",
+            ):  # fmt: skip
                 if not getattr(self, key) or (self.leapp is not None and key == "observations"):
                     continue
                 expected = f"no {key} beside `models`: each of them has its own"
@@ -333,6 +341,9 @@ class PolicyConfig(ModelKeys):
                 yield Problem((*here, key), expected, at_key=True)
 
     def _name_rules(self, here: Keys, inputs: Mapping[str, Elements]) -> Iterator[Problem]:
+        for name in (name for name in (*inputs, *self.groups) if name == DEFAULT_POSE):
+            keys = (*here[:-1], "inputs", name) if name in inputs else (*here, "groups", name)
+            yield Problem(keys, "another name: this one is that of the pose", at_key=True)
         for name in self.groups:
             if name in inputs:
                 expected = "a name that no input of the loop has"

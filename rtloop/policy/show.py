@@ -17,6 +17,7 @@ from rtloop.policy.section import PolicyConfig
 from rtloop.policy.shaping import named_values
 from rtloop.policy.terms.action import ActionTerm, Sink, placed
 from rtloop.policy.terms.elements import DEFAULT_POSE, Scope, Vector
+from rtloop.policy.terms.matching import Values, places
 from rtloop.policy.terms.shape import Shape
 from rtloop.policy.terms.term import ObservationTerm
 from rtloop.ports.signal import Signal
@@ -105,8 +106,8 @@ def table(
 ) -> PolicyTable:
     """What the policy of a section that was composed observes and commands, between these elements."""
     vectors = {key: Vector(len(s), tuple(x.name for x in s)) for key, s in inputs.items()}
-    command = Vector(sum(sink.size for sink in sinks.values()))
-    scope = replace(section.scope(vectors, (), policy), command=command, period_s=period_s)
+    command = [Vector(sink.size, sink.names) for sink in sinks.values()]
+    scope = replace(section.scope(vectors, (), policy, command), period_s=period_s)
     units = {key: [signal.unit for signal in signals] for key, signals in inputs.items()}
     observations = {}
     for stage in policy.stages:
@@ -212,7 +213,7 @@ def _subtracted(
     """What `minus` says for each element."""
     minus = term.minus
     if isinstance(minus, str) and minus != DEFAULT_POSE:
-        return [f"{minus}.{name}" for name in _names_of(minus, scope, size)]
+        return _met(minus, term.values(scope), scope)
     return _each(named_values(minus, scope, names, size), size)
 
 
@@ -259,7 +260,7 @@ def _commanded(
     wanted, sizes = [], []
     for action in section.action_terms.values():
         rows = _action(action, policy, scope, units)
-        wanted.append(action.targets(scope, len(rows)))
+        wanted.append(action.targets(scope))
         sizes.append(len(rows))
         values += rows
     places = placed(wanted, sizes, sinks)
@@ -289,14 +290,14 @@ def _action(
         sources = [(f"{name}[{index}]", Formula("y")) for index in range(size)]
     if action.select is not None:
         sources = [sources[index] for index in action.select if isinstance(index, int)]
-    names = action.names(scope, len(sources))
+    names = action.names(scope)
     size = len(sources)
     plus = action.plus
     formulas = _shaped(
         [formula for _, formula in sources],
         action,
         named_values(action.offset, scope, names, size),
-        plus=[] if plus is None else [f"{plus}.{name}" for name in _names_of(plus, scope, size)],
+        plus=[] if plus is None else _met(plus, action.values(scope, size), scope),
     )
     further = _further(action)
     return [
@@ -347,10 +348,12 @@ def _notes(section: PolicyConfig, policy: Policy) -> Iterator[str]:
 # --- values of elements ---
 
 
-def _names_of(vector: str, scope: Scope, size: int) -> tuple[str, ...]:
-    known = scope.vector(vector)
-    names = None if known is None else known.element_names
-    return names if names is not None and len(names) == size else tuple(map(str, range(size)))
+def _met(vector: str, values: Values, scope: Scope) -> list[str]:
+    """The elements of an input or group that belong to values, by their names there or their numbers."""
+    known = scope.vector(vector) or Vector()
+    names = known.element_names or tuple(map(str, range(known.element_count or 0)))
+    indices = places(values, known)
+    return [f"{vector}.{names[index]}" for index in indices or range(len(names))]
 
 
 def _each(values: float | tuple[float, ...], size: int) -> tuple[float, ...]:
