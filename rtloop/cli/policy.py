@@ -175,7 +175,11 @@ def _table(header: Row, rows: Iterable[Row | str], terminal: Terminal) -> Iterat
 
 
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+    """In its middle: the end of a name is what tells it from the others."""
+    if len(text) <= width:
+        return text
+    end = max(width - 1, 0) // 3
+    return f"{text[: max(width - 1 - end, 0)]}…{text[len(text) - end :]}"
 
 
 # --- verify ---
