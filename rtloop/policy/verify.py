@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Two builds of one network differ by rounding, which a closed loop may amplify; mistakes are larger.
 TOLERANCE = 1e-3
-#: Elements in the table of the worst.
-WORST = 10
+#: Elements that are told of one array.
+LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class Compared:
     """None where all is within the tolerance."""
     worst: tuple[ElementApart, ...]
     """Of them, the worst first."""
+    earliest: tuple[ElementApart, ...]
+    """Of them, those that differ first; of one step, the worst first. What comes later may follow."""
 
 
 @dataclass(frozen=True)
@@ -243,17 +245,23 @@ def _compare(
     if differs.any():
         step, index = (int(i) for i in np.argwhere(differs)[0])
         first = difference(step, index)
-    order = np.argsort(-apart.max(axis=0), kind="stable")
-    worst = tuple(
+    elements_apart = [
         ElementApart(
             difference(int(apart[:, index].argmax()), int(index)),
             float(apart[:, index].max()),
             int(differs[:, index].argmax()),
             int(differs[:, index].sum()),
         )
-        for index in order[:WORST]
-        if differs[:, index].any()
-    )
+        for index in np.flatnonzero(differs.any(axis=0))
+    ]
+    worst = sorted(elements_apart, key=lambda element: -element.apart)
+    earliest = sorted(worst, key=lambda element: element.first_step)
     return Compared(
-        name, got.shape[1], float(apart.max()), int(differs.any(axis=0).sum()), first, worst
+        name=name,
+        elements=got.shape[1],
+        largest_apart=float(apart.max()),
+        differing=len(elements_apart),
+        first=first,
+        worst=tuple(worst[:LISTED]),
+        earliest=tuple(earliest[:LISTED]),
     )

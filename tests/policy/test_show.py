@@ -141,14 +141,17 @@ def test_what_was_concluded_is_told(tmp_path: Path) -> None:
     )
     (tmp_path / "policy.onnx").write_bytes(model.SerializeToString())
     (tmp_path / "a.yaml").write_text(
-        "loops: {a: {class: soft, rate_hz: 50, inputs: {q: {mailbox: [0, 0], names: [knee, hip]}}, policy: "
-        "{model: policy.onnx, observation: [{input: q, joints: policy, minus: default_joint_pos}]}, "
+        "loops: {a: {class: soft, rate_hz: 50, inputs: {quat: {mailbox: [1, 0, 0, 0]}, "
+        "q: {mailbox: [0, 0], names: [knee, hip]}}, policy: {model: policy.onnx, "
+        "terminations: {bad_orientation: {limit_angle: 0.5, orientation: quat}}, "
+        "observation: [{input: q, joints: policy, minus: default_joint_pos}]}, "
         "outputs: {t: {mailbox: true, names: [hip, knee], safe: 0}}}}"
     )
     table = opened(load(tmp_path / "a.yaml"), "a").table
     assert any("h_in: h_out" in note and "guessed" in note for note in table.notes)
     assert any("joints are those of the model's metadata (2)" in note for note in table.notes)
     assert any("default_joint_pos is that of the model's metadata" in note for note in table.notes)
+    assert any("bad_orientation: the body is tilted by more than 0.5 rad" in n for n in table.notes)
     rows = table.observations["policy.obs"]
     assert [(r.name, r.source, str(r.formula)) for r in rows] == [
         ("q.hip", "q[1]", "x - 0.1"),
