@@ -120,7 +120,7 @@ def assemble(
     commanded = {key: [signal.name for signal in signals] for key, signals in outputs.items()}
     _check_outputs(config, name, commanded, measured, are_assumed)
     sizes = {key: len(signals) for key, signals in outputs.items()}
-    sinks = {key: _sink(loop.outputs[key], signals) for key, signals in outputs.items()}
+    sinks = {key: sink_of(loop.outputs[key], signals) for key, signals in outputs.items()}
     n_action = None if loop.policy.places_by_name(policy, sinks) else policy.action.size
     fits = n_action in (None, sum(sizes.values()))
     graph = loop.policy.compose(
@@ -218,7 +218,7 @@ def _named(signals: Mapping[str, Sequence[Signal]]) -> tuple[Signal, ...]:
     )
 
 
-def _sink(section: OutputSection, signals: Sequence[Signal]) -> Sink:
+def sink_of(section: OutputSection, signals: Sequence[Signal]) -> Sink:
     """What the action may know of an output; the elements of a mailbox without names have none."""
     names = tuple(signal.name for signal in signals)
     default = numbers(section.default_or_safe, names, 0.0)

@@ -100,13 +100,17 @@ class ComposedGraph:
     """By model and input, as ``policy.obs``: the tensor of what it observes."""
     raw_action: str = ""
     """The tensor of the policy's raw output, [1, n]."""
+    terminations: str = ""
+    """The tensor of the conditions that end the loop, bool [1, n]; empty without any."""
+    termination_sentences: tuple[str, ...] = ()
+    """What each of them says when it is true."""
 
     @cached_property
     def model(self) -> bytes:
         """All of it as one ONNX model, serialised. Raises ConfigError where ONNX has no such model.
 
         Its inputs are ``inputs``, the feedback inputs and ``last_command``, if any; its outputs are
-        ``action`` and the feedback outputs.
+        ``action``, the feedback outputs, and ``terminations``, if any.
         """
         from rtloop.policy.onnx_file import one_model
 

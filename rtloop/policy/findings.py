@@ -11,7 +11,7 @@ from rtloop.errors import ConfigError, Finding, Place
 
 
 def refuse(problems: Iterable[Problem], section: Section, where: Callable[..., Place]) -> None:
-    """Raises ConfigError with all of them, if there are any. ``where`` tells the places of the section's keys."""
+    """Raises ConfigError with all of them, if there are any. ``where`` tells the places of keys."""
     found = list(findings(problems, section, where))
     if found:
         raise ConfigError(found)
@@ -28,7 +28,7 @@ def findings(
 
 def _found(value: Any, keys: Keys) -> str:
     for key in keys:
-        value = getattr(value, str(key)) if isinstance(value, Section) else value[key]
+        value = value.under(str(key)) if isinstance(value, Section) else value[key]
     if isinstance(value, tuple):
         return f"a list of {len(value)}"
     return f"'{value}'" if isinstance(value, str) else number(value)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from rtloop.errors import ConfigError, Finding, Place
-from rtloop.policy.metadata import JOINTS, POSE, names_in, numbers_in
+from rtloop.policy.metadata import JOINTS, POSE, RATE, names_in, number_in, numbers_in
 from rtloop.policy.model_file import PolicyTensor, Source, nowhere
 from rtloop.policy.roles import Stage, action_of, read_stage
 from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
@@ -46,6 +46,12 @@ class Policy:
     def sha256(self) -> str:
         """Of the file of the acting model."""
         return self.acting.file.sha256
+
+    @property
+    def rate_hz(self) -> float | None:
+        """How often it is to run, as the metadata of one of its models say."""
+        told = (number_in(stage.file.metadata, RATE) for stage in self.stages)
+        return next((rate for rate in told if rate is not None), None)
 
     @property
     def notes(self) -> list[str]:

@@ -83,7 +83,7 @@ def read_stage(
         _known("counters", "input", counter, file.inputs, source)
     given = _given_pairs(file, keys.state, source)
     taken = {*constants, *keys.counters, *(before.name for before, _ in given), *(observed or ())}
-    guessed = _guessed_pairs(file, taken, {after.name for _, after in given})
+    guessed = guessed_pairs(file, taken, {after.name for _, after in given})
     pairs = (*given, *guessed)
     taken |= {before.name for before, _ in guessed}
     inputs = _observed(file, observed, taken, source)
@@ -190,9 +190,10 @@ def _given_pairs(
     return tuple(pairs)
 
 
-def _guessed_pairs(
+def guessed_pairs(
     file: ModelFile, taken: set[str], fed: set[str]
 ) -> tuple[tuple[PolicyTensor, PolicyTensor], ...]:
+    """State by the names alone: inputs that are not ``taken``, and outputs that no other input is ``fed``."""
     pairs = []
     for name, before in file.inputs.items():
         if name in taken:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +16,9 @@ from rtloop.config.problem import Keys, Problem, guarded
 from rtloop.config.section import Section
 from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
 from rtloop.policy.terms.action import ActionTerm, Sink
-from rtloop.policy.terms.elements import Elements, Pose, Scope, Sized, Vector
+from rtloop.policy.terms.elements import Elements, Joined, Pose, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
+from rtloop.policy.terms.terminations import TerminationsConfig
 
 if TYPE_CHECKING:
     from rtloop.errors import Place
@@ -111,6 +111,10 @@ class PolicyConfig(ModelKeys):
     actions: Annotated[tuple[ActionTerm, ...], Strict(False), Field(max_length=64)] = Field(
         default=(), description="several such sections, in place of `action`"
     )
+    terminations: TerminationsConfig = Field(
+        default_factory=TerminationsConfig,
+        description="what ends the loop: safe command and FAULT",
+    )
 
     # --- what it says ---
 
@@ -144,7 +148,11 @@ class PolicyConfig(ModelKeys):
         return self.action.targets(self.scope({}, (), policy), policy.action.size) is not None
 
     def scope(
-        self, inputs: Mapping[str, Elements], here: Keys, policy: Policy | None = None
+        self,
+        inputs: Mapping[str, Elements],
+        here: Keys,
+        policy: Policy | None = None,
+        outputs: Iterable[Elements] = (),
     ) -> Scope:
         """What the terms of this section, which stands at ``here``, can refer to."""
         joints, pose = self.joints, self.default_joint_pos
@@ -156,13 +164,30 @@ class PolicyConfig(ModelKeys):
             groups_at=(*here, "groups"),
             joints=joints,
             pose=None if pose is None else Pose(pose, joints),
+            command=Joined(tuple(outputs)),
         )
         return scope if policy is None else policy.known_in(scope)
+
+    def measured(self, name: str, policy: Policy) -> tuple[tuple[str, ...], int]:
+        """What actions and terminations need of the input ``name``: elements by name, and how many at least."""
+        scope = self.scope({}, (), policy)
+        found: list[str] = []
+        least = 0
+        for action in self.action_terms.values():
+            if name in action.reads():
+                size = policy.action.size if action.select is None else len(action.select)
+                found += action.element_names(scope, size) or ()
+                least = max(least, size)
+        for termination in self.terminations.given.values():
+            if name in termination.reads():
+                found += termination.element_names(scope)
+                least = max(least, termination.least_size)
+        return tuple(dict.fromkeys(found)), least
 
     # --- rules ---
 
     def rules(
-        self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Sized]
+        self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]
     ) -> Iterator[Problem]:
         """Every broken rule of the policy at ``here``, between the loop's inputs and outputs."""
         loop = here[:-1]
@@ -172,7 +197,7 @@ class PolicyConfig(ModelKeys):
             judged = ((*loop, "outputs"),)
             yield Problem(here, expected, "no outputs", judged=judged, at_key=True)
         yield from self._name_rules(here, inputs)
-        scope = self.scope(inputs, here)
+        scope = self.scope(inputs, here, outputs=outputs.values())
         yield from self.term_rules(here, scope)
         counts = [output.element_count for output in outputs.values()]
         known = [count for count in counts if count is not None]
@@ -182,7 +207,7 @@ class PolicyConfig(ModelKeys):
         for keys, term in self.action_terms.items():
             at = (*here, *keys)
             yield from term.shape_rules(at, whole, "outputs", (*loop, "outputs"))
-            yield from term.rules(at, replace(scope, joints=scope.joints or ("?",)), None, None)
+            yield from term.rules(at, scope, None, None)
 
     def term_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         """Every broken rule of every term, as far as ``scope`` tells."""
@@ -195,6 +220,7 @@ class PolicyConfig(ModelKeys):
             for index, term in enumerate(terms):
                 at = (*here, *keys, index)
                 yield from guarded((*at, term.kind), term.rules(at, scope))
+        yield from self.terminations.rules((*here, "terminations"), scope)
 
     def _model_rules(self, here: Keys) -> Iterator[Problem]:
         if (self.model is None) == (not self.models):
@@ -246,13 +272,14 @@ class PolicyConfig(ModelKeys):
 
     def compose(
         self,
-        inputs: Mapping[str, Sequence[str]],
+        inputs: Mapping[str, int | Sequence[str]],
         where: Callable[..., Place],
         policy: Policy | None = None,
         outputs: Mapping[str, Sink] | None = None,
         period_s: Fraction | None = None,
     ) -> ComposedGraph:
-        """The graph of the loop. ``inputs`` are the names of the elements of each of its inputs.
+        """The graph of the loop. ``inputs`` are the names of the elements of each of its inputs, or
+        their number.
 
         ``where`` gives the place of keys of this section; ``policy`` is what :meth:`load` gave, where that is
         known already; ``outputs`` are what the command is for, None for whatever takes all of the action;

@@ -494,7 +494,7 @@ def test_wrong_usage_is_exit_code_2() -> None:
 
 def test_help_shows_an_example_for_every_command() -> None:
     assert "exit codes" in rtloop("--help").stdout
-    for command in ("run", "demo", "check", "report", "recover"):
+    for command in ("run", "demo", "check", "init", "report", "recover"):
         assert f"example:\n  rtloop {command}" in rtloop(command, "--help").stdout
 
 

@@ -13,7 +13,14 @@ from rtloop import config
 from rtloop.config.by_name import Hold
 from rtloop.policy import ActionTerm, ObservationTerm
 from rtloop.policy.section import ModelConfig
+from rtloop.policy.terms.limits import TorqueLimitConfig
 from rtloop.policy.terms.phase import HoldConfig, PhaseConfig
+from rtloop.policy.terms.start import StartConfig
+from rtloop.policy.terms.terminations import (
+    BadOrientationConfig,
+    JointPosOutOfLimitConfig,
+    TerminationsConfig,
+)
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection
 
 from .example import EXAMPLE, complaints, loaded
@@ -39,6 +46,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "loops.NAME.policy.observation[N].phase": PhaseConfig,
     "loops.NAME.policy.observation[N].phase.hold": HoldConfig,
     "loops.NAME.policy.action": ActionTerm,
+    "loops.NAME.policy.action.start": StartConfig,
+    "loops.NAME.policy.action.torque_limit": TorqueLimitConfig,
+    "loops.NAME.policy.terminations": TerminationsConfig,
+    "loops.NAME.policy.terminations.bad_orientation": BadOrientationConfig,
+    "loops.NAME.policy.terminations.joint_pos_out_of_limit": JointPosOutOfLimitConfig,
     "loops.NAME.outputs.NAME": OutputSection,
     "loops.NAME.outputs.NAME.safe": Hold,
     **{f"outputs: {kind.kind}": kind for kind in OUTPUTS},

@@ -225,7 +225,9 @@ bool Cycle::infer() noexcept {
     stall(Stage::infer);
     record_.infer_ns = clock_.now();
     if (!ok) fault_.latch(FaultReason::infer_error);
-    return ok;
+    if (!ok || !graph_.terminates()) return ok;
+    fault_.latch(FaultReason::terminated);
+    return false;
 }
 
 bool Cycle::limit() noexcept {

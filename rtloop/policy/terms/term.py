@@ -7,7 +7,7 @@ order: ``select`` or ``joints``, ``minus``, ``wrap``, ``scale``, ``offset``, ``c
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,8 @@ class ObservationTerm(Shape, KindSection):
     )
     minus: NamedValues = Field(
         default=0.0,
-        description="subtracted before scaling: numbers, default_joint_pos, or the name of an input or group",
+        description="subtracted before scaling: numbers, default_joint_pos, or the name of an input or group "
+        "(by the names of its elements, where both have them)",
     )
     wrap: Range | None = Field(
         default=None, description="[from, below]: brought in there by whole turns, before scaling"
@@ -81,6 +82,20 @@ class ObservationTerm(Shape, KindSection):
     def label(self) -> str:
         """How messages call the source."""
         return self.kind
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of its elements, where people read them: ``joint_pos.knee``."""
+        return self.kind
+
+    def inner(self, scope: Scope) -> Sequence[ObservationTerm]:
+        """The terms that the source joins; none where it is no group."""
+        return ()
+
+    @property
+    def fixed(self) -> tuple[float, ...]:
+        """The values of the source, where they never change; else none."""
+        return ()
 
     def reads(self) -> tuple[str, ...]:
         """The names of the inputs and groups that the source reads."""
@@ -143,6 +158,25 @@ class ObservationTerm(Shape, KindSection):
             return joint_names(self.joints, scope.joints)
         names = self.elements(scope).element_names
         return None if names is None else tuple(names[index] for index in self.indices(scope))
+
+    def minus_indices(self, scope: Scope) -> tuple[int, ...] | None:
+        """Where the vector that is subtracted has the elements of these names; None where the order decides."""
+        vector = scope.vector(str(self.minus))
+        if vector is None or (names := self._names_in(vector, scope)) is None:
+            return None
+        there = vector.element_names or ()
+        return tuple(there.index(name) for name in names)
+
+    def _names_in(self, vector: Elements, scope: Scope) -> tuple[str, ...] | None:
+        """The names of the values of one step, as the vector calls them too; None where it calls none so, or
+        all in this order."""
+        there = vector.element_names or ()
+        for names in (self.step_names(scope), self._wanted(scope)):
+            if names == there:
+                return None
+            if names is not None and any(name in there for name in names):
+                return names
+        return None
 
     def _wanted(self, scope: Scope) -> tuple[str, ...]:
         """The names that the source has for the joints; () while they are not known."""
@@ -245,6 +279,11 @@ class ObservationTerm(Shape, KindSection):
             elif not has_names(elements):
                 expected = f"an index from 0: the elements of {self.label} have no names"
                 yield Problem(keys, expected, judged=judged)
+            elif names is not None and names.count(element) > 1:
+                expected = (
+                    f"an index: {names.count(element)} elements of {self.label} are called so"
+                )
+                yield Problem(keys, expected, judged=judged)
             elif names is not None and element not in names:
                 expected = f"a field of {self.label}: {any_of(list(names))}"
                 near = get_close_matches(element, names, 1)
@@ -267,6 +306,12 @@ class ObservationTerm(Shape, KindSection):
         if vector is None:
             known = [*scope.vector_names, DEFAULT_POSE]
             yield unknown(keys, name, "input or group", known, scope.inputs_at)
+            return
+        names, there = self._names_in(vector, scope), vector.element_names
+        if names is not None and there is not None:
+            lacks = unfound(names, there, f"an input or group, '{name}',")
+            if lacks is not None:
+                yield Problem(keys, lacks)
             return
         size, other = self.width(scope), vector.element_count
         if size is not None and other is not None and size != other:
