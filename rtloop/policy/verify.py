@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtloop.build import sink_of
-from rtloop.config import Config, LoopConfig
+from rtloop.config import Config
 from rtloop.config.problem import written
 from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
@@ -17,6 +16,7 @@ from rtloop.policy.mistakes import Mistakes
 from rtloop.policy.opened import opened
 from rtloop.policy.show import PolicyTable
 from rtloop.policy.trace import Trace, apart_by, trace
+from rtloop.ports.command import first_standing
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
@@ -140,12 +140,16 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     )
     import numpy as np
 
-    run = partial(
-        trace,
-        graph,
-        policy.assembled.runner,
-        first_command=np.asarray(_safe(loop, policy.outputs), np.float32),
-    )
+    names = {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()}
+    measured = np.concatenate([cases.inputs[key][0] for key in names]).tolist() if names else []
+    safe = [
+        value
+        for key, signals in policy.outputs.items()
+        for value in first_standing(
+            loop.outputs[key].vectors, [signal.name for signal in signals], names, measured
+        )
+    ]
+    run = partial(trace, graph, policy.assembled.runner, first_command=np.asarray(safe, np.float32))
     try:
         got = run(inputs=cases.inputs)
         compared = _compared(known, cases, got, tolerance)
@@ -166,15 +170,6 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         left_out=left_out,
         terminated=got.terminated,
     )
-
-
-def _safe(loop: LoopConfig, outputs: Mapping[str, Sequence[Signal]]) -> list[float]:
-    """The command before the first: the safe one, and 0 where it is no constant."""
-    values: list[float] = []
-    for key, signals in outputs.items():
-        section = loop.outputs[key].model_copy(update={"default": None})
-        values += sink_of(section, signals).default or (0.0,) * len(signals)
-    return values
 
 
 def _acting_at_once(config: Config, name: str) -> tuple[Config, tuple[str, ...]]:

@@ -41,12 +41,13 @@ STEPS = 30
 WEIGHT = (np.random.default_rng(2).normal(size=(15, 2)) * 0.3).astype(np.float32)
 
 
-def expected() -> Arrays:
-    """What it did, in numpy alone."""
+def expected(safe: Callable[[Arrays], list[float]] = lambda _: [0.5, -0.5]) -> Arrays:
+    """What it did, in numpy alone. ``safe`` is what stood before, by the first inputs."""
     random = np.random.default_rng(3)
     gyro = random.normal(size=(STEPS, 3)).astype(np.float32)
     q = random.normal(size=(STEPS, 2)).astype(np.float32)
-    raw, target = np.zeros(2, np.float32), np.array([0.5, -0.5], np.float32)
+    raw = np.zeros(2, np.float32)
+    target = np.array(safe({"gyro": gyro[0], "q": q[0]}), np.float32)
     rows: dict[str, list[npt.NDArray[np.float32]]] = {
         "obs_policy.obs": [],
         "raw": [],
@@ -87,6 +88,12 @@ def test_it_agrees_with_numpy_in_closed_loop_over_last_action_and_last_target(
     assert found.hints == ()
     assert [array.name for array in found.compared] == ["obs_policy.obs", "raw", "targets"]
     assert all(0 < array.largest_apart < 1e-5 for array in found.compared)
+
+
+def test_a_loop_that_holds_what_was_measured_starts_from_that(tmp_path: Path) -> None:
+    text = TEXT.replace("[0.5, -0.5]", "{hip: {hold: q}, knee: -0.5}")
+    cases = saved(tmp_path, expected(lambda first: [first["q"][0], -0.5]))
+    assert verify(written(tmp_path, text), "arm", cases, 1e-5).agrees
 
 
 @pytest.mark.parametrize("name", ["obs_obs", "obs_policy", "obs_policy.obs"])
