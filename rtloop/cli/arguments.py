@@ -143,6 +143,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--out", type=_path, metavar="FILE", help="default: report.html beside it")
     report.add_argument("--json", action="store_true", help="for machines")
 
+    _add_policy(commands)
+
     recover = _command(
         commands,
         "recover",
@@ -158,6 +160,45 @@ def parser() -> argparse.ArgumentParser:
     )
     recover.add_argument("--json", action="store_true", help="for machines")
     return parser
+
+
+def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
+    policy = commands.add_parser("policy", help="show and verify the policy of a loop")
+    policy_commands = policy.add_subparsers(required=True, metavar="COMMAND")
+
+    show = _command(
+        policy_commands,
+        "show",
+        "say what every element is that a policy observes and commands",
+        "rtloop policy show robot.yaml --graph composed.onnx",
+    )
+    show.add_argument(
+        "--all", action="store_true", help="every step of histories, which are folded otherwise"
+    )
+    show.add_argument(
+        "--graph",
+        type=_path,
+        metavar="OUT.onnx",
+        help="write the policy and all around it as one ONNX model",
+    )
+    verify = _command(
+        policy_commands,
+        "verify",
+        "step a policy through recorded inputs, and compare with what it did in training",
+        "rtloop policy verify robot.yaml cases.npz",
+    )
+    verify.add_argument(
+        "--tolerance",
+        type=_tolerance,
+        metavar="X",
+        help="how far values may be apart: absolute up to 1, relative above (default 0.001)",
+    )
+    for command, name in ((show, "policy show"), (verify, "policy verify")):
+        command.set_defaults(command=name)
+        command.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+        command.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
+        command.add_argument("--json", action="store_true", help="for machines")
+    verify.add_argument("cases", type=_path, metavar="CASES.npz", help="as docs/verify.md says")
 
 
 def _command(
@@ -195,6 +236,13 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no duration in seconds")
+    return value
+
+
+def _tolerance(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no tolerance: a number above 0")
     return value
 
 

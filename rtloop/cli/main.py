@@ -1,4 +1,4 @@
-"""The command line: run, demo, check, init, report, recover."""
+"""The command line: run, demo, check, init, policy, report, recover."""
 
 from __future__ import annotations
 
@@ -168,6 +168,18 @@ def _recover(options: argparse.Namespace) -> int:
     return 1 if any(found.error for found in recovered) or not was_said else 0
 
 
+def _show_policy(options: argparse.Namespace) -> int:
+    from rtloop.cli.policy import show
+
+    return show(options)
+
+
+def _verify_policy(options: argparse.Namespace) -> int:
+    from rtloop.cli.policy import verify
+
+    return verify(options)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "demo": _demo,
@@ -175,6 +187,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "init": _init,
     "report": _report,
     "recover": _recover,
+    "policy show": _show_policy,
+    "policy verify": _verify_policy,
 }
 
 

@@ -73,8 +73,8 @@ def composed(
     """
     vectors = {name: _vector(name, elements) for name, elements in inputs.items()}
     sinks = outputs or {"all": Sink(policy.action.size)}
-    command = Vector(sum(sink.size for sink in sinks.values()))
-    scope = replace(section.scope(vectors, (), policy), command=command, period_s=period_s)
+    command = [Vector(sink.size, sink.names) for sink in sinks.values()]
+    scope = replace(section.scope(vectors, (), policy, command), period_s=period_s)
     refuse(section.term_rules((), scope), section, where)
 
     builder = GraphBuilder(
@@ -84,7 +84,7 @@ def composed(
         group=lambda name: _group(builder, name, section, scope, where),
     )
     builder.acts_with(policy.action.size)
-    builder.last_command_size = command.element_count or 0
+    builder.last_command_size = scope.command.element_count or 0
     observations: dict[str, str] = {}
     ran: dict[str, str] = {}  # by MODEL.OUTPUT
     for stage in policy.stages:
@@ -100,6 +100,8 @@ def composed(
         _run(builder, stage, observed, policy, ran)
     builder.must_be_finite(builder.raw_action)
     value = command_of(builder, section, scope, outputs, where)
+    with builder.blaming(where("terminations")):
+        terminations = section.terminations.emit(builder, scope)
     feedback = builder.fed_back()
     return ComposedGraph(
         tensors=builder.tensors,
@@ -114,6 +116,8 @@ def composed(
         observation_size=policy.observation.size,
         observations=observations,
         raw_action=builder.raw_action,
+        terminations=terminations,
+        termination_sentences=section.terminations.sentences(scope),
     )
 
 

@@ -14,7 +14,7 @@ from rtloop.policy.composed import Feedback, ModelStep, NodeStep, Step, TensorSp
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rtloop.policy.inspect import PolicyTensor
+    from rtloop.policy.model_file import PolicyTensor
 
 #: Of rtloop's own nodes.
 OPSET = 17
@@ -61,9 +61,11 @@ class GraphBuilder:
         self._answer_sizes = dict(answers or {})
         self._states: list[_State] = []
         self._where = Place()
-        self._once: dict[object, str] = {}
+        self._once: dict[object, tuple[str, set[str]]] = {}
+        self._awaited: set[str] = set()  # answers of the cycle before that were read
         self._answers: dict[str, Callable[[], str]] = {}
         self._raw_action: str | None = None
+        self._taken_action: str | None = None
         self._action_size = 0
         self.checked: list[str] = []
         self.last_command_size = 0
@@ -136,10 +138,19 @@ class GraphBuilder:
         return state.name
 
     def once(self, key: object, make: Callable[[], str]) -> str:
-        """What ``make`` has made for this key, now or before."""
-        if key not in self._once:
-            self._once[key] = make()
-        return self._once[key]
+        """What ``make`` has made for this key, now or before.
+
+        It is made anew where it read what a model answered in the cycle before, and that has run since.
+        """
+        if key not in self._once or self._once[key][1] & self._answers.keys():
+            outer, self._awaited = self._awaited, set()
+            try:
+                self._once[key] = (make(), self._awaited)
+            finally:
+                self._awaited = outer
+        made, awaited = self._once[key]
+        self._awaited |= awaited
+        return made
 
     def must_be_finite(self, tensor: str) -> str:
         """The same tensor: where it is not finite, nothing but a NaN leaves the graph."""
@@ -177,6 +188,7 @@ class GraphBuilder:
         """
         if name in self._answers:
             return self._answered(name)
+        self._awaited.add(name)
         return self.once(
             ("before", name),
             lambda: self.feedback(
@@ -198,6 +210,11 @@ class GraphBuilder:
         if self._raw_action is None:
             raise RuntimeError("the raw action is known behind the policy: use it in an update")
         return self._raw_action
+
+    @property
+    def taken_action(self) -> str:
+        """The raw action, or what an action term made of it for ``last_action`` to see. Only in an update."""
+        return self._taken_action or self.raw_action
 
     def cast(self, value: str, dtype: str) -> str:
         """The same values in another type."""
@@ -283,6 +300,10 @@ class GraphBuilder:
     def acted(self, tensor: str) -> None:
         """From now on this is the raw action."""
         self._raw_action = tensor
+
+    def took(self, tensor: str) -> None:
+        """From now on this is what ``last_action`` sees: float32 [1, ``action_size``]."""
+        self._taken_action = tensor
 
     def acts_with(self, size: int) -> None:
         """The raw action will have so many elements."""

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from rtloop.errors import ConfigError, Finding, Place
-from rtloop.policy.metadata import JOINTS, POSE, names_in, numbers_in
+from rtloop.policy.metadata import JOINTS, POSE, RATE, names_in, number_in, numbers_in
 from rtloop.policy.model_file import PolicyTensor, Source, nowhere
 from rtloop.policy.roles import Stage, action_of, read_stage
 from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
@@ -49,6 +49,12 @@ class Policy:
     def sha256(self) -> str:
         """Of the file of the acting model."""
         return self.acting.file.sha256
+
+    @property
+    def rate_hz(self) -> float | None:
+        """How often it is to run, as the metadata of one of its models say."""
+        told = (number_in(stage.file.metadata, RATE) for stage in self.stages)
+        return next((rate for rate in told if rate is not None), None)
 
     @property
     def notes(self) -> list[str]:
@@ -113,7 +119,9 @@ def load_policy(
 
     Raises ConfigError when it cannot be used as it is.
     """
-    keys = ModelKeys(state=dict(state or {}), fix_dimensions=dict(fix_dimensions or {}))
+    keys = ModelKeys.model_construct(
+        state=dict(state or {}), fix_dimensions=dict(fix_dimensions or {})
+    )
     stage = _stage(ONLY, model, keys, (), where)
     return Policy((stage,), action_of(stage, None, where=where), *_told((stage,)))
 
@@ -127,7 +135,8 @@ def _stage(
 ) -> Stage:
     stage = read_stage(name, model, keys, observed or None, where=where)
     if keys.sha256 not in (None, stage.file.sha256):
-        found = f"'{model}', whose sha256 is {stage.file.sha256}"
+        name = "the model" if isinstance(model, bytes) else f"'{model}'"
+        found = f"{name}, whose sha256 is {stage.file.sha256}"
         expected = f"the file of sha256 {keys.sha256}: it was exchanged, or the key is out of date"
         raise ConfigError([Finding.of(where("sha256"), found, expected)])
     return stage
@@ -146,10 +155,9 @@ def _refuse_contradiction(
     """The file may say more than the configuration, and nothing else."""
     source = Source(policy.acting.name, where)
     if section.joints and policy.joints and section.joints != policy.joints:
-        index = next(
-            (i for i, pair in enumerate(zip(section.joints, policy.joints, strict=False)) if pair[0] != pair[1]),
-            min(len(section.joints), len(policy.joints)),
-        )  # fmt: skip
+        pairs = enumerate(zip(section.joints, policy.joints, strict=False))
+        shorter = min(len(section.joints), len(policy.joints))
+        index = next((i for i, (written, told) in pairs if written != told), shorter)
         told = policy.joints[index] if index < len(policy.joints) else "none"
         found = (
             f"joints that are not those of the model's metadata: there number {index} is '{told}'"

@@ -77,11 +77,15 @@ def gathered(builder: GraphBuilder, value: str, indices: Sequence[int], label: s
 
 def shaped(builder: GraphBuilder, value: str, shape: Shape, offset: Row) -> str:
     """Scale, offset and clip of a vector [1, n]. ``offset`` is that of each element, [1, n]."""
+    value = applied(builder, "Mul", value, row(shape.scale, builder.size(value)), 1.0)
+    return clipped(builder, applied(builder, "Add", value, offset, 0.0), shape)
+
+
+def clipped(builder: GraphBuilder, value: str, shape: Shape) -> str:
+    """A vector [1, n] between the bounds of a shape, if it has some."""
     import numpy as np
 
     size = builder.size(value)
-    value = applied(builder, "Mul", value, row(shape.scale, size), 1.0)
-    value = applied(builder, "Add", value, offset, 0.0)
     if shape.clip is None:
         return value
     builder.must_be_finite(value)  # a clip would make a plausible number of an infinity
@@ -102,7 +106,8 @@ def row(values: float | Sequence[float], size: int) -> Row:
     """float32 [1, size] of one number for all, or one for each."""
     import numpy as np
 
-    return np.broadcast_to(np.asarray(values, np.float32), (1, size)).copy()
+    made: Row = np.broadcast_to(np.asarray(values, np.float32), (1, size)).copy()
+    return made
 
 
 def pose_row(shape: Shape, scope: Scope, names: tuple[str, ...] | None, size: int) -> Row:
@@ -125,7 +130,11 @@ def named_values(
 def _less(builder: GraphBuilder, value: str, term: ObservationTerm, scope: Scope) -> str:
     minus = term.minus
     if isinstance(minus, str) and minus != DEFAULT_POSE:
-        return builder.node("Sub", [value, builder.vector(minus)], "difference")
+        other = builder.vector(minus)
+        indices = term.minus_indices(scope)
+        if indices is not None and indices != tuple(range(builder.size(other))):
+            other = gathered(builder, other, indices, "of_the_same_names")
+        return builder.node("Sub", [value, other], "difference")
     size = builder.size(value)
     operand = row(named_values(minus, scope, term.step_names(scope), size), size)
     return applied(builder, "Sub", value, operand, 0.0)

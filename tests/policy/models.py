@@ -109,9 +109,16 @@ class Runner:
         self._session = onnxruntime.InferenceSession(
             graph.model, options, providers=["CPUExecutionProvider"]
         )
+        self.reset()
+
+    def reset(self) -> None:
+        """As a loop does when it is activated: what it remembers is what it began with."""
+        self.core.reset()
         self._state = {
-            item.input_name: graph.constants.get(item.input_name, np.zeros(item.shape, item.dtype))
-            for item in graph.feedback
+            item.input_name: self._graph.constants.get(
+                item.input_name, np.zeros(item.shape, item.dtype)
+            )
+            for item in self._graph.feedback
         }
 
     def step(

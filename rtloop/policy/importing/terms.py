@@ -80,6 +80,8 @@ class TermDrafter:
 
     def draft(self, terms: tuple[Observed, ...], wanted: int, tensor: str, frames: bool) -> Drafted:
         """The terms of an input of ``wanted`` values. Raises ConfigError where these are others."""
+        if not terms:
+            raise ConfigError(f"the observation of the model's input {tensor} has no terms")
         known = [self._size(term) for term in terms]
         drafted = Drafted()
         if frames:

@@ -17,16 +17,12 @@ DEFAULT_POSE = "default_joint_pos"
 """The name of the pose that an action of zero commands."""
 
 
-class Sized(Protocol):
-    """A vector of a size that may not be known yet."""
+class Elements(Protocol):
+    """What is known of a vector: the section of a loop's input says this of its samples."""
 
     @property
     def element_count(self) -> int | None:
         """None while only the device knows."""
-
-
-class Elements(Sized, Protocol):
-    """What is known of a vector: the section of a loop's input says this of its samples."""
 
     @property
     def kind(self) -> str:
@@ -42,7 +38,12 @@ class Elements(Sized, Protocol):
 
     @property
     def named(self) -> bool:
-        """Whether the elements have names, known or not yet."""
+        """Whether the elements have names that are not known yet, or may have."""
+
+
+def has_names(elements: Elements) -> bool:
+    """Whether the elements have names, known or not yet."""
+    return elements.named or elements.element_names is not None
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,31 @@ class Vector:
 
 
 @dataclass(frozen=True)
+class Joined:
+    """Vectors, one after the other, as one."""
+
+    parts: tuple[Elements, ...]
+    kind: str = ""
+    element_limit: int = VECTOR_SIZE_MAX
+
+    @property
+    def element_count(self) -> int | None:
+        counts = [part.element_count for part in self.parts]
+        known = [count for count in counts if count is not None]
+        return sum(known) if known and len(known) == len(counts) else None
+
+    @property
+    def element_names(self) -> tuple[str, ...] | None:
+        names = [part.element_names for part in self.parts]
+        known = [of_one for of_one in names if of_one is not None]
+        return sum(known, ()) if known and len(known) == len(names) else None
+
+    @property
+    def named(self) -> bool:
+        return all(part.named for part in self.parts)
+
+
+@dataclass(frozen=True)
 class Pose:
     """One value for each joint of the policy: ``default_joint_pos``."""
 
@@ -77,8 +103,9 @@ class Pose:
         """
         if self.joints is not None and names is not None:
             by_name = dict(zip(self.joints, self.values, strict=True))
-            if all(name in by_name for name in names):
-                return tuple(by_name[name] for name in names)
+            if any(name in by_name for name in names):
+                known = all(name in by_name for name in names)
+                return tuple(by_name[name] for name in names) if known else None
         return self.values if len(self.values) == size else None
 
 
@@ -103,7 +130,7 @@ class Scope:
     """The joints of the policy, in its order."""
     pose: Pose | None = None
     """``default_joint_pos``."""
-    command: Elements = field(default_factory=Vector)
+    command: Elements = field(default_factory=lambda: Joined(()))
     """All elements of all outputs of the loop."""
     period_s: Fraction | None = None
     """The nominal time between two runs of the policy."""

@@ -9,29 +9,69 @@ from pydantic import Field, Strict
 
 from rtloop.config.problem import Keys, Problem, unknown
 from rtloop.config.values import Name, Number
+from rtloop.policy.shaping import gathered
+from rtloop.policy.terms import rotations
 from rtloop.policy.terms.elements import Elements, Scope, Vector
+from rtloop.policy.terms.rotations import Order
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 
 if TYPE_CHECKING:
     from rtloop.policy.graph_builder import GraphBuilder
 
-Order = Literal["wxyz", "xyzw", "rpy"]
 SIZES = {"wxyz": 4, "xyzw": 4, "rpy": 3}
+Mount = Annotated[tuple[Number, Number, Number], Strict(False)]
+_AXES = ("x", "y", "z")
 
 
 def orientation_rules(keys: Keys, name: str, order: Order, scope: Scope) -> Iterator[Problem]:
     """Broken rules of an orientation that is read under a name, which stands at ``keys``."""
+    how = (
+        f"{SIZES[order]} values in the order {order}; a group picks them: {{input: …, select: […]}}"
+    )
+    return _vector_rules(keys, name, SIZES[order], how, scope)
+
+
+def _vector_rules(keys: Keys, name: str, size: int, how: str, scope: Scope) -> Iterator[Problem]:
     vector = scope.vector(name)
     if vector is None:
         yield unknown(keys, name, "input or group", scope.vector_names, scope.inputs_at)
-    elif vector.element_count not in (None, SIZES[order]):
-        expected = f"{SIZES[order]} values in the order {order}; a group picks them: {{input: …, select: […]}}"
+    elif vector.element_count not in (None, size):
         found = f"'{name}', which has {vector.element_count}"
-        yield Problem(keys, expected, found, judged=((*scope.inputs_at, name),))
+        yield Problem(keys, how, found, judged=((*scope.inputs_at, name),))
+
+
+class _OrientationTerm(ObservationTerm):
+    """The value of the key of a kind is the name of an orientation."""
+
+    order: Order = Field(
+        default="wxyz", description="of its values; rpy is roll, pitch and yaw in radians"
+    )
+    mount: Mount | None = Field(
+        default=None,
+        description="roll, pitch and yaw of the sensor in the frame of the body, in radians",
+    )
+
+    @property
+    def of(self) -> str:
+        """The input or group that gives the orientation."""
+        return str(getattr(self, self.kind))
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind} of '{self.of}'"
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.of,)
+
+    def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
+        yield from orientation_rules((*here, self.kind), self.of, self.order, scope)
+
+    def matrix(self, builder: GraphBuilder) -> str:
+        return rotations.orientation(builder, self.of, self.order, self.mount)
 
 
 @TERMS.register
-class ProjectedGravityTerm(ObservationTerm):
+class ProjectedGravityTerm(_OrientationTerm):
     """The direction of gravity in the frame of the body: R(q)^T (0, 0, -1).
 
     The quaternion is normalised. One of zeros is no orientation: the loop goes to FAULT.
@@ -42,121 +82,22 @@ class ProjectedGravityTerm(ObservationTerm):
     projected_gravity: Name = Field(
         description="name of the input or group with the orientation of the body in the world"
     )
-    order: Order = Field(
-        default="wxyz", description="of its values; rpy is roll, pitch and yaw in radians"
-    )
-    mount: Annotated[tuple[Number, Number, Number], Strict(False)] | None = Field(
-        default=None,
-        description="roll, pitch and yaw of the sensor in the frame of the body, in radians",
-    )
-
-    @property
-    def label(self) -> str:
-        return f"projected_gravity of '{self.projected_gravity}'"
-
-    def reads(self) -> tuple[str, ...]:
-        return (self.projected_gravity,)
-
-    def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
-        yield from orientation_rules((*here, self.kind), self.projected_gravity, self.order, scope)
 
     def elements(self, scope: Scope) -> Elements:
-        return Vector(3, ("x", "y", "z"))
+        return Vector(3, _AXES)
 
     def emit(self, builder: GraphBuilder) -> str:
-        value = builder.vector(self.projected_gravity)
-        gravity = (
-            _of_angles(builder, value)
-            if self.order == "rpy"
-            else _of_quaternion(builder, value, self.order)
-        )
-        return gravity if self.mount is None else _mounted(builder, gravity, self.mount)
-
-
-def _of_quaternion(builder: GraphBuilder, value: str, order: str) -> str:
-    """The third row of R(q), turned round, over |q|²: quadratic forms of the quaternion."""
-    import numpy as np
-
-    w, x, y, z = (order.index(name) for name in "wxyz")
-    left = builder.constant(np.array([x, w, y, w, w, x, y, z]), "left")
-    right = builder.constant(np.array([z, y, z, x, w, x, y, z]), "right")
-    products = builder.node(
-        "Mul",
-        [
-            builder.node("Gather", [value, left], "quaternion_left", axis=1),
-            builder.node("Gather", [value, right], "quaternion_right", axis=1),
-        ],
-        "products",
-    )
-    forms = np.array(
-        [
-            [-2, 2, 0, 0, 0, 0, 0, 0],  # 2 (wy - xz)
-            [0, 0, -2, -2, 0, 0, 0, 0],  # -2 (yz + wx)
-            [0, 0, 0, 0, -1, 1, 1, -1],  # x² + y² - w² - z²
-        ],
-        np.float32,
-    )
-    square = np.array([[0, 0, 0, 0, 1, 1, 1, 1]] * 3, np.float32)
-    above = builder.node("MatMul", [products, builder.constant(forms.T.copy(), "forms")], "down")
-    below = builder.node("MatMul", [products, builder.constant(square.T.copy(), "square")], "norm")
-    return builder.node("Div", [above, below], "gravity")
-
-
-def _of_angles(builder: GraphBuilder, value: str) -> str:
-    """(sin p, -sin r cos p, -cos r cos p)."""
-    import numpy as np
-
-    def picked(index: int) -> str:
-        return builder.node(
-            "Gather", [value, builder.constant(np.array([index]), "axis")], "angle", axis=1
-        )
-
-    roll, pitch = picked(0), picked(1)
-    minus_cos = builder.node("Neg", [builder.node("Cos", [pitch], "cos_pitch")], "down")
-    parts = [
-        builder.node("Sin", [pitch], "gravity_x"),
-        builder.node("Mul", [builder.node("Sin", [roll], "sin_roll"), minus_cos], "gravity_y"),
-        builder.node("Mul", [builder.node("Cos", [roll], "cos_roll"), minus_cos], "gravity_z"),
-    ]
-    return builder.node("Concat", parts, "gravity", axis=1)
-
-
-def _mounted(builder: GraphBuilder, value: str, mount: tuple[float, float, float]) -> str:
-    """A vector of the sensor's frame in that of the body."""
-    import numpy as np
-
-    matrix = rotation_of(*mount).astype(np.float32)
-    return builder.node("MatMul", [value, builder.constant(matrix.T.copy(), "mount")], "mounted")
-
-
-def rotation_of(roll: float, pitch: float, yaw: float) -> object:
-    """Rz(yaw) Ry(pitch) Rx(roll), float64 [3, 3]."""
-    import numpy as np
-
-    (cr, sr), (cp, sp), (cy, sy) = ((np.cos(a), np.sin(a)) for a in (roll, pitch, yaw))
-    return np.array(
-        [
-            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-            [-sp, cp * sr, cp * cr],
-        ]
-    )
+        up = gathered(builder, self.matrix(builder), [6, 7, 8], "up")
+        return builder.node("Neg", [up], "gravity")
 
 
 @TERMS.register
-class EulerTerm(ObservationTerm):
-    """Roll, pitch and yaw of a quaternion, in radians: the rotations about x, then y, then z of the world."""
+class EulerTerm(_OrientationTerm):
+    """Roll, pitch and yaw in radians: the rotations about x, then y, then z of the world."""
 
     kind = "euler_xyz"
 
-    euler_xyz: Name = Field(description="name of the input or group with a quaternion")
-    order: Literal["wxyz", "xyzw"] = Field(default="wxyz", description="of its values")
-
-    def reads(self) -> tuple[str, ...]:
-        return (self.euler_xyz,)
-
-    def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
-        yield from orientation_rules((*here, self.kind), self.euler_xyz, self.order, scope)
+    euler_xyz: Name = Field(description="name of the input or group with an orientation")
 
     def elements(self, scope: Scope) -> Elements:
         return Vector(3, ("roll", "pitch", "yaw"))
@@ -164,11 +105,10 @@ class EulerTerm(ObservationTerm):
     def emit(self, builder: GraphBuilder) -> str:
         import numpy as np
 
-        matrix = rotation_matrix(builder, builder.vector(self.euler_xyz), self.order)
+        matrix = self.matrix(builder)
 
         def element(row: int, column: int) -> str:
-            index = builder.constant(np.array([3 * row + column]), "index")
-            return builder.node("Gather", [matrix, index], "element", axis=1)
+            return gathered(builder, matrix, [3 * row + column], "element")
 
         one = builder.constant(np.ones((1, 1), np.float32), "one")
         minus_one = builder.constant(-np.ones((1, 1), np.float32), "minus_one")
@@ -177,85 +117,117 @@ class EulerTerm(ObservationTerm):
             "Max", [builder.node("Min", [sine, one], "at_most"), minus_one], "at_least"
         )
         parts = [
-            arctan2(builder, element(2, 1), element(2, 2)),
+            rotations.arctan2(builder, element(2, 1), element(2, 2)),
             builder.node("Asin", [sine], "pitch"),
-            arctan2(builder, element(1, 0), element(0, 0)),
+            rotations.arctan2(builder, element(1, 0), element(0, 0)),
         ]
         return builder.node("Concat", parts, "euler", axis=1)
 
 
 @TERMS.register
-class RotationTerm(ObservationTerm):
-    """The rotation matrix of a quaternion, row by row: from the frame of the body to that of the world."""
+class RotationTerm(_OrientationTerm):
+    """The rotation matrix from the frame of the body to that of the world, or to that of another body.
+
+    A matrix is shown row by row; so is `6d`, which leaves out its third column, as Isaac Lab does.
+    """
 
     kind = "rotation"
 
-    rotation: Name = Field(description="name of the input or group with a quaternion")
-    order: Literal["wxyz", "xyzw"] = Field(default="wxyz", description="of its values")
+    rotation: Name = Field(description="name of the input or group with an orientation")
+    relative_to: Name | None = Field(
+        default=None,
+        description="an orientation of the same order in whose frame it is seen: R(relative_to)^T R",
+    )
+    expressed_in: Literal["body", "world"] = Field(
+        default="body",
+        description="world is the rotation from `relative_to` to it as the world sees it: R "
+        "R(relative_to)^T",
+    )
+    align_yaw: bool = Field(
+        default=False,
+        description="true to take the yaw of the first cycle out, of each of the orientations its own",
+    )
+    show: Literal["matrix", "6d"] = Field(
+        default="matrix", description="all nine elements, or the first two columns"
+    )
 
     def reads(self) -> tuple[str, ...]:
-        return (self.rotation,)
+        return (self.of,) if self.relative_to is None else (self.of, self.relative_to)
 
     def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
-        yield from orientation_rules((*here, self.kind), self.rotation, self.order, scope)
+        yield from super().source_rules(here, scope)
+        if self.relative_to is not None:
+            keys = (*here, "relative_to")
+            yield from orientation_rules(keys, self.relative_to, self.order, scope)
+        elif "expressed_in" in self.model_fields_set:
+            yield Problem((*here, "expressed_in"), "`relative_to` beside it", at_key=True)
 
     def elements(self, scope: Scope) -> Elements:
-        return Vector(9, tuple(f"r{row}{column}" for row in range(3) for column in range(3)))
+        names = tuple(f"r{index // 3}{index % 3}" for index in self._shown)
+        return Vector(len(names), names)
 
     def emit(self, builder: GraphBuilder) -> str:
-        return rotation_matrix(builder, builder.vector(self.rotation), self.order)
+        matrix = self._aligned(builder, self.matrix(builder))
+        if self.relative_to is not None:
+            other = rotations.orientation(builder, self.relative_to, self.order)
+            inverse = rotations.transposed(builder, self._aligned(builder, other))
+            pair = (inverse, matrix) if self.expressed_in == "body" else (matrix, inverse)
+            matrix = rotations.product(builder, *pair)
+        if self.show == "matrix":
+            return matrix
+        return gathered(builder, matrix, self._shown, "columns")
+
+    @property
+    def _shown(self) -> list[int]:
+        return [i for i in range(9) if self.show == "matrix" or i % 3 < 2]
+
+    def _aligned(self, builder: GraphBuilder, matrix: str) -> str:
+        if not self.align_yaw:
+            return matrix
+        key = ("without_first_yaw", matrix)
+        return builder.once(key, lambda: rotations.without_first_yaw(builder, matrix))
 
 
-def rotation_matrix(builder: GraphBuilder, value: str, order: str) -> str:
-    """R(q), row by row, float32 [1, 9]; a quaternion of zeros gives NaN."""
-    import numpy as np
+@TERMS.register
+class RotatedTerm(ObservationTerm):
+    """A vector in the frame of the body: one of a sensor that is mounted there, or one of the world."""
 
-    w, x, y, z = (order.index(name) for name in "wxyz")
-    pairs = [(w, w), (x, x), (y, y), (z, z), (x, y), (x, z), (y, z), (w, x), (w, y), (w, z)]
-    ww, xx, yy, zz, xy, xz, yz, wx, wy, wz = np.eye(10)
-    rows = [
-        ww + xx - yy - zz, 2 * (xy - wz), 2 * (xz + wy),
-        2 * (xy + wz), ww - xx + yy - zz, 2 * (yz - wx),
-        2 * (xz - wy), 2 * (yz + wx), ww - xx - yy + zz,
-    ]  # fmt: skip
-    forms = np.stack(rows).astype(np.float32)
-    square = np.tile(ww + xx + yy + zz, (9, 1)).astype(np.float32)
-    left = builder.constant(np.array([a for a, _ in pairs]), "left")
-    right = builder.constant(np.array([b for _, b in pairs]), "right")
-    products = builder.node(
-        "Mul",
-        [
-            builder.node("Gather", [value, left], "quaternion_left", axis=1),
-            builder.node("Gather", [value, right], "quaternion_right", axis=1),
-        ],
-        "products",
+    kind = "rotated"
+
+    rotated: Name = Field(description="name of the input or group with a vector: x, y, z")
+    mount: Mount | None = Field(
+        default=None,
+        description="of the sensor whose vector it is: its roll, pitch and yaw in the body, in radians",
     )
-    above = builder.node("MatMul", [products, builder.constant(forms.T.copy(), "forms")], "turned")
-    below = builder.node("MatMul", [products, builder.constant(square.T.copy(), "square")], "norm")
-    return builder.node("Div", [above, below], "rotation")
-
-
-def arctan2(builder: GraphBuilder, y: str, x: str) -> str:
-    """The angle of (x, y), -pi to pi; 0 where both are 0. ONNX has Atan only."""
-    import numpy as np
-
-    def constant(value: float) -> str:
-        return builder.constant(np.full((1, 1), value, np.float32), "angle_of")
-
-    zero = constant(0.0)
-    principal = builder.node("Atan", [builder.node("Div", [y, x], "slope")], "principal")
-    half = builder.node(
-        "Where",
-        [builder.node("Less", [y, zero], "below"), constant(-np.pi), constant(np.pi)],
-        "half",
+    into: Name | None = Field(
+        default=None, description="the orientation of the body, where it is a vector of the world"
     )
-    turned = builder.node("Add", [principal, half], "turned")
-    angle = builder.node(
-        "Where", [builder.node("Less", [x, zero], "behind"), turned, principal], "angle"
-    )
-    nowhere = builder.node(
-        "And",
-        [builder.node("Equal", [x, zero], "x_is_0"), builder.node("Equal", [y, zero], "y_is_0")],
-        "nowhere",
-    )
-    return builder.node("Where", [nowhere, zero, angle], "arctan2")
+    order: Order = Field(default="wxyz", description="of the orientation")
+
+    @property
+    def label(self) -> str:
+        return f"rotated '{self.rotated}'"
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.rotated,) if self.into is None else (self.rotated, self.into)
+
+    def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
+        how = "3 values: x, y, z"
+        yield from _vector_rules((*here, self.kind), self.rotated, 3, how, scope)
+        if (self.mount is None) == (self.into is None):
+            found = "both" if self.mount is not None else "neither mount nor into"
+            yield Problem((*here, self.kind), "exactly one of mount and into", found, at_key=True)
+        elif self.into is not None:
+            yield from orientation_rules((*here, "into"), self.into, self.order, scope)
+
+    def elements(self, scope: Scope) -> Elements:
+        return Vector(3, _AXES)
+
+    def emit(self, builder: GraphBuilder) -> str:
+        vector = builder.vector(self.rotated)
+        if self.mount is not None:
+            matrix = rotations.fixed(builder, rotations.rotation_of(*self.mount))
+        else:
+            body = rotations.orientation(builder, self.into or "", self.order)
+            matrix = rotations.transposed(builder, body)
+        return rotations.turned(builder, matrix, vector)

@@ -15,6 +15,9 @@ from rtloop.policy.terms.elements import Elements, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from rtloop.policy.graph_builder import GraphBuilder
 
 #: Steps after which a phase repeats: its values are a table of so many rows.
@@ -28,9 +31,12 @@ class HoldConfig(Section):
 
     command: Name = Field(description="name of the input or group that says so, by being small")
     below: PositiveNumber = Field(description="its length below which the machine stands")
-    each: Annotated[tuple[Annotated[tuple[int, ...], Strict(False)], ...], Strict(False)] = Field(
+    each: Annotated[
+        tuple[Annotated[tuple[int, ...], Strict(False), Field(min_length=1)], ...], Strict(False)
+    ] = Field(
         default=(),
-        description="indices of elements whose lengths are judged apart, [[0, 1], [2]]; without it all together",
+        description="indices of elements whose lengths are judged apart, [[0, 1], [2]]; without it all "
+        "together",
     )
     at: Number = Field(default=0.5, description="the phase that is shown then, in turns: 0.5 is pi")
     restart: bool = Field(
@@ -116,9 +122,9 @@ class PhaseTerm(ObservationTerm):
             raise ValueError("the period of the policy is not known")
         phase, steps = self.phase, _steps(self.phase, builder.period_s)
         advance = builder.period_s / phase.turn_s  # of a step, in turns
-        offsets = np.array(phase.offsets)
-        turns = np.array([float(step * advance % 1) for step in range(steps)])[:, None] + offsets
-        table = _shown(turns, self.show)
+        offsets = [Fraction(repr(offset)) for offset in phase.offsets]
+        turns = [[float((step * advance + o) % 1) for o in offsets] for step in range(steps)]
+        table = _shown(np.array(turns), self.show)
         stands = None if phase.hold is None else _stands(builder, phase.hold)
         step = builder.once(("phase", repr(phase)), lambda: _counter(builder, phase, steps, stands))
         width = builder.constant(np.array([table.shape[1]], np.int64), "phase_width")
@@ -140,7 +146,7 @@ def _steps(phase: PhaseConfig, period_s: Fraction) -> int:
     return (phase.turn_s / period_s).numerator
 
 
-def _shown(turns: object, show: tuple[Show, ...]) -> object:
+def _shown(turns: npt.NDArray[np.float64], show: tuple[Show, ...]) -> npt.NDArray[np.float32]:
     """float32 [steps, shown * offsets] of phases in turns."""
     import numpy as np
 

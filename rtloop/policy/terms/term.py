@@ -7,7 +7,7 @@ order: ``select`` or ``joints``, ``minus``, ``wrap``, ``scale``, ``offset``, ``c
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from pydantic import Field
 from rtloop.config.kinds import Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, any_of, number, unknown, written
 from rtloop.config.values import NamedValues, Range, Selection
-from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Scope
+from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Scope, has_names
 from rtloop.policy.terms.history import History
 from rtloop.policy.terms.joints import Joints, Pattern, joint_names, joint_rules, unfound
 from rtloop.policy.terms.shape import Shape
@@ -46,7 +46,8 @@ class ObservationTerm(Shape, KindSection):
     )
     minus: NamedValues = Field(
         default=0.0,
-        description="subtracted before scaling: numbers, default_joint_pos, or the name of an input or group",
+        description="subtracted before scaling: numbers, default_joint_pos, or the name of an input or group "
+        "(by the names of its elements, where both have them)",
     )
     wrap: Range | None = Field(
         default=None, description="[from, below]: brought in there by whole turns, before scaling"
@@ -82,11 +83,29 @@ class ObservationTerm(Shape, KindSection):
         """How messages call the source."""
         return self.kind
 
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of its elements, where people read them: ``joint_pos.knee``."""
+        return self.kind
+
+    def inner(self, scope: Scope) -> Sequence[ObservationTerm]:
+        """The terms that the source joins; none where it is no group."""
+        return ()
+
+    @property
+    def fixed(self) -> tuple[float, ...]:
+        """The values of the source, where they never change; else none."""
+        return ()
+
     def reads(self) -> tuple[str, ...]:
         """The names of the inputs and groups that the source reads."""
         return ()
 
     # --- what all kinds have ---
+
+    def reads_all(self) -> tuple[str, ...]:
+        """The names of the inputs and groups that the term reads."""
+        return (*self.reads(), self.minus) if isinstance(self.minus, str) else self.reads()
 
     @property
     def source(self) -> str:
@@ -139,6 +158,25 @@ class ObservationTerm(Shape, KindSection):
             return joint_names(self.joints, scope.joints)
         names = self.elements(scope).element_names
         return None if names is None else tuple(names[index] for index in self.indices(scope))
+
+    def minus_indices(self, scope: Scope) -> tuple[int, ...] | None:
+        """Where the vector that is subtracted has the elements of these names; None where the order decides."""
+        vector = scope.vector(str(self.minus))
+        if vector is None or (names := self._names_in(vector, scope)) is None:
+            return None
+        there = vector.element_names or ()
+        return tuple(there.index(name) for name in names)
+
+    def _names_in(self, vector: Elements, scope: Scope) -> tuple[str, ...] | None:
+        """The names of the values of one step, as the vector calls them too; None where it calls none so, or
+        all in this order."""
+        there = vector.element_names or ()
+        for names in (self.step_names(scope), self._wanted(scope)):
+            if names == there:
+                return None
+            if names is not None and any(name in there for name in names):
+                return names
+        return None
 
     def _wanted(self, scope: Scope) -> tuple[str, ...]:
         """The names that the source has for the joints; () while they are not known."""
@@ -215,7 +253,7 @@ class ObservationTerm(Shape, KindSection):
         yield from broken
         if broken:
             return
-        if not elements.named:
+        if not has_names(elements):
             expected = f"`select` with indices: the elements of {self.label} have no names"
             yield Problem(keys, expected, judged=judged)
         elif elements.element_names is not None:
@@ -238,8 +276,13 @@ class ObservationTerm(Shape, KindSection):
                     what = (is_known and elements.kind) or "vector"
                     expected = f"an index below {limit}, the size of the {what}"
                     yield Problem(keys, expected, judged=judged)
-            elif not elements.named:
+            elif not has_names(elements):
                 expected = f"an index from 0: the elements of {self.label} have no names"
+                yield Problem(keys, expected, judged=judged)
+            elif names is not None and names.count(element) > 1:
+                expected = (
+                    f"an index: {names.count(element)} elements of {self.label} are called so"
+                )
                 yield Problem(keys, expected, judged=judged)
             elif names is not None and element not in names:
                 expected = f"a field of {self.label}: {any_of(list(names))}"
@@ -263,6 +306,12 @@ class ObservationTerm(Shape, KindSection):
         if vector is None:
             known = [*scope.vector_names, DEFAULT_POSE]
             yield unknown(keys, name, "input or group", known, scope.inputs_at)
+            return
+        names, there = self._names_in(vector, scope), vector.element_names
+        if names is not None and there is not None:
+            lacks = unfound(names, there, f"an input or group, '{name}',")
+            if lacks is not None:
+                yield Problem(keys, lacks)
             return
         size, other = self.width(scope), vector.element_count
         if size is not None and other is not None and size != other:

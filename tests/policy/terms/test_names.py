@@ -1,0 +1,111 @@
+"""Elements by their names: in a difference, in the last command, and where a name is not one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtloop.config import load
+from rtloop.errors import ConfigError
+from rtloop.policy import Sink
+from tests.policy.models import Runner, passthrough
+from tests.policy.terms.harness import Inputs, composed
+
+
+def _observed(
+    folder: Path, terms: list[Any], size: int, inputs: Inputs, *samples: Any, **section: Any
+) -> list[float]:
+    keys = {"model": "p.onnx", "observation": terms, **section}
+    graph = composed(folder, keys, inputs, {"p.onnx": passthrough(size)})
+    return [round(float(value), 5) for value in Runner(graph).step(*samples)]
+
+
+def test_what_is_subtracted_is_the_element_of_the_same_name(tmp_path: Path) -> None:
+    """The two vectors come from different devices, each in an order of its own."""
+    inputs: Inputs = {"measured": ["knee", "hip", "ankle"], "wanted": ["hip", "toe", "knee"]}
+    term = {"input": "measured", "joints": "policy", "minus": "wanted"}
+    observed = _observed(
+        tmp_path, [term], 2, inputs, [1, 2, 3], [10, 20, 30], joints=["hip", "knee"]
+    )
+    assert observed == [2 - 10, 1 - 30]
+
+
+def test_what_is_subtracted_may_name_joints_as_the_source_does(tmp_path: Path) -> None:
+    inputs: Inputs = {"measured": ["knee_pos", "hip_pos"], "wanted": ["hip_pos", "knee_pos"]}
+    term = {"input": "measured", "joints": "policy", "named": "{}_pos", "minus": "wanted"}
+    observed = _observed(tmp_path, [term], 2, inputs, [1, 2], [10, 30], joints=["hip", "knee"])
+    assert observed == [2 - 10, 1 - 30]
+
+
+def test_without_names_in_common_the_order_decides(tmp_path: Path) -> None:
+    inputs: Inputs = {"measured": ["knee", "hip"], "wanted": ["a", "b"], "plain": 2}
+    terms = [{"input": "measured", "minus": "wanted"}, {"input": "measured", "minus": "plain"}]
+    assert _observed(tmp_path, terms, 4, inputs, [1, 2], [10, 30], [5, 6]) == [-9, -28, -4, -4]
+
+
+def test_a_difference_with_elements_that_are_missing_is_refused(tmp_path: Path) -> None:
+    inputs: Inputs = {"measured": ["knee", "hip"], "wanted": ["hip", "toe"]}
+    with pytest.raises(ConfigError, match=r"observation\[0\].minus: found 'wanted'; expected an input "
+                       "or group, 'wanted', with elements 'knee'; it has hip or toe"):  # fmt: skip
+        _observed(tmp_path, [{"input": "measured", "minus": "wanted"}], 2, inputs, [1, 2], [1, 2])
+
+
+def test_a_name_that_two_elements_have_selects_neither(tmp_path: Path) -> None:
+    groups = {"both": [{"input": "pos"}, {"input": "vel"}]}
+    inputs: Inputs = {"pos": ["hip", "knee"], "vel": ["hip", "knee"]}
+    terms = [{"group": "both", "select": ["knee"]}]
+    with pytest.raises(ConfigError, match=r"\[0\]: found 'knee'; expected an index: 2 elements"):
+        _observed(tmp_path, terms, 1, inputs, [1, 2], [3, 4], groups=groups)
+
+
+def test_a_pose_of_other_joints_is_not_taken_by_its_order(tmp_path: Path) -> None:
+    pose = {"joints": ["hip", "knee"], "default_joint_pos": [1.0, 2.0]}
+    inputs: Inputs = {"pos": ["knee", "toe"]}
+    with pytest.raises(ConfigError, match="elements that are joints of the policy"):
+        _observed(
+            tmp_path, [{"input": "pos", "minus": "default_joint_pos"}], 2, inputs, [1, 2], **pose
+        )
+
+
+def test_the_last_command_is_picked_by_the_names_of_the_outputs(tmp_path: Path) -> None:
+    section = {
+        "model": "p.onnx",
+        "joints": ["hip", "knee"],
+        "observation": [
+            {"last_target": True, "joints": "policy", "named": "{}_q"},
+            {"last_target": True, "select": ["ankle_q"]},
+        ],
+        "action": {"to": ["hip_q", "knee_q", "ankle_q"]},
+    }
+    sinks = {"legs": Sink(2, ("knee_q", "hip_q")), "feet": Sink(1, ("ankle_q",))}
+    graph = composed(tmp_path, section, {"a": 1}, {"p.onnx": passthrough(3)}, outputs=sinks)
+    command = Runner(graph).step([0], last_command=[1, 2, 3])
+    assert command.tolist() == [1, 2, 3]  # hip, knee, ankle observed; knee, hip, ankle commanded
+
+
+def test_names_of_the_last_command_are_judged_when_the_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "p.onnx").write_bytes(passthrough(1))
+    path = tmp_path / "leg.yaml"
+    text = """
+loops:
+  leg:
+    class: soft
+    rate_hz: 50
+    inputs: {a: {mailbox: [0]}}
+    policy: {model: p.onnx, observation: [{last_target: true, select: [NAME]}]}
+    outputs: {legs: {mailbox: true, names: [hip_q], safe: 0}}
+"""
+    path.write_text(text.replace("NAME", "hip_q"))
+    load(path)
+    path.write_text(text.replace("NAME", "hip_p"))
+    with pytest.raises(ConfigError, match="found 'hip_p'; expected a field of last_target: hip_q"):
+        load(path)
+
+
+def test_the_whole_last_command_counts_in_the_size_of_an_observation(tmp_path: Path) -> None:
+    section = {"model": "p.onnx", "observation": [{"last_target": True, "minus": [1, 2, 3]}]}
+    graph = composed(tmp_path, section, {"a": 1}, {"p.onnx": passthrough(3)})
+    assert Runner(graph).step([0], last_command=np.ones(3)).tolist() == [0, -1, -2]
