@@ -237,6 +237,9 @@ class Probes:
         for name, first in stage.counters.items():
             tensor = stage.file.inputs[name]
             feed[name] = np.full(tensor.shape, first + step, tensor.dtype)
+        for name in stage.wires:
+            tensor = stage.file.inputs[name]
+            feed[name] = np.zeros(tensor.shape, tensor.dtype)
         for before, _ in stage.state:
             feed[before.name] = np.zeros(before.shape, before.dtype)
         random = np.random.default_rng(step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -120,7 +121,7 @@ def read_bundle(path: Path) -> Bundle:
         raise pipeline.wrong("inputs and outputs, at least one of each")
     frequency = None
     if "configs" in pipeline and "frequency" in pipeline["configs"]:
-        frequency = pipeline["configs"]["frequency"].number()
+        frequency = pipeline["configs"]["frequency"].positive()
     return Bundle(
         path, models, sources, inputs, outputs, _initial(pipeline, path, models), frequency
     )
@@ -144,8 +145,9 @@ def _model(entry: Entry, folder: Path) -> BundleModel:
 
 def _tensor(entry: Entry) -> BundleTensor:
     shape = entry["shape"].value
-    if isinstance(shape, str):
-        shape = json.loads(shape)
+    if isinstance(shape, str):  # as older exporters have it
+        with suppress(ValueError):
+            shape = json.loads(shape)
     shape = Entry(entry.file, shape, (*entry.keys, "shape")).whole_numbers()
     kind = entry["kind"].text() if "kind" in entry else ""
     names = _names(entry["element_names"], math.prod(shape)) if "element_names" in entry else None
