@@ -14,7 +14,8 @@ from rtloop.policy.composed import Feedback, ModelStep, NodeStep, Step, TensorSp
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rtloop.policy.inspect import PolicyTensor
+    from rtloop.policy.model_file import PolicyTensor
+    from rtloop.policy.roles import Stage
 
 #: Of rtloop's own nodes.
 OPSET = 17
@@ -45,10 +46,12 @@ class GraphBuilder:
         period_s: Fraction | None = None,
         answers: Mapping[str, int] | None = None,
         group: Callable[[str], str] | None = None,
+        models_of_terms: Mapping[str, Stage] | None = None,
     ) -> None:
         """``group`` composes the group of a name, when it is first read.
 
-        ``answers`` are the sizes of what models answer, as ``MODEL.OUTPUT``.
+        ``answers`` are the sizes of what models answer, as ``MODEL.OUTPUT``; ``models_of_terms`` are
+        those of terms that are models, by their ``source``.
         """
         self.inputs = {
             name: TensorSpec(f"input/{name}", (1, size)) for name, size in input_sizes.items()
@@ -57,6 +60,7 @@ class GraphBuilder:
         self.constants: dict[str, npt.NDArray[Any]] = {}
         self.steps: list[Step] = []
         self.period_s = period_s
+        self.models_of_terms = dict(models_of_terms or {})
         self._group = group
         self._answer_sizes = dict(answers or {})
         self._states: list[_State] = []

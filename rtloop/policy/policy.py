@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from rtloop.errors import ConfigError, Finding, Place
+from rtloop.config.problem import Keys
+from rtloop.errors import Place, do_each
 from rtloop.policy.metadata import JOINTS, POSE, names_in, numbers_in
 from rtloop.policy.model_file import PolicyTensor, Source, nowhere
 from rtloop.policy.roles import Stage, action_of, read_stage
 from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
 from rtloop.policy.terms.elements import Elements, Pose, Scope, Vector
+from rtloop.policy.terms.term import ObservationTerm
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Policy:
     """As the metadata of its models have them."""
     pose: tuple[float, ...] | None = None
     """``default_joint_pos``, likewise."""
+    models_of_terms: Mapping[str, Stage] = field(default_factory=dict)
+    """Of terms that are models: by ``ObservationTerm.source``."""
 
     @property
     def acting(self) -> Stage:
@@ -55,6 +59,10 @@ class Policy:
             f"{stage.name}: {note}" if many else note
             for stage in self.stages
             for note in stage.notes
+        ] + [
+            f"{stage.name}: {note}"
+            for stage in self.models_of_terms.values()
+            for note in stage.notes
         ]
 
     def known_in(self, scope: Scope) -> Scope:
@@ -79,18 +87,25 @@ class Policy:
             joints=joints,
             pose=pose,
             are_models_known=True,
+            models_of_terms=self.models_of_terms,
         )
 
 
 def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy:
     """The policy of a section, ``where`` of which tells the place of its keys. Raises ConfigError."""
     stages = tuple(
-        _stage(name, path, keys, tuple(filter(None, keys.observed())), partial(where, *at))
+        read_stage(
+            name,
+            path,
+            keys,
+            tuple(filter(None, keys.observed())) or None,
+            where=partial(where, *at),
+        )
         for name, (at, keys, path) in section.sections.items()
     )
     at = section.sections[stages[-1].name][0]
     action = action_of(stages[-1], section.action_output, where=partial(where, *at))
-    policy = Policy(stages, action, *_told(stages))
+    policy = Policy(stages, action, *_told(stages), _models_of_terms(section, where))
     _refuse_contradiction(section, policy, where)
     return policy
 
@@ -107,23 +122,24 @@ def load_policy(
     Raises ConfigError when it cannot be used as it is.
     """
     keys = ModelKeys(state=dict(state or {}), fix_dimensions=dict(fix_dimensions or {}))
-    stage = _stage(ONLY, model, keys, (), where)
+    stage = read_stage(ONLY, model, keys, None, where=where)
     return Policy((stage,), action_of(stage, None, where=where), *_told((stage,)))
 
 
-def _stage(
-    name: str,
-    model: str | Path | bytes,
-    keys: ModelKeys,
-    observed: tuple[str, ...],
-    where: Callable[..., Place],
-) -> Stage:
-    stage = read_stage(name, model, keys, observed or None, where=where)
-    if keys.sha256 not in (None, stage.file.sha256):
-        found = f"'{model}', whose sha256 is {stage.file.sha256}"
-        expected = f"the file of sha256 {keys.sha256}: it was exchanged, or the key is out of date"
-        raise ConfigError([Finding.of(where("sha256"), found, expected)])
-    return stage
+def _models_of_terms(section: PolicyConfig, where: Callable[..., Place]) -> dict[str, Stage]:
+    found: dict[str, Stage] = {}
+
+    def load(at: Keys, term: ObservationTerm) -> None:
+        stage = None if term.source in found else term.load_model(partial(where, *at))
+        if stage is not None:
+            found[term.source] = stage
+
+    do_each(
+        partial(load, (*keys, index), term)
+        for keys, terms in section.terms.items()
+        for index, term in enumerate(terms)
+    )
+    return found
 
 
 def _told(stages: tuple[Stage, ...]) -> tuple[tuple[str, ...] | None, tuple[float, ...] | None]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, Strict, StringConstraints
+from pydantic import Field, Strict
 
 from rtloop.config.problem import Keys, Problem, guarded
-from rtloop.config.section import Section
 from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
+from rtloop.policy.model_keys import BorderKeys, file_rules
 from rtloop.policy.terms.action import ActionTerm, Sink
 from rtloop.policy.terms.elements import Elements, Joined, Pose, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
@@ -30,36 +27,19 @@ Terms = Annotated[
     Strict(False),
     Field(min_length=1, max_length=256),
 ]
-_Scalar = bool | int | Annotated[float, Field(allow_inf_nan=False)]
-_Constant = _Scalar | Annotated[tuple[_Scalar, ...], Strict(False), Field(min_length=1)]
 #: The name of the only model of a policy.
 ONLY = "policy"
 
 
-class ModelKeys(Section):
+class ModelKeys(BorderKeys):
     """What fills the inputs of a model."""
 
-    fix_dimensions: dict[Text, Annotated[int, Field(ge=1, le=2**31 - 1)]] = Field(
-        default={}, description="names of dynamic dimensions and the size to fix them to"
-    )
     observation: Terms | None = Field(
         default=None,
         description="list of terms, concatenated in order into the only input that is observed",
     )
     observations: dict[Text, Terms] = Field(
         default={}, description="such a list for each of several inputs, by their names"
-    )
-    state: dict[Text, Text] = Field(
-        default={}, description="recurrent state as pairs of graph input: graph output"
-    )
-    constants: dict[Text, _Constant] = Field(
-        default={}, description="inputs that never change, and their values"
-    )
-    counters: dict[Text, Annotated[int, Field(ge=-(2**53), le=2**53)]] = Field(
-        default={}, description="inputs that count the runs of the policy, and where they begin"
-    )
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        default=None, description="of the model's file; another file is refused"
     )
 
     def observed(self) -> dict[str | None, tuple[Keys, Sequence[ObservationTerm]]]:
@@ -200,7 +180,7 @@ class PolicyConfig(ModelKeys):
                 found = "neither model nor models"
             yield Problem(here, expected, found, at_key=True)
         for at, section, path in self.sections.values():
-            yield from _file_rules((*here, *at, "model"), path)
+            yield from file_rules((*here, *at, "model"), path)
             yield from section.key_rules((*here, *at))
             if section.observation is None and not section.observations:
                 expected = "`observation`, a list of terms, or `observations`, one for each input"
@@ -261,7 +241,9 @@ class PolicyConfig(ModelKeys):
 def _circle(groups: Mapping[str, Sequence[ObservationTerm]]) -> str | None:
     """A group that reads itself, over others or not; None where there is none."""
     reads = {
-        name: {other for term in terms for other in (*term.reads(), term.minus) if other in groups}
+        name: {
+            str(other) for term in terms for other in (*term.reads(), term.minus) if other in groups
+        }
         for name, terms in groups.items()
     }
     for name in reads:
@@ -275,33 +257,3 @@ def _circle(groups: Mapping[str, Sequence[ObservationTerm]]) -> str | None:
                 seen.add(other)
                 rest += reads[other]
     return None
-
-
-def _file_rules(keys: Keys, model: Path) -> Iterator[Problem]:
-    if os.path.isfile(model):
-        if not os.access(model, os.R_OK):
-            yield Problem(
-                keys, f"read permission: chmod u+r {quote(str(model))}", f"'{model}', not readable"
-            )
-        return
-    if os.path.isdir(model):
-        yield Problem(keys, "an .onnx file", f"the folder '{model}'")
-        return
-    if os.path.exists(model):
-        yield Problem(
-            keys, "an .onnx file", f"'{model}', a pipe, socket or device and no regular file"
-        )
-        return
-    try:
-        names = sorted(n for n in os.listdir(model.parent)[:10_000] if n.endswith(".onnx"))
-    except OSError:
-        expected = f"the path of a file, relative to this one; there is no folder '{model.parent}'"
-        yield Problem(keys, expected)
-        return
-    expected = f"a file in '{model.parent}'"
-    if not names:
-        expected += ", which holds no .onnx file"
-    elif len(names) <= 5:
-        expected += f", which holds {', '.join(names)}"
-    nearest = get_close_matches(model.name, names, 1)
-    yield Problem(keys, expected, nearest=f"'{nearest[0]}'" if nearest else None)

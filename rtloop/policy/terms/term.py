@@ -22,6 +22,10 @@ from rtloop.policy.terms.joints import Joints, Pattern, joint_names, joint_rules
 from rtloop.policy.terms.shape import Shape
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rtloop.errors import Place
+    from rtloop.policy.roles import Stage
     from rtloop.policy.graph_builder import GraphBuilder
 
 
@@ -69,6 +73,10 @@ class ObservationTerm(Shape, KindSection):
 
         float32 [1, n], with n the count of ``elements``. Called once for all terms of one source.
         """
+
+    def load_model(self, where: Callable[..., Place]) -> Stage | None:
+        """The model that the term is, if it is one; ``where`` tells the place of its keys. Raises ConfigError."""
+        return None
 
     def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         """Broken rules about the source. ``here`` is where the term stands."""

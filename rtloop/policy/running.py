@@ -1,0 +1,58 @@
+"""A model in the graph: what feeds each of its inputs, its run, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from rtloop.policy.graph_builder import GraphBuilder
+from rtloop.policy.roles import Stage
+
+
+def run_stage(
+    builder: GraphBuilder, stage: Stage, observed: Mapping[str, str]
+) -> dict[str, Callable[[], str]]:
+    """Runs a model. ``observed`` are tensors [1, n] by the names of the inputs that they fill.
+
+    Returns, by the names of its outputs that are no state, what makes the tensor of each: float32 [1, n].
+    """
+    import numpy as np
+
+    feeds = {}
+    for name, value in observed.items():
+        tensor = stage.observed[name]
+        feeds[name] = builder.reshaped(builder.cast(value, tensor.dtype), tensor.shape)
+    for name, fixed in stage.constants.items():
+        feeds[name] = builder.constant(fixed, name)
+    for name, first in stage.counters.items():
+        tensor = stage.file.inputs[name]
+        one = builder.constant(np.ones((1, 1), np.int64), "one")
+        count = builder.feedback(
+            f"counter/{stage.name}/{name}",
+            (),
+            _one_more(builder, one),
+            initial=np.array([[first]], np.int64),
+        )
+        feeds[name] = builder.reshaped(builder.cast(count, tensor.dtype), tensor.shape)
+    answered: dict[str, str] = {}
+    for before, after in stage.state:
+        feeds[before.name] = builder.feedback(
+            f"{stage.name}/{before.name}",
+            before.shape,
+            partial(lambda name, _: answered[name], after.name),
+            dtype=before.dtype,
+        )
+    outputs = list(stage.file.outputs.values())
+    answered |= builder.run_model(stage.name, stage.file.model, feeds, outputs)
+    return {
+        name: partial(_flat, builder, answered[name], tensor.size)
+        for name, tensor in stage.answers.items()
+    }
+
+
+def _one_more(builder: GraphBuilder, one: str) -> Callable[[str], str]:
+    return lambda count: builder.node("Add", [count, one], "counted")
+
+
+def _flat(builder: GraphBuilder, value: str, size: int) -> str:
+    return builder.reshaped(builder.cast(value, "float32"), (1, size))
