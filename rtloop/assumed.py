@@ -93,7 +93,9 @@ def _least_names(loop: LoopConfig, policy: Policy, key: str) -> tuple[str, ...]:
     for term in terms:
         of_joints = joint_names(term.joints or (), joints) or ()
         names |= dict.fromkeys(term.named.replace("{}", joint) for joint in of_joints)
-    least = max([1, *(element + 1 for element in selected if isinstance(element, int))])
+    measured, size = loop.policy.measured(key, policy)
+    names |= dict.fromkeys(measured)
+    least = max([1, size, *(element + 1 for element in selected if isinstance(element, int))])
     return (*names, *_numbered(range(len(names), least)))
 
 

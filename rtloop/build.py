@@ -105,15 +105,19 @@ def assemble(
     """
     loop = config.loops[name]
     where = partial(config.where, "loops", name, "policy")
+    policy = policy or loop.policy.load(where)
     sizes = {key: len(signals) for key, signals in outputs.items()}
-    _check_outputs(config, name, sizes)
+    sinks = {key: sink_of(loop.outputs[key], signals) for key, signals in outputs.items()}
+    n_action = None if loop.policy.places_by_name(policy, sinks) else policy.action.size
+    fits = n_action in (None, sum(sizes.values()))
     graph = loop.policy.compose(
         {key: [signal.name for signal in signals] for key, signals in inputs.items()},
         where,
         policy,
-        {key: _sink(loop.outputs[key], signals) for key, signals in outputs.items()},
+        sinks if fits else None,
         loop.policy_period_s,
     )
+    _check_outputs(config, name, sizes, n_action)
     try:
         runner = runner_of(graph)
         core_config = _core_config(name, loop)
@@ -201,15 +205,23 @@ def _named(signals: Mapping[str, Sequence[Signal]]) -> tuple[Signal, ...]:
     )
 
 
-def _sink(section: OutputSection, signals: Sequence[Signal]) -> Sink:
+def sink_of(section: OutputSection, signals: Sequence[Signal]) -> Sink:
     """What the action may know of an output; the elements of a mailbox without names have none."""
     names = tuple(signal.name for signal in signals)
-    default = per_element(section.default_or_safe, len(signals))
-    return Sink(len(signals), names if section.named else None, default)
+    values = section.default_or_safe
+    fits = not isinstance(values, tuple) or len(values) == len(signals)
+    default = per_element(values, len(signals)) if fits else None
+    has_names = section.named or section.element_names is not None
+    return Sink(len(signals), names if has_names else None, default)
 
 
-def _check_outputs(config: Config, name: str, sizes: Mapping[str, int]) -> None:
-    """Each list of an output fits its port. Raises ConfigError."""
+def _check_outputs(
+    config: Config, name: str, sizes: Mapping[str, int], n_action: int | None
+) -> None:
+    """Each list of an output fits its port, and all outputs together the action; None: names decide.
+
+    Raises ConfigError.
+    """
     wrong = [
         Finding.of(
             config.where("loops", name, "outputs", key, vector),
@@ -221,6 +233,12 @@ def _check_outputs(config: Config, name: str, sizes: Mapping[str, int]) -> None:
         for vector, values in section.vectors.items()
         if isinstance(values, tuple) and len(values) != sizes[key]
     ]
+    total = sum(sizes.values())
+    if n_action not in (None, total):
+        told = ", ".join(f"{key} {size}" for key, size in sizes.items())
+        found = f"outputs of {total} values ({told})"
+        expected = f"{n_action}, the size of the policy's action"
+        wrong.append(Finding.of(config.where("loops", name, "outputs"), found, expected))
     if wrong:
         raise ConfigError(wrong)
 

@@ -22,6 +22,8 @@ from rtloop.build import Assembled, assemble
 from rtloop.config import Config
 from rtloop.errors import ConfigError, Finding, HostRefusedError, Place, RtloopError, raise_all
 from rtloop.policy import Policy
+from rtloop.policy.opened import table_of
+from rtloop.policy.probes import Probes
 from rtloop.realtime.rights import RightReport, denied
 from rtloop.stopping import go_on
 from rtloop.telemetry.observe.ring import NO_METADATA, make_ring_directory
@@ -30,6 +32,10 @@ from rtloop.telemetry.private import UnknownGroupError, file_mode
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+
+#: Rates are written with a few digits.
+RATE_TOLERANCE = 1e-3
 
 
 @dataclass
@@ -186,6 +192,39 @@ def judge_zeros(config: Config, name: str, policy: Policy) -> list[Finding]:
     found = f"a policy that gives NaN or infinity ({outputs}) where all that it reads is 0"
     expected = "finite values: a command that is not is a FAULT. Bound what Log, Sqrt and Div read"
     place = config.where("loops", name, "policy", "model")
+    return [Finding.of(place, found, expected, severity="warning")]
+
+
+def judge_probes(config: Config, name: str, policy: Policy, assembled: Assembled) -> list[Finding]:
+    """Warnings of a policy that looks wrong when it is tried with made-up inputs: see ``policy.probes``."""
+    loop = config.loops[name]
+    inputs, outputs = assumed_inputs(config, name, policy), assumed_outputs(loop, policy)
+    table = table_of(config, name, policy, inputs, outputs)
+    at, _, _ = loop.policy.sections[policy.acting.name]
+    model_at = ("policy", *at, "model")
+    probes = Probes(assembled.graph, assembled.runner, policy, table, model_at)
+    return [
+        Finding.of(
+            config.where("loops", name, *probed.keys),
+            probed.found,
+            probed.expected,
+            severity="warning",
+        )
+        for probed in probes.findings()
+    ]
+
+
+def judge_rate(config: Config, name: str, policy: Policy) -> list[Finding]:
+    """A warning of a loop that runs at another rate than its model says that it was trained at."""
+    loop = config.loops[name]
+    told = policy.rate_hz
+    rate_hz = float(1 / loop.policy_period_s)
+    if told is None or abs(rate_hz - told) <= RATE_TOLERANCE * told:
+        return []
+    key = "rate_hz" if loop.rate_hz is not None else "period_ms"
+    found = f"a policy that runs at {rate_hz:.6g} Hz"
+    expected = f"{told:.6g} Hz, as the metadata of its model say"
+    place = config.where("loops", name, key)
     return [Finding.of(place, found, expected, severity="warning")]
 
 

@@ -21,6 +21,7 @@ from rtloop.config import Config, LoopConfig
 from rtloop.errors import Finding, Place, RtloopError, do_each
 from rtloop.judge import new_ring, refuse_denied, refuse_slow
 from rtloop.policy import Policy
+from rtloop.policy.runner import terminated_by
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, report
 from rtloop.realtime.threads import guard_thread, loop_thread
@@ -322,6 +323,9 @@ class Loop:
                 cause = ports[status["fault_port"]].device_safe() + self._starved()
             elif reason == "infer_error":
                 cause += f". It said: {' '.join(self._configured().runner.error.split())}"
+            elif reason == "terminated":
+                parts = self._configured()
+                cause += f". It was {' and '.join(terminated_by(parts.graph, parts.runner))}"
         except Exception as error:  # a port is anybody's code, and this is told while loops end
             cause += f" (its port could not say more: {error!r})"
         others = [port for port in self._lost_ports() if port is not self._faulty_port(status)]

@@ -76,7 +76,8 @@ class Reconnection:
         )
 
     def _run(self) -> None:
-        with stopped_when(lambda: "its end" if self._is_over() else ""):
+        # Once a stop was asked for there is nothing more to do: the line stays open for the STOP.
+        with suppress(StoppedError), stopped_when(lambda: "its end" if self._is_over() else ""):
             while self._waited(LOOK_S):
                 if self._port.core.is_lost:
                     self._bring_back()
@@ -101,7 +102,7 @@ class Reconnection:
                 go_on()
                 self._port.reconnect()
             except StoppedError:
-                return
+                raise
             except GoneForGoodError as error:
                 self._give_up(str(error), error.fault)
                 return

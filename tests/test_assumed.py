@@ -22,18 +22,22 @@ loops:
     policy:
       model: policy.onnx
       observation: [{terms}]
+      {keys}
     outputs: {{{outputs}}}
 """
 
 
-def configured(folder: Path, terms: str, outputs: str = "y: {link: one, safe: 0}") -> Config:
+def configured(
+    folder: Path, terms: str, outputs: str = "y: {link: one, safe: 0}", keys: str = ""
+) -> Config:
     (folder / "policy.onnx").touch()
-    return loads(TEXT.format(terms=terms, outputs=outputs), str(folder / "a.yaml"))
+    text = TEXT.format(terms=terms, outputs=outputs, keys=keys)
+    return loads(text, str(folder / "a.yaml"))
 
 
-def names(folder: Path, terms: str, size: int) -> dict[str, list[str]]:
+def names(folder: Path, terms: str, size: int, keys: str = "") -> dict[str, list[str]]:
     policy = load_policy(passthrough(size))
-    found = assumed_inputs(configured(folder, terms), "a", policy)
+    found = assumed_inputs(configured(folder, terms, keys=keys), "a", policy)
     return {key: [signal.name for signal in signals] for key, signals in found.items()}
 
 
@@ -51,6 +55,32 @@ def test_what_is_selected_is_there(tmp_path: Path) -> None:
 def test_of_an_input_that_is_read_whole_and_in_part_the_part_is_there(tmp_path: Path) -> None:
     found = names(tmp_path, "{input: u}, {input: u, select: [angle]}", 5)
     assert found["u"] == ["angle", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ("action: {joints: [hip, knee], start: {ramp_s: 1, from: v, to: 0}}", ["hip", "knee"]),
+        ("action: {relative: true, from: v}", ["0", "1"]),
+        (
+            "action: {joints: [a, b], torque_limit: {stiffness: 1, limit: 1, position: v}}",
+            ["a", "b"],
+        ),
+        (
+            "terminations: {joint_pos_out_of_limit: {position: v, joints: [hip], min: 0, max: 1}}",
+            ["hip"],
+        ),
+        (
+            "terminations: {joint_pos_out_of_limit: {position: v, min: 0, max: [1, 2, 3]}}",
+            ["0", "1", "2"],
+        ),
+        ("terminations: {bad_orientation: {orientation: v, limit_angle: 1}}", list("0123")),
+    ],
+)
+def test_what_an_action_or_a_termination_measures_is_there(
+    keys: str, found: list[str], tmp_path: Path
+) -> None:
+    assert names(tmp_path, "{input: known}", 2, keys)["v"] == found
 
 
 def test_several_inputs_share_what_is_left(tmp_path: Path) -> None:

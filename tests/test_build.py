@@ -98,7 +98,7 @@ def test_what_was_opened_is_closed_when_the_rest_fails(
 def test_a_core_that_refuses_is_an_error_of_the_loop(
     config: Config, monkeypatch: pytest.MonkeyPatch, toy: ModuleType
 ) -> None:
-    monkeypatch.setattr("rtloop.build.onnxruntime_library", lambda: "/nowhere")
+    monkeypatch.setattr("rtloop.policy.runner.onnxruntime_library", lambda: "/nowhere")
     place = f"{config.path}:7:14: loops.a.policy.model: "
     assert refused(config, RtloopError).startswith(f"{place}loop 'a' cannot be configured: ")
     assert (toy.ToyPort.opened, toy.ToyPort.closed) == (1, 1)

@@ -13,10 +13,13 @@ from rtloop import core
 from rtloop.config import Config, load
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.errors import LinkError
+from rtloop.link import DeviceState
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.mcap.reader import read_recording
+from rtloop.telemetry.observe.summary import RunSummary
 from tests.cable import Cable
-from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
+from tests.firmware.reference import Packet
+from tests.link.scripted_device import CARTPOLE_SCHEMA, Answers, ScriptedDevice
 from tests.running import (
     UNDISTURBED,
     background,
@@ -65,6 +68,19 @@ def wait_for_commands(run: Run) -> None:
     before = counter(run, "tx_packets")
     wait_for(lambda: counter(run, "tx_packets") > before + 5, "commands")
     wait_for(lambda: counter(run, "device_state") == 3, "an ACTIVE device")
+
+
+def ended_with(run: Run, cable: Cable, other: ScriptedDevice) -> RunSummary:
+    """Of a run that is started, and whose device is pulled out and comes back as the ``other``."""
+    run.start()
+    wait_for_commands(run)
+    cable.unplug()
+    cable.path.symlink_to(other.path)
+    run.wait(20)
+    summary = run.stop()
+    cable.path.unlink()
+    cable.plug_in()
+    return summary
 
 
 def activated(run: Run) -> bool:
@@ -195,14 +211,7 @@ def test_a_device_that_does_not_come_back_in_time_is_a_fault(tmp_path: Path) -> 
 def test_a_device_that_comes_back_with_another_schema_is_a_fault(tmp_path: Path) -> None:
     with plugged_in(tmp_path) as (_, cable), ScriptedDevice() as another:
         run = Run(configured(tmp_path, cable.path), "test", record=False)
-        run.start()
-        wait_for_commands(run)
-        cable.unplug()
-        cable.path.symlink_to(another.path)
-        run.wait(20)
-        summary = run.stop()
-        cable.path.unlink()
-        cable.plug_in()
+        summary = ended_with(run, cable, another)
     assert summary.loops["balance"].fault_reason == "port_error"
     (problem,) = summary.problems
     assert "another schema" in problem
@@ -246,17 +255,9 @@ def test_a_device_that_is_safe_for_more_than_its_loss_is_a_fault(
     tmp_path: Path, reasons: int, words: str
 ) -> None:
     with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=CARTPOLE_SCHEMA) as returned:
-        returned.n_sensor, returned.n_command = 4, 1
         returned.state, returned.reasons = 4, reasons
         run = Run(configured(tmp_path, cable.path), "test", record=False)
-        run.start()
-        wait_for_commands(run)
-        cable.unplug()
-        cable.path.symlink_to(returned.path)
-        run.wait(20)
-        summary = run.stop()
-        cable.path.unlink()
-        cable.plug_in()
+        summary = ended_with(run, cable, returned)
 
     assert summary.loops["balance"].fault_reason == "device_safe"
     assert f"latched SAFE for more than that: {words}. Find out why" in summary.problems[0]
@@ -296,7 +297,6 @@ def test_a_device_that_must_not_be_armed_again_is_only_read(tmp_path: Path) -> N
 @pytest.mark.parametrize("when", ["hello", "schema_request", "time_request"])
 def test_nothing_is_armed_once_a_stop_was_requested(tmp_path: Path, when: str) -> None:
     with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=CARTPOLE_SCHEMA) as returned:
-        returned.n_sensor, returned.n_command = 4, 1
         run = Run(configured(tmp_path, cable.path), "test", record=False)
 
         def stop(request: object) -> None:
@@ -304,17 +304,50 @@ def test_nothing_is_armed_once_a_stop_was_requested(tmp_path: Path, when: str) -
                 run.request_stop("test")
 
         returned.script = stop
-        run.start()
-        wait_for_commands(run)
-        cable.unplug()
-        cable.path.symlink_to(returned.path)
-        run.wait(20)
-        summary = run.stop()
-        cable.path.unlink()
-        cable.plug_in()
+        summary = ended_with(run, cable, returned)
     assert summary.stopped_by == "test"
     assert exit_code(summary) == 1
     assert not {"arm", "clear", "command"} & set(returned.names())
+
+
+def test_a_device_that_comes_back_and_is_armed_with_another_timeout_is_stopped(
+    tmp_path: Path,
+) -> None:
+    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=CARTPOLE_SCHEMA) as returned:
+        run = Run(configured(tmp_path, cable.path), "test", record=False)
+
+        def its_own(request: Packet) -> Answers:
+            answers = returned.ordinary(request)
+            returned.timeout_us = 20_000
+            return answers
+
+        returned.script = its_own
+        summary = ended_with(run, cable, returned)
+    assert summary.loops["balance"].fault_reason == "port_error"
+    assert "a command timeout of 500 ms, but says that 20 ms is in force" in summary.problems[0]
+    assert exit_code(summary) == 1
+    assert returned.names()[-3:] == ["arm", "hello", "stop"]
+    assert returned.state == DeviceState.SAFE
+
+
+@pytest.mark.parametrize("when", ["arm", "hello"])
+def test_a_stop_that_is_requested_while_a_device_is_armed_again_leaves_it_stopped(
+    tmp_path: Path, when: str
+) -> None:
+    with plugged_in(tmp_path) as (_, cable), ScriptedDevice(schema=CARTPOLE_SCHEMA) as returned:
+        run = Run(configured(tmp_path, cable.path), "test", record=False)
+        said_before: list[int] = []
+
+        def stop(request: Packet) -> None:
+            if request.name == when and "arm" in returned.names() and not said_before:
+                said_before.append(len(returned.names()))
+                run.request_stop("test")
+
+        returned.script = stop
+        summary = ended_with(run, cable, returned)
+    assert summary.stopped_by == "test"
+    assert set(returned.names()[said_before[0] :]) == {"stop"}
+    assert returned.state == DeviceState.SAFE
 
 
 def test_a_loss_is_told_on_the_terminal_and_in_the_summary(tmp_path: Path) -> None:

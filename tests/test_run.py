@@ -308,19 +308,17 @@ def test_a_device_that_sends_no_sample_is_not_driven(
 ) -> None:
     monkeypatch.setattr(rtloop.loop, "FIRST_SAMPLE_TIMEOUT_S", 0.3)
     with ScriptedDevice(schema=CARTPOLE_SCHEMA) as device:
-        device.n_sensor = 4
         path = write_config(tmp_path, Path(device.path))
         run = Run(load(edited(path, {"on_stale: hold": f"on_stale: {stale}"})), "test")
         told = {"hold": "sample within", "fault": "sample younger than 400 ms within"}[stale]
         with pytest.raises(RtloopError, match=rf"input 'cart' \(cart\) had no {told} 0.3 s"):
             run.start()
-        assert driven_by(device)[-2:] == ["arm", "stop"]
+        assert driven_by(device)[-3:] == ["arm", "hello", "stop"]
     assert list((tmp_path / "runs").glob("*")) == []
 
 
 def test_a_stop_ends_the_wait_for_a_first_sample(tmp_path: Path) -> None:
     with ScriptedDevice(schema=CARTPOLE_SCHEMA) as device:
-        device.n_sensor = 4
         run = Run(load(write_config(tmp_path, Path(device.path))), "test", record=False)
         run.configure()
         timer = threading.Timer(1.0, run.request_stop, ["SIGINT"])
@@ -328,7 +326,7 @@ def test_a_stop_ends_the_wait_for_a_first_sample(tmp_path: Path) -> None:
         with pytest.raises(StoppedError):
             run.activate()
         timer.join()
-        assert driven_by(device)[-2:] == ["arm", "stop"]
+        assert driven_by(device)[-3:] == ["arm", "hello", "stop"]
 
 
 def test_what_the_whole_process_asks_for_is_asked_for_once(

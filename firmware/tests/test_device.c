@@ -49,6 +49,31 @@ static void hello_is_answered_with_what_the_device_is(void) {
     CHECK_EQUAL(r.last_header.schema_id, r.schema_id);
 }
 
+static uint32_t told_timeout_us(rtl_state state) {
+    rig_send_hello(&r, 1, 1);
+    CHECK_EQUAL(r.hello_reply.state, state);
+    return r.hello_reply.command_timeout_us;
+}
+
+static void hello_tells_the_command_timeout_in_force(void) {
+    rig_init(&r, 0);
+    rig_open(&r);
+    rig_send_arm(&r, RTL_CLASS_FIRM, 0, 50000);
+    CHECK_EQUAL(told_timeout_us(RTL_STATE_ARMED), 50000);
+    rig_send_arm(&r, RTL_CLASS_FIRM, 0,
+                 RIG_TIMEOUT_MAX_US + 1); /* refused: those of before stand */
+    CHECK_EQUAL(told_timeout_us(RTL_STATE_ARMED), 50000);
+    rig_send_arm(&r, RTL_CLASS_FIRM, 0, 0);
+    CHECK_EQUAL(told_timeout_us(RTL_STATE_ARMED), RIG_TIMEOUT_US);
+    rig_send_arm(&r, RTL_CLASS_FIRM, 0, RIG_TIMEOUT_MAX_US);
+    rig_send_command(&r, 1.0f, 1000);
+    CHECK_EQUAL(told_timeout_us(RTL_STATE_ACTIVE), RIG_TIMEOUT_MAX_US);
+    rig_send_stop(&r, 0);
+    CHECK_EQUAL(told_timeout_us(RTL_STATE_SAFE), RIG_TIMEOUT_US);
+    rig_send_plain(&r, RTL_TYPE_CLEAR);
+    CHECK_EQUAL(told_timeout_us(RTL_STATE_IDLE), RIG_TIMEOUT_US);
+}
+
 static void a_host_of_another_version_is_told_so_and_gets_no_samples(void) {
     rig_init(&r, 0);
     rtl_device_ready(&r.device);
@@ -276,6 +301,7 @@ int main(void) {
     RUN(a_new_device_is_driven_safe_and_says_nothing);
     RUN(an_incomplete_description_is_refused);
     RUN(hello_is_answered_with_what_the_device_is);
+    RUN(hello_tells_the_command_timeout_in_force);
     RUN(a_host_of_another_version_is_told_so_and_gets_no_samples);
     RUN(the_schema_comes_in_chunks_to_a_host_that_does_not_know_its_id);
     RUN(time_requests_are_answered_with_64_bits_of_device_time);

@@ -91,6 +91,48 @@ def parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="for editors and CI: problems with places"
     )
 
+    init = _command(
+        commands,
+        "init",
+        "write the configuration of a loop from a policy and what its exporter wrote beside it",
+        "rtloop init policy.onnx deploy.yaml -o robot.yaml",
+    )
+    init.add_argument("model", type=_path, metavar="MODEL", help="the policy, an ONNX file")
+    init.add_argument(
+        "deploy",
+        type=_path,
+        nargs="?",
+        metavar="DEPLOY",
+        help="deploy.yaml of unitree_rl_lab, or IO descriptors of Isaac Lab",
+    )
+    init.add_argument(
+        "-o", "--out", default="loop.yaml", metavar="FILE", help="default: loop.yaml; - is stdout"
+    )
+    init.add_argument("--force", action="store_true", help="overwrite the file")
+    init.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="NAME=NAME",
+        help="another name for an input or output of the loop; may be repeated",
+    )
+    init.add_argument(
+        "--joints",
+        type=_names,
+        metavar="A,B,…",
+        help="the joints in the order of the robot, where the files do not name them",
+    )
+    init.add_argument(
+        "--fix-dimension",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="NAME=N",
+        help="the size of a dynamic dimension of the model; may be repeated",
+    )
+    init.add_argument("--json", action="store_true", help="for machines: what is left to decide")
+
     report = _command(
         commands,
         "report",
@@ -100,6 +142,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("recording", type=_path, metavar="RUN", help="a RUN.mcap or its folder")
     report.add_argument("--out", type=_path, metavar="FILE", help="default: report.html beside it")
     report.add_argument("--json", action="store_true", help="for machines")
+
+    _add_policy(commands)
 
     recover = _command(
         commands,
@@ -116,6 +160,45 @@ def parser() -> argparse.ArgumentParser:
     )
     recover.add_argument("--json", action="store_true", help="for machines")
     return parser
+
+
+def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
+    policy = commands.add_parser("policy", help="show and verify the policy of a loop")
+    policy_commands = policy.add_subparsers(required=True, metavar="COMMAND")
+
+    show = _command(
+        policy_commands,
+        "show",
+        "say what every element is that a policy observes and commands",
+        "rtloop policy show robot.yaml --graph composed.onnx",
+    )
+    show.add_argument(
+        "--all", action="store_true", help="every step of histories, which are folded otherwise"
+    )
+    show.add_argument(
+        "--graph",
+        type=_path,
+        metavar="OUT.onnx",
+        help="write the policy and all around it as one ONNX model",
+    )
+    verify = _command(
+        policy_commands,
+        "verify",
+        "step a policy through recorded inputs, and compare with what it did in training",
+        "rtloop policy verify robot.yaml cases.npz",
+    )
+    verify.add_argument(
+        "--tolerance",
+        type=_tolerance,
+        metavar="X",
+        help="how far values may be apart: absolute up to 1, relative above (default 0.001)",
+    )
+    for command, name in ((show, "policy show"), (verify, "policy verify")):
+        command.set_defaults(command=name)
+        command.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+        command.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
+        command.add_argument("--json", action="store_true", help="for machines")
+    verify.add_argument("cases", type=_path, metavar="CASES.npz", help="as docs/verify.md says")
 
 
 def _command(
@@ -154,6 +237,27 @@ def _seconds(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no duration in seconds")
     return value
+
+
+def _tolerance(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no tolerance: a number above 0")
+    return value
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not name or not value:
+        raise argparse.ArgumentTypeError(f"{text} is no NAME=VALUE")
+    return name, value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) != len(names):
+        raise argparse.ArgumentTypeError(f"{text} is no list of different names")
+    return names
 
 
 def _path(text: str) -> Path:

@@ -14,7 +14,16 @@ from rtloop import core
 from rtloop.build import port_errors
 from rtloop.config import Config, host_problems, load
 from rtloop.errors import ConfigError, Finding, RtloopError, raise_all
-from rtloop.judge import Judgement, judge, judge_time, judge_zeros, refuse_denied, rehearse_storage
+from rtloop.judge import (
+    Judgement,
+    judge,
+    judge_probes,
+    judge_rate,
+    judge_time,
+    judge_zeros,
+    refuse_denied,
+    rehearse_storage,
+)
 from rtloop.loop import WARM_UP_RUNS, Loop
 from rtloop.policy import Policy
 from rtloop.realtime.process import ProcessRights
@@ -143,6 +152,9 @@ def check(path: Path, *, device: bool = False) -> Check:
     for name, policy in judgement.policies.items():
         found.loops.append(_loop_check(config, name, policy))
         found.warnings += judge_zeros(config, name, policy)
+        found.warnings += judge_rate(config, name, policy)
+        if name in judgement.assembled:
+            found.warnings += judge_probes(config, name, policy, judgement.assembled[name])
     if device:
         _ask_devices(config, judgement, found)
     for loop in found.loops:

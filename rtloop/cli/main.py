@@ -1,4 +1,4 @@
-"""The command line: run, demo, check, report, recover."""
+"""The command line: run, demo, check, init, policy, report, recover."""
 
 from __future__ import annotations
 
@@ -142,6 +142,12 @@ def _check(options: argparse.Namespace) -> int:
     return found.exit_code or (0 if told else 1)
 
 
+def _init(options: argparse.Namespace) -> int:
+    from rtloop.cli.init import init
+
+    return init(options)
+
+
 def _report(options: argparse.Namespace) -> int:
     from rtloop.report.page import report_path, write_report
 
@@ -162,12 +168,27 @@ def _recover(options: argparse.Namespace) -> int:
     return 1 if any(found.error for found in recovered) or not was_said else 0
 
 
+def _show_policy(options: argparse.Namespace) -> int:
+    from rtloop.cli.policy import show
+
+    return show(options)
+
+
+def _verify_policy(options: argparse.Namespace) -> int:
+    from rtloop.cli.policy import verify
+
+    return verify(options)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "demo": _demo,
     "check": _check,
+    "init": _init,
     "report": _report,
     "recover": _recover,
+    "policy show": _show_policy,
+    "policy verify": _verify_policy,
 }
 
 

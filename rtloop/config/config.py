@@ -71,10 +71,7 @@ class Config(Section):
 
 def _at(value: Any, keys: Keys) -> Any:
     for key in keys:
-        if isinstance(value, Section):
-            value = getattr(value, "loop_class" if key == "class" else str(key))
-        else:
-            value = value[key]
+        value = value.under(str(key)) if isinstance(value, Section) else value[key]
     return value
 
 

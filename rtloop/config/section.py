@@ -12,6 +12,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    def under(self, key: str) -> Any:
+        """The value of a key, as the file calls it. Raises AttributeError."""
+        names = {field.alias: name for name, field in type(self).model_fields.items()}
+        return getattr(self, names.get(key, key))
+
     @model_serializer(mode="wrap")
     def _what_was_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What was said, and no defaults: rules judge what was said, also of a section that was dumped."""

@@ -270,13 +270,15 @@ class Graph:
         feedback: Sequence[tuple[int, int, bool]],
         checked: Sequence[int],
         last_command: int | None,
+        terminations: int | None = None,
     ) -> Graph:
         """Steps, in the order in which they run, on ``tensors``: (name, numpy's name of the dtype, shape).
 
         Everything else names tensors by their index. ``inputs`` of the loop, ``command`` and ``last_command``,
         which holds what the loop sent last, are float32. ``feedback`` is (input, output, of applied commands
         only); a constant for its input is what it starts from, zeros without. Where a ``checked`` tensor, of a
-        float dtype, is not finite after a run, all elements of the command are NaN.
+        float dtype, is not finite after a run, all elements of the command are NaN. Where an element of
+        ``terminations``, which are bool, is true after a run, a loop goes to FAULT.
 
         Raises ValueError where types, sizes or the order of steps do not fit; RuntimeError, as above.
         """
@@ -388,7 +390,10 @@ class OutputConfig:
         max_rate_per_s: Sequence[float] = ...,
         safe: Sequence[float] = ...,
         default_value: Sequence[float] = ...,
-    ) -> None: ...
+        hold: Sequence[int] = ...,
+    ) -> None:
+        """``hold``: for each element, which of the values of all inputs is the safe one, as last measured;
+        -1 for the number in ``safe``, which may be NaN elsewhere."""
 
 class Stall:
     """Fault injection: uses up time in a stage of cycle ``first`` and of every ``every``-th after (0: once)."""

@@ -24,7 +24,8 @@ class Delivery:
 
     @classmethod
     def between(cls, armed: DeviceStatus, stopped: DeviceStatus, sent: int) -> Delivery | None:
-        """From the answer to an ARM to the answer to the STOP, between which ``sent`` packets were.
+        """From the answer to an ARM to the answer to the STOP, between which ``sent`` packets were,
+        beside the HELLO that confirms the ARM.
 
         None where the counters do not tell: of a device that restarted, or that does not count.
         """
@@ -34,9 +35,9 @@ class Delivery:
 
         if stopped.boot_id != armed.boot_id or step("rx_packets") == 0:
             return None
-        # The answered STOP is one of those received. There may have been more: what is lost is no
-        # more than is said.
-        lost = max(0, sent - (step("rx_packets") - 1))
+        # The answered HELLO and the answered STOP are two of those received. There may have been more:
+        # what is lost is no less than is said.
+        lost = max(0, sent - (step("rx_packets") - 2))
         # What comes after a device went SAFE by itself is rejected for that.
         obeyed = stopped.reasons == Reason.HOST_STOP
         rejected = step("rejected_commands") if obeyed else 0

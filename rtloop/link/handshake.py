@@ -41,7 +41,8 @@ class ClockOffset:
 
 @dataclass(frozen=True)
 class LinkInfo:
-    """What the handshake found. State and reasons are those of that moment.
+    """What the handshake found. State and reasons are those of that moment, and so is the command
+    timeout: the device's own, unless it was armed already.
 
     ``clock_offset_ns`` is device time minus host CLOCK_MONOTONIC, measured at ``clock_time_ns``
     (CLOCK_MONOTONIC) and right within ``clock_error_ns``.
@@ -85,8 +86,13 @@ def shake_hands(stream: PacketStream) -> LinkInfo:
 
 def hello(stream: PacketStream) -> HelloReply:
     """Raises LinkError when nothing, or nothing of this protocol, answers."""
+    first_seq = stream.last_seq + 1
 
-    def accept(packet: Packet) -> HelloReply:
+    def accept(packet: Packet) -> HelloReply | None:
+        # Any HELLO of this request may be the one that is answered. The answer to one from before may still
+        # be on its way, and tells what was.
+        if packet.ack - first_seq & 0xFFFF > stream.last_seq - first_seq & 0xFFFF:
+            return None
         stream.schema_id = packet.schema_id
         return messages.decode_hello_reply(packet.payload)
 

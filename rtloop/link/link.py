@@ -31,6 +31,10 @@ class LatchedError(LinkError):
         self.reasons = reasons
 
 
+class TermsError(LinkError):
+    """A device is ARMED on other terms than it was asked for."""
+
+
 class Link:
     """An open line whose device has shaken hands. ``name`` is that of the configuration.
 
@@ -112,18 +116,21 @@ class Link:
 
         ``loop_class`` is 0 hard, 1 firm, 2 soft; ``max_late_commands`` in a row trip the device
         (0: never); ``command_timeout_us`` 0 is the device's own. A device that is latched SAFE is
-        cleared and armed only where all of its reasons are among ``clear``.
+        cleared and armed only where all of its reasons are among ``clear``. Once armed it is
+        greeted again, and says that it still is, and with which command timeout.
 
-        Raises LatchedError when there are others, LinkError when the device refuses, restarted
-        since the handshake or is silent.
+        Raises LatchedError when there are other reasons, TermsError when another command timeout is
+        in force, LinkError when the device refuses, restarted since the handshake or is silent. It
+        may be ARMED then: :meth:`stop` it.
         """
         reply = self._greet()
         self._make_idle(reply.state, reply.reasons, clear)
         payload = messages.encode_arm(loop_class, max_late_commands, command_timeout_us)
         status = self._ask(PacketType.ARM, payload)
-        if status.state == DeviceState.ARMED and not status.reasons:
-            return status
-        raise self._error(f"did not arm: {_why_not_armed(status, command_timeout_us)}")
+        if status.state != DeviceState.ARMED or status.reasons:
+            raise self._error(f"did not arm: {_why_not_armed(status, command_timeout_us)}")
+        self._confirm_armed(command_timeout_us)
+        return status
 
     def stop(self, reasons: Reason = Reason.HOST_STOP) -> DeviceStatus | None:
         """Makes the device go SAFE. Its answer, if it says that it is; raises nothing, the line may be gone."""
@@ -161,6 +168,22 @@ class Link:
                 "on; start again"
             )
         return reply
+
+    def _confirm_armed(self, command_timeout_us: int) -> None:
+        reply = self._greet()
+        if reply.state != DeviceState.ARMED:
+            raise self._error(
+                f"was armed, and says right after it that it is {_told(reply.state, reply.reasons)}, "
+                "before any command was sent. Find out what its machine, its firmware or another program "
+                "on its line did, and start again"
+            )
+        said_us = reply.command_timeout_us
+        if command_timeout_us not in (0, said_us):
+            raise TermsError(
+                self._told_of(
+                    _other_timeout(command_timeout_us, said_us, self.info.command_timeout_us)
+                )
+            )
 
     def refuse_unready(self, state: DeviceState, reasons: Reason, clear: Reason) -> None:
         """Raises LinkError for a state that the device is not armed from, LatchedError where it is SAFE for
@@ -231,6 +254,18 @@ def _why_not_armed(status: DeviceStatus, command_timeout_us: int) -> str:
             "allows; lower command_timeout_ms"
         )
     return f"it is {told}"
+
+
+def _other_timeout(asked_us: int, said_us: int, announced_us: int) -> str:
+    said_ms = f"{said_us / 1000:g} ms"
+    what = f"was armed with a command timeout of {asked_us / 1000:g} ms, but says that {said_ms} is in force"
+    if said_us == announced_us:
+        return (
+            f"{what}, its own: its firmware does not take that of ARM, or was built with an rtloop of before "
+            "2026-11-21, which does not tell it. Build it with the firmware/lib of this rtloop version and "
+            f"flash it, or set command_timeout_ms to {said_us / 1000:g}"
+        )
+    return f"{what}. Correct what its firmware does with ARM, or what it answers to HELLO, and flash it"
 
 
 def _told(state: DeviceState, reasons: Reason) -> str:

@@ -80,7 +80,7 @@ def composed(
     builder = GraphBuilder(
         {name: vector.element_count or 0 for name, vector in vectors.items()},
         period_s=period_s,
-        answers={name: output.element_count or 0 for name, output in scope.outputs.items()},
+        answers={f"{s.name}.{name}": a for s in policy.stages for name, a in s.answers.items()},
         group=lambda name: _group(builder, name, section, scope, where),
         models_of_terms=scope.models_of_terms,
     )
@@ -103,6 +103,8 @@ def composed(
     builder.acted(builder.answer(f"{policy.acting.name}.{policy.action.name}"))
     builder.must_be_finite(builder.raw_action)
     value = command_of(builder, section, scope, outputs, where)
+    with builder.blaming(where("terminations")):
+        terminations = section.terminations.emit(builder, scope)
     feedback = builder.fed_back()
     return ComposedGraph(
         tensors=builder.tensors,
@@ -117,6 +119,8 @@ def composed(
         observation_size=policy.observation.size,
         observations=observations,
         raw_action=builder.raw_action,
+        terminations=terminations,
+        termination_sentences=section.terminations.sentences(scope),
     )
 
 

@@ -71,7 +71,7 @@ class Feedback:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ComposedGraph:
     """What the core runs: ``steps``, in their order, on ``tensors`` that never move.
 
@@ -100,14 +100,18 @@ class ComposedGraph:
     """By model and input, as ``policy.obs``: the tensor of what it observes."""
     raw_action: str = ""
     """The tensor of the policy's raw output, [1, n]."""
+    terminations: str = ""
+    """The tensor of the conditions that end the loop, bool [1, n]; empty without any."""
+    termination_sentences: tuple[str, ...] = ()
+    """What each of them says when it is true."""
 
     @cached_property
     def model(self) -> bytes:
         """All of it as one ONNX model, serialised. Raises ConfigError where ONNX has no such model.
 
         Its inputs are ``inputs``, the feedback inputs and ``last_command``, if any; its outputs are
-        ``action`` and the feedback outputs.
+        ``action``, the feedback outputs, and ``terminations``, if any.
         """
         from rtloop.policy.onnx_file import one_model
 
-        return one_model(self).SerializeToString(deterministic=True)
+        return bytes(one_model(self).SerializeToString(deterministic=True))

@@ -11,7 +11,7 @@ from rtloop.errors import ConfigError, Finding, Place
 
 
 def refuse(problems: Iterable[Problem], section: Section, where: Callable[..., Place]) -> None:
-    """Raises ConfigError with all of them, if there are any. ``where`` tells the places of the section's keys."""
+    """Raises ConfigError with all of them, if there are any. ``where`` tells the places of keys."""
     found = [
         Finding.of(where(*p.keys), p.found or _found(section, p.keys), p.expected, p.nearest)
         for p in problems
@@ -22,7 +22,7 @@ def refuse(problems: Iterable[Problem], section: Section, where: Callable[..., P
 
 def _found(value: Any, keys: Keys) -> str:
     for key in keys:
-        value = getattr(value, str(key)) if isinstance(value, Section) else value[key]
+        value = value.under(str(key)) if isinstance(value, Section) else value[key]
     if isinstance(value, tuple):
         return f"a list of {len(value)}"
     return f"'{value}'" if isinstance(value, str) else number(value)

@@ -44,13 +44,13 @@ class GraphBuilder:
         input_sizes: Mapping[str, int],
         *,
         period_s: Fraction | None = None,
-        answers: Mapping[str, int] | None = None,
+        answers: Mapping[str, PolicyTensor] | None = None,
         group: Callable[[str], str] | None = None,
         models_of_terms: Mapping[str, Stage] | None = None,
     ) -> None:
         """``group`` composes the group of a name, when it is first read.
 
-        ``answers`` are the sizes of what models answer, as ``MODEL.OUTPUT``; ``models_of_terms`` are
+        ``answers`` are the outputs that models answer with, as ``MODEL.OUTPUT``; ``models_of_terms`` are
         those of terms that are models, by their ``source``.
         """
         self.inputs = {
@@ -62,13 +62,14 @@ class GraphBuilder:
         self.period_s = period_s
         self.models_of_terms = dict(models_of_terms or {})
         self._group = group
-        self._answer_sizes = dict(answers or {})
+        self._answer_tensors = dict(answers or {})
         self._states: list[_State] = []
         self._where = Place()
         self._once: dict[object, tuple[str, set[str]]] = {}
         self._awaited: set[str] = set()  # answers of the cycle before that were read
         self._answers: dict[str, Callable[[], str]] = {}
         self._raw_action: str | None = None
+        self._taken_action: str | None = None
         self._action_size = 0
         self.checked: list[str] = []
         self.last_command_size = 0
@@ -184,18 +185,26 @@ class GraphBuilder:
 
         return self.once("last_command", make)
 
-    def answer(self, name: str) -> str:
+    def answer(self, name: str, *, from_zeros: bool = False) -> str:
         """An output of a model, as ``MODEL.OUTPUT``: float32 [1, n].
 
-        Of this cycle where the model ran already; else of the cycle before, and zeros in the first.
+        Of this cycle where the model ran already; else of the cycle before. In the first that is zeros;
+        with ``from_zeros``, what the model answers where all that it reads is zero.
         """
+        import numpy as np
+
         if name in self._answers:
             return self._answered(name)
         self._awaited.add(name)
+        tensor = self._answer_tensors[name]
+        first = np.zeros(tensor.size) if not from_zeros else np.asarray(tensor.at_zeros)
         return self.once(
-            ("before", name),
+            ("before", name, from_zeros),
             lambda: self.feedback(
-                f"before/{name}", (1, self._answer_sizes[name]), lambda _: self._answered(name)
+                f"before/{name}",
+                (1, tensor.size),
+                lambda _: self._answered(name),
+                initial=first.reshape(1, -1).astype(np.float32),
             ),
         )
 
@@ -213,6 +222,11 @@ class GraphBuilder:
         if self._raw_action is None:
             raise RuntimeError("the raw action is known behind the policy: use it in an update")
         return self._raw_action
+
+    @property
+    def taken_action(self) -> str:
+        """The raw action, or what an action term made of it for ``last_action`` to see. Only in an update."""
+        return self._taken_action or self.raw_action
 
     def cast(self, value: str, dtype: str) -> str:
         """The same values in another type."""
@@ -298,6 +312,10 @@ class GraphBuilder:
     def acted(self, tensor: str) -> None:
         """From now on this is the raw action."""
         self._raw_action = tensor
+
+    def took(self, tensor: str) -> None:
+        """From now on this is what ``last_action`` sees: float32 [1, ``action_size``]."""
+        self._taken_action = tensor
 
     def acts_with(self, size: int) -> None:
         """The raw action will have so many elements."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 #: By what it means, the keys that hold it: mjlab, whole_body_tracking and legged_control2; holosoma.
 JOINTS = ("joint_names", "dof_names")
 POSE = ("default_joint_pos",)
+#: In Hz, how often the policy runs: exploy.
+RATE = ("update_rate",)
 
 
 def names_in(metadata: Mapping[str, str], keys: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -24,9 +26,19 @@ def numbers_in(metadata: Mapping[str, str], keys: tuple[str, ...]) -> tuple[floa
     if listed is None:
         return None
     try:
-        return tuple(float(item) for item in listed)
+        return tuple(float(str(item)) for item in listed)
     except (TypeError, ValueError):
         return None
+
+
+def number_in(metadata: Mapping[str, str], keys: tuple[str, ...]) -> float | None:
+    """A number above 0; None where there is none under these keys."""
+    text = next((metadata[key] for key in keys if key in metadata), "")
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value < float("inf") else None
 
 
 def _listed(metadata: Mapping[str, str], keys: tuple[str, ...]) -> list[object] | None:
@@ -34,7 +46,7 @@ def _listed(metadata: Mapping[str, str], keys: tuple[str, ...]) -> list[object] 
     if not text:
         return None
     if not text.startswith("["):
-        return [item for item in text.split(",")]
+        return list(text.split(","))
     try:
         value = json.loads(text)
     except ValueError:

@@ -13,7 +13,7 @@ from pydantic import Field, Strict, StringConstraints
 
 from rtloop.config.problem import Keys, Problem
 from rtloop.config.section import Section
-from rtloop.config.values import Text
+from rtloop.config.values import ModelPath, Text
 
 _Scalar = bool | int | Annotated[float, Field(allow_inf_nan=False)]
 _Constant = _Scalar | Annotated[tuple[_Scalar, ...], Strict(False), Field(min_length=1)]
@@ -22,6 +22,9 @@ _Constant = _Scalar | Annotated[tuple[_Scalar, ...], Strict(False), Field(min_le
 class BorderKeys(Section):
     """What is known of a model before it is read."""
 
+    model: ModelPath | None = Field(
+        default=None, description="ONNX file, relative to this file; required without `models`"
+    )
     fix_dimensions: dict[Text, Annotated[int, Field(ge=1, le=2**31 - 1)]] = Field(
         default={}, description="names of dynamic dimensions and the size to fix them to"
     )

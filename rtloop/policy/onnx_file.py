@@ -55,19 +55,41 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
     if graph.last_command:
         inputs.append(graph.tensors[graph.last_command])
     outputs = [action, *(graph.tensors[f.output_name] for f in graph.feedback)]
-    made = onnx.helper.make_model(
+    if graph.terminations:
+        outputs.append(graph.tensors[graph.terminations])
+    return onnx.helper.make_model(
         onnx.helper.make_graph(
             nodes,
             "rtloop",
             [value_info(s) for s in inputs],
             [value_info(s) for s in outputs],
-            weights.values(),
+            list(weights.values()),
         ),
         opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in domains.items()],
         ir_version=max([4, *(model.ir_version for model in models)]),
         functions=functions,
     )
-    return made
+
+
+def with_feedback(graph: ComposedGraph) -> bytes:
+    """The same model, serialised, for others to run: its metadata say what is fed back.
+
+    ``rtloop.feedback`` is JSON, {input: output}, after each run; ``rtloop.initial`` is JSON too, the values,
+    row by row, of those inputs that do not begin with zeros. Raises ConfigError.
+    """
+    import json
+
+    import onnx
+
+    model = onnx.ModelProto.FromString(graph.model)
+    fed = {item.input_name: item.output_name for item in graph.feedback}
+    initial = {
+        name: graph.constants[name].reshape(-1).tolist() for name in fed if name in graph.constants
+    }
+    onnx.helper.set_model_props(
+        model, {"rtloop.feedback": json.dumps(fed), "rtloop.initial": json.dumps(initial)}
+    )
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _guarded(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from rtloop.config.problem import Keys
 from rtloop.errors import ConfigError, Finding, Place
+from rtloop.policy.acting import Acted, acted, awaited, first_acting_step
 from rtloop.policy.findings import refuse
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.section import PolicyConfig
-from rtloop.policy.shaping import gathered, pose_row, shaped
+from rtloop.policy.shaping import gathered
 from rtloop.policy.terms.action import ActionTerm, Sink, placed
 from rtloop.policy.terms.elements import Scope
 
@@ -25,37 +27,89 @@ def command_of(
 
     ``sinks`` None is an output that takes all of the action. Raises ConfigError.
     """
-    values = []
-    wanted = []
     actions = section.action_terms
+    first_step = first_acting_step(builder, actions.values())
+    sources: list[_Source] = []
     for keys, action in actions.items():
         with builder.blaming(where(*keys)):
-            value = _source(builder, action, keys, where)
-        size = builder.size(value)
+            source = _source(builder, action, keys, first_step, where)
+        size = builder.size(source.values)
         problems = [
             *action.rules(keys, scope, size, sinks),
             *action.shape_rules(keys, size, "the policy's output", keys),
         ]
         refuse(problems, section, where)
-        value = _shaped(builder, action, value, scope)
-        values.append(value)
-        wanted.append(None if sinks is None else action.targets(scope, size))
-    sizes = [builder.size(value) for value in values]
-    value = values[0] if len(values) == 1 else builder.node("Concat", values, "actions", axis=1)
+        sources.append(source)
+    sizes = [builder.size(source.values) for source in sources]
+    places = _places(list(actions.items()), sizes, scope, sinks, where)
+    element_of = {place: at for at, place in enumerate(places) if isinstance(place, int)}
+    values: list[Acted] = []
+    at = 0
+    for (keys, action), source, size in zip(actions.items(), sources, sizes, strict=True):
+        own = [element_of[number] for number in range(at, at + size)]
+        at += size
+        with builder.blaming(where(*keys)):
+            values.append(acted(builder, action, source.values, scope, first_step, own))
+    _take(builder, sources, values, list(actions), first_step, where)
+    return _scattered(builder, [value.targets for value in values], places)
+
+
+def _places(
+    actions: Sequence[tuple[Keys, ActionTerm]],
+    sizes: Sequence[int],
+    scope: Scope,
+    sinks: Mapping[str, Sink] | None,
+    where: Callable[..., Place],
+) -> list[int | float]:
     if sinks is None:
-        return builder.node("Identity", [value], "command")
+        return list(range(sum(sizes)))
+    wanted = [action.targets(scope, size) for (_, action), size in zip(actions, sizes, strict=True)]
     places = placed(wanted, sizes, sinks)
-    if isinstance(places, str):
-        told = ", ".join(f"{key} {sink.size}" for key, sink in sinks.items())
-        found = f"an action of {sum(sizes)} values for outputs of {sum(s.size for s in sinks.values())} ({told})"
-        place = where(*next(iter(actions)))
-        raise ConfigError([Finding.of(place, found, places)])
-    return _scattered(builder, value, places)
+    if not isinstance(places, str):
+        return places
+    told = ", ".join(f"{key} {sink.size}" for key, sink in sinks.items())
+    total = sum(sink.size for sink in sinks.values())
+    found = f"an action of {sum(sizes)} values for outputs of {total} ({told})"
+    raise ConfigError([Finding.of(where(*actions[0][0]), found, places)])
 
 
-def _scattered(builder: GraphBuilder, value: str, places: list[int | float]) -> str:
+def _take(
+    builder: GraphBuilder,
+    sources: Sequence[_Source],
+    values: Sequence[Acted],
+    keys: Sequence[Keys],
+    first_step: int,
+    where: Callable[..., Place],
+) -> None:
+    """Tells what ``last_action`` sees: the raw action, with what actions made of its elements."""
+    raw = awaited(builder, builder.raw_action, first_step)
+    size = builder.size(raw)
+    parts, taken_at = [raw], list(range(size))
+    end = size
+    for source, value, at in zip(sources, values, keys, strict=True):
+        if source.of_raw is None or value.taken == source.values:
+            continue
+        for number, element in enumerate(source.of_raw):
+            if taken_at[element] != element:
+                expected = "each element of the policy's output smoothed, faded in or limited by one action"
+                found = f"element {element}, which an action before changes too"
+                raise ConfigError([Finding.of(where(*at), found, expected)])
+            taken_at[element] = end + number
+        parts.append(value.taken)
+        end += len(source.of_raw)
+    if len(parts) == 2 and taken_at == list(range(size, end)):
+        builder.took(parts[1])
+    elif len(parts) > 1:
+        every = builder.node("Concat", parts, "raw_and_taken", axis=1)
+        builder.took(gathered(builder, every, taken_at, "taken_action"))
+    else:
+        builder.took(raw)
+
+
+def _scattered(builder: GraphBuilder, values: list[str], places: list[int | float]) -> str:
     import numpy as np
 
+    value = values[0] if len(values) == 1 else builder.node("Concat", values, "actions", axis=1)
     if places == list(range(builder.size(value))):
         return builder.node("Identity", [value], "command")
     fixed = [place for place in places if isinstance(place, float)]
@@ -68,9 +122,21 @@ def _scattered(builder: GraphBuilder, value: str, places: list[int | float]) -> 
     return gathered(builder, value, [int(place) for place in places], "command")
 
 
+@dataclass(frozen=True)
+class _Source:
+    values: str
+    """What an action is made of: float32 [1, n]."""
+    of_raw: tuple[int, ...] | None
+    """Which elements of the raw action they are; None where they are none."""
+
+
 def _source(
-    builder: GraphBuilder, action: ActionTerm, keys: Keys, where: Callable[..., Place]
-) -> str:
+    builder: GraphBuilder,
+    action: ActionTerm,
+    keys: Keys,
+    first_step: int,
+    where: Callable[..., Place],
+) -> _Source:
     if action.group is not None:
         value = builder.vector(action.group)
     elif action.output is None:
@@ -83,23 +149,15 @@ def _source(
             expected = f"an output of a model: {', '.join(builder.answers)}"
             raise ConfigError([Finding.of(where(*keys, "output"), f"'{action.output}'", expected)])
         value = builder.answer(known[0])
-    if action.select is None:
-        return value
+    is_raw = value == builder.raw_action
+    if action.group is None:
+        value = awaited(builder, value, first_step)
     size = builder.size(value)
+    if action.select is None:
+        return _Source(value, tuple(range(size)) if is_raw else None)
     indices = [element for element in action.select if isinstance(element, int) and element < size]
     if len(indices) != len(action.select):
         expected = f"indices below {size}, the size of the output"
         raise ConfigError([Finding.of(where(*keys, "select"), f"{list(action.select)}", expected)])
-    return gathered(builder, value, indices, "action")
-
-
-def _shaped(builder: GraphBuilder, action: ActionTerm, value: str, scope: Scope) -> str:
-    size = builder.size(value)
-    offset = pose_row(action, scope, action.names(scope, size), size)
-    if action.plus is None:
-        return shaped(builder, value, action, offset)
-    unclipped = action.model_copy(update={"clip": None})
-    value = shaped(builder, value, unclipped, offset)
-    value = builder.node("Add", [value, builder.vector(action.plus)], "with_residual")
-    clip = ActionTerm(clip=action.clip)
-    return shaped(builder, value, clip, pose_row(clip, scope, None, size))
+    picked = gathered(builder, value, indices, "action")
+    return _Source(picked, tuple(indices) if is_raw else None)

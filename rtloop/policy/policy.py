@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rtloop.config.problem import Keys
 from rtloop.errors import Place, do_each
-from rtloop.policy.metadata import JOINTS, POSE, names_in, numbers_in
+from rtloop.policy.metadata import JOINTS, POSE, RATE, names_in, number_in, numbers_in
 from rtloop.policy.model_file import PolicyTensor, Source, nowhere
 from rtloop.policy.roles import Stage, action_of, read_stage
 from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
@@ -50,6 +50,12 @@ class Policy:
     def sha256(self) -> str:
         """Of the file of the acting model."""
         return self.acting.file.sha256
+
+    @property
+    def rate_hz(self) -> float | None:
+        """How often it is to run, as the metadata of one of its models say."""
+        told = (number_in(stage.file.metadata, RATE) for stage in self.stages)
+        return next((rate for rate in told if rate is not None), None)
 
     @property
     def notes(self) -> list[str]:
@@ -121,7 +127,9 @@ def load_policy(
 
     Raises ConfigError when it cannot be used as it is.
     """
-    keys = ModelKeys(state=dict(state or {}), fix_dimensions=dict(fix_dimensions or {}))
+    keys = ModelKeys.model_construct(
+        state=dict(state or {}), fix_dimensions=dict(fix_dimensions or {})
+    )
     stage = read_stage(ONLY, model, keys, None, where=where)
     return Policy((stage,), action_of(stage, None, where=where), *_told((stage,)))
 
@@ -155,10 +163,9 @@ def _refuse_contradiction(
     """The file may say more than the configuration, and nothing else."""
     source = Source(policy.acting.name, where)
     if section.joints and policy.joints and section.joints != policy.joints:
-        index = next(
-            (i for i, pair in enumerate(zip(section.joints, policy.joints, strict=False)) if pair[0] != pair[1]),
-            min(len(section.joints), len(policy.joints)),
-        )  # fmt: skip
+        pairs = enumerate(zip(section.joints, policy.joints, strict=False))
+        shorter = min(len(section.joints), len(policy.joints))
+        index = next((i for i, (written, told) in pairs if written != told), shorter)
         told = policy.joints[index] if index < len(policy.joints) else "none"
         found = (
             f"joints that are not those of the model's metadata: there number {index} is '{told}'"

@@ -83,7 +83,8 @@ def read_stage(
         where=where,
     )
     if keys.sha256 not in (None, file.sha256):
-        found = f"'{model!s}', whose sha256 is {file.sha256}"
+        told = "the model" if isinstance(model, bytes) else f"'{model}'"
+        found = f"{told}, whose sha256 is {file.sha256}"
         expected = f"the file of sha256 {keys.sha256}: it was exchanged, or the key is out of date"
         raise ConfigError([Finding.of(where("sha256"), found, expected)])
     constants = _constants(keys.constants, file.inputs, source)
@@ -91,7 +92,7 @@ def read_stage(
         _known("counters", "input", counter, file.inputs, source)
     given = _given_pairs(file, keys.state, source)
     taken = {*constants, *keys.counters, *(before.name for before, _ in given), *(observed or ())}
-    guessed = _guessed_pairs(file, taken, {after.name for _, after in given})
+    guessed = guessed_pairs(file, taken, {after.name for _, after in given})
     pairs = (*given, *guessed)
     taken |= {before.name for before, _ in guessed}
     inputs = _observed(file, observed, observed_at, taken, source)
@@ -198,9 +199,10 @@ def _given_pairs(
     return tuple(pairs)
 
 
-def _guessed_pairs(
+def guessed_pairs(
     file: ModelFile, taken: set[str], fed: set[str]
 ) -> tuple[tuple[PolicyTensor, PolicyTensor], ...]:
+    """State by the names alone: inputs that are not ``taken``, and outputs that no other input is ``fed``."""
     pairs = []
     for name, before in file.inputs.items():
         if name in taken:

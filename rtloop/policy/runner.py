@@ -27,7 +27,16 @@ def runner(graph: ComposedGraph) -> core.Graph:
         ],
         checked=[numbers[name] for name in graph.checked],
         last_command=numbers[graph.last_command] if graph.last_command else None,
+        terminations=numbers[graph.terminations] if graph.terminations else None,
     )
+
+
+def terminated_by(graph: ComposedGraph, run: core.Graph) -> list[str]:
+    """Which terminations were true in the last run, a sentence each. While nothing runs."""
+    if not graph.terminations:
+        return []
+    flags = run.tensor(list(graph.tensors).index(graph.terminations)).reshape(-1)
+    return [told for told, flag in zip(graph.termination_sentences, flags, strict=True) if flag]
 
 
 def _step(graph: ComposedGraph, step: Step, numbers: dict[str, int]) -> core.Node | core.ModelRun:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ from rtloop.policy.model_keys import BorderKeys, file_rules
 from rtloop.policy.terms.action import ActionTerm, Sink
 from rtloop.policy.terms.elements import Elements, Joined, Pose, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
+from rtloop.policy.terms.terminations import TerminationsConfig
 
 if TYPE_CHECKING:
     from rtloop.errors import Place
@@ -32,7 +32,7 @@ ONLY = "policy"
 
 
 class ModelKeys(BorderKeys):
-    """What fills the inputs of a model."""
+    """A model, and what fills its inputs."""
 
     observation: Terms | None = Field(
         default=None,
@@ -64,9 +64,6 @@ class ModelConfig(ModelKeys):
 class PolicyConfig(ModelKeys):
     """The ONNX policy between inputs and outputs."""
 
-    model: ModelPath | None = Field(
-        default=None, description="ONNX file, relative to this file; required without `models`"
-    )
     models: dict[Name, ModelConfig] = Field(
         default={}, description="several models, in the order in which they run; the last one acts"
     )
@@ -85,10 +82,15 @@ class PolicyConfig(ModelKeys):
         default=None, description="the output that is the action, where a model has several"
     )
     action: ActionTerm = Field(
-        default_factory=ActionTerm, description="from the policy's output to the command"
+        default_factory=ActionTerm,
+        description="scale, offset, clip and place of the policy's output",
     )
     actions: Annotated[tuple[ActionTerm, ...], Strict(False), Field(max_length=64)] = Field(
         default=(), description="several such sections, in place of `action`"
+    )
+    terminations: TerminationsConfig = Field(
+        default_factory=TerminationsConfig,
+        description="what ends the loop: safe command and FAULT",
     )
 
     # --- what it says ---
@@ -111,9 +113,16 @@ class PolicyConfig(ModelKeys):
     def terms(self) -> dict[Keys, Sequence[ObservationTerm]]:
         """Every list of terms, by where it stands in this section."""
         lists: dict[Keys, Sequence[ObservationTerm]] = {}
-        for at, section, _ in self.sections.values():
+        models: dict[Keys, ModelKeys] = {("models", name): m for name, m in self.models.items()}
+        for at, section in {(): self, **models}.items():
             lists |= {(*at, *keys): terms for keys, terms in section.observed().values()}
         return lists | {("groups", name): terms for name, terms in self.groups.items()}
+
+    def places_by_name(self, policy: Policy, outputs: Mapping[str, Sink]) -> bool:
+        """Whether values go to the outputs by name, and not all of them in their order."""
+        if self.actions or all(sink.names is None for sink in outputs.values()):
+            return bool(self.actions)
+        return self.action.targets(self.scope({}, (), policy), policy.action.size) is not None
 
     def scope(
         self,
@@ -135,6 +144,22 @@ class PolicyConfig(ModelKeys):
             command=Joined(tuple(outputs)),
         )
         return scope if policy is None else policy.known_in(scope)
+
+    def measured(self, name: str, policy: Policy) -> tuple[tuple[str, ...], int]:
+        """What actions and terminations need of the input ``name``: elements by name, and how many at least."""
+        scope = self.scope({}, (), policy)
+        found: list[str] = []
+        least = 0
+        for action in self.action_terms.values():
+            if name in action.reads():
+                size = policy.action.size if action.select is None else len(action.select)
+                found += action.element_names(scope, size) or ()
+                least = max(least, size)
+        for termination in self.terminations.given.values():
+            if name in termination.reads():
+                found += termination.element_names(scope)
+                least = max(least, termination.least_size)
+        return tuple(dict.fromkeys(found)), least
 
     # --- rules ---
 
@@ -159,7 +184,7 @@ class PolicyConfig(ModelKeys):
         for keys, term in self.action_terms.items():
             at = (*here, *keys)
             yield from term.shape_rules(at, whole, "outputs", (*loop, "outputs"))
-            yield from term.rules(at, replace(scope, joints=scope.joints or ("?",)), None, None)
+            yield from term.rules(at, scope, None, None)
 
     def term_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         """Every broken rule of every term, as far as ``scope`` tells."""
@@ -172,23 +197,27 @@ class PolicyConfig(ModelKeys):
             for index, term in enumerate(terms):
                 at = (*here, *keys, index)
                 yield from guarded((*at, term.kind), term.rules(at, scope))
+        yield from self.terminations.rules((*here, "terminations"), scope)
 
     def _model_rules(self, here: Keys) -> Iterator[Problem]:
         if (self.model is None) == (not self.models):
             expected, found = "exactly one of `model` and `models`", "both"
             if self.model is None:
                 found = "neither model nor models"
-            yield Problem(here, expected, found, at_key=True)
+            judged = ((*here, "model"), (*here, "models"))
+            yield Problem(here, expected, found, judged=judged, at_key=True)
         for at, section, path in self.sections.values():
             yield from file_rules((*here, *at, "model"), path)
             yield from section.key_rules((*here, *at))
             if section.observation is None and not section.observations:
                 expected = "`observation`, a list of terms, or `observations`, one for each input"
-                yield Problem((*here, *at), expected, "a model that observes nothing", at_key=True)
+                judged = ((*here, *at, "observation"), (*here, *at, "observations"))
+                found = "a model that observes nothing"
+                yield Problem((*here, *at), expected, found, judged=judged, at_key=True)
         if self.actions and "action" in self.model_fields_set:
             expected = "either `action` or `actions`"
             yield Problem((*here, "actions"), expected, "both", at_key=True)
-        if self.model is None:
+        if self.models and self.model is None:
             for key in ("observation", "observations", "state", "constants", "counters", "sha256"):
                 if getattr(self, key):
                     expected = f"no {key} beside `models`: each of them has its own"
@@ -202,10 +231,10 @@ class PolicyConfig(ModelKeys):
         for position, joint in enumerate(self.joints or ()):
             if joint in (self.joints or ())[:position]:
                 yield Problem((*here, "joints", position), "each joint once")
-        if self.joints is not None and self.default_joint_pos is not None:
-            if len(self.default_joint_pos) != len(self.joints):
-                expected = f"{len(self.joints)} as in 'joints'"
-                yield Problem((*here, "default_joint_pos"), expected, judged=((*here, "joints"),))
+        pose, joints = self.default_joint_pos, self.joints
+        if pose is not None and joints is not None and len(pose) != len(joints):
+            expected = f"{len(joints)} as in 'joints'"
+            yield Problem((*here, "default_joint_pos"), expected, judged=((*here, "joints"),))
 
     # --- what it becomes ---
 
@@ -241,9 +270,7 @@ class PolicyConfig(ModelKeys):
 def _circle(groups: Mapping[str, Sequence[ObservationTerm]]) -> str | None:
     """A group that reads itself, over others or not; None where there is none."""
     reads = {
-        name: {
-            str(other) for term in terms for other in (*term.reads(), term.minus) if other in groups
-        }
+        name: {other for term in terms for other in term.reads_all() if other in groups}
         for name, terms in groups.items()
     }
     for name in reads:

@@ -77,11 +77,15 @@ def gathered(builder: GraphBuilder, value: str, indices: Sequence[int], label: s
 
 def shaped(builder: GraphBuilder, value: str, shape: Shape, offset: Row) -> str:
     """Scale, offset and clip of a vector [1, n]. ``offset`` is that of each element, [1, n]."""
+    value = applied(builder, "Mul", value, row(shape.scale, builder.size(value)), 1.0)
+    return clipped(builder, applied(builder, "Add", value, offset, 0.0), shape)
+
+
+def clipped(builder: GraphBuilder, value: str, shape: Shape) -> str:
+    """A vector [1, n] between the bounds of a shape, if it has some."""
     import numpy as np
 
     size = builder.size(value)
-    value = applied(builder, "Mul", value, row(shape.scale, size), 1.0)
-    value = applied(builder, "Add", value, offset, 0.0)
     if shape.clip is None:
         return value
     builder.must_be_finite(value)  # a clip would make a plausible number of an infinity
@@ -102,7 +106,8 @@ def row(values: float | Sequence[float], size: int) -> Row:
     """float32 [1, size] of one number for all, or one for each."""
     import numpy as np
 
-    return np.broadcast_to(np.asarray(values, np.float32), (1, size)).copy()
+    made: Row = np.broadcast_to(np.asarray(values, np.float32), (1, size)).copy()
+    return made
 
 
 def pose_row(shape: Shape, scope: Scope, names: tuple[str, ...] | None, size: int) -> Row:

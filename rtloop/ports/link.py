@@ -12,7 +12,15 @@ from rtloop import core
 from rtloop.config.problem import Keys, Problem, milliseconds, number, unknown
 from rtloop.config.values import Name, nanoseconds
 from rtloop.errors import ConfigError, LinkError, StoppedError
-from rtloop.link import DeviceState, LatchedError, Link, Reason, check_wire_rate, transports
+from rtloop.link import (
+    DeviceState,
+    LatchedError,
+    Link,
+    Reason,
+    TermsError,
+    check_wire_rate,
+    transports,
+)
 from rtloop.link.delivery import Delivery
 from rtloop.link.messages import DeviceStatus
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
@@ -27,6 +35,7 @@ from rtloop.ports.port import (
     ServedLoop,
 )
 from rtloop.ports.signal import Signal
+from rtloop.stopping import go_on
 
 if TYPE_CHECKING:
     from rtloop.link.section import LinkConfig
@@ -47,12 +56,9 @@ class LinkInput(InputSection):
     """The newest sensor packet of a link; its elements have the names that the device's schema gives them."""
 
     kind = "link"
+    named = True
 
     link: Name = Field(description="name of a link")
-
-    @property
-    def named(self) -> bool:
-        return True
 
     @property
     def port_name(self) -> str:
@@ -110,13 +116,10 @@ class LinkOutput(OutputSection):
     """
 
     kind = "link"
+    named = True
     refused = {"size": "no size with a link: the schema of the device has it"}  # noqa: RUF012
 
     link: Name = Field(description="name of a link")
-
-    @property
-    def named(self) -> bool:
-        return True
 
     @property
     def port_name(self) -> str:
@@ -338,6 +341,7 @@ class LinkPort(Port):
         link = self._reopened()
         try:
             self._arm_again(link)
+            go_on()  # a stop may have been asked for before its last answer
             self.core.reconnect(self._terms(link))
         except (StoppedError, GoneForGoodError):
             raise  # it stays open for the STOP
@@ -363,6 +367,8 @@ class LinkPort(Port):
         except LatchedError as error:
             self._latched_for = error.reasons
             raise GoneForGoodError(str(error), "device_safe") from error
+        except TermsError as error:
+            raise GoneForGoodError(str(error)) from error
 
     def give_up(self, why: str, fault: str = "port_error") -> None:
         self._why_given_up = why

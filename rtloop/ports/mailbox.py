@@ -32,10 +32,6 @@ class MailboxInput(InputSection):
     )
 
     @property
-    def named(self) -> bool:
-        return self.names is not None
-
-    @property
     def element_names(self) -> tuple[str, ...] | None:
         return self.names
 
@@ -70,10 +66,6 @@ class MailboxOutput(OutputSection):
     names: ElementNames | None = Field(
         default=None, description="names of the elements, one for each; null is none"
     )
-
-    @property
-    def named(self) -> bool:
-        return self.names is not None
 
     @property
     def element_names(self) -> tuple[str, ...] | None:

@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
@@ -50,10 +50,8 @@ class ServedLoop(Protocol):
 class PortSection(KindSection):
     """What an input and an output have in common: each names a port, in the way of its kind."""
 
-    @property
-    def named(self) -> bool:
-        """Whether the elements of a sample or command have names, known or not yet."""
-        return False
+    named: ClassVar[bool] = False
+    """Whether the device tells names of the elements of a sample or command."""
 
     @property
     def element_names(self) -> tuple[str, ...] | None:

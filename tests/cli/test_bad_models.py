@@ -18,11 +18,10 @@ from rtloop.errors import RtloopError
 from rtloop.run import Run
 from tests.policy.models import linear, passthrough, recurrent, save
 
-FLOAT, INT64, STRING, BOOL = (
+FLOAT, INT64, STRING = (
     TensorProto.FLOAT,
     TensorProto.INT64,
     TensorProto.STRING,
-    TensorProto.BOOL,
 )
 EYE = np.eye(3, dtype=np.float32)
 OBS, ACTION = ("obs", FLOAT, [1, 3]), ("action", FLOAT, [1, 3])
@@ -102,6 +101,13 @@ def rename_operator(proto: onnx.ModelProto) -> None:
     proto.graph.node[0].op_type = "Teleport"
 
 
+def rename_state(proto: onnx.ModelProto) -> None:
+    for node in proto.graph.node:
+        node.output[:] = ["hidden" if name == "h_out" else name for name in node.output]
+        node.input[:] = ["hidden" if name == "h_out" else name for name in node.input]
+    proto.graph.output[1].name = "hidden"
+
+
 def name_a_node(proto: onnx.ModelProto) -> None:
     proto.graph.node[0].name = "layer"
 
@@ -151,12 +157,12 @@ BAD: dict[str, tuple[bytes, str]] = {
         "one output must be the action, found 2",
     ),
     "state unnamed": (
-        recurrent(3, 2, 3)[0],
+        changed(recurrent(3, 2, 3)[0], rename_state),
         "name recurrent inputs under `state: {<input>: <output>}`",
     ),
-    "dynamic batch": (linear(EYE, ["batch", 3]), "add `fix_dimensions: {batch: 1}`"),
-    "dynamic without name": (linear(EYE, [None, 3]), 'add `fix_dimensions: {"obs[0]": 1}`'),
-    "dynamic everything": (identity(FLOAT, (None, None)), '{"obs[0]": 1, "obs[1]": <size>}'),
+    "dynamic size": (linear(EYE, [1, "width"]), "add `fix_dimensions: {width: <size>}`"),
+    "dynamic without name": (linear(EYE, [1, None]), 'add `fix_dimensions: {"obs[1]": <size>}`'),
+    "dynamic everything": (identity(FLOAT, (None, None)), '{"obs[1]": <size>}'),
     "no rank": (without_rank(), "not a tensor of known rank"),
     "scalar": (identity(FLOAT, ()), "an observation of 3 values"),
     "matrix": (identity(FLOAT, (3, 3)), "is not a single vector"),
@@ -168,21 +174,10 @@ BAD: dict[str, tuple[bytes, str]] = {
         linear(np.ones((3, 2), np.float32)),
         "expected 2, the size of the policy's action",
     ),
-    "int64": (identity(INT64), "cannot be fed"),
     "string": (identity(STRING), "cannot be fed"),
-    "bool": (identity(BOOL), "cannot be fed"),
     "bfloat16": (identity(TensorProto.BFLOAT16), "cannot be fed"),
     "float8": (identity(TensorProto.FLOAT8E4M3FN), "cannot be fed"),
     "unknown type": (identity(99), "cannot be fed"),
-    "discrete action": (
-        save(
-            nodes(("ArgMax", ["obs"], ["action"]), axis=1),
-            [OBS],
-            [("action", INT64, [1, 1])],
-            {},
-        ),
-        "export continuous actions",
-    ),
     "sequence": (sequence(), "is not a tensor"),
     "nonzero": (
         save(

@@ -130,10 +130,11 @@ def test_ctrl_c_ends_a_report_that_hangs(
 
 
 #: Of what the command line asks a device before its first cycle, and which one: the signal comes before
-#: the answer. Then the start is greeting it, has measured its clock, is arming it, or awaits a sample.
+#: the answer. Then the start is greeting it, has measured its clock, is arming it, greets it as an
+#: armed one, or awaits a sample.
 MOMENTS = [
     ("hello", 1), ("schema_request", 1), ("time_request", 1), ("time_request", 16), ("hello", 2),
-    ("time_request", 20), ("hello", 3), ("arm", 1),
+    ("time_request", 20), ("hello", 3), ("arm", 1), ("hello", 4),
 ]  # fmt: skip
 
 
@@ -151,7 +152,6 @@ def test_after_a_signal_a_starting_run_says_nothing_to_a_device_but_stop(
             run.send_signal(number)
 
     with ScriptedDevice(interrupting, CARTPOLE_SCHEMA) as device:
-        device.n_sensor = 4
         command = ["run", write_config(tmp_path, Path(device.path)), "--json"]
         with background(command) as run:
             out, err = run.communicate(timeout=30)
@@ -161,7 +161,7 @@ def test_after_a_signal_a_starting_run_says_nothing_to_a_device_but_stop(
     summary = json.loads(out)
     assert (summary["started"], summary["stopped_by"]) == (False, number.name)
     assert set(after) <= {"stop"}
-    armed = moment in (("hello", 3), ("arm", 1))
+    armed = moment in (("hello", 3), ("arm", 1), ("hello", 4))
     assert ("stop" in after) is armed
     assert "Traceback" not in err
 
@@ -397,7 +397,7 @@ def test_a_missing_model(tmp_path: Path, device: FirmwareProcess) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "told"),
-    [([1, 7], ["7"]), (["batch", 4], ["batch", "fix_dimensions"])],
+    [([1, 7], ["7"]), ([1, "width"], ["width", "fix_dimensions"])],
 )
 def test_a_policy_of_the_wrong_shape(
     tmp_path: Path, device: FirmwareProcess, shape: list[int | str], told: list[str]
@@ -494,7 +494,7 @@ def test_wrong_usage_is_exit_code_2() -> None:
 
 def test_help_shows_an_example_for_every_command() -> None:
     assert "exit codes" in rtloop("--help").stdout
-    for command in ("run", "demo", "check", "report", "recover"):
+    for command in ("run", "demo", "check", "init", "report", "recover"):
         assert f"example:\n  rtloop {command}" in rtloop(command, "--help").stdout
 
 

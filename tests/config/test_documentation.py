@@ -11,6 +11,15 @@ from pydantic.fields import FieldInfo
 
 from rtloop import config
 from rtloop.policy import ActionTerm, ObservationTerm
+from rtloop.policy.section import ModelConfig
+from rtloop.policy.terms.limits import TorqueLimitConfig
+from rtloop.policy.terms.phase import HoldConfig, PhaseConfig
+from rtloop.policy.terms.start import StartConfig
+from rtloop.policy.terms.terminations import (
+    BadOrientationConfig,
+    JointPosOutOfLimitConfig,
+    TerminationsConfig,
+)
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection
 
 from .example import EXAMPLE, complaints, loaded
@@ -31,8 +40,16 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "loops.NAME.inputs.NAME": InputSection,
     **{f"inputs: {kind.kind}": kind for kind in INPUTS},
     "loops.NAME.policy": config.PolicyConfig,
+    "loops.NAME.policy.models.NAME": ModelConfig,
     "loops.NAME.policy.observation[N]": ObservationTerm,
+    "loops.NAME.policy.observation[N].phase": PhaseConfig,
+    "loops.NAME.policy.observation[N].phase.hold": HoldConfig,
     "loops.NAME.policy.action": ActionTerm,
+    "loops.NAME.policy.action.start": StartConfig,
+    "loops.NAME.policy.action.torque_limit": TorqueLimitConfig,
+    "loops.NAME.policy.terminations": TerminationsConfig,
+    "loops.NAME.policy.terminations.bad_orientation": BadOrientationConfig,
+    "loops.NAME.policy.terminations.joint_pos_out_of_limit": JointPosOutOfLimitConfig,
     "loops.NAME.outputs.NAME": OutputSection,
     **{f"outputs: {kind.kind}": kind for kind in OUTPUTS},
     "loops.NAME.realtime": config.RealtimeConfig,
@@ -42,7 +59,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 def table(section: str) -> dict[str, tuple[str, str]]:
     """Key to type and default of a section's table."""
     (body,) = re.findall(rf"^##+ {re.escape(section)}\n(.*?)(?=^##|\Z)", TEXT, re.M | re.S)
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| .+ \|$", body, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| .*\|$", body, re.MULTILINE)
     return {key: (kind, default) for key, kind, default in rows}
 
 

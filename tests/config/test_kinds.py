@@ -190,7 +190,8 @@ def test_what_is_dumped_can_be_loaded(text: str, folder: Path, toy: ModuleType) 
 def test_the_schema_takes_what_loading_takes_as_unsaid(family: str) -> None:
     sections = json_schema()["$defs"]
     if family == "terms":
-        shown = sections["PolicyConfig"]["properties"]["observation"]["items"]["oneOf"]
+        observation = sections["PolicyConfig"]["properties"]["observation"]["anyOf"]
+        shown = observation[0]["items"]["oneOf"]
     else:
         (named,) = sections["LoopConfig"]["properties"][family]["patternProperties"].values()
         shown = named["oneOf"]

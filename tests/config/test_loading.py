@@ -46,7 +46,7 @@ def test_a_model_is_relative_to_the_file_not_to_the_working_directory(
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     policy = load("../loops.yaml").loops["balance"].policy
-    assert policy is not None
+    assert policy.model is not None
     assert policy.model.is_absolute()
     assert policy.model.samefile(folder / "policy.onnx")
 
@@ -54,7 +54,7 @@ def test_a_model_is_relative_to_the_file_not_to_the_working_directory(
 def test_an_absolute_model_path_stays_as_it_is(folder: Path) -> None:
     text = changed(("model: policy.onnx", f"model: {folder}/policy.onnx"))
     policy = loads(text).loops["balance"].policy
-    assert policy is not None
+    assert policy.model is not None
     assert policy.model == folder / "policy.onnx"
 
 

@@ -155,7 +155,7 @@ def test_the_json_schema_knows_every_section_and_the_names_in_the_file() -> None
     assert "class" in loop_keys
     assert "loop_class" not in loop_keys
     assert schema["$defs"]["LoopConfig"]["additionalProperties"] is False
-    assert schema["$defs"]["PolicyConfig"]["properties"]["model"]["type"] == "string"
+    assert schema["$defs"]["ModelConfig"]["properties"]["model"]["type"] == "string"
 
 
 def of_class(loop_class: str, keys: str, folder: Path) -> dict[str, float]:

@@ -1,8 +1,8 @@
-"""Loops on virtual time: graphs made on the spot, mailbox ports, a real ring."""
+"""What tests of the core are made of: graphs made on the spot, loops on virtual time, a real ring."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from rtloop import core
 from rtloop.policy.library import onnxruntime_library
 from rtloop.telemetry.observe.records import RECORD_DTYPE
+from tests.core.fake_device import FakeDevice
 
 MS = 1_000_000
 
@@ -37,6 +38,36 @@ def identity_graph(n: int) -> core.Graph:
     """Commands what it reads."""
     model = model_bytes([helper.make_node("Identity", ["x"], ["y"])], n)
     return core.Graph(onnxruntime_library(), model, [("x", [1, n])], ("y", [1, n]), [])
+
+
+def first_of(n: int) -> core.Graph:
+    """Commands the first of the ``n`` elements that it reads."""
+    indices = {"begin": 0, "end": 1, "axis": 1}
+    graph = helper.make_graph(
+        [helper.make_node("Slice", ["x", *indices], ["y"])],
+        "first",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, n])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1])],
+        [helper.make_tensor(name, TensorProto.INT64, [1], [v]) for name, v in indices.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    text = bytes(model.SerializeToString())
+    return core.Graph(onnxruntime_library(), text, [("x", [1, n])], ("y", [1, 1]), [])
+
+
+def read_records(path: Path | str) -> np.ndarray[Any, Any]:
+    """All cycles of a ring that has overwritten none."""
+    raw, lost = core.RingReader(str(path)).read(1 << 20)
+    assert lost == 0
+    return np.ascontiguousarray(raw[:, : core.RECORD_SIZE]).view(RECORD_DTYPE)[:, 0]
+
+
+@pytest.fixture
+def device() -> Iterator[FakeDevice]:
+    device = FakeDevice(offset_ns=-77_000_000_000)
+    yield device
+    device.unplug()
 
 
 class Rig:
@@ -83,9 +114,7 @@ class Rig:
         return self.records()
 
     def records(self) -> np.ndarray[Any, Any]:
-        raw, lost = core.RingReader(str(self.ring_path)).read(1 << 20)
-        assert lost == 0
-        return np.ascontiguousarray(raw[:, : core.RECORD_SIZE]).view(RECORD_DTYPE)[:, 0]
+        return read_records(self.ring_path)
 
     def sent(self) -> np.ndarray[Any, Any]:
         """What stood at the output after each cycle, by the records."""

@@ -7,34 +7,16 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper
 
 from rtloop import core
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.link import Link
-from rtloop.policy.library import onnxruntime_library
-from rtloop.telemetry.observe.records import RECORD_DTYPE
+from tests.core.conftest import first_of, read_records
 from tests.running import UNDISTURBED
 
 S = 1_000_000_000
 #: Of the device, and beyond what a shared machine stalls a test.
 COMMAND_TIMEOUT_MS = 10_000
-
-
-def first_of(n: int) -> core.Graph:
-    """Commands the first of ``n`` elements: where the undisturbed cart stands, that is 0."""
-    indices = {"begin": 0, "end": 1, "axis": 1}
-    graph = helper.make_graph(
-        [helper.make_node("Slice", ["x", *indices], ["y"])],
-        "first",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, n])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1])],
-        [helper.make_tensor(name, TensorProto.INT64, [1], [v]) for name, v in indices.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8
-    text = bytes(model.SerializeToString())
-    return core.Graph(onnxruntime_library(), text, [("x", [1, n])], ("y", [1, 1]), [])
 
 
 class FirmwareLoop:
@@ -106,6 +88,4 @@ class FirmwareLoop:
             assert self.loop.step(), self.loop.status()
 
     def records(self) -> np.ndarray[Any, Any]:
-        raw, lost = core.RingReader(self._ring_path).read(1 << 14)
-        assert lost == 0
-        return np.ascontiguousarray(raw[:, : core.RECORD_SIZE]).view(RECORD_DTYPE)[:, 0]
+        return read_records(self._ring_path)

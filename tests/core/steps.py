@@ -28,6 +28,7 @@ class Steps:
         self.feedback: list[tuple[int, int, bool]] = []
         self.checked: list[int] = []
         self.last_command: int | None = None
+        self.terminations: int | None = None
 
     def tensor(self, name: str, size: int | Sequence[int], dtype: str = "float32") -> int:
         shape = [1, size] if isinstance(size, int) else list(size)
@@ -69,6 +70,7 @@ class Steps:
             self.feedback,
             self.checked,
             self.last_command,
+            self.terminations,
         )
 
 

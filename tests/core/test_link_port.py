@@ -6,17 +6,13 @@ import errno
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
 
 from rtloop import core
-from rtloop.policy.library import onnxruntime_library
-from rtloop.telemetry.observe.records import RECORD_DTYPE
-from tests.core.conftest import identity_graph
+from tests.core.conftest import MS, identity_graph
 from tests.core.fake_device import (
     ACTIVE,
     ARMED,
@@ -27,57 +23,7 @@ from tests.core.fake_device import (
     TIME_REQUEST,
     FakeDevice,
 )
-
-MS = 1_000_000
-
-
-@pytest.fixture
-def device() -> Iterator[FakeDevice]:
-    device = FakeDevice(offset_ns=-77_000_000_000)
-    yield device
-    device.unplug()
-
-
-def first_element() -> bytes:
-    """An ONNX model: x [1, 2] → its first element [1, 1]."""
-    indices = {"begin": 0, "end": 1, "axis": 1}
-    graph = helper.make_graph(
-        [helper.make_node("Slice", ["x", *indices], ["y"])],
-        "first",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1])],
-        [helper.make_tensor(n, TensorProto.INT64, [1], [value]) for n, value in indices.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8
-    return bytes(model.SerializeToString())
-
-
-class LinkedLoop:
-    """command = first sensor value; real time, but stepped by the test."""
-
-    def __init__(
-        self, device: FakeDevice, path: Path, period_ns: int = 2 * MS, **changes: int
-    ) -> None:
-        self.port = device.port(**changes)
-        config = core.LoopConfig()
-        config.name = "linked"
-        config.loop_class = core.LoopClass.soft
-        config.period_ns = config.deadline_ns = period_ns
-        config.inputs = [core.InputConfig(0, 20 * MS, core.OnStale.hold)]
-        config.outputs = [core.OutputConfig(0, safe=[0.0])]
-        runner = core.Graph(
-            onnxruntime_library(), first_element(), [("x", [1, 2])], ("y", [1, 1]), []
-        )
-        self.path = str(path)
-        ring = core.RingWriter(self.path, 1024, 1, 2, 1, b"{}")
-        self.loop = core.Loop(config, [self.port], runner, ring, core.MonotonicClock())
-
-    def last(self) -> tuple[np.void, list[float]]:
-        raw, _ = core.RingReader(self.path).read(1024)
-        row = np.ascontiguousarray(raw[-1])
-        values = row[core.RECORD_SIZE + core.INPUT_RECORD_SIZE :].view("<f4")
-        return row[: core.RECORD_SIZE].view(RECORD_DTYPE)[0], [float(v) for v in values]
+from tests.core.linked_loop import LinkedLoop
 
 
 def test_the_newest_sensor_becomes_a_command_valid_until_the_next_deadline(

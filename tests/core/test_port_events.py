@@ -5,27 +5,18 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from rtloop import core
 from rtloop.telemetry.observe.records import PORT_EVENT_DTYPE, PortEvents
 from tests.core.fake_device import ACTIVE, SAFE, TIME_REPLY, TIME_REQUEST, FakeDevice
-from tests.core.test_link_port import LinkedLoop
+from tests.core.linked_loop import LinkedLoop
 
 MS = 1_000_000
 EVENT = 12
 KINDS = core.PORT_EVENTS
-
-
-@pytest.fixture
-def device() -> Iterator[FakeDevice]:
-    device = FakeDevice(offset_ns=-77_000_000_000)
-    yield device
-    device.unplug()
 
 
 def send_event(device: FakeDevice, kind: int, *, total: int = 1, lateness_us: int = 0) -> int:

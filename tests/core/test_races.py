@@ -1,4 +1,4 @@
-"""The ring, the ports, the stand-in and the deadline gate under ThreadSanitizer."""
+"""The ring, the ports, the safe command, the stand-in and the deadline gate under ThreadSanitizer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def test_ring_ports_stand_in_and_gate_are_free_of_races(tmp_path: Path, sanitize
     core = ROOT / "rtloop" / "core"
     library = ROOT / "firmware" / "lib"
     sources = [Path(__file__).parent / "cpp" / "races.cpp", core / "ring" / "ring.cpp"]
-    sources += [core / "ports" / f"{name}.cpp" for name in ("line", "link", "mailbox")]
+    ports = ("line", "link", "link_receive", "link_send", "mailbox")
+    sources += [core / "ports" / f"{name}.cpp" for name in ports]
     objects = []
     for name in ("frame", "messages", "packet"):
         objects.append(tmp_path / f"{name}.o")

@@ -8,27 +8,16 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from rtloop import core
-from rtloop.policy.library import onnxruntime_library
-from rtloop.telemetry.observe.records import RECORD_DTYPE
 from rtloop.telemetry.observe.statistics import LoopStatistics
-from tests.core.conftest import identity_graph
+from tests.core.conftest import MS, identity_graph, read_records
 from tests.core.fake_device import COMMAND, SAFE, STOP, TIME_REQUEST, FakeDevice
-from tests.core.test_link_port import first_element
+from tests.core.linked_loop import LinkedLoop, last_cycle
 from tests.telemetry.loops import metadata
 
-MS = 1_000_000
 PERIOD_NS = 2 * MS
-
-
-@pytest.fixture
-def device() -> Iterator[FakeDevice]:
-    device = FakeDevice(offset_ns=-77_000_000_000)
-    yield device
-    device.unplug()
 
 
 @pytest.fixture
@@ -39,35 +28,18 @@ def returned() -> Iterator[FakeDevice]:
     device.unplug()
 
 
-class Reconnecting:
-    """command = first sensor value, one unit a cycle at most; real time, but stepped by the test."""
+class Reconnecting(LinkedLoop):
+    """One unit a cycle at most; begun."""
 
     def __init__(self, device: FakeDevice, path: Path, max_age_ns: int = 0) -> None:
-        self.port = device.port(reconnects=1)
-        config = core.LoopConfig()
-        config.loop_class = core.LoopClass.soft
-        config.period_ns = config.deadline_ns = PERIOD_NS
-        config.inputs = [core.InputConfig(0, max_age_ns, core.OnStale.hold)]
-        rate = [1e9 / PERIOD_NS]
-        config.outputs = [core.OutputConfig(0, max_rate_per_s=rate, safe=[0.0])]
-        shapes = [("x", [1, 2])], ("y", [1, 1])
-        graph = core.Graph(onnxruntime_library(), first_element(), *shapes, [])
-        self.path = str(path)
-        ring = core.RingWriter(self.path, 1024, 1, 2, 1, b"{}")
-        self.loop = core.Loop(config, [self.port], graph, ring, core.MonotonicClock())
+        rate = 1e9 / PERIOD_NS
+        limits = {"period_ns": PERIOD_NS, "max_age_ns": max_age_ns}
+        super().__init__(device, path, **limits, max_rate_per_s=rate, reconnects=1)
         self.loop.begin()
 
-    def last(self) -> tuple[np.void, list[float]]:
-        raw, _ = core.RingReader(self.path).read(1024)
-        row = np.ascontiguousarray(raw[-1])
-        values = row[core.RECORD_SIZE + core.INPUT_RECORD_SIZE :].view("<f4")
-        return row[: core.RECORD_SIZE].view(RECORD_DTYPE)[0], [float(v) for v in values]
-
     def statistics(self) -> LoopStatistics:
-        raw, _ = core.RingReader(self.path).read(1024)
-        records = np.ascontiguousarray(raw[:, : core.RECORD_SIZE]).view(RECORD_DTYPE).ravel()
         statistics = LoopStatistics(metadata())
-        statistics.update(records)
+        statistics.update(read_records(self.path))
         return statistics
 
     def outcome(self) -> str:
@@ -283,9 +255,6 @@ def test_a_loop_of_two_devices_goes_on_with_the_one_that_is_left(
     for _ in range(3):
         returned.send_sensor([0.25, 0.5])
         assert loop.step()
-    raw, _ = core.RingReader(str(tmp_path / "r")).read(1024)
-    row = np.ascontiguousarray(raw[-1])
-    values = row[core.RECORD_SIZE + core.INPUT_RECORD_SIZE :].view("<f4")
-    assert [float(v) for v in values] == [0.25, 0.5, -1.0, 0.5]
+    assert last_cycle(tmp_path / "r")[1] == [0.25, 0.5, -1.0, 0.5]
     assert commands(returned) == [0.5] * 3
     loop.end()

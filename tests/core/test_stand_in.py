@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from rtloop import core
-from rtloop.policy.library import onnxruntime_library
-from tests.core.conftest import MS, Rig, stall
+from tests.core.conftest import MS, Rig, first_of, read_records, stall
 from tests.core.fake_device import COMMAND, FakeDevice
-from tests.core.test_link_port import first_element
-from tests.core.test_threads import read_records, wait_for
+from tests.core.test_threads import wait_for
 
 MakeRig = Callable[..., Rig]
 FIRM, OUTCOME, EVENT = core.LoopClass.firm, core.OUTCOMES, core.EVENTS
@@ -95,11 +93,9 @@ def test_what_is_no_longer_valid_is_not_sent_and_moves_nothing(tmp_path: Path) -
     config.max_catch_up = 1000
     config.inputs = [core.InputConfig(0)]
     config.outputs = [core.OutputConfig(0, [], [], [20.0], [0.0], [9.0])]  # 0.1 a period
-    graph = core.Graph(onnxruntime_library(), first_element(), [("x", [1, 2])], ("y", [1, 1]), [])
     path = str(tmp_path / "ring")
-    loop = core.Loop(
-        config, [port], graph, core.RingWriter(path, 256, 1, 2, 1, b"{}"), core.MonotonicClock()
-    )
+    ring = core.RingWriter(path, 256, 1, 2, 1, b"{}")
+    loop = core.Loop(config, [port], first_of(2), ring, core.MonotonicClock())
     device.send_sensor([0.0, 1.0])
     loop.begin()
     loop.step()
@@ -108,7 +104,7 @@ def test_what_is_no_longer_valid_is_not_sent_and_moves_nothing(tmp_path: Path) -
     for _ in range(12):
         loop.step()
     raw, _ = core.RingReader(path).read(256)
-    records = read_records(core.RingReader(path))
+    records = read_records(path)
     sent = np.ascontiguousarray(raw[:, core.RECORD_SIZE + core.INPUT_RECORD_SIZE :]).view("<f4")
     assert (records["outcome"][1:] == OUTCOME["dropped"]).all()
     assert (sent[1:, 2] == sent[0, 2]).all(), "the next command starts from what the device has"
@@ -116,7 +112,7 @@ def test_what_is_no_longer_valid_is_not_sent_and_moves_nothing(tmp_path: Path) -
     assert port.counters()["tx_expired"] == 12
     for _ in range(1000):
         loop.step()
-        if (record := read_records(core.RingReader(path))[-1])["outcome"] != OUTCOME["dropped"]:
+        if (record := read_records(path)[-1])["outcome"] != OUTCOME["dropped"]:
             break
     values = [struct.unpack("<IB3xf", p)[2] for k, p in device.received() if k == COMMAND]
     assert record["outcome"] != OUTCOME["dropped"]
@@ -137,9 +133,8 @@ def test_a_device_gets_the_default_while_the_inference_hangs(tmp_path: Path) -> 
     config.inputs = [core.InputConfig(0)]
     config.outputs = [core.OutputConfig(0, safe=[0.0], default_value=[-2.0])]
     config.stalls = [core.Stall(core.Stage.infer, 3, 0, 2_000 * MS)]
-    graph = core.Graph(onnxruntime_library(), first_element(), [("x", [1, 2])], ("y", [1, 1]), [])
     ring = core.RingWriter(str(tmp_path / "ring"), 64, 1, 2, 1, b"{}")
-    loop = core.Loop(config, [port], graph, ring, core.MonotonicClock())
+    loop = core.Loop(config, [port], first_of(2), ring, core.MonotonicClock())
     threads = core.LoopThreads(loop)
     assert not threads.set_up(core.ThreadSetup(), core.ThreadSetup(), 1).error
     stop = threading.Event()
@@ -171,7 +166,7 @@ def test_a_device_gets_the_default_while_the_inference_hangs(tmp_path: Path) -> 
     threads.deactivate(5_000 * MS)
     stop.set()
     feeder.join()
-    records = read_records(core.RingReader(str(tmp_path / "ring")))
+    records = read_records(tmp_path / "ring")
     (late,) = records[records["cycle"] == status["expired_cycle"]]
     assert late["outcome"] == OUTCOME["default"]
     assert late["events"] & EVENT["guard"]

@@ -11,14 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from rtloop import core
-from rtloop.telemetry.observe.records import RECORD_DTYPE
-from tests.core.conftest import MS, identity_graph
+from tests.core.conftest import MS, identity_graph, read_records
 
 
 class Threaded:
@@ -256,19 +254,13 @@ def test_a_process_that_is_stopped_while_its_command_waits_has_missed(
                 process.communicate("")
         if stopped_in >= 0:
             break
-    records = read_records(reader)
+    records = read_records(path)
     miss = records["events"] & core.EVENTS["miss"] != 0
     late = records["finish_ns"] > records["deadline_ns"]
     assert (miss == late).all()
     instead = {"hard": "safe", "firm": "held", "soft": "written_late"}[loop_class]
     assert (records["outcome"][miss] == core.OUTCOMES[instead]).all()
     assert stopped_in in records["cycle"][miss], "what left late was not counted as met"
-
-
-def read_records(reader: core.RingReader) -> np.ndarray[Any, Any]:
-    raw, lost = reader.read(1 << 20)
-    assert lost == 0
-    return np.ascontiguousarray(raw[:, : core.RECORD_SIZE]).view(RECORD_DTYPE)[:, 0]
 
 
 @pytest.mark.parametrize("loop_class", [core.LoopClass.firm, core.LoopClass.soft])
@@ -293,7 +285,7 @@ def test_a_limit_is_broken_by_the_releases_that_pass_while_a_cycle_runs(
     assert status["executed"] <= 3, "the cycle has not come back"
     assert threaded.safe_in_force()
     assert threaded.deactivate()
-    records = read_records(core.RingReader(str(threaded.path)))
+    records = read_records(threaded.path)
     # None where this machine stalled so long that the cycle had not even started.
     for broken in records[records["cycle"] == status["expired_cycle"]]:
         assert broken["events"] & core.EVENTS["limit_broken"]

@@ -49,6 +49,7 @@ SCHEMA = (
     b"sensor pole_angle rad f32 200\nsensor pole_rate rad/s f32 200\ncommand force N f32 200\n"
 )
 PERIOD_US = 5000
+TIMEOUT_US = 20_000
 #: How long an ordinary run takes; from the first command on devices misbehave after TURN_S.
 RUN_S = 0.7
 TURN_S = 0.15
@@ -101,7 +102,7 @@ class Device:
         self.state, self.reasons = IDLE, 0
         self.clock_offset_us = 3_000_000_000
         self.seq = self.ack = self.command_seq = self.late_commands = 0
-        self.timeout_us = 20_000
+        self.timeout_us = TIMEOUT_US
         self.last_command_us = 0
         self.samples = 0
         self.is_known = False  # a HELLO was received
@@ -145,7 +146,7 @@ class Device:
         if self.state in (IDLE, ARMED):
             self.state = ARMED
             _, _, timeout_us = struct.unpack("<BxHI", request.payload)
-            self.timeout_us = timeout_us or 20_000
+            self.timeout_us = timeout_us or TIMEOUT_US
         self.send_status(request)
 
     def on_clear(self, request: Packet) -> None:
@@ -211,7 +212,7 @@ class Device:
             "n_command": commands,
             "schema_bytes": len(self.schema),
             "period_us": self.period_us,
-            "timeout_us": 20_000,
+            "timeout_us": self.timeout_us if self.state in (ARMED, ACTIVE) else TIMEOUT_US,
             "boot_id": self.boot_id,
             "name": b"hostile",
         }

@@ -415,6 +415,106 @@ class HangsUpAtArm(Device):
         self.unplug()
 
 
+class ArmsWithItsOwnTimeout(Device):
+    """Whatever was asked for. So does, to a host, firmware that tells its default in every state."""
+
+    expected = Refused(
+        "was armed with a command timeout of 600 ms, but says that 20 ms is in force, its own"
+    )
+
+    def on_arm(self, request: Packet) -> None:
+        self.state = ARMED
+        self.send_status(request)
+
+
+class ArmsWithTwiceTheTimeout(Device):
+    """It counts in other units."""
+
+    expected = Refused("a command timeout of 600 ms, but says that 1200 ms is in force. Correct")
+
+    def on_arm(self, request: Packet) -> None:
+        super().on_arm(request)
+        self.timeout_us *= 2
+
+
+class RestartsOnceArmed(Device):
+    """The power stage pulls its supply down."""
+
+    expected = Refused("has restarted since the handshake")
+
+    def on_arm(self, request: Packet) -> None:
+        super().on_arm(request)
+        self.boot_id, self.seq, self.state = 8, 0, IDLE
+
+
+class TripsOnceArmed(Device):
+    """Its answer to ARM has left already."""
+
+    expected = Refused("says right after it that it is SAFE: LIMIT")
+
+    def on_arm(self, request: Packet) -> None:
+        super().on_arm(request)
+        self.trip(LIMIT)
+
+
+class IsDisarmedOnceArmed(Device):
+    """By a key switch."""
+
+    expected = Refused("says right after it that it is IDLE")
+
+    def on_arm(self, request: Packet) -> None:
+        super().on_arm(request)
+        self.state = IDLE
+
+
+class IsCommandedOnceArmed(Device):
+    """By another program."""
+
+    expected = Refused("says right after it that it is ACTIVE")
+
+    def on_arm(self, request: Packet) -> None:
+        super().on_arm(request)
+        self.state = ACTIVE
+        self.last_command_us = self.now_us()
+
+
+class ChangesItsSchemaOnceArmed(Device):
+    """Another firmware answers, of the same boot."""
+
+    expected = Refused("has restarted since the handshake")
+
+    def on_arm(self, request: Packet) -> None:
+        super().on_arm(request)
+        self.schema_id ^= 1
+
+
+class AnswersNoHelloOnceArmed(Device):
+    """Nor anything else but STOP."""
+
+    expected = Refused("no device answered")
+
+    def on_hello(self, request: Packet) -> None:
+        if self.state != ARMED:
+            super().on_hello(request)
+
+
+class AnswersAnEarlierHelloOnceArmed(Device):
+    """With what it was before it was armed: the answer to this one comes after it."""
+
+    expected = Clean()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.earlier = b""
+
+    def on_hello(self, request: Packet) -> None:
+        if self.state == ARMED:
+            self.write(self.earlier)
+        else:
+            self.earlier = self.made(HELLO_REPLY, self.hello_reply())
+        super().on_hello(request)
+
+
 class IsLatchedSafe(Device):
     """From before, at its limit."""
 

@@ -124,6 +124,7 @@ def test_a_hostile_device_is_dealt_with(
             assert -10 <= force <= 10
     expected = hostile.expected
     if isinstance(expected, Refused):
+        assert COMMAND not in [packet.type for packet in outcome.device.received]
         assert outcome.exit_code == expected.exit_code, outcome.told
         assert re.search(expected.says, outcome.stderr), outcome.told
         assert json.loads(outcome.stdout)["exit_code"] == expected.exit_code

@@ -20,8 +20,11 @@ CARTPOLE_SCHEMA = (
     "rtloop-schema 1\nname cartpole\nsensor cart_position m f32 100\nsensor cart_velocity m/s f32 100\n"
     "sensor pole_angle rad f32 100\nsensor pole_rate rad/s f32 100\ncommand force N f32 100\n"
 )
+#: Its own, where ARM asks for none.
+TIMEOUT_US = 20_000
 #: Takes a request, returns the answers (name and fields) or None for the ordinary one.
-Script = Callable[[ref.Packet], list[tuple[str, dict[str, Any]]] | None]
+Answers = list[tuple[str, dict[str, Any]]] | None
+Script = Callable[[ref.Packet], Answers]
 
 
 class ScriptedDevice:
@@ -35,7 +38,8 @@ class ScriptedDevice:
         self.boot_id = 1
         self.state = 1
         self.reasons = 0
-        self.n_sensor, self.n_command = 2, 1
+        self.n_sensor, self.n_command = schema.count("\nsensor "), schema.count("\ncommand ")
+        self.timeout_us = TIMEOUT_US  # of the last ARM
         self.garbage = b""  # sent before every answer
         self.requests: list[ref.Packet] = []
         self._master, self._slave = pty.openpty()
@@ -78,10 +82,13 @@ class ScriptedDevice:
     def _take(self, request: ref.Packet) -> None:
         self.requests.append(request)
         answers = self.script(request)
-        for name, fields in self.ordinary(request) if answers is None else answers:
+        self.send(self.ordinary(request) if answers is None else answers, request.seq)
+
+    def send(self, answers: list[tuple[str, dict[str, Any]]], ack: int) -> None:
+        for name, fields in answers:
             payload = ref.encode_message(name, fields)
             kind = ref.MESSAGES[name][0]
-            packet = ref.encode_packet(kind, 0, request.seq, self.schema_id, 0, payload)
+            packet = ref.encode_packet(kind, 0, ack, self.schema_id, 0, payload)
             os.write(self._master, self.garbage + ref.encode_frame(packet))
 
     def ordinary(self, request: ref.Packet) -> list[tuple[str, dict[str, Any]]]:
@@ -96,6 +103,8 @@ class ScriptedDevice:
             return [("time_reply", {**request.fields, "t2_us": now_us, "t3_us": now_us})]
         if request.name == "clear":
             self.reasons = 0
+        if request.name == "arm":
+            self.timeout_us = request.fields["command_timeout_us"] or TIMEOUT_US
         self.state = {"arm": 2, "clear": 1, "stop": 4}.get(request.name, self.state)
         return [("device_status", self.status())]
 
@@ -108,7 +117,7 @@ class ScriptedDevice:
             "n_command": self.n_command,
             "schema_bytes": len(self.schema),
             "sensor_period_us": 10000,
-            "command_timeout_us": 20000,
+            "command_timeout_us": self.timeout_us if self.state in (2, 3) else TIMEOUT_US,
             "boot_id": self.boot_id,
             "name": "scripted",
         }

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 from rtloop.errors import LinkError
-from rtloop.link import DeviceState, Link, Reason, handshake
+from rtloop.link import DeviceState, Link, Reason, TermsError, handshake
 from tests.firmware import reference as ref
-from tests.link.scripted_device import SCHEMA, ScriptedDevice
-
-Answers = list[tuple[str, dict[str, Any]]] | None
+from tests.link.scripted_device import SCHEMA, Answers, ScriptedDevice
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +82,6 @@ def test_a_schema_longer_than_a_packet_comes_in_pieces() -> None:
     lines = "".join(f"sensor a_rather_long_name_{i} m f32 100\n" for i in range(30))
     schema = f"rtloop-schema 1\nname scripted\n{lines}"
     with ScriptedDevice(schema=schema) as device:
-        device.n_sensor, device.n_command = 30, 0
         with opened(device) as link:
             assert len(link.info.schema.sensors) == 30
         assert device.names().count("schema_request") == -(-len(schema) // 200)
@@ -270,6 +267,69 @@ def test_a_device_that_does_not_arm_is_an_error() -> None:
         pytest.raises(LinkError, match="did not arm: it is IDLE"),
     ):
         link.arm(loop_class=1)
+
+
+@pytest.mark.parametrize("said_us", [20_000, 40_001, 80_000, 0])
+def test_an_armed_device_that_tells_another_command_timeout_is_refused(said_us: int) -> None:
+    def script(request: ref.Packet) -> Answers:
+        if request.name == "hello" and device.state == DeviceState.ARMED:
+            return [("hello_reply", {**device.hello_reply(), "command_timeout_us": said_us})]
+        return None
+
+    with ScriptedDevice(script) as device, opened(device) as link:
+        with pytest.raises(TermsError) as refused:
+            link.arm(loop_class=1, command_timeout_us=40_000)
+        assert device.names()[-2:] == ["arm", "hello"]
+    told = str(refused.value)
+    assert told.startswith(
+        "link 'arm': device 'scripted' was armed with a command timeout of 40 ms"
+    )
+    assert f"says that {said_us / 1000:g} ms is in force" in told
+    assert ("set command_timeout_ms to 20" in told) is (said_us == 20_000)
+
+
+def test_the_command_timeout_that_nothing_was_asked_about_is_the_devices_own() -> None:
+    with ScriptedDevice() as device, opened(device) as link:
+        link.arm(loop_class=1, command_timeout_us=40_000)
+        assert link.resync().device_state == DeviceState.ARMED
+        link.arm(loop_class=1)
+        assert device.hello_reply()["command_timeout_us"] == 20_000
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"boot_id": 2}, "has restarted since the handshake"),
+        ({"schema_id": 4711}, "has restarted since the handshake"),
+        ({"state": 1}, "right after it that it is IDLE"),
+        ({"state": 4, "reasons": 64}, "right after it that it is SAFE: HARDWARE"),
+        ({"state": 3}, "right after it that it is ACTIVE"),
+    ],
+)
+def test_a_device_that_changes_right_after_arm_is_refused(
+    change: dict[str, int], words: str
+) -> None:
+    def script(request: ref.Packet) -> Answers:
+        answers = device.ordinary(request)
+        if request.name == "arm":
+            vars(device).update(change)
+        return answers
+
+    with ScriptedDevice(script) as device, opened(device) as link:
+        with pytest.raises(LinkError, match=words):
+            link.arm(loop_class=1)
+        assert device.names()[-1] == "hello"
+
+
+def test_a_late_answer_to_hello_is_not_taken_for_that_of_the_next_one() -> None:
+    def script(request: ref.Packet) -> Answers:
+        if request.name == "hello" and device.state == DeviceState.ARMED:
+            device.send([("hello_reply", before)], ack=earlier.seq)
+        return None
+
+    with ScriptedDevice(script) as device, opened(device) as link:
+        before, earlier = device.hello_reply(), device.requests[0]
+        assert link.arm(loop_class=1, command_timeout_us=40_000).state == DeviceState.ARMED
 
 
 def test_a_late_status_is_not_taken_for_the_answer_to_the_next_request() -> None:

@@ -14,11 +14,10 @@ from rtloop.errors import LinkError
 from rtloop.link import DeviceState, Link, Reason, check_wire_rate
 from tests.firmware import reference as ref
 from tests.firmware.program import FirmwareProgram
-from tests.link.scripted_device import ScriptedDevice
+from tests.link.scripted_device import Answers, ScriptedDevice
 from tests.running import wait_for
 
 Start = Callable[..., FirmwareProgram]
-Answers = list[tuple[str, dict[str, Any]]] | None
 
 
 @pytest.fixture

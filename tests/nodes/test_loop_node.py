@@ -165,16 +165,16 @@ def test_a_parameter_of_the_wrong_type_is_one_clear_error(tmp_path: Path) -> Non
     assert "'clear'" in node.log
 
 
-def test_a_signal_ends_an_activation_before_anything_moves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hello", [3, 4], ids=["to be armed", "armed"])
+def test_a_signal_ends_an_activation_before_anything_moves(tmp_path: Path, hello: int) -> None:
     said_before: list[int] = []
 
     def interrupting(request: ref.Packet) -> None:
-        if request.name == "hello" and device.names().count("hello") == 3:
-            said_before.append(len(device.names()))  # it is about to be armed
+        if request.name == "hello" and device.names().count("hello") == hello:
+            said_before.append(len(device.names()))
             node.process.send_signal(signal.SIGINT)
 
     with ScriptedDevice(interrupting, CARTPOLE_SCHEMA) as device, Client() as client:
-        device.n_sensor = 4
         config = write_config(tmp_path, Path(device.path))
         with loop_node(tmp_path, config=config) as node:
             assert client.request("configure"), node.log

@@ -306,7 +306,7 @@ def test_a_name_that_no_element_has_is_shown_at_its_place() -> None:
         compose(
             passthrough(2),
             {"arm": names},
-            policy.observation,
+            policy.observation or (),
             where=lambda *keys: Place("arm.yaml", 7, 9, f"policy.{written(keys)}"),
         )
     assert str(caught.value) == (

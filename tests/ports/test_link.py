@@ -94,10 +94,10 @@ def test_an_activation_agrees_on_the_clock_then_arms_then_stops(
         assert names(device) == ["hello", "time_request"]
         assert device.state == DeviceState.IDLE
         port.arm(clear=False)
-        arm = device.requests[-1]
+        arm = device.requests[-2]
         assert arm.fields["command_timeout_us"] == 40_000
         assert (arm.fields["loop_class"], arm.fields["max_late_commands"]) == (2, 0)
-        assert names(device) == ["hello", "arm"]
+        assert names(device) == ["hello", "arm", "hello"]
         assert port.stop() == ""
         assert names(device) == ["stop"]
         device.state = DeviceState.IDLE
@@ -112,7 +112,7 @@ def test_a_hard_loop_trips_the_device_with_its_first_late_command(
     port = LinkPort.open("arm", loop, config.links["arm"])
     port.prepare()
     port.arm(clear=False)
-    arm = device.requests[-1]
+    arm = device.requests[-2]
     assert (arm.fields["loop_class"], arm.fields["max_late_commands"]) == (0, 1)
     port.close()
 
@@ -181,14 +181,15 @@ def test_a_device_that_does_not_keep_its_announced_rate_is_a_problem(
 @pytest.mark.parametrize(
     ("counted", "says"),
     [
-        ({"rx_packets": 1001}, ""),
-        ({"rx_packets": 991}, ""),  # 1 %
-        ({"rx_packets": 84, "crc_errors": 2, "frame_errors": 1}, "917 of 1000 packets (91.7%)"),
-        ({"rx_packets": 1001, "rejected_commands": 10}, ""),
-        ({"rx_packets": 1001, "rejected_commands": 11}, "rejected 11 commands of 1000 packets"),
-        ({"rx_packets": 1001, "rejected_commands": 11, "reasons": Reason.LIMIT}, ""),  # for that
+        ({"rx_packets": 1002}, ""),
+        ({"rx_packets": 992}, ""),  # 1 %
+        ({"rx_packets": 991}, "11 of 1000 packets (1.1%)"),
+        ({"rx_packets": 85, "crc_errors": 2, "frame_errors": 1}, "917 of 1000 packets (91.7%)"),
+        ({"rx_packets": 1002, "rejected_commands": 10}, ""),
+        ({"rx_packets": 1002, "rejected_commands": 11}, "rejected 11 commands of 1000 packets"),
+        ({"rx_packets": 1002, "rejected_commands": 11, "reasons": Reason.LIMIT}, ""),  # for that
         ({"rx_packets": 0}, ""),  # it does not count
-        ({"rx_packets": 84, "boot_id": 2}, ""),  # it restarted: counts of another time
+        ({"rx_packets": 85, "boot_id": 2}, ""),  # it restarted: counts of another time
     ],
 )
 def test_packets_that_do_not_arrive_or_are_rejected_are_a_problem(
@@ -198,7 +199,8 @@ def test_packets_that_do_not_arrive_or_are_rejected_are_a_problem(
 
     def script(request: Packet) -> list[tuple[str, dict[str, Any]]] | None:
         if request.name == "arm":
-            return [("device_status", {**device.status(), "state": 2, **before})]
+            device.ordinary(request)
+            return [("device_status", {**device.status(), **before})]
         if request.name == "stop":
             ended = {name: counted.get(name, 0) + n & 0xFFFFFFFF for name, n in before.items()}
             ended["frame_errors"] = counted.get("frame_errors", 0)

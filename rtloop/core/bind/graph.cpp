@@ -84,7 +84,8 @@ std::shared_ptr<Graph> of_steps(const std::string &library, const std::vector<Na
                                 const nb::dict &constants, std::vector<StepSpec> steps,
                                 std::vector<size_t> inputs, size_t command,
                                 const std::vector<std::tuple<size_t, size_t, bool>> &feedback,
-                                std::vector<size_t> checked, std::optional<size_t> last_command) {
+                                std::vector<size_t> checked, std::optional<size_t> last_command,
+                                std::optional<size_t> terminations) {
     GraphSpec spec;
     for (const auto &[name, type, shape] : tensors) {
         spec.tensors.push_back({name, shape, element_type(type)});
@@ -112,6 +113,7 @@ std::shared_ptr<Graph> of_steps(const std::string &library, const std::vector<Na
     }
     spec.checked = std::move(checked);
     spec.last_command = last_command;
+    spec.terminations = terminations;
     return std::make_shared<Graph>(library, std::move(spec));
 }
 
@@ -169,7 +171,8 @@ void bind_graph(nb::module_ &m) {
             "library"_a, "model"_a, "inputs"_a, "command"_a, "feedback"_a,
             "of_applied"_a = std::vector<std::string>{})
         .def_static("of_steps", &of_steps, "library"_a, "tensors"_a, "constants"_a, "steps"_a,
-                    "inputs"_a, "command"_a, "feedback"_a, "checked"_a, "last_command"_a.none())
+                    "inputs"_a, "command"_a, "feedback"_a, "checked"_a, "last_command"_a.none(),
+                    "terminations"_a = nb::none())
         .def("run", &run, "inputs"_a, "applied"_a = true, "last_command"_a = nb::none())
         .def("reset", &Graph::reset)
         .def_prop_ro("error", &Graph::error)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
@@ -16,6 +17,15 @@ constexpr int kLooks = 1000;
 // And then, asleep in between.
 constexpr int64_t kGuardLookNs = 50'000;
 
+Limits limits_of(const LoopConfig &config, const Wiring &wiring) {
+    Limits limits;
+    for (size_t i = 0; i < wiring.outputs.size(); ++i) {
+        limits.append(config.outputs[i], wiring.outputs[i]->n_outputs(),
+                      static_cast<double>(config.period_ns) / kNsPerSecond);
+    }
+    return limits;
+}
+
 }  // namespace
 
 Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate &gate,
@@ -27,7 +37,9 @@ Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate 
       fault_(status),
       stop_(stop),
       clock_(clock),
-      miss_limit_(config.max_misses, config.window, config.max_consecutive) {
+      miss_limit_(config.max_misses, config.window, config.max_consecutive),
+      limits_(limits_of(config, wiring)),
+      safe_(config, wiring, limits_) {
     if (config.output_at_deadline &&
         config.deadline_ns + output_lead_ns(config.period_ns, config.deadline_ns) >
             config.period_ns) {
@@ -50,18 +62,20 @@ Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate 
         }
         n_values += n;
     }
-    for (size_t i = 0; i < wiring.outputs.size(); ++i) {
-        limits_.append(config.outputs[i], wiring.outputs[i]->n_outputs(),
-                       static_cast<double>(config.period_ns) / kNsPerSecond);
-    }
     if (limits_.size() != graph.command_size()) {
         throw std::invalid_argument("the graph commands " + std::to_string(graph.command_size()) +
                                     " values, the outputs take " + std::to_string(limits_.size()));
     }
     input_records_.assign(wiring.inputs.size(), {-1, 0, 0});
     input_values_.assign(n_values, 0.0F);
+    arrived_.assign(wiring.inputs.size(), 0);
     command_ = sent_ = limits_.safe();
     if (config.loop_class == LoopClass::firm && config.default_on_miss) {
+        const auto &values = limits_.default_command();
+        if (std::any_of(values.begin(), values.end(), [](float v) { return std::isnan(v); })) {
+            throw std::invalid_argument(
+                "on_miss: default needs a default where the safe command holds what was measured");
+        }
         stand_in_.emplace(wiring_, limits_);
     }
 }
@@ -71,12 +85,22 @@ void Cycle::reset() noexcept {
     miss_limit_.reset();
     fault_.reset();
     std::fill(input_values_.begin(), input_values_.end(), 0.0F);
-    std::copy(limits_.safe().begin(), limits_.safe().end(), sent_.begin());
+    std::fill(arrived_.begin(), arrived_.end(), uint8_t{0});
+    safe_.reset();
+    if (safe_.follows()) {
+        float *values = input_values_.data();
+        for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
+            read_input(i, values);
+            values += wiring_.inputs[i]->n_inputs();
+        }
+        safe_.follow(input_values_.data(), arrived_);
+    }
+    std::copy(safe_.command().begin(), safe_.command().end(), sent_.begin());
     if (stand_in_) stand_in_->reset();
 }
 
 void Cycle::prepare(const Release &next) noexcept {
-    if (!stand_in_ || stand_in_->is_out()) return;
+    if (!stand_in_ || stand_in_->is_out() || !safe_.is_known()) return;
     stand_in_->take(next.cycle, sent_.data());  // of a cycle that did not see it leave
     stand_in_->prepare(next.cycle, sent_.data(), next.time_ns + config_.deadline_ns);
 }
@@ -93,7 +117,8 @@ uint32_t Cycle::too_many_lost(const Release &next) const noexcept {
 const CycleRecord &Cycle::run(const Release &release, int64_t woke_ns) noexcept {
     begin(release, woke_ns);
     const bool fresh = read_inputs();
-    const bool usable = fresh && infer() && limit();
+    // Nothing is commanded before it is known what would be safe.
+    const bool usable = fresh && safe_.is_known() && infer() && limit();
     send(usable);
     finish();
     return record_;
@@ -133,13 +158,28 @@ bool Cycle::read_inputs() noexcept {
     float *values = input_values_.data();
     for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
         const size_t n = wiring_.inputs[i]->n_inputs();
-        usable &= judge_input(i, wiring_.inputs[i]->read(values));
+        usable &= judge_input(i, read_input(i, values));
         std::memcpy(graph_.input(i), values, n * sizeof(float));
         values += n;
     }
+    if (safe_.follows()) follow_measured();
     stall(Stage::read);
     record_.read_ns = record_.infer_ns = clock_.now();  // until something is inferred
     return usable;
+}
+
+Sample Cycle::read_input(size_t i, float *values) noexcept {
+    const Sample sample = wiring_.inputs[i]->read(values);
+    if (sample.time_ns >= 0) arrived_[i] = 1;
+    return sample;
+}
+
+// The first command starts from what is safe, as soon as that is known.
+void Cycle::follow_measured() noexcept {
+    const bool was_known = safe_.is_known();
+    safe_.follow(input_values_.data(), arrived_);
+    if (was_known || !safe_.is_known()) return;
+    std::copy(safe_.command().begin(), safe_.command().end(), sent_.begin());
 }
 
 // False when the sample's age forbids to compute.
@@ -169,7 +209,9 @@ bool Cycle::infer() noexcept {
     stall(Stage::infer);
     record_.infer_ns = clock_.now();
     if (!ok) fault_.latch(FaultReason::infer_error);
-    return ok;
+    if (!ok || !graph_.terminates()) return ok;
+    fault_.latch(FaultReason::terminated);
+    return false;
 }
 
 bool Cycle::limit() noexcept {
@@ -315,8 +357,8 @@ void Cycle::end_safe() noexcept {
     size_t at = 0;
     for (const Port *output : wiring_.outputs) {
         for (const size_t end = at + output->n_outputs(); at < end; ++at) {
-            sent_[at] =
-                output->knows_safe() ? limits_.safe()[at] : std::numeric_limits<float>::quiet_NaN();
+            sent_[at] = output->knows_safe() ? safe_.command()[at]
+                                             : std::numeric_limits<float>::quiet_NaN();
         }
     }
 }
@@ -346,7 +388,7 @@ void Cycle::stand_safe(size_t port) noexcept {
     for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
         const size_t n = wiring_.outputs[i]->n_outputs();
         if (config_.outputs[i].port == port) {
-            std::copy_n(limits_.safe().begin() + static_cast<ptrdiff_t>(at), n,
+            std::copy_n(safe_.command().begin() + static_cast<ptrdiff_t>(at), n,
                         sent_.begin() + static_cast<ptrdiff_t>(at));
         }
         at += n;

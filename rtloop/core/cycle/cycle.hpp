@@ -14,6 +14,7 @@
 #include "rtloop/core/cycle/miss_limit.hpp"
 #include "rtloop/core/cycle/pacer.hpp"
 #include "rtloop/core/cycle/record.hpp"
+#include "rtloop/core/cycle/safe.hpp"
 #include "rtloop/core/cycle/stand_in.hpp"
 #include "rtloop/core/cycle/wiring.hpp"
 #include "rtloop/core/graph/graph.hpp"
@@ -39,8 +40,10 @@ class Cycle {
     // sent.
     const CycleRecord &run(const Release &release, int64_t woke_ns) noexcept;
 
-    // A new activation: no history, no previous command. The ports are rearmed already.
+    // A new activation: no history, no previous command. The ports are rearmed already, and have
+    // what the safe command follows.
     void reset() noexcept;
+    const Safe &safe() const noexcept { return safe_; }
     void write_safe() noexcept;
 
     const InputRecord *input_records() const noexcept { return input_records_.data(); }
@@ -55,6 +58,8 @@ class Cycle {
     void judge_skipped() noexcept;
     void limit_broken() noexcept;
     bool read_inputs() noexcept;
+    Sample read_input(size_t i, float *values) noexcept;
+    void follow_measured() noexcept;
     bool judge_input(size_t i, const Sample &sample) noexcept;
     bool infer() noexcept;
     bool limit() noexcept;
@@ -87,6 +92,7 @@ class Cycle {
     Clock &clock_;
     MissLimit miss_limit_;
     Limits limits_;
+    Safe safe_;
     std::optional<StandIn> stand_in_;  // firm loops with a default
 
     CycleRecord record_{};
@@ -95,8 +101,9 @@ class Cycle {
     Left left_ = Left::nothing;  // of what this cycle sent, the safe command apart
     std::vector<InputRecord> input_records_;
     std::vector<float> input_values_;
-    std::vector<float> command_;  // of this cycle, limited
-    std::vector<float> sent_;     // what stands at the outputs
+    std::vector<uint8_t> arrived_;  // by input: whether it had a sample
+    std::vector<float> command_;    // of this cycle, limited
+    std::vector<float> sent_;       // what stands at the outputs
 };
 
 }  // namespace rtloop

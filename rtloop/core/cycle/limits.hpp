@@ -29,12 +29,15 @@ class Limits {
         const auto &instead = config.default_value.empty() ? config.safe : config.default_value;
         fill(default_, instead, n, 0.0F, "default");
         for (size_t i = size() - n; i < size(); ++i) {
+            const size_t element = i - (size() - n);
+            const bool held = element < config.hold.size() && config.hold[element] >= 0;
+            const auto fits = [&](float value) {
+                if (std::isnan(value)) return held;
+                return min_[i] <= value && value <= max_[i] && std::isfinite(value);
+            };
             // Written so that a NaN is refused, too.
             const bool ordered = min_[i] <= max_[i] && max_step_[i] > 0.0F;
-            const bool inside = min_[i] <= safe_[i] && safe_[i] <= max_[i] &&
-                                min_[i] <= default_[i] && default_[i] <= max_[i] &&
-                                std::isfinite(safe_[i]) && std::isfinite(default_[i]);
-            if (!ordered || !inside) {
+            if (!ordered || !fits(safe_[i]) || !fits(default_[i])) {
                 throw std::invalid_argument(
                     "the limits of element " + std::to_string(i) +
                     " are not: min <= safe, default <= max, all finite, max_rate_per_s > 0");
@@ -58,6 +61,10 @@ class Limits {
         return events;
     }
 
+    // What may be commanded of element `i` and is nearest to `value`.
+    float nearest(size_t i, float value) const noexcept {
+        return std::clamp(value, min_[i], max_[i]);
+    }
     size_t size() const noexcept { return min_.size(); }
     const std::vector<float> &safe() const noexcept { return safe_; }
     const std::vector<float> &default_command() const noexcept { return default_; }

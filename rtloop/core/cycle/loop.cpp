@@ -80,15 +80,17 @@ std::optional<size_t> Loop::missing_input() {
             return std::nullopt;
         }
     }
+    std::vector<float> all(cycle_.n_input_values());
+    float *values = all.data();
     for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
         const InputConfig &config = config_.inputs[i];
-        std::vector<float> values(wiring_.inputs[i]->n_inputs());
-        const Sample sample = wiring_.inputs[i]->read(values.data());
+        const Sample sample = wiring_.inputs[i]->read(values);
+        values += wiring_.inputs[i]->n_inputs();
         const bool must_be_fresh = config.on_stale == OnStale::fault && config.max_age_ns > 0;
         if (sample.time_ns < 0) return i;
         if (must_be_fresh && now_ns - sample.time_ns > config.max_age_ns) return i;
     }
-    return std::nullopt;
+    return cycle_.safe().unmeasured(all.data());
 }
 
 void Loop::begin(int64_t first_release_ns) noexcept {

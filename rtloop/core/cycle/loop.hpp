@@ -28,8 +28,9 @@ class Loop : public std::enable_shared_from_this<Loop> {
 
     // Not real-time, before begin() and while no thread runs the loop. rearm: nothing from before
     // counts any more. missing_input, any number of times after it: polls the ports; the first
-    // input without a sample, or, where a stale one is a fault, with a stale one. Nothing when
-    // there is none, and when a device is SAFE: the cycle says so.
+    // input without a sample, or, where a stale one is a fault, with a stale one, or, where it is
+    // what the safe command holds, with one that is not finite. Nothing when there is none, and
+    // when a device is SAFE: the cycle says so.
     void rearm() noexcept;
     std::optional<size_t> missing_input();
 

@@ -27,6 +27,9 @@ struct OutputConfig {
     std::vector<float> max_rate_per_s;
     std::vector<float> safe;
     std::vector<float> default_value;
+    // Which of the values of all inputs, as last measured, is the safe one; -1: the number in
+    // `safe`. Where it is held, `safe` may be NaN, and then `default_value` is given or NaN, too.
+    std::vector<int64_t> hold;
 };
 
 // Fault injection: `duration_ns` are used up in a stage of cycle `first`, and of every `every`-th

@@ -27,6 +27,7 @@ Graph::Graph(const std::string &onnxruntime_library, GraphSpec spec)
     for (const size_t t : spec.inputs) inputs_.push_back(&tensors_[t]);
     command_ = &tensors_[spec.command];
     if (spec.last_command) last_command_ = &tensors_[*spec.last_command];
+    if (spec.terminations) terminations_ = &tensors_[*spec.terminations];
     for (const size_t t : spec.checked) checked_.push_back(&tensors_[t]);
     for (const StepSpec &step : spec.steps) {
         steps_.push_back(std::visit([this](const auto &s) { return bind(s); }, step));
@@ -81,6 +82,12 @@ void Graph::check_finite() noexcept {
                                  [](const Tensor *t) { return t->is_finite(); });
     if (all) return;
     std::fill_n(command_->as<float>(), command_->size(), std::numeric_limits<float>::quiet_NaN());
+}
+
+bool Graph::terminates() const noexcept {
+    if (terminations_ == nullptr) return false;
+    const auto *flags = terminations_->as<uint8_t>();
+    return std::any_of(flags, flags + terminations_->size(), [](uint8_t f) { return f != 0; });
 }
 
 void Graph::keep_error(const char *message) noexcept {

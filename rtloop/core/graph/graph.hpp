@@ -55,6 +55,8 @@ class Graph {
 
     // Real-time. False when ONNX Runtime reported an error: `error` has its words.
     bool run() noexcept;
+    // Real-time, after a run: a condition for the loop to end is true.
+    bool terminates() const noexcept;
     // Any thread. What ONNX Runtime said against the first run that failed since the last reset,
     // cut to what a buffer of fixed size holds; empty where none failed.
     std::string error() const;
@@ -91,6 +93,7 @@ class Graph {
     std::vector<Tensor *> inputs_;
     Tensor *command_ = nullptr;
     Tensor *last_command_ = nullptr;
+    const Tensor *terminations_ = nullptr;
     std::vector<State> states_;
     std::vector<const Tensor *> checked_;
     std::atomic<bool> is_claimed_{false};

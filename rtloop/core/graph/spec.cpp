@@ -49,6 +49,12 @@ class Checker {
         }
         check_command();
         check_feedback();
+        if (spec_.terminations) {
+            const Tensor &terminations = read(*spec_.terminations, "the terminations");
+            if (terminations.type() != ElementType::boolean) {
+                refuse(terminations, "is the terminations", "they are bool");
+            }
+        }
         for (const size_t t : spec_.checked) {
             const Tensor &checked = read(t, "checked");
             const ElementType type = checked.type();

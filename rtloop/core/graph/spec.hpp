@@ -49,6 +49,8 @@ struct GraphSpec {
     std::vector<size_t> checked;
     // What the loop sent last; float32, as many elements as the command.
     std::optional<size_t> last_command;
+    // bool: where one is true after a run, the loop is to end, whatever was commanded.
+    std::optional<size_t> terminations;
 };
 
 // State of a single model, by its names; starts at zero.

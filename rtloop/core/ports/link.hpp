@@ -86,18 +86,23 @@ class LinkPort final : public Port {
     void judge_line(int64_t now_ns) noexcept;
     void judge_loss(int64_t now_ns) noexcept;
     void tell(PortEventKind kind, int64_t now_ns) noexcept;
+    void tell_clock(int64_t now_ns) noexcept;
+
+    // link_receive.cpp
+    void drain() noexcept;
     Sample newest_sample() const noexcept;
-    bool send(const rtl_command *command, int64_t now_ns) noexcept;
-    bool send_default(int64_t now_ns) noexcept;
     void receive(int64_t now_ns) noexcept;
     size_t receive_some(uint8_t *bytes) noexcept;
     void decode(const uint8_t *bytes, size_t n) noexcept;
     void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept;
     void tell_event(const rtl_event &event, int64_t now_ns) noexcept;
-    void tell_clock(int64_t now_ns) noexcept;
     void follow_sequence(uint16_t seq) noexcept;
     void follow_pace(uint32_t sent_us) noexcept;
     void follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept;
+
+    // link_send.cpp
+    bool send(const rtl_command *command, int64_t now_ns) noexcept;
+    bool send_default(int64_t now_ns) noexcept;
     int64_t valid_until_ns(int64_t now_ns, int64_t deadline_ns) const noexcept;
     rtl_command command_of(const float *values, int64_t valid_until_ns) const noexcept;
     size_t append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,

@@ -18,10 +18,13 @@ size_t count(const PortOptions &options) {
 
 Mailbox::Mailbox(size_t inputs, std::vector<float> safe)
     : n_inputs_(inputs),
-      safe_(std::move(safe)),
-      default_(safe_),
+      first_(std::move(safe)),
+      default_(first_),
+      safe_(first_),
       samples_(inputs),
-      commands_(safe_.size()) {}
+      commands_(first_.size()) {
+    safe_.put_in_force();  // before the first rearm() nothing is taken
+}
 
 Mailbox::Mailbox(const PortOptions &options)
     : Mailbox(count(options),
@@ -29,9 +32,9 @@ Mailbox::Mailbox(const PortOptions &options)
 
 // Until there is a new command, the safe one is in force, and not the last one of before.
 void Mailbox::rearm() noexcept {
-    commands_.write(safe_.data(), -1);
+    commands_.write(first_.data(), -1);
     safe_since_ns_.store(-1, std::memory_order_relaxed);
-    safe_in_force_.store(false, std::memory_order_release);
+    safe_.withdraw();
 }
 
 Sample Mailbox::read(float *values) noexcept {
@@ -41,7 +44,7 @@ Sample Mailbox::read(float *values) noexcept {
 }
 
 bool Mailbox::write(const float *values, int64_t now_ns, int64_t) noexcept {
-    if (safe_in_force_.load(std::memory_order_acquire)) return false;
+    if (safe_.is_in_force()) return false;
     commands_.write(values, now_ns);
     n_commands_.fetch_add(1, std::memory_order_relaxed);
     return true;
@@ -55,15 +58,15 @@ bool Mailbox::write_default(int64_t now_ns) noexcept {
     return write(default_.data(), now_ns, 0);
 }
 
-// A flag, not a value in the buffer: the guard must not become its second writer.
+// Not into the buffer of the commands: the guard must not become its second writer.
 void Mailbox::write_safe() noexcept {
     int64_t never = -1;
     safe_since_ns_.compare_exchange_strong(never, MonotonicClock().now());
-    safe_in_force_.store(true, std::memory_order_release);
+    safe_.put_in_force();
 }
 
 std::vector<std::pair<std::string, int64_t>> Mailbox::counters() const {
-    return {{"safe_in_force", safe_in_force_.load(std::memory_order_acquire) ? 1 : 0},
+    return {{"safe_in_force", safe_.is_in_force() ? 1 : 0},
             {"commands", n_commands_.load(std::memory_order_relaxed)}};
 }
 
@@ -74,13 +77,14 @@ bool Mailbox::put(const float *values, int64_t time_ns) noexcept {
 }
 
 bool Mailbox::newest(float *values, int64_t &time_ns) noexcept {
-    if (safe_.empty()) return false;
+    if (first_.empty()) return false;
+    if (safe_.copy(values)) {
+        // A new time, so that whoever applies what is new applies it.
+        time_ns = safe_since_ns_.load(std::memory_order_relaxed);
+        return true;
+    }
     time_ns = commands_.refresh();
-    const bool sent = safe_in_force_.load(std::memory_order_acquire);
-    const bool safe = time_ns < 0 || sent;
-    // A new time, so that whoever applies what is new applies it.
-    if (sent) time_ns = safe_since_ns_.load(std::memory_order_relaxed);
-    std::copy_n(safe ? safe_.data() : commands_.front().data(), safe_.size(), values);
+    std::copy_n(time_ns < 0 ? first_.data() : commands_.front().data(), first_.size(), values);
     return true;
 }
 

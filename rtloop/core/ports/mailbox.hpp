@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "rtloop/core/ports/port.hpp"
+#include "rtloop/core/ports/safe_command.hpp"
 
 namespace rtloop {
 
@@ -52,19 +53,22 @@ class TripleBuffer {
 // out. A sample that was overwritten before the loop looked was superseded, not lost: no gap.
 class Mailbox final : public Port {
   public:
-    // `inputs`: values of a sample, 0 for none. `safe`: the safe command, empty for no commands.
+    // `inputs`: values of a sample, 0 for none. `safe`: the safe command, empty for no commands;
+    // NaN where it is not known before prepare_safe().
     Mailbox(size_t inputs, std::vector<float> safe);
     // Options "inputs" (0) and "safe" (none). Throws std::invalid_argument.
     explicit Mailbox(const PortOptions &options);
 
     size_t n_inputs() const noexcept override { return n_inputs_; }
-    size_t n_outputs() const noexcept override { return safe_.size(); }
+    size_t n_outputs() const noexcept override { return default_.size(); }
     void rearm() noexcept override;
     Sample read(float *values) noexcept override;
     bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept override;
     void prepare_default(const float *values, int64_t deadline_ns) noexcept override;
     bool write_default(int64_t now_ns) noexcept override;
     void write_safe() noexcept override;
+    bool takes_safe() const noexcept override { return true; }
+    bool prepare_safe(const float *values) noexcept override { return safe_.prepare(values); }
     std::vector<std::pair<std::string, int64_t>> counters() const override;
     bool put(const float *values, int64_t time_ns) noexcept override;
     // Before the first command, and once the safe command was sent, the safe command is in force.
@@ -72,11 +76,11 @@ class Mailbox final : public Port {
 
   private:
     size_t n_inputs_;
-    std::vector<float> safe_;
+    const std::vector<float> first_;  // before there is a command, or a safe one
     std::vector<float> default_;
+    SafeCommand safe_;
     TripleBuffer samples_;
     TripleBuffer commands_;
-    std::atomic<bool> safe_in_force_{true};
     std::atomic<int64_t> safe_since_ns_{-1};
     std::atomic<int64_t> n_commands_{0};  // taken, in all activations
 };

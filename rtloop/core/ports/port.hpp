@@ -106,6 +106,15 @@ class Port {
     // Any: constant. Whether that is the `safe` of the configuration. False: the far end has a safe
     // output of its own, which is not known here.
     virtual bool knows_safe() const noexcept { return true; }
+    // `safe: {hold: …}`. Loop, before the first release and once a cycle when the inputs were read,
+    // also while the guard sends: what write_safe() puts in force from now on (n_outputs floats).
+    // All of them, never a part, also where both happen at the same time. False: one was in force
+    // before, and stays. takes_safe: any, constant; whether a kind that knows_safe has this.
+    virtual bool takes_safe() const noexcept { return false; }
+    virtual bool prepare_safe(const float *values) noexcept {
+        static_cast<void>(values);
+        return true;
+    }
 
     // Loop, after poll, read or write. The fault stays until rearm().
     virtual PortReport report() const noexcept { return {}; }

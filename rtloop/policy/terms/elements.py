@@ -39,7 +39,12 @@ class Elements(Protocol):
 
     @property
     def named(self) -> bool:
-        """Whether the elements have names, known or not yet."""
+        """Whether the elements have names that are not known yet, or may have."""
+
+
+def has_names(elements: Elements) -> bool:
+    """Whether the elements have names, known or not yet."""
+    return elements.named or elements.element_names is not None
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,10 @@ class InputTerm(ObservationTerm):
     @property
     def label(self) -> str:
         return f"input '{self.input}'"
+
+    @property
+    def prefix(self) -> str:
+        return self.input
 
     def reads(self) -> tuple[str, ...]:
         return (self.input,)
@@ -58,6 +62,9 @@ class GroupTerm(ObservationTerm):
     def label(self) -> str:
         return f"group '{self.group}'"
 
+    def inner(self, scope: Scope) -> Sequence[ObservationTerm]:
+        return scope.groups[self.group]
+
     def reads(self) -> tuple[str, ...]:
         return (self.group,)
 
@@ -81,6 +88,10 @@ class ConstantTerm(ObservationTerm):
 
     constant: NumberList = Field(description="the numbers")
 
+    @property
+    def fixed(self) -> tuple[float, ...]:
+        return self.constant
+
     def elements(self, scope: Scope) -> Elements:
         return Vector(len(self.constant))
 
@@ -92,15 +103,23 @@ class ConstantTerm(ObservationTerm):
 
 @TERMS.register
 class OutputTerm(ObservationTerm):
-    """What a model answers: in this cycle if it runs earlier, else in the cycle before, and zeros in the first."""
+    """What a model answers: in this cycle if it runs earlier, else in the one before."""
 
     kind = "output"
 
     output: Text = Field(description="MODEL.OUTPUT; of a policy with one model, policy.OUTPUT")
+    start: Literal["zero", "answer"] = Field(
+        default="zero",
+        description="what stands for the cycle before the first: zeros, or what the model answers to zeros",
+    )
 
     @property
     def label(self) -> str:
         return f"output '{self.output}'"
+
+    @property
+    def prefix(self) -> str:
+        return self.output
 
     def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         if scope.are_models_known and self.output not in scope.outputs:
@@ -111,7 +130,7 @@ class OutputTerm(ObservationTerm):
         return scope.outputs.get(self.output, Vector())
 
     def emit(self, builder: GraphBuilder) -> str:
-        return builder.answer(self.output)
+        return builder.answer(self.output, from_zeros=self.start == "answer")
 
 
 def every_input(names: Iterable[str]) -> tuple[ObservationTerm, ...]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 @TERMS.register
 class LastActionTerm(ObservationTerm):
     """The raw output of the policy in the last cycle whose command was applied, before `action` and
-    before any limit of the output; zeros before that. A result that was discarded never becomes it.
+    before any limit of the output; zeros before that. A result that was discarded never becomes it. Of an
+    action that is smoothed, faded in or limited by its torque, it is what came of that.
     """
 
     kind = "last_action"
@@ -70,6 +71,6 @@ def _last_action(builder: GraphBuilder) -> str:
     return builder.once(
         "last_action",
         lambda: builder.feedback(
-            "last_action", shape, lambda _: builder.raw_action, of_applied=True
+            "last_action", shape, lambda _: builder.taken_action, of_applied=True
         ),
     )

@@ -7,7 +7,7 @@ order: ``select`` or ``joints``, ``minus``, ``wrap``, ``scale``, ``offset``, ``c
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from pydantic import Field
 from rtloop.config.kinds import Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, any_of, number, unknown, written
 from rtloop.config.values import NamedValues, Range, Selection
-from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Scope
+from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Scope, has_names
 from rtloop.policy.terms.history import History
 from rtloop.policy.terms.joints import Joints, Pattern, joint_names, joint_rules, unfound
 from rtloop.policy.terms.shape import Shape
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rtloop.errors import Place
-    from rtloop.policy.roles import Stage
     from rtloop.policy.graph_builder import GraphBuilder
+    from rtloop.policy.roles import Stage
 
 
 class ObservationTerm(Shape, KindSection):
@@ -75,7 +75,10 @@ class ObservationTerm(Shape, KindSection):
         """
 
     def load_model(self, where: Callable[..., Place]) -> Stage | None:
-        """The model that the term is, if it is one; ``where`` tells the place of its keys. Raises ConfigError."""
+        """The model that the term is; None for one that is none. ``where`` tells the place of its keys.
+
+        Raises ConfigError.
+        """
         return None
 
     def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
@@ -91,11 +94,29 @@ class ObservationTerm(Shape, KindSection):
         """How messages call the source."""
         return self.kind
 
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of its elements, where people read them: ``joint_pos.knee``."""
+        return self.kind
+
+    def inner(self, scope: Scope) -> Sequence[ObservationTerm]:
+        """The terms that the source joins; none where it is no group."""
+        return ()
+
+    @property
+    def fixed(self) -> tuple[float, ...]:
+        """The values of the source, where they never change; else none."""
+        return ()
+
     def reads(self) -> tuple[str, ...]:
         """The names of the inputs and groups that the source reads."""
         return ()
 
     # --- what all kinds have ---
+
+    def reads_all(self) -> tuple[str, ...]:
+        """The names of the inputs and groups that the term reads."""
+        return (*self.reads(), self.minus) if isinstance(self.minus, str) else self.reads()
 
     @property
     def source(self) -> str:
@@ -243,7 +264,7 @@ class ObservationTerm(Shape, KindSection):
         yield from broken
         if broken:
             return
-        if not elements.named:
+        if not has_names(elements):
             expected = f"`select` with indices: the elements of {self.label} have no names"
             yield Problem(keys, expected, judged=judged)
         elif elements.element_names is not None:
@@ -266,7 +287,7 @@ class ObservationTerm(Shape, KindSection):
                     what = (is_known and elements.kind) or "vector"
                     expected = f"an index below {limit}, the size of the {what}"
                     yield Problem(keys, expected, judged=judged)
-            elif not elements.named:
+            elif not has_names(elements):
                 expected = f"an index from 0: the elements of {self.label} have no names"
                 yield Problem(keys, expected, judged=judged)
             elif names is not None and names.count(element) > 1:

@@ -179,6 +179,58 @@ void race_gate(int64_t total) {
                 static_cast<long long>(given_up));
 }
 
+// A loop that prepares what is safe as it is measured, two who end it at any time, and a reader.
+void race_safe(int rounds) {
+    int64_t n_before = 0;
+    for (int round = 0; round < rounds; ++round) {
+        rtloop::Mailbox mailbox(0, std::vector<float>(8, -1.0F));
+        mailbox.rearm();
+        std::atomic<bool> stop{false};
+        std::atomic<int> prepared{0};
+        const auto end_it = [&] {
+            while (prepared.load(std::memory_order_relaxed) < 1 + round % 7) {
+                std::this_thread::yield();
+            }
+            mailbox.write_safe();
+        };
+        std::thread guard(end_it);
+        std::thread somebody(end_it);
+        std::vector<float> in_force;
+        std::thread reader([&] {
+            std::vector<float> values(8);
+            int64_t time_ns = -1;
+            // Once more when all has ended: it stays what it was.
+            for (bool last = false; !last;) {
+                last = stop.load();
+                mailbox.newest(values.data(), time_ns);
+                for (const float v : values) CHECK(v == values[0]);
+                if (time_ns < 0) continue;
+                if (in_force.empty()) in_force = values;
+                CHECK(values == in_force);
+            }
+        });
+        float newest = -1.0F;
+        int64_t refused = 0;
+        for (int i = 0; refused < 3; ++i) {
+            const std::vector<float> values(8, static_cast<float>(i));
+            if (mailbox.prepare_safe(values.data())) {
+                CHECK(refused == 0);
+                newest = values[0];
+            } else {
+                ++refused;
+            }
+            prepared.fetch_add(1, std::memory_order_relaxed);
+        }
+        guard.join();
+        somebody.join();
+        stop.store(true);
+        reader.join();
+        CHECK(!in_force.empty() && in_force[0] == newest);
+        n_before += static_cast<int64_t>(newest) + 1;
+    }
+    std::printf("safe: %lld prepared before the end\n", static_cast<long long>(n_before));
+}
+
 // A device that talks all the time, and counts the commands that reach it whole.
 class Device {
   public:
@@ -475,6 +527,7 @@ int main(int argc, char **argv) {
     race_ring_events(argv[1], 100'000);
     race_triple_buffer(200'000);
     race_gate(200'000);
+    race_safe(300);
     race_stand_in(10'000);
     race_line(20);
     race_end_of_line(500);

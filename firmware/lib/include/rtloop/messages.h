@@ -79,7 +79,7 @@ typedef struct rtl_hello_reply {
     uint8_t n_sensor, n_command;
     uint16_t schema_bytes; /* of the whole schema text */
     uint32_t sensor_period_us;
-    uint32_t command_timeout_us; /* the device's default */
+    uint32_t command_timeout_us; /* in force while ARMED or ACTIVE, else the device's default */
     uint32_t boot_id;            /* another value after every start of the device */
     char name[RTL_NAME_SIZE];    /* always terminated */
 } rtl_hello_reply;

@@ -14,7 +14,8 @@ from onnx import helper
 
 from rtloop.errors import ConfigError
 from rtloop.policy import compose, load_policy
-from tests.policy.models import Value, linear, passthrough, save
+from rtloop.policy.terms.inputs import InputTerm
+from tests.policy.models import Runner, Value, linear, passthrough, save
 
 _FLOAT = onnx.TensorProto.FLOAT
 _WEIGHT = np.array([[1.0], [2.0], [3.0]], np.float32)
@@ -33,7 +34,7 @@ def test_a_good_policy_is_described(tmp_path: Path) -> None:
     policy = load_policy(path)
     assert str(policy.observation) == "'obs' float32[1, 3]"
     assert str(policy.action) == "'action' float32[1, 1]"
-    assert policy.opset == 17
+    assert policy.acting.file.opset == 17
     assert policy.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -44,7 +45,9 @@ def test_the_hash_is_that_of_the_file_and_not_of_the_composed_graph() -> None:
 
 
 def test_composing_the_same_twice_gives_the_same_bytes() -> None:
-    assert compose(linear(_WEIGHT), {"a": 3}) == compose(linear(_WEIGHT), {"a": 3})
+    terms = [InputTerm(input="a", scale=2.0, select=(2, 1, 0))]
+    first, second = (compose(linear(_WEIGHT), {"a": 3}, terms).model for _ in range(2))
+    assert first == second
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -78,17 +81,26 @@ def test_what_is_not_an_onnx_file_is_recognised(
 
 
 def test_a_dynamic_dimension_is_named_with_its_fix() -> None:
-    model = linear(_WEIGHT, ["batch", 3])
-    with pytest.raises(ConfigError, match=r"dynamic dimension 'batch'.*fix_dimensions: {batch: 1}"):
+    model = linear(_WEIGHT, ["batch", "width"])
+    with pytest.raises(ConfigError, match=r"dynamic dimension 'width'.*fix_dimensions: {width: <"):
         compose(model, {"a": 3})
-    assert compose(model, {"a": 3}, fix_dimensions={"batch": 1}).observation_size == 3
+    assert compose(model, {"a": 3}, fix_dimensions={"width": 3}).observation_size == 3
 
 
 def test_a_dynamic_dimension_without_a_name_is_fixed_by_its_place() -> None:
-    model = linear(_WEIGHT, [None, 3])
-    with pytest.raises(ConfigError, match=r"fix_dimensions: {\"obs\[0\]\": 1}"):
+    model = linear(_WEIGHT, ["batch", None])
+    with pytest.raises(ConfigError, match=r"fix_dimensions: {\"obs\[1\]\": <size>}"):
         compose(model, {"a": 3})
-    assert compose(model, {"a": 3}, fix_dimensions={"obs[0]": 1}).observation_size == 3
+    assert compose(model, {"a": 3}, fix_dimensions={"obs[1]": 3}).observation_size == 3
+
+
+@pytest.mark.parametrize("name", ["batch", "n", None])
+def test_a_batch_is_made_one_and_noted(name: str | None) -> None:
+    policy = load_policy(linear(_WEIGHT, [name, 3]))
+    assert policy.observation.shape == (1, 3)
+    key = name or "obs[0]"
+    assert policy.notes == [f"dimension '{key}' is a batch and was fixed to 1"]
+    assert load_policy(linear(_WEIGHT, [name, 3]), fix_dimensions={key: 1}).notes == []
 
 
 def test_a_dimension_that_the_policy_does_not_have_cannot_be_fixed() -> None:
@@ -112,25 +124,36 @@ def test_a_second_input_is_refused_with_both_ways_out() -> None:
     inputs: list[Value] = [("joints", _FLOAT, [1, 2]), ("goal", _FLOAT, [1, 2])]
     nodes = [helper.make_node("Add", ["joints", "goal"], ["action"])]
     model = save(nodes, inputs, [("action", _FLOAT, [1, 2])], {})
-    with pytest.raises(ConfigError, match=r"found 2 \('joints' .*'goal' .*state.*join the rest"):
+    with pytest.raises(
+        ConfigError, match=r"found 2 \('joints' .*'goal' .*`state.*`constants`.*`observations`"
+    ):
         load_policy(model)
 
 
 @pytest.mark.parametrize(
-    ("element", "name"), [(onnx.TensorProto.INT64, "int64"), (onnx.TensorProto.BOOL, "bool")]
+    ("element", "sample"),
+    [(onnx.TensorProto.INT64, [3.0, -2.0]), (onnx.TensorProto.BOOL, [1.0, 0.0])],
 )
-def test_an_observation_that_is_not_a_float_is_refused(element: int, name: str) -> None:
+def test_whole_numbers_and_truth_values_are_cast_at_the_border(
+    element: int, sample: list[float]
+) -> None:
     nodes = [helper.make_node("Cast", ["obs"], ["action"], to=_FLOAT)]
     model = save(nodes, [("obs", element, [1, 2])], [("action", _FLOAT, [1, 2])], {})
-    with pytest.raises(ConfigError, match=rf"'obs' {name}\[1, 2\] cannot be fed"):
-        load_policy(model)
+    assert Runner(compose(model, {"a": 2})).step(sample).tolist() == sample
 
 
-def test_a_discrete_action_is_refused() -> None:
+def test_an_action_may_be_a_whole_number() -> None:
     nodes = [helper.make_node("ArgMax", ["obs"], ["action"], axis=1)]
     outputs: list[Value] = [("action", onnx.TensorProto.INT64, [1, 1])]
     model = save(nodes, [("obs", _FLOAT, [1, 2])], outputs, {})
-    with pytest.raises(ConfigError, match="export continuous actions"):
+    assert Runner(compose(model, {"a": 2})).step([0.1, 0.2]).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("element", [onnx.TensorProto.STRING, onnx.TensorProto.COMPLEX64])
+def test_an_observation_of_no_numbers_is_refused(element: int) -> None:
+    nodes = [helper.make_node("Identity", ["obs"], ["action"])]
+    model = save(nodes, [("obs", element, [1, 2])], [("action", element, [1, 2])], {})
+    with pytest.raises(ConfigError, match=r"'obs' .*\[1, 2\] cannot be fed"):
         load_policy(model)
 
 
@@ -143,8 +166,26 @@ def test_several_outputs_without_an_action_are_refused() -> None:
         load_policy(_actor_critic("mean", "deviation"))
 
 
-def test_weights_in_another_file_are_refused(tmp_path: Path) -> None:
+def test_weights_beside_the_model_are_read(tmp_path: Path) -> None:
     path = tmp_path / "policy.onnx"
+    _save_apart(path)
+    runner = Runner(compose(path, {"a": 3}))
+    assert runner.step([1, 2, 3]) == pytest.approx(np.array([1, 2, 3]) @ _WEIGHT)
+
+
+def test_weights_that_are_not_beside_the_model_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "policy.onnx"
+    _save_apart(path)
+    with pytest.raises(ConfigError, match=r"another file \('weights.bin'\).*give the path"):
+        load_policy(path.read_bytes())
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(
+        ConfigError, match=r"another file \('weights.bin'\).*copy it into the folder"
+    ):
+        load_policy(path)
+
+
+def _save_apart(path: Path) -> None:
     onnx.save(
         onnx.load_from_string(linear(_WEIGHT)),
         path,
@@ -152,8 +193,6 @@ def test_weights_in_another_file_are_refused(tmp_path: Path) -> None:
         location="weights.bin",
         size_threshold=0,
     )
-    with pytest.raises(ConfigError, match=r"another file \('weights.bin'\).*one file"):
-        load_policy(path)
 
 
 def test_nan_weights_are_found() -> None:
@@ -226,14 +265,14 @@ def test_an_error_is_a_configuration_error_for_the_command_line() -> None:
     assert raised.value.exit_code == 2
 
 
-@pytest.mark.parametrize("name", ["X[0]", "a: b", "on", "#x", "*", "batch size", "é"])
+@pytest.mark.parametrize("name", ["X[0]", "a: b", "on", "#x", "*", "step size", "é"])
 def test_the_cure_for_a_dynamic_dimension_can_be_pasted_into_yaml(name: str) -> None:
-    model = linear(_WEIGHT, [name, 3])
+    model = linear(_WEIGHT, [1, name])
     with pytest.raises(ConfigError) as caught:
         load_policy(model)
     cure = str(caught.value).split("`")[1]
-    assert yaml.safe_load(cure) == {"fix_dimensions": {name: 1}}
-    assert load_policy(model, fix_dimensions={name: 1}).observation.size == 3
+    assert yaml.safe_load(cure) == {"fix_dimensions": {name: "<size>"}}
+    assert load_policy(model, fix_dimensions={name: 3}).observation.size == 3
 
 
 def test_the_cure_keeps_the_dimensions_that_are_fixed_already() -> None:

@@ -1,0 +1,167 @@
+"""What terms, histories and chains cost: a composed policy against its models alone, in the same core.
+
+The policies are those of examples/policies; their models are in the folder that $RTLOOP_POLICIES names,
+or are made up, of the same sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from benchmarks import command_line
+from benchmarks.inference import BURST_S
+from benchmarks.measured_loop import Rights, thread_setup, what_was_denied
+from benchmarks.policies import Network
+from benchmarks.result import Distribution, Result, Table, Target, noise_floor
+from rtloop import core
+from rtloop.assumed import assumed_inputs, assumed_outputs
+from rtloop.build import assemble
+from rtloop.config import load
+from rtloop.policy.composed import ComposedGraph, ModelStep
+from rtloop.policy.library import onnxruntime_library
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "policies"
+LARGEST_RATIO = 1.15
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """A model in place of one that is not here: its sizes, and the names of its input and output."""
+
+    sizes: tuple[int, ...]
+    activation: str
+    observation: str
+    action: str
+
+
+#: As the real ones are; by file.
+POLICIES: dict[str, Mapping[str, MadeUp]] = {
+    "go1_joystick": {
+        "policy.onnx": MadeUp((48, 512, 256, 128, 12), "Elu", "obs", "continuous_actions")
+    },
+    "tron1_pointfoot": {
+        "encoder.onnx": MadeUp((300, 256, 128, 3), "Elu", "mlp_input", "mlp_output"),
+        "policy.onnx": MadeUp((36, 512, 256, 128, 6), "Elu", "mlp_input", "mlp_output"),
+    },
+    "unitree_g1_velocity": {
+        "policy.onnx": MadeUp((480, 512, 256, 128, 29), "Elu", "obs", "actions")
+    },
+}
+
+
+def measure(options: argparse.Namespace, result: Result) -> None:
+    rights = Rights()
+    granted = core.apply_to_this_thread(thread_setup("inference", [options.cpu], options.priority))
+    result.denied = rights.denied() + what_was_denied(granted)
+    table = Table(
+        ["", "ratio p50", "p99", "p99.9", "p50 µs", "p99 µs", "p99.9 µs", "N"],
+        title=f"FIFO {options.priority}, CPU {options.cpu}, bursts of both in turn",
+    )
+    result.tables.append(table)
+    folder = Path(os.environ.get("RTLOOP_POLICIES", ""))
+    made_up = []
+    for name, models in POLICIES.items():
+        command_line.progress(name)
+        with tempfile.TemporaryDirectory() as beside:
+            real = all((folder / name / file).is_file() for file in models)
+            for file, sizes in models.items():
+                data = (folder / name / file).read_bytes() if real else _model(sizes)
+                Path(beside, file).write_bytes(data)
+            made_up += [] if real else [name]
+            composed, bare, graph = _graphs(name, Path(beside))
+        ours, theirs = _alternate(composed, bare, options.seconds / len(POLICIES))
+        a, b = Distribution.of(np.concatenate(theirs)), Distribution.of(np.concatenate(ours))
+        steps = len(graph.steps)
+        table.add(f"{name}: composed, {steps} steps / its models", *b.over(a), *b.us())
+        table.add("  its models, one after the other", 1, 1, 1, *a.us())
+        table.add("  noise floor: the models / themselves", *noise_floor(theirs), *[None] * 4)
+        ratio = b.over(a)[0]
+        result.targets.append(Target(f"{name}: p50, composed / models", ratio, "≤", LARGEST_RATIO))
+    if made_up:
+        result.notes.append(f"models made up, of the real ones' sizes: {', '.join(made_up)}")
+
+
+def _model(made_up: MadeUp) -> bytes:
+    model = onnx.load_from_string(Network(made_up.sizes, made_up.activation).model())
+    names = {"obs": made_up.observation, "action": made_up.action}
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names[value.name]
+    return bytes(model.SerializeToString())
+
+
+def _graphs(name: str, folder: Path) -> tuple[core.Graph, core.Graph, ComposedGraph]:
+    """The composed graph of an example, and its models alone, in the same order."""
+    path = folder / f"{name}.yaml"
+    path.write_text((EXAMPLES / f"{name}.yaml").read_text())
+    config = load(path)
+    ((loop_name, loop),) = config.loops.items()
+    policy = loop.policy.load(lambda *keys: config.where("loops", loop_name, "policy", *keys))
+    inputs = assumed_inputs(config, loop_name, policy)
+    assembled = assemble(config, loop_name, inputs, assumed_outputs(loop, policy), policy)
+    return assembled.runner, _bare(assembled.graph), assembled.graph
+
+
+def _bare(graph: ComposedGraph) -> core.Graph:
+    models = [step for step in graph.steps if isinstance(step, ModelStep)]
+    names = [n for step in models for n in (*step.inputs.values(), *step.outputs.values())]
+    numbers = {tensor: number for number, tensor in enumerate(dict.fromkeys(names))}
+    specs = [graph.tensors[tensor] for tensor in numbers]
+    return core.Graph.of_steps(
+        onnxruntime_library(),
+        tensors=[(spec.name, spec.dtype, list(spec.shape)) for spec in specs],
+        constants={},
+        steps=[
+            core.ModelRun(
+                step.model.SerializeToString(),
+                [(inner, numbers[outer]) for inner, outer in step.inputs.items()],
+                [(inner, numbers[outer]) for inner, outer in step.outputs.items()],
+            )
+            for step in models
+        ],
+        inputs=[numbers[outer] for step in models for outer in step.inputs.values()],
+        command=numbers[next(iter(models[-1].outputs.values()))],
+        feedback=[],
+        checked=[],
+        last_command=None,
+    )
+
+
+def _alternate(
+    composed: core.Graph, bare: core.Graph, seconds: float
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """Bursts of both in turn, on zeros but for what the composed one makes of them."""
+    once_ns = max(1, int(np.median(bare.warm_up(200)[1])))
+    n = max(10, round(BURST_S * 1e9 / once_ns))
+    ours: list[NDArray[np.int64]] = []
+    theirs: list[NDArray[np.int64]] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or len(ours) < 4:
+        ours.append(composed.warm_up(n)[1])
+        time.sleep(BURST_S)
+        theirs.append(bare.warm_up(n)[1])
+        time.sleep(BURST_S)
+    return ours, theirs
+
+
+def main() -> int:
+    parser = command_line.parser(__doc__, seconds=30)
+    title = "A composed policy against its models alone"
+    return command_line.run("composition", title, parser, measure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+#include "device_send.h"
+
+bool rtl_send_packet(rtl_device *d, rtl_type type, const uint8_t *payload, size_t size) {
+    const rtl_header header = {
+        .type = (uint8_t)type,
+        .seq = d->tx_seq,
+        .ack = d->rx_seq,
+        .schema_id = d->schema_id,
+        .time_us = (uint32_t)rtl_now_us(d),
+    };
+    uint8_t packet[RTL_PACKET_MAX];
+    uint8_t frame[RTL_FRAME_MAX];
+    const size_t packet_size = rtl_packet_encode(&header, payload, size, packet);
+    const size_t frame_size = rtl_frame_encode(packet, packet_size, frame);
+    d->tx_seq++; /* a dropped packet is a gap the host can see */
+    if (!d->hardware.transmit(d->hardware.context, frame, frame_size)) {
+        d->tx_dropped++;
+        return false;
+    }
+    d->tx_packets++;
+    return true;
+}
+
+void rtl_send_status(rtl_device *d, uint16_t reasons) {
+    const rtl_device_status status = {
+        .state = (uint8_t)d->state,
+        .loop_class = d->arm.loop_class,
+        .reasons = reasons,
+        .boot_id = d->description.boot_id,
+        .rx_packets = d->rx_packets,
+        .crc_errors = d->crc_errors,
+        .frame_errors = d->frame_errors,
+        .seq_gaps = d->seq_gaps,
+        .late_commands = d->late_commands,
+        .rejected_commands = d->rejected_commands,
+        .command_timeouts = d->command_timeouts,
+        .tx_packets = d->tx_packets,
+    };
+    uint8_t payload[RTL_PAYLOAD_MAX];
+    rtl_send_packet(d, RTL_TYPE_STATUS, payload, rtl_device_status_encode(&status, payload));
+}
+
+static bool send_event(rtl_device *d, const rtl_event *event) {
+    uint8_t payload[RTL_PAYLOAD_MAX];
+    return rtl_send_packet(d, RTL_TYPE_EVENT, payload, rtl_event_encode(event, payload));
+}
+
+void rtl_send_events(rtl_device *d, uint64_t now) {
+    const rtl_event *event;
+    while ((event = rtl_event_queue_next(&d->events, now)) != NULL) {
+        if (!send_event(d, event)) {
+            d->next_event_us = now + RTL_EVENT_INTERVAL_US;
+            return;
+        }
+        rtl_event_queue_sent(&d->events, event);
+    }
+}

@@ -1,0 +1,228 @@
+"""What a policy observes and commands, and whether it does what it did in training: tables for people."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from rtloop.cli.outlet import say
+from rtloop.cli.terminal import Terminal
+from rtloop.config import Config, load
+from rtloop.config.problem import number
+from rtloop.errors import ConfigError, RtloopError
+from rtloop.policy.opened import Opened, opened
+from rtloop.policy.show import CommandedElement, ObservedElement
+from rtloop.policy.verify import TOLERANCE, Compared, Verification
+from rtloop.policy.verify import verify as verified
+
+#: So many elements of steps before are folded into a line.
+FOLDED_MIN = 4
+#: A column is cut, at the end of its texts, but not below this.
+NARROWEST = 8
+
+Row = Sequence[str]
+
+
+def show(options: argparse.Namespace) -> int:
+    """Prints the tables of a loop, or of all; its exit code."""
+    config = load(options.file)
+    names = list(config.loops) if options.loop is None else [_loop(config, options.loop)]
+    if options.graph is not None:
+        names = [_loop(config, options.loop)]
+    shown = {name: opened(config, name) for name in names}
+    if options.graph is not None:
+        _write(options.graph, shown[names[0]])
+    if options.json:
+        loops = {name: policy.table.as_dict() for name, policy in shown.items()}
+        return 0 if say(json.dumps({"file": str(options.file), "loops": loops}, indent=2)) else 1
+    terminal = Terminal(sys.stdout)
+    lines: list[str] = []
+    for name, policy in shown.items():
+        lines += _shown(name, config, policy, options.all, terminal)
+    if options.graph is not None:
+        lines.append(terminal.wrapped(f"written: {options.graph}, one ONNX model with its state"))
+    return 0 if say("\n".join(lines)) else 1
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Prints what differs; 0 within the tolerance, else 1."""
+    config = load(options.file)
+    name = _loop(config, options.loop)
+    found = verified(config, name, options.cases, options.tolerance or TOLERANCE)
+    if options.json:
+        text = json.dumps({**found.as_dict(), "exit_code": int(not found.agrees)}, indent=2)
+    else:
+        text = "\n".join(_verification(found, Terminal(sys.stdout)))
+    return int(not (say(text) and found.agrees))
+
+
+def _loop(config: Config, name: str | None) -> str:
+    """The loop of a name, or the only one. Raises ConfigError."""
+    listed = ", ".join(f"'{known}'" for known in config.loops)
+    if name is None and len(config.loops) > 1:
+        raise ConfigError(f"{len(config.loops)} loops ({listed}): say which one, with --loop")
+    if name is not None and name not in config.loops:
+        raise ConfigError(f"there is no loop '{name}'; there is: {listed}")
+    return name or next(iter(config.loops))
+
+
+def _write(path: Path, policy: Opened) -> None:
+    from rtloop.policy.onnx_file import with_feedback
+
+    try:
+        path.write_bytes(with_feedback(policy.assembled.graph))
+    except OSError as error:
+        raise RtloopError(f"cannot write '{path}': {error.strerror}") from error
+
+
+# --- show ---
+
+
+def _shown(
+    name: str, config: Config, policy: Opened, all_of_it: bool, terminal: Terminal
+) -> Iterator[str]:
+    loop = config.loops[name]
+    yield terminal.styled(f"{name}: {loop.loop_class}, {loop.nominal_rate_hz:g} Hz", "bold")
+    for tensor, elements in policy.table.observations.items():
+        yield terminal.wrapped(f"\n{terminal.styled(tensor, 'bold')}: {len(elements)} values, of x")
+        header = ("#", "element", "x", "formula", "ago", "unit", "clip", "scale")
+        yield from _table(header, _folded(elements, all_of_it), terminal)
+    command = policy.table.command
+    yield f"\n{terminal.styled('command', 'bold')}: {len(command)} values, of y"
+    header = ("#", "element", "y", "formula", "joint", "unit", "clip", "scale")
+    yield from _table(header, map(_command_row, command), terminal)
+    if policy.table.notes:
+        yield ""
+    for note in policy.table.notes:
+        yield terminal.wrapped(f"note: {note}")
+
+
+def _folded(elements: Sequence[ObservedElement], all_of_it: bool) -> Iterator[Row | str]:
+    """A row for each element; a line in place of those of further slots of a history."""
+    position = 0
+    while position < len(elements):
+        end = position
+        while end < len(elements) and elements[end].slot and not all_of_it:
+            end += 1
+        if end - position < FOLDED_MIN:
+            yield _observed_row(elements[position])
+            position += 1
+            continue
+        steps = list(dict.fromkeys(element.steps_ago for element in elements[position:end]))
+        told = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} … {steps[-1]}"
+        many = "s" if len(steps) > 1 else ""
+        yield (
+            f"… {len(steps)} more step{many} of them, {told} ago: "
+            f"elements {position} to {end - 1} (--all shows them)"
+        )
+        position = end
+
+
+def _observed_row(element: ObservedElement) -> Row:
+    ago = str(element.steps_ago) if element.start else ""
+    clip, scale = _clip(element.formula.clip), _scale(element.formula.scale)
+    formula = element.formula.text
+    return (
+        str(element.index), element.name, element.source, formula, ago, element.unit, clip, scale,
+    )  # fmt: skip
+
+
+def _command_row(element: CommandedElement) -> Row:
+    clip, scale = _clip(element.formula.clip), _scale(element.formula.scale)
+    source, formula = element.source or "default", element.formula.text
+    joint = element.joint if element.joint != element.name.partition(".")[2] else ""
+    return str(element.index), element.name, source, formula, joint, element.unit, clip, scale
+
+
+def _clip(clip: tuple[float, float] | None) -> str:
+    return "" if clip is None else f"[{number(clip[0])}, {number(clip[1])}]"
+
+
+def _scale(scale: float) -> str:
+    return "" if scale == 1.0 else f"{scale:.7g}"
+
+
+def _table(header: Row, rows: Iterable[Row | str], terminal: Terminal) -> Iterator[str]:
+    """Lines that fit. Columns of nothing are left out, then from the last one, which the formula says too."""
+    listed = list(rows)
+    cells = [row for row in listed if not isinstance(row, str)]
+    kept = [index for index in range(len(header)) if any(row[index] for row in cells)]
+    widths = {i: max(len(header[i]), *(len(row[i]) for row in cells)) for i in kept}
+
+    def width() -> int:
+        return sum(widths[i] + 2 for i in kept)
+
+    while width() > terminal.columns and kept[-1] > 5:
+        kept.pop()
+    while width() > terminal.columns and max(widths[i] for i in kept) > NARROWEST:
+        widest = max(kept, key=lambda i: widths[i])
+        widths[widest] -= 1
+
+    def line(row: Row) -> str:
+        texts = (_cut(row[i], widths[i]) for i in kept)
+        aligned = (
+            text.rjust(widths[i]) if i == 0 else text.ljust(widths[i])
+            for i, text in zip(kept, texts, strict=True)
+        )
+        return ("  " + "  ".join(aligned)).rstrip()
+
+    yield terminal.styled(line(header), "dim")
+    for row in listed:
+        yield "  " + _cut(row, terminal.columns - 2) if isinstance(row, str) else line(row)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+# --- verify ---
+
+
+def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
+    yield terminal.wrapped(
+        f"{found.loop}: {found.steps} steps in closed loop, within {number(found.tolerance)} "
+        "(absolute up to 1, relative above)"
+    )
+    yield from _table(
+        ("", "array", "values", "largest difference", "elements that differ"),
+        [
+            ("", array.name, str(array.elements), f"{array.largest_apart:.3g}", _differing(array))
+            for array in found.compared
+        ],
+        terminal,
+    )
+    if found.ignored:
+        yield terminal.wrapped(f"not compared: {', '.join(found.ignored)}")
+    if found.first is None:
+        yield terminal.styled("agrees", "green")
+        return
+    yield terminal.wrapped(f"{terminal.styled('differs', 'red')} first at {found.first}")
+    for array in found.compared:
+        if not array.worst:
+            continue
+        yield f"\nthe worst of {array.name}"
+        header = ("#", "element", "got", "expected", "at step", "first", "steps")
+        rows = [
+            (
+                str(worst.largest.index),
+                worst.largest.element,
+                f"{worst.largest.got:.6g}",
+                f"{worst.largest.expected:.6g}",
+                str(worst.largest.step),
+                str(worst.first_step),
+                str(worst.steps),
+            )
+            for worst in array.worst
+        ]
+        yield from _table(header, rows, terminal)
+    if found.hints:
+        yield ""
+    for hint in found.hints:
+        yield terminal.wrapped(f"hint: {hint}")
+
+
+def _differing(array: Compared) -> str:
+    return str(array.differing) if array.differing else "none"

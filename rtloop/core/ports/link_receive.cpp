@@ -1,0 +1,251 @@
+// What arrives from a device: bytes, packets, its newest sample, and what it says of itself.
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+
+#include "rtloop/core/cycle/clock.hpp"
+#include "rtloop/core/ports/link.hpp"
+
+namespace rtloop {
+
+namespace {
+
+// A tty hands out at most so much at once.
+constexpr size_t kReadBytes = 4096;
+// What a poll looks at: more than the line of a device that keeps its rate ever holds. What is
+// beyond is a flood; it is skipped, up to its end or to this bound, and its last bytes are looked
+// at again: they hold the newest sample.
+constexpr int kReadsLookedAt = 4;
+constexpr int kReadsSkipped = 64;
+// How often the line is looked at between far releases: in that time 4 kB are 800 kB/s.
+constexpr int64_t kAttentionNs = 5'000'000;
+// The arrival of the reply to a time request counts. The first look for it, and then each time
+// twice as long after the request.
+constexpr int64_t kFirstLookNs = 300'000;
+constexpr int kReadsToDrain = 256;
+// 142 years: what is beyond no device has counted, and does not fit in nanoseconds.
+constexpr uint64_t kDeviceTimeMaxUs = uint64_t{1} << 52;
+
+// A device's event is recorded by the number that it was sent with.
+static_assert(static_cast<int>(PortEventKind::late_command) == RTL_EVENT_LATE_COMMAND);
+static_assert(static_cast<int>(PortEventKind::state_change) == RTL_EVENT_STATE_CHANGE);
+static_assert(static_cast<int>(PortEventKind::bad_packet) == RTL_EVENT_BAD_PACKET);
+static_assert(static_cast<int>(PortEventKind::schema_mismatch) == RTL_EVENT_SCHEMA_MISMATCH);
+
+}  // namespace
+
+// What the line still holds is from before arming: its states are history.
+void LinkPort::drain() noexcept {
+    uint8_t bytes[kReadBytes];
+    for (int i = 0; i < kReadsToDrain; ++i) {
+        if (::read(line_.fd(), bytes, sizeof(bytes)) <= 0) break;
+    }
+}
+
+int64_t LinkPort::attention_ns(int64_t now_ns) const noexcept {
+    if (!line_.is_attached()) return std::numeric_limits<int64_t>::max();
+    if (!time_reply_is_due_) return last_receive_ns_ + kAttentionNs;
+    const int64_t waited_ns = now_ns - last_time_request_ns_;
+    return now_ns + std::clamp(waited_ns, kFirstLookNs, kAttentionNs);
+}
+
+void LinkPort::attend(int64_t now_ns) noexcept {
+    if (line_.is_attached()) receive(now_ns);
+}
+
+// At its end the newest sample that had arrived is there, whatever else came before it.
+void LinkPort::receive(int64_t now_ns) noexcept {
+    uint8_t bytes[kReadBytes];
+    last_receive_ns_ = now_ns;
+    for (int i = 0; i < kReadsLookedAt; ++i) {
+        const size_t n = receive_some(bytes);
+        if (n == 0) return;
+        decode(bytes, n);
+    }
+    // A flood. Of what follows the last bytes are kept, which hold a whole packet.
+    static_assert(kReadBytes > 2 * RTL_FRAME_MAX);
+    size_t kept = 0;
+    for (int i = 0; i < kReadsSkipped; ++i) {
+        uint8_t more[kReadBytes];
+        const size_t n = receive_some(more);
+        if (n == 0) break;
+        const size_t old = std::min(kept, kReadBytes - n);
+        std::memmove(bytes, bytes + kept - old, old);
+        std::memcpy(bytes + old, more, n);
+        counters_.rx_discarded.fetch_add(static_cast<uint32_t>(kept - old),
+                                         std::memory_order_relaxed);
+        kept = old + n;
+    }
+    if (kept == 0) return;
+    // Bytes may be missing before these: begin at a delimiter.
+    const void *const delimiter = std::memchr(bytes, 0, kept);
+    if (delimiter == nullptr) return;
+    const auto skipped = static_cast<size_t>(static_cast<const uint8_t *>(delimiter) - bytes);
+    rtl_frame_decoder_init(&decoder_);
+    decode(bytes + skipped, kept - skipped);
+}
+
+// 0: nothing more is there, or the line is gone.
+size_t LinkPort::receive_some(uint8_t *bytes) noexcept {
+    // Never read() an empty line: for a tty the kernel then waits, O_NONBLOCK or not, for the
+    // worker that moves received bytes (n_tty_read → tty_buffer_flush_work), and with it for
+    // everything that keeps an ordinary thread off the CPU. Measured: 200 ms on a busy machine.
+    // Asking first does not wait.
+    int available = 0;
+    if (ioctl(line_.fd(), FIONREAD, &available) < 0) {
+        error_ = errno;
+        return 0;
+    }
+    if (available == 0) return 0;
+    const ssize_t n = ::read(line_.fd(), bytes, kReadBytes);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+    if (n <= 0) {
+        error_ = n == 0 ? ENODEV : errno;
+        return 0;
+    }
+    return static_cast<size_t>(n);
+}
+
+void LinkPort::decode(const uint8_t *bytes, size_t n) noexcept {
+    // Now, not when the cycle began: what has just been read may have arrived since, and no packet
+    // may seem to have arrived before it was sent.
+    const int64_t now_ns = MonotonicClock().now();
+    const uint32_t errors = decoder_.errors;
+    for (size_t used = 0; used < n;) {
+        const uint8_t *packet = nullptr;
+        size_t size = 0;
+        used += rtl_frame_decoder_feed(&decoder_, bytes + used, n - used, &packet, &size);
+        if (size > 0) accept(packet, size, now_ns);
+    }
+    counters_.rx_errors.fetch_add(decoder_.errors - errors, std::memory_order_relaxed);
+}
+
+void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept {
+    rtl_header header;
+    const uint8_t *payload = nullptr;
+    size_t payload_size = 0;
+    if (rtl_packet_decode(packet, size, &header, &payload, &payload_size) != RTL_OK ||
+        header.schema_id != config_.schema_id) {
+        counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
+        return;
+    }
+    counters_.rx_packets.fetch_add(1, std::memory_order_relaxed);
+    follow_sequence(header.seq);
+    time_.packet_arrived(header.time_us, now_ns);
+    rtl_time_reply time_reply;
+    rtl_event event;
+    if (header.type == RTL_TYPE_SENSOR) {
+        rtl_sensor sensor;
+        if (!rtl_sensor_decode(payload, payload_size, &sensor) ||
+            sensor.count != config_.n_sensor) {
+            counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
+            return;
+        }
+        last_sensor_ns_ = now_ns;
+        follow_pace(header.time_us);
+        sensor_ = sensor;
+        sample_time_us_ = time_.widened_us(sensor.sample_time_us, now_ns);
+        sample_has_arrived_ = true;
+        report_.device_state = sensor.state;
+        report_.device_reasons = sensor.reasons;
+        report_.device_late_commands = sensor.late_commands;
+        follow_commands(sensor, now_ns);
+        // From ACTIVE a device goes to SAFE and nowhere else: this one has begun anew.
+        was_active_ |= sensor.state == RTL_STATE_ACTIVE;
+        is_disobeyed_ |= terms_.obey_timeout_ns > 0 && was_active_ &&
+                         sensor.state != RTL_STATE_ACTIVE && sensor.state != RTL_STATE_SAFE;
+        counters_.device_state.store(sensor.state, std::memory_order_relaxed);
+        counters_.device_reasons.store(sensor.reasons, std::memory_order_relaxed);
+    } else if (header.type == RTL_TYPE_TIME_REPLY &&
+               rtl_time_reply_decode(payload, payload_size, &time_reply)) {
+        // Only the answer to our newest question: what else comes was asked by nobody, or is old.
+        if (static_cast<int64_t>(time_reply.host_ns) != last_time_request_ns_) return;
+        if (time_reply.t2_us > time_reply.t3_us || time_reply.t3_us > kDeviceTimeMaxUs) {
+            counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
+            return;
+        }
+        time_reply_is_due_ = false;
+        time_.request_arrived(last_time_request_ns_, static_cast<int64_t>(time_reply.t2_us),
+                              now_ns);
+    } else if (header.type == RTL_TYPE_EVENT) {
+        if (!rtl_event_decode(payload, payload_size, &event)) {
+            counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
+            return;
+        }
+        counters_.device_events.fetch_add(1, std::memory_order_relaxed);
+        tell_event(event, now_ns);
+    }
+}
+
+// A device numbers all it sends. A number that goes back is a device that began anew.
+void LinkPort::follow_sequence(uint16_t seq) noexcept {
+    const auto missing = static_cast<uint16_t>(seq - rx_seq_ - 1);
+    if (missing != 0) pace_is_known_ = false;
+    if (rx_seq_is_known_ && missing < 0x8000) {
+        gap_ += missing;
+        counters_.rx_lost.fetch_add(missing, std::memory_order_relaxed);
+    }
+    rx_seq_ = seq;
+    rx_seq_is_known_ = true;
+}
+
+// At which rate the device itself sends, whatever was lost on the way or not looked at.
+void LinkPort::follow_pace(uint32_t sent_us) noexcept {
+    const int64_t interval_us = rtl_time_difference_us(sent_us, paced_since_us_);
+    if (pace_is_known_ && interval_us >= 0) {
+        paced_us_ += interval_us;
+        const int64_t n = counters_.sensor_intervals.load(std::memory_order_relaxed) + 1;
+        counters_.sensor_intervals.store(n, std::memory_order_relaxed);
+        counters_.sensor_interval_ns.store(paced_us_ * 1000 / n, std::memory_order_relaxed);
+    }
+    paced_since_us_ = sent_us;
+    pace_is_known_ = true;
+}
+
+// What an ACTIVE device says to have applied last, if we have sent it, and after what it said
+// before, confirms everything up to it.
+void LinkPort::follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept {
+    if (!has_commanded_ || sensor.state != RTL_STATE_ACTIVE) return;
+    const auto ahead = static_cast<uint16_t>(sensor.command_seq - confirmed_seq_);
+    const auto sent =
+        static_cast<uint16_t>(tx_seq_.load(std::memory_order_relaxed) - 1 - confirmed_seq_);
+    if (ahead == 0 || ahead > sent) return;
+    const auto newest = static_cast<uint16_t>(newest_command_seq_ - confirmed_seq_);
+    if (unconfirmed_since_ns_ >= 0) unconfirmed_since_ns_ = ahead < newest ? now_ns : -1;
+    if (ahead >= newest) newest_command_seq_ = sensor.command_seq;
+    confirmed_seq_ = sensor.command_seq;
+}
+
+void LinkPort::tell_event(const rtl_event &event, int64_t now_ns) noexcept {
+    const bool is_known =
+        event.event >= RTL_EVENT_LATE_COMMAND && event.event <= RTL_EVENT_SCHEMA_MISMATCH;
+    events().add(
+        {.time_ns = time_.to_host_ns(time_.widened_us(event.time_us, now_ns)),
+         .lateness_us = event.event == RTL_EVENT_LATE_COMMAND ? event.lateness_us : 0,
+         .total = event.total,
+         .device_reasons = event.reasons,
+         .kind = is_known ? static_cast<PortEventKind>(event.event) : PortEventKind::unknown,
+         .loop_class = event.loop_class,
+         .device_state = event.state,
+         .device_event = event.event});
+}
+
+Sample LinkPort::read(float *values) noexcept {
+    Sample sample = newest_sample();
+    sample.gap = gap_;
+    gap_ = 0;
+    if (sample.time_ns < 0) return sample;
+    std::memcpy(values, sensor_.values, config_.n_sensor * sizeof(float));
+    return sample;
+}
+
+Sample LinkPort::newest_sample() const noexcept {
+    if (!line_.is_attached() || !sample_has_arrived_) return sample_before_loss_;
+    return {time_.to_host_ns(sample_time_us_), 0, time_.error_ns()};
+}
+
+}  // namespace rtloop

@@ -1,0 +1,125 @@
+"""From what a model answers to the targets of an action, and to what ``last_action`` sees of it.
+
+In this order: wait for the start, smooth, fade in, scale, add (an offset or the last target, a residual),
+ramp, clip, limit the torque. A step that an action does not use is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rtloop.policy.graph_builder import GraphBuilder
+from rtloop.policy.shaping import applied, clipped, gathered, named_values, pose_row, row
+from rtloop.policy.terms.action import ActionTerm
+from rtloop.policy.terms.elements import DEFAULT_POSE, Scope
+from rtloop.policy.terms.limits import torque_limited
+from rtloop.policy.terms.measured import measured
+from rtloop.policy.terms.start import acts, fade, has_acted, ramp, steps_in
+
+
+@dataclass(frozen=True)
+class Acted:
+    """The values of one action."""
+
+    targets: str
+    """float32 [1, n]."""
+    taken: str
+    """What ``last_action`` sees of them: float32 [1, n]."""
+
+
+def first_acting_step(builder: GraphBuilder, actions: Iterable[ActionTerm]) -> int:
+    """The steps before the policy acts: those of the longest start."""
+    starts = [action.start for action in actions if action.start is not None]
+    return max([steps_in(start.ramp_s, builder.period_s) for start in starts], default=0)
+
+
+def awaited(builder: GraphBuilder, answer: str, first_step: int) -> str:
+    """What a model answers, float32 [1, n]; zeros before ``first_step``."""
+    import numpy as np
+
+    def make() -> str:
+        nothing = builder.constant(np.zeros((1, 1), np.float32), "no_action")
+        return builder.node("Where", [acts(builder, first_step), answer, nothing], "awaited")
+
+    return builder.once(("awaited", answer), make) if first_step else answer
+
+
+def acted(
+    builder: GraphBuilder,
+    action: ActionTerm,
+    value: str,
+    scope: Scope,
+    first_step: int,
+    places: Sequence[int],
+) -> Acted:
+    """The targets of an action whose values, float32 [1, n], are ``value`` after its ``select``.
+
+    Each goes to the element of the command at its place in ``places``.
+    """
+    if action.smooth is not None:
+        value = _smoothed(builder, value, action.smooth)
+    if action.fade_in_s is not None:
+        steps = steps_in(action.fade_in_s, builder.period_s)
+        value = builder.node("Mul", [value, fade(builder, first_step, steps)], "faded")
+    size = builder.size(value)
+    names = action.element_names(scope, size)
+    target = applied(builder, "Mul", value, row(action.scale, size), 1.0)
+    if action.relative:
+        base = _base(builder, action, scope, names, places)
+        target = builder.node("Add", [target, base], "relative")
+    else:
+        offset = pose_row(action, scope, action.names(scope, size), size)
+        target = applied(builder, "Add", target, offset, 0.0)
+    if action.plus is not None:
+        target = builder.node("Add", [target, builder.vector(action.plus)], "with_residual")
+    if action.start is not None:
+        line = ramp(builder, action.start, scope, names, size)
+        target = builder.node("Where", [acts(builder, first_step), target, line], "started")
+    wanted = target
+    target = clipped(builder, target, action)
+    if action.torque_limit is None:
+        return Acted(target, value)
+    builder.must_be_finite(wanted)  # the limit would make a plausible number of an infinity
+    target = torque_limited(builder, target, action.torque_limit, scope, names)
+    if action.torque_limit.last_action == "unlimited":
+        return Acted(target, value)
+    # Where nothing was cut, the action as it was, to the last bit.
+    cut = builder.node("Sub", [target, wanted], "cut")
+    cut = applied(builder, "Div", cut, row(action.scale, size), 1.0)
+    taken = builder.node("Add", [value, cut], "taken")
+    if first_step:
+        taken = builder.node("Where", [acts(builder, first_step), taken, value], "taken_so_far")
+    return Acted(target, taken)
+
+
+def _smoothed(builder: GraphBuilder, value: str, share: float) -> str:
+    """share * value + (1 - share) * the one before, which is zeros at first."""
+    size = builder.size(value)
+    before = builder.feedback("average", (1, size), lambda _: smoothed, of_applied=True)
+    shares = [builder.constant(row(part, 1), "share") for part in (share, 1.0 - share)]
+    new = builder.node("Mul", [value, shares[0]], "of_output")
+    kept = builder.node("Mul", [before, shares[1]], "of_average")
+    smoothed = builder.node("Add", [kept, new], "smoothed")
+    return smoothed
+
+
+def _base(
+    builder: GraphBuilder,
+    action: ActionTerm,
+    scope: Scope,
+    names: tuple[str, ...] | None,
+    places: Sequence[int],
+) -> str:
+    """What left last for the elements of the action; before the first command, where they are."""
+    last = builder.last_command
+    if list(places) != list(range(builder.size(last))):
+        last = gathered(builder, last, places, "last_targets")
+    if action.start is not None:  # nothing is relative before a command has left
+        return last
+    if action.measured is not None:
+        first = measured(builder, action.measured, scope, names)
+    else:
+        pose = row(named_values(DEFAULT_POSE, scope, names, len(places)), len(places))
+        first = builder.constant(pose, "first_target")
+    return builder.node("Where", [has_acted(builder), last, first], "last_target_or_first")

@@ -1,0 +1,280 @@
+"""Writes the YAML of a loop around a policy, from what its files tell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from rtloop.errors import ConfigError
+from rtloop.policy.importing import isaaclab, unitree
+from rtloop.policy.importing.actions import ActionDraft, drafted_actions
+from rtloop.policy.importing.entry import read_yaml
+from rtloop.policy.importing.page import ELEMENT, Page, Verbatim, flow, todos
+from rtloop.policy.importing.readings import section_name
+from rtloop.policy.importing.sides import Sides, sides_of
+from rtloop.policy.importing.terms import Drafted, Joints, TermDrafter, zeros
+from rtloop.policy.importing.training import Observed, Told, Training
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A configuration to be written, and what it leaves to its reader."""
+
+    text: str
+
+    @property
+    def todos(self) -> list[tuple[int, str]]:
+        """The line, from 1, and the words of each."""
+        return todos(self.text)
+
+
+def draft(
+    model: Path,
+    deploy: Path | None = None,
+    folder: Path | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    joints: tuple[str, ...] | None = None,
+    fix_dimensions: Mapping[str, int] | None = None,
+) -> Draft:
+    """The YAML of a loop around the ONNX file ``model``, for a file in ``folder``.
+
+    ``deploy`` is what the exporter wrote beside it. ``names`` gives inputs and outputs of the loop other
+    names than those that are made up, ``joints`` those of the robot in its order where the files tell
+    none. Raises ConfigError where a file cannot be read, or files contradict each other.
+    """
+    sides = sides_of(model, fix_dimensions or {})
+    training = sides.training
+    if deploy is not None:
+        training = _of_deploy(deploy, joints, training).over(training)
+    elif joints is not None and training.joints is None:
+        training = replace(training, joints=Told(joints, "--joints"))
+    count = None if training.joints is None else len(training.joints.value)
+    if training.pose is not None and count is not None and len(training.pose.value) != count:
+        raise ConfigError(
+            f"{training.pose.where}: found {len(training.pose.value)} values; expected {count}, one "
+            "for each joint"
+        )
+    path = os.path.relpath(model.absolute(), (folder or Path()).absolute())
+    files = [model.name, *([deploy.name] if deploy else [])]
+    return _Writer(sides, training, names or {}, path, fix_dimensions or {}).draft(files)
+
+
+def _of_deploy(path: Path, joints: tuple[str, ...] | None, of_model: Training) -> Training:
+    file = read_yaml(path)
+    if unitree.is_unitree(file):
+        return unitree.read(file, joints, of_model.joints.value if of_model.joints else None)
+    if isaaclab.is_isaaclab(file):
+        return isaaclab.read(file)
+    raise ConfigError(
+        f"{path}: found the keys {', '.join(map(str, file.value))}; expected deploy.yaml of unitree_rl_lab or "
+        "unitree_rl_mjlab, or IO descriptors of Isaac Lab"
+    )
+
+
+class _Writer:
+    def __init__(
+        self,
+        sides: Sides,
+        training: Training,
+        names: Mapping[str, str],
+        path: str,
+        fixes: Mapping[str, int],
+    ) -> None:
+        self._sides = sides
+        self._training = training
+        self._path = path
+        self._fixes = fixes
+        self._joints = Joints.of(training, sides.action.size)
+        self._terms = TermDrafter(self._joints, sides.action.size, names, training)
+        self._page = Page()
+
+    def draft(self, files: list[str]) -> Draft:
+        page = self._page
+        observed = self._observed()
+        actions = drafted_actions(self._sides, self._training.actions, self._joints, self._terms)
+        page.comment(
+            f"Written by `rtloop init {' '.join(files)}`; each line says where it is from."
+        )
+        page.comment(
+            "`rtloop check` says whether it would run; what is marked TODO(you) is told by no file."
+        )
+        for todo in (*self._training.todos, *self._terms.todos, *self._model_todos()):
+            page.todo(todo)
+        page.put("loops")
+        page.put(section_name(self._sides.path.stem), depth=1)
+        page.todo(
+            "soft starts on any host; `firm` or `hard` once CPU, priority and limits are chosen", 2
+        )
+        page.put("class", "soft", depth=2)
+        self._rate()
+        self._inputs()
+        page.put("policy", depth=2)
+        self._model()
+        self._observations(observed, actions)
+        self._actions(actions)
+        self._outputs(actions)
+        return Draft(str(page))
+
+    def _observed(self) -> dict[str, Drafted]:
+        told, drafted = self._training.observations, {}
+        inputs = self._sides.observed
+        strange = sorted(told.keys() - inputs.keys() - {""})
+        if strange or ("" in told and len(inputs) != 1):
+            found = ", ".join(map(repr, strange)) or "one vector"
+            there = ", ".join(map(str, inputs.values())) or "none"
+            raise ConfigError(
+                f"the files contradict each other: observations of {found}; expected those of the model's "
+                f"inputs {there}"
+            )
+        for name, tensor in inputs.items():
+            key = name if name in told else ""
+            where = f"{self._sides.path.name}: input {name}"
+            unknown = (Observed(f"input:{name}", where, size=tensor.size),)
+            drafted[name] = self._terms.draft(
+                told.get(key, unknown), tensor.size, str(tensor), key in self._training.whole_frames
+            )
+        return drafted
+
+    def _model_todos(self) -> list[str]:
+        found = []
+        if not self._sides.is_action_sure:
+            name = self._sides.action.name
+            found.append(
+                f"the model has several outputs: that '{name}' is the action is a guess (action_output)"
+            )
+        if self._sides.constants:
+            listed = ", ".join(map(str, self._sides.constants.values()))
+            found.append(f"inputs that no sensor gives are taken for constants of 0: {listed}")
+        return found
+
+    def _rate(self) -> None:
+        period = self._training.period_s
+        if period is None:
+            self._page.todo("the rate at which the policy was trained", 2)
+            self._page.put("rate_hz", 50, depth=2)
+            return
+        rate = 1 / period.value
+        is_decimal = Fraction(repr(float(rate))) == rate
+        value = float(rate) if is_decimal else float(period.value * 1000)
+        self._page.put("rate_hz" if is_decimal else "period_ms", value, period.where, 2)
+
+    def _inputs(self) -> None:
+        page = self._page
+        page.put("inputs", depth=2)
+        page.todo(
+            "these are mailboxes, to be filled from Python; name the device that measures them", 3
+        )
+        anchors: dict[tuple[str, ...], str] = {}
+        for name, drafted in self._terms.inputs.items():
+            if drafted.todo:
+                page.todo(f"{name}: {drafted.todo}", 3)
+            if drafted.is_guessed:
+                page.todo(f"{name} has {drafted.size} values because so many are left over", 3)
+            initial = (
+                zeros(drafted.size) if drafted.initial is None else Verbatim(flow(drafted.initial))
+            )
+            if drafted.names is None:
+                page.put(name, Verbatim(f"{{mailbox: {initial}}}"), drafted.where, 3)
+                continue
+            page.put(name, note=drafted.where, depth=3)
+            page.put("mailbox", initial, depth=4)
+            page.put("names", _anchored(drafted.names, anchors, "joints"), depth=4)
+        self._anchors = anchors
+
+    def _model(self) -> None:
+        page, sides, training = self._page, self._sides, self._training
+        page.put("model", self._path, f"sha256 {sides.file.sha256[:16]}…", 3)
+        if self._fixes:
+            page.put("fix_dimensions", dict(self._fixes), depth=3)
+        if training.joints is not None:
+            note = f"in the order of the policy; {training.joints.where}"
+            page.put("joints", list(training.joints.value), note, 3)
+        if training.pose is not None:
+            page.put("default_joint_pos", list(training.pose.value), training.pose.where, 3)
+        if sides.state:
+            note = "recurrent state: guessed from the names of the model's inputs and outputs"
+            page.put("state", dict(sides.state), note, 3)
+        if sides.constants:
+            page.put("constants", dict.fromkeys(sides.constants, 0), depth=3)
+        counters = {k: v for k, v in training.counters.items() if k in sides.file.inputs}
+        if counters:
+            page.put("counters", counters, "counts the runs of the policy", 3)
+
+    def _observations(self, observed: Mapping[str, Drafted], actions: ActionDraft) -> None:
+        page = self._page
+        frames = {name: drafted for name, drafted in observed.items() if drafted.history > 1}
+        groups = {
+            "frame" if len(frames) == 1 else section_name(f"frame_{name}"): name for name in frames
+        }
+        if groups or actions.measured:
+            page.put("groups", depth=3)
+        for group, name in groups.items():
+            page.put(group, depth=4)
+            self._list(frames[name], 5)
+        if actions.measured:
+            page.put("measured", [actions.measured], "what relative actions are added to", 4)
+        by_name = {name: group for group, name in groups.items()}
+        only = len(observed) == 1
+        page.put("observation" if only else "observations", depth=3)
+        for name, drafted in observed.items():
+            depth = 4
+            if not only:
+                page.put(flow(name), depth=4)
+                depth = 5
+            if name in by_name:
+                keys = {"group": by_name[name], "history": drafted.history}
+                page.put(ELEMENT, Verbatim(flow(keys)), "whole frames, oldest first", depth)
+            else:
+                self._list(drafted, depth)
+
+    def _list(self, drafted: Drafted, depth: int) -> None:
+        for (keys, where), size in zip(drafted.terms, drafted.sizes, strict=True):
+            values = f"{size} value{'s' if size != 1 else ''}"
+            self._page.put(ELEMENT, Verbatim(flow(keys)), f"{values}; {where}", depth)
+
+    def _actions(self, drafted: ActionDraft) -> None:
+        page = self._page
+        if self._sides.is_action_named:
+            page.put("action_output", self._sides.action.name, depth=3)
+        if len(drafted.actions) == 1:
+            keys, where = drafted.actions[0]
+            if keys:
+                page.put("action", keys, where, 3)
+            return
+        page.put("actions", depth=3)
+        for keys, where in drafted.actions:
+            page.put(ELEMENT, Verbatim(flow(keys)), where, 4)
+
+    def _outputs(self, drafted: ActionDraft) -> None:
+        page = self._page
+        page.put("outputs", depth=2)
+        for key, gain in self._training.gains.items():
+            page.comment(f"{key}: {flow(list(gain.value))} ({gain.where})", 3)
+        for name, output in drafted.outputs.items():
+            page.todo(
+                f"{name}: a mailbox, to be read from Python; name the device that takes it. `safe` is "
+                "what it gets where the loop ends: decide what your motors can bear",
+                3,
+            )
+            safe: Any = 0 if output.safe is None else list(output.safe)
+            page.put(name, depth=3)
+            page.put("mailbox", True, depth=4)
+            if output.names is None:
+                page.put("size", output.size, depth=4)
+            else:
+                page.put("names", _anchored(output.names, self._anchors, "joints"), depth=4)
+            note = "default_joint_pos" if output.safe is not None else ""
+            page.put("safe", safe, note, 4)
+
+
+def _anchored(names: tuple[str, ...], anchors: dict[tuple[str, ...], str], label: str) -> Verbatim:
+    """A list the first time, and a reference to it from then on."""
+    if names in anchors:
+        return Verbatim(f"*{anchors[names]}")
+    anchors[names] = label if not anchors else f"{label}_{len(anchors) + 1}"
+    return Verbatim(f"&{anchors[names]} {flow(names)}")

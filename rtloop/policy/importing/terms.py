@@ -1,0 +1,287 @@
+"""From the terms of a training to the terms of a loop, and the inputs that these read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rtloop.config.values import FLOAT32_MAX
+from rtloop.errors import ConfigError
+from rtloop.policy.importing.entry import Numbers
+from rtloop.policy.importing.page import Verbatim
+from rtloop.policy.importing.readings import Reading, reading_of, section_name
+from rtloop.policy.importing.training import Observed, Told, Training
+
+POSE = "default_joint_pos"
+
+
+@dataclass
+class InputDraft:
+    """An input of the loop that is to be written."""
+
+    size: int
+    initial: tuple[float, ...] | None
+    names: tuple[str, ...] | None
+    where: str
+    todo: str = ""
+    is_guessed: bool = False
+    """Whether the size is what was left over."""
+
+
+@dataclass
+class Joints:
+    """The joints of a policy, in its order and in the robot's."""
+
+    policy: tuple[str, ...] | None
+    robot: tuple[str, ...] | None
+    count: int
+    pose: Told[tuple[float, ...]] | None
+
+    @classmethod
+    def of(cls, training: Training, action_size: int) -> Joints:
+        policy = None if training.joints is None else training.joints.value
+        robot = policy
+        if policy is not None and training.motors is not None:
+            count = max(training.motor_count, *(n + 1 for n in training.motors.value))
+            numbered = [f"motor_{number}" for number in range(count)]
+            for number, name in zip(training.motors.value, policy, strict=True):
+                numbered[number] = name
+            robot = tuple(numbered)
+        pose = training.pose
+        count = len(policy or (pose.value if pose else ())) or action_size
+        return cls(policy, robot, count, pose)
+
+
+@dataclass
+class Drafted:
+    """The observation of one input of the model."""
+
+    terms: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    """The keys of each, and where they come from."""
+    sizes: list[int] = field(default_factory=list)
+    history: int = 1
+    """Of whole frames."""
+
+
+class TermDrafter:
+    """Makes terms, and collects the inputs that they read."""
+
+    def __init__(
+        self, joints: Joints, action_size: int, names: Mapping[str, str], training: Training
+    ) -> None:
+        """``names`` gives inputs other names than those that are made up."""
+        self.inputs: dict[str, InputDraft] = {}
+        self.todos: list[str] = []
+        self._joints = joints
+        self._action_size = action_size
+        self._names = names
+        self._training = training
+
+    def draft(self, terms: tuple[Observed, ...], wanted: int, tensor: str, frames: bool) -> Drafted:
+        """The terms of an input of ``wanted`` values. Raises ConfigError where these are others."""
+        known = [self._size(term) for term in terms]
+        drafted = Drafted()
+        if frames:
+            histories = {term.history for term in terms}
+            if len(histories) != 1:
+                raise ConfigError(
+                    f"{terms[0].where}: found histories of {sorted(histories)} steps, and whole frames "
+                    "(use_gym_history); expected one length for all terms"
+                )
+            (drafted.history,) = histories
+        sizes = self._completed(terms, known, wanted, tensor)
+        for term, size, was_known in zip(terms, sizes, known, strict=True):
+            keys = self._term(term, size, was_known is None)
+            if term.history > 1 and not frames:
+                keys["history"] = term.history
+            drafted.terms.append((keys, term.where))
+            drafted.sizes.append(size)
+        return drafted
+
+    def name(self, wanted: str) -> str:
+        """What an input or output is called."""
+        return self._names.get(wanted, wanted)
+
+    def joint_input(self, name: str, where: str) -> str:
+        """An input with an element for each joint of the robot."""
+        robot = self._joints.robot
+        todo = "" if robot else "one element for each joint, in the order of the policy"
+        size = len(robot) if robot else self._joints.count
+        return self._add(name, InputDraft(size, None, robot, where, todo))
+
+    # --- sizes ---
+
+    def _size(self, term: Observed) -> int | None:
+        reading = reading_of(term.function)
+        if reading.kind == "last_action":
+            return self._action_size
+        if reading.of_joints:
+            return len(term.joints) if term.joints else self._joints.count
+        if reading.size is not None and term.size not in (None, reading.size):
+            raise ConfigError(
+                f"{term.where}: found {term.size} values; expected {reading.size} of {term.function}"
+            )
+        return reading.size if reading.size is not None else term.size
+
+    def _completed(
+        self, terms: tuple[Observed, ...], known: list[int | None], wanted: int, tensor: str
+    ) -> list[int]:
+        """All sizes: what the file does not tell is what is left over."""
+        taken = sum((size or 0) * t.history for size, t in zip(known, terms, strict=True))
+        open_terms = [term for term, size in zip(terms, known, strict=True) if size is None]
+        rest = wanted - taken
+        least = sum(term.history for term in open_terms)
+        first = open_terms[0].history if open_terms else 1
+        if (not open_terms and rest) or rest < least or (rest - least) % first:
+            listed = ", ".join(
+                f"{t.function} {'?' if s is None else s}{f' × {t.history}' if t.history > 1 else ''}"
+                for t, s in zip(terms, known, strict=True)
+            )
+            raise ConfigError(
+                f"the files contradict each other: {terms[0].where.rpartition('.')[0] or terms[0].where} and "
+                f"the following make an observation of {taken} values ({listed}); expected {wanted}, the "
+                f"size of the model's input {tensor} (an exporter leaves out terms that it cannot describe)"
+            )
+        if len(open_terms) > 1:
+            names = ", ".join(term.function for term in open_terms)
+            self.todos.append(
+                f"nothing tells how many values each of {names} has: together {rest}, as written below by guess"
+            )
+        sizes = []
+        for term, size in zip(terms, known, strict=True):
+            if size is not None:
+                sizes.append(size)
+            else:
+                sizes.append(1 + (rest - least) // first if term is open_terms[0] else 1)
+        return sizes
+
+    # --- terms ---
+
+    def _term(self, term: Observed, size: int, is_guessed: bool) -> dict[str, Any]:
+        reading = reading_of(term.function)
+        keys = self._source(term, reading, size, is_guessed)
+        scale = one_number(term.scale)
+        clip = self._clip(term, size)
+        if scale != 1.0:
+            keys["scale"] = scale
+        if clip is not None:
+            keys["clip"] = [one_number(finite(end)) for end in clip]
+        return keys
+
+    def _source(
+        self, term: Observed, reading: Reading, size: int, is_guessed: bool
+    ) -> dict[str, Any]:
+        if reading.kind == "last_action":
+            return {"last_action": True}
+        if reading.kind == "phase":
+            return self._phase(term)
+        if reading.of_joints:
+            keys: dict[str, Any] = {"input": self.joint_input(reading.input, term.where)}
+            if self._joints.policy is not None:
+                whole = term.joints in (None, self._joints.policy)
+                keys["joints"] = "policy" if whole else term.joints
+            minus = self._minus(term, reading)
+            if minus is not None:
+                keys["minus"] = minus
+            return keys
+        width = 4 if reading.kind == "projected_gravity" else size
+        name = reading.input
+        if name == "command":
+            name = section_name(term.params.get("command_name") or name)
+            name = "command" if name == "base_velocity" else name
+        initial = reading.initial
+        draft = InputDraft(width, initial, None, term.where, reading.todo, is_guessed)
+        return {reading.kind: self._add(name, draft)}
+
+    def _phase(self, term: Observed) -> dict[str, Any]:
+        period = term.params.get("period")
+        if not isinstance(period, int | float) or period <= 0:
+            raise ConfigError(f"{term.where}: found no params.period; expected seconds of one turn")
+        # The robot's clock is advanced before the first observation.
+        return {"phase": {"period_s": float(period), "first_step": 1}, "show": ["sin", "cos"]}
+
+    def _minus(self, term: Observed, reading: Reading) -> Any:
+        pose = self._joints.pose
+        if term.minus is not None:
+            names = term.joints or self._joints.policy
+            if pose is not None and self._joints.policy is not None and reading.minus_pose:
+                by_name = dict(zip(self._joints.policy, pose.value, strict=False))
+                if names is not None and term.minus == tuple(by_name.get(n) for n in names):
+                    return POSE
+            minus = one_number(term.minus)
+            return None if minus == 0.0 else minus
+        if not reading.minus_pose:
+            return None
+        if pose is None:
+            self.todos.append(
+                f"{term.where}: default_joint_pos, which this term subtracts, is told nowhere: add `minus`"
+            )
+            return None
+        return POSE
+
+    def _clip(self, term: Observed, size: int) -> tuple[Numbers, Numbers] | None:
+        """Behind the scale: that of the term and, of a command, what the robot clamps it to."""
+        own = term.clip
+        if own is not None and not term.scale_first:
+            own = scaled(own, term.scale)
+        ranges = self._training.ranges
+        if term.function != "generated_commands" or not ranges:
+            return own
+        name = str(term.params.get("command_name"))
+        told = ranges.get(name) or (next(iter(ranges.values())) if len(ranges) == 1 else None)
+        if told is None or len(_row(told.value[0], size)) != size:
+            return own
+        clamped = scaled(told.value, term.scale)
+        if own is None:
+            return clamped
+        lows = zip(_row(clamped[0], size), _row(own[0], size), strict=True)
+        highs = zip(_row(clamped[1], size), _row(own[1], size), strict=True)
+        return tuple(max(pair) for pair in lows), tuple(min(pair) for pair in highs)
+
+    def _add(self, name: str, draft: InputDraft) -> str:
+        name = self.name(name)
+        there = self.inputs.get(name)
+        if there is not None and there.size != draft.size:
+            return self._add(f"{name}_{draft.size}"[:32], draft)
+        if there is None:
+            self.inputs[name] = draft
+        return name
+
+
+def scaled(clip: tuple[Numbers, Numbers], scale: Numbers) -> tuple[Numbers, Numbers]:
+    """The bounds of a clip that comes behind the scale, where the given one comes before: bit for bit."""
+    import numpy as np
+
+    low, high = (np.asarray(end, np.float32) * np.asarray(scale, np.float32) for end in clip)
+    if (np.asarray(scale) == 1).all():
+        return clip
+
+    def numbers(ends: Any) -> Numbers:
+        # As short as it can be to give the same float32.
+        values = tuple(float(str(value)) for value in np.atleast_1d(ends))
+        return values if np.ndim(ends) else values[0]
+
+    return numbers(np.minimum(low, high)), numbers(np.maximum(low, high))
+
+
+def one_number(values: Numbers) -> Any:
+    """One number where all are equal."""
+    if isinstance(values, tuple) and len(set(values)) == 1:
+        return values[0]
+    return list(values) if isinstance(values, tuple) else values
+
+
+def _row(values: Numbers, size: int) -> tuple[float, ...]:
+    return values if isinstance(values, tuple) else (values,) * size
+
+
+def finite(values: Numbers) -> Numbers:
+    if isinstance(values, tuple):
+        return tuple(min(max(value, -FLOAT32_MAX), FLOAT32_MAX) for value in values)
+    return min(max(values, -FLOAT32_MAX), FLOAT32_MAX)
+
+
+def zeros(count: int) -> Verbatim:
+    """A list of zeros."""
+    return Verbatim("[" + ", ".join("0" * count) + "]")

@@ -1,0 +1,57 @@
+"""The policy of one loop of a configuration with everything around it, without its devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from rtloop.assumed import assumed_inputs, assumed_outputs
+from rtloop.build import Assembled, assemble, sink_of
+from rtloop.config import Config
+from rtloop.policy.policy import Policy
+from rtloop.policy.show import PolicyTable, table
+from rtloop.ports.signal import Signal
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A policy that a loop could run, and between which elements."""
+
+    policy: Policy
+    inputs: Mapping[str, Sequence[Signal]]
+    outputs: Mapping[str, Sequence[Signal]]
+    assembled: Assembled
+    table: PolicyTable
+
+
+def opened(config: Config, name: str, told: Mapping[str, Sequence[Signal]] | None = None) -> Opened:
+    """The policy of the loop ``name``. ``told`` are the elements of inputs that only their device knows.
+
+    What nobody told is assumed, as ``rtloop check`` does. Raises ConfigError, RtloopError.
+    """
+    loop = config.loops[name]
+    policy = loop.policy.load(partial(config.where, "loops", name, "policy"))
+    inputs: dict[str, Sequence[Signal]] = {**assumed_inputs(config, name, policy)}
+    inputs |= {
+        key: signals
+        for key, signals in (told or {}).items()
+        if key in inputs and loop.inputs[key].element_count is None
+    }
+    outputs = assumed_outputs(loop, policy)
+    assembled = assemble(config, name, inputs, outputs, policy)
+    known = table_of(config, name, policy, inputs, outputs)
+    return Opened(policy, inputs, outputs, assembled, known)
+
+
+def table_of(
+    config: Config,
+    name: str,
+    policy: Policy,
+    inputs: Mapping[str, Sequence[Signal]],
+    outputs: Mapping[str, Sequence[Signal]],
+) -> PolicyTable:
+    """What the policy of the loop ``name`` observes and commands, between these elements."""
+    loop = config.loops[name]
+    sinks = {key: sink_of(loop.outputs[key], signals) for key, signals in outputs.items()}
+    return table(loop.policy, policy, inputs, outputs, sinks, loop.policy_period_s)

@@ -1,0 +1,294 @@
+"""A policy tried with made-up inputs: deterministic, finite, honest about a NaN, and does all of it count?
+
+What is fed: *random* values within ±3, and *extreme* ones, each of -30, -1, 0, 1 and 30, which are more than
+joints turn, and about as fast as they turn; in the first two steps all are 30, then all -30. An input of four
+elements is a quaternion of length 1 in both. All of it from one seed: two checks find the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rtloop import core
+from rtloop.config.problem import Keys
+from rtloop.policy.composed import ComposedGraph
+from rtloop.policy.library import import_onnxruntime
+from rtloop.policy.policy import Policy
+from rtloop.policy.roles import Stage
+from rtloop.policy.show import ObservedElement, PolicyTable
+from rtloop.policy.trace import Trace, trace
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float32]
+
+RANDOM = 3.0
+EXTREMES = (-30.0, -1.0, 0.0, 1.0, 30.0)
+STEPS = 16
+#: For all elements of inputs, and then of observations; what is not reached is not judged.
+BUDGET_S = 0.1
+#: A history is waited for, for so many steps at most, before a NaN counts as lost.
+WAITED_MAX = 50
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Something that looks wrong, at keys of the section of the loop."""
+
+    keys: Keys
+    found: str
+    expected: str
+
+
+class Probes:
+    """What is known of a policy, and the inputs to try it with."""
+
+    def __init__(
+        self,
+        graph: ComposedGraph,
+        runner: core.Graph,
+        policy: Policy,
+        table: PolicyTable,
+        model_at: Keys,
+    ) -> None:
+        """``model_at``: where the section of the loop names the model that acts."""
+        import numpy as np
+
+        self._graph = graph
+        self._runner = runner
+        self._policy = policy
+        self._table = table
+        self._names = [spec.name.removeprefix("input/") for spec in graph.inputs]
+        self._model_at = model_at
+        random = np.random.default_rng(0)
+        self._random = self._inputs(
+            [random.uniform(-RANDOM, RANDOM, (STEPS, spec.size)) for spec in graph.inputs]
+        )
+        extreme = [random.choice(EXTREMES, (STEPS, spec.size)) for spec in graph.inputs]
+        for values in extreme:
+            values[0], values[1] = EXTREMES[-1], EXTREMES[0]
+        self._extreme = self._inputs(extreme)
+
+    def findings(self) -> Iterator[Probed]:
+        """Everything that looks wrong. Raises RuntimeError in ONNX Runtime's words."""
+        import numpy as np
+
+        got = self._trace(self._random)
+        again = self._trace(self._random)
+        if not np.array_equal(got.targets, again.targets, equal_nan=True):
+            found = "a policy that gives another command where it reads the same again"
+            yield Probed(self._model_at, found, "no random numbers: export its mean action")
+            return  # nothing else that is tried would tell
+        yield from self._not_finite("values", got)
+        yield from self._not_finite("extreme values", self._trace(self._extreme))
+        yield from self._constant_answers(got)
+        if np.isfinite(got.targets).all():
+            yield from self._lost_nans()
+            yield from self._dead_elements(got)
+
+    # --- what is fed ---
+
+    def _inputs(self, values: Sequence[npt.NDArray[Any]]) -> dict[str, Array]:
+        import numpy as np
+
+        made = {}
+        for name, array in zip(self._names, values, strict=True):
+            if array.shape[1] == 4:
+                array[~array.any(axis=1)] = 1
+                array /= np.linalg.norm(array, axis=1, keepdims=True)
+            made[name] = array.astype(np.float32)
+        return made
+
+    def _trace(self, inputs: Mapping[str, Array]) -> Trace:
+        import numpy as np
+
+        first = np.zeros(self._graph.action.size, np.float32)
+        return trace(self._graph, self._runner, inputs, first)
+
+    # --- finite ---
+
+    def _not_finite(self, what: str, got: Trace) -> Iterator[Probed]:
+        import numpy as np
+
+        if np.isfinite(got.targets).all():
+            return
+        step = int(np.argmax(~np.isfinite(got.targets).all(axis=1)))
+        place, where = self._model_at, "its answer"
+        for name, seen in got.observations.items():
+            wrong = np.flatnonzero(~np.isfinite(seen[step]))
+            if wrong.size:
+                element = self._table.observations[name][int(wrong[0])]
+                place, where = ("policy", *element.term), f"'{element.label}'"
+                break
+        limit = RANDOM if what == "values" else EXTREMES[-1]
+        found = (
+            f"NaN or infinity in {where} for {what} within ±{limit:g}, in step {step} of a trial"
+        )
+        yield Probed(place, found, "finite values: a command that is not is a FAULT")
+
+    # --- NaN ---
+
+    def _lost_nans(self) -> Iterator[Probed]:
+        """Elements of inputs that count, and whose NaN is not seen in the command."""
+        import numpy as np
+
+        waited = 1 + max(
+            (e.steps_ago for row in self._table.observations.values() for e in row), default=0
+        )
+        waited = min(waited, WAITED_MAX)
+        # A NaN is no small value: where all is 0, what asks for one answers otherwise.
+        still = {name: array * (array.shape[1] == 4) for name, array in self._random.items()}
+        bases = [(base, self._stepped(base, None, 0.0, waited)) for base in (self._random, still)]
+        until_s = time.monotonic() + BUDGET_S
+        lost: dict[str, list[int]] = {}
+        for name in self._names:
+            for index in range(self._random[name].shape[1]):
+                if time.monotonic() > until_s:
+                    break
+                for base, usual in bases:
+                    with_nan = self._stepped(base, (name, index), np.nan, waited)
+                    if np.isnan(with_nan[-1]).any():
+                        break
+                    other = self._stepped(base, (name, index), 0.5, waited)
+                    if _differ(usual, with_nan) or _differ(usual, other):
+                        lost.setdefault(name, []).append(index)
+                        break
+        for name, indices in lost.items():
+            elements = ", ".join(map(str, indices[:4])) + (" …" if len(indices) > 4 else "")
+            found = (
+                f"a NaN in input '{name}' (element {elements}) that leaves as a plausible command"
+            )
+            expected = "a NaN for a NaN, which is a FAULT: a policy that observes what decides"
+            yield Probed(("inputs", name), found, expected)
+
+    def _stepped(
+        self,
+        base: Mapping[str, Array],
+        changed: tuple[str, int] | None,
+        value: float,
+        steps: int,
+    ) -> list[Array]:
+        """The commands of steps up to one with a NaN; in the first of them an element has this value."""
+        import numpy as np
+
+        self._runner.reset()
+        last = np.zeros(self._graph.action.size, np.float32)
+        commands: list[Array] = []
+        for step in range(steps):
+            inputs = [base[name][step % STEPS] for name in self._names]
+            if step == 0 and changed is not None:
+                at = self._names.index(changed[0])
+                inputs[at] = inputs[at].copy()
+                inputs[at][changed[1]] = value
+            command = self._runner.run(inputs, True, last if self._graph.last_command else None)
+            commands.append(command)
+            if np.isnan(command).any():
+                break
+            last = command
+        self._runner.reset()
+        return commands
+
+    # --- sensitivity ---
+
+    def _constant_answers(self, got: Trace) -> Iterator[Probed]:
+        import numpy as np
+
+        constant = np.flatnonzero(np.ptp(got.raw, axis=0) == 0)
+        if constant.size == 0:
+            return
+        names = _listed([f"'{self._table.raw[int(i)]}'" for i in constant])
+        found = f"an action that depends on nothing that is observed, in element {names}"
+        expected = "one that observations move: is it trained, and is this output the action?"
+        yield Probed(self._model_at, found, expected)
+
+    def _dead_elements(self, got: Trace) -> Iterator[Probed]:
+        """Elements of an observation that change nothing that the model answers, nor its state."""
+        until_s = time.monotonic() + BUDGET_S
+        for stage in self._policy.stages:
+            feeds = [self._feed(stage, got, step) for step in (3, 7, 11)]
+            session = _session(stage)
+            for name in stage.observed:
+                dead = _dead(session, stage, feeds, name, until_s)
+                elements = self._table.observations[f"{stage.name}.{name}"]
+                by_term: dict[Keys, list[ObservedElement]] = {}
+                for index in dead:
+                    by_term.setdefault(elements[index].term, []).append(elements[index])
+                for term, unseen in by_term.items():
+                    names = _listed([f"'{element.label}'" for element in unseen])
+                    found = f"an observation that changes nothing in model '{stage.name}': {names}"
+                    yield Probed(
+                        ("policy", *term), found, "what the policy was trained with: it looks at it"
+                    )
+
+    def _feed(self, stage: Stage, got: Trace, step: int) -> dict[str, npt.NDArray[Any]]:
+        import numpy as np
+
+        feed: dict[str, npt.NDArray[Any]] = dict(stage.constants)
+        for name, tensor in stage.observed.items():
+            seen = got.observations[f"{stage.name}.{name}"][step]
+            feed[name] = seen.astype(tensor.dtype).reshape(tensor.shape)
+        for name, first in stage.counters.items():
+            tensor = stage.file.inputs[name]
+            feed[name] = np.full(tensor.shape, first + step, tensor.dtype)
+        for before, _ in stage.state:
+            feed[before.name] = np.zeros(before.shape, before.dtype)
+        return feed
+
+
+def _differ(usual: Sequence[Array], other: Sequence[Array]) -> bool:
+    return any((a != b).any() for a, b in zip(usual, other, strict=False))
+
+
+def _dead(
+    session: Any,
+    stage: Stage,
+    feeds: Sequence[dict[str, npt.NDArray[Any]]],
+    name: str,
+    until_s: float,
+) -> list[int]:
+    """Elements of an input that may be another at all these points, and the model answers the same."""
+    import numpy as np
+
+    outputs = list(stage.file.outputs)
+    usual = [session.run(outputs, feed) for feed in feeds]
+    order = np.random.default_rng(0).permutation(stage.observed[name].size)
+    dead = []
+    for index in order:
+        if time.monotonic() > until_s:
+            break
+        for feed, answers in zip(feeds, usual, strict=True):
+            other = feed[name].copy().reshape(-1)
+            if other.dtype.kind == "b":
+                other[index] = not other[index]
+            else:
+                other[index] += 1
+            changed = {**feed, name: other.reshape(feed[name].shape)}
+            again = session.run(outputs, changed)
+            if any(
+                not np.array_equal(a, b, equal_nan=True)
+                for a, b in zip(answers, again, strict=True)
+            ):
+                break
+        else:
+            dead.append(int(index))
+    return sorted(dead)
+
+
+def _session(stage: Stage) -> Any:
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(
+        stage.file.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

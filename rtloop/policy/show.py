@@ -1,0 +1,410 @@
+"""What every element is that a policy observes, and every element that it commands.
+
+Said from the configuration alone: nothing runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from rtloop.config.problem import Keys, flow, written
+from rtloop.policy.policy import Policy
+from rtloop.policy.section import PolicyConfig
+from rtloop.policy.shaping import named_values
+from rtloop.policy.terms.action import ActionTerm, Sink, placed
+from rtloop.policy.terms.elements import DEFAULT_POSE, Scope, Vector
+from rtloop.policy.terms.shape import Shape
+from rtloop.policy.terms.term import ObservationTerm
+from rtloop.ports.signal import Signal
+
+
+@dataclass(frozen=True)
+class Formula:
+    """What is done to one number, as people write it: ``(x - 0.9) · 0.05``."""
+
+    text: str
+    is_sum: bool = False
+    """Whether it needs brackets before it is scaled."""
+    scale: float = 1.0
+    """All factors together."""
+    clip: tuple[float, float] | None = None
+    """The last bounds."""
+
+    def __str__(self) -> str:
+        return self.text
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"formula": self.text, "scale": self.scale, "clip": self.clip}
+
+    def plus(self, value: float | str) -> Formula:
+        if isinstance(value, str):
+            return replace(self, text=f"{self.text} + {value}", is_sum=True)
+        if value == 0.0:
+            return self
+        sign = "+" if value > 0 else "-"
+        return replace(self, text=f"{self.text} {sign} {_number(abs(value))}", is_sum=True)
+
+    def less(self, value: float | str) -> Formula:
+        if isinstance(value, str):
+            return replace(self, text=f"{self.text} - {value}", is_sum=True)
+        return self.plus(-value)
+
+    def times(self, factor: float) -> Formula:
+        if factor == 1.0:
+            return self
+        text = f"({self.text})" if self.is_sum else self.text
+        scaled = f"{text} · {_number(factor)}"
+        return replace(self, text=scaled, is_sum=False, scale=self.scale * factor)
+
+    def wrapped(self, low: float, high: float) -> Formula:
+        text = f"wrap({self.text}, {_number(low)}, {_number(high)})"
+        return replace(self, text=text, is_sum=False)
+
+    def clipped(self, low: float, high: float) -> Formula:
+        text = f"clip({self.text}, {_number(low)}, {_number(high)})"
+        return replace(self, text=text, is_sum=False, clip=(low, high))
+
+
+@dataclass(frozen=True)
+class ObservedElement:
+    """One number of what a model observes."""
+
+    index: int
+    name: str
+    """As ``joint_pos.knee``; it does not tell the step."""
+    term: Keys
+    """Where the term stands in the section ``policy``: ``("observation", 2)``."""
+    source: str
+    """What ``x`` is in the formula: ``joint_pos[3]``."""
+    formula: Formula
+    steps_ago: int
+    slot: int
+    """Its place in the history of its term; 0 without one."""
+    start: str
+    """What stands there before there were so many steps: ``first``, ``zero``; empty without a history."""
+    unit: str
+    """Of ``x``; empty where it has none or nobody tells."""
+    reads: tuple[str, ...]
+    """The inputs and groups that the source reads."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "term": written(self.term), **self.formula.as_dict()}
+
+    @property
+    def label(self) -> str:
+        """The name, and the step where it is not this one."""
+        if self.steps_ago == 0:
+            return self.name
+        return f"{self.name}, {self.steps_ago} step{'s' if self.steps_ago > 1 else ''} ago"
+
+
+@dataclass(frozen=True)
+class CommandedElement:
+    """One number of the command."""
+
+    index: int
+    name: str
+    """As ``targets.knee``."""
+    source: str
+    """What ``y`` is in the formula: an element of the action; empty for a default."""
+    joint: str
+    formula: Formula
+    unit: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), **self.formula.as_dict()}
+
+
+@dataclass(frozen=True)
+class PolicyTable:
+    """All that goes in and out of the policy of a loop."""
+
+    observations: Mapping[str, tuple[ObservedElement, ...]]
+    """By model and input, as ``policy.obs``."""
+    raw: tuple[str, ...]
+    """The elements of the policy's answer: the names of its joints, where it has as many."""
+    command: tuple[CommandedElement, ...]
+    notes: tuple[str, ...]
+    """What was concluded without being asked, and what came from the model's file."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "observations": {
+                name: [element.as_dict() for element in elements]
+                for name, elements in self.observations.items()
+            },
+            "command": [element.as_dict() for element in self.command],
+            "notes": list(self.notes),
+        }
+
+
+def table(
+    section: PolicyConfig,
+    policy: Policy,
+    inputs: Mapping[str, Sequence[Signal]],
+    outputs: Mapping[str, Sequence[Signal]],
+    sinks: Mapping[str, Sink],
+    period_s: Fraction | None = None,
+) -> PolicyTable:
+    """What the policy of a section that was composed observes and commands, between these elements."""
+    vectors = {key: Vector(len(s), tuple(x.name for x in s)) for key, s in inputs.items()}
+    command = Vector(sum(sink.size for sink in sinks.values()))
+    scope = replace(section.scope(vectors, (), policy), command=command, period_s=period_s)
+    units = {key: [signal.unit for signal in signals] for key, signals in inputs.items()}
+    observations = {}
+    for stage in policy.stages:
+        at, keys, _ = section.sections[stage.name]
+        for name, (place, terms) in keys.observed().items():
+            tensor = name or next(iter(stage.observed))
+            rows = _joined(terms, scope, units, (*at, *place))
+            observations[f"{stage.name}.{tensor}"] = tuple(
+                replace(row, index=index) for index, row in enumerate(rows)
+            )
+    return PolicyTable(
+        observations,
+        _answered(policy, scope),
+        tuple(_commanded(section, policy, scope, units, outputs, sinks)),
+        tuple(_notes(section, policy)),
+    )
+
+
+# --- observation ---
+
+
+def _joined(
+    terms: Sequence[ObservationTerm], scope: Scope, units: Mapping[str, Sequence[str]], here: Keys
+) -> list[ObservedElement]:
+    rows = []
+    for number, term in enumerate(terms):
+        rows += _observed(term, scope, units, (*here, number))
+    return rows
+
+
+def _observed(
+    term: ObservationTerm, scope: Scope, units: Mapping[str, Sequence[str]], here: Keys
+) -> list[ObservedElement]:
+    """The elements of one term, those of its history included."""
+    source = _source(term, scope, units, here)
+    picked = [source[index] for index in term.indices(scope)]
+    names = term.step_names(scope)
+    if names is not None and not term.inner(scope):
+        picked = [
+            replace(row, name=f"{term.prefix}.{name}")
+            for row, name in zip(picked, names, strict=True)
+        ]
+    formulas = _shaped(
+        [row.formula for row in picked],
+        term,
+        named_values(term.offset, scope, names, len(picked)),
+        less=_subtracted(term, scope, names, len(picked)),
+        wrap=term.wrap,
+    )
+    shaped = [
+        replace(row, formula=formula, term=here)
+        for row, formula in zip(picked, formulas, strict=True)
+    ]
+    history = term.history
+    if history is None:
+        return shaped
+    slots = [
+        [
+            replace(row, steps_ago=row.steps_ago + ago, slot=slot, start=history.start)
+            for row in shaped
+        ]
+        for slot, ago in enumerate(history.steps)
+    ]
+    if history.interleave:
+        slots = [list(element) for element in zip(*slots, strict=True)]
+    return [row for rows in slots for row in rows]
+
+
+def _source(
+    term: ObservationTerm, scope: Scope, units: Mapping[str, Sequence[str]], here: Keys
+) -> list[ObservedElement]:
+    inner = term.inner(scope)
+    if inner:
+        return _joined(inner, scope, units, here)
+    elements = term.elements(scope)
+    count = elements.element_count or 0
+    names = elements.element_names or tuple(map(str, range(count)))
+    reads = term.reads()
+    told: Sequence[str] = ()
+    if term.declared_at(scope):
+        told = units.get(term.prefix, ())
+    what = term.prefix if not reads or term.prefix in reads else f"{term.prefix}({reads[0]})"
+    return [
+        ObservedElement(
+            index=index,
+            name=f"{term.prefix}.{name}",
+            term=here,
+            source=f"{what}[{index}]",
+            formula=Formula(_number(term.fixed[index]) if term.fixed else "x"),
+            steps_ago=0,
+            slot=0,
+            start="",
+            unit=told[index] if index < len(told) else "",
+            reads=reads,
+        )
+        for index, name in enumerate(names)
+    ]
+
+
+def _subtracted(
+    term: ObservationTerm, scope: Scope, names: tuple[str, ...] | None, size: int
+) -> Sequence[float | str]:
+    """What `minus` says for each element."""
+    minus = term.minus
+    if isinstance(minus, str) and minus != DEFAULT_POSE:
+        vector = scope.vector(minus)
+        there = _names_of(minus, scope, (vector and vector.element_count) or size)
+        indices = term.minus_indices(scope) or tuple(range(size))
+        return [f"{minus}.{there[index]}" for index in indices]
+    return _each(named_values(minus, scope, names, size), size)
+
+
+def _shaped(
+    formulas: Sequence[Formula],
+    shape: Shape,
+    offset: float | tuple[float, ...],
+    *,
+    less: Sequence[float | str] = (),
+    wrap: tuple[float, float] | None = None,
+    plus: Sequence[str] = (),
+) -> list[Formula]:
+    """What is done to each element, in the order in which it is done."""
+    size = len(formulas)
+    scales, offsets = _each(shape.scale, size), _each(offset, size)
+    clip = None if shape.clip is None else [_each(bound, size) for bound in shape.clip]
+    done = []
+    for index, formula in enumerate(formulas):
+        if less:
+            formula = formula.less(less[index])
+        if wrap is not None:
+            formula = formula.wrapped(*wrap)
+        formula = formula.times(scales[index]).plus(offsets[index])
+        if plus:
+            formula = formula.plus(plus[index])
+        if clip is not None:
+            formula = formula.clipped(clip[0][index], clip[1][index])
+        done.append(formula)
+    return done
+
+
+# --- command ---
+
+
+def _commanded(
+    section: PolicyConfig,
+    policy: Policy,
+    scope: Scope,
+    units: Mapping[str, Sequence[str]],
+    outputs: Mapping[str, Sequence[Signal]],
+    sinks: Mapping[str, Sink],
+) -> Iterator[CommandedElement]:
+    values: list[CommandedElement] = []
+    wanted, sizes = [], []
+    for action in section.action_terms.values():
+        rows = _action(action, policy, scope, units)
+        wanted.append(action.targets(scope, len(rows)))
+        sizes.append(len(rows))
+        values += rows
+    places = placed(wanted, sizes, sinks)
+    signals = [(key, signal) for key, told in outputs.items() for signal in told]
+    for index, ((key, signal), place) in enumerate(zip(signals, places, strict=True)):
+        name = f"{key}.{signal.name}"
+        if isinstance(place, int):
+            yield replace(values[place], index=index, name=name, unit=signal.unit)
+        else:
+            default = Formula(_number(float(place)), scale=0.0)
+            yield CommandedElement(index, name, "", "", default, signal.unit)
+
+
+def _action(
+    action: ActionTerm, policy: Policy, scope: Scope, units: Mapping[str, Sequence[str]]
+) -> list[CommandedElement]:
+    if action.group is not None:
+        inner = _joined(scope.groups[action.group], scope, units, ("groups", action.group))
+        sources = [(row.source, row.formula) for row in inner]
+    else:
+        size = policy.action.size
+        name = f"{policy.acting.name}.{policy.action.name}"
+        if action.output is not None:
+            known = [key for key in scope.outputs if action.output in (key, key.partition(".")[2])]
+            name = known[0]
+            size = scope.outputs[name].element_count or 0
+        sources = [(f"{name}[{index}]", Formula("y")) for index in range(size)]
+    if action.select is not None:
+        sources = [sources[index] for index in action.select if isinstance(index, int)]
+    names = action.names(scope, len(sources))
+    size = len(sources)
+    plus = action.plus
+    formulas = _shaped(
+        [formula for _, formula in sources],
+        action,
+        named_values(action.offset, scope, names, size),
+        plus=[] if plus is None else [f"{plus}.{name}" for name in _names_of(plus, scope, size)],
+    )
+    further = _further(action)
+    return [
+        CommandedElement(
+            index=index,
+            name="",
+            source=source,
+            joint=names[index] if names else "",
+            formula=replace(formula, text=formula.text + further),
+            unit="",
+        )
+        for index, ((source, _), formula) in enumerate(zip(sources, formulas, strict=True))
+    ]
+
+
+_IN_THE_FORMULA = {
+    *Shape.model_fields,
+    "output",
+    "group",
+    "select",
+    "joints",
+    "named",
+    "to",
+    "plus",
+}
+
+
+def _further(action: ActionTerm) -> str:
+    """What else its section says, as it says it."""
+    keys = action.model_fields_set - _IN_THE_FORMULA
+    values = action.model_dump(mode="json", by_alias=True, exclude_unset=True, include=keys)
+    return f"; {flow(values)}" if values else ""
+
+
+def _answered(policy: Policy, scope: Scope) -> tuple[str, ...]:
+    names = scope.action.element_names
+    return names or tuple(map(str, range(policy.action.size)))
+
+
+def _notes(section: PolicyConfig, policy: Policy) -> Iterator[str]:
+    yield from policy.notes
+    if policy.joints is not None and section.joints is None:
+        yield f"joints are those of the model's metadata ({len(policy.joints)})"
+    if policy.pose is not None and section.default_joint_pos is None:
+        yield f"default_joint_pos is that of the model's metadata ({len(policy.pose)} values)"
+
+
+# --- values of elements ---
+
+
+def _names_of(vector: str, scope: Scope, size: int) -> tuple[str, ...]:
+    known = scope.vector(vector)
+    names = None if known is None else known.element_names
+    return names if names is not None and len(names) == size else tuple(map(str, range(size)))
+
+
+def _each(values: float | tuple[float, ...], size: int) -> tuple[float, ...]:
+    return values if isinstance(values, tuple) else (values,) * size
+
+
+def _number(value: float) -> str:
+    return f"{value:.7g}"

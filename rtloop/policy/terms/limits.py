@@ -1,0 +1,73 @@
+"""A target that asks for no more torque than the actuators may give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from rtloop.config.problem import Keys, Problem, number, same_length
+from rtloop.config.section import Section
+from rtloop.config.values import Name, PositiveValues, Values
+from rtloop.policy.shaping import row
+from rtloop.policy.terms.elements import Scope
+from rtloop.policy.terms.measured import Names, measured, measured_rules
+
+if TYPE_CHECKING:
+    from rtloop.policy.graph_builder import GraphBuilder
+
+
+class TorqueLimitConfig(Section):
+    """A position controller behind the command, and what it may ask of its actuators:
+    ``|stiffness * (target - position) - damping * velocity| <= limit``.
+    """
+
+    stiffness: PositiveValues = Field(description="of the controller, per element")
+    damping: Values = Field(default=0.0, description="of the controller, per element")
+    limit: PositiveValues = Field(description="the largest torque, per element")
+    position: Name = Field(description="the input or group with the measured positions")
+    velocity: Name | None = Field(
+        default=None,
+        description="the input or group with the measured velocities; required with a damping",
+    )
+    last_action: Literal["limited", "unlimited"] = Field(
+        default="limited",
+        description="what `last_action` sees: the action that would have commanded the limited target, or "
+        "the one that the policy asked for",
+    )
+
+    def rules(
+        self, here: Keys, scope: Scope, names: Names | None, size: int | None
+    ) -> Iterator[Problem]:
+        """Broken rules of the limit at ``here``, on an action of ``size`` elements of these names."""
+        lists = {key: getattr(self, key) for key in ("stiffness", "damping", "limit")}
+        yield from same_length(here, lists, size, "the policy's output", here)
+        damping = self.damping if isinstance(self.damping, tuple) else (self.damping,)
+        if min(damping) < 0:
+            yield Problem((*here, "damping"), "0 or more", number(min(damping)))
+        yield from measured_rules((*here, "position"), self.position, scope, names, size)
+        if self.velocity is not None:
+            yield from measured_rules((*here, "velocity"), self.velocity, scope, names, size)
+        elif max(damping) > 0:
+            expected = "`velocity` beside it: the name of an input or group"
+            yield Problem((*here, "damping"), expected, "a damping of nothing", at_key=True)
+
+
+def torque_limited(
+    builder: GraphBuilder, target: str, limit: TorqueLimitConfig, scope: Scope, names: Names | None
+) -> str:
+    """The target nearest to ``target`` whose torque is within the limit."""
+    size = builder.size(target)
+    stiffness = row(limit.stiffness, size)
+    still = measured(builder, limit.position, scope, names)
+    if limit.velocity is not None:
+        velocity = measured(builder, limit.velocity, scope, names)
+        per_speed = builder.constant(row(limit.damping, size) / stiffness, "per_speed")
+        damped = builder.node("Mul", [velocity, per_speed], "damped")
+        still = builder.node("Add", [still, damped], "without_torque")
+    reach = builder.constant(row(limit.limit, size) / stiffness, "reach")
+    lowest = builder.node("Sub", [still, reach], "lowest")
+    highest = builder.node("Add", [still, reach], "highest")
+    target = builder.node("Max", [target, lowest], "torque_at_least")
+    return builder.node("Min", [target, highest], "torque_limited")

@@ -1,0 +1,83 @@
+"""A composed graph stepped through given inputs, in the core and in closed loop, as a loop runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rtloop import core
+from rtloop.policy.composed import ComposedGraph, NodeStep
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What every step gave: float32 [steps, n]."""
+
+    observations: Mapping[str, Array]
+    """By model and input, as ``policy.obs``."""
+    raw: Array
+    targets: Array
+
+
+def trace(
+    graph: ComposedGraph,
+    runner: core.Graph,
+    inputs: Mapping[str, Array],
+    first_command: Array,
+    *,
+    raw: Array | None = None,
+) -> Trace:
+    """Steps the graph from its reset. ``inputs`` are [steps, n], in the order of the loop's.
+
+    ``first_command`` is what was commanded before the first step. ``raw`` stands in for what the policy
+    answers where the next step remembers it: what follows of a difference is told from its cause.
+    Raises RuntimeError in ONNX Runtime's words.
+    """
+    import numpy as np
+
+    numbers = {name: number for number, name in enumerate(graph.tensors)}
+    remembered = [] if raw is None else _remembering_raw(graph)
+    seen: dict[str, list[Array]] = {name: [] for name in graph.observations}
+    answers: list[Array] = []
+    commands: list[Array] = []
+    command = first_command
+    runner.reset()
+    for step in range(len(next(iter(inputs.values())))):
+        last = command if graph.last_command else None
+        command = runner.run([array[step] for array in inputs.values()], True, last)
+        for name, tensor in graph.observations.items():
+            seen[name].append(runner.tensor(numbers[tensor]).reshape(-1))
+        answers.append(runner.tensor(numbers[graph.raw_action]).reshape(-1))
+        commands.append(command)
+        if raw is not None:
+            runner.set_state(dict.fromkeys(remembered, raw[step]))
+    runner.reset()
+    return Trace(
+        {name: np.stack(rows) for name, rows in seen.items()}, np.stack(answers), np.stack(commands)
+    )
+
+
+def _remembering_raw(graph: ComposedGraph) -> list[str]:
+    """States that hold the raw action of the step before, as it was answered."""
+    copies = {
+        step.output
+        for step in graph.steps
+        if isinstance(step, NodeStep)
+        and (step.operator, step.inputs) == ("Identity", (graph.raw_action,))
+    }
+    return [item.input_name for item in graph.feedback if item.output_name in copies]
+
+
+def apart_by(got: Array, expected: Array) -> Array:
+    """How far values are apart: absolute up to 1, relative above; infinite where one is not finite."""
+    import numpy as np
+
+    apart = np.abs(got - expected) / np.maximum(1.0, np.abs(expected))
+    return np.where(np.isfinite(apart), apart, np.inf).astype(np.float32)

@@ -1,0 +1,144 @@
+"""`rtloop policy show` and `verify` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from rtloop.cli.main import main
+from rtloop.cli.terminal import Terminal
+from tests.policy.models import linear
+from tests.policy.test_show import CONFIG, SIZE
+from tests.policy.test_verify import TEXT, WEIGHT, expected, saved
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy.onnx").write_bytes(linear(WEIGHT))
+    (tmp_path / "arm.yaml").write_text(TEXT)
+    return tmp_path
+
+
+def _shown_folder(folder: Path) -> None:
+    (folder / "policy.onnx").write_bytes(linear(np.ones((SIZE, 3), np.float32)))
+    (folder / "arm.yaml").write_text(CONFIG.read_text())
+
+
+def _told(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_show_folds_histories_unless_all_is_asked_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _shown_folder(folder)
+    assert main(["policy", "show", "arm.yaml"]) == 0
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "  15  motors.c             motors[2]                   (x - 0.3) · 0.5" in text
+    assert "… 2 more steps of them, 1 … 0 ago: elements 5 to 14 (--all shows them)" in text
+    assert "default" in next(line for line in text.splitlines() if "arm.idle" in line)
+    assert main(["policy", "show", "arm.yaml", "--all"]) == 0
+    text = capsys.readouterr().out
+    assert "more steps" not in text
+    assert len([line for line in text.splitlines() if "gyro[" in line]) == 3 * 3 + 6 + 1
+
+
+@pytest.mark.parametrize("columns", [40, 60, 79, 100, 200])
+def test_show_fits_the_terminal_and_cuts_visibly(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    _shown_folder(folder)
+    monkeypatch.setattr(Terminal, "columns", columns)
+    assert main(["policy", "show", "arm.yaml"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    row = next(line for line in lines if line.startswith("   0  gyro.0"))
+    assert ("…" in row) == (columns < 100)
+    assert ("[-1, 1]" in row) == (columns >= 100)  # the formula says so, too
+
+
+def test_show_as_json_has_every_element(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _shown_folder(folder)
+    assert main(["policy", "show", "arm.yaml", "--json"]) == 0
+    told = _told(capsys)
+    assert told["file"] == "arm.yaml"
+    assert len(told["loops"]["arm"]["observations"]["policy.obs"]) == SIZE
+    assert len(told["loops"]["arm"]["command"]) == 5
+
+
+def test_show_writes_the_graph(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "show", "arm.yaml", "--graph", "out.onnx"]) == 0
+    assert "out.onnx" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(folder / "out.onnx", providers=["CPUExecutionProvider"])
+    assert "input/gyro" in [node.name for node in session.get_inputs()]
+    assert main(["policy", "show", "arm.yaml", "--graph", "nowhere/out.onnx"]) == 1
+    assert "cannot write 'nowhere/out.onnx'" in capsys.readouterr().err
+
+
+def test_a_policy_that_check_refuses_is_not_shown(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "policy.onnx").write_bytes(linear(WEIGHT[1:]))
+    assert main(["policy", "show", "arm.yaml", "--json"]) == 2
+    assert "14" in _told(capsys)["error"]
+
+
+def test_one_of_several_loops_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two = TEXT + TEXT.replace("loops:\n", "").replace("  arm:", "  leg:")
+    (folder / "arm.yaml").write_text(two)
+    cases = str(saved(folder, expected()))
+    assert main(["policy", "show", "arm.yaml", "--json"]) == 0
+    assert list(_told(capsys)["loops"]) == ["arm", "leg"]
+    assert main(["policy", "show", "arm.yaml", "--loop", "leg", "--json"]) == 0
+    assert list(_told(capsys)["loops"]) == ["leg"]
+    assert main(["policy", "verify", "arm.yaml", cases]) == 2
+    assert "2 loops ('arm', 'leg'): say which one" in capsys.readouterr().err
+    assert main(["policy", "verify", "arm.yaml", cases, "--loop", "leg"]) == 0
+    assert main(["policy", "verify", "arm.yaml", cases, "--loop", "foot"]) == 2
+    assert "there is no loop 'foot'" in capsys.readouterr().err
+
+
+def test_verify_ends_with_0_where_it_agrees_and_1_where_it_differs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = expected()
+    cases = str(saved(folder, arrays))
+    assert main(["policy", "verify", "arm.yaml", cases]) == 0
+    text = capsys.readouterr().out
+    assert "30 steps in closed loop" in text
+    assert text.endswith("agrees\n")
+    arrays["obs_policy.obs"][:, 9:11] *= 4
+    saved(folder, arrays)
+    assert main(["policy", "verify", "arm.yaml", cases]) == 1
+    text = capsys.readouterr().out
+    assert "differs first at step 0, obs_policy.obs[9] q.knee: got " in text
+    assert "hint: policy.obs: q: 4 times as much is expected" in text
+    assert main(["policy", "verify", "arm.yaml", cases, "--tolerance", "100"]) == 0
+    capsys.readouterr()
+    assert main(["policy", "verify", "arm.yaml", cases, "--json"]) == 1
+    told = _told(capsys)
+    assert (told["agrees"], told["exit_code"], told["loop"]) == (False, 1, "arm")
+    assert told["first"]["element"] == "q.knee"
+    assert told["compared"]["raw"]["first"] is None
+    assert told["compared"]["obs_policy.obs"]["differing"] == 2
+
+
+def test_verify_ends_with_2_for_a_bad_file(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["policy", "verify", "arm.yaml", "none.npz", "--json"]) == 2
+    assert "none.npz: found no such file" in _told(capsys)["error"]
+    for tolerance in ("0", "-1", "nan", "inf", "x"):
+        assert main(["policy", "verify", "arm.yaml", "none.npz", "--tolerance", tolerance]) == 2
+
+
+def test_policy_alone_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy"]) == 2
+    assert "usage" in capsys.readouterr().err
