@@ -151,8 +151,8 @@ def table(
 ) -> PolicyTable:
     """What the policy of a section that was composed observes and commands, between these elements."""
     vectors = {key: Vector(len(s), tuple(x.name for x in s)) for key, s in inputs.items()}
-    command = Vector(sum(sink.size for sink in sinks.values()))
-    scope = replace(section.scope(vectors, (), policy), command=command, period_s=period_s)
+    command = [Vector(sink.size, sink.names) for sink in sinks.values()]
+    scope = replace(section.scope(vectors, (), policy, command), period_s=period_s)
     units = {key: [signal.unit for signal in signals] for key, signals in inputs.items()}
     observations = {}
     for stage in policy.stages:
@@ -234,7 +234,9 @@ def _source(
     told: Sequence[str] = ()
     if term.declared_at(scope):
         told = units.get(term.prefix, ())
-    what = term.prefix if not reads or term.prefix in reads else f"{term.prefix}({reads[0]})"
+    what = (
+        term.prefix if not reads or term.prefix in reads else f"{term.prefix}({', '.join(reads)})"
+    )
     return [
         ObservedElement(
             index=index,

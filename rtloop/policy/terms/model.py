@@ -41,8 +41,16 @@ class ModelTerm(BorderKeys, ObservationTerm):
     def label(self) -> str:
         return f"model '{self.model.name}'"
 
+    @property
+    def prefix(self) -> str:
+        return self.model.stem
+
     def reads(self) -> tuple[str, ...]:
         return tuple(self.inputs.values())
+
+    def least_size(self, name: str, scope: Scope) -> int:
+        stage = scope.models_of_terms[self.source]
+        return max(stage.observed[i].size for i, source in self.inputs.items() if source == name)
 
     def load_model(self, where: Callable[..., Place]) -> Stage:
         from rtloop.policy.roles import read_stage

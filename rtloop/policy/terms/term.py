@@ -74,6 +74,10 @@ class ObservationTerm(Shape, KindSection):
         float32 [1, n], with n the count of ``elements``. Called once for all terms of one source.
         """
 
+    def least_size(self, name: str, scope: Scope) -> int:
+        """The elements that an input must have which the source reads, as far as the term tells."""
+        return 1
+
     def load_model(self, where: Callable[..., Place]) -> Stage | None:
         """The model that the term is; None for one that is none. ``where`` tells the place of its keys.
 

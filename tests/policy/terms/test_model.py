@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from rtloop.assumed import assumed_inputs
 from rtloop.build import assemble
-from rtloop.config import load
+from rtloop.config import load, loads
 from rtloop.errors import ConfigError
 from rtloop.policy import PolicyConfig
 from rtloop.policy.composed import ModelStep
@@ -254,3 +255,13 @@ def test_a_model_that_is_none_is_refused_at_its_line(tmp_path: Path) -> None:
     config = load(path)
     with pytest.raises(ConfigError, match=r"loop.yaml:9:19: .*a zip archive"):
         assemble(config, "a", {"a": [Signal("0"), Signal("1")]}, {"y": [Signal("0")]})
+
+
+def test_what_a_device_sends_to_a_model_has_the_size_that_it_reads(tmp_path: Path) -> None:
+    (tmp_path / "p.onnx").write_bytes(passthrough(1))
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "filter.onnx").write_bytes(_filter())
+    text = "links: {robot: {device: ./tty}}\n" + LOOP.replace("{mailbox: [0, 0]}", "{link: robot}")
+    config = loads(text, str(tmp_path / "loop.yaml"))
+    policy = config.loops["a"].policy.load(place)
+    assert [signal.name for signal in assumed_inputs(config, "a", policy)["a"]] == ["0", "1"]
