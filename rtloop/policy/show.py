@@ -347,7 +347,7 @@ def _action(
         [formula for _, formula in sources],
         action,
         named_values(action.offset, scope, names, size),
-        plus=[] if plus is None else [f"{plus}.{name}" for name in _names_of(plus, scope, size)],
+        plus=[] if plus is None else _residual(action, plus, scope, size),
     )
     further = _further(action)
     return [
@@ -396,6 +396,14 @@ def _notes(section: PolicyConfig, policy: Policy) -> Iterator[str]:
 
 
 # --- values of elements ---
+
+
+def _residual(action: ActionTerm, plus: str, scope: Scope, size: int) -> list[str]:
+    """What `plus` adds to each element."""
+    vector = scope.vector(plus)
+    is_named = vector is not None and vector.element_names is not None
+    names = action.element_names(scope, size) if is_named else None
+    return [f"{plus}.{name}" for name in names or _names_of(plus, scope, size)]
 
 
 def _names_of(vector: str, scope: Scope, size: int) -> tuple[str, ...]:

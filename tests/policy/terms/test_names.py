@@ -150,3 +150,21 @@ loops:
         ("last_target[11]", "x"),
         ("rotation(q, goal)[0]", "x"),
     ]
+
+
+def test_a_residual_is_added_to_the_element_of_the_same_name(tmp_path: Path) -> None:
+    section = {
+        "model": "p.onnx",
+        "joints": ["hip", "knee"],
+        "observation": [{"input": "a"}],
+        "action": {"joints": "policy", "plus": "reference"},
+    }
+    inputs: Inputs = {"a": 2, "reference": ["knee", "toe", "hip"]}
+    sinks = {"legs": Sink(2, ("knee", "hip"))}
+    graph = composed(tmp_path, section, inputs, {"p.onnx": passthrough(2)}, outputs=sinks)
+    assert Runner(graph).step([1, 2], [10, 20, 30]).tolist() == [2 + 10, 1 + 30]
+    inputs = {"a": 2, "reference": 1}
+    with pytest.raises(
+        ConfigError, match=r"plus: found 'reference', which has 1; expected 2 elements"
+    ):
+        composed(tmp_path, section, inputs, {"p.onnx": passthrough(2)}, outputs=sinks)
