@@ -105,8 +105,8 @@ def table(
 ) -> PolicyTable:
     """What the policy of a section that was composed observes and commands, between these elements."""
     vectors = {key: Vector(len(s), tuple(x.name for x in s)) for key, s in inputs.items()}
-    command = Vector(sum(sink.size for sink in sinks.values()))
-    scope = replace(section.scope(vectors, (), policy), command=command, period_s=period_s)
+    command = [Vector(sink.size, sink.names) for sink in sinks.values()]
+    scope = replace(section.scope(vectors, (), policy, command), period_s=period_s)
     units = {key: [signal.unit for signal in signals] for key, signals in inputs.items()}
     observations = {}
     for stage in policy.stages:
@@ -188,7 +188,9 @@ def _source(
     told: Sequence[str] = ()
     if term.declared_at(scope):
         told = units.get(term.prefix, ())
-    what = term.prefix if not reads or term.prefix in reads else f"{term.prefix}({reads[0]})"
+    what = (
+        term.prefix if not reads or term.prefix in reads else f"{term.prefix}({', '.join(reads)})"
+    )
     return [
         ObservedElement(
             index=index,
@@ -212,7 +214,10 @@ def _subtracted(
     """What `minus` says for each element."""
     minus = term.minus
     if isinstance(minus, str) and minus != DEFAULT_POSE:
-        return [f"{minus}.{name}" for name in _names_of(minus, scope, size)]
+        vector = scope.vector(minus)
+        there = _names_of(minus, scope, (vector and vector.element_count) or size)
+        indices = term.minus_indices(scope) or tuple(range(size))
+        return [f"{minus}.{there[index]}" for index in indices]
     return _each(named_values(minus, scope, names, size), size)
 
 
@@ -296,7 +301,7 @@ def _action(
         [formula for _, formula in sources],
         action,
         named_values(action.offset, scope, names, size),
-        plus=[] if plus is None else [f"{plus}.{name}" for name in _names_of(plus, scope, size)],
+        plus=[] if plus is None else _residual(action, plus, scope, size),
     )
     further = _further(action)
     return [
@@ -347,6 +352,14 @@ def _notes(section: PolicyConfig, policy: Policy, scope: Scope) -> Iterator[str]
 
 
 # --- values of elements ---
+
+
+def _residual(action: ActionTerm, plus: str, scope: Scope, size: int) -> list[str]:
+    """What `plus` adds to each element."""
+    vector = scope.vector(plus)
+    is_named = vector is not None and vector.element_names is not None
+    names = action.element_names(scope, size) if is_named else None
+    return [f"{plus}.{name}" for name in names or _names_of(plus, scope, size)]
 
 
 def _names_of(vector: str, scope: Scope, size: int) -> tuple[str, ...]:

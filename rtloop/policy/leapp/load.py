@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rtloop.errors import ConfigError, Finding, Place
 from rtloop.policy.leapp.bundle import BundleModel, BundleTensor, read_bundle
 from rtloop.policy.model_file import PolicyTensor
-from rtloop.policy.policy import Policy
+from rtloop.policy.policy import Policy, models_of_terms
 from rtloop.policy.roles import Stage, read_stage
 from rtloop.policy.section import PolicyConfig
 
@@ -35,7 +35,8 @@ def load_bundle(section: PolicyConfig, where: Callable[..., Place]) -> Policy:
         stages.append(stage)
     acts, output = binding.bundle.outputs[0]
     action = next(stage for stage in stages if stage.name == acts).file.outputs[output]
-    return Policy(tuple(stages), action, acts=acts)
+    models = models_of_terms(section, where)
+    return Policy(tuple(stages), action, acts=acts, models_of_terms=models)
 
 
 def _refuse_other(stage: Stage, model: BundleModel, place: Place) -> None:
