@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from rtloop.config.problem import Keys, flow, written
+import yaml
+
+from rtloop.config.problem import Keys, written
 from rtloop.policy.formula import Formula, as_text
 from rtloop.policy.policy import Policy
 from rtloop.policy.section import PolicyConfig
@@ -333,7 +335,9 @@ def _further(action: ActionTerm) -> str:
     """What else its section says, as it says it."""
     keys = action.model_fields_set - _IN_THE_FORMULA
     values = action.model_dump(mode="json", by_alias=True, exclude_unset=True, include=keys)
-    return f"; {flow(values)}" if values else ""
+    if not values:
+        return ""
+    return "; " + yaml.safe_dump(values, default_flow_style=True, width=float("inf")).strip()
 
 
 def _answered(policy: Policy, scope: Scope) -> tuple[str, ...]:
