@@ -130,7 +130,8 @@ class PolicyConfig(ModelKeys):
     @property
     def action_terms(self) -> dict[Keys, ActionTerm]:
         """By where they stand in this section."""
-        if self._binding is not None and not self.model_fields_set & {"action", "actions"}:
+        is_written = self.model_fields_set & {"action", "actions"}
+        if self._binding is not None and self._binding.actions and not is_written:
             return dict(self._binding.actions)
         if not self.actions:
             return {("action",): self.action}

@@ -27,7 +27,13 @@ def write_bundle(path: Path, folder: Path, names: Names) -> str:
     outputs = _outputs(bundle, names)
     names.refuse_unused()
     page = Page()
-    put_head(page, [path.name], section_name(path.stem), [])
+    guessed = [] if bundle.outputs else [bundle.answers[-1]]
+    todos = [
+        "all outputs of the bundle flow back to its inputs, and it does not tell which is commanded: "
+        f"{'.'.join(port)} is a guess"
+        for port in guessed
+    ]
+    put_head(page, [path.name], section_name(path.stem), todos)
     period = None
     if bundle.frequency_hz is not None:
         rate = Fraction(repr(bundle.frequency_hz))
@@ -42,6 +48,11 @@ def write_bundle(path: Path, folder: Path, names: Names) -> str:
         for key, name in terms.items():
             page.put(flow(key), depth=4)
             page.put(ELEMENT, Verbatim(flow({"input": name})), depth=5)
+    for port in guessed:
+        keys: dict[str, object] = {"output": ".".join(port)}
+        if (elements := target_names(bundle, port)) is not None:
+            keys["to"] = list(elements)
+        page.put("action", keys, depth=3)
     put_outputs(page, outputs, {}, anchors)
     return str(page)
 
@@ -91,7 +102,7 @@ def _is_same(there: InputDraft, tensor: BundleTensor) -> bool:
 
 def _outputs(bundle: Bundle, names: Names) -> dict[str, OutputDraft]:
     outputs: dict[str, OutputDraft] = {}
-    for port in bundle.outputs:
+    for port in bundle.outputs or bundle.answers[-1:]:
         tensor = bundle.output(port)
         wanted = NAMES.get(tensor.kind) or section_name(tensor.name)
         wanted = wanted if wanted not in outputs else section_name("_".join(port))

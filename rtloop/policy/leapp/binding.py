@@ -144,7 +144,7 @@ def target_names(bundle: Bundle, port: Port) -> tuple[str, ...] | None:
 
     Where several name the same elements, they are told apart by what they are: ``hip_pos``, ``hip_kp``.
     """
-    tensors = {other: bundle.output(other) for other in bundle.outputs}
+    tensors = {other: bundle.output(other) for other in bundle.outputs or [port]}
     names = [name for tensor in tensors.values() for name in tensor.element_names or ()]
     if not names:
         return None

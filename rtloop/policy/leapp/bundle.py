@@ -68,7 +68,7 @@ class Bundle:
     inputs: tuple[Port, ...]
     """What comes from outside."""
     outputs: tuple[Port, ...]
-    """What leaves."""
+    """What leaves; an output that only flows back is not among them."""
     initial: Mapping[Port, npt.NDArray[Any]]
     """What an input holds before its source ran first, where that is not zeros."""
     frequency_hz: float | None = None
@@ -78,6 +78,11 @@ class Bundle:
 
     def output(self, port: Port) -> BundleTensor:
         return self.models[port[0]].outputs[port[1]]
+
+    @property
+    def answers(self) -> list[Port]:
+        """All outputs of all models."""
+        return [(name, tensor) for name, model in self.models.items() for tensor in model.outputs]
 
 
 def is_bundle(file: Entry) -> bool:
@@ -117,8 +122,8 @@ def read_bundle(path: Path) -> Bundle:
     ]
     if unfed:
         raise pipeline.wrong(f"a flow or an input of the pipeline for {', '.join(unfed)}")
-    if not inputs or not outputs:
-        raise pipeline.wrong("inputs and outputs, at least one of each")
+    if not inputs:
+        raise pipeline["inputs"].wrong("at least one input from outside")
     frequency = None
     if "configs" in pipeline and "frequency" in pipeline["configs"]:
         frequency = pipeline["configs"]["frequency"].positive()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rtloop.config.problem import Keys, Problem
+from rtloop.config.problem import Keys, Problem, any_of
 from rtloop.errors import ConfigError
 from rtloop.policy.leapp.bundle import read_bundle
 from rtloop.policy.terms.elements import Elements
@@ -35,6 +35,11 @@ def bundle_rules(
         judged = ((*loop, "inputs"), (*loop, "outputs"), (*here, "observations"))
         for found, expected in section.binding.problems:
             yield Problem(keys, expected, found, judged=judged)
+        bundle, said = section.binding.bundle, section.model_fields_set & {"action", "actions"}
+        if not bundle.outputs and not said:
+            answers = any_of([".".join(port) for port in bundle.answers])
+            expected = f"`action: {{output: …}}`, which is {answers}"
+            yield Problem(keys, expected, "a bundle all of whose outputs flow back", judged=judged)
     elif section.leapp is not None and section.leapp.is_file():
         try:
             read_bundle(section.leapp)
