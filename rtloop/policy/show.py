@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from rtloop.config.problem import Keys, flow, written
+import yaml
+
+from rtloop.config.problem import Keys, written
 from rtloop.policy.formula import Formula, as_text
 from rtloop.policy.policy import Policy
 from rtloop.policy.section import PolicyConfig
@@ -122,7 +124,7 @@ def table(
         observations,
         _answered(policy, scope),
         tuple(_commanded(section, policy, scope, units, outputs, sinks)),
-        tuple(_notes(section, policy)),
+        tuple(_notes(section, policy, scope)),
     )
 
 
@@ -189,7 +191,9 @@ def _source(
     told: Sequence[str] = ()
     if term.declared_at(scope):
         told = units.get(term.prefix, ())
-    what = term.prefix if not reads or term.prefix in reads else f"{term.prefix}({reads[0]})"
+    what = (
+        term.prefix if not reads or term.prefix in reads else f"{term.prefix}({', '.join(reads)})"
+    )
     return [
         ObservedElement(
             index=index,
@@ -329,7 +333,9 @@ def _further(action: ActionTerm) -> str:
     """What else its section says, as it says it."""
     keys = action.model_fields_set - _IN_THE_FORMULA
     values = action.model_dump(mode="json", by_alias=True, exclude_unset=True, include=keys)
-    return f"; {flow(values)}" if values else ""
+    if not values:
+        return ""
+    return "; " + yaml.safe_dump(values, default_flow_style=True, width=float("inf")).strip()
 
 
 def _answered(policy: Policy, scope: Scope) -> tuple[str, ...]:
@@ -337,12 +343,14 @@ def _answered(policy: Policy, scope: Scope) -> tuple[str, ...]:
     return names or tuple(map(str, range(policy.action.size)))
 
 
-def _notes(section: PolicyConfig, policy: Policy) -> Iterator[str]:
+def _notes(section: PolicyConfig, policy: Policy, scope: Scope) -> Iterator[str]:
     yield from policy.notes
     if policy.joints is not None and section.joints is None:
         yield f"joints are those of the model's metadata ({len(policy.joints)})"
     if policy.pose is not None and section.default_joint_pos is None:
         yield f"default_joint_pos is that of the model's metadata ({len(policy.pose)} values)"
+    for sentence in section.terminations.sentences(scope):
+        yield f"a run ends in FAULT by {sentence}"
 
 
 # --- values of elements ---
