@@ -57,7 +57,7 @@ def test_a_value_of_a_group_goes_to_the_element_of_its_name(tmp_path: Path) -> N
 
 def test_the_pose_of_a_selected_value_is_that_of_its_joint(tmp_path: Path) -> None:
     action = {"select": [2, 1, 0], "offset": "default_joint_pos"}
-    assert _commanded(tmp_path, action, REVERSED, **POSED) == [33, 22, 11]
+    assert _commanded(tmp_path, action, REVERSED, 3, **POSED) == [33, 22, 11]
 
 
 def test_a_residual_from_the_last_command_goes_by_its_names(tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ class ObservationTerm(Shape, KindSection):
     ) -> Iterator[Problem]:
         select, names, limit = self.select or (), elements.element_names, elements.element_limit
         is_known = elements.element_count is not None
-        indices = [names.index(e) if names and e in names else e for e in select]  # type: ignore[arg-type]
+        indices = [names.index(e) if names and e in names else e for e in select]
         for position, element in enumerate(select):
             keys = (*here, "select", position)
             if indices[position] in indices[:position]:
