@@ -19,7 +19,7 @@ from rtloop.policy.findings import refuse
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.placing import command_of
 from rtloop.policy.policy import Policy, load_policy
-from rtloop.policy.roles import Stage
+from rtloop.policy.roles import Stage, largest_count
 from rtloop.policy.section import PolicyConfig
 from rtloop.policy.shaping import joined
 from rtloop.policy.terms.action import ActionTerm, Sink
@@ -140,10 +140,11 @@ def _run(
     for name, first in stage.counters.items():
         tensor = stage.file.inputs[name]
         one = builder.constant(np.ones((1, 1), np.int64), "one")
+        most = builder.constant(np.array([[largest_count(tensor.dtype)]], np.int64), "most")
         count = builder.feedback(
             f"counter/{stage.name}/{name}",
             (),
-            _one_more(builder, one),
+            _one_more(builder, one, most),
             initial=np.array([[first]], np.int64),
         )
         feeds[name] = builder.reshaped(builder.cast(count, tensor.dtype), tensor.shape)
@@ -174,8 +175,15 @@ def _run(
         builder.acted(builder.answer(f"{stage.name}.{policy.action.name}"))
 
 
-def _one_more(builder: GraphBuilder, one: str) -> Callable[[str], str]:
-    return lambda count: builder.node("Add", [count, one], "counted")
+def _one_more(builder: GraphBuilder, one: str, most: str) -> Callable[[str], str]:
+    """Counts, and stands still at the largest number that the model's type holds."""
+
+    def counted(count: str) -> str:
+        less = builder.node("Less", [count, most], "counts")
+        more = builder.node("Add", [count, one], "one_more")
+        return builder.node("Where", [less, more, count], "counted")
+
+    return counted
 
 
 def _flat(builder: GraphBuilder, value: str, size: int) -> str:

@@ -103,6 +103,9 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
     )
     at = section.sections[stages[-1].name][0]
     action = action_of(stages[-1], section.action_output, where=partial(where, *at))
+    *others, last = stages
+    last = replace(last, answers={**last.answers, action.name: action})  # though it may be state
+    stages = (*others, last)
     policy = Policy(stages, action, *_told(stages))
     _refuse_contradiction(section, policy, where)
     return policy
