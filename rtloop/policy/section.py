@@ -67,7 +67,8 @@ class ModelKeys(Section):
         default={}, description="inputs that count the runs of the policy, and where they begin"
     )
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        default=None, description="of the model's file; another file is refused"
+        default=None,
+        description="of the model's file, followed by those of its weights; other ones are refused",
     )
 
     def observed(self) -> dict[str | None, tuple[Keys, Sequence[ObservationTerm]]]:
@@ -162,9 +163,7 @@ class PolicyConfig(ModelKeys):
             return {
                 name: (
                     ("leapp", name),
-                    ModelKeys(
-                        observations=dict(self._binding.observations[name]), sha256=model.sha256
-                    ),
+                    ModelKeys(observations=dict(self._binding.observations[name])),
                     model.path,
                 )
                 for name, model in self._binding.bundle.models.items()

@@ -40,8 +40,8 @@ def load_bundle(section: PolicyConfig, where: Callable[..., Place]) -> Policy:
 
 def _refuse_other(stage: Stage, model: BundleModel, place: Place) -> None:
     """A file that is not the bundle's, or does not have the tensors that the bundle says."""
-    if stage.file.sha256 != model.sha256:
-        found = f"'{model.path}', whose sha256 is {stage.file.sha256}"
+    if stage.file.file_sha256 != model.sha256:
+        found = f"'{model.path}', whose sha256 is {stage.file.file_sha256}"
         expected = (
             f"the file of sha256 {model.sha256}, as the bundle says: one of the two was exchanged"
         )
