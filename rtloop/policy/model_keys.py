@@ -33,5 +33,6 @@ class BorderKeys(Section):
         default={}, description="inputs that count the runs of the policy, and where they begin"
     )
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        default=None, description="of the model's file; another file is refused"
+        default=None,
+        description="of the model's file, followed by those of its weights; other ones are refused",
     )

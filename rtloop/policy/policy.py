@@ -118,6 +118,9 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
     )
     at = section.sections[stages[-1].name][0]
     action = action_of(stages[-1], section.action_output, where=partial(where, *at))
+    *others, last = stages
+    last = replace(last, answers={**last.answers, action.name: action})  # though it may be state
+    stages = (*others, last)
     joints, pose = _told(stages)
     models = models_of_terms(section, where)
     policy = Policy(stages, action, joints, pose, models_of_terms=models)
