@@ -64,7 +64,8 @@ def assumed_outputs(loop: LoopConfig, policy: Policy) -> _Signals:
     for key, section in loop.outputs.items():
         known = section.element_names
         if known is None and section.named and section.element_count is None:
-            known = tuple(wanted)  # those that no other output has
+            # Those that no other output has, and those that values are given for by name.
+            known = tuple(dict.fromkeys((*wanted, *section.exact_names)))
         names[key] = known or ()
         wanted = [target for target in wanted if target not in names[key]]
     known_sizes = {key: section.element_count for key, section in loop.outputs.items()}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rtloop import core
 from rtloop.config.problem import Keys, Problem, milliseconds
@@ -220,6 +220,11 @@ class LoopConfig(Section):
     ring_seconds: int = Field(
         default=60, ge=60, le=86_400, description="how much of the loop the ring holds, 60 at least"
     )
+
+    @model_validator(mode="after")
+    def _bind_policy(self) -> LoopConfig:
+        self.policy.bind(self.inputs, self.outputs)
+        return self
 
     @property
     def is_paced(self) -> bool:

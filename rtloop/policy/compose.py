@@ -87,6 +87,7 @@ def composed(
     builder.acts_with(policy.action.size)
     builder.last_command_size = scope.command.element_count or 0
     observations: dict[str, str] = {}
+    ran: dict[str, str] = {}  # by MODEL.OUTPUT
     for stage in policy.stages:
         at, keys, _ = section.sections[stage.name]
         observed = {}
@@ -97,7 +98,7 @@ def composed(
             _refuse_size(terms, scope, tensor.size, str(tensor), here)
             observed[tensor.name] = builder.must_be_finite(value)
             observations[f"{stage.name}.{tensor.name}"] = value
-        answered = run_stage(builder, stage, observed)
+        answered = run_stage(builder, stage, observed, ran)
         for name, answer in answered.items():
             builder.answered(f"{stage.name}.{name}", answer)
     builder.acted(builder.answer(f"{policy.acting.name}.{policy.action.name}"))

@@ -28,18 +28,21 @@ class Policy:
     """As the metadata of its models have them."""
     pose: tuple[float, ...] | None = None
     """``default_joint_pos``, likewise."""
+    acts: str = ""
+    """The name of the model that answers the action; empty for the last."""
     models_of_terms: Mapping[str, Stage] = field(default_factory=dict)
     """Of terms that are models: by ``ObservationTerm.source``."""
 
     @property
     def acting(self) -> Stage:
         """The model that answers the action."""
-        return self.stages[-1]
+        return next((s for s in self.stages if s.name == self.acts), self.stages[-1])
 
     @property
     def observation(self) -> PolicyTensor:
-        """The first input of the acting model that terms fill."""
-        return next(iter(self.acting.observed.values()))
+        """The first input that terms fill: of the acting model, where it has one."""
+        stages = (self.acting, *self.stages)
+        return next(tensor for stage in stages for tensor in stage.observed.values())
 
     @property
     def state(self) -> tuple[tuple[PolicyTensor, PolicyTensor], ...]:
@@ -99,6 +102,10 @@ class Policy:
 
 def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy:
     """The policy of a section, ``where`` of which tells the place of its keys. Raises ConfigError."""
+    if section.leapp is not None:
+        from rtloop.policy.leapp.load import load_bundle
+
+        return load_bundle(section, where)
     stages = tuple(
         read_stage(
             name,
@@ -111,7 +118,12 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
     )
     at = section.sections[stages[-1].name][0]
     action = action_of(stages[-1], section.action_output, where=partial(where, *at))
-    policy = Policy(stages, action, *_told(stages), _models_of_terms(section, where))
+    *others, last = stages
+    last = replace(last, answers={**last.answers, action.name: action})  # though it may be state
+    stages = (*others, last)
+    joints, pose = _told(stages)
+    models = models_of_terms(section, where)
+    policy = Policy(stages, action, joints, pose, models_of_terms=models)
     _refuse_contradiction(section, policy, where)
     return policy
 
@@ -134,7 +146,8 @@ def load_policy(
     return Policy((stage,), action_of(stage, None, where=where), *_told((stage,)))
 
 
-def _models_of_terms(section: PolicyConfig, where: Callable[..., Place]) -> dict[str, Stage]:
+def models_of_terms(section: PolicyConfig, where: Callable[..., Place]) -> dict[str, Stage]:
+    """The models of terms that are models, by the source of the term. Raises ConfigError with all that fail."""
     found: dict[str, Stage] = {}
 
     def load(at: Keys, term: ObservationTerm) -> None:

@@ -7,11 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, Strict
+from pydantic import Field, PrivateAttr, Strict
 
-from rtloop.config.problem import Keys, Problem, guarded
+from rtloop.config.problem import Keys, Problem, each_of, guarded
 from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
-from rtloop.policy.model_keys import BorderKeys, file_rules
+from rtloop.policy.files import file_rules
+from rtloop.policy.model_keys import BorderKeys
 from rtloop.policy.terms.action import ActionTerm, Sink
 from rtloop.policy.terms.elements import Elements, Joined, Pose, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
@@ -20,6 +21,7 @@ from rtloop.policy.terms.terminations import TerminationsConfig
 if TYPE_CHECKING:
     from rtloop.errors import Place
     from rtloop.policy.composed import ComposedGraph
+    from rtloop.policy.leapp import Binding
     from rtloop.policy.policy import Policy
 
 Terms = Annotated[
@@ -67,6 +69,10 @@ class PolicyConfig(ModelKeys):
     models: dict[Name, ModelConfig] = Field(
         default={}, description="several models, in the order in which they run; the last one acts"
     )
+    leapp: ModelPath | None = Field(
+        default=None,
+        description="YAML of a LEAPP bundle, relative to this file: its models, flows and initial values",
+    )
     groups: dict[Name, Terms] = Field(
         default={}, description="named lists of terms: vectors that terms and actions may read"
     )
@@ -93,11 +99,30 @@ class PolicyConfig(ModelKeys):
         description="what ends the loop: safe command and FAULT",
     )
 
+    _binding: Binding | None = PrivateAttr(None)
+
     # --- what it says ---
+
+    def bind(self, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]) -> None:
+        """Finds the inputs and outputs of its bundle, if it has one, among those of the loop.
+
+        A bundle that cannot be read stays unbound, which the rules report.
+        """
+        if self.leapp is not None:
+            from rtloop.policy.leapp import bound
+
+            self._binding = bound(self.leapp, inputs, outputs, self.observations)
+
+    @property
+    def binding(self) -> Binding | None:
+        """The bundle in its place in the loop; None where there is none."""
+        return self._binding
 
     @property
     def sections(self) -> dict[str, tuple[Keys, ModelKeys, Path]]:
         """By the name of a model: where it stands in this section, its section, its file."""
+        if self._binding is not None:
+            return self._binding.sections
         if self.model is not None:
             return {ONLY: ((), self, self.model)}
         return {name: (("models", name), model, model.model) for name, model in self.models.items()}
@@ -105,6 +130,9 @@ class PolicyConfig(ModelKeys):
     @property
     def action_terms(self) -> dict[Keys, ActionTerm]:
         """By where they stand in this section."""
+        is_written = self.model_fields_set & {"action", "actions"}
+        if self._binding is not None and self._binding.actions and not is_written:
+            return dict(self._binding.actions)
         if not self.actions:
             return {("action",): self.action}
         return {("actions", index): term for index, term in enumerate(self.actions)}
@@ -116,13 +144,16 @@ class PolicyConfig(ModelKeys):
         models: dict[Keys, ModelKeys] = {("models", name): m for name, m in self.models.items()}
         for at, section in {(): self, **models}.items():
             lists |= {(*at, *keys): terms for keys, terms in section.observed().values()}
+        if self._binding is not None:
+            lists |= self._binding.terms
         return lists | {("groups", name): terms for name, terms in self.groups.items()}
 
     def places_by_name(self, policy: Policy, outputs: Mapping[str, Sink]) -> bool:
         """Whether values go to the outputs by name, and not all of them in their order."""
-        if self.actions or all(sink.names is None for sink in outputs.values()):
-            return bool(self.actions)
-        return self.action.targets(self.scope({}, (), policy), policy.action.size) is not None
+        first, *more = self.action_terms.values()
+        if more or self.actions or all(sink.names is None for sink in outputs.values()):
+            return bool(more or self.actions)
+        return first.targets(self.scope({}, (), policy), policy.action.size) is not None
 
     def scope(
         self,
@@ -167,6 +198,18 @@ class PolicyConfig(ModelKeys):
         self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]
     ) -> Iterator[Problem]:
         """Every broken rule of the policy at ``here``, between the loop's inputs and outputs."""
+        if self.leapp is None:
+            yield from self._broken(here, inputs, outputs)
+            return
+        from rtloop.policy.leapp import at_the_bundle, bundle_rules
+
+        yield from bundle_rules(self, here, inputs, outputs)
+        for problem in self._broken(here, inputs, outputs):
+            yield at_the_bundle(here, problem)
+
+    def _broken(
+        self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]
+    ) -> Iterator[Problem]:
         loop = here[:-1]
         yield from self._model_rules(here)
         if not outputs:
@@ -200,16 +243,19 @@ class PolicyConfig(ModelKeys):
         yield from self.terminations.rules((*here, "terminations"), scope)
 
     def _model_rules(self, here: Keys) -> Iterator[Problem]:
-        if (self.model is None) == (not self.models):
-            expected, found = "exactly one of `model` and `models`", "both"
-            if self.model is None:
-                found = "neither model nor models"
-            judged = ((*here, "model"), (*here, "models"))
+        keys = ("model", "models", "leapp")
+        given = [key for key in keys if getattr(self, key)]
+        if len(given) != 1:
+            expected = "exactly one of `model`, `models` and `leapp`"
+            judged = tuple((*here, key) for key in keys)
+            found = each_of(given) if given else "none of them"
             yield Problem(here, expected, found, judged=judged, at_key=True)
+        if self.leapp is not None:
+            yield from file_rules((*here, "leapp"), self.leapp, ".yaml")
         for at, section, path in self.sections.values():
             yield from file_rules((*here, *at, "model"), path)
             yield from section.key_rules((*here, *at))
-            if section.observation is None and not section.observations:
+            if section.observation is None and not section.observations and self.leapp is None:
                 expected = "`observation`, a list of terms, or `observations`, one for each input"
                 judged = ((*here, *at, "observation"), (*here, *at, "observations"))
                 found = "a model that observes nothing"

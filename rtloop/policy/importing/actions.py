@@ -24,9 +24,9 @@ class OutputDraft:
 
     size: int
     names: tuple[str, ...] | None
-    safe: tuple[float, ...] | None
+    safe: tuple[float, ...] | None = None
     """What may stand there for a start; None is zeros."""
-    is_target: bool
+    where: str = ""
 
 
 @dataclass
@@ -99,7 +99,7 @@ def _untold(size: int, joints: Joints, drafter: TermDrafter) -> ActionDraft:
         else "the scale and offset of the action are told nowhere: add them under `action`"
     )
     keys: dict[str, Any] = {"joints": "policy"} if names is not None else {}
-    output = OutputDraft(len(names or ()) or size, names, None, is_target=names is not None)
+    output = OutputDraft(len(names or ()) or size, names)
     name = drafter.name("joint_pos_target" if names is not None else "action")
     return ActionDraft([(keys, "")], {name: output})
 
@@ -137,6 +137,4 @@ def _add_output(
         names = (*(there.names or ()), *(names or ())) or None
         safe = (*(there.safe or ()), *(safe or ())) or None
         share += there.size
-    draft.outputs[name] = OutputDraft(
-        len(names) if names else share, names, safe, part.quantity == "position"
-    )
+    draft.outputs[name] = OutputDraft(len(names) if names else share, names, safe)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from rtloop.errors import ConfigError
+from rtloop.policy.exported_file import read_yaml
 from rtloop.policy.importing import isaaclab, unitree
 from rtloop.policy.importing.actions import ActionDraft, drafted_actions
-from rtloop.policy.importing.entry import read_yaml
+from rtloop.policy.importing.leapp import write_bundle
+from rtloop.policy.importing.loop_page import put_head, put_inputs, put_outputs, put_rate
+from rtloop.policy.importing.names import Names
 from rtloop.policy.importing.page import ELEMENT, Page, Verbatim, flow, todos
 from rtloop.policy.importing.readings import section_name
 from rtloop.policy.importing.sides import Sides, sides_of
-from rtloop.policy.importing.terms import Drafted, Joints, TermDrafter, zeros
+from rtloop.policy.importing.terms import Drafted, Joints, TermDrafter
 from rtloop.policy.importing.training import Observed, Told, Training
 
 
@@ -41,12 +42,16 @@ def draft(
     joints: tuple[str, ...] | None = None,
     fix_dimensions: Mapping[str, int] | None = None,
 ) -> Draft:
-    """The YAML of a loop around the ONNX file ``model``, for a file in ``folder``.
+    """The YAML of a loop around ``model``, for a file in ``folder``: an ONNX file, or a LEAPP bundle's YAML.
 
     ``deploy`` is what the exporter wrote beside it. ``names`` gives inputs and outputs of the loop other
     names than those that are made up, ``joints`` those of the robot in its order where the files tell
     none. Raises ConfigError where a file cannot be read, or files contradict each other.
     """
+    if model.suffix in (".yaml", ".yml"):
+        if deploy is not None:
+            raise ConfigError(f"{deploy}: found a file beside a bundle; expected the bundle alone")
+        return Draft(write_bundle(model, folder or Path(), Names(names or {})))
     sides = sides_of(model, fix_dimensions or {})
     training = sides.training
     if deploy is not None:
@@ -61,7 +66,7 @@ def draft(
         )
     path = os.path.relpath(model.absolute(), (folder or Path()).absolute())
     files = [model.name, *([deploy.name] if deploy else [])]
-    return _Writer(sides, training, names or {}, path, fix_dimensions or {}).draft(files)
+    return _Writer(sides, training, Names(names or {}), path, fix_dimensions or {}).draft(files)
 
 
 def _of_deploy(path: Path, joints: tuple[str, ...] | None, of_model: Training) -> Training:
@@ -81,12 +86,13 @@ class _Writer:
         self,
         sides: Sides,
         training: Training,
-        names: Mapping[str, str],
+        names: Names,
         path: str,
         fixes: Mapping[str, int],
     ) -> None:
         self._sides = sides
         self._training = training
+        self._names = names
         self._path = path
         self._fixes = fixes
         self._joints = Joints.of(training, sides.action.size)
@@ -97,27 +103,16 @@ class _Writer:
         page = self._page
         observed = self._observed()
         actions = drafted_actions(self._sides, self._training.actions, self._joints, self._terms)
-        page.comment(
-            f"Written by `rtloop init {' '.join(files)}`; each line says where it is from."
-        )
-        page.comment(
-            "`rtloop check` says whether it would run; what is marked TODO(you) is told by no file."
-        )
-        for todo in (*self._training.todos, *self._terms.todos, *self._model_todos()):
-            page.todo(todo)
-        page.put("loops")
-        page.put(section_name(self._sides.path.stem), depth=1)
-        page.todo(
-            "soft starts on any host; `firm` or `hard` once CPU, priority and limits are chosen", 2
-        )
-        page.put("class", "soft", depth=2)
-        self._rate()
-        self._inputs()
+        self._names.refuse_unused()
+        todos = (*self._training.todos, *self._terms.todos, *self._model_todos())
+        put_head(page, files, section_name(self._sides.path.stem), todos)
+        put_rate(page, self._training.period_s)
+        anchors = put_inputs(page, self._terms.inputs)
         page.put("policy", depth=2)
         self._model()
         self._observations(observed, actions)
         self._actions(actions)
-        self._outputs(actions)
+        put_outputs(page, actions.outputs, self._training.gains, anchors)
         return Draft(str(page))
 
     def _observed(self) -> dict[str, Drafted]:
@@ -151,40 +146,6 @@ class _Writer:
             listed = ", ".join(map(str, self._sides.constants.values()))
             found.append(f"inputs that no sensor gives are taken for constants of 0: {listed}")
         return found
-
-    def _rate(self) -> None:
-        period = self._training.period_s
-        if period is None:
-            self._page.todo("the rate at which the policy was trained", 2)
-            self._page.put("rate_hz", 50, depth=2)
-            return
-        rate = 1 / period.value
-        is_decimal = Fraction(repr(float(rate))) == rate
-        value = float(rate) if is_decimal else float(period.value * 1000)
-        self._page.put("rate_hz" if is_decimal else "period_ms", value, period.where, 2)
-
-    def _inputs(self) -> None:
-        page = self._page
-        page.put("inputs", depth=2)
-        page.todo(
-            "these are mailboxes, to be filled from Python; name the device that measures them", 3
-        )
-        anchors: dict[tuple[str, ...], str] = {}
-        for name, drafted in self._terms.inputs.items():
-            if drafted.todo:
-                page.todo(f"{name}: {drafted.todo}", 3)
-            if drafted.is_guessed:
-                page.todo(f"{name} has {drafted.size} values because so many are left over", 3)
-            initial = (
-                zeros(drafted.size) if drafted.initial is None else Verbatim(flow(drafted.initial))
-            )
-            if drafted.names is None:
-                page.put(name, Verbatim(f"{{mailbox: {initial}}}"), drafted.where, 3)
-                continue
-            page.put(name, note=drafted.where, depth=3)
-            page.put("mailbox", initial, depth=4)
-            page.put("names", _anchored(drafted.names, anchors, "joints"), depth=4)
-        self._anchors = anchors
 
     def _model(self) -> None:
         page, sides, training = self._page, self._sides, self._training
@@ -249,32 +210,3 @@ class _Writer:
         page.put("actions", depth=3)
         for keys, where in drafted.actions:
             page.put(ELEMENT, Verbatim(flow(keys)), where, 4)
-
-    def _outputs(self, drafted: ActionDraft) -> None:
-        page = self._page
-        page.put("outputs", depth=2)
-        for key, gain in self._training.gains.items():
-            page.comment(f"{key}: {flow(list(gain.value))} ({gain.where})", 3)
-        for name, output in drafted.outputs.items():
-            page.todo(
-                f"{name}: a mailbox, to be read from Python; name the device that takes it. `safe` is "
-                "what it gets where the loop ends: decide what your motors can bear",
-                3,
-            )
-            safe: Any = 0 if output.safe is None else list(output.safe)
-            page.put(name, depth=3)
-            page.put("mailbox", True, depth=4)
-            if output.names is None:
-                page.put("size", output.size, depth=4)
-            else:
-                page.put("names", _anchored(output.names, self._anchors, "joints"), depth=4)
-            note = "default_joint_pos" if output.safe is not None else ""
-            page.put("safe", safe, note, 4)
-
-
-def _anchored(names: tuple[str, ...], anchors: dict[tuple[str, ...], str], label: str) -> Verbatim:
-    """A list the first time, and a reference to it from then on."""
-    if names in anchors:
-        return Verbatim(f"*{anchors[names]}")
-    anchors[names] = label if not anchors else f"{label}_{len(anchors) + 1}"
-    return Verbatim(f"&{anchors[names]} {flow(names)}")

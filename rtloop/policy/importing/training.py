@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
 from rtloop.errors import ConfigError
-from rtloop.policy.importing.entry import Numbers
+from rtloop.policy.exported_file import Numbers
 
 T = TypeVar("T")
 #: Metadata have three decimals.

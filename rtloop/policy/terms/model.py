@@ -10,7 +10,8 @@ from pydantic import Field
 from rtloop.config.problem import Keys, Problem, any_of, unknown
 from rtloop.config.values import ModelPath, Name, Text
 from rtloop.errors import ConfigError, Finding, Place
-from rtloop.policy.model_keys import BorderKeys, file_rules
+from rtloop.policy.files import file_rules
+from rtloop.policy.model_keys import BorderKeys
 from rtloop.policy.terms.elements import Elements, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 

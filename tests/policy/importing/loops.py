@@ -49,7 +49,7 @@ class Loop:
         self.inputs = {key: len(signals) for key, signals in inputs.items()}
         self.outputs = {key: [s.name for s in signals] for key, signals in outputs.items()}
         self._assembled = assemble(config, name, inputs, outputs)
-        graph = self._assembled.graph
+        graph = self.graph = self._assembled.graph
         self._numbers = {tensor: number for number, tensor in enumerate(graph.tensors)}
 
     def step(self, samples: Mapping[str, npt.ArrayLike]) -> dict[str, Row]:

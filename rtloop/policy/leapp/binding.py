@@ -1,0 +1,197 @@
+"""Which inputs and outputs of a loop are those of a bundle: by name, and by the names of their elements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtloop.config.problem import Keys, any_of
+from rtloop.errors import ConfigError
+from rtloop.policy.leapp.bundle import Bundle, BundleTensor, Port, read_bundle
+from rtloop.policy.terms.action import ActionTerm
+from rtloop.policy.terms.elements import Elements, has_names
+from rtloop.policy.terms.inputs import InputTerm
+from rtloop.policy.terms.joints import unfound
+from rtloop.policy.terms.term import ObservationTerm
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from rtloop.policy.section import ModelKeys
+
+#: By the kind of a tensor: what its input or output of a loop may be called beside its own name.
+NAMES = {
+    "state/joint/position": "joint_pos",
+    "state/joint/velocity": "joint_vel",
+    "state/joint/effort": "joint_effort",
+    "state/body/linear_velocity": "base_lin_vel",
+    "state/body/angular_velocity": "base_ang_vel",
+    "state/body/rotation": "base_quat",
+    "command/body/velocity": "command",
+    "target/joint/position": "joint_pos_target",
+    "target/joint/velocity": "joint_vel_target",
+    "target/joint/torques": "joint_effort",
+    "target/joint/effort": "joint_effort",
+    "kp": "kp",
+    "kd": "kd",
+}
+_SUFFIXES = {
+    "target/joint/position": "pos",
+    "target/joint/velocity": "vel",
+    "target/joint/torques": "effort",
+    "target/joint/effort": "effort",
+}
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What feeds an input of a model from within."""
+
+    source: str
+    """The output, as ``MODEL.OUTPUT``."""
+    initial: npt.NDArray[Any] | None = None
+    """What it is before that ran first; None is zeros."""
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A bundle in its place in a loop."""
+
+    bundle: Bundle
+    observations: Mapping[str, Mapping[str, tuple[ObservationTerm, ...]]]
+    """By model and input, for those that come from outside."""
+    written: frozenset[Port]
+    """Those of them that the configuration says itself."""
+    wires: Mapping[str, Mapping[str, Wire]]
+    actions: Mapping[Keys, ActionTerm]
+    """By where they would stand in the section of the policy."""
+    problems: tuple[tuple[str, str], ...]
+    """What was found and what was expected, where something has no counterpart in the loop."""
+
+    @property
+    def sections(self) -> dict[str, tuple[Keys, ModelKeys, Path]]:
+        """By the name of a model: where it would stand in the section, what fills it, its file."""
+        from rtloop.policy.section import ModelKeys
+
+        return {
+            name: (
+                ("leapp", name),
+                ModelKeys(observations=dict(self.observations[name])),
+                model.path,
+            )
+            for name, model in self.bundle.models.items()
+        }
+
+    @property
+    def terms(self) -> dict[Keys, Sequence[ObservationTerm]]:
+        """The terms that the configuration does not say itself, by where they would stand."""
+        return {
+            ("leapp", model, "observations", name): terms
+            for model, inputs in self.observations.items()
+            for name, terms in inputs.items()
+            if (model, name) not in self.written
+        }
+
+
+def bound(
+    path: Path,
+    inputs: Mapping[str, Elements],
+    outputs: Mapping[str, Elements],
+    observations: Mapping[str, tuple[ObservationTerm, ...]],
+) -> Binding | None:
+    """The bundle of a path in its place; None where it cannot be read.
+
+    ``observations`` are what the configuration says of some inputs, as ``INPUT`` or ``MODEL.INPUT``.
+    """
+    try:
+        bundle = read_bundle(path)
+    except ConfigError:
+        return None
+    problems: list[tuple[str, str]] = []
+    known = {key for model, name in bundle.inputs for key in (f"{model}.{name}", name)}
+    for key in observations.keys() - known:
+        expected = f"an input of the bundle: {any_of(sorted(known))}"
+        problems.append((f"observations of '{key}'", expected))
+    observed: dict[str, dict[str, tuple[ObservationTerm, ...]]] = {n: {} for n in bundle.models}
+    written = set()
+    for port in bundle.inputs:
+        model, name = port
+        terms = observations.get(f"{model}.{name}") or observations.get(name)
+        if terms is not None:
+            observed[model][name] = terms
+            written.add(port)
+        elif (term := _term(bundle.input(port), inputs, problems)) is not None:
+            observed[model][name] = (term,)
+    wires: dict[str, dict[str, Wire]] = {name: {} for name in bundle.models}
+    for target, source in bundle.sources.items():
+        wires[target[0]][target[1]] = Wire(".".join(source), bundle.initial.get(target))
+    actions: dict[Keys, ActionTerm] = {
+        ("leapp", "outputs", index): action
+        for index, action in enumerate(_actions(bundle, outputs))
+    }
+    return Binding(bundle, observed, frozenset(written), wires, actions, tuple(problems))
+
+
+def input_names(tensor: BundleTensor) -> tuple[str, ...]:
+    """What an input of the loop may be called, the likeliest first."""
+    return tuple(dict.fromkeys(name for name in (tensor.name, NAMES.get(tensor.kind)) if name))
+
+
+def target_names(bundle: Bundle, port: Port) -> tuple[str, ...] | None:
+    """How the outputs of a loop call the elements of an output of the bundle; None where it names none.
+
+    Where several name the same elements, they are told apart by what they are: ``hip_pos``, ``hip_kp``.
+    """
+    tensors = {other: bundle.output(other) for other in bundle.outputs or [port]}
+    names = [name for tensor in tensors.values() for name in tensor.element_names or ()]
+    if not names:
+        return None
+    tensor = tensors[port]
+    if tensor.element_names is None:
+        numbered = tuple(f"{tensor.name}_{index}" for index in range(tensor.size))
+        return numbered if tensor.size > 1 else (tensor.name,)
+    if len(set(names)) == len(names):
+        return tensor.element_names
+    kinds = [other.kind for other in tensors.values()]
+    suffix = _SUFFIXES.get(tensor.kind, tensor.kind)
+    if not suffix or "/" in suffix or kinds.count(tensor.kind) > 1:
+        suffix = tensor.name
+    return tuple(f"{name}_{suffix}" for name in tensor.element_names)
+
+
+def _term(
+    tensor: BundleTensor, inputs: Mapping[str, Elements], problems: list[tuple[str, str]]
+) -> InputTerm | None:
+    name = next((name for name in input_names(tensor) if name in inputs), None)
+    if name is None:
+        wanted = " or ".join(f"'{candidate}'" for candidate in input_names(tensor))
+        told = any_of(list(inputs)) if inputs else "none"
+        problems.append(
+            (
+                f"the bundle's input {tensor}, and the loop's inputs {told}",
+                f"an input {wanted}, or `observations` for it",
+            )
+        )
+        return None
+    elements = inputs[name]
+    if tensor.element_names is None or not has_names(elements):
+        return InputTerm(input=name)
+    there = elements.element_names
+    if there is None:  # only the device knows
+        return InputTerm(input=name, select=tensor.element_names)
+    if there == tensor.element_names:
+        return InputTerm(input=name)
+    lacks = unfound(tensor.element_names, there, f"an input '{name}'")
+    if lacks is not None:
+        problems.append((f"the bundle's input {tensor}", lacks))
+        return None
+    return InputTerm(input=name, select=tensor.element_names)
+
+
+def _actions(bundle: Bundle, outputs: Mapping[str, Elements]) -> Iterator[ActionTerm]:
+    is_named = any(has_names(section) for section in outputs.values())
+    for port in bundle.outputs:
+        to = target_names(bundle, port) if is_named else None
+        yield ActionTerm(output=".".join(port), to=to)
