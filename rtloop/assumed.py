@@ -64,7 +64,8 @@ def assumed_outputs(loop: LoopConfig, policy: Policy) -> _Signals:
     for key, section in loop.outputs.items():
         known = section.element_names
         if known is None and section.named and section.element_count is None:
-            known = tuple(wanted)  # those that no other output has
+            # Those that no other output has, and those that values are given for by name.
+            known = tuple(dict.fromkeys((*wanted, *section.exact_names)))
         names[key] = known or ()
         wanted = [target for target in wanted if target not in names[key]]
     known_sizes = {key: section.element_count for key, section in loop.outputs.items()}
@@ -86,8 +87,10 @@ def _least_names(loop: LoopConfig, policy: Policy, key: str) -> tuple[str, ...]:
     section = loop.inputs[key]
     if section.element_count is not None:
         return section.element_names or _numbered(range(section.element_count))
-    joints = loop.policy.scope({}, (), policy).joints
-    terms = [term for term in _terms(loop) if key in term.reads()]
+    scope = loop.policy.scope({}, (), policy)
+    joints = scope.joints
+    reading = [term for term in _terms(loop) if key in term.reads()]
+    terms = [term for term in reading if term.declared_at(scope)]  # whose elements are the input's
     selected = [element for term in terms for element in term.select or ()]
     names = dict.fromkeys(element for element in selected if isinstance(element, str))
     for term in terms:
@@ -95,7 +98,10 @@ def _least_names(loop: LoopConfig, policy: Policy, key: str) -> tuple[str, ...]:
         names |= dict.fromkeys(term.named.replace("{}", joint) for joint in of_joints)
     measured, size = loop.policy.measured(key, policy)
     names |= dict.fromkeys(measured)
-    least = max([1, size, *(element + 1 for element in selected if isinstance(element, int))])
+    needed = [term.least_size(key, scope) for term in reading]
+    least = max(
+        [1, size, *needed, *(element + 1 for element in selected if isinstance(element, int))]
+    )
     return (*names, *_numbered(range(len(names), least)))
 
 

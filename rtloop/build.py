@@ -6,22 +6,29 @@ functions judge both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from rtloop import core
-from rtloop.config import Config, LoopConfig, per_element
+from rtloop.config import Config, LoopConfig
+from rtloop.config.problem import Keys
 from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
 from rtloop.policy import ComposedGraph, Policy, Sink
+from rtloop.policy.findings import findings
 from rtloop.policy.runner import runner as runner_of
+from rtloop.ports.command import hold_rules, numbers, sources
 from rtloop.ports.port import OutputSection, Port, PortSection
 from rtloop.ports.signal import Signal
 
 #: A cycle that is this many periods late (but at least HANG_LIMIT_MIN_NS) is a fault in every class.
 HANG_LIMIT_PERIODS = 10
 HANG_LIMIT_MIN_NS = 100_000_000
+
+_Elements = Mapping[str, Sequence[str]]
+"""The names of the elements of inputs or outputs; their numbers where they have none."""
 
 
 @dataclass(frozen=True)
@@ -98,26 +105,32 @@ def assemble(
     inputs: Mapping[str, Sequence[Signal]],
     outputs: Mapping[str, Sequence[Signal]],
     policy: Policy | None = None,
+    *,
+    are_assumed: bool = False,
 ) -> Assembled:
     """The graph of the loop ``name`` between the elements of its inputs and outputs, by their names.
 
-    Raises ConfigError, RtloopError with everything that is wrong.
+    ``are_assumed``: devices may have more elements, and other names where these are numbers. Raises
+    ConfigError, RtloopError with everything that is wrong.
     """
     loop = config.loops[name]
     where = partial(config.where, "loops", name, "policy")
     policy = policy or loop.policy.load(where)
+    measured = {key: [signal.name for signal in signals] for key, signals in inputs.items()}
+    commanded = {key: [signal.name for signal in signals] for key, signals in outputs.items()}
+    _check_outputs(config, name, commanded, measured, are_assumed)
     sizes = {key: len(signals) for key, signals in outputs.items()}
     sinks = {key: sink_of(loop.outputs[key], signals) for key, signals in outputs.items()}
     n_action = None if loop.policy.places_by_name(policy, sinks) else policy.action.size
     fits = n_action in (None, sum(sizes.values()))
     graph = loop.policy.compose(
-        {key: [signal.name for signal in signals] for key, signals in inputs.items()},
+        measured,
         where,
         policy,
         sinks if fits else None,
         loop.policy_period_s,
     )
-    _check_outputs(config, name, sizes, n_action)
+    _check_action(config, name, sizes, n_action)
     try:
         runner = runner_of(graph)
         core_config = _core_config(name, loop)
@@ -127,7 +140,7 @@ def assemble(
             for number, section in zip(of_port, loop.inputs.values(), strict=False)
         ]
         core_config.outputs = [
-            _core_output(section, number, sizes[key])
+            _core_output(section, number, commanded[key], measured)
             for number, (key, section) in zip(
                 of_port[len(loop.inputs) :], loop.outputs.items(), strict=True
             )
@@ -208,20 +221,17 @@ def _named(signals: Mapping[str, Sequence[Signal]]) -> tuple[Signal, ...]:
 def sink_of(section: OutputSection, signals: Sequence[Signal]) -> Sink:
     """What the action may know of an output; the elements of a mailbox without names have none."""
     names = tuple(signal.name for signal in signals)
-    values = section.default_or_safe
-    fits = not isinstance(values, tuple) or len(values) == len(signals)
-    default = per_element(values, len(signals)) if fits else None
+    default = numbers(section.default_or_safe, names, 0.0)
+    is_constant = not any(math.isnan(value) for value in default)
     has_names = section.named or section.element_names is not None
-    return Sink(len(signals), names if has_names else None, default)
+    return Sink(len(signals), names if has_names else None, default if is_constant else None)
 
 
 def _check_outputs(
-    config: Config, name: str, sizes: Mapping[str, int], n_action: int | None
+    config: Config, name: str, elements: _Elements, inputs: _Elements, are_assumed: bool
 ) -> None:
-    """Each list of an output fits its port, and all outputs together the action; None: names decide.
-
-    Raises ConfigError.
-    """
+    """Each list of an output fits its port, each name is of an element. Raises ConfigError."""
+    sizes = {key: len(names) for key, names in elements.items()}
     wrong = [
         Finding.of(
             config.where("loops", name, "outputs", key, vector),
@@ -233,14 +243,34 @@ def _check_outputs(
         for vector, values in section.vectors.items()
         if isinstance(values, tuple) and len(values) != sizes[key]
     ]
+    for key, section in config.loops[name].outputs.items() if not wrong else ():
+        here: Keys = ("loops", name, "outputs", key)
+        names: Sequence[str] | None = elements[key]
+        measured: dict[str, Sequence[str] | None] = {**inputs}
+        if are_assumed and section.known_names is None:
+            names = [element for element in elements[key] if not element.isdigit()]
+        if are_assumed:
+            measured = {k: s.known_names for k, s in config.loops[name].inputs.items()}
+        problems = [
+            *section.element_rules(here, names, are_all=not are_assumed),
+            *hold_rules(here, section.safe, names, measured),
+        ]
+        local = (replace(p, keys=p.keys[len(here) :]) for p in problems)
+        wrong += findings(local, section, partial(config.where, *here))
+    if wrong:
+        raise ConfigError(wrong)
+
+
+def _check_action(
+    config: Config, name: str, sizes: Mapping[str, int], n_action: int | None
+) -> None:
+    """All outputs together fit the action; None: names decide. Raises ConfigError."""
     total = sum(sizes.values())
     if n_action not in (None, total):
         told = ", ".join(f"{key} {size}" for key, size in sizes.items())
         found = f"outputs of {total} values ({told})"
         expected = f"{n_action}, the size of the policy's action"
-        wrong.append(Finding.of(config.where("loops", name, "outputs"), found, expected))
-    if wrong:
-        raise ConfigError(wrong)
+        raise ConfigError([Finding.of(config.where("loops", name, "outputs"), found, expected)])
 
 
 def _core_config(name: str, loop: LoopConfig) -> core.LoopConfig:
@@ -263,14 +293,19 @@ def _core_config(name: str, loop: LoopConfig) -> core.LoopConfig:
     return out
 
 
-def _core_output(section: OutputSection, port: int, size: int) -> core.OutputConfig:
+def _core_output(
+    section: OutputSection, port: int, names: Sequence[str], inputs: _Elements
+) -> core.OutputConfig:
     limits = (
-        section.min,
-        section.max,
-        section.max_rate_per_s,
-        section.safe,
-        section.default_or_safe,
+        (section.min, -math.inf),
+        (section.max, math.inf),
+        (section.max_rate_per_s, math.inf),
+        (section.safe, 0.0),
+        (section.default_or_safe, 0.0),
+    )
+    low, high, rate, safe, default = (
+        () if values is None else numbers(values, names, no_limit) for values, no_limit in limits
     )
     return core.OutputConfig(
-        port, *(() if values is None else per_element(values, size) for values in limits)
+        port, low, high, rate, safe, default, sources(section.safe, names, inputs)
     )

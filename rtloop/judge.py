@@ -77,7 +77,7 @@ def _judge_loop(config: Config, name: str, judgement: Judgement) -> None:
     policy = judgement.policies[name] = loop.policy.load(where)
     inputs = assumed_inputs(config, name, policy)
     outputs = assumed_outputs(loop, policy)
-    judgement.assembled[name] = assemble(config, name, inputs, outputs, policy)
+    judgement.assembled[name] = assemble(config, name, inputs, outputs, policy, are_assumed=True)
 
 
 def rehearse_storage(config: Config, record: bool | None, judgement: Judgement) -> None:

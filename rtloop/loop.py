@@ -22,6 +22,7 @@ from rtloop.errors import Finding, Place, RtloopError, do_each
 from rtloop.judge import new_ring, refuse_denied, refuse_slow
 from rtloop.policy import Policy
 from rtloop.policy.runner import terminated_by
+from rtloop.ports.command import holds
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, report
 from rtloop.realtime.threads import guard_thread, loop_thread
@@ -384,6 +385,9 @@ class Loop:
         name, section = list(self.loop_config.inputs.items())[index]
         fresh = section.on_stale == "fault" and section.max_age_ms is not None
         sample = f"sample younger than {section.max_age_ms:g} ms" if fresh else "sample"
+        outputs = self.loop_config.outputs.values()
+        if any(hold.hold == name for output in outputs for _, hold in holds((), output.safe)):
+            sample = f"finite {sample}"
         source = self._configured().input_ports[name]
         return Finding(
             f"loop '{self.name}' did not start: input '{name}' ({source.name}) had no {sample} within "

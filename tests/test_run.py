@@ -302,15 +302,23 @@ def test_a_loop_that_takes_no_stale_sample_starts_with_a_fresh_one(tmp_path: Pat
             assert batch.records["input_age_ns"][0] >= 0
 
 
-@pytest.mark.parametrize("stale", ["hold", "fault"])
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "sample within"),
+        ({"on_stale: hold": "on_stale: fault"}, "sample younger than 400 ms within"),
+        (
+            {"safe: 0.0": "safe: {force: {hold: cart, named: cart_position}}"},
+            "finite sample within",
+        ),
+    ],
+)
 def test_a_device_that_sends_no_sample_is_not_driven(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stale: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], told: str
 ) -> None:
     monkeypatch.setattr(rtloop.loop, "FIRST_SAMPLE_TIMEOUT_S", 0.3)
     with ScriptedDevice(schema=CARTPOLE_SCHEMA) as device:
-        path = write_config(tmp_path, Path(device.path))
-        run = Run(load(edited(path, {"on_stale: hold": f"on_stale: {stale}"})), "test")
-        told = {"hold": "sample within", "fault": "sample younger than 400 ms within"}[stale]
+        run = Run(load(edited(write_config(tmp_path, Path(device.path)), changes)), "test")
         with pytest.raises(RtloopError, match=rf"input 'cart' \(cart\) had no {told} 0.3 s"):
             run.start()
         assert driven_by(device)[-3:] == ["arm", "hello", "stop"]

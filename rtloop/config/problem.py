@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -104,7 +104,7 @@ def unknown(here: Keys, name: str, kind: str, known: list[str], declared: Keys) 
 
 def same_length(
     here: Keys,
-    vectors: dict[str, float | tuple[float, ...] | None],
+    vectors: Mapping[str, object],
     size: int | None,
     size_from: str,
     judged: Keys | None = None,

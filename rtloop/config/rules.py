@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from rtloop.config.by_name import Hold
 from rtloop.config.problem import Keys, Problem, guarded
 from rtloop.config.sections import LoopConfig
 from rtloop.link.section import LinkConfig
-from rtloop.ports.port import PortSection
+from rtloop.ports.command import hold_rules, holds
+from rtloop.ports.port import OutputSection, PortSection
 
 _Users = dict[tuple[str, str], str]
 
@@ -33,7 +35,32 @@ def broken_rules(
         for key, sink in loop.outputs.items():
             at = (*here, "outputs", key)
             yield from guarded((*at, sink.kind), sink.rules(at, loop, links))
+            yield from _hold_rules(at, loop, sink)
         yield from loop.policy.rules((*here, "policy"), loop.inputs, loop.outputs)
+
+
+def _hold_rules(here: Keys, loop: LoopConfig, sink: OutputSection) -> Iterator[Problem]:
+    """What is held is measured by an input of the loop, and is no default."""
+    source = loop.inputs.get(sink.safe.hold) if isinstance(sink.safe, Hold) else None
+    if source is not None and source.element_names is sink.element_names is None:
+        sizes = source.element_count, sink.element_count
+        if None not in sizes and sizes[0] != sizes[1]:
+            expected = f"an input of {sizes[1]} elements, as here; or `names` on both sides"
+            yield Problem((*here, "safe", "hold"), expected, f"one of {sizes[0]}")
+            return
+    inputs = {key: source.known_names for key, source in loop.inputs.items()}
+    yield from hold_rules(here, sink.safe, sink.known_names, inputs)
+    held = [keys for keys, _ in holds((*here, "safe"), sink.safe)]
+    if held and not sink.can_hold:
+        expected = f"numbers: a port of kind '{sink.kind}' cannot be told what was measured"
+        yield Problem(held[0], expected)
+    if held and loop.on_miss == "default" and sink.default is None:
+        expected = (
+            "a default beside it with on_miss: default: a policy that is late now and then is not to "
+            "follow what is measured"
+        )
+        judged = ((*here[:2], "on_miss"), (*here, "default"))
+        yield Problem(held[0], expected, judged=judged)
 
 
 def _one_link_a_device(links: Mapping[str, LinkConfig]) -> Iterator[Problem]:

@@ -101,7 +101,7 @@ Selection = Annotated[
 Cpus = Annotated[
     tuple[Annotated[int, Field(ge=0, le=8191)], ...], Strict(False), Field(min_length=1)
 ]
-TAGS = frozenset({"@number", "@list", "@name", "@field", "@index"})
+TAGS = frozenset({"@number", "@list", "@name", "@names", "@hold", "@field", "@index"})
 """Parts of a pydantic error's location that stand for no key of the file."""
 
 Milliseconds = Annotated[float, Field(ge=0.001, le=3_600_000)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -65,7 +66,7 @@ def problem_of(detail: Any, keys: Keys, data: Any) -> Problem:
         return Problem(keys, _NAME, nearest=_nearest_name(detail["input"]))
     elif kind == "string_too_long":
         expected = f"at most {context['max_length']} characters"
-    elif detail["loc"][-1:] in (("@number",), ("@index",)):
+    elif detail["loc"][-1:] in (("@number",), ("@index",)) and "@names" not in detail["loc"]:
         expected = _NUMBER_OR_LIST.get(kind) or _TYPES.get(kind, detail["msg"])
     else:
         expected = _TYPES.get(kind, detail["msg"])
@@ -184,9 +185,25 @@ def _sections(keys: Keys, data: Any) -> list[type[BaseModel]]:
             annotation = _inner(annotation)
         sections = _kinds(annotation, data)
         annotation = _unwrapped(annotation)
-        if not sections and isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            sections = [annotation]
+        sections = sections or [m for m in _models(annotation) if m is annotation or _says(data, m)]
     return sections
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a value may be, one of them or beside other types."""
+    options = [_unwrapped(option) for option in _options(annotation)]
+    return [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+
+
+def _options(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union; any other type alone."""
+    is_union = get_origin(annotation) in (Union, UnionType)
+    return get_args(annotation) if is_union else (annotation,)
+
+
+def _says(data: Any, section: type[BaseModel]) -> bool:
+    """Whether a mapping has a key of a section."""
+    return isinstance(data, dict) and not section.model_fields.keys().isdisjoint(data)
 
 
 def _kinds(annotation: Any, data: Any) -> list[type[BaseModel]]:
@@ -217,9 +234,10 @@ def _unwrapped(annotation: Any) -> Any:
 
 
 def _inner(annotation: Any) -> Any:
+    for option in map(_unwrapped, _options(annotation)):
+        if get_origin(option) is dict:
+            return get_args(option)[1]
     args = get_args(annotation)
-    if get_origin(annotation) is dict:
-        return args[1]
     return args[0] if args else None
 
 

@@ -161,8 +161,8 @@ class CasesFile:
         if missing:
             found = f"'names_{name}' without '{missing[0]}'"
             raise self.wrong(found, f"the elements {any_of(list(elements))}")
-        ordered: Array = array[:, [names.index(element) for element in elements]]
-        return ordered.copy()
+        ordered: Array = array[:, [names.index(element) for element in elements]].copy()
+        return ordered
 
     def _numbers(self, name: str, size: int) -> Array | None:
         import numpy as np

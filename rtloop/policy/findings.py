@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rtloop.config.problem import Keys, Problem, number
@@ -12,12 +12,18 @@ from rtloop.errors import ConfigError, Finding, Place
 
 def refuse(problems: Iterable[Problem], section: Section, where: Callable[..., Place]) -> None:
     """Raises ConfigError with all of them, if there are any. ``where`` tells the places of keys."""
-    found = [
-        Finding.of(where(*p.keys), p.found or _found(section, p.keys), p.expected, p.nearest)
-        for p in problems
-    ]
+    found = list(findings(problems, section, where))
     if found:
         raise ConfigError(found)
+
+
+def findings(
+    problems: Iterable[Problem], section: Section, where: Callable[..., Place]
+) -> Iterator[Finding]:
+    """Each of them at its place."""
+    for p in problems:
+        found = p.found or _found(section, p.keys)
+        yield Finding.of(where(*p.keys), found, p.expected, p.nearest)
 
 
 def _found(value: Any, keys: Keys) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rtloop.config.problem import flow
-from rtloop.errors import ConfigError, Place
+from rtloop.errors import ConfigError, Finding, Place
 from rtloop.policy.model_file import ModelFile, PolicyTensor, Source, nowhere, read_model
 from rtloop.policy.trial import BORDER_TYPES
 
@@ -41,6 +41,8 @@ class ModelKeys(Protocol):
     def constants(self) -> Mapping[str, Constant]: ...
     @property
     def counters(self) -> Mapping[str, int]: ...
+    @property
+    def sha256(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Stage:
     counters: Mapping[str, int]
     state: tuple[tuple[PolicyTensor, PolicyTensor], ...]
     answers: Mapping[str, PolicyTensor]
-    """Outputs that are no state."""
+    """Outputs that are no state, and an action that the model also takes as its last."""
     notes: tuple[str, ...]
     """What was concluded without being asked."""
     wires: Mapping[str, Wire] = field(default_factory=dict)
@@ -70,12 +72,13 @@ def read_stage(
     wires: Mapping[str, Wire] | None = None,
     *,
     where: Callable[..., Place] = nowhere,
+    observed_at: str = "observations",
 ) -> Stage:
     """Reads a model and finds out what each of its inputs and outputs is for.
 
-    ``observed`` names the inputs that terms fill, or None for the only one that is left; ``wires`` those
-    that outputs of models feed. State pairs that are not given are guessed where their names leave no
-    doubt. Raises ConfigError.
+    ``observed`` names the inputs that values of the loop fill, as the key ``observed_at`` says, or None for
+    the only one that is left; ``wires`` those that outputs of models feed. State pairs that are not given
+    are guessed where their names leave no doubt. Raises ConfigError.
     """
     source = Source("policy" if isinstance(model, bytes) else str(model), where)
     file = read_model(
@@ -84,10 +87,17 @@ def read_stage(
         lambda inputs: _constants(keys.constants, inputs, source),
         where=where,
     )
+    if keys.sha256 not in (None, file.sha256):
+        told = "the model" if isinstance(model, bytes) else f"'{model}'"
+        found = f"{told}, whose sha256 is {file.sha256}"
+        expected = f"the file of sha256 {keys.sha256}: it was exchanged, or the key is out of date"
+        raise ConfigError([Finding.of(where("sha256"), found, expected)])
     constants = _constants(keys.constants, file.inputs, source)
-    for counter in keys.counters:
-        _known("counters", "input", counter, file.inputs, source)
+    for name_of_counter, first in keys.counters.items():
+        _known("counters", "input", name_of_counter, file.inputs, source)
+        _refuse_counter(file.inputs[name_of_counter], first, source)
     given = _given_pairs(file, keys.state, source)
+    _refuse_filled_twice(keys, observed, source)
     taken = {
         *constants,
         *keys.counters,
@@ -98,8 +108,9 @@ def read_stage(
     guessed = guessed_pairs(file, taken, {after.name for _, after in given})
     pairs = (*given, *guessed)
     taken |= {before.name for before, _ in guessed}
-    inputs = _observed(file, observed, taken, source, any_shape=wires is not None)
-    fed = {after.name for _, after in pairs}
+    any_shape = wires is not None
+    inputs = _observed(file, observed, observed_at, taken, source, any_shape=any_shape)
+    fed = {after.name for before, after in pairs if not _is_last_action(before, after)}
     answers = {key: tensor for key, tensor in file.outputs.items() if key not in fed}
     notes = [f"state {flow({b.name: a.name})} was guessed from the names" for b, a in guessed]
     return Stage(
@@ -148,6 +159,27 @@ def _as_numbers(tensor: PolicyTensor, source: Source) -> PolicyTensor:
     return as_vector(tensor, source)
 
 
+def _is_last_action(before: PolicyTensor, after: PolicyTensor) -> bool:
+    """Whether a pair of state is the action, which stays an answer, in the cycle after."""
+    return after.name.lower() in _ACTION_NAMES or "action" in before.name.lower()
+
+
+def _refuse_filled_twice(keys: ModelKeys, observed: tuple[str, ...] | None, source: Source) -> None:
+    fills = {
+        "observations": observed or (),
+        "state": keys.state,
+        "constants": keys.constants,
+        "counters": keys.counters,
+    }
+    filled: dict[str, str] = {}
+    for key, names in fills.items():
+        for name in names:
+            if name in filled:
+                found = f"input {name!r} under `{filled[name]}` and under `{key}`"
+                raise source.wrong(found, "one of them: each input is filled once", key)
+            filled[name] = key
+
+
 def _known(
     key: str, kind: str, name: str, there: Mapping[str, PolicyTensor], source: Source
 ) -> None:
@@ -168,20 +200,59 @@ def _constants(
     for name, value in constants.items():
         _known("constants", "input", name, inputs, source)
         tensor = inputs[name]
-        given = np.asarray(value)
-        if given.size not in (1, tensor.size):
-            found = f"constants: {name} has {given.size} values"
+        values = value if isinstance(value, tuple) else (value,)
+        if len(values) not in (1, tensor.size):
+            found = f"constants: {name} has {len(values)} values"
             raise source.wrong(
                 found, f"as many as {tensor} has, {tensor.size}, or one for all", "constants"
             )
-        whole = np.issubdtype(np.dtype(tensor.dtype), np.integer)
-        if whole and not np.array_equal(given, np.floor(given)):
-            raise source.wrong(
-                f"constants: {name} is {value}", f"whole numbers for {tensor}", "constants"
-            )
-        flat = np.broadcast_to(given.reshape(-1), (tensor.size,)).astype(tensor.dtype)
+        for number in values:
+            if expected := _unfit(number, tensor.dtype):
+                found = f"constants: {name} is {number}"
+                raise source.wrong(found, f"{expected} for {tensor}", "constants")
+        flat = np.broadcast_to(np.array(values, tensor.dtype), (tensor.size,))
         made[name] = flat.reshape(tensor.shape).copy()
     return made
+
+
+def _unfit(number: bool | int | float, dtype: str) -> str:
+    """What a type holds, where it does not hold this number; a fraction may be rounded to it."""
+    import numpy as np
+
+    kind = np.dtype(dtype)
+    if kind == np.bool_:
+        return "" if number in (0, 1) else "true or false"
+    if np.issubdtype(kind, np.integer):
+        limits = np.iinfo(kind)
+        if number != int(number):
+            return "whole numbers"
+        if not limits.min <= int(number) <= limits.max:
+            return f"whole numbers from {limits.min} to {limits.max}"
+        return ""
+    largest = float(np.finfo(kind).max)
+    return "" if abs(number) <= largest else f"numbers of a size up to {largest:g}"
+
+
+def _refuse_counter(tensor: PolicyTensor, first: int, source: Source) -> None:
+    if tensor.size != 1 or tensor.dtype == "bool":
+        found = f"counters: {tensor}"
+        raise source.wrong(found, "an input of one number, which counts", "counters")
+    expected = _unfit(first, tensor.dtype)
+    if not expected and first > (most := largest_count(tensor.dtype)):
+        expected = f"at most {most}, where it would stand still,"
+    if expected:
+        found = f"counters: {tensor.name} begins at {first}"
+        raise source.wrong(found, f"{expected} for {tensor}", "counters")
+
+
+def largest_count(dtype: str) -> int:
+    """Where a counter of this type stands still: the largest number that it holds, as do all below it."""
+    import numpy as np
+
+    kind = np.dtype(dtype)
+    if np.issubdtype(kind, np.integer):
+        return int(np.iinfo(kind).max)
+    return min(int(2 ** (np.finfo(kind).nmant + 1)), int(np.finfo(kind).max))
 
 
 def _given_pairs(
@@ -225,16 +296,17 @@ def guessed_pairs(
 def _observed(
     file: ModelFile,
     observed: tuple[str, ...] | None,
+    observed_at: str,
     taken: set[str],
     source: Source,
     any_shape: bool,
 ) -> dict[str, PolicyTensor]:
     for name in observed or ():
-        _known("observations", "input", name, file.inputs, source)
+        _known(observed_at, "input", name, file.inputs, source)
     rest = [tensor for name, tensor in file.inputs.items() if name not in taken]
     if observed is not None:
         if rest:
-            raise _unfilled(rest, source)
+            raise _unfilled(rest, observed_at, source)
         tensors = {name: file.inputs[name] for name in observed}
         return tensors if any_shape else {n: as_vector(t, source) for n, t in tensors.items()}
     if len(rest) != 1:
@@ -247,9 +319,9 @@ def _observed(
     return {rest[0].name: as_vector(rest[0], source)}
 
 
-def _unfilled(rest: list[PolicyTensor], source: Source) -> ConfigError:
+def _unfilled(rest: list[PolicyTensor], observed_at: str, source: Source) -> ConfigError:
     listed = ", ".join(map(str, rest))
     return source.wrong(
         f"inputs that nothing fills ({listed})",
-        "each under one of `observations`, `state`, `constants`, `counters`",
+        f"each under one of `{observed_at}`, `state`, `constants`, `counters`",
     )

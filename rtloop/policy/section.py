@@ -7,12 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, PrivateAttr, Strict, StringConstraints
+from pydantic import Field, PrivateAttr, Strict
 
 from rtloop.config.problem import Keys, Problem, each_of, guarded
-from rtloop.config.section import Section
 from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
 from rtloop.policy.files import file_rules
+from rtloop.policy.model_keys import BorderKeys
 from rtloop.policy.terms.action import ActionTerm, Sink
 from rtloop.policy.terms.elements import Elements, Joined, Pose, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
@@ -29,40 +29,19 @@ Terms = Annotated[
     Strict(False),
     Field(min_length=1, max_length=256),
 ]
-_Scalar = bool | int | Annotated[float, Field(allow_inf_nan=False)]
-_Constant = _Scalar | Annotated[tuple[_Scalar, ...], Strict(False), Field(min_length=1)]
 #: The name of the only model of a policy.
 ONLY = "policy"
 
 
-class ModelKeys(Section):
+class ModelKeys(BorderKeys):
     """A model, and what fills its inputs."""
 
-    model: ModelPath | None = Field(
-        default=None,
-        description="ONNX file, relative to this file; required without `models` or `leapp`",
-    )
-    fix_dimensions: dict[Text, Annotated[int, Field(ge=1, le=2**31 - 1)]] = Field(
-        default={}, description="names of dynamic dimensions and the size to fix them to"
-    )
     observation: Terms | None = Field(
         default=None,
         description="list of terms, concatenated in order into the only input that is observed",
     )
     observations: dict[Text, Terms] = Field(
         default={}, description="such a list for each of several inputs, by their names"
-    )
-    state: dict[Text, Text] = Field(
-        default={}, description="recurrent state as pairs of graph input: graph output"
-    )
-    constants: dict[Text, _Constant] = Field(
-        default={}, description="inputs that never change, and their values"
-    )
-    counters: dict[Text, Annotated[int, Field(ge=-(2**53), le=2**53)]] = Field(
-        default={}, description="inputs that count the runs of the policy, and where they begin"
-    )
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        default=None, description="of the model's file; another file is refused"
     )
 
     def observed(self) -> dict[str | None, tuple[Keys, Sequence[ObservationTerm]]]:

@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from rtloop.config.problem import Keys, flow, written
+import yaml
+
+from rtloop.config.problem import Keys, written
+from rtloop.policy.formula import Formula, as_text
 from rtloop.policy.policy import Policy
 from rtloop.policy.section import PolicyConfig
 from rtloop.policy.shaping import named_values
@@ -19,53 +22,6 @@ from rtloop.policy.terms.elements import DEFAULT_POSE, Scope, Vector
 from rtloop.policy.terms.shape import Shape
 from rtloop.policy.terms.term import ObservationTerm
 from rtloop.ports.signal import Signal
-
-
-@dataclass(frozen=True)
-class Formula:
-    """What is done to one number, as people write it: ``(x - 0.9) · 0.05``."""
-
-    text: str
-    is_sum: bool = False
-    """Whether it needs brackets before it is scaled."""
-    scale: float = 1.0
-    """All factors together."""
-    clip: tuple[float, float] | None = None
-    """The last bounds."""
-
-    def __str__(self) -> str:
-        return self.text
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"formula": self.text, "scale": self.scale, "clip": self.clip}
-
-    def plus(self, value: float | str) -> Formula:
-        if isinstance(value, str):
-            return replace(self, text=f"{self.text} + {value}", is_sum=True)
-        if value == 0.0:
-            return self
-        sign = "+" if value > 0 else "-"
-        return replace(self, text=f"{self.text} {sign} {_number(abs(value))}", is_sum=True)
-
-    def less(self, value: float | str) -> Formula:
-        if isinstance(value, str):
-            return replace(self, text=f"{self.text} - {value}", is_sum=True)
-        return self.plus(-value)
-
-    def times(self, factor: float) -> Formula:
-        if factor == 1.0:
-            return self
-        text = f"({self.text})" if self.is_sum else self.text
-        scaled = f"{text} · {_number(factor)}"
-        return replace(self, text=scaled, is_sum=False, scale=self.scale * factor)
-
-    def wrapped(self, low: float, high: float) -> Formula:
-        text = f"wrap({self.text}, {_number(low)}, {_number(high)})"
-        return replace(self, text=text, is_sum=False)
-
-    def clipped(self, low: float, high: float) -> Formula:
-        text = f"clip({self.text}, {_number(low)}, {_number(high)})"
-        return replace(self, text=text, is_sum=False, clip=(low, high))
 
 
 @dataclass(frozen=True)
@@ -151,8 +107,8 @@ def table(
 ) -> PolicyTable:
     """What the policy of a section that was composed observes and commands, between these elements."""
     vectors = {key: Vector(len(s), tuple(x.name for x in s)) for key, s in inputs.items()}
-    command = Vector(sum(sink.size for sink in sinks.values()))
-    scope = replace(section.scope(vectors, (), policy), command=command, period_s=period_s)
+    command = [Vector(sink.size, sink.names) for sink in sinks.values()]
+    scope = replace(section.scope(vectors, (), policy, command), period_s=period_s)
     units = {key: [signal.unit for signal in signals] for key, signals in inputs.items()}
     observations = {}
     for stage in policy.stages:
@@ -167,7 +123,7 @@ def table(
         observations,
         _answered(policy, scope),
         tuple(_commanded(section, policy, scope, units, outputs, sinks)),
-        tuple(_notes(section, policy)),
+        tuple(_notes(section, policy, scope)),
     )
 
 
@@ -234,14 +190,16 @@ def _source(
     told: Sequence[str] = ()
     if term.declared_at(scope):
         told = units.get(term.prefix, ())
-    what = term.prefix if not reads or term.prefix in reads else f"{term.prefix}({reads[0]})"
+    what = (
+        term.prefix if not reads or term.prefix in reads else f"{term.prefix}({', '.join(reads)})"
+    )
     return [
         ObservedElement(
             index=index,
             name=f"{term.prefix}.{name}",
             term=here,
             source=f"{what}[{index}]",
-            formula=Formula(_number(term.fixed[index]) if term.fixed else "x"),
+            formula=Formula(as_text(term.fixed[index]) if term.fixed else "x"),
             steps_ago=0,
             slot=0,
             start="",
@@ -258,7 +216,10 @@ def _subtracted(
     """What `minus` says for each element."""
     minus = term.minus
     if isinstance(minus, str) and minus != DEFAULT_POSE:
-        return [f"{minus}.{name}" for name in _names_of(minus, scope, size)]
+        vector = scope.vector(minus)
+        there = _names_of(minus, scope, (vector and vector.element_count) or size)
+        indices = term.minus_indices(scope) or tuple(range(size))
+        return [f"{minus}.{there[index]}" for index in indices]
     return _each(named_values(minus, scope, names, size), size)
 
 
@@ -315,7 +276,7 @@ def _commanded(
         if isinstance(place, int):
             yield replace(values[place], index=index, name=name, unit=signal.unit)
         else:
-            default = Formula(_number(float(place)), scale=0.0)
+            default = Formula(as_text(float(place)), scale=0.0)
             yield CommandedElement(index, name, "", "", default, signal.unit)
 
 
@@ -342,7 +303,7 @@ def _action(
         [formula for _, formula in sources],
         action,
         named_values(action.offset, scope, names, size),
-        plus=[] if plus is None else [f"{plus}.{name}" for name in _names_of(plus, scope, size)],
+        plus=[] if plus is None else _residual(action, plus, scope, size),
     )
     further = _further(action)
     return [
@@ -374,7 +335,9 @@ def _further(action: ActionTerm) -> str:
     """What else its section says, as it says it."""
     keys = action.model_fields_set - _IN_THE_FORMULA
     values = action.model_dump(mode="json", by_alias=True, exclude_unset=True, include=keys)
-    return f"; {flow(values)}" if values else ""
+    if not values:
+        return ""
+    return "; " + yaml.safe_dump(values, default_flow_style=True, width=float("inf")).strip()
 
 
 def _answered(policy: Policy, scope: Scope) -> tuple[str, ...]:
@@ -382,15 +345,25 @@ def _answered(policy: Policy, scope: Scope) -> tuple[str, ...]:
     return names or tuple(map(str, range(policy.action.size)))
 
 
-def _notes(section: PolicyConfig, policy: Policy) -> Iterator[str]:
+def _notes(section: PolicyConfig, policy: Policy, scope: Scope) -> Iterator[str]:
     yield from policy.notes
     if policy.joints is not None and section.joints is None:
         yield f"joints are those of the model's metadata ({len(policy.joints)})"
     if policy.pose is not None and section.default_joint_pos is None:
         yield f"default_joint_pos is that of the model's metadata ({len(policy.pose)} values)"
+    for sentence in section.terminations.sentences(scope):
+        yield f"a run ends in FAULT by {sentence}"
 
 
 # --- values of elements ---
+
+
+def _residual(action: ActionTerm, plus: str, scope: Scope, size: int) -> list[str]:
+    """What `plus` adds to each element."""
+    vector = scope.vector(plus)
+    is_named = vector is not None and vector.element_names is not None
+    names = action.element_names(scope, size) if is_named else None
+    return [f"{plus}.{name}" for name in names or _names_of(plus, scope, size)]
 
 
 def _names_of(vector: str, scope: Scope, size: int) -> tuple[str, ...]:
@@ -401,7 +374,3 @@ def _names_of(vector: str, scope: Scope, size: int) -> tuple[str, ...]:
 
 def _each(values: float | tuple[float, ...], size: int) -> tuple[float, ...]:
     return values if isinstance(values, tuple) else (values,) * size
-
-
-def _number(value: float) -> str:
-    return f"{value:.7g}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rtloop import core
 from rtloop.policy.composed import ComposedGraph, NodeStep
+from rtloop.policy.runner import terminated_by
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,8 @@ class Trace:
     """By model and input, as ``policy.obs``."""
     raw: Array
     targets: Array
+    terminated: tuple[tuple[int, str], ...] = ()
+    """The first step that each termination was true in, and its sentence."""
 
 
 def trace(
@@ -47,6 +50,7 @@ def trace(
     seen: dict[str, list[Array]] = {name: [] for name in graph.observations}
     answers: list[Array] = []
     commands: list[Array] = []
+    terminated: dict[str, int] = {}
     command = first_command
     runner.reset()
     for step in range(len(next(iter(inputs.values())))):
@@ -56,11 +60,16 @@ def trace(
             seen[name].append(runner.tensor(numbers[tensor]).reshape(-1))
         answers.append(runner.tensor(numbers[graph.raw_action]).reshape(-1))
         commands.append(command)
+        for told in terminated_by(graph, runner):
+            terminated.setdefault(told, step)
         if raw is not None:
             runner.set_state(dict.fromkeys(remembered, raw[step]))
     runner.reset()
     return Trace(
-        {name: np.stack(rows) for name, rows in seen.items()}, np.stack(answers), np.stack(commands)
+        {name: np.stack(rows) for name, rows in seen.items()},
+        np.stack(answers),
+        np.stack(commands),
+        tuple((step, told) for told, step in terminated.items()),
     )
 
 

@@ -8,13 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtloop.config import Config, per_element
+from rtloop.config import Config
+from rtloop.config.problem import written
 from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
 from rtloop.policy.mistakes import Mistakes
 from rtloop.policy.opened import opened
 from rtloop.policy.show import PolicyTable
 from rtloop.policy.trace import Trace, apart_by, trace
+from rtloop.ports.command import first_standing
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Two builds of one network differ by rounding, which a closed loop may amplify; mistakes are larger.
 TOLERANCE = 1e-3
-#: Elements in the table of the worst.
-WORST = 10
+#: Elements that are told of one array.
+LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Compared:
     """None where all is within the tolerance."""
     worst: tuple[ElementApart, ...]
     """Of them, the worst first."""
+    earliest: tuple[ElementApart, ...]
+    """Of them, those that differ first; of one step, the worst first. What comes later may follow."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,11 @@ class Verification:
     hints: tuple[str, ...]
     """What would explain the differences; tried on the data."""
     ignored: tuple[str, ...]
+    """Arrays of the file that nothing was compared with."""
+    left_out: tuple[str, ...]
+    """Keys that had no effect here."""
+    terminated: tuple[tuple[int, str], ...]
+    """The steps in which a run would have gone to FAULT, and why; compared was what follows all the same."""
 
     @property
     def agrees(self) -> bool:
@@ -104,6 +113,8 @@ class Verification:
             "compared": {array.name: asdict(array) for array in self.compared},
             "hints": list(self.hints),
             "ignored": list(self.ignored),
+            "left_out": list(self.left_out),
+            "terminated": [{"step": step, "reason": told} for step, told in self.terminated],
         }
 
 
@@ -111,8 +122,10 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     """Steps the policy of the loop ``name`` through the cases of a file, in closed loop, in the core.
 
     A value agrees that is apart from the expected one by at most ``tolerance``, absolute up to 1 and
-    relative above. Raises ConfigError, RtloopError.
+    relative above. The policy acts from the first step on: ``start`` and ``fade_in_s`` are left out.
+    Raises ConfigError, RtloopError.
     """
+    config, left_out = _acting_at_once(config, name)
     loop = config.loops[name]
     file = CasesFile(path)
     told = {key: file.names_of(f"in_{key}") for key in loop.inputs}
@@ -125,13 +138,17 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         policy.policy.action.size,
         _target_names(policy.outputs),
     )
+    import numpy as np
+
+    names = {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()}
+    measured = np.concatenate([cases.inputs[key][0] for key in names]).tolist() if names else []
     safe = [
         value
         for key, signals in policy.outputs.items()
-        for value in per_element(loop.outputs[key].safe, len(signals))
+        for value in first_standing(
+            loop.outputs[key].vectors, [signal.name for signal in signals], names, measured
+        )
     ]
-    import numpy as np
-
     run = partial(trace, graph, policy.assembled.runner, first_command=np.asarray(safe, np.float32))
     try:
         got = run(inputs=cases.inputs)
@@ -143,7 +160,40 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
             hints = tuple(mistakes.hints())
     except RuntimeError as error:
         raise ConfigError(f"loop '{name}' cannot be stepped: {error}") from error
-    return Verification(name, cases.steps, tolerance, compared, hints, cases.ignored)
+    return Verification(
+        loop=name,
+        steps=cases.steps,
+        tolerance=tolerance,
+        compared=compared,
+        hints=hints,
+        ignored=cases.ignored,
+        left_out=left_out,
+        terminated=got.terminated,
+    )
+
+
+def _acting_at_once(config: Config, name: str) -> tuple[Config, tuple[str, ...]]:
+    """The same, but for what a machine does until its policy acts: no training has it. And those keys."""
+    loop = config.loops[name]
+    left_out: list[str] = []
+    changed = {}
+    for keys, action in loop.policy.action_terms.items():
+        update: dict[str, Any] = {}
+        if action.fade_in_s is not None:
+            update["fade_in_s"] = None
+        if action.start is not None:
+            update["start"] = None
+            if action.relative and action.measured is None:
+                update["measured"] = action.start.measured  # what its first target adds to
+        left_out += [written((*keys, key)) for key in update if key != "measured"]
+        changed[keys] = action.model_copy(update=update)
+    if not left_out:
+        return config, ()
+    terms = tuple(changed.values())
+    of_policy = {"actions": terms} if loop.policy.actions else {"action": terms[0]}
+    policy = loop.policy.model_copy(update=of_policy)
+    loops = {**config.loops, name: loop.model_copy(update={"policy": policy})}
+    return config.model_copy(update={"loops": loops}), tuple(left_out)
 
 
 def _target_names(outputs: Mapping[str, Sequence[Signal]]) -> list[str]:
@@ -190,17 +240,23 @@ def _compare(
     if differs.any():
         step, index = (int(i) for i in np.argwhere(differs)[0])
         first = difference(step, index)
-    order = np.argsort(-apart.max(axis=0), kind="stable")
-    worst = tuple(
+    elements_apart = [
         ElementApart(
             difference(int(apart[:, index].argmax()), int(index)),
             float(apart[:, index].max()),
             int(differs[:, index].argmax()),
             int(differs[:, index].sum()),
         )
-        for index in order[:WORST]
-        if differs[:, index].any()
-    )
+        for index in np.flatnonzero(differs.any(axis=0))
+    ]
+    worst = sorted(elements_apart, key=lambda element: -element.apart)
+    earliest = sorted(worst, key=lambda element: element.first_step)
     return Compared(
-        name, got.shape[1], float(apart.max()), int(differs.any(axis=0).sum()), first, worst
+        name=name,
+        elements=got.shape[1],
+        largest_apart=float(apart.max()),
+        differing=len(elements_apart),
+        first=first,
+        worst=tuple(worst[:LISTED]),
+        earliest=tuple(earliest[:LISTED]),
     )

@@ -111,12 +111,14 @@ class LinkInput(InputSection):
 class LinkOutput(OutputSection):
     """The commands of a link, in the order of the device's schema; at most what a packet carries.
     `safe` is not sent: STOP is, and the device goes to the safe output of its firmware, which it has without a
-    host, too. Give `safe` as the same values: `max_rate_per_s` starts from them. A record with outcome `safe`
-    holds NaN for them: what stands there is the device's.
+    host, too. Give `safe` as the same values, or `{hold: NAME}` where it holds what it measures: the slew limit
+    `max_rate_per_s` starts from them. A record with outcome `safe` holds NaN for them: what stands there is the
+    device's.
     """
 
     kind = "link"
     named = True
+    can_hold = True
     refused = {"size": "no size with a link: the schema of the device has it"}  # noqa: RUF012
 
     link: Name = Field(description="name of a link")

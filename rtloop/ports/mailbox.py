@@ -9,7 +9,8 @@ from pydantic import Field
 
 from rtloop import core
 from rtloop.config.problem import Keys, Problem
-from rtloop.config.values import VECTOR_SIZE_MAX, ElementNames, NumberList, per_element
+from rtloop.config.values import VECTOR_SIZE_MAX, ElementNames, NumberList
+from rtloop.ports.command import numbers
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
 from rtloop.ports.signal import Signal
 
@@ -58,6 +59,7 @@ class MailboxOutput(OutputSection):
     """A vector that Python reads, with `Loop.read_output`; the size may be left out where a list tells it."""
 
     kind = "mailbox"
+    can_hold = True
 
     mailbox: bool = Field(description="true for a mailbox, read from Python")
     size: int | None = Field(
@@ -82,15 +84,15 @@ class MailboxOutput(OutputSection):
         self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]
     ) -> Iterator[Problem]:
         if self.element_count is None:
-            expected, found = "a size, or a list for safe", "a mailbox of unknown size"
+            expected, found = "a size, names, or a list for safe", "a mailbox of unknown size"
             judged = ((*here, "size"), (*here, "safe"))
             yield Problem(here, expected, found, judged=judged, at_key=True)
-        yield from self.vector_rules(here, self.size)
         if self.element_count is not None:
-            yield from name_rules(here, self.names, self.element_count, "size")
+            wrong_names = list(name_rules(here, self.names, self.element_count, "size"))
+            yield from wrong_names or self.vector_rules(here)
 
     def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> MailboxPort:
-        safe = per_element(self.safe, self.element_count or 1)
+        safe = numbers(self.safe, self.known_names or (), 0.0)
         return MailboxPort(name, safe=safe, names=self.names)
 
 

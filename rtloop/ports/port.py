@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
 from rtloop import core
-from rtloop.config.kinds import Kinds, KindSection
-from rtloop.config.problem import Keys, Problem, number, same_length
-from rtloop.config.values import (
-    VECTOR_SIZE_MAX,
-    Milliseconds,
-    PositiveValues,
+from rtloop.config.by_name import (
+    CommandLimits,
+    CommandValues,
+    PositiveCommandLimits,
+    SafeValues,
     Values,
-    nanoseconds,
+    name_rules,
 )
+from rtloop.config.kinds import Kinds, KindSection
+from rtloop.config.problem import Keys, Problem, same_length
+from rtloop.config.values import VECTOR_SIZE_MAX, Milliseconds, nanoseconds
 from rtloop.errors import LinkError
+from rtloop.ports.command import bound_rules
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
     from rtloop.link.section import LinkConfig
-
-Vector = float | tuple[float, ...]
-"""One number for all elements, or one number per element."""
 
 
 class ServedLoop(Protocol):
@@ -62,6 +62,13 @@ class PortSection(KindSection):
     @abstractmethod
     def element_count(self) -> int | None:
         """Number of values; None when only the device knows."""
+
+    @property
+    def known_names(self) -> tuple[str, ...] | None:
+        """Their names, or their numbers where they have none; None while only the device knows."""
+        if self.element_names is not None or self.named or self.element_count is None:
+            return self.element_names
+        return tuple(str(index) for index in range(self.element_count))
 
     @property
     def port_name(self) -> str | None:
@@ -124,26 +131,29 @@ class InputSection(PortSection):
 
 
 class OutputSection(PortSection):
-    """Where an output's commands go, and their limits; per element, a number or a list."""
+    """Where an output's commands go, and their limits; per element, a number, a list, or by name."""
 
-    min: Values | None = Field(
+    can_hold: ClassVar[bool] = False
+    """Whether `safe` may be what was measured: the core port is told, or makes itself safe."""
+
+    min: CommandLimits | None = Field(
         default=None, description="smallest command, in the unit of the command"
     )
-    max: Values | None = Field(
+    max: CommandLimits | None = Field(
         default=None, description="largest command, in the unit of the command"
     )
-    max_rate_per_s: PositiveValues | None = Field(
+    max_rate_per_s: PositiveCommandLimits | None = Field(
         default=None, description="largest change, in units of the command per second"
     )
-    safe: Values = Field(
+    safe: SafeValues = Field(
         description="the safe command, in force last whatever ends the loop; the first command starts from it"
     )
-    default: Values | None = Field(
+    default: CommandValues | None = Field(
         default=None, description="the command of a missed firm cycle with on_miss: default"
     )
 
     @property
-    def vectors(self) -> dict[str, Vector | None]:
+    def vectors(self) -> dict[str, Values | None]:
         """The keys that hold a value per element."""
         return {
             "safe": self.safe,
@@ -152,6 +162,12 @@ class OutputSection(PortSection):
             "max": self.max,
             "max_rate_per_s": self.max_rate_per_s,
         }
+
+    @property
+    def exact_names(self) -> tuple[str, ...]:
+        """Those by which an element has a value of its own, which must be there."""
+        mappings = (values for values in self.vectors.values() if isinstance(values, Mapping))
+        return tuple(dict.fromkeys(key for values in mappings for key in values if "*" not in key))
 
     @property
     def element_count(self) -> int | None:
@@ -165,7 +181,7 @@ class OutputSection(PortSection):
         return VECTOR_SIZE_MAX
 
     @property
-    def default_or_safe(self) -> Vector:
+    def default_or_safe(self) -> Values:
         """The command of a missed firm cycle: ``default``, or ``safe`` where there is none."""
         return self.safe if self.default is None else self.default
 
@@ -174,38 +190,36 @@ class OutputSection(PortSection):
     ) -> Iterator[Problem]:
         yield from self.vector_rules(here)
 
-    def vector_rules(self, here: Keys, size: int | None = None) -> Iterator[Problem]:
-        """Lists of one length, which is ``size`` where a key of that name says so; min ≤ x ≤ max."""
-        lengths = list(same_length(here, self.vectors, size, "size"))
-        yield from lengths or self._bounds(here)
+    def vector_rules(self, here: Keys) -> Iterator[Problem]:
+        """Lists of one length, that of ``size`` or ``names`` where they are known; and ``element_rules``."""
+        size, size_from = getattr(self, "size", None), "size"
+        if size is None and self.element_names is not None:
+            size, size_from = len(self.element_names), "names"
+        lengths = list(same_length(here, self.vectors, size, size_from))
+        yield from lengths or self.element_rules(here, self.known_names)
 
-    def _bounds(self, here: Keys) -> Iterator[Problem]:
-        lo, hi = (*here, "min"), (*here, "max")
-        for i in range(self.element_count or 1):
-            low, high = _element(self.min, i), _element(self.max, i)
-            if low is not None and high is not None and not low < high:
-                expected = f"less than max, {number(high)}"
-                yield Problem((*lo, *_at(self.min, i)), expected, judged=(hi,))
-                continue
-            for key, values in (("safe", self.safe), ("default", self.default)):
-                value = _element(values, i)
-                if value is None:
-                    continue
-                keys = (*here, key, *_at(values, i))
-                if low is not None and value < low:
-                    yield Problem(keys, f"at least min, {number(low)}", judged=(lo,))
-                elif high is not None and value > high:
-                    yield Problem(keys, f"at most max, {number(high)}", judged=(hi,))
-            if not any(isinstance(v, tuple) for v in (self.min, self.max, self.safe, self.default)):
-                return
+    def element_rules(
+        self, here: Keys, names: Sequence[str] | None, are_all: bool = True
+    ) -> Iterator[Problem]:
+        """One value for each element, by name too, and min ≤ x ≤ max.
 
-
-def _element(values: Vector | None, index: int) -> float | None:
-    return values[index] if isinstance(values, tuple) else values
-
-
-def _at(values: Vector | None, index: int) -> Keys:
-    return (index,) if isinstance(values, tuple) else ()
+        ``names`` are those of the elements, None while only the device knows them; without ``are_all`` it
+        may have more.
+        """
+        mappings = {k: v for k, v in self.vectors.items() if isinstance(v, Mapping)}
+        if mappings and not self.named and self.element_names is None:
+            expected = "a number, a list, or `names` of the elements beside it"
+            yield Problem((*here, next(iter(mappings))), expected, "values by name", at_key=True)
+            return
+        if mappings and names is None:
+            return
+        broken = [
+            problem
+            for key, values in mappings.items()
+            for problem in name_rules((*here, key), values, names or (), are_all)
+        ]
+        count = self.element_count or 1
+        yield from broken or bound_rules(here, self.vectors, names or [""] * count)
 
 
 INPUTS: Kinds[InputSection] = Kinds(InputSection, "rtloop.ports")

@@ -119,6 +119,7 @@ def test_verify_ends_with_0_where_it_agrees_and_1_where_it_differs(
     assert main(["policy", "verify", "arm.yaml", cases]) == 1
     text = capsys.readouterr().out
     assert "differs first at step 0, obs_policy.obs[9] q.knee: got " in text
+    assert "\nthe first that differ, of obs_policy.obs\n" in text
     assert "hint: policy.obs: q: 4 times as much is expected" in text
     assert main(["policy", "verify", "arm.yaml", cases, "--tolerance", "100"]) == 0
     capsys.readouterr()
@@ -142,3 +143,11 @@ def test_verify_ends_with_2_for_a_bad_file(
 def test_policy_alone_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy"]) == 2
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["policy", command, "--help"])
+    assert ended.value.code == 0
+    assert f"example:\n  rtloop policy {command} robot.yaml" in capsys.readouterr().out

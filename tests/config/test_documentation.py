@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rtloop import config
+from rtloop.config.by_name import Hold
 from rtloop.policy import ActionTerm, ObservationTerm
 from rtloop.policy.section import ModelConfig
 from rtloop.policy.terms.limits import TorqueLimitConfig
@@ -51,6 +52,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "loops.NAME.policy.terminations.bad_orientation": BadOrientationConfig,
     "loops.NAME.policy.terminations.joint_pos_out_of_limit": JointPosOutOfLimitConfig,
     "loops.NAME.outputs.NAME": OutputSection,
+    "loops.NAME.outputs.NAME.safe": Hold,
     **{f"outputs: {kind.kind}": kind for kind in OUTPUTS},
     "loops.NAME.realtime": config.RealtimeConfig,
 }

@@ -172,6 +172,10 @@ def test_a_section_that_says_it_is_not_of_its_kind_is_refused() -> None:
         EXAMPLE,
         small("rate_hz: 10, inputs: {i: {mailbox: [1]}}"),
         small("rate_hz: 10, inputs: {i: {mailbox: [1], max_age_ms: null}}, limit: null"),
+        small("rate_hz: 10, inputs: {i: {mailbox: [1]}}").replace(
+            "safe: [0]", "size: 1, safe: {hold: i}"
+        ),
+        small("rate_hz: 10").replace("safe: [0]", 'names: [a], safe: {"*": 1}, max: {"*": null}'),
         small("rate_hz: 10, limit: {max_misses: 1}").replace("soft", "firm"),
         small("rate_hz: 10, limit: {max_misses: 0}").replace("soft", "hard"),
     ],

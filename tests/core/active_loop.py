@@ -84,7 +84,7 @@ def main(seconds: float) -> None:
     config.inputs = [core.InputConfig(0, 500 * MS, core.OnStale.use), core.InputConfig(1)]
     config.outputs = [
         core.OutputConfig(0, [-5.0], [5.0], [1000.0], [0.0], [0.0]),
-        core.OutputConfig(1, safe=[0.0, 0.0]),
+        core.OutputConfig(1, safe=[0.0, 0.0], hold=[2, -1]),
     ]
     runner = make_graph()
     port = device.port(silence_timeout_ns=60_000 * MS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ class LinkedLoop:
         period_ns: int = 2 * MS,
         max_age_ns: int = 20 * MS,
         max_rate_per_s: float | None = None,
+        hold: int | None = None,
         **changes: int,
     ) -> None:
         self.port = device.port(**changes)
@@ -32,7 +34,9 @@ class LinkedLoop:
         config.period_ns = config.deadline_ns = period_ns
         config.inputs = [core.InputConfig(0, max_age_ns, core.OnStale.hold)]
         rates = [] if max_rate_per_s is None else [max_rate_per_s]
-        config.outputs = [core.OutputConfig(0, max_rate_per_s=rates, safe=[0.0])]
+        safe = [0.0] if hold is None else [math.nan]
+        held = [] if hold is None else [hold]
+        config.outputs = [core.OutputConfig(0, max_rate_per_s=rates, safe=safe, hold=held)]
         self.path = str(path)
         ring = core.RingWriter(self.path, 1024, 1, 2, 1, b"{}")
         self.loop = core.Loop(config, [self.port], first_of(2), ring, core.MonotonicClock())

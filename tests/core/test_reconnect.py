@@ -31,10 +31,12 @@ def returned() -> Iterator[FakeDevice]:
 class Reconnecting(LinkedLoop):
     """One unit a cycle at most; begun."""
 
-    def __init__(self, device: FakeDevice, path: Path, max_age_ns: int = 0) -> None:
+    def __init__(
+        self, device: FakeDevice, path: Path, max_age_ns: int = 0, hold: int | None = None
+    ) -> None:
         rate = 1e9 / PERIOD_NS
         limits = {"period_ns": PERIOD_NS, "max_age_ns": max_age_ns}
-        super().__init__(device, path, **limits, max_rate_per_s=rate, reconnects=1)
+        super().__init__(device, path, **limits, max_rate_per_s=rate, hold=hold, reconnects=1)
         self.loop.begin()
 
     def statistics(self) -> LoopStatistics:
@@ -99,6 +101,22 @@ def test_a_device_that_comes_back_is_commanded_from_the_safe_command_on(
     assert commands(returned) == [pytest.approx(1.0)]
     counters = loop.port.counters()
     assert (counters["losses"], counters["reconnections"]) == (1, 1)
+
+
+def test_a_device_that_holds_is_commanded_from_where_it_is_when_it_is_back(
+    device: FakeDevice, returned: FakeDevice, tmp_path: Path
+) -> None:
+    loop = Reconnecting(device, tmp_path / "r", hold=1)
+    for position in (3.0, 4.0):
+        device.send_sensor([10.0, position])
+        assert loop.loop.step()
+    assert loop.last()[1][2] == 5.0, "from 3 on, by 1 each"
+    loop.lose(device)
+    assert loop.last()[1][2] == 4.0, "what it measured last"
+    loop.hand_over(returned)
+    returned.send_sensor([10.0, 2.0])  # it sagged
+    assert loop.loop.step()
+    assert commands(returned) == [pytest.approx(3.0)]
 
 
 def test_the_sample_of_before_the_loss_grows_older_whatever_the_new_clock_says(

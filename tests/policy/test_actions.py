@@ -251,14 +251,13 @@ def test_an_action_that_no_limit_cuts_is_the_last_action_to_the_last_bit() -> No
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("broken", ["q", "v"])
+@pytest.mark.parametrize("broken", ["q", "v", "more"])
 def test_a_torque_limit_makes_no_number_of_what_is_none(value: float, broken: str) -> None:
     limit = {"stiffness": 1.0, "damping": 1.0, "limit": 1.0, "position": "q", "velocity": "v"}
-    graph = of_actions(passthrough(1), {"seen": 1, "q": 1, "v": 1}, {"torque_limit": limit})
-    samples = {"seen": 0.5, "q": 0.0, "v": 0.0} | {broken: value}
-    command = Runner(graph).core.run(
-        [np.array([samples[name]], np.float32) for name in ("seen", "q", "v")]
-    )
+    samples = {"seen": 0.5, "q": 0.0, "v": 0.0, "more": 0.0} | {broken: value}
+    inputs: Inputs = dict.fromkeys(samples, 1)
+    graph = of_actions(passthrough(1), inputs, {"torque_limit": limit, "plus": "more"})
+    command = Runner(graph).core.run([np.array([x], np.float32) for x in samples.values()])
     assert not np.isfinite(command).any()
 
 

@@ -22,12 +22,12 @@ LATE = (0, 2, 5, 9, 11, 17, 23, 25, 27, 31)  # each also skips the release after
 def rig_of(folder: Path, action: Mapping[str, Any], late: Sequence[int] = LATE, **keys: Any) -> Rig:
     """A firm loop whose action is what it reads, some cycles of which are late."""
     graph = of_actions(passthrough(1), {"seen": 1}, action)
-    limits = {"min": [-3.0], "max": [3.0], "safe": [-1.0], "default_value": [-2.0]}
+    output = core.OutputConfig(1, min=[-3.0], max=[3.0], safe=[-1.0], default_value=[-2.0])
     return Rig(
         folder / "ring",
         graph=runner(graph),
         loop_class=core.LoopClass.firm,
-        outputs=[core.OutputConfig(1, **limits)],
+        outputs=[output],
         stalls=[stall("infer", cycle, MS + 1) for cycle in late],
         **keys,
     )

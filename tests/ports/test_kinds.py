@@ -113,6 +113,16 @@ def test_complaints_know_a_kind_from_outside(folder: Path, toy: ModuleType) -> N
     )
 
 
+def test_a_kind_that_cannot_be_told_what_is_safe_holds_nothing(
+    folder: Path, toy: ModuleType
+) -> None:
+    link = "cart: {link: cart, min: [-10], max: [10], max_rate_per_s: [5000], safe: [0.0], default: [0.0]}"
+    (line,) = complaints(changed((link, "cart: {toy: t, safe: {hold: target}}")), folder)
+    assert line.partition("outputs.cart.safe")[2] == (
+        ": found a mapping; expected numbers: a port of kind 'toy' cannot be told what was measured"
+    )
+
+
 def test_a_port_of_any_kind_belongs_to_one_direction_of_one_loop(
     folder: Path, toy: ModuleType
 ) -> None:

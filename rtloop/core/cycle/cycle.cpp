@@ -69,6 +69,7 @@ Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate 
     input_records_.assign(wiring.inputs.size(), {-1, 0, 0});
     input_values_.assign(n_values, 0.0F);
     arrived_.assign(wiring.inputs.size(), 0);
+    stands_safe_.assign(wiring.outputs.size(), 1);
     command_ = sent_ = limits_.safe();
     if (config.loop_class == LoopClass::firm && config.default_on_miss) {
         const auto &values = limits_.default_command();
@@ -95,13 +96,13 @@ void Cycle::reset() noexcept {
         }
         safe_.follow(input_values_.data(), arrived_);
     }
-    std::copy(safe_.command().begin(), safe_.command().end(), sent_.begin());
+    for (size_t i = 0; i < wiring_.outputs.size(); ++i) stand_safe(i);
     if (stand_in_) stand_in_->reset();
 }
 
 void Cycle::prepare(const Release &next) noexcept {
     if (!stand_in_ || stand_in_->is_out() || !safe_.is_known()) return;
-    stand_in_->take(next.cycle, sent_.data());  // of a cycle that did not see it leave
+    take_default(next.cycle);  // of a cycle that did not see it leave
     stand_in_->prepare(next.cycle, sent_.data(), next.time_ns + config_.deadline_ns);
 }
 
@@ -174,12 +175,27 @@ Sample Cycle::read_input(size_t i, float *values) noexcept {
     return sample;
 }
 
-// The first command starts from what is safe, as soon as that is known.
+// Where nothing was commanded yet, or not since its device was lost, what stands follows, too.
 void Cycle::follow_measured() noexcept {
-    const bool was_known = safe_.is_known();
     safe_.follow(input_values_.data(), arrived_);
-    if (was_known || !safe_.is_known()) return;
-    std::copy(safe_.command().begin(), safe_.command().end(), sent_.begin());
+    for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
+        if (stands_safe_[i] != 0) stand_safe(i);
+    }
+}
+
+// From there its next command starts.
+void Cycle::stand_safe(size_t output) noexcept {
+    size_t at = 0;
+    for (size_t i = 0; i < output; ++i) at += wiring_.outputs[i]->n_outputs();
+    const float *safe = safe_.command().data() + at;
+    std::copy_n(safe, wiring_.outputs[output]->n_outputs(), sent_.data() + at);
+    stands_safe_[output] = 1;
+}
+
+Left Cycle::take_default(int64_t cycle) noexcept {
+    const Left left = stand_in_->take(cycle, sent_.data());
+    if (left != Left::nothing) std::fill(stands_safe_.begin(), stands_safe_.end(), uint8_t{0});
+    return left;
 }
 
 // False when the sample's age forbids to compute.
@@ -299,7 +315,7 @@ Outcome Cycle::send_default(bool judged_here) noexcept {
         stand_in_->send(record_.cycle, clock_.now());
     }
     if (stand_in_->is_out()) return Outcome::dropped;
-    left_ = stand_in_->take(record_.cycle, sent_.data());
+    left_ = take_default(record_.cycle);
     return left_ == Left::all ? Outcome::default_value : Outcome::dropped;
 }
 
@@ -377,21 +393,15 @@ void Cycle::check_ports() noexcept {
         if (report.fault == FaultReason::port_error || report.is_lost) {
             record_.events |= event::port_error;
         }
-        if (report.is_lost) stand_safe(index);
+        if (report.is_lost) stand_lost(index);
         ++index;
     }
 }
 
-// A device that is lost makes itself safe: from there its next command starts.
-void Cycle::stand_safe(size_t port) noexcept {
-    size_t at = 0;
+// A device that is lost makes itself safe.
+void Cycle::stand_lost(size_t port) noexcept {
     for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
-        const size_t n = wiring_.outputs[i]->n_outputs();
-        if (config_.outputs[i].port == port) {
-            std::copy_n(safe_.command().begin() + static_cast<ptrdiff_t>(at), n,
-                        sent_.begin() + static_cast<ptrdiff_t>(at));
-        }
-        at += n;
+        if (config_.outputs[i].port == port) stand_safe(i);
     }
 }
 
@@ -400,10 +410,11 @@ Left Cycle::write(const std::vector<float> &command) noexcept {
     if (stand_in_ && stand_in_->is_out()) return Left::nothing;  // one writer at a time
     size_t n_left = 0;
     size_t at = 0;
-    for (Port *output : wiring_.outputs) {
-        const size_t n = output->n_outputs();
-        if (output->write(command.data() + at, clock_.now(), record_.deadline_ns)) {
+    for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
+        const size_t n = wiring_.outputs[i]->n_outputs();
+        if (wiring_.outputs[i]->write(command.data() + at, clock_.now(), record_.deadline_ns)) {
             std::memcpy(sent_.data() + at, command.data() + at, n * sizeof(float));
+            stands_safe_[i] = 0;
             ++n_left;
         }
         at += n;

@@ -78,7 +78,9 @@ class Cycle {
     Left write(const std::vector<float> &command) noexcept;
     void end_safe() noexcept;
     void check_ports() noexcept;
-    void stand_safe(size_t port) noexcept;
+    void stand_lost(size_t port) noexcept;
+    void stand_safe(size_t output) noexcept;
+    Left take_default(int64_t cycle) noexcept;
     void stall(Stage stage) noexcept;
     bool missed() const noexcept { return record_.finish_ns > record_.deadline_ns; }
     Stage longest_stage() const noexcept;
@@ -101,9 +103,10 @@ class Cycle {
     Left left_ = Left::nothing;  // of what this cycle sent, the safe command apart
     std::vector<InputRecord> input_records_;
     std::vector<float> input_values_;
-    std::vector<uint8_t> arrived_;  // by input: whether it had a sample
-    std::vector<float> command_;    // of this cycle, limited
-    std::vector<float> sent_;       // what stands at the outputs
+    std::vector<uint8_t> arrived_;      // by input: whether it had a sample
+    std::vector<uint8_t> stands_safe_;  // by output: no command left since it was safe
+    std::vector<float> command_;        // of this cycle, limited
+    std::vector<float> sent_;           // what stands at the outputs
 };
 
 }  // namespace rtloop

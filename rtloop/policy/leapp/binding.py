@@ -78,7 +78,7 @@ class Binding:
         return {
             name: (
                 ("leapp", name),
-                ModelKeys(observations=dict(self.observations[name]), sha256=model.sha256),
+                ModelKeys(observations=dict(self.observations[name])),
                 model.path,
             )
             for name, model in self.bundle.models.items()

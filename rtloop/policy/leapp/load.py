@@ -10,7 +10,7 @@ from rtloop.config.problem import any_of
 from rtloop.errors import ConfigError, Finding, Place
 from rtloop.policy.leapp.bundle import Bundle, BundleModel, BundleTensor, Port, read_bundle
 from rtloop.policy.model_file import PolicyTensor
-from rtloop.policy.policy import Policy
+from rtloop.policy.policy import Policy, models_of_terms
 from rtloop.policy.roles import Stage, read_stage
 from rtloop.policy.section import PolicyConfig
 
@@ -36,7 +36,8 @@ def load_bundle(section: PolicyConfig, where: Callable[..., Place]) -> Policy:
         stages.append(stage)
     acts, output = _acting(section, binding.bundle, where)
     action = next(stage for stage in stages if stage.name == acts).file.outputs[output]
-    return Policy(tuple(stages), action, acts=acts)
+    models = models_of_terms(section, where)
+    return Policy(tuple(stages), action, acts=acts, models_of_terms=models)
 
 
 def _acting(section: PolicyConfig, bundle: Bundle, where: Callable[..., Place]) -> Port:
@@ -57,8 +58,8 @@ def _acting(section: PolicyConfig, bundle: Bundle, where: Callable[..., Place]) 
 
 def _refuse_other(stage: Stage, model: BundleModel, place: Place) -> None:
     """A file that is not the bundle's, or does not have the tensors that the bundle says."""
-    if stage.file.sha256 != model.sha256:
-        found = f"'{model.path}', whose sha256 is {stage.file.sha256}"
+    if stage.file.file_sha256 != model.sha256:
+        found = f"'{model.path}', whose sha256 is {stage.file.file_sha256}"
         expected = (
             f"the file of sha256 {model.sha256}, as the bundle says: one of the two was exchanged"
         )

@@ -182,12 +182,13 @@ def _stands(builder: GraphBuilder, hold: HoldConfig) -> str:
     """bool [1, 1]: whether every length is below the limit."""
     import numpy as np
 
-    command = builder.vector(hold.command)
+    command = builder.must_be_finite(builder.vector(hold.command))  # NaN would be: it moves
     below = builder.constant(np.full((1, 1), hold.below, np.float32), "below")
     verdict = ""
     for indices in hold.each or (tuple(range(builder.size(command))),):
         picked = builder.constant(np.array(indices, np.int64), "judged")
-        part = builder.node("Gather", [command, picked], "part", axis=1)
+        # A comparison would make "moving" of a NaN.
+        part = builder.must_be_finite(builder.node("Gather", [command, picked], "part", axis=1))
         square = builder.node("Mul", [part, part], "square")
         length = builder.node(
             "Sqrt", [builder.node("ReduceSum", [square], "sum", keepdims=1)], "length"

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <memory>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -11,6 +12,7 @@
 #include "check.hpp"
 #include "rtloop/core/cycle/limits.hpp"
 #include "rtloop/core/cycle/pacer.hpp"
+#include "rtloop/core/cycle/safe.hpp"
 #include "rtloop/core/ports/link.hpp"
 #include "rtloop/core/ports/mailbox.hpp"
 
@@ -134,6 +136,28 @@ void limits_clamp_and_slew_and_refuse_what_is_not_finite() {
           "min has 1 elements, the output has 2");
 }
 
+// A kind whose safe command is its own affair.
+struct Stubborn final : Port {
+    size_t n_outputs() const noexcept override { return 1; }
+};
+
+void what_a_port_cannot_be_told_is_not_held() {
+    LoopConfig config;
+    config.inputs = {InputConfig{}};
+    config.outputs = {OutputConfig{}};
+    config.outputs[0].port = 1;
+    config.outputs[0].safe = {NAN};
+    config.outputs[0].hold = {0};
+    const auto input = std::make_shared<Mailbox>(1, std::vector<float>{});
+    Limits limits;
+    limits.append(config.outputs[0], 1, 0.001);
+    const Wiring stubborn(config, {input, std::make_shared<Stubborn>()});
+    CHECK(error_of([&] { Safe(config, stubborn, limits); }).find("cannot hold") !=
+          std::string::npos);
+    const Wiring open(config, {input, std::make_shared<Mailbox>(0, config.outputs[0].safe)});
+    CHECK(Safe(config, open, limits).follows());
+}
+
 void a_timer_releases_on_its_grid_and_sees_a_stop() {
     VirtualClock clock(1'000);
     clock.oversleep_ns = 7;
@@ -161,5 +185,6 @@ int main() {
     a_mailbox_that_is_safe_takes_no_command_until_it_is_rearmed();
     a_polled_link_sends_nothing_and_asks_for_the_time_when_it_keeps_up();
     limits_clamp_and_slew_and_refuse_what_is_not_finite();
+    what_a_port_cannot_be_told_is_not_held();
     a_timer_releases_on_its_grid_and_sees_a_stop();
 }
