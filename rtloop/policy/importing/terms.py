@@ -190,9 +190,12 @@ class TermDrafter:
         if name == "command":
             name = section_name(term.params.get("command_name") or name)
             name = "command" if name == "base_velocity" else name
-        initial = reading.initial
-        draft = InputDraft(width, initial, None, term.where, reading.todo, is_guessed)
-        return {reading.kind: self._add(name, draft)}
+        names = term.joints if len(term.joints or ()) == width else None
+        draft = InputDraft(width, reading.initial, names, term.where, reading.todo, is_guessed)
+        keys = {reading.kind: self._add(name, draft)}
+        if names is not None and self._joints.policy is not None:
+            keys["joints"] = "policy" if names == self._joints.policy else list(names)
+        return keys
 
     def _phase(self, term: Observed) -> dict[str, Any]:
         period = term.params.get("period")

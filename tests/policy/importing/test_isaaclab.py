@@ -170,6 +170,17 @@ def test_a_relative_action_is_added_to_where_the_joints_are(tmp_path: Path) -> N
     np.testing.assert_allclose(command, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_the_joints_of_a_term_that_is_not_known_name_its_elements(tmp_path: Path) -> None:
+    terms = [_term("joint_torque", 2, joint_names=JOINTS[1::-1])]
+    action = _action("JointPositionAction", JOINTS)
+    model, deploy = _files(tmp_path, descriptors(terms, [action]), 2)
+    written(tmp_path, str(model), str(deploy))
+    loop = Loop(tmp_path)
+    assert loop.section.inputs["joint_torque"].element_names == tuple(JOINTS[1::-1])
+    loop.step({"joint_torque": [1, 2]})
+    assert loop.observed()["obs"].tolist() == [1, 2]
+
+
 def test_a_term_that_the_exporter_left_out_is_missed(tmp_path: Path) -> None:
     model, deploy = _files(tmp_path, descriptors(TERMS[1:], ACTIONS))
     with pytest.raises(

@@ -424,8 +424,11 @@ def test_what_does_not_fit_the_loop_is_told_with_its_line(
 
 
 def test_a_configuration_that_was_dumped_is_the_same(tmp_path: Path) -> None:
-    chain(tmp_path).write()
+    maker = chain(tmp_path)
+    maker.initial(PREV)
+    maker.write()
     config = load(_written(tmp_path))
+    assert config == load(_written(tmp_path))
     dumped: dict[str, Any] = json.loads(config.model_dump_json(by_alias=True))
     assert dumped["loops"]["arm"]["policy"].keys() == {"leapp"}
 
