@@ -121,7 +121,7 @@ def table(
         observations,
         _answered(policy, scope),
         tuple(_commanded(section, policy, scope, units, outputs, sinks)),
-        tuple(_notes(section, policy)),
+        tuple(policy.notes_in(section)),
     )
 
 
@@ -334,14 +334,6 @@ def _further(action: ActionTerm) -> str:
 def _answered(policy: Policy, scope: Scope) -> tuple[str, ...]:
     names = scope.action.element_names
     return names or tuple(map(str, range(policy.action.size)))
-
-
-def _notes(section: PolicyConfig, policy: Policy) -> Iterator[str]:
-    yield from policy.notes
-    if policy.joints is not None and section.joints is None:
-        yield f"joints are those of the model's metadata ({len(policy.joints)})"
-    if policy.pose is not None and section.default_joint_pos is None:
-        yield f"default_joint_pos is that of the model's metadata ({len(policy.pose)} values)"
 
 
 # --- values of elements ---
