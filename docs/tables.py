@@ -85,8 +85,10 @@ def sentence(kind: type[BaseModel]) -> str:
 
 
 def own_fields(kind: type[BaseModel], base: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The keys that a kind adds to those that all kinds share."""
-    return {k: f for k, f in kind.model_fields.items() if k not in base.model_fields}
+    """The keys that a kind adds to those that all kinds share; the one that names it comes first."""
+    own = {k: f for k, f in kind.model_fields.items() if k not in base.model_fields}
+    named = getattr(kind, "kind", None)
+    return dict(sorted(own.items(), key=lambda item: item[0] != named))
 
 
 def rewritten(text: str) -> str:

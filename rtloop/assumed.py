@@ -87,8 +87,10 @@ def _least_names(loop: LoopConfig, policy: Policy, key: str) -> tuple[str, ...]:
     section = loop.inputs[key]
     if section.element_count is not None:
         return section.element_names or _numbered(range(section.element_count))
-    joints = loop.policy.scope({}, (), policy).joints
-    terms = [term for term in _terms(loop) if key in term.reads()]
+    scope = loop.policy.scope({}, (), policy)
+    joints = scope.joints
+    reading = [term for term in _terms(loop) if key in term.reads()]
+    terms = [term for term in reading if term.declared_at(scope)]  # whose elements are the input's
     selected = [element for term in terms for element in term.select or ()]
     names = dict.fromkeys(element for element in selected if isinstance(element, str))
     for term in terms:
@@ -96,7 +98,10 @@ def _least_names(loop: LoopConfig, policy: Policy, key: str) -> tuple[str, ...]:
         names |= dict.fromkeys(term.named.replace("{}", joint) for joint in of_joints)
     measured, size = loop.policy.measured(key, policy)
     names |= dict.fromkeys(measured)
-    least = max([1, size, *(element + 1 for element in selected if isinstance(element, int))])
+    needed = [term.least_size(key, scope) for term in reading]
+    least = max(
+        [1, size, *needed, *(element + 1 for element in selected if isinstance(element, int))]
+    )
     return (*names, *_numbered(range(len(names), least)))
 
 

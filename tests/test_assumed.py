@@ -58,6 +58,24 @@ def test_of_an_input_that_is_read_whole_and_in_part_the_part_is_there(tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("term", "size", "found"),
+    [
+        ("{projected_gravity: v}", 3, 4),
+        ("{projected_gravity: v, order: rpy}", 3, 3),
+        ("{euler_xyz: v, select: [yaw]}", 1, 4),
+        ("{rotation: v, show: 6d}", 6, 4),
+        ("{rotated: v, mount: [0, 0, 0]}", 3, 3),
+    ],
+)
+def test_what_is_an_orientation_has_as_many_elements(
+    tmp_path: Path, term: str, size: int, found: int
+) -> None:
+    assumed = names(tmp_path, f"{{input: u}}, {term}", size + 2)
+    assert assumed["u"] == ["0", "1"]
+    assert assumed["v"] == [str(index) for index in range(found)]
+
+
+@pytest.mark.parametrize(
     ("keys", "found"),
     [
         ("action: {joints: [hip, knee], start: {ramp_s: 1, from: v, to: 0}}", ["hip", "knee"]),

@@ -15,7 +15,7 @@ from rtloop.config.problem import number
 from rtloop.errors import ConfigError, RtloopError
 from rtloop.policy.opened import Opened, opened
 from rtloop.policy.show import CommandedElement, ObservedElement
-from rtloop.policy.verify import TOLERANCE, Compared, Verification
+from rtloop.policy.verify import TOLERANCE, Compared, ElementApart, Verification
 from rtloop.policy.verify import verify as verified
 
 #: So many elements of steps before are folded into a line.
@@ -175,7 +175,11 @@ def _table(header: Row, rows: Iterable[Row | str], terminal: Terminal) -> Iterat
 
 
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+    """In its middle: the end of a name is what tells it from the others."""
+    if len(text) <= width:
+        return text
+    end = max(width - 1, 0) // 3
+    return f"{text[: max(width - 1 - end, 0)]}…{text[len(text) - end :]}"
 
 
 # --- verify ---
@@ -205,28 +209,38 @@ def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
         yield terminal.styled("agrees", "green")
         return
     yield terminal.wrapped(f"{terminal.styled('differs', 'red')} first at {found.first}")
-    for array in found.compared:
-        if not array.worst:
-            continue
+    array = next(array for array in found.compared if array.first == found.first)
+    others = [other for other in found.compared if other.differing and other is not array]
+    yield f"\nthe first that differ, of {array.name}"
+    yield from _elements(array.earliest, terminal)
+    if array.worst[0] not in array.earliest:
         yield f"\nthe worst of {array.name}"
-        header = ("#", "element", "got", "expected", "at step", "first", "steps")
-        rows = [
-            (
-                str(worst.largest.index),
-                worst.largest.element,
-                f"{worst.largest.got:.6g}",
-                f"{worst.largest.expected:.6g}",
-                str(worst.largest.step),
-                str(worst.first_step),
-                str(worst.steps),
-            )
-            for worst in array.worst
-        ]
-        yield from _table(header, rows, terminal)
+        yield from _elements(array.worst, terminal)
+    if others:
+        names = ", ".join(other.name for other in others)
+        yield terminal.wrapped(f"\n{names}: what differs there may follow from it")
     if found.hints:
         yield ""
     for hint in found.hints:
         yield terminal.wrapped(f"hint: {hint}")
+
+
+def _elements(elements: Sequence[ElementApart], terminal: Terminal) -> Iterator[str]:
+    """The first step that differs, how many do, and the worst of them."""
+    header = ("#", "element", "first", "steps", "worst at", "got", "expected")
+    rows = [
+        (
+            str(element.largest.index),
+            element.largest.element,
+            str(element.first_step),
+            str(element.steps),
+            str(element.largest.step),
+            f"{element.largest.got:.6g}",
+            f"{element.largest.expected:.6g}",
+        )
+        for element in elements
+    ]
+    yield from _table(header, rows, terminal)
 
 
 def _differing(array: Compared) -> str:

@@ -72,7 +72,8 @@ def acted(
         offset = pose_row(action, scope, action.names(scope, size), size)
         target = applied(builder, "Add", target, offset, 0.0)
     if action.plus is not None:
-        target = builder.node("Add", [target, builder.vector(action.plus)], "with_residual")
+        residual = measured(builder, action.plus, scope, names)
+        target = builder.node("Add", [target, residual], "with_residual")
     if action.start is not None:
         line = ramp(builder, action.start, scope, names, size)
         target = builder.node("Where", [acts(builder, first_step), target, line], "started")

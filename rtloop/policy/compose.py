@@ -19,7 +19,7 @@ from rtloop.policy.findings import refuse
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.placing import command_of
 from rtloop.policy.policy import Policy, load_policy
-from rtloop.policy.roles import Stage, largest_count
+from rtloop.policy.running import run_stage
 from rtloop.policy.section import PolicyConfig
 from rtloop.policy.shaping import joined
 from rtloop.policy.terms.action import ActionTerm, Sink
@@ -80,8 +80,9 @@ def composed(
     builder = GraphBuilder(
         {name: vector.element_count or 0 for name, vector in vectors.items()},
         period_s=period_s,
-        answers={name: output.element_count or 0 for name, output in scope.outputs.items()},
+        answers={f"{s.name}.{name}": a for s in policy.stages for name, a in s.answers.items()},
         group=lambda name: _group(builder, name, section, scope, where),
+        models_of_terms=scope.models_of_terms,
     )
     builder.acts_with(policy.action.size)
     builder.last_command_size = scope.command.element_count or 0
@@ -97,7 +98,10 @@ def composed(
             _refuse_size(terms, scope, tensor.size, str(tensor), here)
             observed[tensor.name] = builder.must_be_finite(value)
             observations[f"{stage.name}.{tensor.name}"] = value
-        _run(builder, stage, observed, policy, ran)
+        answered = run_stage(builder, stage, observed, ran)
+        for name, answer in answered.items():
+            builder.answered(f"{stage.name}.{name}", answer)
+    builder.acted(builder.answer(f"{policy.acting.name}.{policy.action.name}"))
     builder.must_be_finite(builder.raw_action)
     value = command_of(builder, section, scope, outputs, where)
     with builder.blaming(where("terminations")):
@@ -119,75 +123,6 @@ def composed(
         terminations=terminations,
         termination_sentences=section.terminations.sentences(scope),
     )
-
-
-def _run(
-    builder: GraphBuilder,
-    stage: Stage,
-    observed: Mapping[str, str],
-    policy: Policy,
-    ran: dict[str, str],
-) -> None:
-    """Feeds a model, runs it, and says what its outputs are from then on."""
-    import numpy as np
-
-    feeds = {}
-    for name, value in observed.items():
-        tensor = stage.observed[name]
-        feeds[name] = builder.reshaped(builder.cast(value, tensor.dtype), tensor.shape)
-    for name, fixed in stage.constants.items():
-        feeds[name] = builder.constant(fixed, name)
-    for name, first in stage.counters.items():
-        tensor = stage.file.inputs[name]
-        one = builder.constant(np.ones((1, 1), np.int64), "one")
-        most = builder.constant(np.array([[largest_count(tensor.dtype)]], np.int64), "most")
-        count = builder.feedback(
-            f"counter/{stage.name}/{name}",
-            (),
-            _one_more(builder, one, most),
-            initial=np.array([[first]], np.int64),
-        )
-        feeds[name] = builder.reshaped(builder.cast(count, tensor.dtype), tensor.shape)
-    answered: dict[str, str] = {}
-    for before, after in stage.state:
-        feeds[before.name] = builder.feedback(
-            f"{stage.name}/{before.name}",
-            before.shape,
-            partial(lambda name, _: answered[name], after.name),
-            dtype=before.dtype,
-        )
-    for name, wire in stage.wires.items():
-        tensor = stage.file.inputs[name]
-        feeds[name] = ran.get(wire.source) or builder.feedback(
-            f"{stage.name}/{name}",
-            tensor.shape,
-            partial(lambda source, _: ran[source], wire.source),
-            initial=wire.initial,
-            dtype=tensor.dtype,
-        )
-    outputs = list(stage.file.outputs.values())
-    answered |= builder.run_model(stage.name, stage.file.model, feeds, outputs)
-    ran |= {f"{stage.name}.{name}": tensor for name, tensor in answered.items()}
-    for name, tensor in stage.answers.items():
-        answer = partial(_flat, builder, answered[name], tensor.size)
-        builder.answered(f"{stage.name}.{name}", answer)
-    if stage is policy.acting:
-        builder.acted(builder.answer(f"{stage.name}.{policy.action.name}"))
-
-
-def _one_more(builder: GraphBuilder, one: str, most: str) -> Callable[[str], str]:
-    """Counts, and stands still at the largest number that the model's type holds."""
-
-    def counted(count: str) -> str:
-        less = builder.node("Less", [count, most], "counts")
-        more = builder.node("Add", [count, one], "one_more")
-        return builder.node("Where", [less, more, count], "counted")
-
-    return counted
-
-
-def _flat(builder: GraphBuilder, value: str, size: int) -> str:
-    return builder.reshaped(builder.cast(value, "float32"), (1, size))
 
 
 def _group(

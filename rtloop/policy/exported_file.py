@@ -50,7 +50,7 @@ class Entry:
         """The value of a key; of None where there is none. Raises ConfigError."""
         if not isinstance(self.value, dict):
             raise self.wrong("a mapping")
-        return Entry(self.file, self.value.get(key), (*self.keys, key))
+        return Entry(self.file, self.value.get(key), (*self.keys, str(key)))
 
     def items(self) -> Iterator[Entry]:
         """The values of a mapping or a list. Raises ConfigError."""
@@ -89,6 +89,15 @@ class Entry:
             raise self.wrong("a number")
         return float(self.value)
 
+    def positive(self) -> float:
+        number = self.number()
+        if not 0 < number < float("inf"):
+            raise self.wrong("a number above 0")
+        return number
+
+    def pair(self) -> tuple[float, float]:
+        return self._pair(self.number_list())
+
     def number_list(self) -> tuple[float, ...]:
         return tuple(entry.number() for entry in self._listed())
 
@@ -104,8 +113,7 @@ class Entry:
         """``[lowest, highest]``, or a list of such pairs, one for each element."""
         pairs = [entry.number_list() for entry in self.items()] if self._is_rows else None
         if pairs is None:
-            low, high = self._pair(self.number_list())
-            return low, high
+            return self.pair()
         ends = [self._pair(pair) for pair in pairs]
         return tuple(low for low, _ in ends), tuple(high for _, high in ends)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from rtloop.policy.model_file import PolicyTensor
+    from rtloop.policy.roles import Stage
 
 #: Of rtloop's own nodes.
 OPSET = 17
@@ -43,12 +44,14 @@ class GraphBuilder:
         input_sizes: Mapping[str, int],
         *,
         period_s: Fraction | None = None,
-        answers: Mapping[str, int] | None = None,
+        answers: Mapping[str, PolicyTensor] | None = None,
         group: Callable[[str], str] | None = None,
+        models_of_terms: Mapping[str, Stage] | None = None,
     ) -> None:
         """``group`` composes the group of a name, when it is first read.
 
-        ``answers`` are the sizes of what models answer, as ``MODEL.OUTPUT``.
+        ``answers`` are the outputs that models answer with, as ``MODEL.OUTPUT``; ``models_of_terms`` are
+        those of terms that are models, by their ``source``.
         """
         self.inputs = {
             name: TensorSpec(f"input/{name}", (1, size)) for name, size in input_sizes.items()
@@ -57,8 +60,9 @@ class GraphBuilder:
         self.constants: dict[str, npt.NDArray[Any]] = {}
         self.steps: list[Step] = []
         self.period_s = period_s
+        self.models_of_terms = dict(models_of_terms or {})
         self._group = group
-        self._answer_sizes = dict(answers or {})
+        self._answer_tensors = dict(answers or {})
         self._states: list[_State] = []
         self._where = Place()
         self._once: dict[object, tuple[str, set[str]]] = {}
@@ -181,18 +185,26 @@ class GraphBuilder:
 
         return self.once("last_command", make)
 
-    def answer(self, name: str) -> str:
+    def answer(self, name: str, *, from_zeros: bool = False) -> str:
         """An output of a model, as ``MODEL.OUTPUT``: float32 [1, n].
 
-        Of this cycle where the model ran already; else of the cycle before, and zeros in the first.
+        Of this cycle where the model ran already; else of the cycle before. In the first that is zeros;
+        with ``from_zeros``, what the model answers where all that it reads is zero.
         """
+        import numpy as np
+
         if name in self._answers:
             return self._answered(name)
         self._awaited.add(name)
+        tensor = self._answer_tensors[name]
+        first = np.zeros(tensor.size) if not from_zeros else np.asarray(tensor.at_zeros)
         return self.once(
-            ("before", name),
+            ("before", name, from_zeros),
             lambda: self.feedback(
-                f"before/{name}", (1, self._answer_sizes[name]), lambda _: self._answered(name)
+                f"before/{name}",
+                (1, tensor.size),
+                lambda _: self._answered(name),
+                initial=first.reshape(1, -1).astype(np.float32),
             ),
         )
 

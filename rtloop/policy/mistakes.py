@@ -171,7 +171,9 @@ class Mistakes:
             wrong += 1
             if np.ptp(expected) <= self._tolerance:
                 continue  # a constant may be any other constant
-            found = [elements[i] for i, g in enumerate(got.T) if self._agrees(g, expected)]
+            apart = apart_by(got, np.broadcast_to(expected[:, None], got.shape))
+            alike = np.flatnonzero((apart <= self._tolerance).all(axis=0))
+            found = [elements[int(i)] for i in alike]
             if found:
                 found.sort(key=lambda f: (f[0] != element[0], f[1] != element[1]))
                 moved.append((element, found[0]))

@@ -10,7 +10,7 @@ import hashlib
 import math
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,8 @@ class PolicyTensor:
     dtype: str
     is_finite: bool = True
     """Of an output: whether it has neither NaN nor infinity where all that the model reads is zero."""
+    at_zeros: npt.NDArray[Any] | None = field(default=None, compare=False, repr=False)
+    """Of an output: what it is there."""
 
     @property
     def size(self) -> int:
@@ -366,4 +368,6 @@ def _tried_outputs(
             )
         if not output.is_tensor:
             raise source.wrong(f"output {output.name!r} is not a tensor", "rtloop needs one")
-    return {o.name: PolicyTensor(o.name, o.shape, o.dtype, o.is_finite) for o in outputs}
+    return {
+        o.name: PolicyTensor(o.name, o.shape, o.dtype, o.is_finite, o.at_zeros) for o in outputs
+    }

@@ -39,7 +39,7 @@ def opened(config: Config, name: str, told: Mapping[str, Sequence[Signal]] | Non
         if key in inputs and loop.inputs[key].element_count is None
     }
     outputs = assumed_outputs(loop, policy)
-    assembled = assemble(config, name, inputs, outputs, policy)
+    assembled = assemble(config, name, inputs, outputs, policy, are_assumed=True)
     known = table_of(config, name, policy, inputs, outputs)
     return Opened(policy, inputs, outputs, assembled, known)
 

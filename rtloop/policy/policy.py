@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from rtloop.errors import ConfigError, Finding, Place
+from rtloop.config.problem import Keys
+from rtloop.errors import Place, do_each
 from rtloop.policy.metadata import JOINTS, POSE, RATE, names_in, number_in, numbers_in
 from rtloop.policy.model_file import PolicyTensor, Source, nowhere
 from rtloop.policy.roles import Stage, action_of, read_stage
 from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
 from rtloop.policy.terms.elements import Elements, Pose, Scope, Vector
+from rtloop.policy.terms.term import ObservationTerm
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Policy:
     """``default_joint_pos``, likewise."""
     acts: str = ""
     """The name of the model that answers the action; empty for the last."""
+    models_of_terms: Mapping[str, Stage] = field(default_factory=dict)
+    """Of terms that are models: by ``ObservationTerm.source``."""
 
     @property
     def acting(self) -> Stage:
@@ -64,6 +68,10 @@ class Policy:
             f"{stage.name}: {note}" if many else note
             for stage in self.stages
             for note in stage.notes
+        ] + [
+            f"{stage.name}: {note}"
+            for stage in self.models_of_terms.values()
+            for note in stage.notes
         ]
 
     def notes_in(self, section: PolicyConfig) -> list[str]:
@@ -98,6 +106,7 @@ class Policy:
             joints=joints,
             pose=pose,
             are_models_known=True,
+            models_of_terms=self.models_of_terms,
         )
 
 
@@ -108,7 +117,13 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
 
         return load_bundle(section, where)
     stages = tuple(
-        _stage(name, path, keys, tuple(filter(None, keys.observed())), partial(where, *at))
+        read_stage(
+            name,
+            path,
+            keys,
+            tuple(filter(None, keys.observed())) or None,
+            where=partial(where, *at),
+        )
         for name, (at, keys, path) in section.sections.items()
     )
     at = section.sections[stages[-1].name][0]
@@ -116,7 +131,9 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
     *others, last = stages
     last = replace(last, answers={**last.answers, action.name: action})  # though it may be state
     stages = (*others, last)
-    policy = Policy(stages, action, *_told(stages))
+    joints, pose = _told(stages)
+    models = models_of_terms(section, where)
+    policy = Policy(stages, action, joints, pose, models_of_terms=models)
     _refuse_contradiction(section, policy, where)
     return policy
 
@@ -135,24 +152,25 @@ def load_policy(
     keys = ModelKeys.model_construct(
         state=dict(state or {}), fix_dimensions=dict(fix_dimensions or {})
     )
-    stage = _stage(ONLY, model, keys, (), where)
+    stage = read_stage(ONLY, model, keys, None, where=where)
     return Policy((stage,), action_of(stage, None, where=where), *_told((stage,)))
 
 
-def _stage(
-    name: str,
-    model: str | Path | bytes,
-    keys: ModelKeys,
-    observed: tuple[str, ...],
-    where: Callable[..., Place],
-) -> Stage:
-    stage = read_stage(name, model, keys, observed or None, where=where)
-    if keys.sha256 not in (None, stage.file.sha256):
-        name = "the model" if isinstance(model, bytes) else f"'{model}'"
-        found = f"{name}, whose sha256 is {stage.file.sha256}"
-        expected = f"the file of sha256 {keys.sha256}: it was exchanged, or the key is out of date"
-        raise ConfigError([Finding.of(where("sha256"), found, expected)])
-    return stage
+def models_of_terms(section: PolicyConfig, where: Callable[..., Place]) -> dict[str, Stage]:
+    """The models of terms that are models, by the source of the term. Raises ConfigError with all that fail."""
+    found: dict[str, Stage] = {}
+
+    def load(at: Keys, term: ObservationTerm) -> None:
+        stage = None if term.source in found else term.load_model(partial(where, *at))
+        if stage is not None:
+            found[term.source] = stage
+
+    do_each(
+        partial(load, (*keys, index), term)
+        for keys, terms in section.terms.items()
+        for index, term in enumerate(terms)
+    )
+    return found
 
 
 def _told(stages: tuple[Stage, ...]) -> tuple[tuple[str, ...] | None, tuple[float, ...] | None]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 RANDOM = 3.0
 EXTREMES = (-30.0, -1.0, 0.0, 1.0, 30.0)
 STEPS = 16
+VALUES = f"values within ±{RANDOM:g}"
+EXTREME_VALUES = f"extreme values within ±{EXTREMES[-1]:g}"
 #: For all elements of inputs, and then of observations; what is not reached is not judged.
 BUDGET_S = 0.1
 #: A history is waited for, for so many steps at most, before a NaN counts as lost.
@@ -75,17 +77,23 @@ class Probes:
         self._extreme = self._inputs(extreme)
 
     def findings(self) -> Iterator[Probed]:
-        """Everything that looks wrong. Raises RuntimeError in ONNX Runtime's words."""
+        """Everything that looks wrong."""
         import numpy as np
 
-        got = self._trace(self._random)
-        again = self._trace(self._random)
+        try:
+            got, again = self._trace(self._random), self._trace(self._random)
+        except RuntimeError as error:
+            yield self._failed(VALUES, error)
+            return
         if not np.array_equal(got.targets, again.targets, equal_nan=True):
             found = "a policy that gives another command where it reads the same again"
             yield Probed(self._model_at, found, "no random numbers: export its mean action")
             return  # nothing else that is tried would tell
-        yield from self._not_finite("values", got)
-        yield from self._not_finite("extreme values", self._trace(self._extreme))
+        yield from self._not_finite(VALUES, got)
+        try:
+            yield from self._not_finite(EXTREME_VALUES, self._trace(self._extreme))
+        except RuntimeError as error:
+            yield self._failed(EXTREME_VALUES, error)
         yield from self._constant_answers(got)
         if np.isfinite(got.targets).all():
             yield from self._lost_nans()
@@ -112,6 +120,11 @@ class Probes:
 
     # --- finite ---
 
+    def _failed(self, what: str, error: RuntimeError) -> Probed:
+        text = " ".join(str(error).split())
+        expected = "an answer to whatever sensors may give: bound what Gather and its like read"
+        return Probed(self._model_at, f"a model that fails for {what} ({text})", expected)
+
     def _not_finite(self, what: str, got: Trace) -> Iterator[Probed]:
         import numpy as np
 
@@ -125,10 +138,7 @@ class Probes:
                 element = self._table.observations[name][int(wrong[0])]
                 place, where = ("policy", *element.term), f"'{element.label}'"
                 break
-        limit = RANDOM if what == "values" else EXTREMES[-1]
-        found = (
-            f"NaN or infinity in {where} for {what} within ±{limit:g}, in step {step} of a trial"
-        )
+        found = f"NaN or infinity in {where} for {what}, in step {step} of a trial"
         yield Probed(place, found, "finite values: a command that is not is a FAULT")
 
     # --- NaN ---
@@ -185,7 +195,10 @@ class Probes:
                 at = self._names.index(changed[0])
                 inputs[at] = inputs[at].copy()
                 inputs[at][changed[1]] = value
-            command = self._runner.run(inputs, True, last if self._graph.last_command else None)
+            try:
+                command = self._runner.run(inputs, True, last if self._graph.last_command else None)
+            except RuntimeError:  # a model that refuses it: no plausible command
+                command = np.full_like(last, np.nan)
             commands.append(command)
             if np.isnan(command).any():
                 break
@@ -237,6 +250,9 @@ class Probes:
         for name, first in stage.counters.items():
             tensor = stage.file.inputs[name]
             feed[name] = np.full(tensor.shape, first + step, tensor.dtype)
+        for name in stage.wires:
+            tensor = stage.file.inputs[name]
+            feed[name] = np.zeros(tensor.shape, tensor.dtype)
         for before, _ in stage.state:
             feed[before.name] = np.zeros(before.shape, before.dtype)
         random = np.random.default_rng(step)
@@ -274,7 +290,10 @@ def _dead(
             else:
                 other[index] += 1
             changed = {**feed, name: other.reshape(feed[name].shape)}
-            again = session.run(outputs, changed)
+            try:
+                again = session.run(outputs, changed)
+            except Exception:  # onnxruntime's exceptions share no other base class
+                break
             if any(
                 not np.array_equal(a, b, equal_nan=True)
                 for a, b in zip(answers, again, strict=True)

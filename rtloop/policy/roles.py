@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rtloop.config.problem import flow
-from rtloop.errors import ConfigError, Place
+from rtloop.errors import ConfigError, Finding, Place
 from rtloop.policy.model_file import ModelFile, PolicyTensor, Source, nowhere, read_model
 from rtloop.policy.trial import BORDER_TYPES
 
@@ -41,6 +41,8 @@ class ModelKeys(Protocol):
     def constants(self) -> Mapping[str, Constant]: ...
     @property
     def counters(self) -> Mapping[str, int]: ...
+    @property
+    def sha256(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,13 @@ def read_stage(
     wires: Mapping[str, Wire] | None = None,
     *,
     where: Callable[..., Place] = nowhere,
+    observed_at: str = "observations",
 ) -> Stage:
     """Reads a model and finds out what each of its inputs and outputs is for.
 
-    ``observed`` names the inputs that terms fill, or None for the only one that is left; ``wires`` those
-    that outputs of models feed. State pairs that are not given are guessed where their names leave no
-    doubt. Raises ConfigError.
+    ``observed`` names the inputs that values of the loop fill, as the key ``observed_at`` says, or None for
+    the only one that is left; ``wires`` those that outputs of models feed. State pairs that are not given
+    are guessed where their names leave no doubt. Raises ConfigError.
     """
     source = Source("policy" if isinstance(model, bytes) else str(model), where)
     file = read_model(
@@ -84,12 +87,17 @@ def read_stage(
         lambda inputs: _constants(keys.constants, inputs, source),
         where=where,
     )
+    if keys.sha256 not in (None, file.sha256):
+        told = "the model" if isinstance(model, bytes) else f"'{model}'"
+        found = f"{told}, whose sha256 is {file.sha256}"
+        expected = f"the file of sha256 {keys.sha256}: it was exchanged, or the key is out of date"
+        raise ConfigError([Finding.of(where("sha256"), found, expected)])
     constants = _constants(keys.constants, file.inputs, source)
     for name_of_counter, first in keys.counters.items():
         _known("counters", "input", name_of_counter, file.inputs, source)
         _refuse_counter(file.inputs[name_of_counter], first, source)
     given = _given_pairs(file, keys.state, source)
-    _refuse_filled_twice(keys, observed, source)
+    _refuse_filled_twice(keys, observed, observed_at, source)
     taken = {
         *constants,
         *keys.counters,
@@ -100,7 +108,8 @@ def read_stage(
     guessed = guessed_pairs(file, taken, {after.name for _, after in given})
     pairs = (*given, *guessed)
     taken |= {before.name for before, _ in guessed}
-    inputs = _observed(file, observed, taken, source, any_shape=wires is not None)
+    any_shape = wires is not None
+    inputs = _observed(file, observed, observed_at, taken, source, any_shape=any_shape)
     fed = {after.name for before, after in pairs if not _is_last_action(before, after)}
     answers = {key: tensor for key, tensor in file.outputs.items() if key not in fed}
     notes = [f"state {flow({b.name: a.name})} was guessed from the names" for b, a in guessed]
@@ -155,9 +164,11 @@ def _is_last_action(before: PolicyTensor, after: PolicyTensor) -> bool:
     return after.name.lower() in _ACTION_NAMES or "action" in before.name.lower()
 
 
-def _refuse_filled_twice(keys: ModelKeys, observed: tuple[str, ...] | None, source: Source) -> None:
+def _refuse_filled_twice(
+    keys: ModelKeys, observed: tuple[str, ...] | None, observed_at: str, source: Source
+) -> None:
     fills = {
-        "observations": observed or (),
+        observed_at: observed or (),
         "state": keys.state,
         "constants": keys.constants,
         "counters": keys.counters,
@@ -287,16 +298,17 @@ def guessed_pairs(
 def _observed(
     file: ModelFile,
     observed: tuple[str, ...] | None,
+    observed_at: str,
     taken: set[str],
     source: Source,
     any_shape: bool,
 ) -> dict[str, PolicyTensor]:
     for name in observed or ():
-        _known("observations", "input", name, file.inputs, source)
+        _known(observed_at, "input", name, file.inputs, source)
     rest = [tensor for name, tensor in file.inputs.items() if name not in taken]
     if observed is not None:
         if rest:
-            raise _unfilled(rest, source)
+            raise _unfilled(rest, observed_at, source)
         tensors = {name: file.inputs[name] for name in observed}
         return tensors if any_shape else {n: as_vector(t, source) for n, t in tensors.items()}
     if len(rest) != 1:
@@ -309,9 +321,9 @@ def _observed(
     return {rest[0].name: as_vector(rest[0], source)}
 
 
-def _unfilled(rest: list[PolicyTensor], source: Source) -> ConfigError:
+def _unfilled(rest: list[PolicyTensor], observed_at: str, source: Source) -> ConfigError:
     listed = ", ".join(map(str, rest))
     return source.wrong(
         f"inputs that nothing fills ({listed})",
-        "each under one of `observations`, `state`, `constants`, `counters`",
+        f"each under one of `{observed_at}`, `state`, `constants`, `counters`",
     )

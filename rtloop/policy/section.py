@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from difflib import get_close_matches
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, PrivateAttr, Strict, StringConstraints
+from pydantic import Field, PrivateAttr, Strict
 
-from rtloop.config.problem import Keys, Problem, guarded
-from rtloop.config.section import Section
+from rtloop.config.problem import Keys, Problem, each_of, guarded
 from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
-from rtloop.errors import ConfigError
+from rtloop.policy.files import file_rules
+from rtloop.policy.model_keys import BorderKeys
 from rtloop.policy.terms.action import ActionTerm, Sink
 from rtloop.policy.terms.elements import Elements, Joined, Pose, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
@@ -35,40 +29,19 @@ Terms = Annotated[
     Strict(False),
     Field(min_length=1, max_length=256),
 ]
-_Scalar = bool | int | Annotated[float, Field(allow_inf_nan=False)]
-_Constant = _Scalar | Annotated[tuple[_Scalar, ...], Strict(False), Field(min_length=1)]
 #: The name of the only model of a policy.
 ONLY = "policy"
 
 
-class ModelKeys(Section):
+class ModelKeys(BorderKeys):
     """A model, and what fills its inputs."""
 
-    model: ModelPath | None = Field(
-        default=None, description="ONNX file, relative to this file; required without `models`"
-    )
-    fix_dimensions: dict[Text, Annotated[int, Field(ge=1, le=2**31 - 1)]] = Field(
-        default={}, description="names of dynamic dimensions and the size to fix them to"
-    )
     observation: Terms | None = Field(
         default=None,
         description="list of terms, concatenated in order into the only input that is observed",
     )
     observations: dict[Text, Terms] = Field(
         default={}, description="such a list for each of several inputs, by their names"
-    )
-    state: dict[Text, Text] = Field(
-        default={}, description="recurrent state as pairs of graph input: graph output"
-    )
-    constants: dict[Text, _Constant] = Field(
-        default={}, description="inputs that never change, and their values"
-    )
-    counters: dict[Text, Annotated[int, Field(ge=-(2**53), le=2**53)]] = Field(
-        default={}, description="inputs that count the runs of the policy, and where they begin"
-    )
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        default=None,
-        description="of the model's file, followed by those of its weights; other ones are refused",
     )
 
     def observed(self) -> dict[str | None, tuple[Keys, Sequence[ObservationTerm]]]:
@@ -93,17 +66,12 @@ class ModelConfig(ModelKeys):
 class PolicyConfig(ModelKeys):
     """The ONNX policy between inputs and outputs."""
 
-    model: ModelPath | None = Field(
-        default=None,
-        description="ONNX file, relative to this file; required without `models` and `leapp`",
-    )
     models: dict[Name, ModelConfig] = Field(
         default={}, description="several models, in the order in which they run; the last one acts"
     )
     leapp: ModelPath | None = Field(
         default=None,
-        description="the YAML of a LEAPP bundle, relative to this file, in place of `model`: its models, "
-        "flows and initial state",
+        description="YAML of a LEAPP bundle, relative to this file: its models, flows and initial values",
     )
     groups: dict[Name, Terms] = Field(
         default={}, description="named lists of terms: vectors that terms and actions may read"
@@ -136,20 +104,14 @@ class PolicyConfig(ModelKeys):
     # --- what it says ---
 
     def bind(self, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]) -> None:
-        """Finds the inputs and outputs of its bundle, if any, among those of the loop.
+        """Finds the inputs and outputs of its bundle, if it has one, among those of the loop.
 
-        Where the bundle cannot be read it stays unbound, which the rules report.
+        A bundle that cannot be read stays unbound, which the rules report.
         """
-        if self.leapp is not None and self._binding is None:
-            with suppress(ConfigError):
-                self._binding = self._bound(self.leapp, inputs, outputs)
+        if self.leapp is not None:
+            from rtloop.policy.leapp import bound
 
-    def _bound(
-        self, path: Path, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]
-    ) -> Binding:
-        from rtloop.policy.leapp import bind, read_bundle
-
-        return bind(read_bundle(path), inputs, outputs, self.observations)
+            self._binding = bound(self.leapp, inputs, outputs, self.observations)
 
     @property
     def binding(self) -> Binding | None:
@@ -160,14 +122,7 @@ class PolicyConfig(ModelKeys):
     def sections(self) -> dict[str, tuple[Keys, ModelKeys, Path]]:
         """By the name of a model: where it stands in this section, its section, its file."""
         if self._binding is not None:
-            return {
-                name: (
-                    ("leapp", name),
-                    ModelKeys(observations=dict(self._binding.observations[name])),
-                    model.path,
-                )
-                for name, model in self._binding.bundle.models.items()
-            }
+            return self._binding.sections
         if self.model is not None:
             return {ONLY: ((), self, self.model)}
         return {name: (("models", name), model, model.model) for name, model in self.models.items()}
@@ -175,8 +130,9 @@ class PolicyConfig(ModelKeys):
     @property
     def action_terms(self) -> dict[Keys, ActionTerm]:
         """By where they stand in this section."""
-        if self._binding is not None and not self.model_fields_set & {"action", "actions"}:
-            return {("leapp", "outputs", i): term for i, term in enumerate(self._binding.actions)}
+        is_written = self.model_fields_set & {"action", "actions"}
+        if self._binding is not None and self._binding.actions and not is_written:
+            return dict(self._binding.actions)
         if not self.actions:
             return {("action",): self.action}
         return {("actions", index): term for index, term in enumerate(self.actions)}
@@ -188,13 +144,16 @@ class PolicyConfig(ModelKeys):
         models: dict[Keys, ModelKeys] = {("models", name): m for name, m in self.models.items()}
         for at, section in {(): self, **models}.items():
             lists |= {(*at, *keys): terms for keys, terms in section.observed().values()}
+        if self._binding is not None:
+            lists |= self._binding.terms
         return lists | {("groups", name): terms for name, terms in self.groups.items()}
 
     def places_by_name(self, policy: Policy, outputs: Mapping[str, Sink]) -> bool:
         """Whether values go to the outputs by name, and not all of them in their order."""
-        if self.actions or all(sink.names is None for sink in outputs.values()):
-            return bool(self.actions)
-        return self.action.targets(self.scope({}, (), policy), policy.action.size) is not None
+        first, *more = self.action_terms.values()
+        if more or self.actions or all(sink.names is None for sink in outputs.values()):
+            return bool(more or self.actions)
+        return first.targets(self.scope({}, (), policy), policy.action.size) is not None
 
     def scope(
         self,
@@ -239,9 +198,20 @@ class PolicyConfig(ModelKeys):
         self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]
     ) -> Iterator[Problem]:
         """Every broken rule of the policy at ``here``, between the loop's inputs and outputs."""
+        if self.leapp is None:
+            yield from self._broken(here, inputs, outputs)
+            return
+        from rtloop.policy.leapp import at_the_bundle, bundle_rules
+
+        yield from bundle_rules(self, here, inputs, outputs)
+        for problem in self._broken(here, inputs, outputs):
+            yield at_the_bundle(here, problem)
+
+    def _broken(
+        self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]
+    ) -> Iterator[Problem]:
         loop = here[:-1]
         yield from self._model_rules(here)
-        yield from self._bundle_rules(here, inputs, outputs)
         if not outputs:
             expected = "at least one output for the action of the policy"
             judged = ((*loop, "outputs"),)
@@ -256,11 +226,8 @@ class PolicyConfig(ModelKeys):
         whole = total if not self.actions and not by_name and self.joints is None else None
         for keys, term in self.action_terms.items():
             at = (*here, *keys)
-            broken = chain(
-                term.shape_rules(at, whole, "outputs", (*loop, "outputs")),
-                term.rules(at, scope, None, None),
-            )
-            yield from broken if keys[0] != "leapp" else _of_bundle(here, broken)
+            yield from term.shape_rules(at, whole, "outputs", (*loop, "outputs"))
+            yield from term.rules(at, scope, None, None)
 
     def term_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         """Every broken rule of every term, as far as ``scope`` tells."""
@@ -272,49 +239,23 @@ class PolicyConfig(ModelKeys):
         for keys, terms in self.terms.items():
             for index, term in enumerate(terms):
                 at = (*here, *keys, index)
-                broken = guarded((*at, term.kind), term.rules(at, scope))
-                yield from broken if keys[0] != "leapp" else _of_bundle(here, broken)
+                yield from guarded((*at, term.kind), term.rules(at, scope))
         yield from self.terminations.rules((*here, "terminations"), scope)
 
-    def _bundle_rules(
-        self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]
-    ) -> Iterator[Problem]:
-        if self.leapp is None:
-            return
-        loop = here[:-1]
-        if self._binding is None:
-            try:
-                self._bound(self.leapp, inputs, outputs)
-            except ConfigError as error:
-                yield Problem(
-                    (*here, "leapp"), "a LEAPP bundle that can be run", f"one that cannot: {error}"
-                )
-            return
-        judged = ((*loop, "inputs"), (*loop, "outputs"))
-        for found, expected in self._binding.problems:
-            yield Problem((*here, "leapp"), expected, found, judged=judged)
-        if self.action_output is not None:
-            yield Problem(
-                (*here, "action_output"), "`output` of an action: a bundle names its outputs"
-            )
-
     def _model_rules(self, here: Keys) -> Iterator[Problem]:
-        given = [key for key in ("model", "models", "leapp") if getattr(self, key)]
+        keys = ("model", "models", "leapp")
+        given = [key for key in keys if getattr(self, key)]
         if len(given) != 1:
             expected = "exactly one of `model`, `models` and `leapp`"
-            found = " and ".join(given) or "none of them"
-            wrong = tuple((*here, key) for key in ("model", "models", "leapp"))
-            yield Problem(here, expected, found, judged=wrong, at_key=True)
+            judged = tuple((*here, key) for key in keys)
+            found = each_of(given) if given else "none of them"
+            yield Problem(here, expected, found, judged=judged, at_key=True)
         if self.leapp is not None:
-            yield from _file_rules((*here, "leapp"), self.leapp)
+            yield from file_rules((*here, "leapp"), self.leapp, ".yaml")
         for at, section, path in self.sections.values():
-            if self.leapp is not None:
-                broken = _file_rules((*here, *at, "model"), path)
-                yield from _of_bundle(here, broken, f"its model '{path.name}'")
-                continue
-            yield from _file_rules((*here, *at, "model"), path)
+            yield from file_rules((*here, *at, "model"), path)
             yield from section.key_rules((*here, *at))
-            if section.observation is None and not section.observations:
+            if section.observation is None and not section.observations and self.leapp is None:
                 expected = "`observation`, a list of terms, or `observations`, one for each input"
                 judged = ((*here, *at, "observation"), (*here, *at, "observations"))
                 found = "a model that observes nothing"
@@ -324,12 +265,9 @@ class PolicyConfig(ModelKeys):
             yield Problem((*here, "actions"), expected, "both", at_key=True)
         if self.models and self.model is None:
             for key in ("observation", "observations", "state", "constants", "counters", "sha256"):
-                if not getattr(self, key) or (self.leapp is not None and key == "observations"):
-                    continue
-                expected = f"no {key} beside `models`: each of them has its own"
-                if self.leapp is not None:
-                    expected = f"no {key} beside `leapp`: the bundle has it"
-                yield Problem((*here, key), expected, at_key=True)
+                if getattr(self, key):
+                    expected = f"no {key} beside `models`: each of them has its own"
+                    yield Problem((*here, key), expected, at_key=True)
 
     def _name_rules(self, here: Keys, inputs: Mapping[str, Elements]) -> Iterator[Problem]:
         for name in self.groups:
@@ -375,15 +313,6 @@ class PolicyConfig(ModelKeys):
         return composed(policy or self.load(where), self, inputs, outputs, period_s, where)
 
 
-def _of_bundle(
-    here: Keys, broken: Iterable[Problem], what: str = "what the bundle says"
-) -> Iterator[Problem]:
-    """Problems of what a bundle says, which stands nowhere in the file."""
-    for problem in broken:
-        found = problem.found or what
-        yield replace(problem, keys=(*here, "leapp"), found=found, at_key=False)
-
-
 def _circle(groups: Mapping[str, Sequence[ObservationTerm]]) -> str | None:
     """A group that reads itself, over others or not; None where there is none."""
     reads = {
@@ -401,33 +330,3 @@ def _circle(groups: Mapping[str, Sequence[ObservationTerm]]) -> str | None:
                 seen.add(other)
                 rest += reads[other]
     return None
-
-
-def _file_rules(keys: Keys, model: Path) -> Iterator[Problem]:
-    if os.path.isfile(model):
-        if not os.access(model, os.R_OK):
-            yield Problem(
-                keys, f"read permission: chmod u+r {quote(str(model))}", f"'{model}', not readable"
-            )
-        return
-    if os.path.isdir(model):
-        yield Problem(keys, "an .onnx file", f"the folder '{model}'")
-        return
-    if os.path.exists(model):
-        yield Problem(
-            keys, "an .onnx file", f"'{model}', a pipe, socket or device and no regular file"
-        )
-        return
-    try:
-        names = sorted(n for n in os.listdir(model.parent)[:10_000] if n.endswith(".onnx"))
-    except OSError:
-        expected = f"the path of a file, relative to this one; there is no folder '{model.parent}'"
-        yield Problem(keys, expected)
-        return
-    expected = f"a file in '{model.parent}'"
-    if not names:
-        expected += ", which holds no .onnx file"
-    elif len(names) <= 5:
-        expected += f", which holds {', '.join(names)}"
-    nearest = get_close_matches(model.name, names, 1)
-    yield Problem(keys, expected, nearest=f"'{nearest[0]}'" if nearest else None)

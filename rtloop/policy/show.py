@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from rtloop.config.problem import Keys, flow, written
+import yaml
+
+from rtloop.config.problem import Keys, written
 from rtloop.policy.formula import Formula, as_text
 from rtloop.policy.policy import Policy
 from rtloop.policy.section import PolicyConfig
@@ -105,8 +107,8 @@ def table(
 ) -> PolicyTable:
     """What the policy of a section that was composed observes and commands, between these elements."""
     vectors = {key: Vector(len(s), tuple(x.name for x in s)) for key, s in inputs.items()}
-    command = Vector(sum(sink.size for sink in sinks.values()))
-    scope = replace(section.scope(vectors, (), policy), command=command, period_s=period_s)
+    command = [Vector(sink.size, sink.names) for sink in sinks.values()]
+    scope = replace(section.scope(vectors, (), policy, command), period_s=period_s)
     units = {key: [signal.unit for signal in signals] for key, signals in inputs.items()}
     observations = {}
     for stage in policy.stages:
@@ -121,7 +123,7 @@ def table(
         observations,
         _answered(policy, scope),
         tuple(_commanded(section, policy, scope, units, outputs, sinks)),
-        tuple(policy.notes_in(section)),
+        (*policy.notes_in(section), *_ends(section, scope)),
     )
 
 
@@ -188,7 +190,9 @@ def _source(
     told: Sequence[str] = ()
     if term.declared_at(scope):
         told = units.get(term.prefix, ())
-    what = term.prefix if not reads or term.prefix in reads else f"{term.prefix}({reads[0]})"
+    what = (
+        term.prefix if not reads or term.prefix in reads else f"{term.prefix}({', '.join(reads)})"
+    )
     return [
         ObservedElement(
             index=index,
@@ -212,7 +216,10 @@ def _subtracted(
     """What `minus` says for each element."""
     minus = term.minus
     if isinstance(minus, str) and minus != DEFAULT_POSE:
-        return [f"{minus}.{name}" for name in _names_of(minus, scope, size)]
+        vector = scope.vector(minus)
+        there = _names_of(minus, scope, (vector and vector.element_count) or size)
+        indices = term.minus_indices(scope) or tuple(range(size))
+        return [f"{minus}.{there[index]}" for index in indices]
     return _each(named_values(minus, scope, names, size), size)
 
 
@@ -296,7 +303,7 @@ def _action(
         [formula for _, formula in sources],
         action,
         named_values(action.offset, scope, names, size),
-        plus=[] if plus is None else [f"{plus}.{name}" for name in _names_of(plus, scope, size)],
+        plus=[] if plus is None else _residual(action, plus, scope, size),
     )
     further = _further(action)
     return [
@@ -328,7 +335,9 @@ def _further(action: ActionTerm) -> str:
     """What else its section says, as it says it."""
     keys = action.model_fields_set - _IN_THE_FORMULA
     values = action.model_dump(mode="json", by_alias=True, exclude_unset=True, include=keys)
-    return f"; {flow(values)}" if values else ""
+    if not values:
+        return ""
+    return "; " + yaml.safe_dump(values, default_flow_style=True, width=float("inf")).strip()
 
 
 def _answered(policy: Policy, scope: Scope) -> tuple[str, ...]:
@@ -336,7 +345,20 @@ def _answered(policy: Policy, scope: Scope) -> tuple[str, ...]:
     return names or tuple(map(str, range(policy.action.size)))
 
 
+def _ends(section: PolicyConfig, scope: Scope) -> Iterator[str]:
+    for sentence in section.terminations.sentences(scope):
+        yield f"a run ends in FAULT by {sentence}"
+
+
 # --- values of elements ---
+
+
+def _residual(action: ActionTerm, plus: str, scope: Scope, size: int) -> list[str]:
+    """What `plus` adds to each element."""
+    vector = scope.vector(plus)
+    is_named = vector is not None and vector.element_names is not None
+    names = action.element_names(scope, size) if is_named else None
+    return [f"{plus}.{name}" for name in names or _names_of(plus, scope, size)]
 
 
 def _names_of(vector: str, scope: Scope, size: int) -> tuple[str, ...]:

@@ -35,6 +35,8 @@ class TriedOutput:
     """What shows that another run may give another shape; empty where nothing does."""
     is_finite: bool = True
     """Whether the first run, which is on zeros, gave neither NaN nor infinity."""
+    at_zeros: npt.NDArray[Any] | None = None
+    """What the first run gave."""
 
 
 def run_on_trial(
@@ -85,7 +87,7 @@ def run_on_trial(
             varies = f"it comes from {', '.join(sorted(operators))}"
         is_finite = first.dtype.kind != "f" or bool(np.isfinite(first).all())
         outputs.append(
-            TriedOutput(name, True, first.shape, first.dtype.name, varies, is_finite=is_finite)
+            TriedOutput(name, True, first.shape, first.dtype.name, varies, is_finite, first)
         )
     return outputs
 

@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtloop.build import sink_of
-from rtloop.config import Config, LoopConfig
+from rtloop.config import Config
 from rtloop.config.problem import written
 from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
@@ -17,6 +16,7 @@ from rtloop.policy.mistakes import Mistakes
 from rtloop.policy.opened import opened
 from rtloop.policy.show import PolicyTable
 from rtloop.policy.trace import Trace, apart_by, trace
+from rtloop.ports.command import first_standing
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Two builds of one network differ by rounding, which a closed loop may amplify; mistakes are larger.
 TOLERANCE = 1e-3
-#: Elements in the table of the worst.
-WORST = 10
+#: Elements that are told of one array.
+LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class Compared:
     """None where all is within the tolerance."""
     worst: tuple[ElementApart, ...]
     """Of them, the worst first."""
+    earliest: tuple[ElementApart, ...]
+    """Of them, those that differ first; of one step, the worst first. What comes later may follow."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,16 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     )
     import numpy as np
 
-    run = partial(
-        trace,
-        graph,
-        policy.assembled.runner,
-        first_command=np.asarray(_safe(loop, policy.outputs), np.float32),
-    )
+    names = {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()}
+    measured = np.concatenate([cases.inputs[key][0] for key in names]).tolist() if names else []
+    safe = [
+        value
+        for key, signals in policy.outputs.items()
+        for value in first_standing(
+            loop.outputs[key].vectors, [signal.name for signal in signals], names, measured
+        )
+    ]
+    run = partial(trace, graph, policy.assembled.runner, first_command=np.asarray(safe, np.float32))
     try:
         got = run(inputs=cases.inputs)
         compared = _compared(known, cases, got, tolerance)
@@ -164,15 +170,6 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         left_out=left_out,
         terminated=got.terminated,
     )
-
-
-def _safe(loop: LoopConfig, outputs: Mapping[str, Sequence[Signal]]) -> list[float]:
-    """The command before the first: the safe one, and 0 where it is no constant."""
-    values: list[float] = []
-    for key, signals in outputs.items():
-        section = loop.outputs[key].model_copy(update={"default": None})
-        values += sink_of(section, signals).default or (0.0,) * len(signals)
-    return values
 
 
 def _acting_at_once(config: Config, name: str) -> tuple[Config, tuple[str, ...]]:
@@ -243,17 +240,23 @@ def _compare(
     if differs.any():
         step, index = (int(i) for i in np.argwhere(differs)[0])
         first = difference(step, index)
-    order = np.argsort(-apart.max(axis=0), kind="stable")
-    worst = tuple(
+    elements_apart = [
         ElementApart(
             difference(int(apart[:, index].argmax()), int(index)),
             float(apart[:, index].max()),
             int(differs[:, index].argmax()),
             int(differs[:, index].sum()),
         )
-        for index in order[:WORST]
-        if differs[:, index].any()
-    )
+        for index in np.flatnonzero(differs.any(axis=0))
+    ]
+    worst = sorted(elements_apart, key=lambda element: -element.apart)
+    earliest = sorted(worst, key=lambda element: element.first_step)
     return Compared(
-        name, got.shape[1], float(apart.max()), int(differs.any(axis=0).sum()), first, worst
+        name=name,
+        elements=got.shape[1],
+        largest_apart=float(apart.max()),
+        differing=len(elements_apart),
+        first=first,
+        worst=tuple(worst[:LISTED]),
+        earliest=tuple(earliest[:LISTED]),
     )

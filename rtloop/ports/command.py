@@ -129,6 +129,28 @@ def sources(
     return tuple(found) if any(source >= 0 for source in found) else ()
 
 
+def first_standing(
+    vectors: Mapping[str, Values | None],
+    names: Sequence[str],
+    inputs: Mapping[str, Sequence[str]],
+    measured: Sequence[float],
+) -> tuple[float, ...]:
+    """What stands before the first command, as the core has it: ``safe``, with the values ``measured`` of all
+    inputs, within ``min`` and ``max``. ``vectors`` are those of an output."""
+    safe = vectors["safe"]
+    if safe is None:
+        return ()
+    constants = numbers(safe, names, 0.0)
+    low, high = vectors["min"], vectors["max"]
+    lows = numbers(-math.inf if low is None else low, names, -math.inf)
+    highs = numbers(math.inf if high is None else high, names, math.inf)
+    held = sources(safe, names, inputs) or (-1,) * len(names)
+    return tuple(
+        constant if source < 0 else min(max(measured[source], least), most)
+        for constant, source, least, most in zip(constants, held, lows, highs, strict=True)
+    )
+
+
 def _value(values: Values, names: Sequence[str], index: int) -> Value:
     try:
         return value_of(values, names, index)

@@ -119,6 +119,7 @@ def test_verify_ends_with_0_where_it_agrees_and_1_where_it_differs(
     assert main(["policy", "verify", "arm.yaml", cases]) == 1
     text = capsys.readouterr().out
     assert "differs first at step 0, obs_policy.obs[9] q.knee: got " in text
+    assert "\nthe first that differ, of obs_policy.obs\n" in text
     assert "hint: policy.obs: q: 4 times as much is expected" in text
     assert main(["policy", "verify", "arm.yaml", cases, "--tolerance", "100"]) == 0
     capsys.readouterr()

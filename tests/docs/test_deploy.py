@@ -24,7 +24,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="ut
 
 
 def _isaac_lab(folder: Path) -> None:
-    data = test_isaaclab._descriptors(test_isaaclab.TERMS, test_isaaclab.ACTIONS)
+    data = test_isaaclab.descriptors(test_isaaclab.TERMS, test_isaaclab.ACTIONS)
     (folder / "policy.onnx").write_bytes(linear(test_isaaclab.SIZE, 4)[0])
     (folder / "task_IO_descriptors.yaml").write_text(yaml.dump(data))
 

@@ -102,7 +102,7 @@ class Runner:
     """Runs a composed graph cycle by cycle, in the core, and beside it as one ONNX model: they must agree."""
 
     def __init__(self, graph: ComposedGraph) -> None:
-        self._graph = graph
+        self.graph = graph
         self.core = runner(graph)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -115,10 +115,10 @@ class Runner:
         """As a loop does when it is activated: what it remembers is what it began with."""
         self.core.reset()
         self._state = {
-            item.input_name: self._graph.constants.get(
+            item.input_name: self.graph.constants.get(
                 item.input_name, np.zeros(item.shape, item.dtype)
             )
-            for item in self._graph.feedback
+            for item in self.graph.feedback
         }
 
     def step(
@@ -132,7 +132,7 @@ class Runner:
         last = None if last_command is None else np.asarray(last_command, np.float32)
         command = self.core.run(flat, applied, last)
         # One session optimises across what are several steps: the last bits may differ.
-        halves = any(tensor.dtype == "float16" for tensor in self._graph.tensors.values())
+        halves = any(tensor.dtype == "float16" for tensor in self.graph.tensors.values())
         rtol, atol = (2e-2, 2e-3) if halves else (2e-4, 2e-5)
         beside = self._as_one_model(flat, applied, last)
         np.testing.assert_allclose(command, beside, rtol=rtol, atol=atol)
@@ -144,7 +144,7 @@ class Runner:
         applied: bool,
         last_command: npt.NDArray[np.float32] | None,
     ) -> npt.NDArray[np.float32]:
-        graph = self._graph
+        graph = self.graph
         feed = dict(self._state)
         for spec, sample in zip(graph.inputs, samples, strict=True):
             feed[spec.name] = sample.reshape(spec.shape)

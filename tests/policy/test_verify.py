@@ -16,6 +16,7 @@ from rtloop.policy.verify import verify
 from tests.policy.models import linear
 
 Arrays = dict[str, npt.NDArray[Any]]
+Observed = npt.NDArray[np.float32]
 
 TEXT = """\
 loops:
@@ -40,12 +41,13 @@ STEPS = 30
 WEIGHT = (np.random.default_rng(2).normal(size=(15, 2)) * 0.3).astype(np.float32)
 
 
-def expected() -> Arrays:
-    """What it did, in numpy alone."""
+def expected(safe: Callable[[Arrays], list[float]] = lambda _: [0.5, -0.5]) -> Arrays:
+    """What it did, in numpy alone. ``safe`` is what stood before, by the first inputs."""
     random = np.random.default_rng(3)
     gyro = random.normal(size=(STEPS, 3)).astype(np.float32)
     q = random.normal(size=(STEPS, 2)).astype(np.float32)
-    raw, target = np.zeros(2, np.float32), np.array([0.5, -0.5], np.float32)
+    raw = np.zeros(2, np.float32)
+    target = np.array(safe({"gyro": gyro[0], "q": q[0]}), np.float32)
     rows: dict[str, list[npt.NDArray[np.float32]]] = {
         "obs_policy.obs": [],
         "raw": [],
@@ -88,6 +90,12 @@ def test_it_agrees_with_numpy_in_closed_loop_over_last_action_and_last_target(
     assert all(0 < array.largest_apart < 1e-5 for array in found.compared)
 
 
+def test_a_loop_that_holds_what_was_measured_starts_from_that(tmp_path: Path) -> None:
+    text = TEXT.replace("[0.5, -0.5]", "{hip: {hold: q}, knee: -0.5}")
+    cases = saved(tmp_path, expected(lambda first: [first["q"][0], -0.5]))
+    assert verify(written(tmp_path, text), "arm", cases, 1e-5).agrees
+
+
 @pytest.mark.parametrize("name", ["obs_obs", "obs_policy", "obs_policy.obs"])
 def test_an_observation_goes_by_its_input_its_model_or_both(
     config: Config, tmp_path: Path, name: str
@@ -115,6 +123,7 @@ def test_a_difference_is_told_by_step_and_named_element(config: Config, tmp_path
     observed, raw, targets = found.compared
     assert raw.first is None
     assert [w.largest.element for w in observed.worst] == ["gyro.1, 2 steps ago", "q.hip"]
+    assert [e.largest.element for e in observed.earliest] == ["q.hip", "gyro.1, 2 steps ago"]
     assert observed.worst[0].apart == pytest.approx(0.25, abs=0.1)
     assert (observed.worst[0].first_step, observed.worst[0].steps) == (7, 1)
     assert observed.differing == 2
@@ -319,29 +328,80 @@ def test_an_input_name_of_two_models_is_refused_unless_the_model_is_named(tmp_pa
     assert [hint.partition(":")[0] for hint in found.hints] == ["encoder.obs"], found.hints
 
 
-#: What the data look like where the mistake is not one of examples/policies: the observation, what is said.
-LOOKS: dict[str, tuple[Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]], str]] = {
-    "one step late": (lambda o: np.concatenate([o[:1], o[:-1]]), "the value of the step before"),
-    "clipped": (lambda o: np.clip(o, -0.3, 0.3), "expected is clipped"),
-    "zero": (lambda o: 0 * o, "0 is expected"),
-    "noise": (
-        lambda o: o + np.random.default_rng(1).normal(size=o.shape).astype(np.float32),
-        "none of the usual mistakes explains it",
-    ),
-    "scaled each": (lambda o: o * np.array([2, 3], np.float32), "scaled by q.knee 2, q.hip 3"),
-}
+def _reversed(gyro: Observed) -> Observed:
+    return np.concatenate([gyro[:, 6:], gyro[:, 3:6], gyro[:, :3]], axis=1)
+
+
+def _from_zero(gyro: Observed) -> Observed:
+    gyro = gyro.copy()
+    gyro[0, :6] = 0
+    gyro[1, :3] = 0
+    return gyro
+
+
+def _turned(q: Observed) -> Observed:
+    return (q + 2 * np.pi * np.round(q)).astype(np.float32)
+
+
+def _noisy(q: Observed) -> Observed:
+    return q + np.random.default_rng(1).normal(size=q.shape).astype(np.float32)
+
+
+#: What the data look like: the part, what was done to it in training, what is said.
+LOOKS: dict[str, tuple[str, Callable[[Observed], Observed], str]] = {
+    "one step late": ("q", lambda q: np.concatenate([q[:1], q[:-1]]), "the value of the step before"),
+    "one step early": ("q", lambda q: np.concatenate([q[1:], q[-1:]]), "here it is one step old"),
+    "clipped": ("q", lambda q: np.clip(q, -0.3, 0.3), "expected is clipped, to [-0.3, 0.3]"),
+    "zero": ("q", lambda q: 0 * q, "0 is expected"),
+    "noise": ("q", _noisy, "none of the usual mistakes explains it"),
+    "scaled": ("q", lambda q: 0.05 * q, "0.05 times as much is expected"),
+    "scaled each": ("q", lambda q: q * np.array([2, 3], np.float32), "scaled by q.knee 2, q.hip 3"),
+    "negated": ("q", lambda q: -q, "the other sign is expected"),
+    "moved": ("q", lambda q: q + np.array([0.5, -1], np.float32), "moved by q.knee 0.5, q.hip -1"),
+    "swapped": ("q", lambda q: q[:, ::-1], "the elements are in another order: 'q.hip' is expected"),
+    "turned": ("q", _turned, "whole turns of 2 pi apart"),
+    "reversed": ("gyro", _reversed, "the history is in reverse order"),
+    "from zero": ("gyro", _from_zero, "`start: zero`"),
+}  # fmt: skip
+COLUMNS = {"gyro": slice(0, 9), "q": slice(9, 11)}
 
 
 @pytest.mark.parametrize("case", LOOKS)
 def test_a_hint_says_what_the_difference_looks_like(
     config: Config, tmp_path: Path, case: str
 ) -> None:
-    change, told = LOOKS[case]
+    part, change, told = LOOKS[case]
     arrays = expected()
-    arrays["obs_policy.obs"][:, 9:11] = change(arrays["obs_policy.obs"][:, 9:11])
+    columns = arrays["obs_policy.obs"][:, COLUMNS[part]]
+    arrays["obs_policy.obs"][:, COLUMNS[part]] = change(columns.copy())
     found = verify(config, "arm", saved(tmp_path, arrays))
     (hint,) = found.hints
-    assert hint.startswith("policy.obs: q: ")
+    assert hint.startswith(f"policy.obs: {part}: ")
+    assert told in hint
+
+
+@pytest.mark.parametrize(
+    ("read", "told"),
+    [
+        (lambda q: q[:, [3, 0, 1, 2]], "`order: xyzw` fits"),
+        (lambda q: q * np.array([1, -1, -1, -1], np.float32), "is inverted"),
+    ],
+)
+def test_an_orientation_that_is_read_otherwise_is_told(
+    tmp_path: Path, read: Callable[[Observed], Observed], told: str
+) -> None:
+    text = TEXT.replace("gyro: {mailbox: [0, 0, 0]}", "quat: {mailbox: [1, 0, 0, 0]}")
+    config = written(tmp_path, text.replace("input: gyro", "projected_gravity: quat"))
+    quat = np.random.default_rng(9).normal(size=(STEPS, 4)).astype(np.float32)
+    quat /= np.linalg.norm(quat, axis=1, keepdims=True)
+    w, x, y, z = read(quat).T
+    gravity = np.stack([2 * (w * y - x * z), -2 * (y * z + w * x), x**2 + y**2 - w**2 - z**2])
+    past = [0.5 * gravity.T[np.maximum(0, np.arange(STEPS) - ago)] for ago in (2, 1, 0)]
+    arrays = expected()
+    arrays["obs_policy.obs"][:, :9] = np.concatenate(past, axis=1)
+    del arrays["in_gyro"], arrays["targets"]
+    (hint, *_) = verify(config, "arm", saved(tmp_path, {**arrays, "in_quat": quat})).hints
+    assert hint.startswith("policy.obs: projected_gravity: 'quat' ")
     assert told in hint
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from rtloop.build import assemble
 from rtloop.config import Config, loads
-from rtloop.config.by_name import Hold, Value, key_of
+from rtloop.config.by_name import Hold, Value, Values, key_of
 from rtloop.errors import ConfigError
 from rtloop.judge import judge
-from rtloop.ports.command import numbers, sources
+from rtloop.ports.command import first_standing, numbers, sources
 from rtloop.ports.signal import Signal
 from tests.policy.models import passthrough
 
@@ -47,6 +47,16 @@ def test_what_is_held_is_found_by_name_in_whichever_input_has_it() -> None:
     assert [math.isnan(value) for value in found] == [True, True, True, False, True]
     assert sources(Hold(hold="joints", named="{}_pos"), ["knee", "hip"], inputs) == (2, 1)
     assert sources({"*": 1.0}, LEG, inputs) == ()
+
+
+def test_what_stands_before_the_first_command_is_measured_and_within_limits() -> None:
+    vectors: dict[str, Values | None] = {
+        "safe": {"*_q": Hold(hold="joints", named="{}_pos"), "*": 2.0},
+        "min": {"*_q": -1.0, "*": None},
+        "max": None,
+    }
+    inputs = {"imu": ["gyro"], "joints": ["hip_pos", "knee_pos"]}
+    assert first_standing(vectors, LEG[:3], inputs, [9.0, -5.0, 0.25]) == (0.25, -1.0, 2.0)
 
 
 TEXT = """\

@@ -13,6 +13,7 @@ from rtloop.policy.importing import isaaclab, unitree
 from rtloop.policy.importing.actions import ActionDraft, drafted_actions
 from rtloop.policy.importing.leapp import write_bundle
 from rtloop.policy.importing.loop_page import put_head, put_inputs, put_outputs, put_rate
+from rtloop.policy.importing.names import Names
 from rtloop.policy.importing.page import ELEMENT, Page, Verbatim, flow, todos
 from rtloop.policy.importing.readings import section_name
 from rtloop.policy.importing.sides import Sides, sides_of
@@ -50,7 +51,7 @@ def draft(
     if model.suffix in (".yaml", ".yml"):
         if deploy is not None:
             raise ConfigError(f"{deploy}: found a file beside a bundle; expected the bundle alone")
-        return Draft(write_bundle(model, folder or Path(), names or {}))
+        return Draft(write_bundle(model, folder or Path(), Names(names or {})))
     sides = sides_of(model, fix_dimensions or {})
     training = sides.training
     if deploy is not None:
@@ -65,7 +66,7 @@ def draft(
         )
     path = os.path.relpath(model.absolute(), (folder or Path()).absolute())
     files = [model.name, *([deploy.name] if deploy else [])]
-    return _Writer(sides, training, names or {}, path, fix_dimensions or {}).draft(files)
+    return _Writer(sides, training, Names(names or {}), path, fix_dimensions or {}).draft(files)
 
 
 def _of_deploy(path: Path, joints: tuple[str, ...] | None, of_model: Training) -> Training:
@@ -85,12 +86,13 @@ class _Writer:
         self,
         sides: Sides,
         training: Training,
-        names: Mapping[str, str],
+        names: Names,
         path: str,
         fixes: Mapping[str, int],
     ) -> None:
         self._sides = sides
         self._training = training
+        self._names = names
         self._path = path
         self._fixes = fixes
         self._joints = Joints.of(training, sides.action.size)
@@ -101,6 +103,7 @@ class _Writer:
         page = self._page
         observed = self._observed()
         actions = drafted_actions(self._sides, self._training.actions, self._joints, self._terms)
+        self._names.refuse_unused()
         todos = (*self._training.todos, *self._terms.todos, *self._model_todos())
         put_head(page, files, section_name(self._sides.path.stem), todos)
         put_rate(page, self._training.period_s)

@@ -28,6 +28,8 @@ def read(file: Entry) -> Training:
     joints, pose = _joints(file, actions)
     groups = {group.key: group for group in file["observations"].items()}
     # The exporter writes the group of the policy and may write others, as that of the critic.
+    if not groups:
+        raise file["observations"].wrong("a group of terms, as `policy`")
     group = groups.get("policy") or next(iter(groups.values()))
     observed = tuple(_observed(term) for term in group.items())
     todos = [
@@ -39,7 +41,7 @@ def read(file: Entry) -> Training:
     period = None
     if "scene" in file and "dt" in file["scene"]:
         dt = file["scene"]["dt"]
-        period = Told(Fraction(repr(dt.number())), str(dt))
+        period = Told(Fraction(repr(dt.positive())), str(dt))
     return Training(
         period_s=period,
         joints=joints,
@@ -61,7 +63,10 @@ def _joints(
             pose = robot["default_joint_pos"]
             # The order of the action is the policy's own, where it acts on all joints.
             order = tuple(acted) if len(acted) == len(names) else names
-            by_name = dict(zip(names, pose.number_list(), strict=True))
+            values = pose.number_list()
+            if len(values) != len(names):
+                raise pose.wrong(f"{len(names)} numbers, one for each joint")
+            by_name = dict(zip(names, values, strict=True))
             told = Told(tuple(by_name[name] for name in order), str(pose))
             return Told(order, str(robot["joint_names"])), told
     return (Told(tuple(acted), actions[0].where) if acted else None), None

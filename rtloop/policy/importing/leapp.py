@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
 from rtloop.policy.importing.actions import OutputDraft
 from rtloop.policy.importing.loop_page import put_head, put_inputs, put_outputs, put_rate
+from rtloop.policy.importing.names import Names
 from rtloop.policy.importing.page import ELEMENT, Page, Verbatim, flow
 from rtloop.policy.importing.readings import QUATERNION, section_name
 from rtloop.policy.importing.terms import InputDraft
@@ -17,7 +17,7 @@ from rtloop.policy.leapp.binding import NAMES, input_names, target_names
 from rtloop.policy.leapp.bundle import Bundle, BundleTensor, Port, read_bundle
 
 
-def write_bundle(path: Path, folder: Path, names: Mapping[str, str]) -> str:
+def write_bundle(path: Path, folder: Path, names: Names) -> str:
     """The YAML of a loop around a bundle, for a file in ``folder``. Raises ConfigError.
 
     ``names`` gives inputs and outputs other names than those that are made up.
@@ -25,8 +25,15 @@ def write_bundle(path: Path, folder: Path, names: Mapping[str, str]) -> str:
     bundle = read_bundle(path)
     inputs, terms = _inputs(bundle, names)
     outputs = _outputs(bundle, names)
+    names.refuse_unused()
     page = Page()
-    put_head(page, [path.name], section_name(path.stem), [])
+    guessed = [] if bundle.outputs else [bundle.answers[-1]]
+    todos = [
+        "all outputs of the bundle flow back to its inputs, and it does not tell which is commanded: "
+        f"{'.'.join(port)} is a guess"
+        for port in guessed
+    ]
+    put_head(page, [path.name], section_name(path.stem), todos)
     period = None
     if bundle.frequency_hz is not None:
         rate = Fraction(repr(bundle.frequency_hz))
@@ -41,24 +48,27 @@ def write_bundle(path: Path, folder: Path, names: Mapping[str, str]) -> str:
         for key, name in terms.items():
             page.put(flow(key), depth=4)
             page.put(ELEMENT, Verbatim(flow({"input": name})), depth=5)
+    for port in guessed:
+        keys: dict[str, object] = {"output": ".".join(port)}
+        if (elements := target_names(bundle, port)) is not None:
+            keys["to"] = list(elements)
+        page.put("action", keys, depth=3)
     put_outputs(page, outputs, {}, anchors)
     return str(page)
 
 
-def _inputs(
-    bundle: Bundle, names: Mapping[str, str]
-) -> tuple[dict[str, InputDraft], dict[str, str]]:
+def _inputs(bundle: Bundle, names: Names) -> tuple[dict[str, InputDraft], dict[str, str]]:
     """The loop's inputs, and by ``MODEL.INPUT`` those that are bound by no name."""
     inputs: dict[str, InputDraft] = {}
     chosen: dict[Port, str] = {}
     for port in bundle.inputs:
         tensor = bundle.input(port)
         wanted = section_name(tensor.name)
-        name = names.get(wanted, wanted)
+        name = names.of(wanted)
         there = inputs.get(name)
         if there is not None and not _is_same(there, tensor):
             wanted = section_name("_".join(port))
-            name = names.get(wanted, wanted)
+            name = names.of(wanted)
             there = None
         chosen[port] = name
         if there is None:
@@ -90,15 +100,15 @@ def _is_same(there: InputDraft, tensor: BundleTensor) -> bool:
     return there.names == tensor.element_names and there.size == tensor.size
 
 
-def _outputs(bundle: Bundle, names: Mapping[str, str]) -> dict[str, OutputDraft]:
+def _outputs(bundle: Bundle, names: Names) -> dict[str, OutputDraft]:
     outputs: dict[str, OutputDraft] = {}
-    for port in bundle.outputs:
+    for port in bundle.outputs or bundle.answers[-1:]:
         tensor = bundle.output(port)
         wanted = NAMES.get(tensor.kind) or section_name(tensor.name)
         wanted = wanted if wanted not in outputs else section_name("_".join(port))
         where = f"{bundle.path.name}: {'/'.join(port)}{_told(tensor)}"
         elements = target_names(bundle, port)
-        outputs[names.get(wanted, wanted)] = OutputDraft(tensor.size, elements, where=where)
+        outputs[names.of(wanted)] = OutputDraft(tensor.size, elements, where=where)
     return outputs
 
 

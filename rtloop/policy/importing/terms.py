@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtloop.config.values import FLOAT32_MAX
+from rtloop.config.values import FLOAT32_MAX, VECTOR_SIZE_MAX
 from rtloop.errors import ConfigError
 from rtloop.policy.exported_file import Numbers
+from rtloop.policy.importing.names import Names
 from rtloop.policy.importing.page import Verbatim
 from rtloop.policy.importing.readings import Reading, reading_of, section_name
 from rtloop.policy.importing.training import Observed, Told, Training
@@ -67,9 +67,7 @@ class Drafted:
 class TermDrafter:
     """Makes terms, and collects the inputs that they read."""
 
-    def __init__(
-        self, joints: Joints, action_size: int, names: Mapping[str, str], training: Training
-    ) -> None:
+    def __init__(self, joints: Joints, action_size: int, names: Names, training: Training) -> None:
         """``names`` gives inputs other names than those that are made up."""
         self.inputs: dict[str, InputDraft] = {}
         self.todos: list[str] = []
@@ -80,6 +78,8 @@ class TermDrafter:
 
     def draft(self, terms: tuple[Observed, ...], wanted: int, tensor: str, frames: bool) -> Drafted:
         """The terms of an input of ``wanted`` values. Raises ConfigError where these are others."""
+        if not terms:
+            raise ConfigError(f"the observation of the model's input {tensor} has no terms")
         known = [self._size(term) for term in terms]
         drafted = Drafted()
         if frames:
@@ -101,7 +101,7 @@ class TermDrafter:
 
     def name(self, wanted: str) -> str:
         """What an input or output is called."""
-        return self._names.get(wanted, wanted)
+        return self._names.of(wanted)
 
     def joint_input(self, name: str, where: str) -> str:
         """An input with an element for each joint of the robot."""
@@ -240,10 +240,15 @@ class TermDrafter:
         return tuple(max(pair) for pair in lows), tuple(min(pair) for pair in highs)
 
     def _add(self, name: str, draft: InputDraft) -> str:
-        name = self.name(name)
+        if draft.size > VECTOR_SIZE_MAX:
+            raise ConfigError(
+                f"{draft.where}: found {draft.size} values; expected at most {VECTOR_SIZE_MAX}, the longest "
+                "vector that a loop reads"
+            )
+        wanted, name = name, self.name(name)
         there = self.inputs.get(name)
         if there is not None and there.size != draft.size:
-            return self._add(f"{name}_{draft.size}"[:32], draft)
+            return self._add(f"{wanted}_{draft.size}"[:32], draft)
         if there is None:
             self.inputs[name] = draft
         return name

@@ -49,7 +49,7 @@ def read(file: Entry, names: tuple[str, ...] | None, of_policy: tuple[str, ...] 
     period = None
     if "step_dt" in file:
         step = file["step_dt"]
-        period = Told(Fraction(repr(step.number())), str(step))
+        period = Told(Fraction(repr(step.positive())), str(step))
     observations, whole_frames = _observations(file["observations"], joints)
     todos = []
     if names is None and of_policy is None:
@@ -160,7 +160,7 @@ def _ranges(file: Entry) -> dict[str, Told[tuple[Numbers, Numbers]]]:
     for command in file["commands"].items():
         ranges = command["ranges"]
         if all(key in ranges for key in _VELOCITY):
-            pairs = [ranges[key].number_list() for key in _VELOCITY]
+            pairs = [ranges[key].pair() for key in _VELOCITY]
             lows, highs = tuple(low for low, _ in pairs), tuple(high for _, high in pairs)
             found[command.key] = Told((lows, highs), str(ranges))
     return found

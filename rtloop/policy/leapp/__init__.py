@@ -3,7 +3,8 @@
 ``bundle`` reads one, ``binding`` says which inputs and outputs of the loop are which of the bundle.
 """
 
-from rtloop.policy.leapp.binding import Binding, bind
+from rtloop.policy.leapp.binding import Binding, bound
 from rtloop.policy.leapp.bundle import Bundle, read_bundle
+from rtloop.policy.leapp.rules import at_the_bundle, bundle_rules
 
-__all__ = ["Binding", "Bundle", "bind", "read_bundle"]
+__all__ = ["Binding", "Bundle", "at_the_bundle", "bound", "bundle_rules", "read_bundle"]

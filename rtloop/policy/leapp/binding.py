@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtloop.config.problem import any_of
-from rtloop.policy.leapp.bundle import Bundle, BundleTensor, Port
+from rtloop.config.problem import Keys, any_of
+from rtloop.errors import ConfigError
+from rtloop.policy.leapp.bundle import Bundle, BundleTensor, Port, read_bundle
 from rtloop.policy.terms.action import ActionTerm
 from rtloop.policy.terms.elements import Elements, has_names
 from rtloop.policy.terms.inputs import InputTerm
@@ -16,6 +18,8 @@ from rtloop.policy.terms.term import ObservationTerm
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from rtloop.policy.section import ModelKeys
 
 #: By the kind of a tensor: what its input or output of a loop may be called beside its own name.
 NAMES = {
@@ -58,47 +62,76 @@ class Binding:
     bundle: Bundle
     observations: Mapping[str, Mapping[str, tuple[ObservationTerm, ...]]]
     """By model and input, for those that come from outside."""
+    written: frozenset[Port]
+    """Those of them that the configuration says itself."""
     wires: Mapping[str, Mapping[str, Wire]]
-    actions: tuple[ActionTerm, ...]
+    actions: Mapping[Keys, ActionTerm]
+    """By where they would stand in the section of the policy."""
     problems: tuple[tuple[str, str], ...]
     """What was found and what was expected, where something has no counterpart in the loop."""
 
+    @property
+    def sections(self) -> dict[str, tuple[Keys, ModelKeys, Path]]:
+        """By the name of a model: where it would stand in the section, what fills it, its file."""
+        from rtloop.policy.section import ModelKeys
 
-def bind(
-    bundle: Bundle,
+        return {
+            name: (
+                ("leapp", name),
+                ModelKeys(observations=dict(self.observations[name])),
+                model.path,
+            )
+            for name, model in self.bundle.models.items()
+        }
+
+    @property
+    def terms(self) -> dict[Keys, Sequence[ObservationTerm]]:
+        """The terms that the configuration does not say itself, by where they would stand."""
+        return {
+            ("leapp", model, "observations", name): terms
+            for model, inputs in self.observations.items()
+            for name, terms in inputs.items()
+            if (model, name) not in self.written
+        }
+
+
+def bound(
+    path: Path,
     inputs: Mapping[str, Elements],
     outputs: Mapping[str, Elements],
     observations: Mapping[str, tuple[ObservationTerm, ...]],
-) -> Binding:
-    """``observations`` are what the configuration says of some inputs, as ``INPUT`` or ``MODEL.INPUT``."""
+) -> Binding | None:
+    """The bundle of a path in its place; None where it cannot be read.
+
+    ``observations`` are what the configuration says of some inputs, as ``INPUT`` or ``MODEL.INPUT``.
+    """
+    try:
+        bundle = read_bundle(path)
+    except ConfigError:
+        return None
     problems: list[tuple[str, str]] = []
-    observed: dict[str, dict[str, tuple[ObservationTerm, ...]]] = {
-        name: {} for name in bundle.models
-    }
-    known = {key for model, name in bundle.inputs for key in (name, f"{model}.{name}")}
+    known = {key for model, name in bundle.inputs for key in (f"{model}.{name}", name)}
     for key in observations.keys() - known:
-        problems.append(
-            (f"observations of '{key}'", f"an input of the bundle: {any_of(sorted(known))}")
-        )
-    for model, name in bundle.inputs:
-        written = observations.get(f"{model}.{name}") or observations.get(name)
-        if written is not None:
-            observed[model][name] = tuple(written)
-            continue
-        tensor = bundle.input((model, name))
-        term = _term(tensor, inputs, problems)
-        if term is not None:
+        expected = f"an input of the bundle: {any_of(sorted(known))}"
+        problems.append((f"observations of '{key}'", expected))
+    observed: dict[str, dict[str, tuple[ObservationTerm, ...]]] = {n: {} for n in bundle.models}
+    written = set()
+    for port in bundle.inputs:
+        model, name = port
+        terms = observations.get(f"{model}.{name}") or observations.get(name)
+        if terms is not None:
+            observed[model][name] = terms
+            written.add(port)
+        elif (term := _term(bundle.input(port), inputs, problems)) is not None:
             observed[model][name] = (term,)
-    wires = {
-        model: {
-            name: Wire(".".join(source), bundle.initial.get((to, name)))
-            for (to, name), source in bundle.sources.items()
-            if to == model
-        }
-        for model in bundle.models
+    wires: dict[str, dict[str, Wire]] = {name: {} for name in bundle.models}
+    for target, source in bundle.sources.items():
+        wires[target[0]][target[1]] = Wire(".".join(source), bundle.initial.get(target))
+    actions: dict[Keys, ActionTerm] = {
+        ("leapp", "outputs", index): action
+        for index, action in enumerate(_actions(bundle, outputs))
     }
-    actions = tuple(_actions(bundle, outputs))
-    return Binding(bundle, observed, wires, actions, tuple(problems))
+    return Binding(bundle, observed, frozenset(written), wires, actions, tuple(problems))
 
 
 def input_names(tensor: BundleTensor) -> tuple[str, ...]:
@@ -111,7 +144,7 @@ def target_names(bundle: Bundle, port: Port) -> tuple[str, ...] | None:
 
     Where several name the same elements, they are told apart by what they are: ``hip_pos``, ``hip_kp``.
     """
-    tensors = {other: bundle.output(other) for other in bundle.outputs}
+    tensors = {other: bundle.output(other) for other in bundle.outputs or [port]}
     names = [name for tensor in tensors.values() for name in tensor.element_names or ()]
     if not names:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -67,7 +68,7 @@ class Bundle:
     inputs: tuple[Port, ...]
     """What comes from outside."""
     outputs: tuple[Port, ...]
-    """What leaves."""
+    """What leaves; an output that only flows back is not among them."""
     initial: Mapping[Port, npt.NDArray[Any]]
     """What an input holds before its source ran first, where that is not zeros."""
     frequency_hz: float | None = None
@@ -77,6 +78,11 @@ class Bundle:
 
     def output(self, port: Port) -> BundleTensor:
         return self.models[port[0]].outputs[port[1]]
+
+    @property
+    def answers(self) -> list[Port]:
+        """All outputs of all models."""
+        return [(name, tensor) for name, model in self.models.items() for tensor in model.outputs]
 
 
 def is_bundle(file: Entry) -> bool:
@@ -116,11 +122,11 @@ def read_bundle(path: Path) -> Bundle:
     ]
     if unfed:
         raise pipeline.wrong(f"a flow or an input of the pipeline for {', '.join(unfed)}")
-    if not inputs or not outputs:
-        raise pipeline.wrong("inputs and outputs, at least one of each")
+    if not inputs:
+        raise pipeline["inputs"].wrong("at least one input from outside")
     frequency = None
     if "configs" in pipeline and "frequency" in pipeline["configs"]:
-        frequency = pipeline["configs"]["frequency"].number()
+        frequency = pipeline["configs"]["frequency"].positive()
     return Bundle(
         path, models, sources, inputs, outputs, _initial(pipeline, path, models), frequency
     )
@@ -144,8 +150,9 @@ def _model(entry: Entry, folder: Path) -> BundleModel:
 
 def _tensor(entry: Entry) -> BundleTensor:
     shape = entry["shape"].value
-    if isinstance(shape, str):
-        shape = json.loads(shape)
+    if isinstance(shape, str):  # as older exporters have it
+        with suppress(ValueError):
+            shape = json.loads(shape)
     shape = Entry(entry.file, shape, (*entry.keys, "shape")).whole_numbers()
     kind = entry["kind"].text() if "kind" in entry else ""
     names = _names(entry["element_names"], math.prod(shape)) if "element_names" in entry else None

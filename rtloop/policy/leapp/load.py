@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from rtloop.config.problem import any_of
 from rtloop.errors import ConfigError, Finding, Place
-from rtloop.policy.leapp.bundle import BundleModel, BundleTensor, read_bundle
+from rtloop.policy.leapp.bundle import Bundle, BundleModel, BundleTensor, Port, read_bundle
 from rtloop.policy.model_file import PolicyTensor
-from rtloop.policy.policy import Policy
+from rtloop.policy.policy import Policy, models_of_terms
 from rtloop.policy.roles import Stage, read_stage
 from rtloop.policy.section import PolicyConfig
 
@@ -33,9 +34,26 @@ def load_bundle(section: PolicyConfig, where: Callable[..., Place]) -> Policy:
         stage = read_stage(name, path, keys, observed, wires, where=place)
         _refuse_other(stage, binding.bundle.models[name], place("model"))
         stages.append(stage)
-    acts, output = binding.bundle.outputs[0]
+    acts, output = _acting(section, binding.bundle, where)
     action = next(stage for stage in stages if stage.name == acts).file.outputs[output]
-    return Policy(tuple(stages), action, acts=acts)
+    models = models_of_terms(section, where)
+    return Policy(tuple(stages), action, acts=acts, models_of_terms=models)
+
+
+def _acting(section: PolicyConfig, bundle: Bundle, where: Callable[..., Place]) -> Port:
+    """The output that is the action: the first that leaves, else the first that an action names."""
+    if bundle.outputs:
+        return bundle.outputs[0]
+    for keys, action in section.action_terms.items():
+        for port in bundle.answers:
+            if action.output in (".".join(port), port[1]):
+                return port
+        known = any_of([".".join(port) for port in bundle.answers])
+        found = "nothing" if action.output is None else f"'{action.output}'"
+        raise ConfigError(
+            [Finding.of(where(*keys, "output"), found, f"an output of the bundle: {known}")]
+        )
+    raise ConfigError("a bundle without outputs needs an action")
 
 
 def _refuse_other(stage: Stage, model: BundleModel, place: Place) -> None:
@@ -43,7 +61,7 @@ def _refuse_other(stage: Stage, model: BundleModel, place: Place) -> None:
     if stage.file.file_sha256 != model.sha256:
         found = f"'{model.path}', whose sha256 is {stage.file.file_sha256}"
         expected = (
-            f"the file of sha256 {model.sha256}, as the bundle says: one of the two was exchanged"
+            f"the file of sha256 {model.sha256}: it was exchanged, or its bundle is another's"
         )
         raise ConfigError([Finding.of(place, found, expected)])
     for what, told, there in (

@@ -132,9 +132,9 @@ class ActionTerm(Shape):
         if self.group is not None and self.group not in scope.groups:
             known = list(scope.groups)
             yield unknown((*here, "group"), self.group, "group", known, scope.groups_at)
-        if self.plus is not None and scope.vector(self.plus) is None:
-            known = scope.vector_names
-            yield unknown((*here, "plus"), self.plus, "input or group", known, scope.inputs_at)
+        if self.plus is not None:
+            names = None if size is None else self.element_names(scope, size)
+            yield from measured_rules((*here, "plus"), self.plus, scope, names, size)
         yield from self._key_rules(here)
         yield from self._measured_rules(here, scope, size)
         if size is None:

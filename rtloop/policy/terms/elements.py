@@ -11,6 +11,7 @@ from rtloop.config.problem import Keys
 from rtloop.config.values import VECTOR_SIZE_MAX
 
 if TYPE_CHECKING:
+    from rtloop.policy.roles import Stage
     from rtloop.policy.terms.term import ObservationTerm
 
 DEFAULT_POSE = "default_joint_pos"
@@ -135,7 +136,9 @@ class Scope:
     period_s: Fraction | None = None
     """The nominal time between two runs of the policy."""
     are_models_known: bool = False
-    """Whether ``outputs`` is complete."""
+    """Whether ``outputs`` and ``models_of_terms`` are complete."""
+    models_of_terms: Mapping[str, Stage] = field(default_factory=dict)
+    """Of terms that are models: by ``ObservationTerm.source``."""
 
     def vector(self, name: str) -> Elements | None:
         """An input of the loop or a group of the policy; None where there is none of that name."""

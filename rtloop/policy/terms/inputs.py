@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -103,11 +103,15 @@ class ConstantTerm(ObservationTerm):
 
 @TERMS.register
 class OutputTerm(ObservationTerm):
-    """What a model answers: in this cycle if it runs earlier, else in the one before; zeros in the first."""
+    """What a model answers: in this cycle if it runs earlier, else in the one before."""
 
     kind = "output"
 
     output: Text = Field(description="MODEL.OUTPUT; of a policy with one model, policy.OUTPUT")
+    start: Literal["zero", "answer"] = Field(
+        default="zero",
+        description="what stands for the cycle before the first: zeros, or what the model answers to zeros",
+    )
 
     @property
     def label(self) -> str:
@@ -126,7 +130,7 @@ class OutputTerm(ObservationTerm):
         return scope.outputs.get(self.output, Vector())
 
     def emit(self, builder: GraphBuilder) -> str:
-        return builder.answer(self.output)
+        return builder.answer(self.output, from_zeros=self.start == "answer")
 
 
 def every_input(names: Iterable[str]) -> tuple[ObservationTerm, ...]:

@@ -63,6 +63,9 @@ class _OrientationTerm(ObservationTerm):
     def reads(self) -> tuple[str, ...]:
         return (self.of,)
 
+    def least_size(self, name: str, scope: Scope) -> int:
+        return SIZES[self.order]
+
     def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         yield from orientation_rules((*here, self.kind), self.of, self.order, scope)
 
@@ -210,6 +213,9 @@ class RotatedTerm(ObservationTerm):
 
     def reads(self) -> tuple[str, ...]:
         return (self.rotated,) if self.into is None else (self.rotated, self.into)
+
+    def least_size(self, name: str, scope: Scope) -> int:
+        return 3 if name == self.rotated else SIZES[self.order]
 
     def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         how = "3 values: x, y, z"

@@ -182,7 +182,7 @@ def _stands(builder: GraphBuilder, hold: HoldConfig) -> str:
     """bool [1, 1]: whether every length is below the limit."""
     import numpy as np
 
-    command = builder.vector(hold.command)
+    command = builder.must_be_finite(builder.vector(hold.command))  # NaN would be: it moves
     below = builder.constant(np.full((1, 1), hold.below, np.float32), "below")
     verdict = ""
     for indices in hold.each or (tuple(range(builder.size(command))),):

@@ -22,7 +22,11 @@ from rtloop.policy.terms.joints import Joints, Pattern, joint_names, joint_rules
 from rtloop.policy.terms.shape import Shape
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rtloop.errors import Place
     from rtloop.policy.graph_builder import GraphBuilder
+    from rtloop.policy.roles import Stage
 
 
 class ObservationTerm(Shape, KindSection):
@@ -69,6 +73,17 @@ class ObservationTerm(Shape, KindSection):
 
         float32 [1, n], with n the count of ``elements``. Called once for all terms of one source.
         """
+
+    def least_size(self, name: str, scope: Scope) -> int:
+        """The elements that an input must have which the source reads, as far as the term tells."""
+        return 1
+
+    def load_model(self, where: Callable[..., Place]) -> Stage | None:
+        """The model that the term is; None for one that is none. ``where`` tells the place of its keys.
+
+        Raises ConfigError.
+        """
+        return None
 
     def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         """Broken rules about the source. ``here`` is where the term stands."""

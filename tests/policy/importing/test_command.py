@@ -59,6 +59,16 @@ def test_what_is_left_open_as_json(model: str, capsys: pytest.CaptureFixture[str
         (["policy.onnx", "nothere.yaml"], 2, "nothere.yaml: cannot be read"),
         (["policy.onnx", "--rename", "obs=Bad Name"], 2, "--rename: 'Bad Name' is no name"),
         (["policy.onnx", "--rename", "obs"], 2, "obs is no NAME=VALUE"),
+        (
+            ["policy.onnx", "--rename", "ob=x"],
+            2,
+            "found 'ob', which nothing is called; expected one of action, obs",
+        ),
+        (
+            ["policy.onnx", "--rename", "obs=action"],
+            2,
+            "the name 'action' for both 'obs' and 'action'",
+        ),
         (["policy.onnx", "--joints", "a,a"], 2, "a,a is no list of different names"),
         (["policy.onnx", "--fix-dimension", "n=0"], 2, "n=0 is no size"),
         (["policy.onnx", "-o", "nowhere/loop.yaml"], 1, "cannot be written: No such file"),

@@ -50,7 +50,7 @@ def _action(kind: str, joints: list[str], **more: Any) -> dict[str, Any]:
     }
 
 
-def _descriptors(
+def descriptors(
     observations: list[dict[str, Any]], actions: list[dict[str, Any]]
 ) -> dict[str, Any]:
     return {
@@ -101,7 +101,7 @@ def _files(folder: Path, data: dict[str, Any], size: int = SIZE) -> tuple[Path, 
 
 
 def test_what_is_written_equals_what_was_trained(tmp_path: Path) -> None:
-    model, deploy = _files(tmp_path, _descriptors(TERMS, ACTIONS))
+    model, deploy = _files(tmp_path, descriptors(TERMS, ACTIONS))
     text = written(tmp_path, str(model), str(deploy))
     assert "rate_hz: 50  # task_IO_descriptors.yaml: scene.dt" in text
     assert "0.4000000059604645" in text  # every digit
@@ -156,7 +156,7 @@ def test_what_is_written_equals_what_was_trained(tmp_path: Path) -> None:
 def test_a_relative_action_is_added_to_where_the_joints_are(tmp_path: Path) -> None:
     terms = [_term("joint_pos", 4, joint_names=JOINTS)]
     action = _action("RelativeJointPositionAction", JOINTS[::-1], scale=0.1)
-    model, deploy = _files(tmp_path, _descriptors(terms, [action]), 4)
+    model, deploy = _files(tmp_path, descriptors(terms, [action]), 4)
     written(tmp_path, str(model), str(deploy), "--rename", "joint_pos=encoders")
     loop = Loop(tmp_path)
     weight = np.load(tmp_path / "weight.npy")
@@ -171,7 +171,7 @@ def test_a_relative_action_is_added_to_where_the_joints_are(tmp_path: Path) -> N
 
 
 def test_a_term_that_the_exporter_left_out_is_missed(tmp_path: Path) -> None:
-    model, deploy = _files(tmp_path, _descriptors(TERMS[1:], ACTIONS))
+    model, deploy = _files(tmp_path, descriptors(TERMS[1:], ACTIONS))
     with pytest.raises(
         ConfigError, match=r"observation of 25 values \(base_ang_vel 3, .*expected 28"
     ):
@@ -180,7 +180,7 @@ def test_a_term_that_the_exporter_left_out_is_missed(tmp_path: Path) -> None:
 
 def test_modifiers_are_left_to_the_reader(tmp_path: Path) -> None:
     terms = [*TERMS[:-1], _term("last_action", 4, extras={"modifiers": ["DigitalFilter"]})]
-    model, deploy = _files(tmp_path, _descriptors(terms, ACTIONS))
+    model, deploy = _files(tmp_path, descriptors(terms, ACTIONS))
     assert any("DigitalFilter" in words for _, words in draft(model, deploy).todos)
 
 
@@ -193,13 +193,13 @@ def test_modifiers_are_left_to_the_reader(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     terms = [{**TERMS[0], **change}, *TERMS[1:]]
-    model, deploy = _files(tmp_path, _descriptors(terms, ACTIONS))
+    model, deploy = _files(tmp_path, descriptors(terms, ACTIONS))
     with pytest.raises(ConfigError, match=message):
         draft(model, deploy)
 
 
 def test_an_action_that_is_not_known_is_refused(tmp_path: Path) -> None:
     actions = [*ACTIONS, _action("DifferentialInverseKinematicsAction", ["x"])]
-    model, deploy = _files(tmp_path, _descriptors(TERMS, actions))
+    model, deploy = _files(tmp_path, descriptors(TERMS, actions))
     with pytest.raises(ConfigError, match=r"actions\[2\].full_path: found .*expected one of Joint"):
         draft(model, deploy)

@@ -182,6 +182,12 @@ def test_the_names_of_exploy_are_inputs_memory_and_targets(tmp_path: Path) -> No
         memory = memory + given["joint_vel"]
 
 
+def test_an_input_that_no_loop_can_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "policy.onnx").write_bytes(linear(1025, 2)[0])
+    with pytest.raises(ConfigError, match="found 1025 values; expected at most 1024"):
+        draft(tmp_path / "policy.onnx")
+
+
 def test_inputs_of_whole_numbers_and_several_outputs_are_told_apart(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Cast", ["rate"], ["r"], to=FLOAT),

@@ -111,6 +111,10 @@ class Reference:
             for t in model["inputs"]
         } | dict(initial or {})
 
+    def fed(self, target: str) -> Array:
+        """What an input of a model holds by now."""
+        return self._values[target]
+
     def step(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
         """By ``MODEL/TENSOR``."""
         for key, value in inputs.items():

@@ -226,6 +226,33 @@ def test_recurrent_state_of_any_shape_and_type_returns(tmp_path: Path) -> None:
         np.testing.assert_array_equal(loop.step(given)["motors"], action.reshape(-1))
 
 
+def test_an_output_that_only_flows_back_is_commanded_by_an_action(tmp_path: Path) -> None:
+    maker = chain(tmp_path)
+    maker.pipeline["outputs"] = {}
+    maker.write()
+    with pytest.raises(
+        ConfigError, match="all of whose outputs flow back; expected .*policy.action"
+    ):
+        load(_written(tmp_path))
+    wrong = LOOP.replace("chain.yaml\n", "chain.yaml\n      action: {output: policy.act}\n")
+    error = check(_written(tmp_path, wrong)).error
+    assert "found 'policy.act'; expected an output of the bundle: encoder.latent or" in str(error)
+    action = "      action: {output: policy.action, to: [foot, knee, hip]}\n"
+    _written(tmp_path, LOOP.replace("chain.yaml\n", f"chain.yaml\n{action}"))
+    assert check(tmp_path / "loop.yaml").error is None
+    loop, reference = Loop(tmp_path), Reference(maker)
+    for step in range(5):
+        given = samples(loop, step)
+        joints = given["joint_pos"][[1, 3, 0]]
+        inputs = {
+            "encoder/joint_pos": joints, "encoder/cmd": given["cmd"], "policy/joint_pos": joints,
+        }  # fmt: skip
+        reference.step(inputs)
+        np.testing.assert_array_equal(
+            loop.step(given)["motors"], reference.fed("encoder/prev")[0, ::-1]
+        )
+
+
 def test_outputs_of_the_same_elements_are_told_apart_by_their_kind(tmp_path: Path) -> None:
     maker = BundleMaker(tmp_path, "chain")
     nodes = [
@@ -274,8 +301,8 @@ def test_outputs_of_the_same_elements_are_told_apart_by_their_kind(tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("other file", "expected the file of sha256 .*one of the two was exchanged"),
-        ("no file", "found its model 'encoder.onnx'; expected a file in"),
+        ("other file", "expected the file of sha256 .*it was exchanged"),
+        ("no file", "found its model 'encoder'; expected a file in"),
         ("jit", "parameters.backend: found str 'jit'; expected onnx"),
         ("warp", "warp_segments: found int 2; expected 0: a Warp kernel needs an NVIDIA GPU"),
         ("version", "found str '2.0'; expected 1.x"),

@@ -45,7 +45,15 @@ def _runs_as_in_leapp(folder: Path, path: Path) -> None:
             feeds["/".join(port)] = torch.tensor(values.reshape(tensor.shape))
         expected = manager(feeds)
         targets = np.concatenate(list(loop.step(given).values()))
-        flat = [expected["/".join(port)].cpu().numpy().reshape(-1) for port in bundle.outputs]
+        # What only flows back stands in the inputs that it fed.
+        fed = {source: target for target, source in bundle.sources.items()}
+        left = [
+            expected["/".join(port)]
+            if port in bundle.outputs
+            else manager.value_dict[fed[port][0]][fed[port][1]]
+            for port in bundle.outputs or bundle.answers[-1:]
+        ]
+        flat = [tensor.cpu().numpy().reshape(-1) for tensor in left]
         np.testing.assert_array_equal(targets, np.concatenate(flat))
 
 
@@ -137,4 +145,59 @@ def test_a_recurrent_policy(tmp_path: Path) -> None:
 
     path = _exported(tmp_path, trace)
     assert read_bundle(path).initial
+    _runs_as_in_leapp(tmp_path, path)
+
+
+def test_buffers_of_a_module_are_state(tmp_path: Path) -> None:
+    module: Any = torch.nn.Module
+
+    class Memory(module):  # type: ignore[misc]
+        h: Any
+        c: Any
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = torch.nn.LSTM(5, 6)
+            self.head = torch.nn.Linear(6, 2)
+            self.register_buffer("h", torch.full((1, 1, 6), 0.1))
+            self.register_buffer("c", torch.zeros(1, 1, 6))
+
+        def forward(self, obs: Any) -> Any:
+            out, (self.h, self.c) = self.lstm(obs.unsqueeze(0), (self.h, self.c))
+            return self.head(out.squeeze(0))
+
+    net = Memory()
+
+    def trace(annotate: Any) -> None:
+        obs = annotate.input_tensors("policy", {"obs": torch.randn(1, 5)})
+        annotate.module("policy", net)
+        action = net(obs)
+        annotate.output_tensors("policy", {"action": action}, export_with="onnx-torchscript")
+
+    with torch.no_grad():
+        path = _exported(tmp_path, trace)
+    assert len(read_bundle(path).sources) == 2
+    _runs_as_in_leapp(tmp_path, path)
+
+
+def test_feedback_from_the_second_node_to_the_first(tmp_path: Path) -> None:
+    encoder, policy = torch.nn.Linear(6, 4), torch.nn.Linear(4, 2)
+
+    def trace(annotate: Any) -> None:
+        last = torch.full((1, 2), -0.5)
+        for _ in range(3):
+            grid, last = annotate.input_tensors(
+                "encoder", {"grid": torch.randn(1, 2, 2), "last": last}
+            )
+            latent = torch.relu(encoder(torch.cat([grid.reshape(1, 4), last], -1)))
+            latent = annotate.output_tensors("encoder", {"latent": latent}, export_with="onnx")
+            latent = annotate.input_tensors("policy", {"latent": latent})
+            last = annotate.output_tensors(
+                "policy", {"action": torch.tanh(policy(latent))}, export_with="onnx"
+            )
+
+    path = _exported(tmp_path, trace)
+    bundle = read_bundle(path)
+    assert bundle.sources[("encoder", "last")] == ("policy", "action")
+    assert bundle.initial[("encoder", "last")].tolist() == [[-0.5, -0.5]]
     _runs_as_in_leapp(tmp_path, path)

@@ -99,6 +99,14 @@ def test_inputs_of_one_name_and_other_sizes_are_two(tmp_path: Path) -> None:
     assert np.concatenate(list(targets.values())).tolist() == [2, 4, 6, 8, 10]
 
 
+def test_an_output_that_only_flows_back_is_guessed_and_said(tmp_path: Path) -> None:
+    maker = chain(tmp_path)
+    maker.pipeline["outputs"] = {}
+    text = written(tmp_path, str(maker.write()))
+    assert "policy.action is a guess" in " ".join(text.replace("#", " ").split())
+    assert Loop(tmp_path).outputs == {"joint_pos_target": NAMES[::-1]}
+
+
 def test_a_bundle_needs_no_file_beside_it(tmp_path: Path) -> None:
     path = chain(tmp_path).write()
     with pytest.raises(ConfigError, match="expected the bundle alone"):

@@ -115,6 +115,16 @@ def test_a_phase_of_no_whole_number_of_steps_does_not_drift(
     agree(beside, lambda _: {"a": [0.0]}, 1500, atol=1e-6)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_command_that_is_no_number_neither_moves_nor_stands(tmp_path: Path, bad: float) -> None:
+    """The policy itself does not observe it."""
+    phase = {"period_s": 1.0, "hold": {"command": "a", "below": 0.1}}
+    section = {"model": "p.onnx", "observation": [{"phase": phase}]}
+    runner = Runner(composed(tmp_path, section, {"a": 2}, {"p.onnx": passthrough(2)}))
+    assert np.isfinite(runner.step([1, 0])).all()
+    assert np.isnan(runner.step([0, bad])).all()
+
+
 def test_a_length_of_no_elements_is_refused() -> None:
     hold = {"command": "a", "below": 0.1, "each": [[]]}
     term = {"phase": {"period_s": 1.0, "hold": hold}}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rtloop.assumed import assumed_inputs, assumed_outputs
 from rtloop.config import load
 from rtloop.errors import ConfigError
 from rtloop.policy import Sink
+from rtloop.policy.show import table
 from tests.policy.models import Runner, passthrough
 from tests.policy.terms.harness import Inputs, composed
 
@@ -109,3 +112,59 @@ def test_the_whole_last_command_counts_in_the_size_of_an_observation(tmp_path: P
     section = {"model": "p.onnx", "observation": [{"last_target": True, "minus": [1, 2, 3]}]}
     graph = composed(tmp_path, section, {"a": 1}, {"p.onnx": passthrough(3)})
     assert Runner(graph).step([0], last_command=np.ones(3)).tolist() == [0, -1, -2]
+
+
+def test_what_is_shown_of_elements_is_what_their_names_say(tmp_path: Path) -> None:
+    """A difference by names, the last command of a joint, an orientation seen from another."""
+    (tmp_path / "p.onnx").write_bytes(passthrough(12))
+    path = tmp_path / "leg.yaml"
+    path.write_text("""
+loops:
+  leg:
+    class: soft
+    rate_hz: 50
+    inputs:
+      measured: {mailbox: [0, 0], names: [knee, hip]}
+      wanted: {mailbox: [0, 0, 0], names: [hip, toe, knee]}
+      q: {mailbox: [1, 0, 0, 0]}
+      goal: {mailbox: [1, 0, 0, 0]}
+    policy:
+      model: p.onnx
+      joints: [hip, knee]
+      observation:
+        - {input: measured, joints: policy, minus: wanted}
+        - {last_target: true, joints: [knee], named: "{}_q"}
+        - {rotation: q, relative_to: goal}
+      action: {to: [a, b, c, d, e, f, g, h, i, j, hip_q, knee_q]}
+    outputs: {y: {mailbox: true, names: [a, b, c, d, e, f, g, h, i, j, hip_q, knee_q], safe: 0}}
+""")
+    config = load(path)
+    loop = config.loops["leg"]
+    policy = loop.policy.load(partial(config.where, "loops", "leg", "policy"))
+    inputs, outputs = assumed_inputs(config, "leg", policy), assumed_outputs(loop, policy)
+    sinks = {"y": Sink(12, tuple(signal.name for signal in outputs["y"]))}
+    rows = table(loop.policy, policy, inputs, outputs, sinks).observations["policy.obs"]
+    assert [(row.source, row.formula.text) for row in rows[:4]] == [
+        ("measured[1]", "x - wanted.hip"),
+        ("measured[0]", "x - wanted.knee"),
+        ("last_target[11]", "x"),
+        ("rotation(q, goal)[0]", "x"),
+    ]
+
+
+def test_a_residual_is_added_to_the_element_of_the_same_name(tmp_path: Path) -> None:
+    section = {
+        "model": "p.onnx",
+        "joints": ["hip", "knee"],
+        "observation": [{"input": "a"}],
+        "action": {"joints": "policy", "plus": "reference"},
+    }
+    inputs: Inputs = {"a": 2, "reference": ["knee", "toe", "hip"]}
+    sinks = {"legs": Sink(2, ("knee", "hip"))}
+    graph = composed(tmp_path, section, inputs, {"p.onnx": passthrough(2)}, outputs=sinks)
+    assert Runner(graph).step([1, 2], [10, 20, 30]).tolist() == [2 + 10, 1 + 30]
+    inputs = {"a": 2, "reference": 1}
+    with pytest.raises(
+        ConfigError, match=r"plus: found 'reference', which has 1; expected 2 elements"
+    ):
+        composed(tmp_path, section, inputs, {"p.onnx": passthrough(2)}, outputs=sinks)
