@@ -306,6 +306,11 @@ class Loop:
     def onnxruntime_version(self) -> str:
         return self._configured().onnxruntime_version
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was concluded of its policy without being asked, a sentence each."""
+        return self._configured().notes
+
     def fault(self) -> str:
         """Why the loop is in FAULT, and what to do; empty when it is not."""
         if self._activation is None:

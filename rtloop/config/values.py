@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -108,6 +109,11 @@ Milliseconds = Annotated[float, Field(ge=0.001, le=3_600_000)]
 
 ModelPath = Annotated[Path, BeforeValidator(_resolved)]
 """A path relative to the configuration file, or with ``~``; absolute once loaded."""
+
+
+def as_float32(value: float) -> float:
+    """The number that the graph computes with in place of this one."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
 def nanoseconds(milliseconds: float) -> int:

@@ -34,5 +34,5 @@ class BorderKeys(Section):
     )
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
         default=None,
-        description="of the model's file, followed by those of its weights; other ones are refused",
+        description="of the model's file, followed by those of its weights; another file is refused",
     )

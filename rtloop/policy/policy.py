@@ -74,6 +74,16 @@ class Policy:
             for note in stage.notes
         ]
 
+    def notes_in(self, section: PolicyConfig) -> list[str]:
+        """The same, with what its section leaves to the metadata of its models."""
+        told = []
+        if self.joints is not None and section.joints is None:
+            told.append(f"joints are those of the model's metadata ({len(self.joints)})")
+        if self.pose is not None and section.default_joint_pos is None:
+            count = len(self.pose)
+            told.append(f"default_joint_pos is that of the model's metadata ({count} values)")
+        return [*self.notes, *told]
+
     def known_in(self, scope: Scope) -> Scope:
         """The scope, with what the models tell beside what the configuration says."""
         joints = scope.joints or self.joints

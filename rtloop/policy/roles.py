@@ -97,7 +97,7 @@ def read_stage(
         _known("counters", "input", name_of_counter, file.inputs, source)
         _refuse_counter(file.inputs[name_of_counter], first, source)
     given = _given_pairs(file, keys.state, source)
-    _refuse_filled_twice(keys, observed, source)
+    _refuse_filled_twice(keys, observed, observed_at, source)
     taken = {
         *constants,
         *keys.counters,
@@ -164,9 +164,11 @@ def _is_last_action(before: PolicyTensor, after: PolicyTensor) -> bool:
     return after.name.lower() in _ACTION_NAMES or "action" in before.name.lower()
 
 
-def _refuse_filled_twice(keys: ModelKeys, observed: tuple[str, ...] | None, source: Source) -> None:
+def _refuse_filled_twice(
+    keys: ModelKeys, observed: tuple[str, ...] | None, observed_at: str, source: Source
+) -> None:
     fills = {
-        "observations": observed or (),
+        observed_at: observed or (),
         "state": keys.state,
         "constants": keys.constants,
         "counters": keys.counters,

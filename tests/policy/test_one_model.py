@@ -24,8 +24,8 @@ _TWO = {"two": np.full((1, 2), 2, np.float32), "zero": np.zeros((1, 1), np.float
 def _graph(
     name: str, nodes: list[onnx.NodeProto], inputs: list[Value], outputs: list[Value]
 ) -> onnx.GraphProto:
-    given, told = ([helper.make_tensor_value_info(*v) for v in vs] for vs in (inputs, outputs))
-    return helper.make_graph(nodes, name, given, told)
+    given, made = ([helper.make_tensor_value_info(*v) for v in vs] for vs in (inputs, outputs))
+    return helper.make_graph(nodes, name, given, made)
 
 
 def _branches() -> bytes:

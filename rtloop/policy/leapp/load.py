@@ -61,7 +61,7 @@ def _refuse_other(stage: Stage, model: BundleModel, place: Place) -> None:
     if stage.file.file_sha256 != model.sha256:
         found = f"'{model.path}', whose sha256 is {stage.file.file_sha256}"
         expected = (
-            f"the file of sha256 {model.sha256}, as the bundle says: one of the two was exchanged"
+            f"the file of sha256 {model.sha256}: it was exchanged, or its bundle is another's"
         )
         raise ConfigError([Finding.of(place, found, expected)])
     for what, told, there in (
