@@ -58,7 +58,7 @@ def assumed_outputs(loop: LoopConfig, policy: Policy) -> _Signals:
     """The elements of every output of the loop, in the order of the file; together the policy's action."""
     scope = loop.policy.scope({}, (), policy)
     size = policy.action.size
-    by_name = [term.targets(scope, size) or () for term in loop.policy.action_terms.values()]
+    by_name = [term.targets(scope) or () for term in loop.policy.action_terms.values()]
     wanted = [target for targets in by_name for target in targets]
     names: dict[str, tuple[str, ...]] = {}
     for key, section in loop.outputs.items():

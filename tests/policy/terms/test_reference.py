@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -161,6 +161,18 @@ def _sources(draw: st.DrawFn, groups: dict[str, int], n_actions: int) -> Drawn:
     return Drawn(term, count, count)
 
 
+def _vectors(term: Mapping[str, Any]) -> list[Any]:
+    """What may be subtracted by its order: `command`, without names, from all that no name put into another."""
+    if "group" in term or "joints" in term or "last_action" in term or "last_target" in term:
+        return [0.0]
+    has_names = "constant" not in term and isinstance(
+        INPUTS.get(term.get("input", ""), ()), Sequence
+    )
+    if not has_names:
+        return ["command", "gyro"]
+    return [0.0] if "select" in term else ["command"]
+
+
 @st.composite
 def _answers(draw: st.DrawFn) -> Drawn:
     output = draw(st.sampled_from(["encoder.action", "policy.action"]))
@@ -177,9 +189,7 @@ def _terms(
     if "minus" not in term and draw(chance):
         term["minus"] = draw(_values(width))
         if width == 3 and draw(st.booleans()):
-            # The elements of a group may have the names x, y and z by chance, in any order.
-            vectors = ["command"] if "group" in term else ["gyro", "command"]
-            term["minus"] = draw(st.sampled_from(vectors))
+            term["minus"] = draw(st.sampled_from(_vectors(term)) | _number)
     if draw(chance):
         term["wrap"] = draw(st.sampled_from([[-3.14159, 3.14159], [0.01, 6.28], [-0.7, 1.1]]))
     if draw(chance):
