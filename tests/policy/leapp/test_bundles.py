@@ -301,7 +301,7 @@ def test_outputs_of_the_same_elements_are_told_apart_by_their_kind(tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("other file", "expected the file of sha256 .*one of the two was exchanged"),
+        ("other file", "expected the file of sha256 .*it was exchanged, or its bundle"),
         ("no file", "found its model 'encoder'; expected a file in"),
         ("jit", "parameters.backend: found str 'jit'; expected onnx"),
         ("warp", "warp_segments: found int 2; expected 0: a Warp kernel needs an NVIDIA GPU"),
