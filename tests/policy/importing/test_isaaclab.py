@@ -107,6 +107,10 @@ def test_what_is_written_equals_what_was_trained(tmp_path: Path) -> None:
     assert "0.4000000059604645" in text  # every digit
     assert "foot_contact: rtloop has no term 'foot_contact'" in text
     assert "estimator" in text
+    # Positions stay where they were measured last; what begins there is the default pose.
+    assert text.count("safe: {hold: joint_pos}") == 1
+    assert text.count("safe: 0") == 1
+    assert "mailbox: [-0.4000000059604645, 0.4000000059604645, 0, 0]" in text
 
     weight = np.load(tmp_path / "weight.npy")
     loop = Loop(tmp_path)
