@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rtloop.config.problem import Keys
 from rtloop.errors import Place, do_each
-from rtloop.policy.metadata import JOINTS, POSE, RATE, names_in, number_in, numbers_in
+from rtloop.policy.metadata import JOINTS, POSE, RATE, names_in, number_in, numbers_in, unreadable
 from rtloop.policy.model_file import PolicyTensor, Source, nowhere
 from rtloop.policy.roles import Stage, action_of, read_stage
 from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
@@ -39,10 +39,10 @@ class Policy:
         return next((s for s in self.stages if s.name == self.acts), self.stages[-1])
 
     @property
-    def observation(self) -> PolicyTensor:
-        """The first input that terms fill: of the acting model, where it has one."""
+    def observation(self) -> PolicyTensor | None:
+        """The first input that terms fill: of the acting model, where it has one; None of none."""
         stages = (self.acting, *self.stages)
-        return next(tensor for stage in stages for tensor in stage.observed.values())
+        return next((tensor for stage in stages for tensor in stage.observed.values()), None)
 
     @property
     def state(self) -> tuple[tuple[PolicyTensor, PolicyTensor], ...]:
@@ -121,7 +121,7 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
             name,
             path,
             keys,
-            tuple(filter(None, keys.observed())) or None,
+            None if keys.observation is not None else tuple(keys.observations),
             where=partial(where, *at),
         )
         for name, (at, keys, path) in section.sections.items()
@@ -131,6 +131,7 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
     *others, last = stages
     last = replace(last, answers={**last.answers, action.name: action})  # though it may be state
     stages = (*others, last)
+    _refuse_unreadable(section, stages, where)
     joints, pose = _told(stages)
     models = models_of_terms(section, where)
     policy = Policy(stages, action, joints, pose, models_of_terms=models)
@@ -178,6 +179,20 @@ def _told(stages: tuple[Stage, ...]) -> tuple[tuple[str, ...] | None, tuple[floa
     for stage in stages:
         metadata |= stage.file.metadata
     return names_in(metadata, JOINTS), numbers_in(metadata, POSE)
+
+
+def _refuse_unreadable(
+    section: PolicyConfig, stages: tuple[Stage, ...], where: Callable[..., Place]
+) -> None:
+    """Metadata that the configuration leaves the joints or the pose to, and that do not say them."""
+    for stage in stages:
+        for key, (text, expected) in unreadable(stage.file.metadata).items():
+            said = "default_joint_pos" if key in POSE else "joints"
+            if getattr(section, said) is None:
+                at, _, path = section.sections[stage.name]
+                found = f"'{key}' of its metadata, which cannot be read: {text}"
+                cure = f"{expected}; or `{said}` of the policy"
+                raise Source(str(path), partial(where, *at)).wrong(found, cure)
 
 
 def _refuse_contradiction(
