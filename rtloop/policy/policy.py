@@ -51,7 +51,7 @@ class Policy:
 
     @property
     def sha256(self) -> str:
-        """Of the file of the acting model."""
+        """Of the file of the acting model, followed by those of its weights."""
         return self.acting.file.sha256
 
     @property
