@@ -184,7 +184,7 @@ def _loop_check(config: Config, name: str, policy: Policy) -> LoopCheck:
         rate_hz=loop.nominal_rate_hz,
         deadline_ms=loop.deadline_ns / 1e6,
         model=", ".join(str(path) for _, _, path in loop.policy.sections.values()),
-        observation=str(policy.observation),
+        observation=str(policy.observation or "nothing"),
         action=str(policy.action),
         notes=policy.notes_in(loop.policy),
     )

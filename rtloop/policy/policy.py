@@ -15,7 +15,7 @@ from rtloop.policy.roles import Stage, action_of, read_stage
 from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
 from rtloop.policy.terms.elements import Elements, Pose, Scope, Vector
 from rtloop.policy.terms.term import ObservationTerm
-from rtloop.policy.told import refuse_contradiction, told_of_joints
+from rtloop.policy.told import refuse_contradiction, refuse_unreadable, told_of_joints
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Policy:
         return next((s for s in self.stages if s.name == self.acts), self.stages[-1])
 
     @property
-    def observation(self) -> PolicyTensor:
-        """The first input that terms fill: of the acting model, where it has one."""
+    def observation(self) -> PolicyTensor | None:
+        """The first input that terms fill: of the acting model, where it has one; None of none."""
         stages = (self.acting, *self.stages)
-        return next(tensor for stage in stages for tensor in stage.observed.values())
+        return next((tensor for stage in stages for tensor in stage.observed.values()), None)
 
     @property
     def state(self) -> tuple[tuple[PolicyTensor, PolicyTensor], ...]:
@@ -52,7 +52,7 @@ class Policy:
 
     @property
     def sha256(self) -> str:
-        """Of the file of the acting model."""
+        """Of the file of the acting model, followed by those of its weights."""
         return self.acting.file.sha256
 
     @property
@@ -122,7 +122,7 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
             name,
             path,
             keys,
-            tuple(filter(None, keys.observed())) or None,
+            None if keys.observation is not None else tuple(keys.observations),
             where=partial(where, *at),
         )
         for name, (at, keys, path) in section.sections.items()
@@ -132,6 +132,7 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
     *others, last = stages
     last = replace(last, answers={**last.answers, action.name: action})  # though it may be state
     stages = (*others, last)
+    refuse_unreadable(section, stages, where)
     told = told_of_joints(stages, partial(where, *at))
     refuse_contradiction(section, told, where)
     models = models_of_terms(section, where)

@@ -98,6 +98,7 @@ def test_a_dynamic_dimension_without_a_name_is_fixed_by_its_place() -> None:
 @pytest.mark.parametrize("name", ["batch", "n", None])
 def test_a_batch_is_made_one_and_noted(name: str | None) -> None:
     policy = load_policy(linear(_WEIGHT, [name, 3]))
+    assert policy.observation is not None
     assert policy.observation.shape == (1, 3)
     key = name or "obs[0]"
     assert policy.notes == [f"dimension '{key}' is a batch and was fixed to 1"]
@@ -308,7 +309,9 @@ def test_the_cure_for_a_dynamic_dimension_can_be_pasted_into_yaml(name: str) -> 
         load_policy(model)
     cure = str(caught.value).split("`")[1]
     assert yaml.safe_load(cure) == {"fix_dimensions": {name: "<size>"}}
-    assert load_policy(model, fix_dimensions={name: 3}).observation.size == 3
+    fixed = load_policy(model, fix_dimensions={name: 3}).observation
+    assert fixed is not None
+    assert fixed.size == 3
 
 
 def test_the_cure_keeps_the_dimensions_that_are_fixed_already() -> None:

@@ -190,6 +190,60 @@ def test_an_input_without_axes_is_counted_and_observed(tmp_path: Path, element: 
     assert runner.step([2.0])[0] == 4
 
 
+# --- nothing observed ---
+
+
+def test_a_model_may_observe_nothing(tmp_path: Path) -> None:
+    """A clock of its own: what it counts, and what it remembers."""
+    model = save(
+        [
+            helper.make_node("Add", ["h_in", "count"], ["h_out"]),
+            helper.make_node("Identity", ["h_out"], ["action"]),
+        ],
+        [(name, _FLOAT, [1, 1]) for name in ("h_in", "count")],
+        [(name, _FLOAT, [1, 1]) for name in ("h_out", "action")],
+        {},
+    )
+    section = {"model": "p.onnx", "observations": {}, "counters": {"count": 1}}
+    runner = Runner(composed(tmp_path, section, {"a": 1}, {"p.onnx": model}))
+    assert [runner.step([0.0])[0] for _ in range(4)] == [1, 3, 6, 10]
+
+
+def test_a_model_without_observation_must_be_filled_all_the_same(tmp_path: Path) -> None:
+    model = _sum(("x", _FLOAT, [1, 1]))
+    told = _refused(tmp_path, model, observation=None, observations={}, counters={"x": 0})
+    assert "inputs that nothing fills ('obs' float32[1, 1])" in told
+
+
+# --- metadata ---
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("joint_names", "['a','b','c']", "different names"),
+        ("joint_names", "a, b, c,", "different names"),
+        ("dof_names", "a,b,b", "different names"),
+        ("joint_names", '{"a": 0}', "different names"),
+        ("default_joint_pos", "[1, 2, x]", "finite numbers"),
+        ("default_joint_pos", "[1, NaN, 3]", "finite numbers"),
+        ("default_joint_pos", "1,inf,3", "finite numbers"),
+    ],
+)
+def test_metadata_that_cannot_be_read_are_refused_unless_the_configuration_says_it(
+    tmp_path: Path, key: str, text: str, expected: str
+) -> None:
+    proto = onnx.load_from_string(_sum())
+    helper.set_model_props(proto, {key: text})
+    told = _refused(tmp_path, proto.SerializeToString())
+    assert f"'{key}' of its metadata, which cannot be read: {text}" in told
+    assert f"{expected}, as a JSON list" in told
+    own: dict[str, Any] = {"joints": ["hip"]}
+    if key == "default_joint_pos":
+        own = {"default_joint_pos": [0.5]}
+    _runner(tmp_path, proto.SerializeToString(), **own)
+
+
 # --- what a policy stands still for ---
 
 
