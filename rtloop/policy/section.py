@@ -14,7 +14,15 @@ from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
 from rtloop.policy.files import file_rules
 from rtloop.policy.model_keys import BorderKeys
 from rtloop.policy.terms.action import ActionTerm, Sink
-from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Joined, Pose, Scope, Vector
+from rtloop.policy.terms.elements import (
+    DEFAULT_POSE,
+    Elements,
+    Joined,
+    Pose,
+    Scope,
+    Vector,
+    has_names,
+)
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 from rtloop.policy.terms.terminations import TerminationsConfig
 
@@ -183,21 +191,6 @@ class PolicyConfig(ModelKeys):
         )
         return scope if policy is None else policy.known_in(scope)
 
-    def measured(self, name: str, policy: Policy) -> tuple[tuple[str, ...], int]:
-        """What actions and terminations need of the input ``name``: elements by name, and how many at least."""
-        scope = self.scope({}, (), policy)
-        found: list[str] = []
-        least = 0
-        for action in self.action_terms.values():
-            if name in action.reads():
-                found += action.element_names(scope) or ()
-                least = max(least, action.size(scope) or 0)
-        for termination in self.terminations.given.values():
-            if name in termination.reads():
-                found += termination.element_names(scope)
-                least = max(least, termination.least_size)
-        return tuple(dict.fromkeys(found)), least
-
     # --- rules ---
 
     def rules(
@@ -228,11 +221,16 @@ class PolicyConfig(ModelKeys):
         counts = [output.element_count for output in outputs.values()]
         known = [count for count in counts if count is not None]
         total = sum(known) if known and len(known) == len(counts) else None
-        by_name = [t for t in self.action_terms.values() if t.joints or t.to]
-        whole = total if not self.actions and not by_name and self.joints is None else None
+        # Where elements have names, some of them may have values of their own.
+        are_named = self.joints is not None or any(has_names(o) for o in outputs.values())
+        whole = None if self.actions or are_named else total
         for keys, term in self.action_terms.items():
             at = (*here, *keys)
-            yield from term.shape_rules(at, whole, "outputs", (*loop, "outputs"))
+            if term.select is not None:
+                yield from term.shape_rules(at, len(term.select), "select", (*at, "select"))
+            else:
+                size = whole if term.group is None and term.output is None else None
+                yield from term.shape_rules(at, size, "outputs", (*loop, "outputs"))
             yield from term.rules(at, scope, None, None)
 
     def term_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
