@@ -52,6 +52,8 @@ class Parts:
     runner: core.Graph
     core_config: core.LoopConfig
     onnxruntime_version: str
+    notes: tuple[str, ...]
+    """What was concluded of the policy without being asked."""
 
     def close(self) -> None:
         """Closes every port; raises what the last that failed raised."""
@@ -68,6 +70,8 @@ class Assembled:
     runner: core.Graph
     core_config: core.LoopConfig
     """Its inputs and outputs count ports in the order of ``ports_of``."""
+    notes: tuple[str, ...]
+    """What was concluded of the policy without being asked."""
 
 
 def build(
@@ -97,6 +101,7 @@ def build(
         runner=assembled.runner,
         core_config=assembled.core_config,
         onnxruntime_version=assembled.runner.onnxruntime_version,
+        notes=assembled.notes,
     )
 
 
@@ -153,7 +158,7 @@ def assemble(
         text = " ".join(str(error).split())
         found = Finding(f"loop '{name}' cannot be configured: {text}", where("model"))
         raise RtloopError([found]) from error
-    return Assembled(graph, runner, core_config)
+    return Assembled(graph, runner, core_config, tuple(policy.notes_in(loop.policy)))
 
 
 def _port_numbers(loop: LoopConfig) -> list[int]:

@@ -250,7 +250,8 @@ class Loop:
     def read_output(self, name: str) -> tuple[np.ndarray[Any, Any], int]:
         """The command in the mailbox ``name``, float32 [size], and since when it is in force (ns, -1 none yet).
 
-        Until :meth:`cleanup`: the safe command that ended the loop can still be read.
+        Until :meth:`cleanup`: the safe command that ended the loop can still be read. Before the first command
+        it is the safe one, NaN where that is to hold what will be measured.
         Raises KeyError, ValueError (no mailbox), RtloopError when not configured.
         """
         return self._configured().output_ports[name].core.newest()
@@ -304,6 +305,11 @@ class Loop:
     @property
     def onnxruntime_version(self) -> str:
         return self._configured().onnxruntime_version
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was concluded of its policy without being asked, a sentence each."""
+        return self._configured().notes
 
     def fault(self) -> str:
         """Why the loop is in FAULT, and what to do; empty when it is not."""

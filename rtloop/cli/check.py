@@ -54,6 +54,8 @@ class LoopCheck:
     inference_p50_us: float | None = None
     """None where the graph could not be made."""
     inference_p99_us: float | None = None
+    notes: list[str] = field(default_factory=list)
+    """What was concluded of the policy without being asked."""
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -66,6 +68,7 @@ class LoopCheck:
             "timed_runs": self.timed_runs,
             "inference_p50_us": self.inference_p50_us,
             "inference_p99_us": self.inference_p99_us,
+            "notes": self.notes,
         }
 
     def __str__(self) -> str:
@@ -123,7 +126,8 @@ class Check:
     def __str__(self) -> str:
         """All but the errors."""
         lines = [f"{self.path} is {'refused' if self.errors else 'valid'}"]
-        lines += [f"  {loop}" for loop in self.loops]
+        for loop in self.loops:
+            lines += [f"  {loop}", *(f"  {loop.name}: {note}" for note in loop.notes)]
         for link, told in self.devices.items():
             lines.append(
                 f"  {link}: '{told['name']}' on {told['device']} is {told['state']}, "
@@ -180,8 +184,9 @@ def _loop_check(config: Config, name: str, policy: Policy) -> LoopCheck:
         rate_hz=loop.nominal_rate_hz,
         deadline_ms=loop.deadline_ns / 1e6,
         model=", ".join(str(path) for _, _, path in loop.policy.sections.values()),
-        observation=str(policy.observation),
+        observation=str(policy.observation or "nothing"),
         action=str(policy.action),
+        notes=policy.notes_in(loop.policy),
     )
 
 

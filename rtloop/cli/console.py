@@ -58,13 +58,15 @@ class Console:
     # --- while loops run ---
 
     def announce(self, run: Run) -> None:
-        """The loops, and every right that was denied, once they are active."""
+        """The loops, notes on their policies, and every right that was denied, once they are active."""
         for loop in run.loops.values():
             config = loop.loop_config
             self.say(
                 f"{loop.name}: {self.styled(config.loop_class, 'bold')} real-time, "
                 f"{config.nominal_rate_hz:g} Hz, deadline {config.deadline_ns / 1e6:g} ms"
             )
+            for note in loop.notes:
+                self.say(f"{loop.name}: {note}")
         by_fix: dict[str, list[str]] = {}
         for right in denied(run.rights):
             by_fix.setdefault(right.fix, []).append(

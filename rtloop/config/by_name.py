@@ -11,7 +11,14 @@ from pydantic import Discriminator, Field, StringConstraints, Tag
 
 from rtloop.config.problem import Keys, Problem, any_of
 from rtloop.config.section import Section
-from rtloop.config.values import Name, Number, NumberList, PositiveNumber, PositiveNumberList
+from rtloop.config.values import (
+    NAME_OF_ELEMENT,
+    Name,
+    Number,
+    NumberList,
+    PositiveNumber,
+    PositiveNumberList,
+)
 
 REST = "*"
 """The key of all elements that no other key names."""
@@ -23,9 +30,7 @@ class Hold(Section):
     """The value that was measured last."""
 
     hold: Name = Field(description="the input of the loop that measures it")
-    named: (
-        Annotated[str, StringConstraints(pattern=r"^[^{}]*(\{\}[^{}]*)?$", max_length=64)] | None
-    ) = Field(
+    named: Annotated[str, StringConstraints(pattern=NAME_OF_ELEMENT, max_length=64)] | None = Field(
         default=None,
         description="what the input calls it: {}_pos, where {} is what the * of the key stands for, or "
         "else the name of the element; null is the same name",

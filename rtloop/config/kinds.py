@@ -134,6 +134,7 @@ class Kinds(Generic[S]):
             raise PydanticCustomError("model_type", "Input should be a mapping")
         named = self.named_in(value)
         keys = {kind.kind for kind in self}
+        unset = [key for key in value if key in keys and _is_unset(value[key])]
         value = {k: v for k, v in value.items() if k not in keys or not _is_unset(v)}
         if len(named) == 1:
             # A key of another kind that is left to its default says nothing.
@@ -143,7 +144,7 @@ class Kinds(Generic[S]):
         problems = self._wrong_in_any_kind(value, info)
         # The key that names the kind may only be mistyped.
         if named or not any(problem["type"].type == "extra_forbidden" for problem in problems):
-            error = _not_one([kind.kind for kind in named], sorted(keys))
+            error = _not_one([kind.kind for kind in named], sorted(keys), unset)
             problems.append(InitErrorDetails(type=error, loc=(), input=value))
         raise ValidationError.from_exception_data("section", problems)
 
@@ -195,9 +196,12 @@ def _is_unset(value: object) -> bool:
     return value is None or value is False
 
 
-def _not_one(named: list[str], known: list[str]) -> PydanticCustomError:
+def _not_one(named: list[str], known: list[str], unset: list[str]) -> PydanticCustomError:
+    """``unset`` are those that are there, and false or null: they name no kind."""
     if named:
         found = f"both {each_of(named)}" if len(named) == 2 else each_of(named)
+    elif unset:
+        found = f"{each_of(unset)} as false or null, which is as good as none"
     else:
         found = f"neither {' nor '.join(known)}" if len(known) == 2 else f"none of {each_of(known)}"
     context = {"found": found, "expected": f"exactly one of {each_of(known)}"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -55,6 +56,15 @@ def _resolved(value: object, info: ValidationInfo) -> object:
     return str(path) if info.mode == "json" else path  # where a path is still to be made of it
 
 
+NAME_OF_JOINT = r"^[^{}]*\{\}[^{}]*$"
+NAME_OF_ELEMENT = r"^[^{}]*(\{\}[^{}]*)?$"
+SHA256 = r"^[0-9a-f]{64}$"
+PATTERNS = {
+    NAME_OF_JOINT: "a text with one {}, which stands for the name of a joint",
+    NAME_OF_ELEMENT: "a text, with one {} at most",
+    SHA256: "64 hexadecimal digits, 0 to 9 and a to f",
+}
+"""What a text of such a pattern is, in words."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 PathText = Annotated[Text, BeforeValidator(expanded)]
@@ -101,13 +111,31 @@ Selection = Annotated[
 Cpus = Annotated[
     tuple[Annotated[int, Field(ge=0, le=8191)], ...], Strict(False), Field(min_length=1)
 ]
-TAGS = frozenset({"@number", "@list", "@name", "@names", "@hold", "@field", "@index"})
+TAGS = frozenset(
+    {
+        "@number",
+        "@scalar",
+        "@truth",
+        "@whole",
+        "@list",
+        "@name",
+        "@names",
+        "@hold",
+        "@field",
+        "@index",
+    }
+)
 """Parts of a pydantic error's location that stand for no key of the file."""
 
 Milliseconds = Annotated[float, Field(ge=0.001, le=3_600_000)]
 
 ModelPath = Annotated[Path, BeforeValidator(_resolved)]
 """A path relative to the configuration file, or with ``~``; absolute once loaded."""
+
+
+def as_float32(value: float) -> float:
+    """The number that the graph computes with in place of this one."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
 def nanoseconds(milliseconds: float) -> int:

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from rtloop.config.config import Config
 from rtloop.config.kinds import NOT_ONE_KIND, Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, any_of
+from rtloop.config.values import PATTERNS
 
 _TYPES = {
     "float_type": "a number",
@@ -62,6 +63,8 @@ def problem_of(detail: Any, keys: Keys, data: Any) -> Problem:
         expected = f"{phrase} {context[key]:.9g}"
     elif kind in ("too_short", "too_long"):
         expected = _fixed_list(field) or _count(kind, context)
+    elif kind == "string_pattern_mismatch" and context["pattern"] in PATTERNS:
+        expected = PATTERNS[context["pattern"]]
     elif kind == "string_pattern_mismatch":
         return Problem(keys, _NAME, nearest=_nearest_name(detail["input"]))
     elif kind == "string_too_long":

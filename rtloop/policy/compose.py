@@ -117,7 +117,7 @@ def composed(
         checked=tuple(builder.checked),
         last_command=builder.last_command if builder.reads_last_command else "",
         sha256=policy.sha256,
-        observation_size=policy.observation.size,
+        observation_size=policy.observation.size if policy.observation else 0,
         observations=observations,
         raw_action=builder.raw_action,
         terminations=terminations,

@@ -59,8 +59,11 @@ class ModelFile:
     inputs: Mapping[str, PolicyTensor]
     outputs: Mapping[str, PolicyTensor]
     sha256: str
+    """Of the file and then those of its weights, in the order of their names."""
     opset: int
     metadata: Mapping[str, str]
+    file_sha256: str = ""
+    """Of the file alone."""
     notes: tuple[str, ...] = ()
     """What was done to it without being asked."""
 
@@ -80,8 +83,8 @@ def read_model(
     """Reads and checks a model: a path, or the bytes of an ONNX file.
 
     ``fix_dimensions`` gives dynamic dimensions their value, by the name of the dimension, or as
-    ``<input>[<axis>]`` where it has none; one of a batch is 1 unless it says otherwise. ``sha256`` of the
-    result is that of the file as it was given. The model is run a few times, first on zeros; for its
+    ``<input>[<axis>]`` where it has none; one of a batch is 1 unless it says otherwise. The hashes of the
+    result are those of the files as they were given. The model is run a few times, first on zeros; for its
     inputs, known by then, ``constants`` gives those that are always the same. ``where`` tells for keys of
     its section, as ``"model"``, where that stands.
 
@@ -90,25 +93,36 @@ def read_model(
     source = Source("policy" if isinstance(model, bytes) else str(Path(model)), where)
     data = model if isinstance(model, bytes) else _read(Path(model), source)
     proto = _parse(data, source)
-    _load_weights(proto, None if isinstance(model, bytes) else Path(model).parent, source)
+    digest = hashlib.sha256(data)
+    file_sha256 = digest.hexdigest()
+    folder = None if isinstance(model, bytes) else Path(model).parent
+    for path in _load_weights(proto, folder, source):
+        _add(path, digest, source)
     opset = _check_contents(proto, source)
     notes: list[str] = []
     inputs = _fixed_inputs(proto, dict(fix_dimensions or {}), source, notes)
     fixed = {} if constants is None else constants(inputs)
     outputs = _tried_outputs(proto, inputs, fixed, source)
     metadata = {item.key: item.value for item in proto.metadata_props}
-    sha256 = hashlib.sha256(data).hexdigest()
-    return ModelFile(proto, inputs, outputs, sha256, opset, metadata, tuple(notes))
+    return ModelFile(
+        proto, inputs, outputs, digest.hexdigest(), opset, metadata, file_sha256, tuple(notes)
+    )
 
 
 def walk_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """The graph and every graph nested in its nodes (bodies of If, Loop, Scan)."""
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    yield from walk_graphs(inner)
+        for inner in inner_graphs(node):
+            yield from walk_graphs(inner)
+
+
+def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node holds: branches, and bodies of loops."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
 @dataclass(frozen=True)
@@ -167,15 +181,15 @@ def _not_onnx(data: bytes) -> tuple[str, str]:
     return f"not an ONNX model but {found}", "export the policy with torch.onnx.export"
 
 
-def _load_weights(proto: onnx.ModelProto, folder: Path | None, source: Source) -> None:
-    """Brings in the weights that lie in files beside the model."""
+def _load_weights(proto: onnx.ModelProto, folder: Path | None, source: Source) -> list[Path]:
+    """Brings in the weights that lie in files beside the model: these files, by their names."""
     import onnx
 
     outside = [t for t in _tensors(proto) if t.data_location == onnx.TensorProto.EXTERNAL]
     if not outside:
-        return
-    places = {e.value for t in outside for e in t.external_data if e.key == "location"}
-    names = ", ".join(repr(place) for place in sorted(places))
+        return []
+    places = sorted({e.value for t in outside for e in t.external_data if e.key == "location"})
+    names = ", ".join(map(repr, places))
     if folder is None:
         found = f"the weights lie in another file ({names})"
         raise source.wrong(found, "give the path of the model: its folder holds them")
@@ -185,6 +199,17 @@ def _load_weights(proto: onnx.ModelProto, folder: Path | None, source: Source) -
         text = " ".join(str(error).split())
         found = f"the weights lie in another file ({names}), which cannot be read: {text}"
         raise source.wrong(found, f"copy it into the folder of the model, '{folder}'") from None
+    return [folder / place for place in places]
+
+
+def _add(path: Path, digest: hashlib._Hash, source: Source) -> None:
+    try:
+        with path.open("rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+    except OSError as error:
+        found = f"the weights in '{path}' cannot be read: {error.strerror}"
+        raise source.wrong(found, "name files that this user may read") from None
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -192,8 +217,7 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
         yield from graph.initializer
         for node in graph.node:
             for attribute in node.attribute:
-                if attribute.name == "value" and node.op_type == "Constant":
-                    yield attribute.t
+                yield from (attribute.t, *attribute.tensors)
 
 
 def _check_contents(proto: onnx.ModelProto, source: Source) -> int:

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, Strict, StringConstraints
+from pydantic import Discriminator, Field, Strict, StringConstraints, Tag
 
 from rtloop.config.section import Section
-from rtloop.config.values import ModelPath, Text
+from rtloop.config.values import SHA256, ModelPath, Text
 
-_Scalar = bool | int | Annotated[float, Field(allow_inf_nan=False)]
-_Constant = _Scalar | Annotated[tuple[_Scalar, ...], Strict(False), Field(min_length=1)]
+
+def _kind_of_number(value: object) -> str:
+    return (
+        "@truth" if isinstance(value, bool) else "@whole" if isinstance(value, int) else "@scalar"
+    )
+
+
+def _number_or_list(value: object) -> str:
+    return "@list" if isinstance(value, (list, tuple)) else "@number"
+
+
+_Scalar = Annotated[
+    Annotated[bool, Tag("@truth")]
+    | Annotated[int, Tag("@whole")]
+    | Annotated[float, Field(allow_inf_nan=False), Tag("@scalar")],
+    Discriminator(_kind_of_number),
+]
+_Scalars = Annotated[tuple[_Scalar, ...], Strict(False), Field(min_length=1)]
+_Constant = Annotated[
+    Annotated[_Scalar, Tag("@number")] | Annotated[_Scalars, Tag("@list")],
+    Discriminator(_number_or_list),
+]
 
 
 class BorderKeys(Section):
@@ -32,6 +52,7 @@ class BorderKeys(Section):
     counters: dict[Text, Annotated[int, Field(ge=-(2**53), le=2**53)]] = Field(
         default={}, description="inputs that count the runs of the policy, and where they begin"
     )
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        default=None, description="of the model's file; another file is refused"
+    sha256: Annotated[str, StringConstraints(pattern=SHA256)] | None = Field(
+        default=None,
+        description="of the model's file, followed by those of its weights; another file is refused",
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rtloop.config.problem import printable
 from rtloop.errors import ConfigError
 from rtloop.policy.composed import ComposedGraph, ModelStep, NodeStep, TensorSpec
 from rtloop.policy.graph_builder import OPSET
+from rtloop.policy.model_file import inner_graphs, walk_graphs
 
 if TYPE_CHECKING:
     import onnx
@@ -32,6 +34,7 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
             weights[name] = onnx.numpy_helper.from_array(value, name)
     n_runs = 0
     functions: list[onnx.FunctionProto] = []
+    sparse: list[onnx.SparseTensorProto] = []
     for step in graph.steps:
         if isinstance(step, NodeStep):
             nodes.append(_node(step))
@@ -45,6 +48,7 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
         for inner, outer in step.outputs.items():
             nodes.append(_copy(prefix + inner, outer))
         weights |= {tensor.name: tensor for tensor in model.graph.initializer}
+        sparse += model.graph.sparse_initializer
         functions.extend(model.functions)
         domains |= {
             o.domain: o.version for o in model.opset_import if o.domain not in ("", "ai.onnx")
@@ -64,6 +68,7 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
             [value_info(s) for s in inputs],
             [value_info(s) for s in outputs],
             list(weights.values()),
+            sparse_initializer=sparse,
         ),
         opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in domains.items()],
         ir_version=max([4, *(model.ir_version for model in models)]),
@@ -157,6 +162,44 @@ def _brought_to(model: onnx.ModelProto, opset: int, label: str) -> onnx.ModelPro
 
 
 def _renamed(model: onnx.ModelProto, prefix: str) -> onnx.ModelProto:
-    from onnx import compose
+    """A copy whose values, nodes and functions have the prefix, inside branches and loops as well.
 
-    return compose.add_prefix(model, prefix)
+    There a name may be that of a value outside, which ``onnx.compose.add_prefix`` leaves as it was.
+    """
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    functions = {(function.domain, function.name) for function in copy.functions}
+    for graph in walk_graphs(copy.graph):
+        _rename_values(graph, prefix)
+        _rename_calls(graph.node, functions, prefix)
+    for function in copy.functions:  # the names of their values are their own
+        _rename_calls(function.node, functions, prefix)
+        for node in function.node:
+            for inner in inner_graphs(node):
+                for graph in walk_graphs(inner):
+                    _rename_calls(graph.node, functions, prefix)
+        function.name = prefix + function.name
+    return copy
+
+
+def _rename_values(graph: onnx.GraphProto, prefix: str) -> None:
+    named = [*graph.input, *graph.output, *graph.initializer, *graph.value_info]
+    for sparse in graph.sparse_initializer:
+        named += (sparse.values, sparse.indices)
+    for item in named:
+        item.name = prefix + item.name
+    for node in graph.node:
+        if node.name:
+            node.name = prefix + node.name
+        for values in (node.input, node.output):
+            values[:] = [prefix + name if name else name for name in values]  # "" is left out
+
+
+def _rename_calls(
+    nodes: Iterable[onnx.NodeProto], functions: set[tuple[str, str]], prefix: str
+) -> None:
+    for node in nodes:
+        if (node.domain, node.op_type) in functions:
+            node.op_type = prefix + node.op_type

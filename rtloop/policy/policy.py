@@ -15,7 +15,7 @@ from rtloop.policy.roles import Stage, action_of, read_stage
 from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
 from rtloop.policy.terms.elements import Elements, Pose, Scope, Vector
 from rtloop.policy.terms.term import ObservationTerm
-from rtloop.policy.told import refuse_contradiction, told_of_joints
+from rtloop.policy.told import refuse_contradiction, refuse_unreadable, told_of_joints
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Policy:
         return next((s for s in self.stages if s.name == self.acts), self.stages[-1])
 
     @property
-    def observation(self) -> PolicyTensor:
-        """The first input that terms fill: of the acting model, where it has one."""
+    def observation(self) -> PolicyTensor | None:
+        """The first input that terms fill: of the acting model, where it has one; None of none."""
         stages = (self.acting, *self.stages)
-        return next(tensor for stage in stages for tensor in stage.observed.values())
+        return next((tensor for stage in stages for tensor in stage.observed.values()), None)
 
     @property
     def state(self) -> tuple[tuple[PolicyTensor, PolicyTensor], ...]:
@@ -52,7 +52,7 @@ class Policy:
 
     @property
     def sha256(self) -> str:
-        """Of the file of the acting model."""
+        """Of the file of the acting model, followed by those of its weights."""
         return self.acting.file.sha256
 
     @property
@@ -74,6 +74,16 @@ class Policy:
             for stage in self.models_of_terms.values()
             for note in stage.notes
         ]
+
+    def notes_in(self, section: PolicyConfig) -> list[str]:
+        """The same, with what its section leaves to the metadata of its models."""
+        told = []
+        if self.joints is not None and section.joints is None:
+            told.append(f"joints are those of the model's metadata ({len(self.joints)})")
+        if self.pose is not None and section.default_joint_pos is None:
+            count = len(self.pose)
+            told.append(f"default_joint_pos is that of the model's metadata ({count} values)")
+        return [*self.notes, *told]
 
     def known_in(self, scope: Scope) -> Scope:
         """The scope, with what the models tell beside what the configuration says."""
@@ -112,13 +122,17 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
             name,
             path,
             keys,
-            tuple(filter(None, keys.observed())) or None,
+            None if keys.observation is not None else tuple(keys.observations),
             where=partial(where, *at),
         )
         for name, (at, keys, path) in section.sections.items()
     )
     at = section.sections[stages[-1].name][0]
     action = action_of(stages[-1], section.action_output, where=partial(where, *at))
+    *others, last = stages
+    last = replace(last, answers={**last.answers, action.name: action})  # though it may be state
+    stages = (*others, last)
+    refuse_unreadable(section, stages, where)
     told = told_of_joints(stages, partial(where, *at))
     refuse_contradiction(section, told, where)
     models = models_of_terms(section, where)

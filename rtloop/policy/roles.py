@@ -57,7 +57,7 @@ class Stage:
     counters: Mapping[str, int]
     state: tuple[tuple[PolicyTensor, PolicyTensor], ...]
     answers: Mapping[str, PolicyTensor]
-    """Outputs that are no state."""
+    """Outputs that are no state, and an action that the model also takes as its last."""
     notes: tuple[str, ...]
     """What was concluded without being asked."""
     wires: Mapping[str, Wire] = field(default_factory=dict)
@@ -93,9 +93,11 @@ def read_stage(
         expected = f"the file of sha256 {keys.sha256}: it was exchanged, or the key is out of date"
         raise ConfigError([Finding.of(where("sha256"), found, expected)])
     constants = _constants(keys.constants, file.inputs, source)
-    for counter in keys.counters:
-        _known("counters", "input", counter, file.inputs, source)
+    for name_of_counter, first in keys.counters.items():
+        _known("counters", "input", name_of_counter, file.inputs, source)
+        _refuse_counter(file.inputs[name_of_counter], first, source)
     given = _given_pairs(file, keys.state, source)
+    _refuse_filled_twice(keys, observed, observed_at, source)
     taken = {
         *constants,
         *keys.counters,
@@ -108,7 +110,7 @@ def read_stage(
     taken |= {before.name for before, _ in guessed}
     any_shape = wires is not None
     inputs = _observed(file, observed, observed_at, taken, source, any_shape=any_shape)
-    fed = {after.name for _, after in pairs}
+    fed = {after.name for before, after in pairs if not _is_last_action(before, after)}
     answers = {key: tensor for key, tensor in file.outputs.items() if key not in fed}
     notes = [f"state {flow({b.name: a.name})} was guessed from the names" for b, a in guessed]
     return Stage(
@@ -157,6 +159,29 @@ def _as_numbers(tensor: PolicyTensor, source: Source) -> PolicyTensor:
     return as_vector(tensor, source)
 
 
+def _is_last_action(before: PolicyTensor, after: PolicyTensor) -> bool:
+    """Whether a pair of state is the action, which stays an answer, in the cycle after."""
+    return after.name.lower() in _ACTION_NAMES or "action" in before.name.lower()
+
+
+def _refuse_filled_twice(
+    keys: ModelKeys, observed: tuple[str, ...] | None, observed_at: str, source: Source
+) -> None:
+    fills = {
+        observed_at: observed or (),
+        "state": keys.state,
+        "constants": keys.constants,
+        "counters": keys.counters,
+    }
+    filled: dict[str, str] = {}
+    for key, names in fills.items():
+        for name in names:
+            if name in filled:
+                found = f"input {name!r} under `{filled[name]}` and under `{key}`"
+                raise source.wrong(found, "one of them: each input is filled once", key)
+            filled[name] = key
+
+
 def _known(
     key: str, kind: str, name: str, there: Mapping[str, PolicyTensor], source: Source
 ) -> None:
@@ -177,20 +202,59 @@ def _constants(
     for name, value in constants.items():
         _known("constants", "input", name, inputs, source)
         tensor = inputs[name]
-        given = np.asarray(value)
-        if given.size not in (1, tensor.size):
-            found = f"constants: {name} has {given.size} values"
+        values = value if isinstance(value, tuple) else (value,)
+        if len(values) not in (1, tensor.size):
+            found = f"constants: {name} has {len(values)} values"
             raise source.wrong(
                 found, f"as many as {tensor} has, {tensor.size}, or one for all", "constants"
             )
-        whole = np.issubdtype(np.dtype(tensor.dtype), np.integer)
-        if whole and not np.array_equal(given, np.floor(given)):
-            raise source.wrong(
-                f"constants: {name} is {value}", f"whole numbers for {tensor}", "constants"
-            )
-        flat = np.broadcast_to(given.reshape(-1), (tensor.size,)).astype(tensor.dtype)
+        for number in values:
+            if expected := _unfit(number, tensor.dtype):
+                found = f"constants: {name} is {number}"
+                raise source.wrong(found, f"{expected} for {tensor}", "constants")
+        flat = np.broadcast_to(np.array(values, tensor.dtype), (tensor.size,))
         made[name] = flat.reshape(tensor.shape).copy()
     return made
+
+
+def _unfit(number: bool | int | float, dtype: str) -> str:
+    """What a type holds, where it does not hold this number; a fraction may be rounded to it."""
+    import numpy as np
+
+    kind = np.dtype(dtype)
+    if kind == np.bool_:
+        return "" if number in (0, 1) else "true or false"
+    if np.issubdtype(kind, np.integer):
+        limits = np.iinfo(kind)
+        if number != int(number):
+            return "whole numbers"
+        if not limits.min <= int(number) <= limits.max:
+            return f"whole numbers from {limits.min} to {limits.max}"
+        return ""
+    largest = float(np.finfo(kind).max)
+    return "" if abs(number) <= largest else f"numbers of a size up to {largest:g}"
+
+
+def _refuse_counter(tensor: PolicyTensor, first: int, source: Source) -> None:
+    if tensor.size != 1 or tensor.dtype == "bool":
+        found = f"counters: {tensor}"
+        raise source.wrong(found, "an input of one number, which counts", "counters")
+    expected = _unfit(first, tensor.dtype)
+    if not expected and first > (most := largest_count(tensor.dtype)):
+        expected = f"at most {most}, where it would stand still,"
+    if expected:
+        found = f"counters: {tensor.name} begins at {first}"
+        raise source.wrong(found, f"{expected} for {tensor}", "counters")
+
+
+def largest_count(dtype: str) -> int:
+    """Where a counter of this type stands still: the largest number that it holds, as do all below it."""
+    import numpy as np
+
+    kind = np.dtype(dtype)
+    if np.issubdtype(kind, np.integer):
+        return int(np.iinfo(kind).max)
+    return min(int(2 ** (np.finfo(kind).nmant + 1)), int(np.finfo(kind).max))
 
 
 def _given_pairs(

@@ -16,8 +16,11 @@ def runner(graph: ComposedGraph) -> core.Graph:
     numbers = {name: number for number, name in enumerate(graph.tensors)}
     return core.Graph.of_steps(
         onnxruntime_library(),
-        tensors=[(t.name, t.dtype, list(t.shape)) for t in graph.tensors.values()],
-        constants={numbers[name]: value for name, value in graph.constants.items()},
+        # Only the shape of no axes has no elements, and the core needs no shapes.
+        tensors=[
+            (t.name, t.dtype, list(t.shape) if t.size else [1]) for t in graph.tensors.values()
+        ],
+        constants={numbers[name]: value for name, value in graph.constants.items() if value.size},
         steps=[_step(graph, step, numbers) for step in graph.steps],
         inputs=[numbers[spec.name] for spec in graph.inputs],
         command=numbers[graph.action.name],

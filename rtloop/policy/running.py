@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from rtloop.policy.graph_builder import GraphBuilder
-from rtloop.policy.roles import Stage
+from rtloop.policy.roles import Stage, largest_count
 
 
 def run_stage(
@@ -33,10 +33,11 @@ def run_stage(
     for name, first in stage.counters.items():
         tensor = stage.file.inputs[name]
         one = builder.constant(np.ones((1, 1), np.int64), "one")
+        most = builder.constant(np.array([[largest_count(tensor.dtype)]], np.int64), "most")
         count = builder.feedback(
             f"counter/{stage.name}/{name}",
             (),
-            _one_more(builder, one),
+            _one_more(builder, one, most),
             initial=np.array([[first]], np.int64),
         )
         feeds[name] = builder.reshaped(builder.cast(count, tensor.dtype), tensor.shape)
@@ -67,8 +68,15 @@ def run_stage(
     }
 
 
-def _one_more(builder: GraphBuilder, one: str) -> Callable[[str], str]:
-    return lambda count: builder.node("Add", [count, one], "counted")
+def _one_more(builder: GraphBuilder, one: str, most: str) -> Callable[[str], str]:
+    """Counts, and stands still at the largest number that the model's type holds."""
+
+    def counted(count: str) -> str:
+        less = builder.node("Less", [count, most], "counts")
+        more = builder.node("Add", [count, one], "one_more")
+        return builder.node("Where", [less, more, count], "counted")
+
+    return counted
 
 
 def _flat(builder: GraphBuilder, value: str, size: int) -> str:

@@ -178,6 +178,7 @@ class PolicyConfig(ModelKeys):
     ) -> Scope:
         """What the terms of this section, which stands at ``here``, can refer to."""
         joints, pose = self.joints, self.default_joint_pos
+        named = joints if pose is not None and len(joints or ()) == len(pose) else None
         scope = Scope(
             inputs,
             Vector(),
@@ -185,7 +186,7 @@ class PolicyConfig(ModelKeys):
             groups=self.groups,
             groups_at=(*here, "groups"),
             joints=joints,
-            pose=None if pose is None else Pose(pose, joints),
+            pose=None if pose is None else Pose(pose, named),
             command=Joined(tuple(outputs)),
         )
         return scope if policy is None else policy.known_in(scope)
@@ -258,8 +259,9 @@ class PolicyConfig(ModelKeys):
         for at, section, path in self.sections.values():
             yield from file_rules((*here, *at, "model"), path)
             yield from section.key_rules((*here, *at))
-            if section.observation is None and not section.observations and self.leapp is None:
-                expected = "`observation`, a list of terms, or `observations`, one for each input"
+            said = section.observation is not None or "observations" in section.model_fields_set
+            if not said and self.leapp is None:
+                expected = "`observation`, a list of terms, or `observations`, one for each input, {} for none"
                 judged = ((*here, *at, "observation"), (*here, *at, "observations"))
                 found = "a model that observes nothing"
                 yield Problem((*here, *at), expected, found, judged=judged, at_key=True)

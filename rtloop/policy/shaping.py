@@ -146,11 +146,18 @@ def _less(builder: GraphBuilder, value: str, term: ObservationTerm, scope: Scope
 
 
 def _wrapped(builder: GraphBuilder, value: str, low: float, high: float) -> str:
-    """x - (high - low) * floor((x - low) / (high - low)), element by element."""
+    """x - (high - low) * floor((x - low) / (high - low)), element by element: from low, and below high."""
     import numpy as np
 
     size = builder.size(value)
     turn = builder.constant(row(float(np.float32(high) - np.float32(low)), size), "turn")
     above = applied(builder, "Sub", value, row(low, size), 0.0)
     turns = builder.node("Floor", [builder.node("Div", [above, turn], "turns")], "whole_turns")
-    return builder.node("Sub", [value, builder.node("Mul", [turns, turn], "by")], "wrapped")
+    wrapped = builder.node("Sub", [value, builder.node("Mul", [turns, turn], "by")], "turned")
+    # Beside a bound it is rounded, to the upper one or past it; a NaN stays one.
+    lowest = builder.constant(row(low, size), "lowest")
+    past = [
+        builder.node("Less", [wrapped, lowest], "too_low"),
+        builder.node("GreaterOrEqual", [wrapped, builder.constant(row(high, size), "above")], "up"),
+    ]
+    return builder.node("Where", [builder.node("Or", past, "past"), lowest, wrapped], "wrapped")

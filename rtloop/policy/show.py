@@ -124,7 +124,7 @@ def table(
         observations,
         _answered(policy, scope),
         tuple(_commanded(section, policy, scope, units, outputs, sinks)),
-        tuple(_notes(section, policy, scope)),
+        (*policy.notes_in(section), *_ends(section, scope)),
     )
 
 
@@ -343,12 +343,7 @@ def _answered(policy: Policy, scope: Scope) -> tuple[str, ...]:
     return names or tuple(map(str, range(policy.action.size)))
 
 
-def _notes(section: PolicyConfig, policy: Policy, scope: Scope) -> Iterator[str]:
-    yield from policy.notes
-    if policy.joints is not None and section.joints is None:
-        yield f"joints are those of the model's metadata ({len(policy.joints)})"
-    if policy.pose is not None and section.default_joint_pos is None:
-        yield f"default_joint_pos is that of the model's metadata ({len(policy.pose)} values)"
+def _ends(section: PolicyConfig, scope: Scope) -> Iterator[str]:
     for sentence in section.terminations.sentences(scope):
         yield f"a run ends in FAULT by {sentence}"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from rtloop.errors import Place
-from rtloop.policy.metadata import JOINTS, POSE, names_in, numbers_in
+from rtloop.policy.metadata import JOINTS, POSE, names_in, numbers_in, unreadable
 from rtloop.policy.model_file import Source
 from rtloop.policy.roles import Stage
 from rtloop.policy.section import PolicyConfig
@@ -53,6 +54,20 @@ def told_of_joints(stages: Sequence[Stage], where: Callable[..., Place]) -> Told
         )
         raise acting.wrong(found, "one value for each joint")
     return Told(joints, joints_at, pose, pose_at)
+
+
+def refuse_unreadable(
+    section: PolicyConfig, stages: Sequence[Stage], where: Callable[..., Place]
+) -> None:
+    """Metadata that the configuration leaves the joints or the pose to must say them. Raises ConfigError."""
+    for stage in stages:
+        for key, (text, expected) in unreadable(stage.file.metadata).items():
+            said = "default_joint_pos" if key in POSE else "joints"
+            if getattr(section, said) is None:
+                at, _, path = section.sections[stage.name]
+                found = f"'{key}' of its metadata, which cannot be read: {text}"
+                cure = f"{expected}; or `{said}` of the policy"
+                raise Source(str(path), partial(where, *at)).wrong(found, cure)
 
 
 def refuse_contradiction(section: PolicyConfig, told: Told, where: Callable[..., Place]) -> None:

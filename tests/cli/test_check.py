@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -452,6 +453,56 @@ def test_warnings_are_among_the_problems(folder: Path, capsys: pytest.CaptureFix
     (warning,) = found["problems"]
     assert (warning["key"], warning["severity"]) == ("links.cart.device", "warning")
     assert found["warnings"] == [f"{warning['file']}:2:18: links.cart.device: {warning['message']}"]
+
+
+GUESSED = "state {h_in: h_out} was guessed from the names"
+BATCH = "dimension 'N' is a batch and was fixed to 1"
+
+
+@pytest.fixture
+def concluding(folder: Path) -> Path:
+    """A loop whose policy has a state by its names, a batch, and joints and pose in its metadata."""
+    element = TensorProto.FLOAT
+    state = [(name, element, [1, 4]) for name in ("h_in", "h_out")]
+    model = save(
+        [
+            helper.make_node("Identity", ["obs"], ["action"]),
+            helper.make_node("Identity", ["h_in"], ["h_out"]),
+        ],
+        [("obs", element, ["N", 3]), state[0]],
+        [("action", element, ["N", 3]), state[1]],
+        {},
+    )
+    proto = onnx.load_from_string(model)
+    helper.set_model_props(proto, {"joint_names": "a,b,c", "default_joint_pos": "1,2,3"})
+    (folder / "three.onnx").write_bytes(proto.SerializeToString())
+    return written(folder, ALONE, {"size: 3": "names: [a, b, c]"})
+
+
+def test_what_is_concluded_of_a_policy_is_told(
+    concluding: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found = json_of(capsys, "check", concluding)
+    assert code == 0
+    notes = found["loops"]["b"]["notes"]
+    assert notes[:2] == [BATCH, GUESSED]
+    assert [note.partition(" of the model's metadata")[0] for note in notes[2:]] == [
+        "joints are those",
+        "default_joint_pos is that",
+    ]
+    assert main(["check", str(concluding)]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  b: {note}\n" in text for note in notes)
+
+
+def test_a_run_tells_what_it_concluded(
+    concluding: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--duration", "0.1", "--no-record", "--no-report"]
+    main(["run", str(concluding), *arguments])
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"b: {GUESSED}" in told
+    assert f"b: {BATCH}" in told
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def of_actions(
     policy = load_policy(model)
     terms: list[Any] = [InputTerm(input="seen")]
     n_seen = inputs["seen"] if isinstance(inputs["seen"], int) else len(inputs["seen"])
-    if policy.observation.size > n_seen:
+    if policy.observation and policy.observation.size > n_seen:
         terms.append(LastActionTerm(last_action=True))
     section = PolicyConfig(
         model=Path("policy"),

@@ -13,7 +13,8 @@ import yaml
 from onnx import helper
 
 from rtloop.errors import ConfigError
-from rtloop.policy import compose, load_policy
+from rtloop.policy import PolicyConfig, compose, load_policy
+from rtloop.policy.model_file import nowhere
 from rtloop.policy.terms.inputs import InputTerm
 from tests.policy.models import Runner, Value, linear, passthrough, save
 
@@ -97,6 +98,7 @@ def test_a_dynamic_dimension_without_a_name_is_fixed_by_its_place() -> None:
 @pytest.mark.parametrize("name", ["batch", "n", None])
 def test_a_batch_is_made_one_and_noted(name: str | None) -> None:
     policy = load_policy(linear(_WEIGHT, [name, 3]))
+    assert policy.observation is not None
     assert policy.observation.shape == (1, 3)
     key = name or "obs[0]"
     assert policy.notes == [f"dimension '{key}' is a batch and was fixed to 1"]
@@ -183,6 +185,41 @@ def test_weights_that_are_not_beside_the_model_are_named(tmp_path: Path) -> None
         ConfigError, match=r"another file \('weights.bin'\).*copy it into the folder"
     ):
         load_policy(path)
+
+
+def test_the_hash_is_that_of_the_file_followed_by_its_weights(tmp_path: Path) -> None:
+    path, data = tmp_path / "policy.onnx", tmp_path / "weights.bin"
+    _save_apart(path)
+    both = hashlib.sha256(path.read_bytes() + data.read_bytes()).hexdigest()
+    assert load_policy(path).sha256 == compose(path, {"a": 3}).sha256 == both
+
+    keys = {"model": "policy.onnx", "observation": [{"input": "a"}], "sha256": both}
+    section = PolicyConfig.model_validate(keys, context={"folder": str(tmp_path)})
+    section.load(nowhere)
+    data.write_bytes((2 * np.frombuffer(data.read_bytes(), np.float32)).tobytes())
+    with pytest.raises(ConfigError, match=f"the file of sha256 {both}: it was exchanged"):
+        section.load(nowhere)
+
+
+def test_files_of_weights_count_in_the_order_of_their_names(tmp_path: Path) -> None:
+    """Whatever order the model names them in."""
+    nodes = [
+        helper.make_node("Add", ["obs", "first"], ["more"]),
+        helper.make_node("Add", ["more", "second"], ["action"]),
+    ]
+    border: list[Value] = [(name, _FLOAT, [1, 1]) for name in ("obs", "action")]
+    weights = {name: np.ones((1, 1), np.float32) for name in ("first", "second")}
+    model = onnx.load_from_string(save(nodes, border[:1], border[1:], weights))
+    for tensor, name in zip(model.graph.initializer, ("b.bin", "a.bin"), strict=True):
+        onnx.external_data_helper.set_external_data(tensor, name)
+        (tmp_path / name).write_bytes(tensor.raw_data)
+        tensor.ClearField("raw_data")
+    (tmp_path / "a.bin").write_bytes(np.float32(2).tobytes())
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(model.SerializeToString())
+    files = [path, tmp_path / "a.bin", tmp_path / "b.bin"]
+    joined = b"".join(file.read_bytes() for file in files)
+    assert load_policy(path).sha256 == hashlib.sha256(joined).hexdigest()
 
 
 def _save_apart(path: Path) -> None:
@@ -272,7 +309,9 @@ def test_the_cure_for_a_dynamic_dimension_can_be_pasted_into_yaml(name: str) -> 
         load_policy(model)
     cure = str(caught.value).split("`")[1]
     assert yaml.safe_load(cure) == {"fix_dimensions": {name: "<size>"}}
-    assert load_policy(model, fix_dimensions={name: 3}).observation.size == 3
+    fixed = load_policy(model, fix_dimensions={name: 3}).observation
+    assert fixed is not None
+    assert fixed.size == 3
 
 
 def test_the_cure_keeps_the_dimensions_that_are_fixed_already() -> None:

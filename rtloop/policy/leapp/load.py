@@ -57,7 +57,13 @@ def _acting(section: PolicyConfig, bundle: Bundle, where: Callable[..., Place]) 
 
 
 def _refuse_other(stage: Stage, model: BundleModel, place: Place) -> None:
-    """A file that does not have the tensors that the bundle says; another file was refused before."""
+    """A file that is not the bundle's, or does not have the tensors that the bundle says."""
+    if stage.file.file_sha256 != model.sha256:
+        found = f"'{model.path}', whose sha256 is {stage.file.file_sha256}"
+        expected = (
+            f"the file of sha256 {model.sha256}: it was exchanged, or its bundle is another's"
+        )
+        raise ConfigError([Finding.of(place, found, expected)])
     for what, told, there in (
         ("inputs", model.inputs, stage.file.inputs),
         ("outputs", model.outputs, stage.file.outputs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Strict
+from pydantic_core import PydanticCustomError
 
 from rtloop.config.section import Section
 
@@ -42,9 +43,14 @@ def _oldest_first(value: Any) -> Any:
     """``5`` is Isaac Lab's ``history_length``: the newest five, oldest first."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LONGEST + 1:
         return {"steps": list(range(value - 1, -1, -1))}
+    if not isinstance(value, (dict, HistoryConfig)):
+        raise PydanticCustomError("no_history", _EXPECTED)
     return value
 
 
+_EXPECTED = (
+    f"a number of steps from 1 to {LONGEST + 1}, or a mapping with `steps`, as {{steps: [4, 2, 0]}}"
+)
 History = Annotated[HistoryConfig, BeforeValidator(_oldest_first, json_schema_input_type=Any)]
 """A number is that of Isaac Lab's ``history_length``."""
 

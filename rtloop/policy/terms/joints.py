@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, StringConstraints
 
 from rtloop.config.problem import Keys, Problem, any_of
-from rtloop.config.values import ElementNames
+from rtloop.config.values import NAME_OF_JOINT, ElementNames
 
 POLICY_JOINTS = ("policy",)
 
@@ -20,7 +20,7 @@ def _of_the_policy(value: Any) -> Any:
 
 Joints = Annotated[ElementNames, BeforeValidator(_of_the_policy, json_schema_input_type=Any)]
 """Names of joints, in order; ``policy`` is those of the policy."""
-Pattern = Annotated[str, StringConstraints(pattern=r"^[^{}]*\{\}[^{}]*$", max_length=64)]
+Pattern = Annotated[str, StringConstraints(pattern=NAME_OF_JOINT, max_length=64)]
 """How a vector names the element of a joint: ``{}_pos``."""
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from rtloop.policy.graph_builder import GraphBuilder
 
+#: How far, of itself, a period may be from what was meant: 0.6666667 is 2/3, and so is 83.33333 250/3.
+ROUNDING = Fraction(1, 10**6)
 #: Steps after which a phase repeats: its values are a table of so many rows.
 LONGEST_CYCLE = 100_000
 
@@ -63,10 +65,19 @@ class PhaseConfig(Section):
 
     @property
     def turn_s(self) -> Fraction:
-        """Exactly as it was written."""
+        """As it was written."""
         if self.period_s is not None:
             return Fraction(repr(self.period_s))
         return 1 / Fraction(repr(self.frequency_hz))
+
+    def advance(self, period_s: Fraction) -> Fraction:
+        """Of a step, in turns: the nearest fraction that repeats within ``LONGEST_CYCLE`` steps.
+
+        The exact value where that is one, or where none is within ``ROUNDING``.
+        """
+        exact = period_s / self.turn_s
+        simple = exact.limit_denominator(LONGEST_CYCLE)
+        return simple if abs(simple - exact) <= exact * ROUNDING else exact
 
 
 @TERMS.register
@@ -99,7 +110,10 @@ class PhaseTerm(ObservationTerm):
             yield Problem(keys, "exactly one of period_s and frequency_hz", found, at_key=True)
             return
         if scope.period_s is not None and (steps := _steps(phase, scope.period_s)) > LONGEST_CYCLE:
-            expected = f"a period that repeats within {LONGEST_CYCLE} steps of the policy"
+            expected = (
+                f"a period that, to {float(ROUNDING):g} of it, repeats within {LONGEST_CYCLE} steps of "
+                "the policy: a shorter one"
+            )
             yield Problem(keys, expected, f"one that repeats after {steps}", at_key=True)
         if phase.hold is None:
             return
@@ -125,7 +139,7 @@ class PhaseTerm(ObservationTerm):
         if builder.period_s is None:
             raise ValueError("the period of the policy is not known")
         phase, steps = self.phase, _steps(self.phase, builder.period_s)
-        advance = builder.period_s / phase.turn_s  # of a step, in turns
+        advance = phase.advance(builder.period_s)
         offsets = [Fraction(repr(offset)) for offset in phase.offsets]
         turns = [[float((step * advance + o) % 1) for o in offsets] for step in range(steps)]
         table = _shown(np.array(turns), self.show)
@@ -147,7 +161,7 @@ class PhaseTerm(ObservationTerm):
 
 def _steps(phase: PhaseConfig, period_s: Fraction) -> int:
     """Steps after which the phase is exactly what it was."""
-    return (phase.turn_s / period_s).numerator
+    return phase.advance(period_s).denominator
 
 
 def _shown(turns: npt.NDArray[np.float64], show: tuple[Show, ...]) -> npt.NDArray[np.float32]:
@@ -191,7 +205,8 @@ def _stands(builder: GraphBuilder, hold: HoldConfig) -> str:
     verdict = ""
     for indices in hold.each or (tuple(range(builder.size(command))),):
         picked = builder.constant(np.array(indices, np.int64), "judged")
-        part = builder.node("Gather", [command, picked], "part", axis=1)
+        # A comparison would make "moving" of a NaN.
+        part = builder.must_be_finite(builder.node("Gather", [command, picked], "part", axis=1))
         square = builder.node("Mul", [part, part], "square")
         length = builder.node(
             "Sqrt", [builder.node("ReduceSum", [square], "sum", keepdims=1)], "length"

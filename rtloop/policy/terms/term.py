@@ -16,7 +16,7 @@ from pydantic import Field
 
 from rtloop.config.kinds import Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, any_of, number, unknown, written
-from rtloop.config.values import NamedValues, Range, Selection
+from rtloop.config.values import NamedValues, Range, Selection, as_float32
 from rtloop.policy.terms.elements import (
     DEFAULT_POSE,
     Elements,
@@ -259,8 +259,11 @@ class ObservationTerm(Shape, KindSection):
             )
         if self.joints is None and "named" in self.model_fields_set:
             yield Problem((*here, "named"), "`joints` beside it", at_key=True)
-        if self.wrap is not None and not self.wrap[0] < self.wrap[1]:
-            found = f"[{number(self.wrap[0])}, {number(self.wrap[1])}]"
+        if self.wrap is not None and not as_float32(self.wrap[0]) < as_float32(self.wrap[1]):
+            low, high = self.wrap
+            found = f"[{number(low)}, {number(high)}]"
+            if low < high:
+                found = f"[{low!r}, {high!r}], which are one number in float32"
             yield Problem((*here, "wrap"), "[from, below] with from < below", found)
 
     def _pick_rules(

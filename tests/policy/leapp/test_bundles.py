@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -106,6 +108,18 @@ def test_a_chain_with_feedback_and_initial_values_runs_as_it_is(tmp_path: Path) 
         }
         action = reference.step(inputs)["policy/action"][0]
         np.testing.assert_array_equal(loop.step(given)["motors"], action[::-1])
+
+
+def test_the_checksum_of_a_bundle_is_that_of_the_onnx_file_alone(tmp_path: Path) -> None:
+    """Its weights may lie beside it, as torch exports them."""
+    maker = chain(tmp_path)
+    path = tmp_path / "encoder.onnx"
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="encoder.bin", size_threshold=0)
+    parameters = maker.data["models"]["encoder"]["parameters"]
+    parameters["sha256sum"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    maker.write()
+    assert check(_written(tmp_path)).error is None
 
 
 def test_one_onnx_model_of_all_gives_the_same(tmp_path: Path) -> None:
@@ -287,7 +301,7 @@ def test_outputs_of_the_same_elements_are_told_apart_by_their_kind(tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("other file", "expected the file of sha256 .*it was exchanged"),
+        ("other file", "expected the file of sha256 .*it was exchanged, or its bundle"),
         ("no file", "found its model 'encoder'; expected a file in"),
         ("jit", "parameters.backend: found str 'jit'; expected onnx"),
         ("warp", "warp_segments: found int 2; expected 0: a Warp kernel needs an NVIDIA GPU"),
@@ -410,8 +424,11 @@ def test_what_does_not_fit_the_loop_is_told_with_its_line(
 
 
 def test_a_configuration_that_was_dumped_is_the_same(tmp_path: Path) -> None:
-    chain(tmp_path).write()
+    maker = chain(tmp_path)
+    maker.initial(PREV)
+    maker.write()
     config = load(_written(tmp_path))
+    assert config == load(_written(tmp_path))
     dumped: dict[str, Any] = json.loads(config.model_dump_json(by_alias=True))
     assert dumped["loops"]["arm"]["policy"].keys() == {"leapp"}
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from rtloop.config.values import Name
+from rtloop.errors import ConfigError
 from rtloop.policy import PolicyConfig
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.shaping import gathered
@@ -130,3 +131,52 @@ def test_a_length_of_no_elements_is_refused() -> None:
     term = {"phase": {"period_s": 1.0, "hold": hold}}
     with pytest.raises(ValidationError, match="at least 1 item"):
         PolicyConfig.model_validate({"model": "p.onnx", "observation": [term]})
+
+
+@pytest.mark.parametrize(
+    ("phase", "rate_hz", "steps", "turns"),
+    [
+        ({"frequency_hz": 2.0}, "83.3333333", 125, 3),
+        ({"frequency_hz": 1.333333}, "50", 75, 2),
+        ({"period_s": 0.6666667}, "50", 100, 3),
+    ],
+)
+def test_a_period_of_rounded_digits_repeats_as_it_was_meant(
+    tmp_path: Path, phase: dict[str, float], rate_hz: str, steps: int, turns: int
+) -> None:
+    term = {"phase": phase, "show": ["ramp"]}
+    section = {"model": "p.onnx", "observation": [term]}
+    models, period_s = {"p.onnx": passthrough(1)}, 1 / Fraction(rate_hz)
+    runner = Runner(composed(tmp_path, section, {"a": 1}, models, period_s))
+    seen = [float(runner.step([0.0])[0]) for _ in range(steps + 1)]
+    assert seen[:steps] == pytest.approx([i * turns / steps % 1 for i in range(steps)], abs=1e-6)
+    assert seen[steps] == 0
+
+
+def test_a_period_that_no_cycle_of_steps_comes_near_is_refused(tmp_path: Path) -> None:
+    section = {"model": "p.onnx", "observation": [{"phase": {"period_s": 3e6}, "show": ["ramp"]}]}
+    with pytest.raises(ConfigError, match=r"repeats within 100000 steps.*a shorter one"):
+        composed(tmp_path, section, {"a": 1}, {"p.onnx": passthrough(1)}, Fraction(1, 50))
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-np.pi, np.pi), (-1.0, 0.1), (5.0, 5.5)])
+def test_what_is_wrapped_is_below_the_upper_bound_and_not_below_the_lower(
+    tmp_path: Path, bounds: tuple[float, float]
+) -> None:
+    low, high = map(np.float32, bounds)
+    section = {"model": "p.onnx", "observation": [{"input": "a", "wrap": list(bounds)}]}
+    runner = Runner(composed(tmp_path, section, {"a": 1}, {"p.onnx": passthrough(1)}))
+    beside = [np.nextafter(x, np.float32(to)) for x in (low, high) for to in (-np.inf, np.inf)]
+    tiny = [low - np.float32(1e-9), np.float32(-1e-9), np.float32(1e-9)]
+    turns = [x + n * (high - low) for n in (-7, -1, 1, 2, 1000) for x in (*beside, low, high)]
+    for value in (*beside, *tiny, *turns, low, high):
+        wrapped = runner.step([value])[0]
+        assert low <= wrapped < high, value
+    assert runner.step([low])[0] == runner.step([high])[0] == low
+    assert np.isnan(runner.step([np.nan])[0])
+
+
+def test_bounds_that_are_one_number_in_float32_are_refused(tmp_path: Path) -> None:
+    section = {"model": "p.onnx", "observation": [{"input": "a", "wrap": [1.0, 1.00000001]}]}
+    with pytest.raises(ConfigError, match=r"\[1.0, 1.00000001\], which are one number in float32"):
+        composed(tmp_path, section, {"a": 1}, {"p.onnx": passthrough(1)})
