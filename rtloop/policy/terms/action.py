@@ -275,9 +275,9 @@ def placed(
 
     ``wanted`` are the targets of each action, of these sizes. A text says why there is no such command.
     """
-    names = [name for sink in sinks.values() for name in sink.names or (None,) * sink.size]
-    total = len(names)
-    if all(targets is None for targets in wanted) or all(name is None for name in names):
+    names = [name for sink in sinks.values() for name in sink.names or ("0",) * sink.size]
+    total = len(names)  # a number is no name
+    if all(targets is None for targets in wanted) or all(name.isdigit() for name in names):
         if sum(sizes) != total:
             return f"{total}, the size of the outputs"
         return list(range(total))
@@ -300,4 +300,5 @@ def placed(
                 command.append(float(sink.default[index]))
             else:
                 return f"an action for element '{name}' of output '{key}', or `default` there"
-    return command
+    lost = [target for target, position in source.items() if position not in command]
+    return f"outputs with elements {any_of(lost)}" if lost else command

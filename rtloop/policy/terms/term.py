@@ -192,7 +192,10 @@ class ObservationTerm(Shape, KindSection):
         if self.joints is not None:
             return joint_names(self.joints, scope.joints)
         names = self.elements(scope).element_names
-        return None if names is None else tuple(names[index] for index in self.indices(scope))
+        if names is None:
+            selected = tuple(e for e in self.select or () if isinstance(e, str))
+            return selected if selected and selected == self.select else None
+        return tuple(names[index] for index in self.indices(scope))
 
     def minus_indices(self, scope: Scope) -> tuple[int, ...] | None:
         """Where the vector that is subtracted has the elements of these names; None where the order decides."""
