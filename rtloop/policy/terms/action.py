@@ -98,9 +98,9 @@ class ActionTerm(Shape):
         there are as many; nothing is known while the models are not."""
         if self.group is not None:
             return (scope.vector(self.group) if self.group in scope.groups else None) or Vector()
-        answer = scope.action
-        if self.output is not None:
-            answer = scope.outputs.get(answer_called(self.output, scope.outputs) or "", Vector())
+        if self.output is None:
+            return scope.action
+        answer = scope.outputs.get(answer_called(self.output, scope.outputs) or "", Vector())
         size, joints = answer.element_count, scope.joints
         return Vector(size, joints if joints is not None and len(joints) == size else None)
 

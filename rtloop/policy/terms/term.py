@@ -378,7 +378,8 @@ def pose_rules(
             f"elements that are joints of the policy ({DEFAULT_POSE} has values of "
             f"{any_of(list(pose.joints))}); `joints: policy`, with `named`, says which these are"
         )
-        yield Problem(keys, expected, f"'{DEFAULT_POSE}' for '{missing[0]}'")
+        told = f"'{missing[0]}'" if missing else "elements of which some have the same name"
+        yield Problem(keys, expected, f"'{DEFAULT_POSE}' for {told}")
     else:
         count = len(pose.values)
         expected = f"elements that are joints of the policy: {DEFAULT_POSE} has {count} values, of its joints"
