@@ -12,11 +12,10 @@ from rtloop.config.values import ElementNames, Name, Selection, Text
 from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Scope, Vector, names_of
 from rtloop.policy.terms.joints import Joints, Pattern, joint_names, joint_rules, unfound
 from rtloop.policy.terms.limits import TorqueLimitConfig
-from rtloop.policy.terms.matching import Values, matching_rules
+from rtloop.policy.terms.matching import Values, matching_rules, pose_rules
 from rtloop.policy.terms.measured import measured_rules
 from rtloop.policy.terms.shape import Shape
 from rtloop.policy.terms.start import Duration, StartConfig
-from rtloop.policy.terms.term import pose_rules
 
 
 @dataclass(frozen=True)

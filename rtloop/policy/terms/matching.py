@@ -11,7 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rtloop.config.problem import Keys, Problem, any_of
-from rtloop.policy.terms.elements import Elements, Scope, has_names, in_other_order, names_of
+from rtloop.policy.terms.elements import (
+    DEFAULT_POSE,
+    Elements,
+    Scope,
+    has_names,
+    in_other_order,
+    names_of,
+)
 from rtloop.policy.terms.joints import unfound
 
 Names = tuple[str, ...]
@@ -87,3 +94,40 @@ def matching_rules(
             "elements that it comes to have no names"
         )
         yield Problem(keys, expected, f"{label}, with {any_of(list(names))}")
+
+
+def pose_rules(
+    keys: Keys, scope: Scope, names: tuple[str, ...] | None, size: int | None, is_moved: bool
+) -> Iterator[Problem]:
+    """Whether there is a default pose for ``size`` elements of these names; the key asks for it.
+
+    ``is_moved``: the elements are in another order than at their source.
+    """
+    pose, called = scope.pose, names_of(names)
+    if pose is None:
+        if scope.are_models_known:
+            expected = f"numbers, or `{DEFAULT_POSE}` of the policy: neither its section nor its model has one"
+            yield Problem(keys, expected, judged=((*scope.groups_at[:-1], DEFAULT_POSE),))
+        return
+    if size is None or pose.of(called, size, is_moved) is not None:
+        return
+    found = f"'{DEFAULT_POSE}' for {size} elements"
+    if pose.joints is None and called is not None and len(pose.values) == size:
+        if scope.are_models_known:  # before that, its joints may be in the metadata
+            expected = (
+                f"`joints` of the policy, which say whose values {DEFAULT_POSE} has: the elements were put "
+                "into another order"
+            )
+            yield Problem(keys, expected, found)
+    elif pose.joints is not None and called is not None:
+        missing = [name for name in called if name not in pose.joints]
+        expected = (
+            f"elements that are joints of the policy ({DEFAULT_POSE} has values of "
+            f"{any_of(list(pose.joints))}); `joints: policy`, with `named`, says which these are"
+        )
+        told = f"'{missing[0]}'" if missing else "elements of which some have the same name"
+        yield Problem(keys, expected, f"'{DEFAULT_POSE}' for {told}")
+    else:
+        count = len(pose.values)
+        expected = f"elements that are joints of the policy: {DEFAULT_POSE} has {count} values, of its joints"
+        yield Problem(keys, expected, found)

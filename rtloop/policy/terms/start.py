@@ -18,8 +18,8 @@ from rtloop.config.section import Section
 from rtloop.config.values import Name, NamedValues
 from rtloop.policy.shaping import named_values, row
 from rtloop.policy.terms.elements import DEFAULT_POSE, Scope
+from rtloop.policy.terms.matching import pose_rules
 from rtloop.policy.terms.measured import Names, measured, measured_rules
-from rtloop.policy.terms.term import pose_rules
 
 if TYPE_CHECKING:
     from rtloop.policy.graph_builder import GraphBuilder
