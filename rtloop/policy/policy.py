@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rtloop.config.problem import Keys
 from rtloop.errors import Place, do_each
-from rtloop.policy.metadata import JOINTS, POSE, RATE, names_in, number_in, numbers_in, unreadable
+from rtloop.policy.metadata import POSE, RATE, joints_in, number_in, numbers_in, unreadable
 from rtloop.policy.model_file import PolicyTensor, Source, nowhere
 from rtloop.policy.roles import Stage, action_of, read_stage
 from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
@@ -178,7 +178,7 @@ def _told(stages: tuple[Stage, ...]) -> tuple[tuple[str, ...] | None, tuple[floa
     metadata: dict[str, str] = {}
     for stage in stages:
         metadata |= stage.file.metadata
-    return names_in(metadata, JOINTS), numbers_in(metadata, POSE)
+    return joints_in(metadata), numbers_in(metadata, POSE)
 
 
 def _refuse_unreadable(
