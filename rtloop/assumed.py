@@ -6,15 +6,15 @@ or index is there, and where only one size makes the policy's observation full, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import ConfigError, Finding
 from rtloop.policy import Policy
-from rtloop.policy.terms.elements import Vector
-from rtloop.policy.terms.joints import joint_names
-from rtloop.policy.terms.term import ObservationTerm
+from rtloop.policy.demands import demands, of_inputs
+from rtloop.policy.terms.elements import Scope, Vector
 from rtloop.ports.signal import Signal
 
 _Signals = dict[str, tuple[Signal, ...]]
@@ -26,10 +26,13 @@ def assumed_inputs(config: Config, name: str, policy: Policy) -> _Signals:
     Raises ConfigError where no device could fill the observation of the policy.
     """
     loop = config.loops[name]
-    names = {key: _least_names(loop, policy, key) for key in loop.inputs}
+    outputs = assumed_outputs(loop, policy).values()
+    command = [Vector(len(told), tuple(signal.name for signal in told)) for told in outputs]
+    scope = loop.policy.scope(loop.inputs, (), policy, command)
+    names = _least_names(loop, scope)
     sizes = {key: len(least) for key, least in names.items()}
     open_inputs = [key for key, section in loop.inputs.items() if section.element_count is None]
-    observed = partial(_observation_size, loop, policy, names)
+    observed = partial(_observation_size, loop, scope, names)
     wanted = sum(tensor.size for stage in policy.stages for tensor in stage.observed.values())
     # A size that counts several times is that of an input which several terms read whole.
     times = {key: observed({**sizes, key: sizes[key] + 1}) - observed(sizes) for key in open_inputs}
@@ -51,21 +54,27 @@ def assumed_inputs(config: Config, name: str, policy: Policy) -> _Signals:
         expected = f"{wanted}, the size of the policy's input {policy.observation}"
         place = config.where("loops", name, "policy", "observation")
         raise ConfigError([Finding.of(place, found, expected)])
+    scope = replace(scope, inputs=_vectors(names, sizes))
+    for demand in demands(
+        loop.policy, scope
+    ):  # of what comes to an input whose size is known by now
+        if demand.vector in sizes and loop.inputs[demand.vector].element_count is None:
+            sizes[demand.vector] = max(sizes[demand.vector], demand.least)
     return {key: _signals(names[key], sizes[key]) for key in loop.inputs}
 
 
 def assumed_outputs(loop: LoopConfig, policy: Policy) -> _Signals:
     """The elements of every output of the loop, in the order of the file; together the policy's action."""
-    scope = loop.policy.scope({}, (), policy)
-    size = policy.action.size
-    by_name = [term.targets(scope, size) or () for term in loop.policy.action_terms.values()]
-    wanted = [target for targets in by_name for target in targets]
+    scope = loop.policy.scope(loop.inputs, (), policy, loop.outputs.values())
+    actions = list(loop.policy.action_terms.values())
+    size = sum(action.size(scope) or policy.action.size for action in actions)
+    wanted = [target for action in actions for target in action.targets(scope) or ()]
     names: dict[str, tuple[str, ...]] = {}
     for key, section in loop.outputs.items():
         known = section.element_names
-        if known is None and section.named and section.element_count is None:
+        if known is None and section.named:
             # Those that no other output has, and those that values are given for by name.
-            known = tuple(dict.fromkeys((*wanted, *section.exact_names)))
+            known = tuple(dict.fromkeys((*wanted, *section.exact_names)))[: section.element_count]
         names[key] = known or ()
         wanted = [target for target in wanted if target not in names[key]]
     known_sizes = {key: section.element_count for key, section in loop.outputs.items()}
@@ -82,51 +91,41 @@ def assumed_outputs(loop: LoopConfig, policy: Policy) -> _Signals:
     return {key: _signals(names[key], size) for key, size in sizes.items()}
 
 
-def _least_names(loop: LoopConfig, policy: Policy, key: str) -> tuple[str, ...]:
-    """The names of an input's elements: all of them, or those that its device must have at least."""
-    section = loop.inputs[key]
-    if section.element_count is not None:
-        return section.element_names or _numbered(range(section.element_count))
-    scope = loop.policy.scope({}, (), policy)
-    joints = scope.joints
-    reading = [term for term in _terms(loop) if key in term.reads()]
-    terms = [term for term in reading if term.declared_at(scope)]  # whose elements are the input's
-    selected = [element for term in terms for element in term.select or ()]
-    names = dict.fromkeys(element for element in selected if isinstance(element, str))
-    for term in terms:
-        of_joints = joint_names(term.joints or (), joints) or ()
-        names |= dict.fromkeys(term.named.replace("{}", joint) for joint in of_joints)
-    measured, size = loop.policy.measured(key, policy)
-    names |= dict.fromkeys(measured)
-    needed = [term.least_size(key, scope) for term in reading]
-    least = max(
-        [1, size, *needed, *(element + 1 for element in selected if isinstance(element, int))]
-    )
-    return (*names, *_numbered(range(len(names), least)))
-
-
-def _terms(loop: LoopConfig) -> Iterator[ObservationTerm]:
-    for terms in loop.policy.terms.values():
-        yield from terms
+def _least_names(loop: LoopConfig, scope: Scope) -> dict[str, tuple[str, ...]]:
+    """The names of each input's elements: all of them, or those that its device must have at least."""
+    asked = list(of_inputs(loop.policy, scope))
+    names: dict[str, tuple[str, ...]] = {}
+    for key, section in loop.inputs.items():
+        if section.element_count is not None:
+            names[key] = section.element_names or _numbered(range(section.element_count))
+            continue
+        own = [demand for demand in asked if demand.vector == key]
+        known: dict[str, None] = {}
+        for demand in sorted(own, key=lambda demand: len(demand.names)):  # without a choice first
+            if demand.names and not any(known.keys() >= {*called} for called in demand.names):
+                known |= dict.fromkeys(demand.names[0])
+        least = max([1, *(demand.least for demand in own)])
+        names[key] = (*known, *_numbered(range(len(known), least)))
+    return names
 
 
 def _observation_size(
-    loop: LoopConfig,
-    policy: Policy,
-    names: Mapping[str, Sequence[str]],
-    sizes: Mapping[str, int],
+    loop: LoopConfig, scope: Scope, names: Mapping[str, Sequence[str]], sizes: Mapping[str, int]
 ) -> int:
-    vectors = {
-        key: Vector(size, tuple(signal.name for signal in _signals(names[key], size)))
-        for key, size in sizes.items()
-    }
-    scope = loop.policy.scope(vectors, (), policy, loop.outputs.values())
+    scope = replace(scope, inputs=_vectors(names, sizes))
     lists = [
         terms
         for _, section, _ in loop.policy.sections.values()
         for _, terms in section.observed().values()
     ]
     return sum(term.size(scope) or 0 for terms in lists for term in terms)
+
+
+def _vectors(names: Mapping[str, Sequence[str]], sizes: Mapping[str, int]) -> dict[str, Vector]:
+    return {
+        key: Vector(size, tuple(signal.name for signal in _signals(names[key], size)))
+        for key, size in sizes.items()
+    }
 
 
 def _signals(names: Sequence[str], size: int) -> tuple[Signal, ...]:

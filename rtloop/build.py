@@ -19,6 +19,7 @@ from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
 from rtloop.policy import ComposedGraph, Policy, Sink
 from rtloop.policy.findings import findings
 from rtloop.policy.runner import runner as runner_of
+from rtloop.policy.terms.elements import Vector
 from rtloop.ports.command import hold_rules, numbers, sources
 from rtloop.ports.port import OutputSection, Port, PortSection
 from rtloop.ports.signal import Signal
@@ -126,7 +127,10 @@ def assemble(
     _check_outputs(config, name, commanded, measured, are_assumed)
     sizes = {key: len(signals) for key, signals in outputs.items()}
     sinks = {key: sink_of(loop.outputs[key], signals) for key, signals in outputs.items()}
-    n_action = None if loop.policy.places_by_name(policy, sinks) else policy.action.size
+    elements = {key: Vector(len(names), tuple(names)) for key, names in measured.items()}
+    command = [Vector(sink.size, sink.names) for sink in sinks.values()]
+    scope = loop.policy.scope(elements, (), policy, command)
+    n_action = loop.policy.size_by_order(scope, sinks)
     fits = n_action in (None, sum(sizes.values()))
     graph = loop.policy.compose(
         measured,

@@ -250,7 +250,8 @@ class Loop:
     def read_output(self, name: str) -> tuple[np.ndarray[Any, Any], int]:
         """The command in the mailbox ``name``, float32 [size], and since when it is in force (ns, -1 none yet).
 
-        Until :meth:`cleanup`: the safe command that ended the loop can still be read.
+        Until :meth:`cleanup`: the safe command that ended the loop can still be read. Before the first command
+        it is the safe one, NaN where that is to hold what will be measured.
         Raises KeyError, ValueError (no mailbox), RtloopError when not configured.
         """
         return self._configured().output_ports[name].core.newest()

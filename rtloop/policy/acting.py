@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rtloop.policy.graph_builder import GraphBuilder
-from rtloop.policy.shaping import applied, clipped, gathered, named_values, pose_row, row
+from rtloop.policy.shaping import applied, clipped, gathered, met, named_values, pose_row, row
 from rtloop.policy.terms.action import ActionTerm
 from rtloop.policy.terms.elements import DEFAULT_POSE, Scope
 from rtloop.policy.terms.limits import torque_limited
@@ -63,16 +63,16 @@ def acted(
         steps = steps_in(action.fade_in_s, builder.period_s)
         value = builder.node("Mul", [value, fade(builder, first_step, steps)], "faded")
     size = builder.size(value)
-    names = action.element_names(scope, size)
+    names = action.element_names(scope)
     target = applied(builder, "Mul", value, row(action.scale, size), 1.0)
     if action.relative:
         base = _base(builder, action, scope, names, places)
         target = builder.node("Add", [target, base], "relative")
     else:
-        offset = pose_row(action, scope, action.names(scope, size), size)
+        offset = pose_row(action, scope, action.names(scope), size)
         target = applied(builder, "Add", target, offset, 0.0)
     if action.plus is not None:
-        residual = measured(builder, action.plus, scope, names)
+        residual = met(builder, action.plus, action.values(scope, size), scope)
         target = builder.node("Add", [target, residual], "with_residual")
     if action.start is not None:
         line = ramp(builder, action.start, scope, names, size)

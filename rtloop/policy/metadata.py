@@ -21,9 +21,7 @@ def names_in(metadata: Mapping[str, str], keys: tuple[str, ...]) -> tuple[str, .
     return tuple(str(item).strip() for item in listed)
 
 
-def joints_in(
-    metadata: Mapping[str, str], keys: tuple[str, ...] = JOINTS
-) -> tuple[str, ...] | None:
+def joints_in(metadata: Mapping[str, str], keys: tuple[str, ...]) -> tuple[str, ...] | None:
     """The names of joints, which are different; None where there are none under these keys."""
     names = names_in(metadata, keys)
     return names if names and all(names) and len(set(names)) == len(names) else None

@@ -12,7 +12,7 @@ from rtloop.policy.findings import refuse
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.section import PolicyConfig
 from rtloop.policy.shaping import gathered
-from rtloop.policy.terms.action import ActionTerm, Sink, placed
+from rtloop.policy.terms.action import ActionTerm, Sink, answer_called, placed
 from rtloop.policy.terms.elements import Scope
 
 
@@ -63,7 +63,7 @@ def _places(
 ) -> list[int | float]:
     if sinks is None:
         return list(range(sum(sizes)))
-    wanted = [action.targets(scope, size) for (_, action), size in zip(actions, sizes, strict=True)]
+    wanted = [action.targets(scope) for _, action in actions]
     places = placed(wanted, sizes, sinks)
     if not isinstance(places, str):
         return places
@@ -142,13 +142,11 @@ def _source(
     elif action.output is None:
         value = builder.raw_action
     else:
-        known = [
-            name for name in builder.answers if action.output in (name, name.partition(".")[2])
-        ]
-        if len(known) != 1:
+        known = answer_called(action.output, builder.answers)
+        if known is None:
             expected = f"an output of a model: {', '.join(builder.answers)}"
             raise ConfigError([Finding.of(where(*keys, "output"), f"'{action.output}'", expected)])
-        value = builder.answer(known[0])
+        value = builder.answer(known)
     is_raw = value == builder.raw_action
     if action.group is None:
         value = awaited(builder, value, first_step)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from rtloop.config.problem import Keys
 from rtloop.errors import Place, do_each
-from rtloop.policy.metadata import POSE, RATE, joints_in, number_in, numbers_in, unreadable
-from rtloop.policy.model_file import PolicyTensor, Source, nowhere
+from rtloop.policy.metadata import RATE, number_in
+from rtloop.policy.model_file import PolicyTensor, nowhere
 from rtloop.policy.roles import Stage, action_of, read_stage
 from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
 from rtloop.policy.terms.elements import Elements, Pose, Scope, Vector
 from rtloop.policy.terms.term import ObservationTerm
+from rtloop.policy.told import refuse_contradiction, refuse_unreadable, told_of_joints
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,11 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
     *others, last = stages
     last = replace(last, answers={**last.answers, action.name: action})  # though it may be state
     stages = (*others, last)
-    _refuse_unreadable(section, stages, where)
-    joints, pose = _told(stages)
+    refuse_unreadable(section, stages, where)
+    told = told_of_joints(stages, partial(where, *at))
+    refuse_contradiction(section, told, where)
     models = models_of_terms(section, where)
-    policy = Policy(stages, action, joints, pose, models_of_terms=models)
-    _refuse_contradiction(section, policy, where)
-    return policy
+    return Policy(stages, action, told.joints, told.pose, models_of_terms=models)
 
 
 def load_policy(
@@ -154,7 +154,8 @@ def load_policy(
         state=dict(state or {}), fix_dimensions=dict(fix_dimensions or {})
     )
     stage = read_stage(ONLY, model, keys, None, where=where)
-    return Policy((stage,), action_of(stage, None, where=where), *_told((stage,)))
+    told = told_of_joints((stage,), where)
+    return Policy((stage,), action_of(stage, None, where=where), told.joints, told.pose)
 
 
 def models_of_terms(section: PolicyConfig, where: Callable[..., Place]) -> dict[str, Stage]:
@@ -172,49 +173,3 @@ def models_of_terms(section: PolicyConfig, where: Callable[..., Place]) -> dict[
         for index, term in enumerate(terms)
     )
     return found
-
-
-def _told(stages: tuple[Stage, ...]) -> tuple[tuple[str, ...] | None, tuple[float, ...] | None]:
-    metadata: dict[str, str] = {}
-    for stage in stages:
-        metadata |= stage.file.metadata
-    return joints_in(metadata), numbers_in(metadata, POSE)
-
-
-def _refuse_unreadable(
-    section: PolicyConfig, stages: tuple[Stage, ...], where: Callable[..., Place]
-) -> None:
-    """Metadata that the configuration leaves the joints or the pose to, and that do not say them."""
-    for stage in stages:
-        for key, (text, expected) in unreadable(stage.file.metadata).items():
-            said = "default_joint_pos" if key in POSE else "joints"
-            if getattr(section, said) is None:
-                at, _, path = section.sections[stage.name]
-                found = f"'{key}' of its metadata, which cannot be read: {text}"
-                cure = f"{expected}; or `{said}` of the policy"
-                raise Source(str(path), partial(where, *at)).wrong(found, cure)
-
-
-def _refuse_contradiction(
-    section: PolicyConfig, policy: Policy, where: Callable[..., Place]
-) -> None:
-    """The file may say more than the configuration, and nothing else."""
-    source = Source(policy.acting.name, where)
-    if section.joints and policy.joints and section.joints != policy.joints:
-        pairs = enumerate(zip(section.joints, policy.joints, strict=False))
-        shorter = min(len(section.joints), len(policy.joints))
-        index = next((i for i, (written, told) in pairs if written != told), shorter)
-        told = policy.joints[index] if index < len(policy.joints) else "none"
-        found = (
-            f"joints that are not those of the model's metadata: there number {index} is '{told}'"
-        )
-        raise source.wrong(found, "the order in which the policy was trained", "joints")
-    written, told_pose = section.default_joint_pos, policy.pose
-    if written and told_pose:
-        rounded = 5e-4  # metadata have three decimals
-        same = len(written) == len(told_pose) and all(
-            abs(a - b) <= rounded + 1e-9 for a, b in zip(written, told_pose, strict=True)
-        )
-        if not same:
-            found = "a default_joint_pos that is not that of the model's metadata"
-            raise source.wrong(found, f"{list(told_pose)}, as it was trained", "default_joint_pos")

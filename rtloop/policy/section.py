@@ -14,7 +14,15 @@ from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
 from rtloop.policy.files import file_rules
 from rtloop.policy.model_keys import BorderKeys
 from rtloop.policy.terms.action import ActionTerm, Sink
-from rtloop.policy.terms.elements import Elements, Joined, Pose, Scope, Vector
+from rtloop.policy.terms.elements import (
+    DEFAULT_POSE,
+    Elements,
+    Joined,
+    Pose,
+    Scope,
+    Vector,
+    has_names,
+)
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 from rtloop.policy.terms.terminations import TerminationsConfig
 
@@ -148,12 +156,18 @@ class PolicyConfig(ModelKeys):
             lists |= self._binding.terms
         return lists | {("groups", name): terms for name, terms in self.groups.items()}
 
-    def places_by_name(self, policy: Policy, outputs: Mapping[str, Sink]) -> bool:
-        """Whether values go to the outputs by name, and not all of them in their order."""
+    def size_by_order(self, scope: Scope, outputs: Mapping[str, Sink]) -> int | None:
+        """How many elements the outputs together must have; None where values go to them by name.
+
+        ``scope`` knows the models.
+        """
         first, *more = self.action_terms.values()
-        if more or self.actions or all(sink.names is None for sink in outputs.values()):
-            return bool(more or self.actions)
-        return first.targets(self.scope({}, (), policy), policy.action.size) is not None
+        if more or self.actions:
+            return None
+        has_names = any(sink.names is not None for sink in outputs.values())
+        if has_names and first.targets(scope) is not None:
+            return None
+        return first.size(scope)
 
     def scope(
         self,
@@ -176,22 +190,6 @@ class PolicyConfig(ModelKeys):
             command=Joined(tuple(outputs)),
         )
         return scope if policy is None else policy.known_in(scope)
-
-    def measured(self, name: str, policy: Policy) -> tuple[tuple[str, ...], int]:
-        """What actions and terminations need of the input ``name``: elements by name, and how many at least."""
-        scope = self.scope({}, (), policy)
-        found: list[str] = []
-        least = 0
-        for action in self.action_terms.values():
-            if name in action.reads():
-                size = policy.action.size if action.select is None else len(action.select)
-                found += action.element_names(scope, size) or ()
-                least = max(least, size)
-        for termination in self.terminations.given.values():
-            if name in termination.reads():
-                found += termination.element_names(scope)
-                least = max(least, termination.least_size)
-        return tuple(dict.fromkeys(found)), least
 
     # --- rules ---
 
@@ -223,11 +221,16 @@ class PolicyConfig(ModelKeys):
         counts = [output.element_count for output in outputs.values()]
         known = [count for count in counts if count is not None]
         total = sum(known) if known and len(known) == len(counts) else None
-        by_name = [t for t in self.action_terms.values() if t.joints or t.to]
-        whole = total if not self.actions and not by_name and self.joints is None else None
+        # Where elements have names, some of them may have values of their own.
+        are_named = self.joints is not None or any(has_names(o) for o in outputs.values())
+        whole = None if self.actions or are_named else total
         for keys, term in self.action_terms.items():
             at = (*here, *keys)
-            yield from term.shape_rules(at, whole, "outputs", (*loop, "outputs"))
+            if term.select is not None:
+                yield from term.shape_rules(at, len(term.select), "select", (*at, "select"))
+            else:
+                size = whole if term.group is None and term.output is None else None
+                yield from term.shape_rules(at, size, "outputs", (*loop, "outputs"))
             yield from term.rules(at, scope, None, None)
 
     def term_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
@@ -266,12 +269,18 @@ class PolicyConfig(ModelKeys):
             expected = "either `action` or `actions`"
             yield Problem((*here, "actions"), expected, "both", at_key=True)
         if self.models and self.model is None:
-            for key in ("observation", "observations", "state", "constants", "counters", "sha256"):
+            for key in (
+                "fix_dimensions", "observation", "observations", "state", "constants", "counters",
+                "sha256",
+            ):  # fmt: skip
                 if getattr(self, key):
                     expected = f"no {key} beside `models`: each of them has its own"
                     yield Problem((*here, key), expected, at_key=True)
 
     def _name_rules(self, here: Keys, inputs: Mapping[str, Elements]) -> Iterator[Problem]:
+        for name in (name for name in (*inputs, *self.groups) if name == DEFAULT_POSE):
+            keys = (*here[:-1], "inputs", name) if name in inputs else (*here, "groups", name)
+            yield Problem(keys, "another name: this one is that of the pose", at_key=True)
         for name in self.groups:
             if name in inputs:
                 expected = "a name that no input of the loop has"

@@ -13,6 +13,7 @@ from rtloop.errors import Place, do_each
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.terms.elements import DEFAULT_POSE, Scope
 from rtloop.policy.terms.history import remembered
+from rtloop.policy.terms.matching import Values, places
 from rtloop.policy.terms.shape import Shape
 from rtloop.policy.terms.term import ObservationTerm
 
@@ -75,6 +76,13 @@ def gathered(builder: GraphBuilder, value: str, indices: Sequence[int], label: s
     return builder.node("Gather", [value, picked], label, axis=1)
 
 
+def met(builder: GraphBuilder, name: str, values: Values, scope: Scope) -> str:
+    """The elements of an input or group that belong to values, in their order: float32 [1, n]."""
+    vector, value = scope.vector(name), builder.vector(name)
+    indices = None if vector is None else places(values, vector)
+    return value if indices is None else gathered(builder, value, indices, "of_the_same_names")
+
+
 def shaped(builder: GraphBuilder, value: str, shape: Shape, offset: Row) -> str:
     """Scale, offset and clip of a vector [1, n]. ``offset`` is that of each element, [1, n]."""
     value = applied(builder, "Mul", value, row(shape.scale, builder.size(value)), 1.0)
@@ -130,10 +138,7 @@ def named_values(
 def _less(builder: GraphBuilder, value: str, term: ObservationTerm, scope: Scope) -> str:
     minus = term.minus
     if isinstance(minus, str) and minus != DEFAULT_POSE:
-        other = builder.vector(minus)
-        indices = term.minus_indices(scope)
-        if indices is not None and indices != tuple(range(builder.size(other))):
-            other = gathered(builder, other, indices, "of_the_same_names")
+        other = met(builder, minus, term.values(scope), scope)
         return builder.node("Sub", [value, other], "difference")
     size = builder.size(value)
     operand = row(named_values(minus, scope, term.step_names(scope), size), size)

@@ -19,6 +19,7 @@ from rtloop.policy.section import PolicyConfig
 from rtloop.policy.shaping import named_values
 from rtloop.policy.terms.action import ActionTerm, Sink, placed
 from rtloop.policy.terms.elements import DEFAULT_POSE, Scope, Vector
+from rtloop.policy.terms.matching import Values, places
 from rtloop.policy.terms.shape import Shape
 from rtloop.policy.terms.term import ObservationTerm
 from rtloop.ports.signal import Signal
@@ -216,10 +217,7 @@ def _subtracted(
     """What `minus` says for each element."""
     minus = term.minus
     if isinstance(minus, str) and minus != DEFAULT_POSE:
-        vector = scope.vector(minus)
-        there = _names_of(minus, scope, (vector and vector.element_count) or size)
-        indices = term.minus_indices(scope) or tuple(range(size))
-        return [f"{minus}.{there[index]}" for index in indices]
+        return _met(minus, term.values(scope), scope)
     return _each(named_values(minus, scope, names, size), size)
 
 
@@ -266,7 +264,7 @@ def _commanded(
     wanted, sizes = [], []
     for action in section.action_terms.values():
         rows = _action(action, policy, scope, units)
-        wanted.append(action.targets(scope, len(rows)))
+        wanted.append(action.targets(scope))
         sizes.append(len(rows))
         values += rows
     places = placed(wanted, sizes, sinks)
@@ -296,14 +294,14 @@ def _action(
         sources = [(f"{name}[{index}]", Formula("y")) for index in range(size)]
     if action.select is not None:
         sources = [sources[index] for index in action.select if isinstance(index, int)]
-    names = action.names(scope, len(sources))
+    names = action.names(scope)
     size = len(sources)
     plus = action.plus
     formulas = _shaped(
         [formula for _, formula in sources],
         action,
         named_values(action.offset, scope, names, size),
-        plus=[] if plus is None else _residual(action, plus, scope, size),
+        plus=[] if plus is None else _met(plus, action.values(scope, size), scope),
     )
     further = _further(action)
     return [
@@ -353,18 +351,12 @@ def _ends(section: PolicyConfig, scope: Scope) -> Iterator[str]:
 # --- values of elements ---
 
 
-def _residual(action: ActionTerm, plus: str, scope: Scope, size: int) -> list[str]:
-    """What `plus` adds to each element."""
-    vector = scope.vector(plus)
-    is_named = vector is not None and vector.element_names is not None
-    names = action.element_names(scope, size) if is_named else None
-    return [f"{plus}.{name}" for name in names or _names_of(plus, scope, size)]
-
-
-def _names_of(vector: str, scope: Scope, size: int) -> tuple[str, ...]:
-    known = scope.vector(vector)
-    names = None if known is None else known.element_names
-    return names if names is not None and len(names) == size else tuple(map(str, range(size)))
+def _met(vector: str, values: Values, scope: Scope) -> list[str]:
+    """The elements of an input or group that belong to values, by their names there or their numbers."""
+    known = scope.vector(vector) or Vector()
+    names = known.element_names or tuple(map(str, range(known.element_count or 0)))
+    indices = places(values, known)
+    return [f"{vector}.{names[index]}" for index in indices or range(len(names))]
 
 
 def _each(values: float | tuple[float, ...], size: int) -> tuple[float, ...]:

@@ -33,7 +33,7 @@ loops:
         - {input: gyro, scale: 0.5, history: 3}
         - {input: q, joints: policy}
         - {last_action: true}
-        - {last_target: true}
+        - {last_target: true, joints: [hip, knee]}
       action: {joints: policy, scale: 0.25}
     outputs: {t: {mailbox: true, names: [hip, knee], safe: [0.5, -0.5]}}
 """
@@ -200,7 +200,7 @@ def test_what_a_machine_does_until_its_policy_acts_is_left_out(tmp_path: Path, k
 def test_a_relative_action_begins_at_what_is_measured_without_its_start(tmp_path: Path) -> None:
     text = TEXT.replace(
         "scale: 0.25}", "scale: 0.25, relative: true, start: {ramp_s: 0.2, from: q, to: 0.3}}"
-    ).replace("        - {last_target: true}\n", "")
+    ).replace("        - {last_target: true, joints: [hip, knee]}\n", "")
     arrays = expected()
     config = written(tmp_path, text)
     (tmp_path / "policy.onnx").write_bytes(linear(WEIGHT[:13]))

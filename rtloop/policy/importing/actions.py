@@ -24,8 +24,8 @@ class OutputDraft:
 
     size: int
     names: tuple[str, ...] | None
-    safe: tuple[float, ...] | None = None
-    """What may stand there for a start; None is zeros."""
+    is_position: bool = False
+    """Whether it commands where joints are to be."""
     where: str = ""
 
 
@@ -99,7 +99,7 @@ def _untold(size: int, joints: Joints, drafter: TermDrafter) -> ActionDraft:
         else "the scale and offset of the action are told nowhere: add them under `action`"
     )
     keys: dict[str, Any] = {"joints": "policy"} if names is not None else {}
-    output = OutputDraft(len(names or ()) or size, names)
+    output = OutputDraft(len(names or ()) or size, names, names is not None)
     name = drafter.name("joint_pos_target" if names is not None else "action")
     return ActionDraft([(keys, "")], {name: output})
 
@@ -129,12 +129,9 @@ def _add_output(
     commanded = set(part.joints or ())
     order = [joint for joint in joints.robot or part.joints or () if joint in commanded]
     names = tuple(pattern.replace("{}", joint) for joint in order) or None
-    pose = {}
-    if joints.pose is not None and joints.policy is not None and part.quantity == "position":
-        pose = dict(zip(joints.policy, joints.pose.value, strict=False))
-    safe = tuple(pose.get(joint, 0.0) for joint in order) if pose else None
     if there is not None:
         names = (*(there.names or ()), *(names or ())) or None
-        safe = (*(there.safe or ()), *(safe or ())) or None
         share += there.size
-    draft.outputs[name] = OutputDraft(len(names) if names else share, names, safe)
+    draft.outputs[name] = OutputDraft(
+        len(names) if names else share, names, part.quantity == "position"
+    )

@@ -112,7 +112,10 @@ class _Writer:
         self._model()
         self._observations(observed, actions)
         self._actions(actions)
-        put_outputs(page, actions.outputs, self._training.gains, anchors)
+        name = self._terms.name("joint_pos") if "joint_pos" in self._terms.wanted else ""
+        there = self._terms.inputs.get(name)
+        measured = None if there is None else (name, there)
+        put_outputs(page, actions.outputs, measured, self._training.gains, anchors)
         return Draft(str(page))
 
     def _observed(self) -> dict[str, Drafted]:

@@ -23,7 +23,12 @@ def write_bundle(path: Path, folder: Path, names: Names) -> str:
     ``names`` gives inputs and outputs other names than those that are made up.
     """
     bundle = read_bundle(path)
-    inputs, terms = _inputs(bundle, names)
+    inputs, bound = _inputs(bundle, names)
+    terms = {
+        ".".join(port): name
+        for port, name in bound.items()
+        if next((n for n in input_names(bundle.input(port)) if n in inputs), None) != name
+    }
     outputs = _outputs(bundle, names)
     names.refuse_unused()
     page = Page()
@@ -53,12 +58,20 @@ def write_bundle(path: Path, folder: Path, names: Names) -> str:
         if (elements := target_names(bundle, port)) is not None:
             keys["to"] = list(elements)
         page.put("action", keys, depth=3)
-    put_outputs(page, outputs, {}, anchors)
+    measured = next(
+        (
+            (name, inputs[name])
+            for port, name in bound.items()
+            if bundle.input(port).kind == "state/joint/position"
+        ),
+        None,
+    )
+    put_outputs(page, outputs, measured, {}, anchors)
     return str(page)
 
 
-def _inputs(bundle: Bundle, names: Names) -> tuple[dict[str, InputDraft], dict[str, str]]:
-    """The loop's inputs, and by ``MODEL.INPUT`` those that are bound by no name."""
+def _inputs(bundle: Bundle, names: Names) -> tuple[dict[str, InputDraft], dict[Port, str]]:
+    """The loop's inputs, and which of them each input of the bundle is."""
     inputs: dict[str, InputDraft] = {}
     chosen: dict[Port, str] = {}
     for port in bundle.inputs:
@@ -77,12 +90,7 @@ def _inputs(bundle: Bundle, names: Names) -> tuple[dict[str, InputDraft], dict[s
         elif there.names is not None and tensor.element_names is not None:
             there.names = tuple(dict.fromkeys((*there.names, *tensor.element_names)))
             there.size = len(there.names)
-    unbound = {}
-    for port, name in chosen.items():
-        names_known = (n for n in input_names(bundle.input(port)) if n in inputs)
-        if next(names_known, None) != name:
-            unbound[".".join(port)] = name
-    return inputs, unbound
+    return inputs, chosen
 
 
 def _drafted(tensor: BundleTensor, where: str) -> InputDraft:
@@ -108,7 +116,8 @@ def _outputs(bundle: Bundle, names: Names) -> dict[str, OutputDraft]:
         wanted = wanted if wanted not in outputs else section_name("_".join(port))
         where = f"{bundle.path.name}: {'/'.join(port)}{_told(tensor)}"
         elements = target_names(bundle, port)
-        outputs[names.of(wanted)] = OutputDraft(tensor.size, elements, where=where)
+        is_position = tensor.kind == "target/joint/position"
+        outputs[names.of(wanted)] = OutputDraft(tensor.size, elements, is_position, where)
     return outputs
 
 

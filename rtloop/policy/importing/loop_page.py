@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
 
 from rtloop.policy.importing.actions import OutputDraft
 from rtloop.policy.importing.page import Page, Verbatim, flow
@@ -69,27 +68,43 @@ def put_inputs(page: Page, inputs: Mapping[str, InputDraft]) -> Anchors:
 def put_outputs(
     page: Page,
     outputs: Mapping[str, OutputDraft],
+    measured: tuple[str, InputDraft] | None,
     gains: Mapping[str, Told[tuple[float, ...]]],
     anchors: Anchors,
 ) -> None:
-    """The section ``outputs``, with the gains as comments above it."""
+    """The section ``outputs``, with the gains as comments above it.
+
+    ``measured`` is the input that tells where joints are: positions are held there, where it has them.
+    """
     page.put("outputs", depth=2)
     for key, gain in gains.items():
         page.comment(f"{key}: {flow(list(gain.value))} ({gain.where})", 3)
     for name, output in outputs.items():
         page.todo(
             f"{name}: a mailbox, to be read from Python; name the device that takes it. `safe` is "
-            "what it gets where the loop ends: decide what your motors can bear",
+            "what it gets where the loop ends: decide what your motors can bear (docs/safe.md)",
             3,
         )
-        safe: Any = 0 if output.safe is None else list(output.safe)
+        held = measured[0] if measured is not None and _holds(output, measured[1]) else None
         page.put(name, note=output.where, depth=3)
         page.put("mailbox", True, depth=4)
         if output.names is None:
             page.put("size", output.size, depth=4)
         else:
             page.put("names", _anchored(output.names, anchors), depth=4)
-        page.put("safe", safe, "default_joint_pos" if output.safe is not None else "", 4)
+        if held is None:
+            page.put("safe", 0, depth=4)
+        else:
+            page.put("safe", {"hold": held}, "where the joints were measured last", 4)
+
+
+def _holds(output: OutputDraft, measured: InputDraft) -> bool:
+    """Whether an input measures every element of an output of positions."""
+    if not output.is_position:
+        return False
+    if output.names is None or measured.names is None:
+        return output.names is measured.names and output.size == measured.size
+    return set(output.names) <= set(measured.names)
 
 
 def _anchored(names: tuple[str, ...], anchors: Anchors) -> Verbatim:

@@ -38,6 +38,14 @@ class Joints:
     count: int
     pose: Told[tuple[float, ...]] | None
 
+    @property
+    def robot_pose(self) -> tuple[float, ...] | None:
+        """The default pose in the order of the robot; 0 for what is no joint of the policy."""
+        if self.pose is None or self.policy is None or self.robot is None:
+            return None
+        by_name = dict(zip(self.policy, self.pose.value, strict=False))
+        return tuple(by_name.get(name, 0.0) for name in self.robot)
+
     @classmethod
     def of(cls, training: Training, action_size: int) -> Joints:
         policy = None if training.joints is None else training.joints.value
@@ -71,6 +79,8 @@ class TermDrafter:
         """``names`` gives inputs other names than those that are made up."""
         self.inputs: dict[str, InputDraft] = {}
         self.todos: list[str] = []
+        self.wanted: set[str] = set()
+        """What the inputs are by themselves, whatever they are called."""
         self._joints = joints
         self._action_size = action_size
         self._names = names
@@ -108,7 +118,8 @@ class TermDrafter:
         robot = self._joints.robot
         todo = "" if robot else "one element for each joint, in the order of the policy"
         size = len(robot) if robot else self._joints.count
-        return self._add(name, InputDraft(size, None, robot, where, todo))
+        initial = self._joints.robot_pose if name == "joint_pos" else None
+        return self._add(name, InputDraft(size, initial, robot, where, todo))
 
     # --- sizes ---
 
@@ -190,9 +201,12 @@ class TermDrafter:
         if name == "command":
             name = section_name(term.params.get("command_name") or name)
             name = "command" if name == "base_velocity" else name
-        initial = reading.initial
-        draft = InputDraft(width, initial, None, term.where, reading.todo, is_guessed)
-        return {reading.kind: self._add(name, draft)}
+        names = term.joints if len(term.joints or ()) == width else None
+        draft = InputDraft(width, reading.initial, names, term.where, reading.todo, is_guessed)
+        keys = {reading.kind: self._add(name, draft)}
+        if names is not None and self._joints.policy is not None:
+            keys["joints"] = "policy" if names == self._joints.policy else list(names)
+        return keys
 
     def _phase(self, term: Observed) -> dict[str, Any]:
         period = term.params.get("period")
@@ -245,6 +259,7 @@ class TermDrafter:
                 f"{draft.where}: found {draft.size} values; expected at most {VECTOR_SIZE_MAX}, the longest "
                 "vector that a loop reads"
             )
+        self.wanted.add(name)
         wanted, name = name, self.name(name)
         there = self.inputs.get(name)
         if there is not None and there.size != draft.size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class Wire:
 
     source: str
     """The output, as ``MODEL.OUTPUT``."""
-    initial: npt.NDArray[Any] | None = None
+    initial: npt.NDArray[Any] | None = field(default=None, compare=False)
     """What it is before that ran first; None is zeros."""
 
 

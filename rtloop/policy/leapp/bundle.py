@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,7 @@ class Bundle:
     """What comes from outside."""
     outputs: tuple[Port, ...]
     """What leaves; an output that only flows back is not among them."""
-    initial: Mapping[Port, npt.NDArray[Any]]
+    initial: Mapping[Port, npt.NDArray[Any]] = field(compare=False)
     """What an input holds before its source ran first, where that is not zeros."""
     frequency_hz: float | None = None
 

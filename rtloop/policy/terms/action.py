@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 
 from rtloop.config.problem import Keys, Problem, any_of, unknown
 from rtloop.config.values import ElementNames, Name, Selection, Text
-from rtloop.policy.terms.elements import DEFAULT_POSE, Scope
+from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Scope, Vector, names_of
 from rtloop.policy.terms.joints import Joints, Pattern, joint_names, joint_rules, unfound
 from rtloop.policy.terms.limits import TorqueLimitConfig
+from rtloop.policy.terms.matching import Values, matching_rules
 from rtloop.policy.terms.measured import measured_rules
 from rtloop.policy.terms.shape import Shape
 from rtloop.policy.terms.start import Duration, StartConfig
@@ -92,20 +93,47 @@ class ActionTerm(Shape):
         default=None, description="the target is cut to what a torque limit allows; last of all"
     )
 
-    def names(self, scope: Scope, size: int) -> tuple[str, ...] | None:
-        """What the values are called: joints, where the policy has as many; None where they have no names."""
+    def source(self, scope: Scope) -> Elements:
+        """What the values are picked from. Of a model's output the joints of the policy are the names, where
+        there are as many; nothing is known while the models are not."""
+        if self.group is not None:
+            return (scope.vector(self.group) if self.group in scope.groups else None) or Vector()
+        answer = scope.action
+        if self.output is not None:
+            answer = scope.outputs.get(answer_called(self.output, scope.outputs) or "", Vector())
+        size, joints = answer.element_count, scope.joints
+        return Vector(size, joints if joints is not None and len(joints) == size else None)
+
+    def size(self, scope: Scope) -> int | None:
+        """The number of values; None while it is not known."""
+        return len(self.select) if self.select is not None else self.source(scope).element_count
+
+    def names(self, scope: Scope) -> tuple[str, ...] | None:
+        """What the values are called: joints, or the elements of a group; None where they have no names."""
         if self.joints is not None:
             return joint_names(self.joints, scope.joints)
-        if self.select is None and self.group is None and scope.joints is not None:
-            return scope.joints if len(scope.joints) == size else None
-        return None
+        names = names_of(self.source(scope).element_names)
+        if names is None or self.select is None:
+            return names
+        picked = [e for e in self.select if isinstance(e, int) and e < len(names)]
+        return tuple(names[e] for e in picked) if len(picked) == len(self.select) else None
 
-    def targets(self, scope: Scope, size: int) -> tuple[str, ...] | None:
+    def is_moved(self) -> bool:
+        """Whether the values are in another order than at their source."""
+        numbers = [element for element in self.select or () if isinstance(element, int)]
+        return numbers != sorted(numbers)
+
+    def targets(self, scope: Scope) -> tuple[str, ...] | None:
         """The names of the elements of outputs that take the values; None where order decides."""
         if self.to is not None:
             return self.to
-        names = self.names(scope, size)
+        names = self.names(scope)
         return None if names is None else tuple(self.named.replace("{}", name) for name in names)
+
+    def values(self, scope: Scope, size: int | None) -> Values:
+        """What a vector that is added comes to."""
+        called = Values.of(size, self.names(scope), self.targets(scope))
+        return replace(called, is_moved=self.is_moved())
 
     def reads(self) -> set[str]:
         """The inputs and groups in which the elements are found."""
@@ -116,9 +144,10 @@ class ActionTerm(Shape):
             named += [self.torque_limit.position, self.torque_limit.velocity]
         return {name for name in named if name is not None}
 
-    def element_names(self, scope: Scope, size: int) -> tuple[str, ...] | None:
+    def element_names(self, scope: Scope) -> tuple[str, ...] | None:
         """By what the values are found in a measured vector: joints, or else the elements they go to."""
-        return self.names(scope, size) or self.to
+        of_group = self.group is not None and self.joints is None
+        return (self.to if of_group else None) or self.names(scope) or self.to
 
     def rules(
         self, here: Keys, scope: Scope, size: int | None, sinks: Mapping[str, Sink] | None
@@ -132,31 +161,74 @@ class ActionTerm(Shape):
         if self.group is not None and self.group not in scope.groups:
             known = list(scope.groups)
             yield unknown((*here, "group"), self.group, "group", known, scope.groups_at)
-        if self.plus is not None:
-            names = None if size is None else self.element_names(scope, size)
-            yield from measured_rules((*here, "plus"), self.plus, scope, names, size)
         yield from self._key_rules(here)
+        yield from self._select_rules(here)
+        yield from self._plus_rules(here, scope, size)
         yield from self._measured_rules(here, scope, size)
         if size is None:
             return
-        names = self.names(scope, size)
         if self.offset == DEFAULT_POSE:
-            yield from pose_rules((*here, "offset"), scope, names, size)
-        key = "to" if self.to is not None else "joints"
-        wanted = self.targets(scope, size)
-        if wanted is None or sinks is None:
+            yield from pose_rules(
+                (*here, "offset"), scope, self.names(scope), size, self.is_moved()
+            )
+        if sinks is not None:
+            yield from self._target_rules(here, scope, size, sinks)
+
+    def _target_rules(
+        self, here: Keys, scope: Scope, size: int, sinks: Mapping[str, Sink]
+    ) -> Iterator[Problem]:
+        """Whether the outputs have the elements that the values are for."""
+        named = (name for sink in sinks.values() for name in sink.names or ())
+        known = [name for name in named if not name.isdigit()]
+        wanted = self.targets(scope)
+        if wanted is None:
+            joints = [self.named.replace("{}", joint) for joint in scope.joints or ()]
+            if any(name in joints for name in known):
+                expected = (
+                    f"`joints`, the joints of the policy that its {size} values are, or `to`, the elements "
+                    "of the outputs that they are for"
+                )
+                yield Problem(here, expected, f"{size} values without names", at_key=True)
             return
+        given = [key for key in ("to", "named", "joints") if key in self.model_fields_set]
+        keys = (*here, given[0]) if given else here
+        told = ", ".join(f"'{name}'" for name in wanted[:3])
         if len(wanted) != size:
-            yield Problem((*here, key), f"{size} names, one for each value", f"{len(wanted)} names")
-            return
-        known = [name for sink in sinks.values() for name in sink.names or ()]
-        if known and (lacks := unfound(wanted, known, "outputs of the loop")) is not None:
-            yield Problem((*here, key), lacks, ", ".join(f"'{name}'" for name in wanted[:3]))
-        elif not known and (self.to is not None or self.joints is not None):
+            yield Problem(keys, f"{size} names, one for each value", f"{len(wanted)} names")
+        elif known and (lacks := unfound(wanted, known, "outputs of the loop")) is not None:
+            cure = "" if given else "; `named` says how they call a joint, `to` which they are"
+            yield Problem(keys, f"{lacks}{cure}", told, at_key=not given)
+        elif not known and given:
             expected = "outputs whose elements have names; without them the order decides"
-            yield Problem((*here, key), expected, any_of(list(wanted)[:3]))
+            yield Problem(keys, expected, any_of(list(wanted)[:3]))
+
+    def _plus_rules(self, here: Keys, scope: Scope, size: int | None) -> Iterator[Problem]:
+        if self.plus is None:
+            return
+        keys, vector = (*here, "plus"), scope.vector(self.plus)
+        if vector is None:
+            known = scope.vector_names
+            yield unknown(keys, self.plus, "input or group", known, scope.inputs_at)
+            return
+        values = self.values(scope, size)
+        yield from matching_rules(keys, values, vector, f"'{self.plus}'", scope)
+
+    def _select_rules(self, here: Keys) -> Iterator[Problem]:
+        select = self.select or ()
+        for position, element in enumerate(select):
+            keys = (*here, "select", position)
+            if element in select[:position]:
+                expected = (
+                    "each element once; one that commands several is selected by several `actions`"
+                )
+                yield Problem(keys, expected)
 
     def _key_rules(self, here: Keys) -> Iterator[Problem]:
+        if self.group is not None and self.output is not None:
+            expected = "either `output` of a model, or `group`"
+            yield Problem(
+                (*here, "group"), expected, "both", judged=((*here, "output"),), at_key=True
+            )
         if self.relative and self.offset != 0:
             expected = "no offset beside `relative`: it would be added in every step anew"
             yield Problem((*here, "offset"), expected, judged=((*here, "relative"),), at_key=True)
@@ -175,11 +247,11 @@ class ActionTerm(Shape):
             yield Problem((*here, "torque_limit"), expected, "limited", at_key=True)
 
     def _measured_rules(self, here: Keys, scope: Scope, size: int | None) -> Iterator[Problem]:
-        names = None if size is None else self.element_names(scope, size)
+        names = None if size is None else self.element_names(scope)
         if self.measured is not None:
             yield from measured_rules((*here, "from"), self.measured, scope, names, size)
         elif self.relative and self.start is None and size is not None:
-            pose = None if scope.pose is None else scope.pose.of(names, size)
+            pose = None if scope.pose is None else scope.pose.of(names, size, self.is_moved())
             if pose is None:
                 expected = f"`from: NAME`, or a {DEFAULT_POSE} of {size} values: what the first one adds to"
                 yield Problem((*here, "relative"), expected, "relative", at_key=True)
@@ -187,6 +259,13 @@ class ActionTerm(Shape):
             yield from self.start.rules((*here, "start"), scope, names, size)
         if self.torque_limit is not None:
             yield from self.torque_limit.rules((*here, "torque_limit"), scope, names, size)
+
+
+def answer_called(name: str, answers: Iterable[str]) -> str | None:
+    """Of ``MODEL.OUTPUT`` the one that is called ``name``, with its model or without; None where none is, or
+    several are."""
+    known = [answer for answer in answers if name in (answer, answer.partition(".")[2])]
+    return known[0] if len(known) == 1 else None
 
 
 def placed(

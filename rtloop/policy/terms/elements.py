@@ -47,6 +47,19 @@ def has_names(elements: Elements) -> bool:
     return elements.named or elements.element_names is not None
 
 
+def names_of(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The names; None where there are none. A number is none: elements without names are counted so."""
+    if names is None or any(name.isdigit() for name in names):
+        return None
+    return tuple(names)
+
+
+def in_other_order(names: Sequence[str], joints: Sequence[str] | None) -> bool:
+    """Whether some of the names are joints, and these not in the order of ``joints``."""
+    known = [name for name in names if name in (joints or ())]
+    return known != [joint for joint in joints or () if joint in known]
+
+
 @dataclass(frozen=True)
 class Vector:
     """Elements of a vector that no section declares, or of which the device has told by now."""
@@ -97,17 +110,22 @@ class Pose:
     joints: tuple[str, ...] | None = None
     """The names of the joints; None where they have none."""
 
-    def of(self, names: Sequence[str] | None, size: int) -> tuple[float, ...] | None:
+    def of(
+        self, names: Sequence[str] | None, size: int, is_moved: bool = False
+    ) -> tuple[float, ...] | None:
         """The values of ``size`` elements: of those of these names, or of all in their order.
 
-        None where there is none for some.
+        None where there is none for some, or where the elements were moved out of the order of their
+        source and nothing says whose the values are.
         """
-        if self.joints is not None and names is not None:
+        called = names_of(names)
+        if self.joints is not None and called is not None:
             by_name = dict(zip(self.joints, self.values, strict=True))
-            if any(name in by_name for name in names):
-                known = all(name in by_name for name in names)
-                return tuple(by_name[name] for name in names) if known else None
-        return self.values if len(self.values) == size else None
+            known = all(name in by_name for name in called)
+            return tuple(by_name[name] for name in called) if known else None
+        if len(self.values) != size or (called is not None and is_moved):
+            return None
+        return self.values
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,10 @@ class InputTerm(ObservationTerm):
     def prefix(self) -> str:
         return self.input
 
+    @property
+    def is_of_the_machine(self) -> bool:
+        return True
+
     def reads(self) -> tuple[str, ...]:
         return (self.input,)
 
@@ -41,7 +45,7 @@ class InputTerm(ObservationTerm):
             yield unknown((*here, "input"), self.input, "input", known, scope.inputs_at)
 
     def elements(self, scope: Scope) -> Elements:
-        return scope.inputs[self.input]
+        return scope.inputs.get(self.input, Vector())
 
     def declared_at(self, scope: Scope) -> Keys:
         return (*scope.inputs_at, self.input)

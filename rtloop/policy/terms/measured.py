@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rtloop.config.problem import Keys, Problem, unknown
-from rtloop.policy.shaping import gathered
+from rtloop.policy.shaping import met
 from rtloop.policy.terms.elements import Scope
-from rtloop.policy.terms.joints import unfound
+from rtloop.policy.terms.matching import Values, matching_rules
 
 if TYPE_CHECKING:
     from rtloop.policy.graph_builder import GraphBuilder
@@ -27,15 +27,8 @@ def measured_rules(
     if known is None:
         yield unknown(keys, vector, "input or group", scope.vector_names, scope.inputs_at)
         return
-    if size is None:
-        return
-    if names is not None and known.element_names is not None:
-        lacks = unfound(names, known.element_names, f"'{vector}'")
-        if lacks is not None:
-            yield Problem(keys, lacks, f"'{vector}', whose elements go by other names")
-    elif known.element_count not in (None, size):
-        expected = f"{size} elements, as the action has"
-        yield Problem(keys, expected, f"'{vector}', which has {known.element_count}")
+    if size is not None:
+        yield from matching_rules(keys, Values.of(size, names), known, f"'{vector}'", scope)
 
 
 def measured(builder: GraphBuilder, vector: str, scope: Scope, names: Names | None) -> str:
@@ -43,9 +36,4 @@ def measured(builder: GraphBuilder, vector: str, scope: Scope, names: Names | No
 
     By their names; where one of the two has none, in their order.
     """
-    value = builder.vector(vector)
-    known = scope.vector(vector)
-    found = None if known is None else known.element_names
-    if names is None or found is None or found == names:
-        return value
-    return gathered(builder, value, [found.index(name) for name in names], "measured")
+    return met(builder, vector, Values.of(None, names), scope)

@@ -59,6 +59,10 @@ class LastTargetTerm(ObservationTerm):
 
     last_target: bool = Field(description="true for the command that left last, of all outputs")
 
+    @property
+    def is_of_the_machine(self) -> bool:
+        return True
+
     def elements(self, scope: Scope) -> Elements:
         return scope.command
 

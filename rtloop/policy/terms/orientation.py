@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, Strict
@@ -28,16 +29,30 @@ def orientation_rules(keys: Keys, name: str, order: Order, scope: Scope) -> Iter
     how = (
         f"{SIZES[order]} values in the order {order}; a group picks them: {{input: …, select: […]}}"
     )
-    return _vector_rules(keys, name, SIZES[order], how, scope)
+    return _vector_rules(keys, name, order, how, scope)
 
 
-def _vector_rules(keys: Keys, name: str, size: int, how: str, scope: Scope) -> Iterator[Problem]:
-    vector = scope.vector(name)
+def _vector_rules(keys: Keys, name: str, order: str, how: str, scope: Scope) -> Iterator[Problem]:
+    vector, size = scope.vector(name), len(order)
     if vector is None:
         yield unknown(keys, name, "input or group", scope.vector_names, scope.inputs_at)
     elif vector.element_count not in (None, size):
         found = f"'{name}', which has {vector.element_count}"
         yield Problem(keys, how, found, judged=((*scope.inputs_at, name),))
+    elif vector.element_names is not None and not _are_in_order(vector.element_names, order):
+        found = f"'{name}', with {', '.join(vector.element_names)}"
+        yield Problem(keys, how, found, judged=((*scope.inputs_at, name),))
+
+
+def _are_in_order(names: Sequence[str], order: str) -> bool:
+    """Whether the names, as far as they say which axis each is of, are in the order of these letters."""
+    words = [re.split(r"[^a-z]+", name.lower())[-1] for name in names]
+    if {*words} in ({"roll", "pitch", "yaw"}, {"r", "p", "y"}):
+        axes = [_AXES["rpy".index(word[0])] for word in words]
+    else:
+        axes = [word[-1:] for word in words]
+    wanted = list("xyz" if order == "rpy" else order)
+    return sorted(axes) != sorted(wanted) or axes == wanted
 
 
 class _OrientationTerm(ObservationTerm):
@@ -219,7 +234,7 @@ class RotatedTerm(ObservationTerm):
 
     def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         how = "3 values: x, y, z"
-        yield from _vector_rules((*here, self.kind), self.rotated, 3, how, scope)
+        yield from _vector_rules((*here, self.kind), self.rotated, "xyz", how, scope)
         if (self.mount is None) == (self.into is None):
             found = "both" if self.mount is not None else "neither mount nor into"
             yield Problem((*here, self.kind), "exactly one of mount and into", found, at_key=True)

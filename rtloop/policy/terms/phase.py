@@ -99,6 +99,10 @@ class PhaseTerm(ObservationTerm):
     def reads(self) -> tuple[str, ...]:
         return () if self.phase.hold is None else (self.phase.hold.command,)
 
+    def least_size(self, name: str, scope: Scope) -> int:
+        each = () if self.phase.hold is None else self.phase.hold.each
+        return max([0, *(index for indices in each for index in indices)]) + 1
+
     def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         phase, keys = self.phase, (*here, "phase")
         if (phase.period_s is None) == (phase.frequency_hz is None):

@@ -51,7 +51,7 @@ class StartConfig(Section):
         elif self.to != DEFAULT_POSE:
             yield Problem((*here, "to"), f"numbers, or {DEFAULT_POSE}")
         elif size is not None:
-            yield from pose_rules((*here, "to"), scope, names, size)
+            yield from pose_rules((*here, "to"), scope, names, size, is_moved=False)
 
 
 def steps_in(time_s: float, period_s: Fraction | None) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,17 @@ from pydantic import Field
 from rtloop.config.kinds import Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, any_of, number, unknown, written
 from rtloop.config.values import NamedValues, Range, Selection, as_float32
-from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Scope, has_names
+from rtloop.policy.terms.elements import (
+    DEFAULT_POSE,
+    Elements,
+    Scope,
+    has_names,
+    in_other_order,
+    names_of,
+)
 from rtloop.policy.terms.history import History
 from rtloop.policy.terms.joints import Joints, Pattern, joint_names, joint_rules, unfound
+from rtloop.policy.terms.matching import Values, matching_rules, places
 from rtloop.policy.terms.shape import Shape
 
 if TYPE_CHECKING:
@@ -92,6 +101,11 @@ class ObservationTerm(Shape, KindSection):
     def declared_at(self, scope: Scope) -> Keys:
         """Where the file says how many elements the source has; () where it does not."""
         return ()
+
+    @property
+    def is_of_the_machine(self) -> bool:
+        """Whether the order of its elements is the machine's, and not one that the policy's section says."""
+        return False
 
     @property
     def label(self) -> str:
@@ -177,21 +191,23 @@ class ObservationTerm(Shape, KindSection):
     def minus_indices(self, scope: Scope) -> tuple[int, ...] | None:
         """Where the vector that is subtracted has the elements of these names; None where the order decides."""
         vector = scope.vector(str(self.minus))
-        if vector is None or (names := self._names_in(vector, scope)) is None:
-            return None
-        there = vector.element_names or ()
-        return tuple(there.index(name) for name in names)
+        return None if vector is None else places(self.values(scope), vector)
 
-    def _names_in(self, vector: Elements, scope: Scope) -> tuple[str, ...] | None:
-        """The names of the values of one step, as the vector calls them too; None where it calls none so, or
-        all in this order."""
-        there = vector.element_names or ()
-        for names in (self.step_names(scope), self._wanted(scope)):
-            if names == there:
-                return None
-            if names is not None and any(name in there for name in names):
-                return names
-        return None
+    def is_moved(self, scope: Scope) -> bool:
+        """Whether the values of one step are in another order than at the source, as far as is known."""
+        names = self.elements(scope).element_names or ()
+        if self.select is not None:
+            picked = [names.index(e) if e in names else e for e in self.select]
+        else:
+            picked = [names.index(name) for name in self._wanted(scope) if name in names]
+        numbers = [index for index in picked if isinstance(index, int)]
+        return numbers != sorted(numbers)
+
+    def values(self, scope: Scope) -> Values:
+        """What a vector that is subtracted comes to: by the names of the joints, and by those at the source."""
+        called = [self.step_names(scope), *([self._wanted(scope)] if self.joints else ())]
+        values = Values.of(self.width(scope), *(names or None for names in called))
+        return replace(values, is_moved=self.is_moved(scope))
 
     def _wanted(self, scope: Scope) -> tuple[str, ...]:
         """The names that the source has for the joints; () while they are not known."""
@@ -251,15 +267,11 @@ class ObservationTerm(Shape, KindSection):
             yield from self._select_rules(here, elements, judged)
         elif self.joints is not None:
             yield from self._joints_rules(here, elements, judged, scope)
-        elif (
-            self.declared_at(scope)
-            and scope.joints is not None
-            and (names := elements.element_names) is not None
-        ):
-            known = [name for name in names if name in scope.joints]
-            if len(known) > 1 and known != [j for j in scope.joints if j in known]:
-                expected = "`joints: policy` beside it: its elements are joints of the policy in another order"
-                yield Problem((*here, self.kind), expected, judged=judged)
+        elif self.is_of_the_machine and in_other_order(elements.element_names or (), scope.joints):
+            expected = (
+                "`joints: policy` beside it: its elements are joints of the policy in another order"
+            )
+            yield Problem((*here, self.kind), expected, judged=judged)
 
     def _joints_rules(
         self, here: Keys, elements: Elements, judged: tuple[Keys, ...], scope: Scope
@@ -285,9 +297,10 @@ class ObservationTerm(Shape, KindSection):
     ) -> Iterator[Problem]:
         select, names, limit = self.select or (), elements.element_names, elements.element_limit
         is_known = elements.element_count is not None
+        indices = [names.index(e) if names and e in names else e for e in select]
         for position, element in enumerate(select):
             keys = (*here, "select", position)
-            if element in select[:position]:
+            if indices[position] in indices[:position]:
                 yield Problem(keys, "each element once")
             elif isinstance(element, int):
                 if element >= limit:
@@ -311,9 +324,8 @@ class ObservationTerm(Shape, KindSection):
     def _pose_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         for key in ("minus", "offset"):
             if getattr(self, key) == DEFAULT_POSE:
-                yield from pose_rules(
-                    (*here, key), scope, self.step_names(scope), self.width(scope)
-                )
+                names, size = self.step_names(scope), self.width(scope)
+                yield from pose_rules((*here, key), scope, names, size, self.is_moved(scope))
 
     def _minus_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         name = self.minus
@@ -325,29 +337,43 @@ class ObservationTerm(Shape, KindSection):
             known = [*scope.vector_names, DEFAULT_POSE]
             yield unknown(keys, name, "input or group", known, scope.inputs_at)
             return
-        names, there = self._names_in(vector, scope), vector.element_names
-        if names is not None and there is not None:
-            lacks = unfound(names, there, f"an input or group, '{name}',")
-            if lacks is not None:
-                yield Problem(keys, lacks)
-            return
-        size, other = self.width(scope), vector.element_count
-        if size is not None and other is not None and size != other:
-            yield Problem(keys, f"{size} elements as in the term", f"'{name}', which has {other}")
+        yield from matching_rules(keys, self.values(scope), vector, f"'{name}'", scope)
 
 
 def pose_rules(
-    keys: Keys, scope: Scope, names: tuple[str, ...] | None, size: int | None
+    keys: Keys, scope: Scope, names: tuple[str, ...] | None, size: int | None, is_moved: bool
 ) -> Iterator[Problem]:
-    """Whether there is a default pose for ``size`` elements of these names; the key asks for it."""
-    if scope.pose is None:
+    """Whether there is a default pose for ``size`` elements of these names; the key asks for it.
+
+    ``is_moved``: the elements are in another order than at their source.
+    """
+    pose, called = scope.pose, names_of(names)
+    if pose is None:
         if scope.are_models_known:
             expected = f"numbers, or `{DEFAULT_POSE}` of the policy: neither its section nor its model has one"
             yield Problem(keys, expected, judged=((*scope.groups_at[:-1], DEFAULT_POSE),))
-    elif size is not None and scope.pose.of(names, size) is None:
-        count = len(scope.pose.values)
+        return
+    if size is None or pose.of(called, size, is_moved) is not None:
+        return
+    found = f"'{DEFAULT_POSE}' for {size} elements"
+    if pose.joints is None and called is not None and len(pose.values) == size:
+        if scope.are_models_known:  # before that, its joints may be in the metadata
+            expected = (
+                f"`joints` of the policy, which say whose values {DEFAULT_POSE} has: the elements were put "
+                "into another order"
+            )
+            yield Problem(keys, expected, found)
+    elif pose.joints is not None and called is not None:
+        missing = [name for name in called if name not in pose.joints]
+        expected = (
+            f"elements that are joints of the policy ({DEFAULT_POSE} has values of "
+            f"{any_of(list(pose.joints))}); `joints: policy`, with `named`, says which these are"
+        )
+        yield Problem(keys, expected, f"'{DEFAULT_POSE}' for '{missing[0]}'")
+    else:
+        count = len(pose.values)
         expected = f"elements that are joints of the policy: {DEFAULT_POSE} has {count} values, of its joints"
-        yield Problem(keys, expected, f"'{DEFAULT_POSE}' for {size} elements")
+        yield Problem(keys, expected, found)
 
 
 TERMS: Kinds[ObservationTerm] = Kinds(ObservationTerm, "rtloop.policy.terms")

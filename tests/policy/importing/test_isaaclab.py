@@ -107,6 +107,10 @@ def test_what_is_written_equals_what_was_trained(tmp_path: Path) -> None:
     assert "0.4000000059604645" in text  # every digit
     assert "foot_contact: rtloop has no term 'foot_contact'" in text
     assert "estimator" in text
+    # Positions stay where they were measured last; what begins there is the default pose.
+    assert text.count("safe: {hold: joint_pos}") == 1
+    assert text.count("safe: 0") == 1
+    assert "mailbox: [-0.4000000059604645, 0.4000000059604645, 0, 0]" in text
 
     weight = np.load(tmp_path / "weight.npy")
     loop = Loop(tmp_path)
@@ -168,6 +172,17 @@ def test_a_relative_action_is_added_to_where_the_joints_are(tmp_path: Path) -> N
     names = loop.outputs["joint_pos_target"]
     expected = [measured[name] + 0.1 * raw[name] for name in names]
     np.testing.assert_allclose(command, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_joints_of_a_term_that_is_not_known_name_its_elements(tmp_path: Path) -> None:
+    terms = [_term("joint_torque", 2, joint_names=JOINTS[1::-1])]
+    action = _action("JointPositionAction", JOINTS)
+    model, deploy = _files(tmp_path, descriptors(terms, [action]), 2)
+    written(tmp_path, str(model), str(deploy))
+    loop = Loop(tmp_path)
+    assert loop.section.inputs["joint_torque"].element_names == tuple(JOINTS[1::-1])
+    loop.step({"joint_torque": [1, 2]})
+    assert loop.observed()["obs"].tolist() == [1, 2]
 
 
 def test_a_term_that_the_exporter_left_out_is_missed(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def test_the_loop_around_a_chain_runs_it(tmp_path: Path) -> None:
     loop, reference = Loop(tmp_path), Reference(maker, PREV)
     assert loop.inputs == {"joint_pos": 3, "cmd": 2}
     assert loop.outputs == {"joint_pos_target": NAMES[::-1]}
+    assert "safe: {hold: joint_pos}" in text
     for step in range(5):
         given = samples(loop, step)
         joints = given["joint_pos"]

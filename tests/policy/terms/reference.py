@@ -54,6 +54,7 @@ class Reference:
         self._phase_steps: dict[str, int] = {}
         self._first_yaw: dict[str, Floats] = {}
         self._samples: dict[str, Floats] = {}
+        self.outputs: dict[str, Floats] = {}
 
     def reset(self) -> None:
         self._past.clear()
@@ -63,22 +64,31 @@ class Reference:
     def step(
         self, samples: Mapping[str, npt.ArrayLike], last_action: Floats, last_target: Floats
     ) -> Floats:
+        self.begin(samples, last_action, last_target)
+        values = self.joined(self._terms)
+        self.end()
+        return values
+
+    def begin(
+        self, samples: Mapping[str, npt.ArrayLike], last_action: Floats, last_target: Floats
+    ) -> None:
+        """A step, in which several lists may be read; ``outputs`` are what models answered last."""
         self._samples = {name: np.asarray(value, np.float64) for name, value in samples.items()}
         self._last_action, self._last_target = last_action, last_target
         self._groups_now: dict[str, Floats] = {}
         self._advanced: dict[str, int] = {}
-        values = self._joined(self._terms)
-        self._phase_steps |= self._advanced
-        return values
 
-    def _joined(self, terms: Terms) -> Floats:
+    def end(self) -> None:
+        self._phase_steps |= self._advanced
+
+    def joined(self, terms: Terms) -> Floats:
         return np.concatenate([self._values(term) for term in terms])
 
     def _vector(self, name: str) -> Floats:
         if name in self._samples:
             return self._samples[name]
         if name not in self._groups_now:
-            self._groups_now[name] = self._joined(self._groups[name])
+            self._groups_now[name] = self.joined(self._groups[name])
         return self._groups_now[name]
 
     def _values(self, term: Mapping[str, Any]) -> Floats:
@@ -129,6 +139,8 @@ class Reference:
     def _source(self, term: Mapping[str, Any]) -> Floats:
         if "input" in term or "group" in term:
             return self._vector(term.get("input") or term["group"])
+        if "output" in term:
+            return self.outputs[term["output"]]
         if "constant" in term:
             return np.asarray(term["constant"], np.float64)
         if "last_action" in term or "previous_action" in term:

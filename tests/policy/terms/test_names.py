@@ -43,16 +43,89 @@ def test_what_is_subtracted_may_name_joints_as_the_source_does(tmp_path: Path) -
     assert observed == [2 - 10, 1 - 30]
 
 
-def test_without_names_in_common_the_order_decides(tmp_path: Path) -> None:
-    inputs: Inputs = {"measured": ["knee", "hip"], "wanted": ["a", "b"], "plain": 2}
-    terms = [{"input": "measured", "minus": "wanted"}, {"input": "measured", "minus": "plain"}]
-    assert _observed(tmp_path, terms, 4, inputs, [1, 2], [10, 30], [5, 6]) == [-9, -28, -4, -4]
+def test_without_names_the_order_decides(tmp_path: Path) -> None:
+    inputs: Inputs = {"measured": ["knee", "hip"], "plain": 2}
+    terms = [{"input": "measured", "minus": "plain"}, {"input": "plain", "minus": "measured"}]
+    assert _observed(tmp_path, terms, 4, inputs, [1, 2], [5, 6]) == [-4, -4, 4, 4]
+
+
+def test_the_order_as_it_stands_may_be_that_of_a_group(tmp_path: Path) -> None:
+    groups = {"ordered": [{"input": "measured", "joints": "policy"}]}
+    inputs: Inputs = {"measured": ["knee", "hip"], "plain": 2}
+    terms = [{"group": "ordered", "minus": "plain"}]
+    section = {"groups": groups, "joints": ["hip", "knee"]}
+    assert _observed(tmp_path, terms, 2, inputs, [1, 2], [5, 6], **section) == [-3, -5]
+
+
+POSED = {"joints": ["hip", "knee"], "default_joint_pos": [1.0, 2.0]}
+INPUTS: Inputs = {
+    "measured": ["knee", "hip"],
+    "ordered": ["hip", "knee"],
+    "wanted": ["a", "b"],
+    "raw": ["hip_pos", "knee_pos"],
+    "plain": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("term", "keys", "complaint"),
+    [
+        (
+            {"input": "ordered", "minus": "wanted"},
+            {},
+            r"'hip', 'knee'; it has a or b; or by the same names: `joints` and `named` of a term",
+        ),
+        (
+            {"input": "measured", "joints": "policy", "minus": "plain"},
+            {"joints": ["hip", "knee"]},
+            "found 'plain', whose elements have no names; expected elements with names",
+        ),
+        (
+            {"input": "measured", "select": [1, 0], "minus": "plain"},
+            {},
+            "found 'plain', whose elements have no names; expected elements with names",
+        ),
+        (
+            {"input": "plain", "minus": "measured"},
+            {"joints": ["hip", "knee"]},
+            "found 'measured', with knee or hip; expected names on both sides",
+        ),
+        (
+            {"input": "raw", "minus": "default_joint_pos"},
+            POSED,
+            "'default_joint_pos' for 'hip_pos'; expected .*`joints: policy`, with `named`",
+        ),
+        (
+            {"input": "wanted", "offset": "default_joint_pos"},
+            POSED,
+            "'default_joint_pos' for 'a'; expected elements that are joints of the policy",
+        ),
+        (
+            {"input": "raw", "select": ["knee_pos", "hip_pos"], "minus": "default_joint_pos"},
+            {"default_joint_pos": [1.0, 2.0]},
+            "expected `joints` of the policy, which say whose values default_joint_pos has",
+        ),
+        ({"input": "raw", "select": ["knee_pos", 1]}, {}, r"select\[1\]: .*each element once"),
+    ],
+)
+def test_an_order_that_can_be_mistaken_is_refused(
+    tmp_path: Path, term: dict[str, Any], keys: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        _observed(tmp_path, [term], 2, INPUTS, [1, 2], [3, 4], [5, 6], [7, 8], [9, 10], **keys)
+
+
+def test_the_last_command_in_another_order_is_refused(tmp_path: Path) -> None:
+    section = {"model": "p.onnx", "joints": ["hip", "knee"], "observation": [{"last_target": True}]}
+    sinks = {"legs": Sink(2, ("knee", "hip"))}
+    with pytest.raises(ConfigError, match="`joints: policy` beside it: its elements are joints"):
+        composed(tmp_path, section, {"a": 1}, {"p.onnx": passthrough(2)}, outputs=sinks)
 
 
 def test_a_difference_with_elements_that_are_missing_is_refused(tmp_path: Path) -> None:
     inputs: Inputs = {"measured": ["knee", "hip"], "wanted": ["hip", "toe"]}
-    with pytest.raises(ConfigError, match=r"observation\[0\].minus: found 'wanted'; expected an input "
-                       "or group, 'wanted', with elements 'knee'; it has hip or toe"):  # fmt: skip
+    with pytest.raises(ConfigError, match=r"observation\[0\].minus: found 'wanted', whose elements go by "
+                       "other names; expected 'wanted' with elements 'knee'; it has hip or toe"):  # fmt: skip
         _observed(tmp_path, [{"input": "measured", "minus": "wanted"}], 2, inputs, [1, 2], [1, 2])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtloop.policy import Sink
-from tests.policy.terms.harness import Beside
+from tests.policy.models import Runner, linear
+from tests.policy.terms.harness import Beside, composed
+from tests.policy.terms.reference import Reference
 
 JOINTS = ["hip", "knee", "ankle", "toe"]
 ROBOT = ["ankle", "hip", "waist", "toe", "knee"]
@@ -159,15 +161,35 @@ def _sources(draw: st.DrawFn, groups: dict[str, int], n_actions: int) -> Drawn:
     return Drawn(term, count, count)
 
 
+def _vectors(term: Mapping[str, Any]) -> list[Any]:
+    """What may be subtracted by its order: `command`, without names, from all that no name put into another."""
+    if "group" in term or "joints" in term or "last_action" in term or "last_target" in term:
+        return [0.0]
+    has_names = "constant" not in term and isinstance(
+        INPUTS.get(term.get("input", ""), ()), Sequence
+    )
+    if not has_names:
+        return ["command", "gyro"]
+    return [0.0] if "select" in term else ["command"]
+
+
 @st.composite
-def _terms(draw: st.DrawFn, groups: dict[str, int], n_actions: int) -> Drawn:
-    drawn = draw(_sources(groups, n_actions))
+def _answers(draw: st.DrawFn) -> Drawn:
+    output = draw(st.sampled_from(["encoder.action", "policy.action"]))
+    return Drawn({"output": output}, len(TARGETS), len(TARGETS))
+
+
+@st.composite
+def _terms(
+    draw: st.DrawFn, groups: dict[str, int], n_actions: int, has_answers: bool = False
+) -> Drawn:
+    drawn = draw(_answers() if has_answers else _sources(groups, n_actions))
     term, width = drawn.term, drawn.width
     chance = st.integers(0, 3).map(lambda n: n == 0)
     if "minus" not in term and draw(chance):
         term["minus"] = draw(_values(width))
         if width == 3 and draw(st.booleans()):
-            term["minus"] = draw(st.sampled_from(["gyro", "command"]))
+            term["minus"] = draw(st.sampled_from(_vectors(term)) | _number)
     if draw(chance):
         term["wrap"] = draw(st.sampled_from([[-3.14159, 3.14159], [0.01, 6.28], [-0.7, 1.1]]))
     if draw(chance):
@@ -185,7 +207,8 @@ def _terms(draw: st.DrawFn, groups: dict[str, int], n_actions: int) -> Drawn:
 
 
 @st.composite
-def _policies(draw: st.DrawFn) -> tuple[dict[str, list[Any]], list[Any], int]:
+def _groups(draw: st.DrawFn) -> tuple[dict[str, list[Any]], dict[str, int]]:
+    """Groups, and how many values they have."""
     groups: dict[str, list[Any]] = {}
     sizes: dict[str, int] = {}
     for number in range(draw(st.integers(0, 2))):  # the second may read the first
@@ -194,8 +217,31 @@ def _policies(draw: st.DrawFn) -> tuple[dict[str, list[Any]], list[Any], int]:
             continue
         groups[f"group{number}"] = [drawn.term for drawn in terms]
         sizes[f"group{number}"] = sum(drawn.size for drawn in terms)
+    return groups, sizes
+
+
+@st.composite
+def _observations(
+    draw: st.DrawFn, sizes: dict[str, int], has_answers: bool = False
+) -> tuple[list[Any], int]:
     observation = draw(st.lists(_terms(sizes, len(TARGETS)), min_size=1, max_size=4))
-    return groups, [d.term for d in observation], sum(d.size for d in observation)
+    if has_answers:
+        observation += draw(st.lists(_terms(sizes, len(TARGETS), True), min_size=1, max_size=2))
+    return [d.term for d in observation], sum(d.size for d in observation)
+
+
+@st.composite
+def _policies(draw: st.DrawFn) -> tuple[dict[str, list[Any]], list[Any], int]:
+    groups, sizes = draw(_groups())
+    return groups, *draw(_observations(sizes))
+
+
+@st.composite
+def _chains(draw: st.DrawFn) -> tuple[dict[str, list[Any]], dict[str, tuple[list[Any], int]]]:
+    """Groups, and what each of two models observes, answers included: of this step or of the one before."""
+    groups, sizes = draw(_groups())
+    models = ("encoder", "policy")
+    return groups, {name: draw(_observations(sizes, has_answers=True)) for name in models}
 
 
 def _samples(random: np.random.Generator) -> dict[str, Any]:
@@ -239,3 +285,62 @@ def test_any_observation_is_what_numpy_makes_of_it(
         applied = step not in discarded
         observed, expected = beside.step(_samples(random), applied=applied, last_target=target)
         np.testing.assert_allclose(observed, expected, rtol=2e-4, atol=2e-4, err_msg=f"step {step}")
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    chain=_chains(),
+    seed=st.integers(0, 2**32 - 1),
+    discarded=st.sets(st.integers(0, 14), max_size=5),
+)
+def test_any_chain_of_two_models_is_what_numpy_makes_of_it(
+    chain: tuple[dict[str, list[Any]], dict[str, tuple[list[Any], int]]],
+    seed: int,
+    discarded: set[int],
+) -> None:
+    groups, observed = chain
+    random = np.random.default_rng(seed)
+    weights = {
+        name: random.normal(0, 0.5 / size, (size, len(TARGETS))).astype(np.float32)
+        for name, (_, size) in observed.items()
+    }
+    section = {
+        "groups": groups,
+        "models": {
+            name: {"model": f"{name}.onnx", "observation": terms}
+            for name, (terms, _) in observed.items()
+        },
+        "joints": JOINTS,
+        "default_joint_pos": POSE,
+        "action": {"to": TARGETS},
+    }
+    files = {f"{name}.onnx": linear(weight) for name, weight in weights.items()}
+    sinks = {"out": Sink(3, tuple(TARGETS))}
+    with TemporaryDirectory() as folder:
+        graph = composed(Path(folder), section, INPUTS, files, outputs=sinks)
+    runner = Runner(graph)
+    numbers = {name: number for number, name in enumerate(graph.tensors)}
+    names_of = {name: list(e) for name, e in INPUTS.items() if not isinstance(e, int)}
+    reference = Reference([], groups, names_of, JOINTS, POSE, PERIODS[0])
+    for step in range(15):
+        if step in (0, 11):
+            runner.reset()
+            reference.reset()
+            last_action = np.zeros(3)
+            reference.outputs = {f"{name}.action": np.zeros(3) for name in observed}
+        samples, target = _samples(random), random.normal(size=3).astype(np.float32)
+        applied = step not in discarded
+        last = target if graph.last_command else None
+        runner.step(*samples.values(), applied=applied, last_command=last)
+        reference.begin(samples, last_action, target.astype(np.float64))
+        for name, (terms, _) in observed.items():
+            expected = reference.joined(terms)
+            got = runner.core.tensor(numbers[graph.observations[f"{name}.obs"]]).reshape(-1)
+            np.testing.assert_allclose(
+                got, expected, rtol=2e-4, atol=2e-4, err_msg=f"{name}, {step}"
+            )
+            answer = got.astype(np.float64) @ weights[name]
+            reference.outputs[f"{name}.action"] = answer
+        reference.end()
+        if applied:
+            last_action = reference.outputs["policy.action"]
