@@ -55,9 +55,7 @@ def assumed_inputs(config: Config, name: str, policy: Policy) -> _Signals:
         place = config.where("loops", name, "policy", "observation")
         raise ConfigError([Finding.of(place, found, expected)])
     scope = replace(scope, inputs=_vectors(names, sizes))
-    for demand in demands(
-        loop.policy, scope
-    ):  # of what comes to an input whose size is known by now
+    for demand in demands(loop.policy, scope):  # also of what comes to an input that was open
         if demand.vector in sizes and loop.inputs[demand.vector].element_count is None:
             sizes[demand.vector] = max(sizes[demand.vector], demand.least)
     return {key: _signals(names[key], sizes[key]) for key in loop.inputs}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rtloop.assumed import assumed_inputs, assumed_outputs
+from rtloop.build import assemble
 from rtloop.config import Config, loads
 from rtloop.errors import ConfigError
 from rtloop.policy import load_policy
-from tests.policy.models import passthrough
+from tests.policy.models import linear, passthrough
+from tests.policy.terms.harness import place
 
 TEXT = """\
 links: {{one: {{device: ./a}}, two: {{device: ./b}}}}
@@ -156,3 +159,63 @@ def test_outputs_take_the_action_as_far_as_they_can(
     loop = configured(tmp_path, "{input: u}", outputs).loops["a"]
     found = assumed_outputs(loop, load_policy(passthrough(5)))
     assert [len(signals) for signals in found.values()] == sizes
+
+
+@pytest.mark.parametrize(
+    ("policy", "n_observed", "n_actions", "outputs"),
+    [
+        ("observation: [{input: u}, {last_target: true}]", 6, 2, "y: {link: one, safe: 0}"),
+        (
+            "observation: [{phase: {period_s: 1, hold: {command: u, below: 0.1, each: [[2, 3]]}}}]",
+            2, 2, "y: {link: one, safe: 0}",
+        ),
+        ("observation: [{constant: [0, 0, 0, 0], minus: u}]", 4, 4, "y: {link: one, safe: 0}"),
+        ("observation: [{input: u, minus: v}]", 4, 4, "y: {link: one, safe: 0}"),
+        (
+            "{joints: [a, b], observation: [{input: u, joints: policy, minus: v}]}",
+            2, 2, "y: {link: one, safe: 0}",
+        ),
+        (
+            "{groups: {g: [{input: u}]}, observation: [{group: g, select: [angle, 5]}]}",
+            2, 2, "y: {link: one, safe: 0}",
+        ),
+        (
+            "{joints: [pole], groups: {g: [{input: u}], h: [{group: g}]}, observation: "
+            '[{group: h, joints: policy, named: "{}_angle"}, {group: h, joints: policy, named: "{}_rate"}]}',
+            2, 2, "y: {link: one, safe: 0}",
+        ),
+        ("{observation: [{input: u}], action: {plus: v}}", 3, 3, "y: {link: one, safe: 0}"),
+        (
+            "{joints: [a, b], observation: [{input: u}], action: {select: [1, 0], plus: v}}",
+            2, 2, "y: {link: one, safe: 0}",
+        ),
+        ("{observation: [{input: u}], actions: [{select: [0]}]}", 4, 4, "y: {link: one, safe: [0]}"),
+        ("{observation: [{input: u}], action: {select: [0]}}", 4, 4, "y: {link: one, safe: [0]}"),
+        (
+            "{observation: [{input: known}], groups: {g: [{input: known}]}, action: {group: g}}",
+            2, 2, "y: {mailbox: true, size: 2, safe: 0}",
+        ),
+        (
+            "{observation: [{input: u}], action: {to: [force]}}",
+            1, 1, "y: {link: one, min: [-1], max: [1], safe: [0.0]}",
+        ),
+        (
+            "{observation: [{input: u}], action: {to: [b, a]}}",
+            2, 2, "y: {link: one, safe: [0.0]}, z: {link: two, safe: [0]}",
+        ),
+    ],
+)  # fmt: skip
+def test_a_loop_that_some_device_could_run_is_no_error(
+    policy: str, n_observed: int, n_actions: int, outputs: str, tmp_path: Path
+) -> None:
+    weight = np.zeros((n_observed, n_actions), np.float32)
+    (tmp_path / "policy.onnx").write_bytes(linear(weight))
+    keys = policy.removeprefix("{").removesuffix("}") if policy.startswith("{") else policy
+    text = TEXT.replace("      observation: [{terms}]\n      {keys}\n", "").replace(
+        "policy:\n      model: policy.onnx", "policy: {{model: policy.onnx, {keys}}}"
+    )
+    config = loads(text.format(keys=keys, outputs=outputs), str(tmp_path / "a.yaml"))
+    loop = config.loops["a"]
+    loaded = loop.policy.load(place)
+    inputs, told = assumed_inputs(config, "a", loaded), assumed_outputs(loop, loaded)
+    assemble(config, "a", inputs, told, loaded, are_assumed=True)

@@ -221,15 +221,18 @@ class PolicyConfig(ModelKeys):
         counts = [output.element_count for output in outputs.values()]
         known = [count for count in counts if count is not None]
         total = sum(known) if known and len(known) == len(counts) else None
-        # Where elements have names, some of them may have values of their own.
         are_named = self.joints is not None or any(has_names(o) for o in outputs.values())
-        whole = None if self.actions or are_named else total
         for keys, term in self.action_terms.items():
             at = (*here, *keys)
+            lengths = [len(v) for v in term.vectors.values() if isinstance(v, tuple)]
             if term.select is not None:
                 yield from term.shape_rules(at, len(term.select), "select", (*at, "select"))
+            elif self.actions or term.group is not None or term.output is not None:
+                yield from term.shape_rules(at, None, "outputs", (*loop, "outputs"))
             else:
-                size = whole if term.group is None and term.output is None else None
+                # Where elements have names, values may be of some of them; of more there are none.
+                fits = total is None or max(lengths, default=0) <= total
+                size = None if are_named and fits else total
                 yield from term.shape_rules(at, size, "outputs", (*loop, "outputs"))
             yield from term.rules(at, scope, None, None)
 

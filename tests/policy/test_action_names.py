@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rtloop.config import loads
 from rtloop.errors import ConfigError
 from rtloop.policy import Sink
 from tests.policy.models import Runner, passthrough
@@ -148,3 +149,20 @@ def test_some_joints_of_the_policy_are_named(tmp_path: Path) -> None:
     action = {"joints": ["a", "b"]}
     assert _commanded(tmp_path, action, outputs, n_actions=2, joints=JOINTS) == [2, 1]
     assert _commanded(tmp_path, {}, {"motors": Sink(2, ("x", "y"))}, n_actions=2) == [1, 2]
+
+
+def test_values_of_some_named_elements_may_be_fewer_than_the_outputs_have(tmp_path: Path) -> None:
+    """What they are for is known once the metadata are read."""
+    (tmp_path / "p.onnx").write_bytes(passthrough(3))
+    text = """
+loops:
+  arm:
+    class: soft
+    rate_hz: 50
+    inputs: {q: {mailbox: [0, 0, 0]}}
+    policy: {model: p.onnx, observation: [{input: q}], action: {scale: SCALE}}
+    outputs: {motors: {mailbox: true, names: [a, b, c, d], safe: 0}}
+"""
+    loads(text.replace("SCALE", "[1, 2, 3]"), str(tmp_path / "arm.yaml"))
+    with pytest.raises(ConfigError, match="found a list of 5; expected 4 as in 'outputs'"):
+        loads(text.replace("SCALE", "[1, 2, 3, 4, 5]"), str(tmp_path / "arm.yaml"))

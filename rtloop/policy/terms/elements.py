@@ -67,6 +67,7 @@ class Vector:
     element_count: int | None = None
     element_names: tuple[str, ...] | None = None
     kind: str = ""
+    names_may_come: bool = False
 
     @property
     def element_limit(self) -> int:
@@ -74,7 +75,7 @@ class Vector:
 
     @property
     def named(self) -> bool:
-        return self.element_names is not None
+        return self.names_may_come or self.element_names is not None
 
 
 @dataclass(frozen=True)
@@ -177,4 +178,5 @@ class Scope:
             names = None if names is None or own is None else [*names, *own]
         known = [count for count in counts if count is not None]
         total = sum(known) if len(known) == len(counts) else None
-        return Vector(total, None if names is None else tuple(names), "group")
+        may_come = all(term.has_names(self) for term in self.groups[name])
+        return Vector(total, None if names is None else tuple(names), "group", may_come)

@@ -181,6 +181,12 @@ class ObservationTerm(Shape, KindSection):
             return None
         return self.step_names(scope)
 
+    def has_names(self, scope: Scope) -> bool:
+        """Whether there are ``element_names``, known or not yet."""
+        if self.history is not None and len(self.history.steps) > 1:
+            return False
+        return self.joints is not None or has_names(self.elements(scope))
+
     def step_names(self, scope: Scope) -> tuple[str, ...] | None:
         """``element_names``, whatever the history."""
         if self.joints is not None:
