@@ -13,8 +13,9 @@ from functools import partial
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import ConfigError, Finding
 from rtloop.policy import Policy
-from rtloop.policy.demands import demands, of_inputs
+from rtloop.policy.demands import demands, of_inputs, picked
 from rtloop.policy.terms.elements import Scope, Vector
+from rtloop.policy.terms.memory import LastTargetTerm
 from rtloop.ports.signal import Signal
 
 _Signals = dict[str, tuple[Signal, ...]]
@@ -67,6 +68,10 @@ def assumed_outputs(loop: LoopConfig, policy: Policy) -> _Signals:
     actions = list(loop.policy.action_terms.values())
     size = sum(action.size(scope) or policy.action.size for action in actions)
     wanted = [target for action in actions for target in action.targets(scope) or ()]
+    are_placed = bool(wanted)
+    terms = (term for listed in loop.policy.terms.values() for term in listed)
+    observed = [picked(term, scope) for term in terms if isinstance(term, LastTargetTerm)]
+    wanted += [name for names_of_term in observed for name in names_of_term]
     names: dict[str, tuple[str, ...]] = {}
     for key, section in loop.outputs.items():
         known = section.element_names
@@ -85,7 +90,7 @@ def assumed_outputs(loop: LoopConfig, policy: Policy) -> _Signals:
             missing -= more
         sizes[key] = 1 + more if count is None else count
         if names[key]:
-            sizes[key] = max(len(names[key]), count or 0)
+            sizes[key] = max(len(names[key]), (count or 0) if are_placed else sizes[key])
     return {key: _signals(names[key], size) for key, size in sizes.items()}
 
 

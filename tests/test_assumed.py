@@ -200,6 +200,18 @@ def test_outputs_take_the_action_as_far_as_they_can(
             1, 1, "y: {link: one, min: [-1], max: [1], safe: [0.0]}",
         ),
         (
+            "{observation: [{input: u}], groups: {g: [{input: u, select: [angle]}]}, actions: [{group: g}]}",
+            2, 1, "y: {link: one, safe: 0}",
+        ),
+        (
+            "observation: [{last_target: true, select: [force]}, {input: u}]",
+            3, 2, "y: {link: one, safe: 0}",
+        ),
+        (
+            "{observation: [{input: u}], action: {to: [b]}}",
+            2, 1, "y: {link: one, safe: [0, 0, 0]}",
+        ),
+        (
             "{observation: [{input: u}], action: {to: [b, a]}}",
             2, 2, "y: {link: one, safe: [0.0]}, z: {link: two, safe: [0]}",
         ),

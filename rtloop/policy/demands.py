@@ -45,13 +45,17 @@ def of_inputs(section: PolicyConfig, scope: Scope) -> Iterator[Demand]:
         yield from _handed_on(demand, scope)
 
 
+def picked(term: ObservationTerm, scope: Scope) -> Names:
+    """The elements that a term takes from its source by name."""
+    joints = joint_names(term.joints or (), scope.joints) or ()
+    names = tuple(element for element in term.select or () if isinstance(element, str))
+    return names + tuple(term.named.replace("{}", joint) for joint in joints)
+
+
 def _of_term(term: ObservationTerm, scope: Scope) -> Iterator[Demand]:
     if isinstance(term, InputTerm | GroupTerm):
-        select = term.select or ()
-        joints = joint_names(term.joints or (), scope.joints) or ()
-        names = tuple(element for element in select if isinstance(element, str))
-        names += tuple(term.named.replace("{}", joint) for joint in joints)
-        least = max([0, *(element for element in select if isinstance(element, int))]) + 1
+        names = picked(term, scope)
+        least = max([0, *(e for e in term.select or () if isinstance(e, int))]) + 1
         yield Demand(term.reads()[0], least, (names,) if names else ())
     for vector in term.reads():
         yield Demand(vector, term.least_size(vector, scope))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,7 @@ from rtloop.policy.terms.elements import (
     Vector,
     has_names,
 )
+from rtloop.policy.terms.joints import joint_names
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 from rtloop.policy.terms.terminations import TerminationsConfig
 
@@ -189,7 +191,24 @@ class PolicyConfig(ModelKeys):
             pose=None if pose is None else Pose(pose, named),
             command=Joined(tuple(outputs)),
         )
-        return scope if policy is None else policy.known_in(scope)
+        if policy is None:
+            return scope
+        known = policy.known_in(scope)
+        return replace(known, action=Vector(policy.action.size, self._raw_names(known)))
+
+    def _raw_names(self, scope: Scope) -> tuple[str, ...] | None:
+        """What the elements of the raw action are called: the joints that actions say, or the policy's."""
+        size = scope.action.element_count or 0
+        names: list[str | None] = [*(scope.action.element_names or (None,) * size)]
+        for action in self.action_terms.values():
+            if action.joints is None or action.group is not None or action.output is not None:
+                continue
+            joints = joint_names(action.joints, scope.joints) or ()
+            places = [e for e in action.select or range(size) if isinstance(e, int) and e < size]
+            for place, joint in zip(places, joints, strict=False):
+                names[place] = joint
+        called = [name for name in names if name is not None]
+        return tuple(called) if len({*called}) == size else None
 
     # --- rules ---
 

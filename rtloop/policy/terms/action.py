@@ -98,9 +98,9 @@ class ActionTerm(Shape):
         there are as many; nothing is known while the models are not."""
         if self.group is not None:
             return (scope.vector(self.group) if self.group in scope.groups else None) or Vector()
-        answer = scope.action
-        if self.output is not None:
-            answer = scope.outputs.get(answer_called(self.output, scope.outputs) or "", Vector())
+        if self.output is None:
+            return scope.action
+        answer = scope.outputs.get(answer_called(self.output, scope.outputs) or "", Vector())
         size, joints = answer.element_count, scope.joints
         return Vector(size, joints if joints is not None and len(joints) == size else None)
 
@@ -275,9 +275,9 @@ def placed(
 
     ``wanted`` are the targets of each action, of these sizes. A text says why there is no such command.
     """
-    names = [name for sink in sinks.values() for name in sink.names or (None,) * sink.size]
-    total = len(names)
-    if all(targets is None for targets in wanted) or all(name is None for name in names):
+    names = [name for sink in sinks.values() for name in sink.names or ("0",) * sink.size]
+    total = len(names)  # a number is no name
+    if all(targets is None for targets in wanted) or all(name.isdigit() for name in names):
         if sum(sizes) != total:
             return f"{total}, the size of the outputs"
         return list(range(total))
@@ -300,4 +300,5 @@ def placed(
                 command.append(float(sink.default[index]))
             else:
                 return f"an action for element '{name}' of output '{key}', or `default` there"
-    return command
+    lost = [target for target, position in source.items() if position not in command]
+    return f"outputs with elements {any_of(lost)}" if lost else command

@@ -122,7 +122,7 @@ class Pose:
         called = names_of(names)
         if self.joints is not None and called is not None:
             by_name = dict(zip(self.joints, self.values, strict=True))
-            known = all(name in by_name for name in called)
+            known = all(name in by_name for name in called) and len({*called}) == len(called)
             return tuple(by_name[name] for name in called) if known else None
         if len(self.values) != size or (called is not None and is_moved):
             return None

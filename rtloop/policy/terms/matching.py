@@ -43,7 +43,7 @@ def places(values: Values, there: Elements) -> tuple[int, ...] | None:
     if names is None:
         return None
     for called in values.names:
-        if all(names.count(name) == 1 for name in called):
+        if all(names.count(name) == called.count(name) == 1 for name in called):
             indices = tuple(names.index(name) for name in called)
             return None if indices == tuple(range(len(names))) else indices
     return None
@@ -56,11 +56,17 @@ def matching_rules(
     names = names_of(there.element_names)
     if values.names and names is not None:
         lacking = [unfound(called, names, label) for called in values.names]
+        doubled = [n for called in values.names for n in called if called.count(n) > 1]
         if all(lacking):
             shared = [len({*called} & {*names}) for called in values.names]
             lacks = lacking[shared.index(max(shared))] or ""
             cure = "" if max(shared) else f"; or {_SAME_NAMES}"
             yield Problem(keys, f"{lacks}{cure}", f"{label}, whose elements go by other names")
+        elif doubled:
+            expected = (
+                f"names of which each is there once: it comes to several elements '{doubled[0]}'"
+            )
+            yield Problem(keys, expected, label)
         return
     if values.size is not None and there.element_count not in (None, values.size):
         expected = f"{values.size} elements, as many as it comes to"

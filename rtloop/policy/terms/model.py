@@ -12,7 +12,7 @@ from rtloop.config.values import ModelPath, Name, Text
 from rtloop.errors import ConfigError, Finding, Place
 from rtloop.policy.files import file_rules
 from rtloop.policy.model_keys import BorderKeys
-from rtloop.policy.terms.elements import Elements, Scope, Vector
+from rtloop.policy.terms.elements import Elements, Scope, Vector, in_other_order
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 
 if TYPE_CHECKING:
@@ -81,6 +81,13 @@ class ModelTerm(BorderKeys, ObservationTerm):
             ):
                 found = f"'{source}', which has {vector.element_count}"
                 yield Problem(keys, f"{wanted} values, which the model reads there", found)
+            elif source in scope.inputs and in_other_order(
+                vector.element_names or (), scope.joints
+            ):
+                expected = (
+                    "a group that says their order with `joints`: here it is not the policy's"
+                )
+                yield Problem(keys, expected, f"'{source}'")
 
     def elements(self, scope: Scope) -> Elements:
         stage = scope.models_of_terms.get(self.source)

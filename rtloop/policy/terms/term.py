@@ -192,7 +192,10 @@ class ObservationTerm(Shape, KindSection):
         if self.joints is not None:
             return joint_names(self.joints, scope.joints)
         names = self.elements(scope).element_names
-        return None if names is None else tuple(names[index] for index in self.indices(scope))
+        if names is None:
+            selected = tuple(e for e in self.select or () if isinstance(e, str))
+            return selected if selected and selected == self.select else None
+        return tuple(names[index] for index in self.indices(scope))
 
     def minus_indices(self, scope: Scope) -> tuple[int, ...] | None:
         """Where the vector that is subtracted has the elements of these names; None where the order decides."""
@@ -380,7 +383,8 @@ def pose_rules(
             f"elements that are joints of the policy ({DEFAULT_POSE} has values of "
             f"{any_of(list(pose.joints))}); `joints: policy`, with `named`, says which these are"
         )
-        yield Problem(keys, expected, f"'{DEFAULT_POSE}' for '{missing[0]}'")
+        told = f"'{missing[0]}'" if missing else "elements of which some have the same name"
+        yield Problem(keys, expected, f"'{DEFAULT_POSE}' for {told}")
     else:
         count = len(pose.values)
         expected = f"elements that are joints of the policy: {DEFAULT_POSE} has {count} values, of its joints"

@@ -14,7 +14,7 @@ from rtloop.config import load
 from rtloop.errors import ConfigError
 from rtloop.policy import Sink
 from rtloop.policy.show import table
-from tests.policy.models import Runner, passthrough
+from tests.policy.models import Runner, linear, passthrough
 from tests.policy.terms.harness import Inputs, composed
 
 
@@ -104,6 +104,16 @@ INPUTS: Inputs = {
             {"input": "raw", "select": ["knee_pos", "hip_pos"], "minus": "default_joint_pos"},
             {"default_joint_pos": [1.0, 2.0]},
             "expected `joints` of the policy, which say whose values default_joint_pos has",
+        ),
+        (
+            {"group": "twice", "select": [0, 2], "minus": "ordered"},
+            {"groups": {"twice": [{"input": "ordered"}, {"input": "ordered"}]}},
+            "names of which each is there once: it comes to several elements 'hip'",
+        ),
+        (
+            {"group": "twice", "select": [0, 2], "minus": "default_joint_pos"},
+            {"groups": {"twice": [{"input": "ordered"}, {"input": "ordered"}]}, **POSED},
+            "'default_joint_pos' for elements of which some have the same name",
         ),
         ({"input": "raw", "select": ["knee_pos", 1]}, {}, r"select\[1\]: .*each element once"),
     ],
@@ -241,3 +251,30 @@ def test_a_residual_is_added_to_the_element_of_the_same_name(tmp_path: Path) -> 
         ConfigError, match=r"plus: found 'reference', which has 1; expected 2 elements"
     ):
         composed(tmp_path, section, inputs, {"p.onnx": passthrough(2)}, outputs=sinks)
+
+
+def test_the_last_action_has_the_joints_that_the_action_says(tmp_path: Path) -> None:
+    section = {
+        "model": "p.onnx",
+        "joints": ["hip", "knee"],
+        "observation": [{"input": "ordered"}, {"last_action": True, "joints": "policy"}],
+        "action": {"joints": ["knee", "hip"]},
+    }
+    weight = np.eye(4, 2, dtype=np.float32) + 10 * np.eye(4, 2, -2, dtype=np.float32)
+    graph = composed(tmp_path, section, {"ordered": ["hip", "knee"]}, {"p.onnx": linear(weight)})
+    runner = Runner(graph)
+    assert runner.step([1, 2]).tolist() == [1, 2]  # knee, hip
+    assert runner.step([0, 0]).tolist() == [20, 10]
+
+
+def test_a_model_is_not_given_joints_in_the_order_of_the_machine(tmp_path: Path) -> None:
+    term = {"model": "filter.onnx", "inputs": {"obs": "measured"}}
+    section: dict[str, Any] = {
+        "model": "p.onnx", "joints": ["hip", "knee"], "observation": [term]
+    }  # fmt: skip
+    models = {"p.onnx": passthrough(2), "filter.onnx": passthrough(2)}
+    with pytest.raises(ConfigError, match="a group that says their order with `joints`"):
+        composed(tmp_path, section, {"measured": ["knee", "hip"]}, models)
+    section["groups"] = {"joints": [{"input": "measured", "joints": "policy"}]}
+    section["observation"] = [{"model": "filter.onnx", "inputs": {"obs": "joints"}}]
+    composed(tmp_path, section, {"measured": ["knee", "hip"]}, models)
