@@ -14,12 +14,17 @@ RATE = ("update_rate",)
 
 
 def names_in(metadata: Mapping[str, str], keys: tuple[str, ...]) -> tuple[str, ...] | None:
-    """A list of different texts, as JSON or CSV; None where there is none under these keys."""
+    """A list of texts, as JSON or CSV; None where there is none under these keys."""
     listed = _listed(metadata, keys)
     if listed is None or not all(isinstance(item, str) for item in listed):
         return None
-    names = tuple(str(item).strip() for item in listed)
-    return names if all(names) and len(set(names)) == len(names) else None
+    return tuple(str(item).strip() for item in listed)
+
+
+def joints_in(metadata: Mapping[str, str], keys: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The names of joints, which are different; None where there are none under these keys."""
+    names = names_in(metadata, keys)
+    return names if names and all(names) and len(set(names)) == len(names) else None
 
 
 def numbers_in(metadata: Mapping[str, str], keys: tuple[str, ...]) -> tuple[float, ...] | None:
@@ -38,7 +43,7 @@ def unreadable(metadata: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """By the keys of JOINTS and POSE that are there and say nothing: what they hold, and what is read."""
     found = {}
     for keys, read, expected in (
-        (JOINTS, names_in, "different names"),
+        (JOINTS, joints_in, "different names"),
         (POSE, numbers_in, "finite numbers"),
     ):
         for key in keys:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from rtloop.errors import Place
-from rtloop.policy.metadata import JOINTS, POSE, names_in, numbers_in, unreadable
+from rtloop.policy.metadata import JOINTS, POSE, joints_in, numbers_in, unreadable
 from rtloop.policy.model_file import Source
 from rtloop.policy.roles import Stage
 from rtloop.policy.section import PolicyConfig
@@ -36,7 +36,7 @@ def told_of_joints(stages: Sequence[Stage], where: Callable[..., Place]) -> Told
     joints: tuple[str, ...] | None = None
     pose: tuple[float, ...] | None = None
     joints_at = pose_at = ""
-    for at, names in _each_of(stages, JOINTS, names_in):
+    for at, names in _each_of(stages, JOINTS, joints_in):
         if joints is not None and names != joints:
             found = (
                 f"joints that contradict each other: {_first_other(joints, joints_at, names, at)}"

@@ -11,12 +11,23 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from rtloop.cli.check import check
 from rtloop.errors import ConfigError
 from rtloop.policy import PolicyConfig
-from tests.policy.models import Runner, Value, save
+from tests.policy.models import Runner, Value, passthrough, save
 from tests.policy.terms.harness import composed, place
 
 _FLOAT = TensorProto.FLOAT
+_ORDERED = """\
+loops:
+  l:
+    class: soft
+    rate_hz: 50
+    inputs: {q: {mailbox: [0, 0], names: [a, b]}}
+    policy: {model: p.onnx, joints: [b, a], observation: [{input: q}], action: {to: [a, b]}}
+    outputs: {t: {mailbox: true, names: [a, b], safe: 0}}
+    realtime: {scheduler: other, lock_memory: false, cpu_dma_latency_us: null}
+"""
 
 
 def _sum(*others: Value, outputs: Sequence[str] = ("action",)) -> bytes:
@@ -242,6 +253,24 @@ def test_metadata_that_cannot_be_read_are_refused_unless_the_configuration_says_
     if key == "default_joint_pos":
         own = {"default_joint_pos": [0.5]}
     _runner(tmp_path, proto.SerializeToString(), **own)
+
+
+def test_joints_that_contradict_the_metadata_are_told_before_what_follows_from_them(
+    tmp_path: Path,
+) -> None:
+    """The input has the order of the metadata: `joints: policy` would be no cure."""
+    proto = onnx.load_from_string(passthrough(2))
+    helper.set_model_props(proto, {"joint_names": "a,b"})
+    (tmp_path / "p.onnx").write_bytes(proto.SerializeToString())
+    (tmp_path / "loop.yaml").write_text(_ORDERED)
+    (error,) = check(tmp_path / "loop.yaml").errors
+    assert "loops.l.policy.joints: " in str(error)
+    assert "joints that are not those of the model's metadata" in str(error)
+
+    helper.set_model_props(proto, {"joint_names": "b,a"})
+    (tmp_path / "p.onnx").write_bytes(proto.SerializeToString())
+    (error,) = check(tmp_path / "loop.yaml").errors
+    assert "policy.observation[0].input: found 'q'; expected `joints: policy`" in str(error)
 
 
 # --- what a policy stands still for ---

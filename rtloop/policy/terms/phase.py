@@ -205,8 +205,7 @@ def _stands(builder: GraphBuilder, hold: HoldConfig) -> str:
     verdict = ""
     for indices in hold.each or (tuple(range(builder.size(command))),):
         picked = builder.constant(np.array(indices, np.int64), "judged")
-        # A comparison would make "moving" of a NaN.
-        part = builder.must_be_finite(builder.node("Gather", [command, picked], "part", axis=1))
+        part = builder.node("Gather", [command, picked], "part", axis=1)
         square = builder.node("Mul", [part, part], "square")
         length = builder.node(
             "Sqrt", [builder.node("ReduceSum", [square], "sum", keepdims=1)], "length"

@@ -275,7 +275,12 @@ class ObservationTerm(Shape, KindSection):
             yield from self._select_rules(here, elements, judged)
         elif self.joints is not None:
             yield from self._joints_rules(here, elements, judged, scope)
-        elif self.is_of_the_machine and in_other_order(elements.element_names or (), scope.joints):
+        elif (
+            # Not before: the joints of the section may be wrong, which the model's metadata show.
+            scope.are_models_known
+            and self.is_of_the_machine
+            and in_other_order(elements.element_names or (), scope.joints)
+        ):
             expected = (
                 "`joints: policy` beside it: its elements are joints of the policy in another order"
             )
