@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import onnx
 import pytest
 from onnx import helper
 
-from rtloop.errors import ConfigError
-from rtloop.policy import ActionTerm, compose
+from rtloop.errors import ConfigError, Place
+from rtloop.policy import ActionTerm, Policy, PolicyConfig, compose
+from rtloop.policy.roles import action_of, read_stage
 from rtloop.policy.terms.inputs import InputTerm
-from rtloop.policy.terms.memory import PreviousActionTerm
+from rtloop.policy.terms.memory import FirstStepTerm, PreviousActionTerm
+from rtloop.policy.terms.term import ObservationTerm
 from tests.policy.models import Runner, Value, linear, recurrent, save
 
 _FLOAT = onnx.TensorProto.FLOAT
@@ -153,3 +156,25 @@ def test_wrong_state_is_explained(state: dict[str, str], message: str) -> None:
     model, _ = recurrent(n=3, hidden=4, m=2)
     with pytest.raises(ConfigError, match=message):
         compose(model, {"a": 3}, (), None, state)
+
+
+def test_a_model_is_told_its_first_step_after_every_activation() -> None:
+    """As policies with a flag of their own for it want it, which may be a truth value."""
+    nodes = [
+        helper.make_node("Cast", ["is_init"], ["first"], to=_FLOAT),
+        helper.make_node("Add", ["obs", "first"], ["action"]),
+    ]
+    inputs = [("obs", _FLOAT, [1, 1]), ("is_init", onnx.TensorProto.BOOL, [1, 1])]
+    model = save(nodes, inputs, [("action", _FLOAT, [1, 1])], {})
+    terms: dict[str, tuple[ObservationTerm, ...]] = {
+        "obs": (InputTerm(input="a"),),
+        "is_init": (FirstStepTerm(is_first_step=True),),
+    }
+    section = PolicyConfig(model=Path("policy"), observations=terms)
+    policy = Policy(
+        (stage := read_stage("policy", model, section, tuple(terms)),), action_of(stage, None)
+    )
+    runner = Runner(section.compose({"a": ["0"]}, lambda *_: Place(), policy))
+    for _ in range(2):
+        assert [float(runner.step([10.0])[0]) for _ in range(3)] == [11.0, 10.0, 10.0]
+        runner.reset()

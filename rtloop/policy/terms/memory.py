@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from rtloop.policy.terms.elements import Elements, Scope
+from rtloop.policy.terms.elements import Elements, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 
 if TYPE_CHECKING:
@@ -68,6 +68,26 @@ class LastTargetTerm(ObservationTerm):
 
     def emit(self, builder: GraphBuilder) -> str:
         return builder.last_command
+
+
+@TERMS.register
+class FirstStepTerm(ObservationTerm):
+    """1 in the first step after an activation, 0 from then on: what tells a recurrent model to begin anew."""
+
+    kind = "is_first_step"
+
+    is_first_step: bool = Field(description="true for whether this is the first step")
+
+    def elements(self, scope: Scope) -> Elements:
+        return Vector(1)
+
+    def emit(self, builder: GraphBuilder) -> str:
+        import numpy as np
+
+        one, zero = (
+            builder.constant(np.full((1, 1), value, np.float32), "first_or_not") for value in (1, 0)
+        )
+        return builder.node("Where", [builder.has_run, zero, one], "is_first_step")
 
 
 def _last_action(builder: GraphBuilder) -> str:
