@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from rtloop import core
 from rtloop.assumed import assumed_inputs, assumed_outputs
 from rtloop.build import assemble
 from rtloop.config import load
-from rtloop.policy.composed import ComposedGraph, ModelStep
+from rtloop.policy.composed import ComposedGraph, ModelStep, TensorSpec
 from rtloop.policy.library import onnxruntime_library
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "policies"
@@ -80,10 +80,14 @@ def measure(options: argparse.Namespace, result: Result) -> None:
                 Path(beside, file).write_bytes(data)
             made_up += [] if real else [name]
             composed, bare, graph = _graphs(name, Path(beside))
-        ours, theirs = _alternate(composed, bare, options.seconds / len(POLICIES))
-        a, b = Distribution.of(np.concatenate(theirs)), Distribution.of(np.concatenate(ours))
+        measured = _alternate(
+            (composed, bare, _as_one_model(graph)), options.seconds / len(POLICIES)
+        )
+        theirs = measured[1]
+        b, a, one = (Distribution.of(np.concatenate(times)) for times in measured)
         steps = len(graph.steps)
         table.add(f"{name}: composed, {steps} steps / its models", *b.over(a), *b.us())
+        table.add("  all of it as one model in onnxruntime", *one.over(a), *one.us())
         table.add("  its models, one after the other", 1, 1, 1, *a.us())
         table.add("  noise floor: the models / themselves", *noise_floor(theirs), *[None] * 4)
         ratio = b.over(a)[0]
@@ -140,21 +144,52 @@ def _bare(graph: ComposedGraph) -> core.Graph:
     )
 
 
-def _alternate(
-    composed: core.Graph, bare: core.Graph, seconds: float
-) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
-    """Bursts of both in turn, on zeros but for what the composed one makes of them."""
-    once_ns = max(1, int(np.median(bare.warm_up(200)[1])))
+def _as_one_model(graph: ComposedGraph) -> core.Graph:
+    """The same, rtloop's own nodes in onnxruntime, too."""
+    fed_back = [(item.input_name, item.output_name) for item in graph.feedback]
+    names = [spec.name for spec in graph.inputs]
+    names += [name for pair in fed_back for name in pair]
+    specs = [*(graph.tensors[name] for name in names), TensorSpec("action", graph.action.shape)]
+    numbers = {spec.name: number for number, spec in enumerate(specs)}
+    given = [*(spec.name for spec in graph.inputs), *(before for before, _ in fed_back)]
+    answered = ["action", *(after for _, after in fed_back)]
+    return core.Graph.of_steps(
+        onnxruntime_library(),
+        tensors=[(spec.name, spec.dtype, list(spec.shape)) for spec in specs],
+        constants={
+            numbers[before]: graph.constants[before]
+            for before, _ in fed_back
+            if before in graph.constants
+        },
+        steps=[
+            core.ModelRun(
+                graph.model,
+                [(name, numbers[name]) for name in given],
+                [(name, numbers[name]) for name in answered],
+            )
+        ],
+        inputs=[numbers[spec.name] for spec in graph.inputs],
+        command=numbers["action"],
+        feedback=[
+            (numbers[item.input_name], numbers[item.output_name], item.of_applied)
+            for item in graph.feedback
+        ],
+        checked=[],
+        last_command=None,
+    )
+
+
+def _alternate(graphs: Sequence[core.Graph], seconds: float) -> tuple[list[NDArray[np.int64]], ...]:
+    """Bursts of each in turn, on zeros but for what terms make of them."""
+    once_ns = max(1, int(np.median(graphs[0].warm_up(200)[1])))
     n = max(10, round(BURST_S * 1e9 / once_ns))
-    ours: list[NDArray[np.int64]] = []
-    theirs: list[NDArray[np.int64]] = []
+    times: tuple[list[NDArray[np.int64]], ...] = tuple([] for _ in graphs)
     end = time.monotonic() + seconds
-    while time.monotonic() < end or len(ours) < 4:
-        ours.append(composed.warm_up(n)[1])
-        time.sleep(BURST_S)
-        theirs.append(bare.warm_up(n)[1])
-        time.sleep(BURST_S)
-    return ours, theirs
+    while time.monotonic() < end or len(times[0]) < 4:
+        for graph, own in zip(graphs, times, strict=True):
+            own.append(graph.warm_up(n)[1])
+            time.sleep(BURST_S)
+    return times
 
 
 def main() -> int:

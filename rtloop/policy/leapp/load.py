@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from rtloop.config.problem import any_of
 from rtloop.errors import ConfigError, Finding, Place
@@ -13,9 +12,6 @@ from rtloop.policy.model_file import PolicyTensor
 from rtloop.policy.policy import Policy, models_of_terms
 from rtloop.policy.roles import Stage, read_stage
 from rtloop.policy.section import PolicyConfig
-
-if TYPE_CHECKING:
-    pass
 
 
 def load_bundle(section: PolicyConfig, where: Callable[..., Place]) -> Policy:

@@ -26,7 +26,7 @@ from rtloop.policy.terms.elements import (
 )
 from rtloop.policy.terms.history import History
 from rtloop.policy.terms.joints import Joints, Pattern, joint_names, joint_rules, unfound
-from rtloop.policy.terms.matching import Values, matching_rules, places, pose_rules
+from rtloop.policy.terms.matching import Values, matching_rules, pose_rules
 from rtloop.policy.terms.shape import Shape
 
 if TYPE_CHECKING:
@@ -195,11 +195,6 @@ class ObservationTerm(Shape, KindSection):
             selected = tuple(e for e in self.select or () if isinstance(e, str))
             return selected if selected and selected == self.select else None
         return tuple(names[index] for index in self.indices(scope))
-
-    def minus_indices(self, scope: Scope) -> tuple[int, ...] | None:
-        """Where the vector that is subtracted has the elements of these names; None where the order decides."""
-        vector = scope.vector(str(self.minus))
-        return None if vector is None else places(self.values(scope), vector)
 
     def is_moved(self, scope: Scope) -> bool:
         """Whether the values of one step are in another order than at the source, as far as is known."""
