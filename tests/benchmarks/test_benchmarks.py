@@ -53,6 +53,16 @@ def test_inference_in_the_core_equals_python_bit_for_bit() -> None:
     assert target(result, "elu: outputs that differ") == 0
 
 
+def test_composition_compares_with_the_models_alone_and_with_one_model() -> None:
+    result = run("composition")
+    rows = result.tables[0].rows
+    assert len(rows) == 4 * 3, (
+        "of each policy: composed, as one model, its models, their noise floor"
+    )
+    assert [row[1] for row in rows[2::4]] == [1, 1, 1]
+    assert all(isinstance(row[1], float) and row[1] > 0 for row in (*rows[0::4], *rows[1::4]))
+
+
 def test_overhead_is_measured() -> None:
     overhead_us = target(run("overhead"), "overhead of a cycle")
     assert overhead_us is not None
