@@ -67,19 +67,21 @@ def composed(
     period_s: Fraction | None,
     where: Callable[..., Place],
 ) -> ComposedGraph:
-    """The graph of a loop: its section, its models, and what its inputs and outputs are.
+    """The graph of a loop of this period: its section, its models, and what its inputs and outputs are.
 
     ``outputs`` None is an output that takes all of the action. Raises ConfigError.
     """
     vectors = {name: _vector(name, elements) for name, elements in inputs.items()}
     sinks = outputs or {"all": Sink(policy.action.size)}
     command = [Vector(sink.size, sink.names) for sink in sinks.values()]
-    scope = replace(section.scope(vectors, (), policy, command), period_s=period_s)
+    policy_s = None if period_s is None else period_s * section.every
+    scope = replace(section.scope(vectors, (), policy, command), period_s=policy_s)
     refuse(section.term_rules((), scope), section, where)
 
     builder = GraphBuilder(
         {name: vector.element_count or 0 for name, vector in vectors.items()},
         period_s=period_s,
+        every=section.every,
         answers={f"{s.name}.{name}": a for s in policy.stages for name, a in s.answers.items()},
         group=lambda name: _group(builder, name, section, scope, where),
         models_of_terms=scope.models_of_terms,
@@ -104,7 +106,7 @@ def composed(
     builder.acted(builder.answer(f"{policy.acting.name}.{policy.action.name}"))
     builder.must_be_finite(builder.raw_action)
     value = command_of(builder, section, scope, outputs, where)
-    with builder.blaming(where("terminations")):
+    with builder.blaming(where("terminations")), builder.each_cycle():
         terminations = section.terminations.emit(builder, scope)
     feedback = builder.fed_back()
     return ComposedGraph(
@@ -115,13 +117,15 @@ def composed(
         action=builder.tensors[value],
         feedback=feedback,
         checked=tuple(builder.checked),
-        last_command=builder.last_command if builder.reads_last_command else "",
+        last_command=builder.last_command_tensor,
         sha256=policy.sha256,
         observation_size=policy.observation.size if policy.observation else 0,
         observations=observations,
         raw_action=builder.raw_action,
         terminations=terminations,
         termination_sentences=section.terminations.sentences(scope),
+        every=builder.every,
+        cycles_since_due=builder.cycles_tensor,
     )
 
 

@@ -34,6 +34,8 @@ class NodeStep:
     inputs: tuple[str, ...]
     output: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    each_cycle: bool = False
+    """It runs in the cycles between those of the policy, too."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class ModelStep:
     model: onnx.ModelProto
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
+    each_cycle: bool = False
 
 
 Step = NodeStep | ModelStep
@@ -104,6 +107,10 @@ class ComposedGraph:
     """The tensor of the conditions that end the loop, bool [1, n]; empty without any."""
     termination_sentences: tuple[str, ...] = ()
     """What each of them says when it is true."""
+    every: int = 1
+    """The policy, all steps but those of ``each_cycle``, runs in every so-many-th cycle."""
+    cycles_since_due: str = ""
+    """The tensor of the cycles since that one, float32 [1, 1]; empty where nothing reads it."""
 
     @cached_property
     def model(self) -> bytes:

@@ -221,7 +221,8 @@ bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
 
 bool Cycle::infer() noexcept {
     if (float *last = graph_.last_command()) std::copy(sent_.begin(), sent_.end(), last);
-    const bool ok = graph_.run();
+    const bool ok = graph_.run(record_.cycle);
+    if (graph_.every() > 1 && graph_.policy_ran()) record_.events |= event::policy;
     stall(Stage::infer);
     record_.infer_ns = clock_.now();
     if (!ok) fault_.latch(FaultReason::infer_error);
