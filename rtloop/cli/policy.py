@@ -203,7 +203,7 @@ def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
     if found.left_out:
         told = f"left out, as before the policy acts: {', '.join(found.left_out)}"
         yield terminal.wrapped(told)
-    for step, told in found.terminated:
+    for step, told in found.terminations:
         yield terminal.wrapped(f"a run would have gone to FAULT in step {step}: {told}")
     if found.first is None:
         yield terminal.styled("agrees", "green")

@@ -2,8 +2,9 @@
 
 ``in_<input>`` is required for each input of the loop. Of the rest at least one is: ``obs_<model>.<input>``,
 ``obs_<input>`` or ``obs_<model>``, what a model observed; ``raw``, what the policy answered; ``targets``, what
-was commanded, of all outputs in their order. All are numbers, [steps, n]. ``names_in_<input>`` and
-``names_targets``, texts [n], are the names of the elements, where they are in another order than here.
+was commanded, of all outputs in their order. All are numbers, [steps, n]. ``terminated``, [steps], is 1 where a
+termination is to end the loop; without it none is. ``names_in_<input>`` and ``names_targets``, texts [n], are
+the names of the elements, where they are in another order than here.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Cases:
     """By model and input, as ``policy.obs``."""
     raw: Array | None
     targets: Array | None
+    terminated: Array
+    """[steps, 1]: 1 where the loop is to end, else 0."""
     ignored: tuple[str, ...]
     """Arrays of the file that nothing is compared with."""
 
@@ -88,6 +91,8 @@ class CasesFile:
 
         Raises ConfigError.
         """
+        import numpy as np
+
         given = {name: self._named(f"in_{name}", elements) for name, elements in inputs.items()}
         missing = [f"in_{name}" for name, array in given.items() if array is None]
         if missing:
@@ -99,18 +104,21 @@ class CasesFile:
             raise self.wrong(f"nothing to compare with ({self._listed()})", any_of(wanted))
         every = {f"in_{name}": array for name, array in given.items()}
         every |= {f"obs_{name}": array for name, array in seen.items()}
-        every |= {"raw": raw, "targets": commanded}
+        ended = self._numbers("terminated", 1)
+        every |= {"raw": raw, "targets": commanded, "terminated": ended}
         counts = {name: len(array) for name, array in every.items() if array is not None}
         if len(set(counts.values())) > 1 or 0 in counts.values():
             told = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise self.wrong(f"steps: {told}", "as many of each, one at least")
+        steps = next(iter(counts.values()))
         ignored = tuple(sorted(self._arrays.keys() - self._used))
         return Cases(
-            next(iter(counts.values())),
+            steps,
             {name: array for name, array in given.items() if array is not None},
             seen,
             raw,
             commanded,
+            np.zeros((steps, 1), np.float32) if ended is None else (ended != 0).astype(np.float32),
             ignored,
         )
 

@@ -120,6 +120,7 @@ def composed(
         last_command=builder.last_command_tensor,
         sha256=policy.sha256,
         observation_size=policy.observation.size if policy.observation else 0,
+        models_sha256=policy.models_sha256,
         observations=observations,
         raw_action=builder.raw_action,
         terminations=terminations,

@@ -82,7 +82,8 @@ class ComposedGraph:
     command, [1, m], after the action terms; both are float32. ``constants`` are the values of some of the
     tensors, and of states before the first run. ``last_command`` is the tensor that holds what left for
     the outputs before, after all limits; empty where nothing reads it. ``sha256`` is that of the user's
-    model, its weights included; of several, of the one that answers the action.
+    model, its weights included; of several, of the one that answers the action. ``models_sha256`` has
+    it of every model that runs, by its name.
 
     A NaN or infinity in one of the tensors ``checked``, which are what models observe and answer,
     always leaves as a NaN in ``action``, whatever clips lie between: the core only has to check what
@@ -99,6 +100,7 @@ class ComposedGraph:
     last_command: str
     sha256: str
     observation_size: int
+    models_sha256: Mapping[str, str]
     observations: Mapping[str, str] = field(default_factory=dict)
     """By model and input, as ``policy.obs``: the tensor of what it observes."""
     raw_action: str = ""

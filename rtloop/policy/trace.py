@@ -25,7 +25,9 @@ class Trace:
     """By model and input, as ``policy.obs``."""
     raw: Array
     targets: Array
-    terminated: tuple[tuple[int, str], ...] = ()
+    terminated: Array
+    """[steps, 1]: 1 where a termination was true, else 0."""
+    terminations: tuple[tuple[int, str], ...] = ()
     """The first step that each termination was true in, and its sentence."""
 
 
@@ -50,7 +52,8 @@ def trace(
     seen: dict[str, list[Array]] = {name: [] for name in graph.observations}
     answers: list[Array] = []
     commands: list[Array] = []
-    terminated: dict[str, int] = {}
+    ended: list[list[float]] = []
+    terminations: dict[str, int] = {}
     command = first_command
     runner.reset()
     for step in range(len(next(iter(inputs.values())))):
@@ -60,8 +63,10 @@ def trace(
             seen[name].append(runner.tensor(numbers[tensor]).reshape(-1))
         answers.append(runner.tensor(numbers[graph.raw_action]).reshape(-1))
         commands.append(command)
-        for told in terminated_by(graph, runner):
-            terminated.setdefault(told, step)
+        sentences = terminated_by(graph, runner)
+        ended.append([float(bool(sentences))])
+        for told in sentences:
+            terminations.setdefault(told, step)
         if raw is not None:
             runner.set_state(dict.fromkeys(remembered, raw[step]))
     runner.reset()
@@ -69,7 +74,8 @@ def trace(
         {name: np.stack(rows) for name, rows in seen.items()},
         np.stack(answers),
         np.stack(commands),
-        tuple((step, told) for told, step in terminated.items()),
+        np.array(ended, np.float32),
+        tuple((step, told) for told, step in terminations.items()),
     )
 
 

@@ -12,6 +12,7 @@ from rtloop.config import Config
 from rtloop.config.problem import written
 from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
+from rtloop.policy.composed import ComposedGraph
 from rtloop.policy.mistakes import Mistakes
 from rtloop.policy.opened import opened
 from rtloop.policy.show import PolicyTable
@@ -90,7 +91,7 @@ class Verification:
     """Arrays of the file that nothing was compared with."""
     left_out: tuple[str, ...]
     """Keys that had no effect here."""
-    terminated: tuple[tuple[int, str], ...]
+    terminations: tuple[tuple[int, str], ...]
     """The steps in which a run would have gone to FAULT, and why; compared was what follows all the same."""
 
     @property
@@ -114,7 +115,7 @@ class Verification:
             "hints": list(self.hints),
             "ignored": list(self.ignored),
             "left_out": list(self.left_out),
-            "terminated": [{"step": step, "reason": told} for step, told in self.terminated],
+            "terminations": [{"step": step, "reason": told} for step, told in self.terminations],
         }
 
 
@@ -152,7 +153,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     run = partial(trace, graph, policy.assembled.runner, first_command=np.asarray(safe, np.float32))
     try:
         got = run(inputs=cases.inputs)
-        compared = _compared(known, cases, got, tolerance)
+        compared = _compared(graph, known, cases, got, tolerance)
         hints: tuple[str, ...] = ()
         if any(array.first is not None for array in compared):
             forced = got if cases.raw is None else run(inputs=cases.inputs, raw=cases.raw)
@@ -168,7 +169,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         hints=hints,
         ignored=cases.ignored,
         left_out=left_out,
-        terminated=got.terminated,
+        terminations=got.terminations,
     )
 
 
@@ -204,7 +205,7 @@ def _target_names(outputs: Mapping[str, Sequence[Signal]]) -> list[str]:
 
 
 def _compared(
-    known: PolicyTable, cases: Cases, got: Trace, tolerance: float
+    graph: ComposedGraph, known: PolicyTable, cases: Cases, got: Trace, tolerance: float
 ) -> tuple[Compared, ...]:
     pairs: list[tuple[str, Array, Array | None, Sequence[str]]] = [
         (
@@ -217,6 +218,8 @@ def _compared(
     ]
     pairs.append(("raw", got.raw, cases.raw, known.raw))
     pairs.append(("targets", got.targets, cases.targets, [e.name for e in known.command]))
+    if graph.terminations or cases.terminated.any():
+        pairs.append(("terminated", got.terminated, cases.terminated, ["a termination is true"]))
     return tuple(
         _compare(name, mine, expected, elements, tolerance)
         for name, mine, expected, elements in pairs

@@ -255,9 +255,15 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
     yield "Other events", _words("events", others) or "none"
     yield "Came to nothing", "; ".join(str(share) for share in s.shares if share.value) or "nothing"
     yield "Records lost", count(s.records_lost)
-    sha = loop.metadata.run.get("policy_sha256")
-    if sha:
-        yield "Policy", f'<code title="sha256 {escape(sha)}">{escape(str(sha)[:16])}…</code>'
+    facts = loop.metadata.run
+    acting = {"policy": facts["policy_sha256"]} if "policy_sha256" in facts else {}
+    models = facts.get("models_sha256", acting)  # which recordings before it do not have
+    if isinstance(models, dict) and models:
+        yield "Models", ", ".join(_model(name, str(sha)) for name, sha in models.items())
+
+
+def _model(name: str, sha: str) -> str:
+    return f'{escape(name)} <code title="sha256 {escape(sha)}">{escape(sha[:16])}…</code>'
 
 
 def _words(table: str, counts: Mapping[str, int]) -> str:

@@ -193,9 +193,7 @@ void Cycle::stand_safe(size_t output) noexcept {
 }
 
 Left Cycle::take_default(int64_t cycle) noexcept {
-    const Left left = stand_in_->take(cycle, sent_.data());
-    if (left != Left::nothing) std::fill(stands_safe_.begin(), stands_safe_.end(), uint8_t{0});
-    return left;
+    return stand_in_->take(cycle, sent_.data(), stands_safe_.data());
 }
 
 // False when the sample's age forbids to compute.
