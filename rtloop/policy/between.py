@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def interpolated(builder: GraphBuilder, target: str, commanded: Update) -> str:
     """From what was commanded last straight to the target, in the cycle before the policy runs again.
 
-    Float32 [1, n], in each cycle. ``commanded`` gives, at the end, what the next line begins at: it follows what
-    was *applied*, so that the command never leaps, however many cycles were lost; where the policy ran late
-    in its period, the line is as much steeper. The first target of all is commanded at once.
+    Float32 [1, n], in each cycle. ``commanded`` gives, at the end, what the next line begins at: it follows
+    what was *applied*, so that the command never leaps, however many cycles were lost; where the policy ran
+    late in its period, the line is as much steeper. The first target of all is commanded at once.
     """
     size = builder.size(target)
     with builder.each_cycle():

@@ -99,7 +99,7 @@ def composed(
             value = joined(builder, terms, scope, here, f"observed/{stage.name}")
             _refuse_size(terms, scope, tensor.size, str(tensor), here)
             observed[tensor.name] = builder.must_be_finite(value)
-            observations[f"{stage.name}.{tensor.name}"] = value
+            observations[f"{stage.name}.{tensor.name}"] = observed[tensor.name]
         answered = run_stage(builder, stage, observed, ran)
         for name, answer in answered.items():
             builder.answered(f"{stage.name}.{name}", answer)

@@ -121,7 +121,7 @@ class GraphBuilder:
         """The values of the last run of the policy: what each cycle reads anew is kept."""
         if self.every == 1 or tensor in self._of_policy:
             return tensor
-        return self.node("Identity", [tensor], "held")
+        return self.once(("held", tensor), lambda: self.node("Identity", [tensor], "held"))
 
     def node(self, operator: str, inputs: Sequence[str], label: str, **attributes: Any) -> str:
         """A node of one output, which is called by the label, numbered where it is taken."""
@@ -189,7 +189,9 @@ class GraphBuilder:
         return made
 
     def must_be_finite(self, tensor: str) -> str:
-        """The same tensor: where it is not finite, nothing but a NaN leaves the graph."""
+        """The same values: where they are not finite, nothing but a NaN leaves the graph."""
+        if not self._in_each_cycle:
+            tensor = self.held(tensor)
         if tensor not in self.checked:
             self.checked.append(tensor)
         return tensor

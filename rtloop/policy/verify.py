@@ -126,9 +126,9 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     relative above. The policy acts from the first step on: ``start`` and ``fade_in_s`` are left out.
     Raises ConfigError, RtloopError.
     """
-    config, left_out = _acting_at_once(config, name)
-    loop = config.loops[name]
     file = CasesFile(path)
+    config, left_out = _acting_at_once(config, name, file.is_in_cycles)
+    loop = config.loops[name]
     told = {key: file.names_of(f"in_{key}") for key in loop.inputs}
     signals = {key: tuple(map(Signal, names)) for key, names in told.items() if names}
     policy = opened(config, name, signals)
@@ -138,6 +138,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         {key: graph.tensors[tensor].size for key, tensor in graph.observations.items()},
         policy.policy.action.size,
         _target_names(policy.outputs),
+        loop.policy.every,
     )
     import numpy as np
 
@@ -150,7 +151,13 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
             loop.outputs[key].vectors, [signal.name for signal in signals], names, measured
         )
     ]
-    run = partial(trace, graph, policy.assembled.runner, first_command=np.asarray(safe, np.float32))
+    run = partial(
+        trace,
+        graph,
+        policy.assembled.runner,
+        first_command=np.asarray(safe, np.float32),
+        in_cycles=cases.in_cycles,
+    )
     try:
         got = run(inputs=cases.inputs)
         compared = _compared(graph, known, cases, got, tolerance)
@@ -173,8 +180,9 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     )
 
 
-def _acting_at_once(config: Config, name: str) -> tuple[Config, tuple[str, ...]]:
-    """The same, but for what a machine does until its policy acts: no training has it. And those keys."""
+def _acting_at_once(config: Config, name: str, in_cycles: bool) -> tuple[Config, tuple[str, ...]]:
+    """The same, but for what a machine does until its policy acts, and between its runs where the cases have
+    only those: no training has it. And those keys."""
     loop = config.loops[name]
     left_out: list[str] = []
     changed = {}
@@ -188,10 +196,15 @@ def _acting_at_once(config: Config, name: str) -> tuple[Config, tuple[str, ...]]
                 update["measured"] = action.start.measured  # what its first target adds to
         left_out += [written((*keys, key)) for key in update if key != "measured"]
         changed[keys] = action.model_copy(update=update)
+    of_policy: dict[str, Any] = {}
+    if left_out:
+        terms = tuple(changed.values())
+        of_policy = {"actions": terms} if loop.policy.actions else {"action": terms[0]}
+    if loop.policy.between != "hold" and not in_cycles:
+        of_policy["between"] = "hold"
+        left_out.append("between")
     if not left_out:
         return config, ()
-    terms = tuple(changed.values())
-    of_policy = {"actions": terms} if loop.policy.actions else {"action": terms[0]}
     policy = loop.policy.model_copy(update=of_policy)
     loops = {**config.loops, name: loop.model_copy(update={"policy": policy})}
     return config.model_copy(update={"loops": loops}), tuple(left_out)

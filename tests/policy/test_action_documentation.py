@@ -17,7 +17,7 @@ from rtloop.ports.signal import Signal
 from tests.policy.models import linear
 
 TEXT = (Path(__file__).parents[2] / "docs" / "actions.md").read_text(encoding="utf-8")
-EXAMPLE, GROUP = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+EXAMPLE, EVERY, GROUP = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 LOOP = """\
 loops:
   a:
@@ -54,6 +54,17 @@ def test_the_examples_run(tmp_path: Path) -> None:
         order = [steps.index(f"rtloop/{mark}") for mark in marks]
         assert order == sorted(order)
         assert len(graph.termination_sentences) == 4
+
+
+def test_the_policy_of_the_example_runs_at_50_hz(tmp_path: Path) -> None:
+    (tmp_path / "policy.onnx").write_bytes(linear(np.ones((1, 1), np.float32)))
+    rest = "    class: soft\n    inputs: {a: {mailbox: [0]}}\n    outputs: {u: {mailbox: true, safe: 0}}\n"
+    text = (
+        EVERY.replace("    policy:\n", f"{rest}    policy:\n") + "      observation: [{input: a}]\n"
+    )
+    loop = loads(text, str(tmp_path / "a.yaml")).loops["walk"]
+    assert 1 / loop.policy_period_s == 50
+    assert loop.policy.between == "interpolate"
 
 
 def test_every_key_is_explained() -> None:
