@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from rtloop.cli.check import check
 from rtloop.config import load
 from rtloop.errors import ConfigError
+from rtloop.policy.leapp.bundle import read_bundle
 from rtloop.policy.leapp.safetensors import read_safetensors
 from tests.policy.importing.loops import Loop, samples
 from tests.policy.leapp.bundles import Array, BundleMaker, Reference, safetensors, tensor
@@ -433,9 +434,80 @@ def test_a_configuration_that_was_dumped_is_the_same(tmp_path: Path) -> None:
     assert dumped["loops"]["arm"]["policy"].keys() == {"leapp"}
 
 
+def _refused(folder: Path, maker: BundleMaker, text: str = LOOP) -> str:
+    maker.write()
+    error = check(_written(folder, text)).error
+    assert isinstance(error, ConfigError)
+    return str(error)
+
+
+@pytest.mark.parametrize(
+    ("side", "names", "message"),
+    [
+        ("inputs", [["hip", "hip", "knee"]], "each name once, not 'hip' twice"),
+        ("inputs", [["hip", "knee"]], r"\[1, 3\] in all, or a list of 3 names"),
+        ("inputs", ["hip", "knee"], "or a list of 3 names"),
+        ("inputs", [["hip", "knee", "foot", "toe"]], "the names of each axis"),
+        ("inputs", "hip", "str 'hip'; expected the names"),
+        ("inputs", {"a": 1}, "the names of each axis"),
+        ("inputs", [[1, 2, 3]], "the names of each axis"),
+        ("inputs", [["hip", None, "foot"]], "the names of each axis"),
+        ("outputs", [["hip", "knee"]], "the names of each axis"),
+    ],
+)
+def test_broken_names_of_elements_are_refused(
+    tmp_path: Path, side: str, names: Any, message: str
+) -> None:
+    """And never passed over, for then the order would decide between two sides that have names."""
+    maker = chain(tmp_path)
+    maker.data["models"]["policy"][side][-1]["element_names"] = names
+    with pytest.raises(ConfigError, match=f"element_names: found .*{message}"):
+        raise ConfigError(_refused(tmp_path, maker))
+
+
+@pytest.mark.parametrize(
+    ("shape", "names", "told", "steps", "is_interleaved"),
+    [
+        ([1, 2], None, None, 1, False),
+        ([1, 2], [[]], None, 1, False),
+        ([1, 2], ["a", "b"], ("a", "b"), 1, False),
+        ([2], [["a", "b"]], ("a", "b"), 1, False),
+        ([1, 2], [None, ["a", "b"]], ("a", "b"), 1, False),
+        ([1, 2, 2], [["l", "r"], ["a", "b"]], ("l_a", "l_b", "r_a", "r_b"), 1, False),
+        ([1, 2, 2], [["a", "b"]], ("0_a", "0_b", "1_a", "1_b"), 1, False),
+        ([1, 3, 2], [None, "__temporal_axis__", ["a", "b"]], ("a", "b"), 3, False),
+        ([1, 2, 3], [None, ["a", "b"], "__temporal_axis__"], ("a", "b"), 3, True),
+        ([1, 3, 2], [None, "__temporal_axis__", None], None, 3, False),
+    ],
+)
+def test_names_are_those_of_all_axes(
+    tmp_path: Path, shape: list[int], names: Any, told: Any, steps: int, is_interleaved: bool
+) -> None:
+    maker = chain(tmp_path)
+    described = tensor("cmd", shape, element_names=names, temporal_period_ms=20.0)
+    maker.data["models"]["encoder"]["inputs"][1] = described
+    found = read_bundle(maker.write()).input(("encoder", "cmd"))
+    assert (found.element_names, found.steps) == (told, steps)
+    assert found.is_interleaved == is_interleaved
+    assert found.step_ms == (20.0 if steps > 1 else None)
+
+
+def test_first_values_are_finite(tmp_path: Path) -> None:
+    maker = chain(tmp_path)
+    maker.initial({"encoder/prev": np.array([[0, np.nan, 0]], np.float32)})
+    assert "finite values, not those of 'encoder/prev'" in _refused(tmp_path, maker)
+
+
+def test_a_shape_that_no_memory_holds_is_refused(tmp_path: Path) -> None:
+    maker = chain(tmp_path)
+    maker.data["models"]["encoder"]["inputs"][1]["shape"] = [1, 10**12]
+    assert "16777216 values at most" in _refused(tmp_path, maker)
+
+
 @pytest.mark.parametrize(
     "data",
     [
+        (400_000).to_bytes(8, "little") + b"[" * 400_000,
         b"",
         b"\x00" * 4,
         (1 << 40).to_bytes(8, "little"),
