@@ -149,17 +149,22 @@ def bound(
         expected = f"an input of the bundle: {any_of(sorted(known))}"
         problems.append((f"observations of '{key}'", expected))
     observed: dict[str, dict[str, tuple[ObservationTerm, ...]]] = {n: {} for n in bundle.models}
-    written = set()
+    written: set[Port] = set()
+    unused = observations.keys() & known
     arrived: dict[str, list[Port]] = {}
     for port in bundle.inputs:
         model, name = port
-        terms = observations.get(f"{model}.{name}") or observations.get(name)
-        if terms is not None:
-            observed[model][name] = terms
+        written_at = next((k for k in (f"{model}.{name}", name) if k in observations), None)
+        if written_at is not None:
+            observed[model][name] = observations[written_at]
             written.add(port)
+            unused -= {written_at}
         elif (term := _term(bundle.input(port), inputs, problems)) is not None:
             observed[model][name] = (term,)
             arrived.setdefault(term.input, []).append(port)
+    for key in sorted(unused):
+        expected = "no such entry: every model that has this input has one of its own"
+        problems.append((f"observations of '{key}'", expected))
     for input_name, ports in arrived.items():
         _refuse_shared(bundle, input_name, ports, problems)
     wires: dict[str, dict[str, Wire]] = {name: {} for name in bundle.models}
@@ -193,11 +198,11 @@ def target_names(bundle: Bundle, port: Port) -> tuple[str, ...] | None:
     """
     ports = dict.fromkeys((*bundle.commanded, port))
     tensors = {other: bundle.output(other) for other in ports}
-    names = [name for tensor in tensors.values() for name in tensor.value_names or ()]
+    names = [name for tensor in tensors.values() for name in tensor.names_of_one_step or ()]
     if not names:
         return None
     tensor = tensors[port]
-    own = tensor.value_names
+    own = tensor.names_of_one_step
     if own is None:
         numbered = tuple(f"{tensor.name}_{index}" for index in range(tensor.size))
         return numbered if tensor.size > 1 else (tensor.name,)

@@ -57,6 +57,11 @@ class BundleTensor:
         return tuple(name for name in self.element_names for _ in range(self.steps))
 
     @property
+    def names_of_one_step(self) -> tuple[str, ...] | None:
+        """One for each value, where it holds one step: of several, elements have no names of their own."""
+        return self.element_names if self.steps == 1 else None
+
+    @property
     def is_command(self) -> bool:
         """Whether it is what an actuator is to do, by its kind."""
         return self.kind.startswith("target/") or self.kind in ("kp", "kd")

@@ -34,7 +34,7 @@ def load_bundle(section: PolicyConfig, where: Callable[..., Place]) -> Policy:
     action = next(stage for stage in stages if stage.name == acts).file.outputs[output]
     models = models_of_terms(section, where)
     bundle = binding.bundle
-    names = {".".join(port): bundle.output(port).value_names for port in bundle.answers}
+    names = {".".join(port): bundle.output(port).names_of_one_step for port in bundle.answers}
     return Policy(
         tuple(stages),
         action,

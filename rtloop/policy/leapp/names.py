@@ -35,7 +35,7 @@ def term_name_rules(section: PolicyConfig, here: Keys, scope: Scope) -> Iterator
         names = tensor.value_names
         if names is None or len(called) != len(names):
             continue  # of another size: that is told where it is known
-        yield from _term_rules(at, terms, called, tensor, scope)
+        yield from _term_rules(at, terms, called, tensor, _of(port), scope)
 
 
 def _called(term: ObservationTerm, scope: Scope) -> Sequence[str | None]:
@@ -52,6 +52,7 @@ def _term_rules(
     terms: Sequence[ObservationTerm],
     called: Sequence[str | None],
     tensor: BundleTensor,
+    port: str,
     scope: Scope,
 ) -> Iterator[Problem]:
     names, own = tensor.value_names or (), tensor.element_names or ()
@@ -65,7 +66,7 @@ def _term_rules(
         if not is_shared and not _is_in_the_order_of_the_machine(term):
             continue  # they go by other names, and were put in their places one by one
         first = differs[0]
-        found = f"'{called[first]}' where the bundle's input {tensor} has '{names[first]}'"
+        found = f"'{called[first]}' where the bundle's input {port} has '{names[first]}'"
         listed = f"[{', '.join(own)}]" if len(own) <= 8 else "element_names of that input"
         cure = f"`select: {listed}`"
         if not is_shared:
@@ -120,7 +121,7 @@ def action_rules(
 def _joint_rules(
     at: Keys, action: ActionTerm, port: Port, section: PolicyConfig, binding: Binding
 ) -> Iterator[Problem]:
-    names = binding.bundle.output(port).value_names
+    names = binding.bundle.output(port).names_of_one_step
     if names is None:
         return
     picked = range(len(names)) if action.select is None else action.select

@@ -452,7 +452,7 @@ def _beside(keys: str, text: str = LOOP) -> str:
     [
         (
             "observations: {joint_pos: [{input: joint_pos, select: [foot, hip, knee], scale: 2}]}",
-            r"joint_pos\[0\].input: found 'foot' where the bundle's input 'joint_pos' .* has 'hip'; "
+            r"joint_pos\[0\].input: found 'foot' where the bundle's input encoder.joint_pos has 'hip'; "
             r"expected `select: \[hip, knee, foot\]`",
         ),
         (
@@ -500,6 +500,24 @@ def test_what_is_said_beside_a_bundle_has_its_names(
     error = _refused(tmp_path, chain(tmp_path), _beside(keys, text))
     with pytest.raises(ConfigError, match=message):
         raise ConfigError(error)
+
+
+def test_an_entry_that_says_nothing_is_refused(tmp_path: Path) -> None:
+    terms = "[{input: joint_pos, select: [hip, knee, foot]}]"
+    keys = f"{{encoder.joint_pos: {terms}, policy.joint_pos: {terms}, joint_pos: {terms}}}"
+    error = _refused(tmp_path, chain(tmp_path), _beside(f"observations: {keys}"))
+    assert "observations of 'joint_pos'; expected no such entry" in error
+
+
+def test_steps_of_an_output_are_counted_and_not_called_alike(tmp_path: Path) -> None:
+    maker = chain(tmp_path)
+    axes = ["__temporal_axis__", ["a"]]
+    described = tensor("latent", [4, 1], kind="target/joint/position", element_names=axes)
+    maker.data["models"]["encoder"]["outputs"][0] = described
+    maker.data["models"]["policy"]["inputs"][0]["shape"] = [4, 1]
+    maker.pipeline["outputs"]["encoder"] = ["latent"]
+    names = target_names(read_bundle(maker.write()), ("encoder", "latent"))
+    assert names == ("latent_0", "latent_1", "latent_2", "latent_3")
 
 
 @pytest.mark.parametrize(
