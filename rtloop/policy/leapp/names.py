@@ -38,9 +38,12 @@ def term_name_rules(section: PolicyConfig, here: Keys, scope: Scope) -> Iterator
         yield from _term_rules(at, terms, called, tensor, _of(port), scope)
 
 
-def _called(term: ObservationTerm, scope: Scope) -> Sequence[str | None]:
-    """What each value of a term is called, of all steps of its history."""
-    names: Sequence[str | None] = term.step_names(scope) or (None,) * (term.width(scope) or 0)
+def _called(term: ObservationTerm, scope: Scope) -> Sequence[tuple[str, ...]]:
+    """All that each value of a term is called, of all steps of its history; () where it has no name."""
+    values = term.values(scope)
+    names: Sequence[tuple[str, ...]] = [()] * (values.size or 0)
+    if values.names:
+        names = list(zip(*values.names, strict=True))
     steps = 1 if term.history is None else len(term.history.steps)
     if term.history is not None and term.history.interleave:
         return [name for name in names for _ in range(steps)]
@@ -50,7 +53,7 @@ def _called(term: ObservationTerm, scope: Scope) -> Sequence[str | None]:
 def _term_rules(
     at: Keys,
     terms: Sequence[ObservationTerm],
-    called: Sequence[str | None],
+    called: Sequence[tuple[str, ...]],
     tensor: BundleTensor,
     port: str,
     scope: Scope,
@@ -59,14 +62,15 @@ def _term_rules(
     end = 0
     for index, term in enumerate(terms):
         begin, end = end, end + len(_called(term, scope))
-        differs = [n for n in range(begin, end) if called[n] not in (None, names[n])]
+        differs = [n for n in range(begin, end) if called[n] and names[n] not in called[n]]
         if not differs:
             continue
-        is_shared = any(name in own for name in called[begin:end])
+        is_shared = any(name in own for each in called[begin:end] for name in each)
         if not is_shared and not _is_in_the_order_of_the_machine(term):
             continue  # they go by other names, and were put in their places one by one
         first = differs[0]
-        found = f"'{called[first]}' where the bundle's input {port} has '{names[first]}'"
+        told = next((name for name in called[first] if name in own), called[first][0])
+        found = f"'{told}' where the bundle's input {port} has '{names[first]}'"
         listed = f"[{', '.join(own)}]" if len(own) <= 8 else "element_names of that input"
         cure = f"`select: {listed}`"
         if not is_shared:
@@ -126,22 +130,21 @@ def _joint_rules(
         return
     picked = range(len(names)) if action.select is None else action.select
     places = [e for e in picked if isinstance(e, int) and e < len(names)]
-    told: list[tuple[str, ...]]
+    targets = binding.targets(port) or names
+    told = [(names[e], targets[e]) for e in places]
     if action.joints is not None:
-        key, said = "joints", joint_names(action.joints, section.joints) or ()
-        told = [(names[e],) for e in places]
+        joints = joint_names(action.joints, section.joints) or ()
+        key, said = "joints", [(joint, action.named.replace("{}", joint)) for joint in joints]
     elif action.to is not None:
-        key, said = "to", action.to
-        targets = binding.targets(port) or names
-        told = [(names[e], targets[e]) for e in places]
+        key, said = "to", [(name, name) for name in action.to]
     else:
         return
     if len(said) != len(told):
         return  # told where it is known
     known = {name for each in told for name in each}
-    for name, there in zip(said, told, strict=True):
-        if name not in there and name in known:
-            found = f"'{name}' where the bundle's output {_of(port)} has '{there[0]}'"
+    for each, there in zip(said, told, strict=True):
+        if not {*each} & {*there} and {*each} & known:
+            found = f"'{each[0]}' where the bundle's output {_of(port)} has '{there[0]}'"
             expected = f"no `{key}`, for the bundle names them, or its order: {any_of([t[-1] for t in told])}"
             yield Problem((*at, key), expected, found, at_key=True)
             return

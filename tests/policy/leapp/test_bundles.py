@@ -442,6 +442,9 @@ def _refused(folder: Path, maker: BundleMaker, text: str = LOOP) -> str:
     return str(error)
 
 
+CMD = "cmd: {mailbox: [0, 0], names: [x_stick, y_stick]}"
+
+
 def _beside(keys: str, text: str = LOOP) -> str:
     """The loop with keys beside ``leapp``."""
     return text.replace("leapp: chain.yaml\n", f"leapp: chain.yaml\n      {keys}\n")
@@ -473,6 +476,10 @@ def _beside(keys: str, text: str = LOOP) -> str:
             "found 'm1' where .* has 'hip'; expected the same names, or `select` with the 3 elements",
         ),
         (
+            "observations: {encoder.cmd: [{input: sticks, joints: [x, y], named: '{}_stick'}]}",
+            "found 'x_stick' where the bundle's input encoder.cmd has 'y_stick'",
+        ),
+        (
             "action: {joints: [hip, knee, foot]}",
             "action.joints: found 'hip' where the bundle's output policy.action has 'foot'",
         ),
@@ -496,8 +503,11 @@ def test_what_is_said_beside_a_bundle_has_its_names(
 ) -> None:
     more = "      three: {mailbox: [0, 0, 0], names: [foot, knee, hip]}\n"
     more += "      motors: {mailbox: [0, 0, 0], names: [m1, m2, m3]}\n"
+    more += "      sticks: {mailbox: [0, 0], names: [x_stick, y_stick]}\n"
     text = LOOP.replace("    policy:\n", f"{more}    policy:\n")
-    error = _refused(tmp_path, chain(tmp_path), _beside(keys, text))
+    maker = chain(tmp_path)
+    maker.data["models"]["encoder"]["inputs"][1]["element_names"] = ["y_stick", "x_stick"]
+    error = _refused(tmp_path, maker, _beside(keys, text.replace("cmd: {mailbox: [0, 0]}", CMD)))
     with pytest.raises(ConfigError, match=message):
         raise ConfigError(error)
 
@@ -564,6 +574,20 @@ def test_names_of_a_bundle_count_whatever_is_said_beside_it(
         np.testing.assert_allclose(
             loop.step(given)["motors"], scale * action + offset, rtol=1e-6, atol=1e-6
         )
+
+
+def test_joints_of_an_action_are_compared_by_what_they_name(tmp_path: Path) -> None:
+    maker = chain(tmp_path)
+    output = maker.data["models"]["policy"]["outputs"][0]
+    output["element_names"] = [f"{name}_q" for name in NAMES]
+    maker.write()
+    text = LOOP.replace("names: [hip, knee, foot]", "names: [hip_q, knee_q, foot_q]")
+    keys = "joints: {}\n      action: {{joints: policy, named: '{{}}_q'}}"
+    assert check(_written(tmp_path, _beside(keys.format("[hip, knee, foot]"), text))).error is None
+    error = _refused(tmp_path, maker, _beside(keys.format("[foot, knee, hip]"), text))
+    assert (
+        "action.joints: found 'foot' where the bundle's output policy.action has 'hip_q'" in error
+    )
 
 
 def test_elements_that_the_loop_calls_otherwise_are_put_in_their_places_one_by_one(
