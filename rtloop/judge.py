@@ -198,6 +198,8 @@ def judge_zeros(config: Config, name: str, policy: Policy) -> list[Finding]:
 def judge_probes(config: Config, name: str, policy: Policy, assembled: Assembled) -> list[Finding]:
     """Warnings of a policy that looks wrong when it is tried with made-up inputs: see ``policy.probes``."""
     loop = config.loops[name]
+    if not loop.inputs:
+        return []  # there is nothing to try
     inputs, outputs = assumed_inputs(config, name, policy), assumed_outputs(loop, policy)
     table = table_of(config, name, policy, inputs, outputs)
     at, _, _ = loop.policy.sections[policy.acting.name]
@@ -223,7 +225,8 @@ def judge_rate(config: Config, name: str, policy: Policy) -> list[Finding]:
         return []
     key = "rate_hz" if loop.rate_hz is not None else "period_ms"
     found = f"a policy that runs at {rate_hz:.6g} Hz"
-    expected = f"{told:.6g} Hz, as the metadata of its model say"
+    teller = "the metadata of its model say" if loop.policy.leapp is None else "its bundle says"
+    expected = f"{told:.6g} Hz, as {teller}"
     place = config.where("loops", name, key)
     return [Finding.of(place, found, expected, severity="warning")]
 
