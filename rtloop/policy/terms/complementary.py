@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @TERMS.register
 class ComplementaryTerm(ObservationTerm):
-    """A complementary filter: what is slower than its time constant comes from the value, what is faster from its
-    rate. It begins at the value, and runs in each cycle of the loop, whatever `every` of the policy is.
+    """A complementary filter: what is slower than its time constant comes from the value, what is faster from
+    its rate. It begins at the value, and runs in each cycle of the loop, whatever `every` of the policy is.
     """
 
     # Higgins, A comparison of complementary and Kalman filtering, 1975, of first order:
