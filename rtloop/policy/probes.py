@@ -116,7 +116,7 @@ class Probes:
         import numpy as np
 
         first = np.zeros(self._graph.action.size, np.float32)
-        return trace(self._graph, self._runner, inputs, first)
+        return trace(self._graph, self._runner, inputs, first, steps=STEPS)
 
     # --- finite ---
 

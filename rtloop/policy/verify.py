@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtloop.config import Config
+from rtloop.config import Config, LoopConfig
 from rtloop.config.problem import written
 from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
 from rtloop.policy.composed import ComposedGraph
 from rtloop.policy.mistakes import Mistakes
-from rtloop.policy.opened import opened
+from rtloop.policy.opened import Opened, opened
 from rtloop.policy.show import PolicyTable
-from rtloop.policy.trace import Trace, apart_by, trace
+from rtloop.policy.trace import Trace, apart_by, differing, trace
 from rtloop.ports.command import first_standing
 from rtloop.ports.signal import Signal
 
@@ -132,6 +132,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     told = {key: file.names_of(f"in_{key}") for key in loop.inputs}
     signals = {key: tuple(map(Signal, names)) for key, names in told.items() if names}
     policy = opened(config, name, signals)
+    _refuse_unnamed(loop, policy, file)
     graph, known = policy.assembled.graph, policy.table
     cases = file.cases(
         {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()},
@@ -156,6 +157,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         graph,
         policy.assembled.runner,
         first_command=np.asarray(safe, np.float32),
+        steps=cases.steps,
         in_cycles=cases.in_cycles,
     )
     try:
@@ -210,6 +212,33 @@ def _acting_at_once(config: Config, name: str, in_cycles: bool) -> tuple[Config,
     return config.model_copy(update={"loops": loops}), tuple(left_out)
 
 
+def _refuse_unnamed(loop: LoopConfig, policy: Opened, file: CasesFile) -> None:
+    """Elements that only a device knows stand in an order that only the file can tell: any order that were
+    assumed would agree with itself. Raises ConfigError."""
+    unnamed = [
+        (f"in_{key}", key, policy.inputs[key])
+        for key, section in loop.inputs.items()
+        if section.named and section.known_names is None
+    ]
+    unnamed += [
+        ("targets", key, policy.outputs[key])
+        for key, section in loop.outputs.items()
+        if section.named and section.known_names is None
+    ]
+    for array, key, signals in unnamed:
+        if array not in file or f"names_{array}" in file:
+            continue
+        port = (loop.outputs if array == "targets" else loop.inputs)[key].port_name or key
+        picked = [f"'{signal.name}'" for signal in signals if not signal.name.isdigit()]
+        read = f" (here are read: {', '.join(picked[:3])}{', …' if len(picked) > 3 else ''})"
+        expected = (
+            f"names_{array}: what the device of '{port}' calls each element"
+            f"{read if picked else ''}, in the order of the columns of '{array}'; only the device knows them, `rtloop check --device` asks it"
+        )
+        found = f"'{array}' without names, and '{key}' has none in the configuration"
+        raise file.wrong(found, expected)
+
+
 def _target_names(outputs: Mapping[str, Sequence[Signal]]) -> list[str]:
     """Bare where there is one output, else with the output's name before it."""
     if len(outputs) == 1:
@@ -246,7 +275,7 @@ def _compare(
     import numpy as np
 
     apart = apart_by(got, expected)
-    differs = apart > tolerance
+    differs = differing(got, expected, tolerance)
 
     def difference(step: int, index: int) -> Difference:
         values = float(got[step, index]), float(expected[step, index])

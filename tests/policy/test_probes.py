@@ -77,6 +77,13 @@ def test_of_a_policy_that_is_as_it_should_be_nothing_is_said(folder: Path) -> No
     assert told(checked(folder, linear(WEIGHT))) == []
 
 
+def test_a_policy_of_a_loop_without_inputs_is_tried(folder: Path) -> None:
+    text = TEXT[: TEXT.index("    inputs:")] + TEXT[TEXT.index("    policy:") :]
+    text = text.replace("{input: gyro, history: 2}", "last_action: true")
+    text = text.replace("{input: q}", "is_first_step: true")
+    assert told(checked(folder, linear(WEIGHT[:3] * 0.1), text)) == []
+
+
 def test_a_policy_that_draws_its_action_is_told_of(folder: Path) -> None:
     """Exported with its distribution: a stochastic policy."""
     ((key, message),) = told(checked(folder, behind("RandomNormalLike")))
