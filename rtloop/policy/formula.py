@@ -18,6 +18,14 @@ class Formula:
     clip: tuple[float, float] | None = None
     """The last bounds."""
 
+    @property
+    def ends_clipped(self) -> bool:
+        """Whether nothing is done after the last bounds: values are within them, and on them where they act."""
+        if self.clip is None:
+            return False
+        low, high = map(as_text, self.clip)
+        return self.text.startswith("clip(") and self.text.endswith(f", {low}, {high})")
+
     def __str__(self) -> str:
         return self.text
 

@@ -70,6 +70,10 @@ class CommandedElement:
     joint: str
     formula: Formula
     unit: str
+    min: float | None = None
+    """Of its output, with the next two: what the core limits a command to; None is no limit."""
+    max: float | None = None
+    max_rate_per_s: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), **self.formula.as_dict()}
