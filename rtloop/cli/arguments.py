@@ -181,6 +181,7 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="OUT.onnx",
         help="write the policy and all around it as one ONNX model",
     )
+    show.add_argument("--force", action="store_true", help="overwrite OUT.onnx")
     verify = _command(
         policy_commands,
         "verify",

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rtloop.cli.outlet import say
 from rtloop.cli.terminal import Terminal
-from rtloop.config import Config, load
+from rtloop.config import Config, LoopConfig, load
 from rtloop.config.problem import number
 from rtloop.errors import ConfigError, RtloopError
-from rtloop.policy.opened import Opened, opened
+from rtloop.policy.opened import Opened, opened, standing
 from rtloop.policy.show import CommandedElement, ObservedElement
 from rtloop.policy.verify import SENT, TOLERANCE, Compared, ElementApart, Verification
 from rtloop.policy.verify import verify as verified
@@ -40,9 +40,12 @@ def show(options: argparse.Namespace) -> int:
     names = list(config.loops) if options.loop is None else [_loop(config, options.loop)]
     if options.graph is not None:
         names = [_loop(config, options.loop)]
+        if options.graph.exists() and not options.force:
+            found = f"{options.graph} is there already"
+            raise ConfigError(f"{found}; --force overwrites it, or name another file")
     shown = {name: opened(config, name) for name in names}
     if options.graph is not None:
-        _write(options.graph, shown[names[0]])
+        _write(options.graph, config.loops[names[0]], shown[names[0]], options.force)
     if options.json:
         loops = {name: policy.table.as_dict() for name, policy in shown.items()}
         return 0 if say(json.dumps({"file": str(options.file), "loops": loops}, indent=2)) else 1
@@ -77,11 +80,13 @@ def _loop(config: Config, name: str | None) -> str:
     return name or next(iter(config.loops))
 
 
-def _write(path: Path, policy: Opened) -> None:
+def _write(path: Path, loop: LoopConfig, policy: Opened, force: bool) -> None:
     from rtloop.policy.onnx_file import with_feedback
 
+    written = with_feedback(policy.assembled.graph, standing(loop, policy))
     try:
-        path.write_bytes(with_feedback(policy.assembled.graph))
+        with path.open("wb" if force else "xb") as file:
+            file.write(written)
     except OSError as error:
         raise RtloopError(f"cannot write '{path}': {error.strerror}") from error
 

@@ -9,10 +9,10 @@ from itertools import chain
 
 from rtloop.assumed import assumed_inputs, assumed_outputs
 from rtloop.build import Assembled, assemble, sink_of
-from rtloop.config import Config
+from rtloop.config import Config, LoopConfig
 from rtloop.policy.policy import Policy
 from rtloop.policy.show import PolicyTable, table
-from rtloop.ports.command import limits
+from rtloop.ports.command import first_standing, limits
 from rtloop.ports.signal import Signal
 
 
@@ -44,6 +44,20 @@ def opened(config: Config, name: str, told: Mapping[str, Sequence[Signal]] | Non
     assembled = assemble(config, name, inputs, outputs, policy, are_assumed=True)
     known = table_of(config, name, policy, inputs, outputs)
     return Opened(policy, inputs, outputs, assembled, known)
+
+
+def standing(loop: LoopConfig, policy: Opened, measured: Sequence[float] = ()) -> list[float]:
+    """What is commanded before the first command, of all outputs. ``measured`` are the first values of all
+    inputs, which elements hold; zeros where nothing is."""
+    names = {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()}
+    values = measured or [0.0] * sum(map(len, names.values()))
+    return [
+        value
+        for key, signals in policy.outputs.items()
+        for value in first_standing(
+            loop.outputs[key].vectors, [signal.name for signal in signals], names, values
+        )
+    ]
 
 
 def table_of(

@@ -14,11 +14,10 @@ from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
 from rtloop.policy.composed import ComposedGraph
 from rtloop.policy.mistakes import Mistakes
-from rtloop.policy.opened import Opened, opened
+from rtloop.policy.opened import Opened, opened, standing
 from rtloop.policy.show import CommandedElement, PolicyTable
 from rtloop.policy.trace import Trace, apart_by, differing, trace
 from rtloop.policy.unseen import Unseen, unseen
-from rtloop.ports.command import first_standing
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
@@ -152,20 +151,13 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     )
     import numpy as np
 
-    names = {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()}
-    measured = np.concatenate([cases.inputs[key][0] for key in names]).tolist() if names else []
-    safe = [
-        value
-        for key, signals in policy.outputs.items()
-        for value in first_standing(
-            loop.outputs[key].vectors, [signal.name for signal in signals], names, measured
-        )
-    ]
+    first = [cases.inputs[key][0] for key in policy.inputs]
+    measured = np.concatenate(first).tolist() if first else []
     run = partial(
         trace,
         graph,
         policy.assembled.runner,
-        first_command=np.asarray(safe, np.float32),
+        first_command=np.asarray(standing(loop, policy, measured), np.float32),
         steps=cases.steps,
         in_cycles=cases.in_cycles,
     )

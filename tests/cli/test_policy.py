@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -78,8 +79,24 @@ def test_show_writes_the_graph(folder: Path, capsys: pytest.CaptureFixture[str])
     assert "out.onnx" in capsys.readouterr().out
     session = onnxruntime.InferenceSession(folder / "out.onnx", providers=["CPUExecutionProvider"])
     assert "input/gyro" in [node.name for node in session.get_inputs()]
+    told = {p.key: json.loads(p.value) for p in onnx.load(folder / "out.onnx").metadata_props}
+    (last,) = (name for name, output in told["rtloop.feedback"].items() if output == "action")
+    assert told["rtloop.initial"][last] == [0.5, -0.5]  # the safe command
+    assert last in [node.name for node in session.get_inputs()]
     assert main(["policy", "show", "arm.yaml", "--graph", "nowhere/out.onnx"]) == 1
     assert "cannot write 'nowhere/out.onnx'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["policy.onnx", "arm.yaml"])
+def test_the_graph_overwrites_nothing_unasked(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    before = (folder / name).read_bytes()
+    assert main(["policy", "show", "arm.yaml", "--graph", name]) == 2
+    assert f"{name} is there already; --force overwrites it" in capsys.readouterr().err
+    assert (folder / name).read_bytes() == before
+    assert main(["policy", "show", "arm.yaml", "--graph", name, "--force"]) == 0
+    assert (folder / name).read_bytes() != before
 
 
 def test_a_policy_that_check_refuses_is_not_shown(

@@ -165,7 +165,7 @@ def test_the_graph_as_one_file_does_in_onnxruntime_what_the_core_does(
     """With nothing but what the file says of its state."""
     path = tmp_path / "composed.onnx"
     graph = shown.assembled.graph
-    path.write_bytes(with_feedback(graph))
+    path.write_bytes(with_feedback(graph, [0.0] * 5))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     told = {p.key: json.loads(p.value) for p in onnx.load(path).metadata_props}
     fed, initial = told["rtloop.feedback"], told["rtloop.initial"]
