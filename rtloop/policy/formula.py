@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +32,10 @@ class Formula:
 
     def as_dict(self) -> dict[str, Any]:
         return {"formula": self.text, "scale": self.scale, "clip": self.clip}
+
+    def of(self, source: str) -> str:
+        """The text, with what stands for ``x``."""
+        return re.sub(r"(?<![\w.])x(?![\w.])", lambda _: source, self.text)
 
     def plus(self, value: float | str) -> Formula:
         if isinstance(value, str):

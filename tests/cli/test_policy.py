@@ -48,7 +48,8 @@ def test_show_folds_histories_unless_all_is_asked_for(
     assert main(["policy", "show", "arm.yaml", "--all"]) == 0
     text = capsys.readouterr().out
     assert "more steps" not in text
-    assert len([line for line in text.splitlines() if "gyro[" in line]) == 3 * 3 + 6 + 1
+    assert len([line for line in text.splitlines() if "gyro[" in line]) == 3 * 3 + 6 + 1 + 1
+    assert "note: group: waist.2 = gyro[2]" in text
 
 
 @pytest.mark.parametrize("columns", [40, 60, 79, 100, 200])
