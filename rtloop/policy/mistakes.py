@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rtloop.config.problem import number
 from rtloop.policy.cases import Cases
 from rtloop.policy.show import PolicyTable
-from rtloop.policy.trace import Trace, apart_by
+from rtloop.policy.trace import Trace, apart_by, differing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -309,7 +309,7 @@ class Mistakes:
     def _agrees(self, got: npt.ArrayLike, expected: npt.ArrayLike) -> bool:
         import numpy as np
 
-        return bool((apart_by(np.asarray(got), np.asarray(expected)) <= self._tolerance).all())
+        return not differing(np.asarray(got), np.asarray(expected), self._tolerance).any()
 
 
 def _order(moved: Sequence[tuple[tuple[str, int], tuple[str, int]]], part: Part) -> str:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
+#: By so much, as ``apart_by`` has it, rounding moves what does the same in a closed loop, whatever its range.
+ROUNDING = 1e-5
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -39,12 +42,14 @@ def trace(
     inputs: Mapping[str, Array],
     first_command: Array,
     *,
+    steps: int | None = None,
     raw: Array | None = None,
     in_cycles: bool = False,
 ) -> Trace:
     """Steps the graph from its reset. ``inputs`` are [steps, n], in the order of the loop's.
 
-    A step is a run of the policy; ``in_cycles``, a cycle of the loop, in some of which it runs.
+    A step is a run of the policy; ``in_cycles``, a cycle of the loop, in some of which it runs. ``steps`` is
+    how many there are, where the loop has no inputs to tell.
     ``first_command`` is what was commanded before the first step. ``raw`` stands in for what the policy
     answers where the next step remembers it: what follows of a difference is told from its cause.
     Raises RuntimeError in ONNX Runtime's words.
@@ -60,7 +65,7 @@ def trace(
     terminations: dict[str, int] = {}
     command = first_command
     runner.reset()
-    for step in range(len(next(iter(inputs.values())))):
+    for step in range(len(next(iter(inputs.values()))) if steps is None else steps):
         last = command if graph.last_command else None
         sample = [array[step] for array in inputs.values()]
         command = runner.run(sample, True, last, step if in_cycles else None)
@@ -102,3 +107,19 @@ def apart_by(got: Array, expected: Array) -> Array:
 
     apart = np.abs(got - expected) / np.maximum(1.0, np.abs(expected))
     return np.where(np.isfinite(apart), apart, np.inf).astype(np.float32)
+
+
+def differing(got: Array, expected: Array, tolerance: float) -> npt.NDArray[np.bool_]:
+    """Which values are too far apart: by more than the tolerance, as ``apart_by`` has it, or, of an element
+    that ranges over less than 1 in all steps, by more than the tolerance times its range.
+
+    Of one step no range is known. Steps are rows.
+    """
+    import numpy as np
+
+    allowed: npt.NDArray[np.float64] | float = tolerance
+    if len(expected) > 1:
+        over = np.ptp(expected, axis=0)
+        size = np.maximum(1.0, np.abs(expected))
+        allowed = ROUNDING + tolerance * np.where(over < 1, over / size, 1.0)
+    return np.asarray(apart_by(got, expected) > allowed)
