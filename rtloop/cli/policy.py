@@ -208,7 +208,12 @@ def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
         yield terminal.wrapped(told)
     for step, told in found.terminations:
         yield terminal.wrapped(f"a run would have gone to FAULT in step {step}: {told}")
-    if found.first is None:
+    if found.amplified is not None:
+        yield terminal.wrapped(
+            f"rounding that the closed loop amplifies, first at {found.first}; each step, from what the cases "
+            f"have of the one before it, differs by {found.amplified:.3g} at most"
+        )
+    if found.agrees or found.first is None:
         yield terminal.styled("agrees", "green")
         return
     yield terminal.wrapped(f"{terminal.styled('differs', 'red')} first at {found.first}")

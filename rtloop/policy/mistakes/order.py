@@ -29,22 +29,24 @@ def elsewhere(
     import numpy as np
 
     moved: list[tuple[tuple[str, int], tuple[str, int]]] = []
-    wrong = 0
-    for index, (element, expected) in enumerate(zip(part.elements, part.expected.T, strict=True)):
-        if part.agrees(part.got[:, index], expected):
+    wrong = constants = 0
+    for index, element in enumerate(part.elements):
+        if not part.wrong[index]:
             continue
         wrong += 1
-        if np.ptp(expected) <= part.tolerance:
-            continue  # a constant may be any other constant
-        apart = apart_by(got, np.broadcast_to(expected[:, None], got.shape))
-        alike = np.flatnonzero((apart <= part.tolerance).all(axis=0))
-        found = [elements[int(i)] for i in alike]
-        if found:
+        expected = np.broadcast_to(part.expected[:, [index]], got.shape)
+        fits = (apart_by(got, expected) <= part.allowed[:, [index]]).all(axis=0)
+        found = [elements[int(i)] for i in np.flatnonzero(fits)]
+        if found and not part.is_to_move[index]:
+            constants += 1  # it may be any other constant
+        elif found:
             found.sort(key=lambda f: (f[0] != element[0], f[1] != element[1]))
             moved.append((element, found[0]))
-    if not moved or len(moved) < least * wrong:
+    explained = len(moved) + constants
+    if not moved or explained < least * wrong:
         return None
-    return _order(moved, part)
+    told = _order(moved, part)
+    return told if explained == wrong else f"{explained} of {wrong} elements that differ: {told}"
 
 
 def _order(moved: Sequence[tuple[tuple[str, int], tuple[str, int]]], part: Part) -> str:
