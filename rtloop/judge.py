@@ -22,6 +22,7 @@ from rtloop.build import Assembled, assemble
 from rtloop.config import Config
 from rtloop.errors import ConfigError, Finding, HostRefusedError, Place, RtloopError, raise_all
 from rtloop.policy import Policy
+from rtloop.policy.metadata import RATE
 from rtloop.policy.opened import table_of
 from rtloop.policy.probes import Probes
 from rtloop.realtime.rights import RightReport, denied
@@ -195,15 +196,20 @@ def judge_zeros(config: Config, name: str, policy: Policy) -> list[Finding]:
     return [Finding.of(place, found, expected, severity="warning")]
 
 
-def judge_probes(config: Config, name: str, policy: Policy, assembled: Assembled) -> list[Finding]:
-    """Warnings of a policy that looks wrong when it is tried with made-up inputs: see ``policy.probes``."""
+def judge_probes(
+    config: Config, name: str, policy: Policy, assembled: Assembled
+) -> tuple[list[Finding], list[str]]:
+    """Warnings of a policy that looks wrong when it is tried with made-up inputs: see ``policy.probes``.
+
+    And notes of what was not tried.
+    """
     loop = config.loops[name]
     inputs, outputs = assumed_inputs(config, name, policy), assumed_outputs(loop, policy)
     table = table_of(config, name, policy, inputs, outputs)
     at, _, _ = loop.policy.sections[policy.acting.name]
     model_at = ("policy", *at, "model")
     probes = Probes(assembled.graph, assembled.runner, policy, table, model_at)
-    return [
+    found = [
         Finding.of(
             config.where("loops", name, *probed.keys),
             probed.found,
@@ -212,13 +218,21 @@ def judge_probes(config: Config, name: str, policy: Policy, assembled: Assembled
         )
         for probed in probes.findings()
     ]
+    return found, probes.notes
 
 
 def judge_rate(config: Config, name: str, policy: Policy) -> list[Finding]:
-    """A warning of a loop that runs at another rate than its model says that it was trained at."""
+    """A warning of a loop that runs at another rate than its model says that it was trained at, or where what
+    that says cannot be read."""
     loop = config.loops[name]
     told = policy.rate_hz
     rate_hz = float(1 / loop.policy_period_s)
+    unread = policy.unreadable_rate
+    if told is None and unread:
+        place = config.where("loops", name, "policy", "model")
+        found = f"'{RATE[0]}' in the metadata of its model, which cannot be read: {unread}"
+        expected = "a number of Hz above 0: the rate is judged by it"
+        return [Finding.of(place, found, expected, severity="warning")]
     if told is None or abs(rate_hz - told) <= RATE_TOLERANCE * told:
         return []
     key = "rate_hz" if loop.rate_hz is not None else "period_ms"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from rtloop.config.problem import Keys
+from rtloop.config.problem import Keys, printable
 from rtloop.errors import Place, do_each
 from rtloop.policy.metadata import RATE, number_in
 from rtloop.policy.model_file import PolicyTensor, nowhere
@@ -70,6 +70,12 @@ class Policy:
         """How often it is to run, as the metadata of one of its models say."""
         told = (number_in(stage.file.metadata, RATE) for stage in self.stages)
         return next((rate for rate in told if rate is not None), None)
+
+    @property
+    def unreadable_rate(self) -> str:
+        """What the metadata of one of its models have in place of it, shortened; empty where none do."""
+        texts = (dict(stage.file.metadata).get(RATE[0], "").strip() for stage in self.stages)
+        return next((printable(text[:40]) for text in texts if text), "")
 
     @property
     def notes(self) -> list[str]:

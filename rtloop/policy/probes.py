@@ -2,7 +2,8 @@
 
 What is fed: *random* values within ±3, and *extreme* ones, each of -30, -1, 0, 1 and 30, which are more than
 joints turn, and about as fast as they turn; in the first two steps all are 30, then all -30. An input of four
-elements is a quaternion of length 1 in both. All of it from one seed: two checks find the same.
+elements is a quaternion of length 1 in both. All of it from one seed, in one order: two checks find the same as
+far as they come in the time that they have, and where that was not all, ``notes`` says so.
 """
 
 from __future__ import annotations
@@ -30,13 +31,17 @@ if TYPE_CHECKING:
 RANDOM = 3.0
 EXTREMES = (-30.0, -1.0, 0.0, 1.0, 30.0)
 STEPS = 16
+#: A state that grows by a fifth in each step is infinite after so many.
+LONG_STEPS = 500
+#: Less of them, where they would take longer.
+LONG_S = 1.0
 VALUES = f"values within ±{RANDOM:g}"
 EXTREME_VALUES = f"extreme values within ±{EXTREMES[-1]:g}"
 #: What an element is changed by to see whether it counts. An answer that is saturated, or has two values
 #: only, changes where one element outweighs all others.
 CHANGES = (1.0, 1e4, -1e4)
 #: For all elements of inputs, and then of observations; what is not reached is not judged.
-BUDGET_S = 0.1
+BUDGET_S = 0.5
 #: A history is waited for, for so many steps at most, before a NaN counts as lost.
 WAITED_MAX = 50
 
@@ -70,6 +75,8 @@ class Probes:
         self._table = table
         self._names = [spec.name.removeprefix("input/") for spec in graph.inputs]
         self._model_at = model_at
+        self.notes: list[str] = []
+        """What was not tried, once ``findings`` are through."""
         random = np.random.default_rng(0)
         self._random = self._inputs(
             [random.uniform(-RANDOM, RANDOM, (STEPS, spec.size)) for spec in graph.inputs]
@@ -88,20 +95,26 @@ class Probes:
         except RuntimeError as error:
             yield self._failed(VALUES, error)
             return
-        if not np.array_equal(got.targets, again.targets, equal_nan=True):
+        extreme: list[Trace | Probed] = []
+        for _ in range(2):
+            try:
+                extreme.append(self._trace(self._extreme))
+            except RuntimeError as error:
+                extreme.append(self._failed(EXTREME_VALUES, error))
+        if not _are_the_same(got, again) or not _are_the_same(*extreme):
             found = "a policy that gives another command where it reads the same again"
             yield Probed(self._model_at, found, "no random numbers: export its mean action")
             return  # nothing else that is tried would tell
         yield from self._not_finite(VALUES, got)
-        answers = got.raw
-        try:
-            extreme = self._trace(self._extreme)
-            yield from self._not_finite(EXTREME_VALUES, extreme)
-            answers = np.concatenate([got.raw, extreme.raw])
-        except RuntimeError as error:
-            yield self._failed(EXTREME_VALUES, error)
-        yield from self._constant_answers(answers)
+        answers = [got.raw]
+        if isinstance(extreme[0], Probed):
+            yield extreme[0]
+        else:
+            yield from self._not_finite(EXTREME_VALUES, extreme[0])
+            answers.append(extreme[0].raw)
+        yield from self._constant_answers(np.concatenate(answers))
         if np.isfinite(got.targets).all():
+            yield from self._growing()
             yield from self._lost_nans()
             yield from self._dead_elements(got)
 
@@ -118,11 +131,11 @@ class Probes:
             made[name] = array.astype(np.float32)
         return made
 
-    def _trace(self, inputs: Mapping[str, Array]) -> Trace:
+    def _trace(self, inputs: Mapping[str, Array], steps: int = STEPS) -> Trace:
         import numpy as np
 
         first = np.zeros(self._graph.action.size, np.float32)
-        return trace(self._graph, self._runner, inputs, first, steps=STEPS)
+        return trace(self._graph, self._runner, inputs, first, steps=steps)
 
     # --- finite ---
 
@@ -146,6 +159,22 @@ class Probes:
                 break
         found = f"NaN or infinity in {where} for {what}, in step {step} of a trial"
         yield Probed(place, found, "finite values: a command that is not is a FAULT")
+
+    def _growing(self) -> Iterator[Probed]:
+        """What is finite in a few steps need not stay so, where something is carried from each to the next."""
+        import numpy as np
+
+        if not self._graph.feedback:
+            return
+        started = time.monotonic()
+        self._trace(self._random)
+        fit = int(LONG_S / max(time.monotonic() - started, 1e-9) * STEPS)
+        again = min(LONG_STEPS, fit) // STEPS + 1
+        longer = {name: np.tile(array, (again, 1)) for name, array in self._random.items()}
+        try:
+            yield from self._not_finite(VALUES, self._trace(longer, again * STEPS))
+        except RuntimeError as error:
+            yield self._failed(VALUES, error)
 
     # --- NaN ---
 
@@ -174,6 +203,10 @@ class Probes:
                     if _differ(usual, with_nan) or _differ(usual, other):
                         lost.setdefault(name, []).append(index)
                         break
+        if time.monotonic() > until_s:
+            self.notes.append(
+                f"not every element was tried with a NaN: {BUDGET_S:g} s were not enough"
+            )
         for name, indices in lost.items():
             elements = ", ".join(map(str, indices[:4])) + (" …" if len(indices) > 4 else "")
             found = (
@@ -246,6 +279,9 @@ class Probes:
                     yield Probed(
                         ("policy", *term), found, "what the policy was trained with: it looks at it"
                     )
+        if time.monotonic() > until_s:
+            told = "not every observed element was tried for whether it counts"
+            self.notes.append(f"{told}: {BUDGET_S:g} s were not enough")
 
     def _feed(self, stage: Stage, got: Trace, step: int) -> dict[str, npt.NDArray[Any]]:
         import numpy as np
@@ -267,6 +303,14 @@ class Probes:
             if name not in feed:
                 feed[name] = random.uniform(-1, 1, tensor.shape).astype(tensor.dtype)
         return feed
+
+
+def _are_the_same(one: Trace | Probed, other: Trace | Probed) -> bool:
+    import numpy as np
+
+    if isinstance(one, Probed) or isinstance(other, Probed):
+        return isinstance(one, Probed) and isinstance(other, Probed)
+    return np.array_equal(one.targets, other.targets, equal_nan=True)
 
 
 def _differ(usual: Sequence[Array], other: Sequence[Array]) -> bool:

@@ -15,10 +15,10 @@ from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
 from rtloop.policy.composed import ComposedGraph
 from rtloop.policy.mistakes import Mistakes
-from rtloop.policy.opened import Opened, opened
-from rtloop.policy.show import PolicyTable
+from rtloop.policy.opened import Opened, opened, standing
+from rtloop.policy.show import CommandedElement, PolicyTable
 from rtloop.policy.trace import Trace, apart_by, differing, trace
-from rtloop.ports.command import first_standing
+from rtloop.policy.unseen import Unseen, unseen
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Two builds of one network differ by rounding, which a closed loop may amplify; mistakes are larger.
 TOLERANCE = 1e-3
+#: The array of what leaves for the outputs, compared with what is commanded.
+SENT = "sent"
 #: Elements that are told of one array.
 LISTED = 10
 
@@ -69,6 +71,8 @@ class Compared:
     largest_apart: float
     differing: int
     """Elements that differ."""
+    steps: int
+    """Steps in which one of them does."""
     first: Difference | None
     """None where all is within the tolerance."""
     worst: tuple[ElementApart, ...]
@@ -85,7 +89,8 @@ class Verification:
     steps: int
     tolerance: float
     compared: tuple[Compared, ...]
-    """In the order of cause: what models observe, what the policy answers, what is commanded."""
+    """In the order of cause: what models observe, what the policy answers, what is commanded, and what of
+    it would have been sent where outputs have limits."""
     hints: tuple[str, ...]
     """What would explain the differences; tried on the data."""
     ignored: tuple[str, ...]
@@ -94,6 +99,8 @@ class Verification:
     """Keys that had no effect here."""
     terminations: tuple[tuple[int, str], ...]
     """The steps in which a run would have gone to FAULT, and why; compared was what follows all the same."""
+    unseen: Unseen
+    """What agrees whatever it is, as the cases do not show it."""
     amplified: float | None = None
     """The largest difference in single steps, where that is rounding, which the loop amplifies; else None."""
 
@@ -126,6 +133,7 @@ class Verification:
             "ignored": list(self.ignored),
             "left_out": list(self.left_out),
             "terminations": [{"step": step, "reason": told} for step, told in self.terminations],
+            **self.unseen.as_dict(),
         }
 
 
@@ -153,33 +161,30 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     )
     import numpy as np
 
-    names = {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()}
-    measured = np.concatenate([cases.inputs[key][0] for key in names]).tolist() if names else []
-    safe = [
-        value
-        for key, signals in policy.outputs.items()
-        for value in first_standing(
-            loop.outputs[key].vectors, [signal.name for signal in signals], names, measured
-        )
-    ]
+    first = [cases.inputs[key][0] for key in policy.inputs]
+    measured = np.concatenate(first).tolist() if first else []
     every = loop.policy.every if cases.in_cycles else 1
     run = partial(
         trace,
         graph,
         policy.assembled.runner,
-        first_command=np.asarray(safe, np.float32),
+        first_command=np.asarray(standing(loop, policy, measured), np.float32),
         steps=cases.steps,
         in_cycles=cases.in_cycles,
     )
     try:
         got = run(inputs=cases.inputs)
-        compared = _compared(graph, known, cases, got, tolerance)
+        period_s = float(loop.period_s if cases.in_cycles else loop.policy_period_s)
+        sent = _sent(got.targets, known.command, period_s)
+        compared = _compared(graph, known, cases, got, sent, tolerance)
         hints: tuple[str, ...] = ()
         amplified: float | None = None
         if any(array.first is not None for array in compared):
             set_right = partial(run, raw=cases.raw, targets=cases.targets)
             forced = set_right(inputs=cases.inputs)
-            amplified = _amplified(cases, _compared(graph, known, cases, forced, tolerance / 10))
+            sent = _sent(forced.targets, known.command, period_s)
+            single = _compared(graph, known, cases, forced, sent, tolerance / 10)
+            amplified = _amplified(cases, single)
             if amplified is None:
                 mistakes = Mistakes(
                     policy.policy, known, cases, forced, set_right, tolerance, every
@@ -196,6 +201,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         ignored=cases.ignored,
         left_out=left_out,
         terminations=(*got.terminations, *_not_finite(known, got, every)),
+        unseen=unseen(known, cases, got),
         amplified=amplified,
     )
 
@@ -251,7 +257,8 @@ def _refuse_unnamed(loop: LoopConfig, policy: Opened, file: CasesFile) -> None:
         read = f" (here are read: {', '.join(picked[:3])}{', …' if len(picked) > 3 else ''})"
         expected = (
             f"names_{array}: what the device of '{port}' calls each element"
-            f"{read if picked else ''}, in the order of the columns of '{array}'; only the device knows them, `rtloop check --device` asks it"
+            f"{read if picked else ''}, in the order of the columns of '{array}'; only the "
+            "device knows them, `rtloop check --device` asks it"
         )
         found = f"'{array}' without names, and '{key}' has none in the configuration"
         raise file.wrong(found, expected)
@@ -299,8 +306,35 @@ def _target_names(outputs: Mapping[str, Sequence[Signal]]) -> list[str]:
     return [f"{key}.{signal.name}" for key, signals in outputs.items() for signal in signals]
 
 
+def _sent(targets: Array, command: Sequence[CommandedElement], period_s: float) -> Array | None:
+    """What leaves of targets, as the core limits them; None without limits. No rate limits the first: where a
+    machine starts from, no training knows."""
+    import numpy as np
+
+    low, high, rate = (
+        np.array([none if limit is None else limit for limit in limits], np.float32)
+        for none, limits in (
+            (-np.inf, [element.min for element in command]),
+            (np.inf, [element.max for element in command]),
+            (np.inf, [element.max_rate_per_s for element in command]),
+        )
+    )
+    if np.isinf(low).all() and np.isinf(high).all() and np.isinf(rate).all():
+        return None
+    sent = np.clip(targets, low, high)
+    for step in range(1, len(sent)):
+        before, most = sent[step - 1], rate * np.float32(period_s)
+        sent[step] = np.clip(sent[step], before - most, before + most)
+    return sent
+
+
 def _compared(
-    graph: ComposedGraph, known: PolicyTable, cases: Cases, got: Trace, tolerance: float
+    graph: ComposedGraph,
+    known: PolicyTable,
+    cases: Cases,
+    got: Trace,
+    sent: Array | None,
+    tolerance: float,
 ) -> tuple[Compared, ...]:
     pairs: list[tuple[str, Array, Array | None, Sequence[str]]] = [
         (
@@ -312,7 +346,10 @@ def _compared(
         for name, seen in got.observations.items()
     ]
     pairs.append(("raw", got.raw, cases.raw, known.raw))
-    pairs.append(("targets", got.targets, cases.targets, [e.name for e in known.command]))
+    commanded = [element.name for element in known.command]
+    pairs.append(("targets", got.targets, cases.targets, commanded))
+    if sent is not None:
+        pairs.append((SENT, sent, got.targets, commanded))
     if graph.terminations or cases.terminated.any():
         pairs.append(("terminated", got.terminated, cases.terminated, ["a termination is true"]))
     return tuple(
@@ -354,6 +391,7 @@ def _compare(
         elements=got.shape[1],
         largest_apart=float(apart.max()),
         differing=len(elements_apart),
+        steps=int(differs.any(axis=1).sum()),
         first=first,
         worst=tuple(worst[:LISTED]),
         earliest=tuple(earliest[:LISTED]),

@@ -257,6 +257,61 @@ def test_an_end_of_the_training_that_no_termination_knows_differs(
     assert (found.first.array, found.first.step) == ("terminated", 7)
 
 
+@pytest.mark.parametrize(
+    ("limit", "change"),
+    [
+        ("max: {knee: 0.1, hip: 100}", lambda t: t.clip(None, [100, 0.1])),
+        ("min: [-0.2, -10]", lambda t: t.clip([-0.2, -np.inf], None)),
+        ("max_rate_per_s: 5", None),
+    ],
+)
+def test_limits_that_would_have_changed_a_command_are_a_difference(
+    tmp_path: Path, limit: str, change: Callable[[Observed], Observed] | None
+) -> None:
+    """No command of training would have left as it was."""
+    text = TEXT.replace("safe: [0.5, -0.5]", f"safe: [0, 0], {limit}")
+    arrays = expected(lambda _: [0, 0])
+    found = verify(written(tmp_path, text), "arm", saved(tmp_path, arrays), 1e-5)
+    sent = found.compared[-1]
+    assert not found.agrees
+    assert sent.name == "sent"
+    assert all(array.first is None for array in found.compared[:-1])
+    assert sent.first is not None
+    targets = arrays["targets"]
+    if change is not None:
+        apart = np.abs(change(targets) - targets) > 1e-4
+    else:  # 0.1 in a step of 20 ms; the first may be anything
+        apart = np.zeros(targets.shape, bool)
+        before = targets[0]
+        for step in range(1, STEPS):
+            now = targets[step].clip(before - np.float32(0.1), before + np.float32(0.1))
+            apart[step] = np.abs(now - targets[step]) > 1e-4
+            before = now
+    assert 0 < apart.sum() < apart.size
+    assert (sent.first.step, sent.steps) == (
+        int(apart.any(axis=1).argmax()),
+        apart.any(axis=1).sum(),
+    )
+    wide = text.replace(limit, "min: -100, max: 100, max_rate_per_s: 10000")
+    assert verify(written(tmp_path, wide), "arm", saved(tmp_path, arrays), 1e-5).agrees
+
+
+def test_what_the_cases_do_not_show_is_listed(tmp_path: Path) -> None:
+    text = TEXT.replace("scale: 0.5, history: 3", "scale: 0.5, history: 3, clip: [-3, 3]")
+    text = text.replace("{input: q, joints: policy}", "{input: q, joints: policy, clip: [-90, 90]}")
+    config = written(tmp_path, text)
+    arrays = expected()
+    arrays["in_gyro"][:, 1:] = 0
+    arrays["in_gyro"][9, 0] = 60
+    only_seen = {key: arrays[key] for key in ("in_gyro", "in_q", "targets")}
+    left = verify(config, "arm", saved(tmp_path, only_seen)).unseen
+    assert left.arrays == ("obs_policy.obs", "raw")
+    assert left.constant == ("gyro.1", "gyro.2")
+    assert left.clips == ("gyro.1", "gyro.2", "q.knee", "q.hip")
+    plain = verify(written(tmp_path), "arm", saved(tmp_path, expected())).unseen
+    assert plain.as_dict() == {"not_compared": [], "constant": [], "clips_not_reached": []}
+
+
 @pytest.mark.parametrize("key", ["action", "actions"])
 def test_what_a_machine_does_until_its_policy_acts_is_left_out(tmp_path: Path, key: str) -> None:
     ramp = "fade_in_s: 0.1, start: {ramp_s: 0.2, from: q, to: 0.3}"
