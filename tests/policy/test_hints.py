@@ -254,6 +254,14 @@ def test_an_average_that_is_missing_is_told(tmp_path: Path) -> None:
     assert "look at `action`: expected is a running average: `smooth: 0.7`" in hint
 
 
+def test_an_answer_that_differs_before_any_observation_is_told_first(tmp_path: Path) -> None:
+    """Another model: the average of what it answered is observed from the next step on."""
+    text = TEXT.replace("action: {scale: 0.5}", "action: {scale: 0.5, smooth: 0.6}")
+    cases = without(recorded(weight=WEIGHT**2), "targets")
+    hint, *_ = verified(tmp_path, cases, text).hints
+    assert hint.startswith("raw: every observation agrees until the answer does not: ")
+
+
 # --- episodes ---
 
 

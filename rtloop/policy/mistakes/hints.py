@@ -70,10 +70,10 @@ class Mistakes:
         if array == "targets":
             assert self._cases.targets is not None
             return [self._of_targets(self._cases.targets, firsts[array]), *observed]
-        if observed:
-            return observed
-        assert self._cases.raw is not None
-        return [self._of_answer(self._cases.raw)]
+        if array == "raw":
+            assert self._cases.raw is not None
+            return [self._of_answer(self._cases.raw, firsts), *observed]
+        return observed
 
     # --- when ---
 
@@ -177,7 +177,7 @@ class Mistakes:
             part, self._got.observations[name], everything
         )
 
-    def _of_answer(self, raw: Array) -> str:
+    def _of_answer(self, raw: Array, firsts: Mapping[str, int]) -> str:
         part = self._all_of(self._got.raw, raw, [(name, 0) for name in self._known.raw])
         if not self._cases.observations:
             return "raw: with `obs_…` in the cases, the element that differs would have a name"
@@ -187,10 +187,11 @@ class Mistakes:
             if self._policy.state:
                 told += ", or a state that was another"
             told = f"nothing that was tried explains it; it may be {told}"
-        compared = "every observation agrees"
+        compared = "every observation"
         if len(self._cases.observations) < len(self._got.observations):
-            compared = "every observation that the cases have agrees"
-        return f"raw: {compared} and the answer does not: {told}"
+            compared += " that the cases have"
+        until = "until" if self._cases.observations.keys() & firsts.keys() else "and"
+        return f"raw: {compared} agrees {until} the answer does not: {told}"
 
     def _of_targets(self, targets: Array, first: int) -> str:
         command = self._known.command
