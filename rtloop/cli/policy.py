@@ -255,7 +255,12 @@ def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
             f"{found.steps} steps, most in step {worst.step}: {worst.got:.6g} in place of "
             f"{worst.expected:.6g} for {worst.element}"
         )
-    if found.first is None:
+    if found.amplified is not None:
+        yield terminal.wrapped(
+            f"rounding that the closed loop amplifies, first at {found.first}; each step, from what the cases "
+            f"have of the one before it, differs by {found.amplified:.3g} at most"
+        )
+    if found.agrees or found.first is None:
         yield from _agreeing(found, terminal)
         return
     yield terminal.wrapped(f"{terminal.styled('differs', 'red')} first at {found.first}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rtloop import core
 from rtloop.config.problem import Keys
 from rtloop.policy.composed import ComposedGraph
-from rtloop.policy.library import import_onnxruntime
+from rtloop.policy.library import session
 from rtloop.policy.policy import Policy
 from rtloop.policy.roles import Stage
 from rtloop.policy.show import ObservedElement, PolicyTable
@@ -37,6 +37,9 @@ LONG_STEPS = 500
 LONG_S = 1.0
 VALUES = f"values within ±{RANDOM:g}"
 EXTREME_VALUES = f"extreme values within ±{EXTREMES[-1]:g}"
+#: What an element is changed by to see whether it counts. An answer that is saturated, or has two values
+#: only, changes where one element outweighs all others.
+CHANGES = (1.0, 1e4, -1e4)
 #: For all elements of inputs, and then of observations; what is not reached is not judged.
 BUDGET_S = 0.5
 #: A history is waited for, for so many steps at most, before a NaN counts as lost.
@@ -103,11 +106,13 @@ class Probes:
             yield Probed(self._model_at, found, "no random numbers: export its mean action")
             return  # nothing else that is tried would tell
         yield from self._not_finite(VALUES, got)
+        answers = [got.raw]
         if isinstance(extreme[0], Probed):
             yield extreme[0]
         else:
             yield from self._not_finite(EXTREME_VALUES, extreme[0])
-        yield from self._constant_answers(got)
+            answers.append(extreme[0].raw)
+        yield from self._constant_answers(np.concatenate(answers))
         if np.isfinite(got.targets).all():
             yield from self._growing()
             yield from self._lost_nans()
@@ -242,10 +247,11 @@ class Probes:
 
     # --- sensitivity ---
 
-    def _constant_answers(self, got: Trace) -> Iterator[Probed]:
+    def _constant_answers(self, answers: Array) -> Iterator[Probed]:
+        """Extreme values are among what was observed: only they have zeros, which a bool may need to change."""
         import numpy as np
 
-        constant = np.flatnonzero(np.ptp(got.raw, axis=0) == 0)
+        constant = np.flatnonzero(np.ptp(answers, axis=0) == 0)
         if constant.size == 0:
             return
         names = _listed([f"'{self._table.raw[int(i)]}'" for i in constant])
@@ -260,9 +266,9 @@ class Probes:
             if not stage.observed:
                 continue
             feeds = [self._feed(stage, got, step) for step in (3, 7, 11)]
-            session = _session(stage)
+            stage_session = session(stage.file.model)
             for name in stage.observed:
-                dead = _dead(session, stage, feeds, name, until_s)
+                dead = _dead(stage_session, stage, feeds, name, until_s)
                 elements = self._table.observations[f"{stage.name}.{name}"]
                 by_term: dict[Keys, list[ObservedElement]] = {}
                 for index in dead:
@@ -312,7 +318,7 @@ def _differ(usual: Sequence[Array], other: Sequence[Array]) -> bool:
 
 
 def _dead(
-    session: Any,
+    stage_session: Any,
     stage: Stage,
     feeds: Sequence[dict[str, npt.NDArray[Any]]],
     name: str,
@@ -322,41 +328,45 @@ def _dead(
     import numpy as np
 
     outputs = list(stage.file.outputs)
-    usual = [session.run(outputs, feed) for feed in feeds]
+    usual = [stage_session.run(outputs, feed) for feed in feeds]
     order = np.random.default_rng(0).permutation(stage.observed[name].size)
     dead = []
     for index in order:
         if time.monotonic() > until_s:
             break
-        for feed, answers in zip(feeds, usual, strict=True):
-            other = feed[name].copy().reshape(-1)
-            if other.dtype.kind == "b":
-                other[index] = not other[index]
-            else:
-                other[index] += 1
-            changed = {**feed, name: other.reshape(feed[name].shape)}
-            try:
-                again = session.run(outputs, changed)
-            except Exception:  # onnxruntime's exceptions share no other base class
-                break
-            if any(
-                not np.array_equal(a, b, equal_nan=True)
-                for a, b in zip(answers, again, strict=True)
-            ):
-                break
-        else:
+        if not any(
+            _counts(stage_session, outputs, feed, answers, name, int(index), change)
+            for change in CHANGES
+            for feed, answers in zip(feeds, usual, strict=True)
+        ):
             dead.append(int(index))
     return sorted(dead)
 
 
-def _session(stage: Stage) -> Any:
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(
-        stage.file.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+def _counts(
+    stage_session: Any,
+    outputs: Sequence[str],
+    feed: Mapping[str, npt.NDArray[Any]],
+    answers: Sequence[npt.NDArray[Any]],
+    name: str,
+    index: int,
+    change: float,
+) -> bool:
+    """Whether the model answers otherwise, or not at all, where an element is another."""
+    import numpy as np
+
+    other = feed[name].copy().reshape(-1)
+    if other.dtype.kind == "b":
+        other[index] = not other[index]
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            other[index] += np.array(change).astype(other.dtype)
+    try:
+        again = stage_session.run(outputs, {**feed, name: other.reshape(feed[name].shape)})
+    except Exception:  # onnxruntime's exceptions share no other base class
+        return True
+    return any(
+        not np.array_equal(a, b, equal_nan=True) for a, b in zip(answers, again, strict=True)
     )
 
 

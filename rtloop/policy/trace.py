@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,14 +44,17 @@ def trace(
     *,
     steps: int | None = None,
     raw: Array | None = None,
+    targets: Array | None = None,
+    begins: Collection[int] = (),
     in_cycles: bool = False,
 ) -> Trace:
     """Steps the graph from its reset. ``inputs`` are [steps, n], in the order of the loop's.
 
     A step is a run of the policy; ``in_cycles``, a cycle of the loop, in some of which it runs. ``steps`` is
     how many there are, where the loop has no inputs to tell.
-    ``first_command`` is what was commanded before the first step. ``raw`` stands in for what the policy
-    answers where the next step remembers it: what follows of a difference is told from its cause.
+    ``first_command`` is what was commanded before the first step. ``raw`` and ``targets`` stand in for what the
+    policy answers and what is commanded where the next step remembers it: what follows of a difference is told
+    from its cause. It is reset again before each of the steps ``begins``.
     Raises RuntimeError in ONNX Runtime's words.
     """
     import numpy as np
@@ -66,6 +69,9 @@ def trace(
     command = first_command
     runner.reset()
     for step in range(len(next(iter(inputs.values()))) if steps is None else steps):
+        if step in begins:
+            runner.reset()
+            command = first_command
         last = command if graph.last_command else None
         sample = [array[step] for array in inputs.values()]
         command = runner.run(sample, True, last, step if in_cycles else None)
@@ -80,6 +86,8 @@ def trace(
             terminations.setdefault(told, step)
         if raw is not None:
             runner.set_state(dict.fromkeys(remembered, raw[len(answers) - 1]))
+        if targets is not None:
+            command = targets[step]
     runner.reset()
     return Trace(
         {name: np.stack(rows) for name, rows in seen.items()},
@@ -109,17 +117,24 @@ def apart_by(got: Array, expected: Array) -> Array:
     return np.where(np.isfinite(apart), apart, np.inf).astype(np.float32)
 
 
-def differing(got: Array, expected: Array, tolerance: float) -> npt.NDArray[np.bool_]:
-    """Which values are too far apart: by more than the tolerance, as ``apart_by`` has it, or, of an element
-    that ranges over less than 1 in all steps, by more than the tolerance times its range.
+def allowed(expected: Array, tolerance: float) -> Array:
+    """How far apart from each expected value, as ``apart_by`` has it, one may be: by the tolerance, or, of an
+    element that ranges over less than 1 in all steps, by the tolerance times its range.
 
     Of one step no range is known. Steps are rows.
     """
     import numpy as np
 
-    allowed: npt.NDArray[np.float64] | float = tolerance
+    most = np.full(expected.shape, tolerance)
     if len(expected) > 1:
         over = np.ptp(expected, axis=0)
         size = np.maximum(1.0, np.abs(expected))
-        allowed = ROUNDING + tolerance * np.where(over < 1, over / size, 1.0)
-    return np.asarray(apart_by(got, expected) > allowed)
+        most = ROUNDING + tolerance * np.where(over < 1, over / size, 1.0)
+    return most.astype(np.float32)
+
+
+def differing(got: Array, expected: Array, tolerance: float) -> npt.NDArray[np.bool_]:
+    """Which values are farther apart than is ``allowed``."""
+    import numpy as np
+
+    return np.asarray(apart_by(got, expected) > allowed(expected, tolerance))

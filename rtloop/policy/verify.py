@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,10 +101,13 @@ class Verification:
     """The steps in which a run would have gone to FAULT, and why; compared was what follows all the same."""
     unseen: Unseen
     """What agrees whatever it is, as the cases do not show it."""
+    amplified: float | None = None
+    """The largest difference in single steps, where that is rounding, which the loop amplifies; else None."""
 
     @property
     def agrees(self) -> bool:
-        return self.first is None
+        """Whether nothing differs but by rounding that the closed loop amplifies."""
+        return self.first is None or self.amplified is not None
 
     @property
     def first(self) -> Difference | None:
@@ -112,6 +116,11 @@ class Verification:
         return min(firsts, key=lambda first: first.step, default=None)
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON, which has no number that is not finite: null."""
+        told: dict[str, Any] = _finite(self._told())
+        return told
+
+    def _told(self) -> dict[str, Any]:
         return {
             "loop": self.loop,
             "agrees": self.agrees,
@@ -120,6 +129,7 @@ class Verification:
             "first": None if self.first is None else asdict(self.first),
             "compared": {array.name: asdict(array) for array in self.compared},
             "hints": list(self.hints),
+            "amplified": self.amplified,
             "ignored": list(self.ignored),
             "left_out": list(self.left_out),
             "terminations": [{"step": step, "reason": told} for step, told in self.terminations],
@@ -153,6 +163,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
 
     first = [cases.inputs[key][0] for key in policy.inputs]
     measured = np.concatenate(first).tolist() if first else []
+    every = loop.policy.every if cases.in_cycles else 1
     run = partial(
         trace,
         graph,
@@ -167,10 +178,18 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         sent = _sent(got.targets, known.command, period_s)
         compared = _compared(graph, known, cases, got, sent, tolerance)
         hints: tuple[str, ...] = ()
+        amplified: float | None = None
         if any(array.first is not None for array in compared):
-            forced = got if cases.raw is None else run(inputs=cases.inputs, raw=cases.raw)
-            mistakes = Mistakes(known, cases, forced, partial(run, raw=cases.raw), tolerance)
-            hints = tuple(mistakes.hints())
+            set_right = partial(run, raw=cases.raw, targets=cases.targets)
+            forced = set_right(inputs=cases.inputs)
+            sent = _sent(forced.targets, known.command, period_s)
+            single = _compared(graph, known, cases, forced, sent, tolerance / 10)
+            amplified = _amplified(cases, single)
+            if amplified is None:
+                mistakes = Mistakes(
+                    policy.policy, known, cases, forced, set_right, tolerance, every
+                )
+                hints = tuple(mistakes.hints())
     except RuntimeError as error:
         raise ConfigError(f"loop '{name}' cannot be stepped: {error}") from error
     return Verification(
@@ -181,8 +200,9 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         hints=hints,
         ignored=cases.ignored,
         left_out=left_out,
-        terminations=got.terminations,
+        terminations=(*got.terminations, *_not_finite(known, got, every)),
         unseen=unseen(known, cases, got),
+        amplified=amplified,
     )
 
 
@@ -242,6 +262,41 @@ def _refuse_unnamed(loop: LoopConfig, policy: Opened, file: CasesFile) -> None:
         )
         found = f"'{array}' without names, and '{key}' has none in the configuration"
         raise file.wrong(found, expected)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _amplified(cases: Cases, single: Sequence[Compared]) -> float | None:
+    """The largest difference of ``single`` steps, each from what the cases have of the step before it, where
+    none differs by more than rounding; None where one does, or where they do not have it."""
+    if cases.raw is None or any(array.first is not None for array in single):
+        return None
+    return max(array.largest_apart for array in single)
+
+
+def _not_finite(known: PolicyTable, got: Trace, every: int) -> Iterator[tuple[int, str]]:
+    """The first run that observes something that is not finite, or else the first such command: a FAULT."""
+    import numpy as np
+
+    rows = [
+        (name, values, [element.label for element in known.observations[name]])
+        for name, values in got.observations.items()
+    ]
+    rows += [("raw", got.raw, list(known.raw))]
+    rows += [("targets", got.targets, [element.name for element in known.command])]
+    for name, values, labels in rows:
+        wrong = np.argwhere(~np.isfinite(values))
+        if len(wrong):
+            step, index = map(int, wrong[0])
+            told = f"{name}[{index}] {labels[index]} is {values[step, index]}"
+            yield step if name == "targets" else step * every, told
+            return
 
 
 def _target_names(outputs: Mapping[str, Sequence[Signal]]) -> list[str]:

@@ -169,6 +169,26 @@ def test_an_element_that_counts_behind_a_dead_unit_counts(folder: Path) -> None:
     assert told(checked(folder, behind("Relu"))) == []
 
 
+@pytest.mark.parametrize(("operator", "factor"), [("Sign", 1.0), ("Tanh", 1e4)])
+def test_an_element_counts_where_the_answer_is_at_its_bounds(
+    folder: Path, operator: str, factor: float
+) -> None:
+    """Bang-bang, or saturated: a small change of one element moves nothing."""
+    assert told(checked(folder, behind(operator, factor))) == []
+
+
+def test_an_observation_of_bools_may_be_false(folder: Path) -> None:
+    """Usual values are all true: no random number is 0."""
+    nodes = [
+        helper.make_node("Cast", ["obs"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["numbers", "weight"], ["action"]),
+    ]
+    inputs = [("obs", TensorProto.BOOL, [1, 8])]
+    model = save(nodes, inputs, [("action", TensorProto.FLOAT, [1, 2])], {"weight": WEIGHT})
+    warnings = told(checked(folder, model))
+    assert not any("depends on nothing" in message for _, message in warnings), warnings
+
+
 def test_an_action_that_nothing_moves_is_named(folder: Path) -> None:
     weight = WEIGHT.copy()
     weight[:, 1] = 0
