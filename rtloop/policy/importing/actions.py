@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rtloop.errors import ConfigError
@@ -31,11 +31,21 @@ class OutputDraft:
 
 @dataclass
 class ActionDraft:
-    """All actions and outputs, and the group that some of them add."""
+    """All actions and outputs, and the groups that some of them command or add."""
 
     actions: list[tuple[dict[str, Any], str]]
     outputs: dict[str, OutputDraft]
-    measured: dict[str, Any] | None = None
+    groups: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
+    """The keys of the only term of each, and a remark."""
+
+    def group(self, wanted: str, keys: dict[str, Any], note: str) -> str:
+        """The name of a group of this term, numbered where another has it."""
+        name, number = wanted, 1
+        while self.groups.get(name, (keys, note))[0] != keys:
+            number += 1
+            name = f"{wanted}_{number}"
+        self.groups[name] = keys, note
+        return name
 
 
 def drafted_actions(
@@ -71,23 +81,44 @@ def drafted_actions(
             keys["joints"] = "policy" if is_policy else list(part.joints)
             if is_shared:
                 keys["named"] = _SUFFIXES[part.quantity]
+        shape: dict[str, Any] = {}
         if one_number(part.scale) != 1.0:
-            keys["scale"] = one_number(part.scale)
+            shape["scale"] = one_number(part.scale)
         offset = _offset(part, joints)
         if offset is not None:
-            keys["offset"] = offset
+            shape["offset"] = offset
         if part.clip is not None:
-            keys["clip"] = [one_number(finite(end)) for end in part.clip]
+            shape["clip"] = [one_number(finite(end)) for end in part.clip]
         if part.plus_measured:
-            name = drafter.joint_input("joint_pos", part.where)
-            draft.measured = {
-                "input": name,
-                **({"joints": keys["joints"]} if "joints" in keys else {}),
-            }
-            keys["plus"] = "measured"
+            keys = _added(draft, part, keys, shape, sides, drafter)
+        else:
+            keys |= shape
         draft.actions.append((keys, part.where))
         _add_output(draft, part, share, joints, is_shared, drafter)
     return draft
+
+
+def _added(
+    draft: ActionDraft,
+    part: Commanded,
+    keys: dict[str, Any],
+    shape: dict[str, Any],
+    sides: Sides,
+    drafter: TermDrafter,
+) -> dict[str, Any]:
+    """The action of what is added to where the joints are, and the groups that it takes."""
+    joints = {"joints": keys["joints"]} if "joints" in keys else {}
+    there = {"input": drafter.joint_input("joint_pos", part.where), **joints}
+    plus = {"plus": draft.group("measured", there, "what relative actions are added to")}
+    if "clip" not in shape:
+        return {**keys, **shape, **plus}
+    # An action clips last, so what is clipped before something is added is a group.
+    output = {"output": f"policy.{part.output or sides.action.name}"}
+    select = {"select": keys["select"]} if "select" in keys else {}
+    delta = {**output, **select, **shape}
+    named = {"named": keys["named"]} if "named" in keys else {}
+    note = "clipped before it is added to where the joints are"
+    return {"group": draft.group("delta", delta, note), **joints, **named, **plus}
 
 
 def _untold(size: int, joints: Joints, drafter: TermDrafter) -> ActionDraft:

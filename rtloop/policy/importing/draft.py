@@ -15,7 +15,7 @@ from rtloop.policy.importing.leapp import write_bundle
 from rtloop.policy.importing.loop_page import put_head, put_inputs, put_outputs, put_rate
 from rtloop.policy.importing.names import Names
 from rtloop.policy.importing.page import ELEMENT, Page, Verbatim, flow, todos
-from rtloop.policy.importing.readings import section_name
+from rtloop.policy.importing.readings import numbered, section_name
 from rtloop.policy.importing.sides import Sides, sides_of
 from rtloop.policy.importing.terms import Drafted, Joints, TermDrafter
 from rtloop.policy.importing.training import Observed, Told, Training
@@ -172,16 +172,21 @@ class _Writer:
     def _observations(self, observed: Mapping[str, Drafted], actions: ActionDraft) -> None:
         page = self._page
         frames = {name: drafted for name, drafted in observed.items() if drafted.history > 1}
-        groups = {
-            "frame" if len(frames) == 1 else section_name(f"frame_{name}"): name for name in frames
-        }
-        if groups or actions.measured:
+        groups: dict[str, str] = {}
+        for name in frames:
+            wanted = "frame" if len(frames) == 1 else section_name(f"frame_{name}")
+            group, number = wanted, 1
+            while group in groups or group in self._terms.inputs:
+                number += 1
+                group = numbered(wanted, number)
+            groups[group] = name
+        if groups or actions.groups:
             page.put("groups", depth=3)
         for group, name in groups.items():
             page.put(group, depth=4)
             self._list(frames[name], 5)
-        if actions.measured:
-            page.put("measured", [actions.measured], "what relative actions are added to", 4)
+        for group, (keys, note) in actions.groups.items():
+            page.put(group, [keys], note, 4)
         by_name = {name: group for group, name in groups.items()}
         only = len(observed) == 1
         page.put("observation" if only else "observations", depth=3)
