@@ -10,7 +10,7 @@ from rtloop.errors import ConfigError
 from rtloop.policy.exported_file import Numbers
 from rtloop.policy.importing.names import Names
 from rtloop.policy.importing.page import Verbatim
-from rtloop.policy.importing.readings import Reading, reading_of, section_name
+from rtloop.policy.importing.readings import Reading, numbered, reading_of, section_name
 from rtloop.policy.importing.training import Observed, Told, Training
 
 POSE = "default_joint_pos"
@@ -27,6 +27,13 @@ class InputDraft:
     todo: str = ""
     is_guessed: bool = False
     """Whether the size is what was left over."""
+    reads: str | None = None
+    """What it measures: who reads the same shares it. None is shared with nobody."""
+
+    @property
+    def like(self) -> tuple[object, ...]:
+        """What is equal where one input serves both."""
+        return self.reads, self.size, self.names
 
 
 @dataclass
@@ -119,7 +126,7 @@ class TermDrafter:
         todo = "" if robot else "one element for each joint, in the order of the policy"
         size = len(robot) if robot else self._joints.count
         initial = self._joints.robot_pose if name == "joint_pos" else None
-        return self._add(name, InputDraft(size, initial, robot, where, todo))
+        return self._add(name, InputDraft(size, initial, robot, where, todo, reads=name))
 
     # --- sizes ---
 
@@ -188,7 +195,7 @@ class TermDrafter:
         if reading.kind == "phase":
             return self._phase(term)
         if reading.of_joints:
-            keys: dict[str, Any] = {"input": self.joint_input(reading.input, term.where)}
+            keys: dict[str, Any] = {"input": self._of_joints(term, reading, size)}
             if self._joints.policy is not None:
                 whole = term.joints in (None, self._joints.policy)
                 keys["joints"] = "policy" if whole else term.joints
@@ -199,17 +206,30 @@ class TermDrafter:
         width = 4 if reading.kind == "projected_gravity" else size
         name = reading.input
         if name == "command":
-            name = section_name(term.params.get("command_name") or name)
+            name = section_name((term.params or {}).get("command_name") or name)
             name = "command" if name == "base_velocity" else name
         names = term.joints if len(term.joints or ()) == width else None
-        draft = InputDraft(width, reading.initial, names, term.where, reading.todo, is_guessed)
+        reads = reading.input if reading.of_robot else None
+        if reads is None and term.params is not None:
+            reads = f"{term.function} {term.params}"
+        draft = InputDraft(
+            width, reading.initial, names, term.where, reading.todo, is_guessed, reads
+        )
         keys = {reading.kind: self._add(name, draft)}
         if names is not None and self._joints.policy is not None:
             keys["joints"] = "policy" if names == self._joints.policy else list(names)
         return keys
 
+    def _of_joints(self, term: Observed, reading: Reading, size: int) -> str:
+        robot = set(self._joints.robot or ())
+        is_first = self.name(reading.input) not in self.inputs
+        if reading.of_robot or (is_first and robot >= set(term.joints or ())):
+            return self.joint_input(reading.input, term.where)
+        todo = "" if term.joints else "one element for each joint, in the order of the policy"
+        return self._add(reading.input, InputDraft(size, None, term.joints, term.where, todo))
+
     def _phase(self, term: Observed) -> dict[str, Any]:
-        period = term.params.get("period")
+        period = (term.params or {}).get("period")
         if not isinstance(period, int | float) or period <= 0:
             raise ConfigError(f"{term.where}: found no params.period; expected seconds of one turn")
         # The robot's clock is advanced before the first observation.
@@ -242,7 +262,7 @@ class TermDrafter:
         ranges = self._training.ranges
         if term.function != "generated_commands" or not ranges:
             return own
-        name = str(term.params.get("command_name"))
+        name = str((term.params or {}).get("command_name"))
         told = ranges.get(name) or (next(iter(ranges.values())) if len(ranges) == 1 else None)
         if told is None or len(_row(told.value[0], size)) != size:
             return own
@@ -260,13 +280,18 @@ class TermDrafter:
                 "vector that a loop reads"
             )
         self.wanted.add(name)
-        wanted, name = name, self.name(name)
-        there = self.inputs.get(name)
-        if there is not None and there.size != draft.size:
-            return self._add(f"{wanted}_{draft.size}"[:32], draft)
-        if there is None:
-            self.inputs[name] = draft
-        return name
+        called, first, number = self.name(name), self.name(name), 1
+        while (there := self.inputs.get(called)) is not None:
+            if draft.reads is not None and there.like == draft.like:
+                return called
+            number += 1
+            called = self.name(numbered(name, number))
+        if number > 1:
+            other = self.inputs[first]
+            why = f"nothing tells that it is what '{first}' is ({other.where})"
+            draft.todo = f"{why}; {draft.todo}" if draft.todo else why
+        self.inputs[called] = draft
+        return called
 
 
 def scaled(clip: tuple[Numbers, Numbers], scale: Numbers) -> tuple[Numbers, Numbers]:

@@ -41,7 +41,8 @@ class Observed:
     """The joints that are observed; None is all of the policy."""
     minus: Numbers | None = None
     """The pose or velocity that is subtracted; None is that of the policy."""
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] | None = None
+    """With what the function is called: with the function, all that says what it reads. None is untold."""
 
 
 @dataclass(frozen=True)
