@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rtloop.errors import ConfigError
+from rtloop.policy.importing.bounds import one_number, shape
 from rtloop.policy.importing.sides import Sides
-from rtloop.policy.importing.terms import POSE, Joints, TermDrafter, finite, one_number
+from rtloop.policy.importing.sound import refuse_other_length
+from rtloop.policy.importing.terms import POSE, Joints, TermDrafter
 from rtloop.policy.importing.training import Commanded
 
 _OUTPUTS = {
@@ -81,18 +83,14 @@ def drafted_actions(
             keys["joints"] = "policy" if is_policy else list(part.joints)
             if is_shared:
                 keys["named"] = _SUFFIXES[part.quantity]
-        shape: dict[str, Any] = {}
-        if one_number(part.scale) != 1.0:
-            shape["scale"] = one_number(part.scale)
-        offset = _offset(part, joints)
-        if offset is not None:
-            shape["offset"] = offset
-        if part.clip is not None:
-            shape["clip"] = [one_number(finite(end)) for end in part.clip]
+        refuse_other_length(part.where, share, part.scale, part.offset, *(part.clip or ()))
+        shaped = shape(part.scale, part.offset, part.clip, share)
+        if shaped.get("offset") == one_number(part.offset) and _is_pose(part, joints):
+            shaped["offset"] = POSE
         if part.plus_measured:
-            keys = _added(draft, part, keys, shape, sides, drafter)
+            keys = _added(draft, part, keys, shaped, sides, drafter)
         else:
-            keys |= shape
+            keys |= shaped
         draft.actions.append((keys, part.where))
         _add_output(draft, part, share, joints, is_shared, drafter)
     return draft
@@ -102,7 +100,7 @@ def _added(
     draft: ActionDraft,
     part: Commanded,
     keys: dict[str, Any],
-    shape: dict[str, Any],
+    shaped: dict[str, Any],
     sides: Sides,
     drafter: TermDrafter,
 ) -> dict[str, Any]:
@@ -110,12 +108,12 @@ def _added(
     joints = {"joints": keys["joints"]} if "joints" in keys else {}
     there = {"input": drafter.joint_input("joint_pos", part.where), **joints}
     plus = {"plus": draft.group("measured", there, "what relative actions are added to")}
-    if "clip" not in shape:
-        return {**keys, **shape, **plus}
+    if "clip" not in shaped:
+        return {**keys, **shaped, **plus}
     # An action clips last, so what is clipped before something is added is a group.
     output = {"output": f"policy.{part.output or sides.action.name}"}
     select = {"select": keys["select"]} if "select" in keys else {}
-    delta = {**output, **select, **shape}
+    delta = {**output, **select, **shaped}
     named = {"named": keys["named"]} if "named" in keys else {}
     note = "clipped before it is added to where the joints are"
     return {"group": draft.group("delta", delta, note), **joints, **named, **plus}
@@ -135,15 +133,12 @@ def _untold(size: int, joints: Joints, drafter: TermDrafter) -> ActionDraft:
     return ActionDraft([(keys, "")], {name: output})
 
 
-def _offset(part: Commanded, joints: Joints) -> Any:
-    offset = one_number(part.offset)
-    if offset == 0.0:
-        return None
-    if joints.pose is not None and joints.policy is not None and part.joints is not None:
-        by_name = dict(zip(joints.policy, joints.pose.value, strict=False))
-        if part.offset == tuple(by_name.get(name) for name in part.joints):
-            return POSE
-    return offset
+def _is_pose(part: Commanded, joints: Joints) -> bool:
+    """Whether the offset is the default pose of the joints of the part."""
+    if joints.pose is None or joints.policy is None or part.joints is None:
+        return False
+    by_name = dict(zip(joints.policy, joints.pose.value, strict=False))
+    return part.offset == tuple(by_name.get(name) for name in part.joints)
 
 
 def _add_output(

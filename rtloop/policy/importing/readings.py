@@ -78,6 +78,12 @@ def reading_of(function: str) -> Reading:
         name = function.removeprefix("input:")
         todo = "what this is made of: write its terms, or feed it whole"
         return Reading(input=section_name(name), todo=todo)
+    if function.startswith("own:"):
+        path = function.removeprefix("own:")
+        todo = (
+            f"'{path}' is a function of yours: feed it whole, or write the terms that it is made of"
+        )
+        return Reading(input=section_name(path.rpartition(".")[2]), todo=todo)
     todo = f"rtloop has no term '{function}': feed it whole, or write the terms that it is made of"
     return Reading(input=section_name(function), todo=todo)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtloop.config.values import FLOAT32_MAX, VECTOR_SIZE_MAX
+from rtloop.config.values import VECTOR_SIZE_MAX
 from rtloop.errors import ConfigError
-from rtloop.policy.exported_file import Numbers
+from rtloop.policy.importing.bounds import Bounds, both, one_number, row, scaled, shape
 from rtloop.policy.importing.names import Names
 from rtloop.policy.importing.page import Verbatim
 from rtloop.policy.importing.readings import Reading, numbered, reading_of, section_name
+from rtloop.policy.importing.sound import refuse_other_length
 from rtloop.policy.importing.training import Observed, Told, Training
 
 POSE = "default_joint_pos"
@@ -132,15 +133,16 @@ class TermDrafter:
 
     def _size(self, term: Observed) -> int | None:
         reading = reading_of(term.function)
+        size = reading.size
         if reading.kind == "last_action":
-            return self._action_size
-        if reading.of_joints:
-            return len(term.joints) if term.joints else self._joints.count
-        if reading.size is not None and term.size not in (None, reading.size):
+            size = self._action_size
+        elif reading.of_joints:
+            size = len(term.joints) if term.joints else self._joints.count
+        if size is not None and term.size not in (None, size):
             raise ConfigError(
-                f"{term.where}: found {term.size} values; expected {reading.size} of {term.function}"
+                f"{term.where}: found {term.size} values; expected {size} of {term.function}"
             )
-        return reading.size if reading.size is not None else term.size
+        return term.size if size is None else size
 
     def _completed(
         self, terms: tuple[Observed, ...], known: list[int | None], wanted: int, tensor: str
@@ -179,13 +181,8 @@ class TermDrafter:
     def _term(self, term: Observed, size: int, is_guessed: bool) -> dict[str, Any]:
         reading = reading_of(term.function)
         keys = self._source(term, reading, size, is_guessed)
-        scale = one_number(term.scale)
-        clip = self._clip(term, size)
-        if scale != 1.0:
-            keys["scale"] = scale
-        if clip is not None:
-            keys["clip"] = [one_number(finite(end)) for end in clip]
-        return keys
+        refuse_other_length(term.where, size, term.scale, term.minus, *(term.clip or ()))
+        return keys | shape(term.scale, 0.0, self._clip(term, size), size)
 
     def _source(
         self, term: Observed, reading: Reading, size: int, is_guessed: bool
@@ -254,7 +251,7 @@ class TermDrafter:
             return None
         return POSE
 
-    def _clip(self, term: Observed, size: int) -> tuple[Numbers, Numbers] | None:
+    def _clip(self, term: Observed, size: int) -> Bounds | None:
         """Behind the scale: that of the term and, of a command, what the robot clamps it to."""
         own = term.clip
         if own is not None and not term.scale_first:
@@ -264,14 +261,11 @@ class TermDrafter:
             return own
         name = str((term.params or {}).get("command_name"))
         told = ranges.get(name) or (next(iter(ranges.values())) if len(ranges) == 1 else None)
-        if told is None or len(_row(told.value[0], size)) != size:
+        if told is None or len(row(told.value[0], size)) != size:
             return own
+        # The stick is clamped before anything else is done to it.
         clamped = scaled(told.value, term.scale)
-        if own is None:
-            return clamped
-        lows = zip(_row(clamped[0], size), _row(own[0], size), strict=True)
-        highs = zip(_row(clamped[1], size), _row(own[1], size), strict=True)
-        return tuple(max(pair) for pair in lows), tuple(min(pair) for pair in highs)
+        return clamped if own is None else both(clamped, own)
 
     def _add(self, name: str, draft: InputDraft) -> str:
         if draft.size > VECTOR_SIZE_MAX:
@@ -292,39 +286,6 @@ class TermDrafter:
             draft.todo = f"{why}; {draft.todo}" if draft.todo else why
         self.inputs[called] = draft
         return called
-
-
-def scaled(clip: tuple[Numbers, Numbers], scale: Numbers) -> tuple[Numbers, Numbers]:
-    """The bounds of a clip that comes behind the scale, where the given one comes before: bit for bit."""
-    import numpy as np
-
-    low, high = (np.asarray(end, np.float32) * np.asarray(scale, np.float32) for end in clip)
-    if (np.asarray(scale) == 1).all():
-        return clip
-
-    def numbers(ends: Any) -> Numbers:
-        # As short as it can be to give the same float32.
-        values = tuple(float(str(value)) for value in np.atleast_1d(ends))
-        return values if np.ndim(ends) else values[0]
-
-    return numbers(np.minimum(low, high)), numbers(np.maximum(low, high))
-
-
-def one_number(values: Numbers) -> Any:
-    """One number where all are equal."""
-    if isinstance(values, tuple) and len(set(values)) == 1:
-        return values[0]
-    return list(values) if isinstance(values, tuple) else values
-
-
-def _row(values: Numbers, size: int) -> tuple[float, ...]:
-    return values if isinstance(values, tuple) else (values,) * size
-
-
-def finite(values: Numbers) -> Numbers:
-    if isinstance(values, tuple):
-        return tuple(min(max(value, -FLOAT32_MAX), FLOAT32_MAX) for value in values)
-    return min(max(values, -FLOAT32_MAX), FLOAT32_MAX)
 
 
 def zeros(count: int) -> Verbatim:
