@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,11 +40,13 @@ class ActionDraft:
     outputs: dict[str, OutputDraft]
     groups: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
     """The keys of the only term of each, and a remark."""
+    taken: Collection[str] = ()
+    """The names of inputs, which no group may have."""
 
     def group(self, wanted: str, keys: dict[str, Any], note: str) -> str:
         """The name of a group of this term, numbered where another has it."""
         name, number = wanted, 1
-        while self.groups.get(name, (keys, note))[0] != keys:
+        while name in self.taken or self.groups.get(name, (keys, note))[0] != keys:
             number += 1
             name = f"{wanted}_{number}"
         self.groups[name] = keys, note
@@ -69,7 +72,7 @@ def drafted_actions(
         )
     told = [name for part in parts for name in part.joints or ()]
     is_shared = len(set(told)) != len(told)  # a joint gets a position and a velocity
-    draft = ActionDraft([], {})
+    draft = ActionDraft([], {}, taken=drafter.inputs)
     position = 0
     for part, share in zip(parts, shares, strict=True):
         keys: dict[str, Any] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 
+from rtloop.config.problem import printable
 from rtloop.config.values import FLOAT32_MAX
 from rtloop.errors import ConfigError
 from rtloop.policy.exported_file import Numbers
@@ -52,7 +53,7 @@ def _names(names: Sequence[str], where: str) -> None:
     for position, name in enumerate(names):
         if not name or not name.isprintable() or len(name) > _NAME_LENGTH_MAX:
             expected = f"a name of 1 to {_NAME_LENGTH_MAX} printable characters"
-            raise ConfigError(f"{where}: found {ascii(name)[:80]}; expected {expected}")
+            raise ConfigError(f"{where}: found '{printable(name)[:80]}'; expected {expected}")
         if name in names[:position]:
             raise ConfigError(f"{where}: found '{name}' twice; expected each joint once")
 

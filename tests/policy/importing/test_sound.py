@@ -99,10 +99,10 @@ def test_words_that_yaml_takes_for_values_are_names(tmp_path: Path, name: str) -
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\x85", "\u2028", "\x0b", "\x01", "\ufeff"])
 def test_what_a_file_says_ends_no_comment(tmp_path: Path, end: str) -> None:
-    strange = f"foot{end}        safe: 7  # {end}x"
-    names = json.dumps([strange, "a", strange * 4])
+    strange = f"x{end}        safe: 7  # {end}x"
+    names = json.dumps([f"x{end}safe: 7", strange, "a", strange * 4])
     metadata = {**MJLAB, "observation_names": names, "observation_history_lengths": ""}
-    (tmp_path / "policy.onnx").write_bytes(linear(6, 3, metadata)[0])
+    (tmp_path / "policy.onnx").write_bytes(linear(7, 3, metadata)[0])
     text = written(tmp_path, str(tmp_path / "policy.onnx"))
     assert end.strip("\r\n") == "" or end not in text
     data = yaml.safe_load(text)["loops"]["policy"]
