@@ -17,7 +17,8 @@ def scaled(clip: Bounds, scale: Numbers) -> Bounds:
     factor = np.asarray(scale, np.float32)
     if (np.asarray(scale) == 1).all():
         return clip
-    with np.errstate(invalid="ignore"):  # an infinity times 0 is nothing here, too
+    # An infinity times 0 is nothing here, too, and what no float32 holds is infinite.
+    with np.errstate(invalid="ignore", over="ignore"):
         ends = [np.where(factor == 0, 0, np.asarray(end, np.float32) * factor) for end in clip]
 
     def numbers(ends: Any) -> Numbers:
@@ -50,8 +51,7 @@ def shape(scale: Numbers, offset: Numbers, clip: Bounds | None, size: int) -> di
             lows = _where(fixed, (-FLOAT32_MAX,) * size, lows)
             highs = _where(fixed, (FLOAT32_MAX,) * size, highs)
         if not all(fixed):
-            clip_keys = [one_number(lows), one_number(highs)]
-            keys["clip"] = clip_keys
+            keys["clip"] = [one_number(lows), one_number(highs)]
     if one_number(offset) != 0.0:
         keys = {"offset": one_number(offset), **keys}
     if one_number(scale) != 1.0:

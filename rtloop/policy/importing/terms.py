@@ -193,9 +193,16 @@ class TermDrafter:
             return self._phase(term)
         if reading.of_joints:
             keys: dict[str, Any] = {"input": self._of_joints(term, reading, size)}
-            if self._joints.policy is not None:
+            strange = [
+                name for name in term.joints or () if name not in (self._joints.policy or ())
+            ]
+            if strange and reading.of_robot:
+                raise ConfigError(
+                    f"{term.where}: found the joint '{strange[0]}'; expected joints of the policy"
+                )
+            if self._joints.policy is not None and not strange:
                 whole = term.joints in (None, self._joints.policy)
-                keys["joints"] = "policy" if whole else term.joints
+                keys["joints"] = "policy" if whole else list(term.joints or ())
             minus = self._minus(term, reading)
             if minus is not None:
                 keys["minus"] = minus
@@ -213,7 +220,7 @@ class TermDrafter:
             width, reading.initial, names, term.where, reading.todo, is_guessed, reads
         )
         keys = {reading.kind: self._add(name, draft)}
-        if names is not None and self._joints.policy is not None:
+        if names is not None and set(names) <= set(self._joints.policy or ()):
             keys["joints"] = "policy" if names == self._joints.policy else list(names)
         return keys
 
@@ -227,7 +234,7 @@ class TermDrafter:
 
     def _phase(self, term: Observed) -> dict[str, Any]:
         period = (term.params or {}).get("period")
-        if not isinstance(period, int | float) or period <= 0:
+        if not isinstance(period, int | float) or not 0 < period < float("inf"):
             raise ConfigError(f"{term.where}: found no params.period; expected seconds of one turn")
         # The robot's clock is advanced before the first observation.
         return {"phase": {"period_s": float(period), "first_step": 1}, "show": ["sin", "cos"]}

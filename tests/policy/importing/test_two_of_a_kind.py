@@ -11,6 +11,7 @@ import pytest
 import yaml
 from onnx import helper
 
+from rtloop.errors import ConfigError
 from rtloop.policy.importing import draft
 from tests.policy.importing.loops import FLOAT, Loop, adding, linear, samples, written
 from tests.policy.importing.test_isaaclab import JOINTS, _action, _term, descriptors
@@ -116,3 +117,35 @@ def test_two_robots_and_two_sensors_of_exploy_are_four_inputs(tmp_path: Path) ->
         "joint_pos": [1, 2], "joint_pos_2": [10, 20], "torso_ang_vel": [0] * 3, "torso_ang_vel_2": [0] * 3,
     }).values()  # fmt: skip
     assert command.tolist() == [11, 22]
+
+
+def test_joints_of_another_robot_than_the_one_that_is_commanded(tmp_path: Path) -> None:
+    metadata = {
+        "obj.left.joints": json.dumps({"joint_names": ["hip", "knee"]}),
+        "obj.right.joints": json.dumps({"joint_names": ["lid", "knob"]}),
+        "output.joint_targets.left": json.dumps({"names": ["knee", "hip"]}),
+    }
+    inputs = [(f"obj.{side}.joints.pos", FLOAT, [1, 2]) for side in ("right", "left")]
+    outputs = {"output.joint_targets.left.pos": (inputs[0][0], inputs[1][0])}
+    (tmp_path / "policy.onnx").write_bytes(adding(inputs, outputs, metadata))
+    written(tmp_path, str(tmp_path / "policy.onnx"))
+    loop = Loop(tmp_path)
+    named = {name: section.element_names for name, section in loop.section.inputs.items()}
+    right, left = (("lid", "knob"), ("hip", "knee"))
+    assert sorted(map(sorted, filter(None, named.values()))) == sorted(map(sorted, (right, left)))
+    given = {
+        name: [{"lid": 1, "knob": 2, "hip": 10, "knee": 20}[n] for n in names or ()]
+        for name, names in named.items()
+    }
+    (command,) = loop.step(given).values()
+    (names,) = loop.outputs.values()
+    assert dict(zip(names, command.tolist(), strict=True)) == {"knee": 11, "hip": 22}
+
+
+def test_a_joint_that_the_robot_does_not_have_is_refused(tmp_path: Path) -> None:
+    term = _term("joint_pos", 2, joint_names=["LF_HAA", "lid"])
+    (tmp_path / "policy.onnx").write_bytes(linear(2, 4)[0])
+    data = descriptors([term], [_action("JointVelocityAction", JOINTS)])
+    (tmp_path / "io.yaml").write_text(yaml.dump(data))
+    with pytest.raises(ConfigError, match="found the joint 'lid'; expected joints of the policy"):
+        draft(tmp_path / "policy.onnx", tmp_path / "io.yaml")
