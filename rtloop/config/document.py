@@ -245,6 +245,11 @@ def _compose(text: str) -> Any:
         raise Unreadable(1, 1, f"no YAML ({error})", "valid YAML") from None
 
 
+def has_controls(text: str) -> bool:
+    """Whether a text has characters that no value of a configuration may have, however it is quoted."""
+    return _IN_VALUE.search(text) is not None
+
+
 def refuse_depth(text: str) -> None:
     """Raises Unreadable for what nests too deep to be composed, or is several documents; YAML's own errors."""
     depth = documents = 0

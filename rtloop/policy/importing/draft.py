@@ -17,7 +17,7 @@ from rtloop.policy.importing.names import Names
 from rtloop.policy.importing.page import ELEMENT, Page, Verbatim, flow, todos
 from rtloop.policy.importing.readings import numbered, section_name
 from rtloop.policy.importing.sides import Sides, sides_of
-from rtloop.policy.importing.sound import refuse_unsound
+from rtloop.policy.importing.sound import refuse_controls, refuse_unsound
 from rtloop.policy.importing.terms import Drafted, Joints, TermDrafter
 from rtloop.policy.importing.training import Observed, Told, Training
 
@@ -69,6 +69,8 @@ def draft(
         training = replace(training, joints=Told(joints, "--joints"))
     refuse_unsound(training)
     path = os.path.relpath(model.absolute(), (folder or Path()).absolute())
+    refuse_controls("the path of the model", [path])
+    refuse_controls("the tensors of the model", [*sides.file.inputs, *sides.file.outputs])
     files = [model.name, *([deploy.name] if deploy else [])]
     return _Writer(sides, training, Names(names or {}), path, fix_dimensions or {}).draft(files)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isnan
 
+from rtloop.config.document import has_controls
 from rtloop.config.problem import printable
 from rtloop.config.values import FLOAT32_MAX
 from rtloop.errors import ConfigError
@@ -42,6 +43,15 @@ def refuse_unsound(training: Training) -> None:
         _bounds(told.value, told.where)
 
 
+def refuse_controls(what: str, texts: Iterable[str]) -> None:
+    """Raises ConfigError for a text that no configuration can hold."""
+    for text in texts:
+        if has_controls(text):
+            raise ConfigError(
+                f"{what}: found '{printable(text)[:80]}'; expected no control characters"
+            )
+
+
 def refuse_other_length(what: str, size: int, *vectors: Numbers | None) -> None:
     """Raises ConfigError where one is a list of numbers, and not one for each of ``size`` elements."""
     for values in vectors:
@@ -51,7 +61,7 @@ def refuse_other_length(what: str, size: int, *vectors: Numbers | None) -> None:
 
 def _names(names: Sequence[str], where: str) -> None:
     for position, name in enumerate(names):
-        if not name or not name.isprintable() or len(name) > _NAME_LENGTH_MAX:
+        if not name or has_controls(name) or len(name) > _NAME_LENGTH_MAX:
             expected = f"a name of 1 to {_NAME_LENGTH_MAX} printable characters"
             raise ConfigError(f"{where}: found '{printable(name)[:80]}'; expected {expected}")
         if name in names[:position]:

@@ -111,9 +111,17 @@ def test_what_a_file_says_ends_no_comment(tmp_path: Path, end: str) -> None:
 
 
 def test_the_name_of_a_file_ends_no_comment(tmp_path: Path) -> None:
-    model = tmp_path / "a\n  evil: 1.onnx"
-    model.write_bytes(linear(3, 2)[0])
-    assert "evil" not in yaml.safe_load(draft(model, folder=tmp_path).text)
+    model = tmp_path / "a # b: 1.onnx"
+    model.write_bytes(linear(DEPLOY_SIZE, 2)[0])
+    deploy = tmp_path / "a\n        evil: 1.yaml"
+    deploy.write_text(DEPLOY)
+    written(tmp_path, str(model), str(deploy))
+    assert Loop(tmp_path).outputs == {"joint_pos_target": ["motor_0", "motor_2"]}
+    model.rename(tmp_path / "a\n  evil: 1.onnx")
+    with pytest.raises(
+        ConfigError, match=r"path of the model: found 'a\\n .*no control characters"
+    ):
+        draft(tmp_path / "a\n  evil: 1.onnx", folder=tmp_path)
 
 
 def test_long_lists_keep_the_spaces_and_quotes_of_names(tmp_path: Path) -> None:
