@@ -25,6 +25,15 @@ def init(options: argparse.Namespace) -> int:
         raise UsageError("-o - and --json both want stdout")
     if not to_stdout and out.exists() and not options.force:
         raise ConfigError(f"{out} is there already; --force overwrites it, -o names another file")
+    for read in (options.model, options.deploy):
+        if (
+            not to_stdout
+            and read is not None
+            and out.exists()
+            and read.exists()
+            and out.samefile(read)
+        ):
+            raise ConfigError(f"{out} is what is read; -o names another file")
     written = draft(
         options.model,
         options.deploy,
@@ -62,11 +71,19 @@ def _renamed(pairs: list[tuple[str, str]]) -> dict[str, str]:
     for _, name in pairs:
         if not _NAME.fullmatch(name):
             raise UsageError(f"--rename: '{name}' is no name: a-z, then a-z, 0-9 and _, 32 at most")
-    return dict(pairs)
+    return _once("--rename", pairs)
 
 
 def _fixed(pairs: list[tuple[str, str]]) -> dict[str, int]:
     for name, size in pairs:
         if not size.isdecimal() or int(size) < 1:
             raise UsageError(f"--fix-dimension: {name}={size} is no size")
-    return {name: int(size) for name, size in pairs}
+    return {name: int(size) for name, size in _once("--fix-dimension", pairs).items()}
+
+
+def _once(option: str, pairs: list[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if found.setdefault(name, value) != value:
+            raise UsageError(f"{option}: {name} is given as {found[name]} and as {value}")
+    return found

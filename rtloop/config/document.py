@@ -236,7 +236,7 @@ def _compose(text: str) -> Any:
             "printable text; is this a YAML file, saved as UTF-8?",
         )
     try:
-        _check_events(text)
+        refuse_depth(text)
         return yaml.compose(text, Loader=LOADER)
     except yaml.MarkedYAMLError as error:
         raise _syntax_problem(error, text) from None
@@ -245,7 +245,13 @@ def _compose(text: str) -> Any:
         raise Unreadable(1, 1, f"no YAML ({error})", "valid YAML") from None
 
 
-def _check_events(text: str) -> None:
+def has_controls(text: str) -> bool:
+    """Whether a text has characters that no value of a configuration may have, however it is quoted."""
+    return _IN_VALUE.search(text) is not None
+
+
+def refuse_depth(text: str) -> None:
+    """Raises Unreadable for what nests too deep to be composed, or is several documents; YAML's own errors."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=LOADER):
         if isinstance(event, yaml.CollectionStartEvent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from rtloop.config.document import LOADER
+from rtloop.config.document import LOADER, Unreadable, refuse_depth
+from rtloop.config.problem import printable
 from rtloop.errors import ConfigError, Finding, Place
 
 Numbers = float | tuple[float, ...]
@@ -18,17 +20,37 @@ Numbers = float | tuple[float, ...]
 class _Loader(LOADER):  # type: ignore[misc]
     """YAML's plain values, and the one Python object that exporters write: a slice."""
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """A key that is there twice would mean what stands last, and only to this reader."""
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if (key.tag, key.value) in seen:
+                    found = f"found the key '{printable(key.value[:60])}' a second time"
+                    raise yaml.constructor.ConstructorError(None, None, found, key.start_mark)
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
 
 def _slice(loader: Any, node: Any) -> slice:
     values = loader.construct_sequence(node)
-    if len(values) > 3 or not all(value is None or type(value) is int for value in values):
+    is_whole = all(value is None or type(value) is int for value in values)
+    if len(values) > 3 or not is_whole or values[2:] == [0]:
         raise yaml.constructor.ConstructorError(
-            None, None, "found a slice of other things than numbers", node.start_mark
+            None,
+            None,
+            "found a slice of other things than numbers, or a step of 0",
+            node.start_mark,
         )
     return slice(*(values or [None]))
 
 
 _Loader.add_constructor("tag:yaml.org,2002:python/object/apply:builtins.slice", _slice)
+
+
+#: Of a file that may hold anything, in a message.
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring, _SHOWN.maxlist, _SHOWN.maxdict, _SHOWN.maxlevel = 62, 20, 20, 4
 
 
 @dataclass(frozen=True)
@@ -87,7 +109,10 @@ class Entry:
     def number(self) -> float:
         if not isinstance(self.value, int | float) or isinstance(self.value, bool):
             raise self.wrong("a number")
-        return float(self.value)
+        try:
+            return float(self.value)
+        except OverflowError:  # an integer of hundreds of digits
+            raise self.wrong("a number that a float holds") from None
 
     def positive(self) -> float:
         number = self.number()
@@ -120,7 +145,9 @@ class Entry:
     def wrong(self, expected: str) -> ConfigError:
         """The error of what stands here."""
         found = (
-            "nothing" if self.value is None else f"{type(self.value).__name__} {self.value!r:.60}"
+            "nothing"
+            if self.value is None
+            else f"{type(self.value).__name__} {_SHOWN.repr(self.value):.60}"
         )
         place = Place(self.file, key=".".join(self.keys))
         return ConfigError([Finding.of(place, found, expected)])
@@ -147,13 +174,21 @@ def read_yaml(path: Path) -> Entry:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
+        refuse_depth(text)
         value = yaml.load(text, _Loader)  # plain values, and slices
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = Place(str(path), *((mark.line + 1, mark.column + 1) if mark else ()))
         found = " ".join(str(error.problem).split())
-        expected = "YAML of plain values; a tag that would run code is refused"
+        expected = "YAML of plain values, each key once; a tag that would run code is refused"
         raise ConfigError([Finding(f"{found}; expected {expected}", place)]) from None
+    except Unreadable as error:
+        place = Place(str(path), error.line, error.column)
+        raise ConfigError([Finding.of(place, error.found, error.expected)]) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        # Characters that no YAML has, and numbers that Python does not read.
+        text = " ".join(str(error).split())
+        raise ConfigError(f"{path}: found no YAML ({printable(text)})") from None
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: found no mapping; expected what an exporter wrote")
     return Entry(path.name, value)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
+from typing import TypeVar
+
+from rtloop.errors import ConfigError
+
+T = TypeVar("T")
 
 #: By what it means, the keys that hold it: mjlab, whole_body_tracking and legged_control2; holosoma.
 JOINTS = ("joint_names", "dof_names")
 POSE = ("default_joint_pos",)
+_LISTED = ", as a JSON list or with commas between them"
 #: In Hz, how often the policy runs: exploy.
 RATE = ("update_rate",)
 
@@ -48,10 +54,36 @@ def unreadable(metadata: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     ):
         for key in keys:
             if metadata.get(key, "").strip() and read(metadata, (key,)) is None:
-                text = metadata[key]
-                shown = text if len(text) <= 60 else f"{text[:57]}..."
-                found[key] = (shown, f"{expected}, as a JSON list or with commas between them")
+                found[key] = (_shown(metadata[key]), f"{expected}{_LISTED}")
     return found
+
+
+def told_in(
+    metadata: Mapping[str, str], key: str, read: Callable[..., T | None], expected: str, file: str
+) -> T | None:
+    """What ``read``, one of these functions, finds under a key; None where there is no such key.
+
+    Raises ConfigError where it finds nothing there: what is broken is not the same as what is untold.
+    """
+    value = read(metadata, (key,))
+    if value is None and metadata.get(key, "").strip():
+        found = _shown(metadata[key])
+        raise ConfigError(f"{file}: metadata {key}: found '{found}'; expected {expected}")
+    return value
+
+
+def told_names(metadata: Mapping[str, str], key: str, file: str) -> tuple[str, ...] | None:
+    """A list of texts. Raises ConfigError where there is something else."""
+    return told_in(metadata, key, names_in, f"names{_LISTED}", file)
+
+
+def told_numbers(metadata: Mapping[str, str], key: str, file: str) -> tuple[float, ...] | None:
+    """A list of finite numbers. Raises ConfigError where there is something else."""
+    return told_in(metadata, key, numbers_in, f"finite numbers{_LISTED}", file)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def number_in(metadata: Mapping[str, str], keys: tuple[str, ...]) -> float | None:
@@ -70,8 +102,13 @@ def _listed(metadata: Mapping[str, str], keys: tuple[str, ...]) -> list[object] 
         return None
     if not text.startswith(("[", "{")):
         return list(text.split(","))
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
+    value = json_in(text)
     return value if isinstance(value, list) else None
+
+
+def json_in(text: str) -> object:
+    """A value that is written as JSON; None where the text is none, or nested without end."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

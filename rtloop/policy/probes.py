@@ -289,7 +289,7 @@ class Probes:
         feed: dict[str, npt.NDArray[Any]] = dict(stage.constants)
         for name, tensor in stage.observed.items():
             seen = got.observations[f"{stage.name}.{name}"][step]
-            feed[name] = seen.astype(tensor.dtype).reshape(tensor.shape)
+            feed[name] = _cast(seen, tensor.dtype).reshape(tensor.shape)
         for name, first in stage.counters.items():
             tensor = stage.file.inputs[name]
             feed[name] = np.full(tensor.shape, first + step, tensor.dtype)
@@ -301,7 +301,7 @@ class Probes:
         random = np.random.default_rng(step)
         for name, tensor in stage.file.inputs.items():  # what another model answers
             if name not in feed:
-                feed[name] = random.uniform(-1, 1, tensor.shape).astype(tensor.dtype)
+                feed[name] = _cast(random.uniform(-1, 1, tensor.shape), tensor.dtype)
         return feed
 
 
@@ -368,6 +368,16 @@ def _counts(
     return any(
         not np.array_equal(a, b, equal_nan=True) for a, b in zip(answers, again, strict=True)
     )
+
+
+def _cast(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    """In another type, within what it holds: a cast of anything else means nothing."""
+    import numpy as np
+
+    if np.dtype(dtype).kind in "iu":
+        limits = np.iinfo(dtype)
+        values = np.clip(np.nan_to_num(values), limits.min, limits.max)
+    return values.astype(dtype)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -302,3 +303,19 @@ def test_two_checks_say_the_same(folder: Path) -> None:
     weight[[0, 5]] = 0
     first = json.dumps([w.as_dict() for w in checked(folder, linear(weight)).warnings])
     assert first == json.dumps([w.as_dict() for w in checked(folder, linear(weight)).warnings])
+
+
+def test_an_observation_of_bytes_is_tried_within_its_type(folder: Path) -> None:
+    """NumPy would warn of a cast, or of a 255 that is made one more."""
+    uint8 = TensorProto.UINT8
+    nodes = [
+        helper.make_node("Cast", ["obs"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["wide", "W"], ["act"]),
+    ]
+    outputs = [("act", TensorProto.FLOAT, [1, 2])]
+    model = save(nodes, [("obs", uint8, [1, 8])], outputs, {"W": WEIGHT})
+    text = TEXT.replace("{input: gyro, history: 2}", "{input: gyro, history: 2, offset: -300}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checked(folder, model, text)
+        checked(folder, model, text.replace("-300", "300"))

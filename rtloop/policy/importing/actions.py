@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 from rtloop.errors import ConfigError
+from rtloop.policy.importing.bounds import one_number, shape
 from rtloop.policy.importing.sides import Sides
-from rtloop.policy.importing.terms import POSE, Joints, TermDrafter, finite, one_number
+from rtloop.policy.importing.sound import refuse_other_length
+from rtloop.policy.importing.terms import POSE, Joints, TermDrafter
 from rtloop.policy.importing.training import Commanded
 
 _OUTPUTS = {
@@ -31,11 +34,23 @@ class OutputDraft:
 
 @dataclass
 class ActionDraft:
-    """All actions and outputs, and the group that some of them add."""
+    """All actions and outputs, and the groups that some of them command or add."""
 
     actions: list[tuple[dict[str, Any], str]]
     outputs: dict[str, OutputDraft]
-    measured: dict[str, Any] | None = None
+    groups: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
+    """The keys of the only term of each, and a remark."""
+    taken: Collection[str] = ()
+    """The names of inputs, which no group may have."""
+
+    def group(self, wanted: str, keys: dict[str, Any], note: str) -> str:
+        """The name of a group of this term, numbered where another has it."""
+        name, number = wanted, 1
+        while name in self.taken or self.groups.get(name, (keys, note))[0] != keys:
+            number += 1
+            name = f"{wanted}_{number}"
+        self.groups[name] = keys, note
+        return name
 
 
 def drafted_actions(
@@ -57,7 +72,7 @@ def drafted_actions(
         )
     told = [name for part in parts for name in part.joints or ()]
     is_shared = len(set(told)) != len(told)  # a joint gets a position and a velocity
-    draft = ActionDraft([], {})
+    draft = ActionDraft([], {}, taken=drafter.inputs)
     position = 0
     for part, share in zip(parts, shares, strict=True):
         keys: dict[str, Any] = {}
@@ -71,23 +86,40 @@ def drafted_actions(
             keys["joints"] = "policy" if is_policy else list(part.joints)
             if is_shared:
                 keys["named"] = _SUFFIXES[part.quantity]
-        if one_number(part.scale) != 1.0:
-            keys["scale"] = one_number(part.scale)
-        offset = _offset(part, joints)
-        if offset is not None:
-            keys["offset"] = offset
-        if part.clip is not None:
-            keys["clip"] = [one_number(finite(end)) for end in part.clip]
+        refuse_other_length(part.where, share, part.scale, part.offset, *(part.clip or ()))
+        shaped = shape(part.scale, part.offset, part.clip, share)
+        if shaped.get("offset") == one_number(part.offset) and _is_pose(part, joints):
+            shaped["offset"] = POSE
         if part.plus_measured:
-            name = drafter.joint_input("joint_pos", part.where)
-            draft.measured = {
-                "input": name,
-                **({"joints": keys["joints"]} if "joints" in keys else {}),
-            }
-            keys["plus"] = "measured"
+            keys = _added(draft, part, keys, shaped, sides, drafter)
+        else:
+            keys |= shaped
         draft.actions.append((keys, part.where))
         _add_output(draft, part, share, joints, is_shared, drafter)
     return draft
+
+
+def _added(
+    draft: ActionDraft,
+    part: Commanded,
+    keys: dict[str, Any],
+    shaped: dict[str, Any],
+    sides: Sides,
+    drafter: TermDrafter,
+) -> dict[str, Any]:
+    """The action of what is added to where the joints are, and the groups that it takes."""
+    joints = {"joints": keys["joints"]} if "joints" in keys else {}
+    there = {"input": drafter.joint_input("joint_pos", part.where), **joints}
+    plus = {"plus": draft.group("measured", there, "what relative actions are added to")}
+    if "clip" not in shaped:
+        return {**keys, **shaped, **plus}
+    # An action clips last, so what is clipped before something is added is a group.
+    output = {"output": f"policy.{part.output or sides.action.name}"}
+    select = {"select": keys["select"]} if "select" in keys else {}
+    delta = {**output, **select, **shaped}
+    named = {"named": keys["named"]} if "named" in keys else {}
+    note = "clipped before it is added to where the joints are"
+    return {"group": draft.group("delta", delta, note), **joints, **named, **plus}
 
 
 def _untold(size: int, joints: Joints, drafter: TermDrafter) -> ActionDraft:
@@ -104,15 +136,12 @@ def _untold(size: int, joints: Joints, drafter: TermDrafter) -> ActionDraft:
     return ActionDraft([(keys, "")], {name: output})
 
 
-def _offset(part: Commanded, joints: Joints) -> Any:
-    offset = one_number(part.offset)
-    if offset == 0.0:
-        return None
-    if joints.pose is not None and joints.policy is not None and part.joints is not None:
-        by_name = dict(zip(joints.policy, joints.pose.value, strict=False))
-        if part.offset == tuple(by_name.get(name) for name in part.joints):
-            return POSE
-    return offset
+def _is_pose(part: Commanded, joints: Joints) -> bool:
+    """Whether the offset is the default pose of the joints of the part."""
+    if joints.pose is None or joints.policy is None or part.joints is None:
+        return False
+    by_name = dict(zip(joints.policy, joints.pose.value, strict=False))
+    return part.offset == tuple(by_name.get(name) for name in part.joints)
 
 
 def _add_output(

@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rtloop.errors import ConfigError
-from rtloop.policy.exported_file import read_yaml
+from rtloop.policy.exported_file import Entry, read_yaml
 from rtloop.policy.importing import isaaclab, unitree
 from rtloop.policy.importing.actions import ActionDraft, drafted_actions
 from rtloop.policy.importing.leapp import write_bundle
 from rtloop.policy.importing.loop_page import put_head, put_inputs, put_outputs, put_rate
 from rtloop.policy.importing.names import Names
 from rtloop.policy.importing.page import ELEMENT, Page, Verbatim, flow, todos
-from rtloop.policy.importing.readings import section_name
+from rtloop.policy.importing.readings import numbered, section_name
 from rtloop.policy.importing.sides import Sides, sides_of
+from rtloop.policy.importing.sound import refuse_controls, refuse_unsound
 from rtloop.policy.importing.terms import Drafted, Joints, TermDrafter
 from rtloop.policy.importing.training import Observed, Told, Training
 
@@ -51,26 +52,32 @@ def draft(
     if model.suffix in (".yaml", ".yml"):
         if deploy is not None:
             raise ConfigError(f"{deploy}: found a file beside a bundle; expected the bundle alone")
+        if joints is not None or fix_dimensions:
+            option = "--fix-dimension" if fix_dimensions else "--joints"
+            raise ConfigError(f"{option}: found beside a bundle, which tells that; expected none")
         return Draft(write_bundle(model, folder or Path(), Names(names or {})))
     sides = sides_of(model, fix_dimensions or {})
-    training = sides.training
+    training, is_taken = sides.training, joints is None
     if deploy is not None:
-        training = _of_deploy(deploy, joints, training).over(training)
-    elif joints is not None and training.joints is None:
+        file = read_yaml(deploy)
+        is_taken = is_taken or unitree.is_unitree(file)
+        training = _of_deploy(deploy, file, joints, training).over(training)
+    if not is_taken and joints is not None:
+        if training.joints is not None:
+            told = f"the names that {training.joints.where} tells"
+            raise ConfigError(f"--joints: found {', '.join(joints)}; expected none beside {told}")
         training = replace(training, joints=Told(joints, "--joints"))
-    count = None if training.joints is None else len(training.joints.value)
-    if training.pose is not None and count is not None and len(training.pose.value) != count:
-        raise ConfigError(
-            f"{training.pose.where}: found {len(training.pose.value)} values; expected {count}, one "
-            "for each joint"
-        )
+    refuse_unsound(training)
     path = os.path.relpath(model.absolute(), (folder or Path()).absolute())
+    refuse_controls("the path of the model", [path])
+    refuse_controls("the tensors of the model", [*sides.file.inputs, *sides.file.outputs])
     files = [model.name, *([deploy.name] if deploy else [])]
     return _Writer(sides, training, Names(names or {}), path, fix_dimensions or {}).draft(files)
 
 
-def _of_deploy(path: Path, joints: tuple[str, ...] | None, of_model: Training) -> Training:
-    file = read_yaml(path)
+def _of_deploy(
+    path: Path, file: Entry, joints: tuple[str, ...] | None, of_model: Training
+) -> Training:
     if unitree.is_unitree(file):
         return unitree.read(file, joints, of_model.joints.value if of_model.joints else None)
     if isaaclab.is_isaaclab(file):
@@ -172,16 +179,21 @@ class _Writer:
     def _observations(self, observed: Mapping[str, Drafted], actions: ActionDraft) -> None:
         page = self._page
         frames = {name: drafted for name, drafted in observed.items() if drafted.history > 1}
-        groups = {
-            "frame" if len(frames) == 1 else section_name(f"frame_{name}"): name for name in frames
-        }
-        if groups or actions.measured:
+        groups: dict[str, str] = {}
+        for name in frames:
+            wanted = "frame" if len(frames) == 1 else section_name(f"frame_{name}")
+            group, number = wanted, 1
+            while group in groups or group in self._terms.inputs:
+                number += 1
+                group = numbered(wanted, number)
+            groups[group] = name
+        if groups or actions.groups:
             page.put("groups", depth=3)
         for group, name in groups.items():
             page.put(group, depth=4)
             self._list(frames[name], 5)
-        if actions.measured:
-            page.put("measured", [actions.measured], "what relative actions are added to", 4)
+        for group, (keys, note) in actions.groups.items():
+            page.put(group, [keys], note, 4)
         by_name = {name: group for group, name in groups.items()}
         only = len(observed) == 1
         page.put("observation" if only else "observations", depth=3)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
+from rtloop.errors import ConfigError
 from rtloop.policy.importing.training import Commanded, Observed, Told, Training
+from rtloop.policy.metadata import RATE, json_in, number_in, told_in
 
 _PREFIXES = ("obj.", "sensor.", "cmd.", "ctx.", "memory.")
 _TARGETS = re.compile(r"(output\.joint_targets\.[^.]+)\.(pos|vel|effort)")
@@ -25,27 +26,29 @@ def is_exploy(inputs: Iterable[str]) -> bool:
 def read(
     metadata: Mapping[str, str], inputs: Mapping[str, int], outputs: Mapping[str, int], file: str
 ) -> Training:
-    """``inputs`` and ``outputs``: names and sizes of those of the model that are no state."""
+    """``inputs`` and ``outputs``: names and sizes of those of the model that are no state.
+
+    Raises ConfigError.
+    """
 
     def of(tensor: str) -> dict[str, Any]:
-        return _json(metadata.get(tensor) or metadata.get(tensor.rpartition(".")[0]))
+        above = tensor.rpartition(".")[0]
+        return _json(metadata, tensor if metadata.get(tensor) else above, file)
 
     observed = {}
     for name, size in inputs.items():
         if name == _STEP:
             continue
-        joints = of(name).get("joint_names")
-        picked = tuple(joints) if isinstance(joints, list) and len(joints) == size else None
         where = f"{file}: input {name}"
+        picked = _names(of(name).get("joint_names"), size, where)
         observed[name] = (Observed(f"exploy:{name}", where, size=size, joints=picked),)
     actions = []
     for name, size in outputs.items():
         if (match := _TARGETS.fullmatch(name)) is None:
             continue
-        names = of(name).get("names")
-        picked = tuple(names) if isinstance(names, list) and len(names) == size else None
         quantity = _QUANTITIES[match[2]]
         where = f"{file}: output {name}"
+        picked = _names(of(name).get("names"), size, where)
         actions.append(Commanded(quantity, where, joints=picked, size=size, output=name))
     joints = tuple(dict.fromkeys(name for action in actions for name in action.joints or ()))
     observed_joints = next((terms[0].joints for terms in observed.values() if terms[0].joints), ())
@@ -61,11 +64,19 @@ def read(
 
 
 def _period(metadata: Mapping[str, str], file: str) -> Told[Fraction] | None:
-    try:
-        rate = float(metadata.get("update_rate", ""))
-        return Told(1 / Fraction(repr(rate)), f"{file}: metadata update_rate")
-    except (ValueError, ZeroDivisionError):
+    rate = told_in(metadata, RATE[0], number_in, "a number of Hz above 0", file)
+    where = f"{file}: metadata {RATE[0]}"
+    return None if rate is None else Told(1 / Fraction(repr(rate)), where)
+
+
+def _names(value: Any, size: int, where: str) -> tuple[str, ...] | None:
+    if value is None:
         return None
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"{where}: found the names {str(value)[:60]}; expected a list of texts")
+    if len(value) != size:
+        raise ConfigError(f"{where}: found {len(value)} names; expected {size}, one for each value")
+    return tuple(value)
 
 
 def _gains(actions: list[Commanded], of: Any) -> dict[str, Told[tuple[float, ...]]]:
@@ -77,9 +88,11 @@ def _gains(actions: list[Commanded], of: Any) -> dict[str, Told[tuple[float, ...
     return {}
 
 
-def _json(text: str | None) -> dict[str, Any]:
-    try:
-        value = json.loads(text or "")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+def _json(metadata: Mapping[str, str], key: str, file: str) -> dict[str, Any]:
+    text = metadata.get(key, "")
+    value = json_in(text) if text.strip() else {}
+    if not isinstance(value, dict):
+        raise ConfigError(
+            f"{file}: metadata {key}: found {text[:60]!r}; expected a mapping, as JSON"
+        )
+    return value

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from rtloop.policy.importing.training import Told, Training
-from rtloop.policy.metadata import names_in, numbers_in
+from rtloop.policy.metadata import json_in, told_names, told_numbers
 
 
 def is_holosoma(metadata: Mapping[str, str]) -> bool:
@@ -15,11 +14,11 @@ def is_holosoma(metadata: Mapping[str, str]) -> bool:
 
 
 def read(metadata: Mapping[str, str], file: str) -> Training:
-    """``file`` is the name of the model."""
-    joints = names_in(metadata, ("dof_names",)) or ()
+    """``file`` is the name of the model. Raises ConfigError."""
+    joints = told_names(metadata, "dof_names", file)
     gains = {}
     for name, key in (("stiffness", "kp"), ("damping", "kd")):
-        if (values := numbers_in(metadata, (key,))) is not None:
+        if (values := told_numbers(metadata, key, file)) is not None:
             gains[name] = Told(values, f"{file}: metadata {key}")
     todos = [
         f"{file} tells neither default_joint_pos, nor the scale of the action, nor what is observed; holosoma "
@@ -29,15 +28,14 @@ def read(metadata: Mapping[str, str], file: str) -> Training:
     if (ranges := _ranges(metadata)) is not None:
         todos.append(f"{file}: metadata command_ranges, for the `clip` of the command: {ranges}")
     return Training(
-        joints=Told(joints, f"{file}: metadata dof_names"), gains=gains, todos=tuple(todos)
+        joints=Told(joints, f"{file}: metadata dof_names") if joints else None,
+        gains=gains,
+        todos=tuple(todos),
     )
 
 
 def _ranges(metadata: Mapping[str, str]) -> str | None:
-    try:
-        ranges = json.loads(metadata.get("command_ranges", ""))
-    except ValueError:
-        return None
+    ranges = json_in(metadata.get("command_ranges", ""))
     if not isinstance(ranges, dict) or not ranges:
         return None
     return ", ".join(f"{key} {value}" for key, value in ranges.items())

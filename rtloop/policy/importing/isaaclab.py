@@ -32,11 +32,21 @@ def read(file: Entry) -> Training:
         raise file["observations"].wrong("a group of terms, as `policy`")
     group = groups.get("policy") or next(iter(groups.values()))
     observed = tuple(_observed(term) for term in group.items())
-    todos = [
+    todos = (
+        []
+        if group.key == "policy"
+        else [f"{group}: the file has no group 'policy'; that this one is observed is a guess"]
+    )
+    todos += [
         f"{term}: {term['name'].value} has modifiers, which the file does not describe: "
         f"{term['extras']['modifiers'].value}"
         for term in group.items()
         if term["extras"].value and term["extras"]["modifiers"].value
+    ]
+    todos += [
+        f"{action}: {action['full_path'].value} is not Isaac Lab's own; it is taken for what is called so there"
+        for action in file["actions"].items()
+        if not _is_own(action["full_path"].text())
     ]
     period = None
     if "scene" in file and "dt" in file["scene"]:
@@ -56,20 +66,25 @@ def _joints(
     file: Entry, actions: tuple[Commanded, ...]
 ) -> tuple[Told[tuple[str, ...]] | None, Told[tuple[float, ...]] | None]:
     """Those of the robot that is acted on, and their default pose."""
-    acted = [name for action in actions for name in action.joints or ()]
+    acted = tuple(dict.fromkeys(name for action in actions for name in action.joints or ()))
     for robot in file["articulations"].items() if "articulations" in file else ():
         names = robot["joint_names"].texts()
         if set(acted) <= set(names):
             pose = robot["default_joint_pos"]
             # The order of the action is the policy's own, where it acts on all joints.
-            order = tuple(acted) if len(acted) == len(names) else names
+            order = acted if len(acted) == len(names) else names
             values = pose.number_list()
             if len(values) != len(names):
                 raise pose.wrong(f"{len(names)} numbers, one for each joint")
             by_name = dict(zip(names, values, strict=True))
             told = Told(tuple(by_name[name] for name in order), str(pose))
             return Told(order, str(robot["joint_names"])), told
-    return (Told(tuple(acted), actions[0].where) if acted else None), None
+    return (Told(acted, actions[0].where) if acted else None), None
+
+
+def _is_own(path: str) -> bool:
+    """Whether Isaac Lab defines it: one of a user's may do otherwise, whatever it is called."""
+    return path.startswith(("isaaclab", "omni.isaac.lab"))
 
 
 def _observed(term: Entry) -> Observed:
@@ -78,7 +93,8 @@ def _observed(term: Entry) -> Observed:
     if len(shape) != 1:
         raise term["shape"].wrong("[n], a vector: rtloop's observation is one")
     # A term goes by its function; one of another name was registered by a user.
-    function = term["full_path"].text().rpartition(".")[2] if "full_path" in term else ""
+    path = term["full_path"].text() if "full_path" in term else ""
+    function = path.rpartition(".")[2] if _is_own(path) else path and f"own:{path}"
     offsets = next((term[k] for k in ("joint_pos_offsets", "joint_vel_offsets") if k in term), None)
     scale, history = overloads["scale"], overloads["history_length"]
     return Observed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 from rtloop.policy.importing.actions import OutputDraft
 from rtloop.policy.importing.page import Page, Verbatim, flow
@@ -85,7 +86,7 @@ def put_outputs(
             "what it gets where the loop ends: decide what your motors can bear (docs/safe.md)",
             3,
         )
-        held = measured[0] if measured is not None and _holds(output, measured[1]) else None
+        held = None if measured is None else _held(output, *measured)
         page.put(name, note=output.where, depth=3)
         page.put("mailbox", True, depth=4)
         if output.names is None:
@@ -95,16 +96,22 @@ def put_outputs(
         if held is None:
             page.put("safe", 0, depth=4)
         else:
-            page.put("safe", {"hold": held}, "where the joints were measured last", 4)
+            page.put("safe", held, "where the joints were measured last", 4)
 
 
-def _holds(output: OutputDraft, measured: InputDraft) -> bool:
-    """Whether an input measures every element of an output of positions."""
+def _held(output: OutputDraft, name: str, measured: InputDraft) -> dict[str, Any] | None:
+    """A safe command that holds what an input measures of every element of an output of positions."""
     if not output.is_position:
-        return False
-    if output.names is None or measured.names is None:
-        return output.names is measured.names and output.size == measured.size
-    return set(output.names) <= set(measured.names)
+        return None
+    there = measured.names
+    if output.names is None or there is None:
+        is_like = output.names is there and output.size == measured.size
+        return {"hold": name} if is_like else None
+    if set(output.names) <= set(there):
+        return {"hold": name}
+    if {f"{joint}_pos" for joint in there} >= set(output.names):
+        return {"*_pos": {"hold": name, "named": "{}"}}
+    return None
 
 
 def _anchored(names: tuple[str, ...], anchors: Anchors) -> Verbatim:

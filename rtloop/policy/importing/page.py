@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Any
 
 from rtloop.config.problem import flow as quoted
+from rtloop.config.problem import printable
 
 WIDTH = 100
 ELEMENT = "-"
@@ -36,33 +38,42 @@ class Page:
         """
         indent = "  " * depth
         text = "" if value is None else value if isinstance(value, Verbatim) else flow(value)
-        head = key if key == ELEMENT else f"{key}:"
+        head = key if key == ELEMENT else f"{flow(key)}:"
         line = f"{indent}{head}{' ' if text else ''}{text}"
+        note = _one_line(note)
         remark = f"  # {note}" if note else ""
         if len(line) + len(remark) <= WIDTH + 12:
             self._lines.append(line + remark)
             return
         if note:
             self.comment(note, depth)
-        self._lines += textwrap.wrap(
-            line,
-            WIDTH,
-            initial_indent="",
-            subsequent_indent=indent + "    ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        self._lines += _broken(line, indent + "    ")
 
     def _wrapped(self, first: str, text: str, then: str, depth: int) -> None:
         indent = "  " * depth
         self._lines += textwrap.wrap(
-            " ".join(text.split()),
+            _one_line(text),
             WIDTH,
             initial_indent=indent + first,
             subsequent_indent=indent + then,
             break_long_words=False,
             break_on_hyphens=False,
         )
+
+
+def _one_line(text: str) -> str:
+    """A remark may quote a file: what would end the line, or is no text in YAML, is written out."""
+    return printable(" ".join(text.split()))
+
+
+def _broken(line: str, indent: str) -> list[str]:
+    """A value in several lines, broken behind commas that are in no quotes."""
+    lines = [""]
+    for part in re.findall(r'(?:"(?:[^"\\]|\\.)*"|[^",])+(?:, |,|$)|, ', line):
+        if len(lines[-1]) + len(part.rstrip()) > WIDTH and lines[-1].strip():
+            lines.append(indent)
+        lines[-1] += part
+    return [line.rstrip() for line in lines]
 
 
 class Verbatim(str):
@@ -97,7 +108,7 @@ def flow(value: Any) -> str:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float):
         return number(value)
-    return quoted(value) if isinstance(value, str) else str(value)
+    return Verbatim(quoted(value)) if isinstance(value, str) else str(value)
 
 
 def number(value: float) -> str:

@@ -22,6 +22,8 @@ class Reading:
     of_joints: bool = False
     """Whether it has one element for each joint."""
     minus_pose: bool = False
+    of_robot: bool = False
+    """Whether it is what the one robot measures: all such terms read the same."""
 
 
 _ESTIMATED = "the velocity of the base has no sensor: it comes from an estimator"
@@ -29,28 +31,27 @@ _ORIENTATION = (
     "the orientation of the base in the world, as w, x, y, z; write `order: xyzw` at its term where "
     "yours is x, y, z, w, and `mount` where the sensor is turned against the base"
 )
+_QUATERNION = "the quaternion as w, x, y, z"
 _READINGS = {
-    "base_lin_vel": Reading(input="base_lin_vel", size=3, todo=_ESTIMATED),
-    "base_ang_vel": Reading(input="base_ang_vel", size=3),
-    "imu_ang_vel": Reading(input="base_ang_vel", size=3),
+    "base_lin_vel": Reading(input="base_lin_vel", size=3, todo=_ESTIMATED, of_robot=True),
+    "base_ang_vel": Reading(input="base_ang_vel", size=3, of_robot=True),
+    "imu_ang_vel": Reading(input="imu_ang_vel", size=3),
     "imu_lin_acc": Reading(input="imu_lin_acc", size=3),
     "projected_gravity": Reading(
-        "projected_gravity", "imu_quat_wxyz", 3, QUATERNION, todo=_ORIENTATION
+        "projected_gravity", "imu_quat_wxyz", 3, QUATERNION, todo=_ORIENTATION, of_robot=True
     ),
     "imu_projected_gravity": Reading(
         "projected_gravity", "imu_quat_wxyz", 3, QUATERNION, todo=_ORIENTATION
     ),
     "root_quat_w": Reading(
-        input="imu_quat_wxyz", size=4, initial=QUATERNION, todo="the quaternion as w, x, y, z"
+        input="imu_quat_wxyz", size=4, initial=QUATERNION, todo=_QUATERNION, of_robot=True
     ),
-    "imu_orientation": Reading(
-        input="imu_quat_wxyz", size=4, initial=QUATERNION, todo="the quaternion as w, x, y, z"
-    ),
+    "imu_orientation": Reading(input="imu_quat_wxyz", size=4, initial=QUATERNION, todo=_QUATERNION),
     "generated_commands": Reading(input="command"),
-    "joint_pos": Reading(input="joint_pos", of_joints=True),
-    "joint_pos_rel": Reading(input="joint_pos", of_joints=True, minus_pose=True),
-    "joint_vel": Reading(input="joint_vel", of_joints=True),
-    "joint_vel_rel": Reading(input="joint_vel", of_joints=True),
+    "joint_pos": Reading(input="joint_pos", of_joints=True, of_robot=True),
+    "joint_pos_rel": Reading(input="joint_pos", of_joints=True, minus_pose=True, of_robot=True),
+    "joint_vel": Reading(input="joint_vel", of_joints=True, of_robot=True),
+    "joint_vel_rel": Reading(input="joint_vel", of_joints=True, of_robot=True),
     "last_action": Reading("last_action"),
     "gait_phase": Reading("phase", size=2),
 }
@@ -77,6 +78,12 @@ def reading_of(function: str) -> Reading:
         name = function.removeprefix("input:")
         todo = "what this is made of: write its terms, or feed it whole"
         return Reading(input=section_name(name), todo=todo)
+    if function.startswith("own:"):
+        path = function.removeprefix("own:")
+        todo = (
+            f"'{path}' is a function of yours: feed it whole, or write the terms that it is made of"
+        )
+        return Reading(input=section_name(path.rpartition(".")[2]), todo=todo)
     todo = f"rtloop has no term '{function}': feed it whole, or write the terms that it is made of"
     return Reading(input=section_name(function), todo=todo)
 
@@ -98,3 +105,8 @@ def section_name(text: Any) -> str:
     """A text as the name of an input: ``a-z``, digits and underscores."""
     name = re.sub(r"[^a-z0-9]+", "_", str(text).lower()).strip("_")
     return (name if name[:1].isalpha() else f"in_{name}")[:32].rstrip("_")
+
+
+def numbered(name: str, number: int) -> str:
+    """The name of the second, third, … section that would be called ``name``."""
+    return f"{name[: 32 - len(f'_{number}')]}_{number}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtloop.config.values import FLOAT32_MAX, VECTOR_SIZE_MAX
+from rtloop.config.values import VECTOR_SIZE_MAX
 from rtloop.errors import ConfigError
-from rtloop.policy.exported_file import Numbers
+from rtloop.policy.importing.bounds import Bounds, both, one_number, row, scaled, shape
 from rtloop.policy.importing.names import Names
 from rtloop.policy.importing.page import Verbatim
-from rtloop.policy.importing.readings import Reading, reading_of, section_name
+from rtloop.policy.importing.readings import Reading, numbered, reading_of, section_name
+from rtloop.policy.importing.sound import refuse_other_length
 from rtloop.policy.importing.training import Observed, Told, Training
 
 POSE = "default_joint_pos"
@@ -27,6 +28,13 @@ class InputDraft:
     todo: str = ""
     is_guessed: bool = False
     """Whether the size is what was left over."""
+    reads: str | None = None
+    """What it measures: who reads the same shares it. None is shared with nobody."""
+
+    @property
+    def like(self) -> tuple[object, ...]:
+        """What is equal where one input serves both."""
+        return self.reads, self.size, self.names
 
 
 @dataclass
@@ -119,21 +127,22 @@ class TermDrafter:
         todo = "" if robot else "one element for each joint, in the order of the policy"
         size = len(robot) if robot else self._joints.count
         initial = self._joints.robot_pose if name == "joint_pos" else None
-        return self._add(name, InputDraft(size, initial, robot, where, todo))
+        return self._add(name, InputDraft(size, initial, robot, where, todo, reads=name))
 
     # --- sizes ---
 
     def _size(self, term: Observed) -> int | None:
         reading = reading_of(term.function)
+        size = reading.size
         if reading.kind == "last_action":
-            return self._action_size
-        if reading.of_joints:
-            return len(term.joints) if term.joints else self._joints.count
-        if reading.size is not None and term.size not in (None, reading.size):
+            size = self._action_size
+        elif reading.of_joints:
+            size = len(term.joints) if term.joints else self._joints.count
+        if size is not None and term.size not in (None, size):
             raise ConfigError(
-                f"{term.where}: found {term.size} values; expected {reading.size} of {term.function}"
+                f"{term.where}: found {term.size} values; expected {size} of {term.function}"
             )
-        return reading.size if reading.size is not None else term.size
+        return term.size if size is None else size
 
     def _completed(
         self, terms: tuple[Observed, ...], known: list[int | None], wanted: int, tensor: str
@@ -172,13 +181,8 @@ class TermDrafter:
     def _term(self, term: Observed, size: int, is_guessed: bool) -> dict[str, Any]:
         reading = reading_of(term.function)
         keys = self._source(term, reading, size, is_guessed)
-        scale = one_number(term.scale)
-        clip = self._clip(term, size)
-        if scale != 1.0:
-            keys["scale"] = scale
-        if clip is not None:
-            keys["clip"] = [one_number(finite(end)) for end in clip]
-        return keys
+        refuse_other_length(term.where, size, term.scale, term.minus, *(term.clip or ()))
+        return keys | shape(term.scale, 0.0, self._clip(term, size), size)
 
     def _source(
         self, term: Observed, reading: Reading, size: int, is_guessed: bool
@@ -188,10 +192,17 @@ class TermDrafter:
         if reading.kind == "phase":
             return self._phase(term)
         if reading.of_joints:
-            keys: dict[str, Any] = {"input": self.joint_input(reading.input, term.where)}
-            if self._joints.policy is not None:
+            keys: dict[str, Any] = {"input": self._of_joints(term, reading, size)}
+            strange = [
+                name for name in term.joints or () if name not in (self._joints.policy or ())
+            ]
+            if strange and reading.of_robot:
+                raise ConfigError(
+                    f"{term.where}: found the joint '{strange[0]}'; expected joints of the policy"
+                )
+            if self._joints.policy is not None and not strange:
                 whole = term.joints in (None, self._joints.policy)
-                keys["joints"] = "policy" if whole else term.joints
+                keys["joints"] = "policy" if whole else list(term.joints or ())
             minus = self._minus(term, reading)
             if minus is not None:
                 keys["minus"] = minus
@@ -199,18 +210,31 @@ class TermDrafter:
         width = 4 if reading.kind == "projected_gravity" else size
         name = reading.input
         if name == "command":
-            name = section_name(term.params.get("command_name") or name)
+            name = section_name((term.params or {}).get("command_name") or name)
             name = "command" if name == "base_velocity" else name
         names = term.joints if len(term.joints or ()) == width else None
-        draft = InputDraft(width, reading.initial, names, term.where, reading.todo, is_guessed)
+        reads = reading.input if reading.of_robot else None
+        if reads is None and term.params is not None:
+            reads = f"{term.function} {term.params}"
+        draft = InputDraft(
+            width, reading.initial, names, term.where, reading.todo, is_guessed, reads
+        )
         keys = {reading.kind: self._add(name, draft)}
-        if names is not None and self._joints.policy is not None:
+        if names is not None and set(names) <= set(self._joints.policy or ()):
             keys["joints"] = "policy" if names == self._joints.policy else list(names)
         return keys
 
+    def _of_joints(self, term: Observed, reading: Reading, size: int) -> str:
+        robot = set(self._joints.robot or ())
+        is_first = self.name(reading.input) not in self.inputs
+        if reading.of_robot or (is_first and robot >= set(term.joints or ())):
+            return self.joint_input(reading.input, term.where)
+        todo = "" if term.joints else "one element for each joint, in the order of the policy"
+        return self._add(reading.input, InputDraft(size, None, term.joints, term.where, todo))
+
     def _phase(self, term: Observed) -> dict[str, Any]:
-        period = term.params.get("period")
-        if not isinstance(period, int | float) or period <= 0:
+        period = (term.params or {}).get("period")
+        if not isinstance(period, int | float) or not 0 < period < float("inf"):
             raise ConfigError(f"{term.where}: found no params.period; expected seconds of one turn")
         # The robot's clock is advanced before the first observation.
         return {"phase": {"period_s": float(period), "first_step": 1}, "show": ["sin", "cos"]}
@@ -234,7 +258,7 @@ class TermDrafter:
             return None
         return POSE
 
-    def _clip(self, term: Observed, size: int) -> tuple[Numbers, Numbers] | None:
+    def _clip(self, term: Observed, size: int) -> Bounds | None:
         """Behind the scale: that of the term and, of a command, what the robot clamps it to."""
         own = term.clip
         if own is not None and not term.scale_first:
@@ -242,16 +266,13 @@ class TermDrafter:
         ranges = self._training.ranges
         if term.function != "generated_commands" or not ranges:
             return own
-        name = str(term.params.get("command_name"))
+        name = str((term.params or {}).get("command_name"))
         told = ranges.get(name) or (next(iter(ranges.values())) if len(ranges) == 1 else None)
-        if told is None or len(_row(told.value[0], size)) != size:
+        if told is None or len(row(told.value[0], size)) != size:
             return own
+        # The stick is clamped before anything else is done to it.
         clamped = scaled(told.value, term.scale)
-        if own is None:
-            return clamped
-        lows = zip(_row(clamped[0], size), _row(own[0], size), strict=True)
-        highs = zip(_row(clamped[1], size), _row(own[1], size), strict=True)
-        return tuple(max(pair) for pair in lows), tuple(min(pair) for pair in highs)
+        return clamped if own is None else both(clamped, own)
 
     def _add(self, name: str, draft: InputDraft) -> str:
         if draft.size > VECTOR_SIZE_MAX:
@@ -260,46 +281,18 @@ class TermDrafter:
                 "vector that a loop reads"
             )
         self.wanted.add(name)
-        wanted, name = name, self.name(name)
-        there = self.inputs.get(name)
-        if there is not None and there.size != draft.size:
-            return self._add(f"{wanted}_{draft.size}"[:32], draft)
-        if there is None:
-            self.inputs[name] = draft
-        return name
-
-
-def scaled(clip: tuple[Numbers, Numbers], scale: Numbers) -> tuple[Numbers, Numbers]:
-    """The bounds of a clip that comes behind the scale, where the given one comes before: bit for bit."""
-    import numpy as np
-
-    low, high = (np.asarray(end, np.float32) * np.asarray(scale, np.float32) for end in clip)
-    if (np.asarray(scale) == 1).all():
-        return clip
-
-    def numbers(ends: Any) -> Numbers:
-        # As short as it can be to give the same float32.
-        values = tuple(float(str(value)) for value in np.atleast_1d(ends))
-        return values if np.ndim(ends) else values[0]
-
-    return numbers(np.minimum(low, high)), numbers(np.maximum(low, high))
-
-
-def one_number(values: Numbers) -> Any:
-    """One number where all are equal."""
-    if isinstance(values, tuple) and len(set(values)) == 1:
-        return values[0]
-    return list(values) if isinstance(values, tuple) else values
-
-
-def _row(values: Numbers, size: int) -> tuple[float, ...]:
-    return values if isinstance(values, tuple) else (values,) * size
-
-
-def finite(values: Numbers) -> Numbers:
-    if isinstance(values, tuple):
-        return tuple(min(max(value, -FLOAT32_MAX), FLOAT32_MAX) for value in values)
-    return min(max(values, -FLOAT32_MAX), FLOAT32_MAX)
+        called, first, number = self.name(name), self.name(name), 1
+        while (there := self.inputs.get(called)) is not None:
+            if draft.reads is not None and there.like == draft.like:
+                return called
+            number += 1
+            called = self.name(numbered(name, number))
+        if number > 1:
+            other = self.inputs[first]
+            why = f"nothing tells that it is what '{first}' is ({other.where})"
+            draft.todo = f"{why}; {draft.todo}" if draft.todo else why
+        self.inputs[called] = draft
+        return called
 
 
 def zeros(count: int) -> Verbatim:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Generic, TypeVar
@@ -37,11 +37,14 @@ class Observed:
     """Whether the scale comes before the clip."""
     history: int = 1
     """Steps that are observed, oldest first."""
+    is_history_told: bool = True
+    """Whether the file tells that."""
     joints: tuple[str, ...] | None = None
     """The joints that are observed; None is all of the policy."""
     minus: Numbers | None = None
     """The pose or velocity that is subtracted; None is that of the policy."""
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] | None = None
+    """With what the function is called: with the function, all that says what it reads. None is untold."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ class Training:
                 f"{_first(self).where}, and {', '.join(theirs)} by {_first(other).where}; expected "
                 "files of one training"
             )
+        _same_histories(_all_terms(self), _all_terms(other))
+        _same_scales(self.actions, other.actions)
         return replace(
             self,
             period_s=self.period_s or other.period_s,
@@ -113,8 +118,33 @@ class Training:
         )
 
 
+def _all_terms(training: Training) -> list[Observed]:
+    return [term for terms in training.observations.values() for term in terms]
+
+
 def _functions(training: Training) -> list[str]:
-    return [term.function for terms in training.observations.values() for term in terms]
+    return [term.function for term in _all_terms(training)]
+
+
+def _same_histories(mine: list[Observed], theirs: list[Observed]) -> None:
+    for one, other in zip(mine, theirs, strict=False):
+        if one.is_history_told and other.is_history_told:
+            what = f"the number of steps of {one.function}"
+            _same(what, Told(one.history, one.where), Told(other.history, other.where))
+
+
+def _same_scales(mine: tuple[Commanded, ...], theirs: tuple[Commanded, ...]) -> None:
+    others = {key: told for part in theirs for key, told in _scales(part)}
+    for key, told in (pair for part in mine for pair in _scales(part)):
+        if key in others:
+            _close(f"the scale of the action for {key[1]}", told, others[key])
+
+
+def _scales(part: Commanded) -> Iterator[tuple[tuple[str, str], Told[tuple[float, ...]]]]:
+    joints = part.joints or ()
+    row = part.scale if isinstance(part.scale, tuple) else (part.scale,) * len(joints)
+    for joint, scale in zip(joints, row, strict=False):
+        yield (part.quantity, joint), Told((scale,), part.where)
 
 
 def _first(training: Training) -> Observed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from rtloop.config.values import VECTOR_SIZE_MAX
 from rtloop.policy.exported_file import Entry, Numbers
 from rtloop.policy.importing.training import Commanded, Observed, Told, Training
 
@@ -34,8 +35,11 @@ def read(file: Entry, names: tuple[str, ...] | None, of_policy: tuple[str, ...] 
     The file tells neither; without both a joint is called by the number of its motor. Raises ConfigError.
     """
     numbers = file["joint_ids_map"].whole_numbers()
+    for position, number in enumerate(numbers):
+        if not 0 <= number < VECTOR_SIZE_MAX or number in numbers[:position]:
+            raise file["joint_ids_map"].wrong("the numbers of motors, from 0 on, each once")
     count = len(file["stiffness"].number_list()) if "stiffness" in file else 0
-    count = max(count, *(number + 1 for number in numbers))
+    count = max([count, *(number + 1 for number in numbers)])
     if names is not None and len(names) != count:
         raise file["joint_ids_map"].wrong(f"{len(names)} motors, as many as there are names")
     if of_policy is not None and len(of_policy) != len(numbers):

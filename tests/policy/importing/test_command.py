@@ -69,6 +69,14 @@ def test_what_is_left_open_as_json(model: str, capsys: pytest.CaptureFixture[str
             2,
             "the name 'action' for both 'obs' and 'action'",
         ),
+        (
+            ["policy.onnx", "--rename", "obs=a", "--rename", "obs=b"],
+            2,
+            "obs is given as a and as b",
+        ),
+        (["policy.onnx", "-o", "policy.onnx", "--force"], 2, "policy.onnx is what is read"),
+        (["bundle.yaml", "--joints", "a,b"], 2, "--joints: found beside a bundle"),
+        (["bundle.yaml", "--fix-dimension", "n=2"], 2, "--fix-dimension: found beside a bundle"),
         (["policy.onnx", "--joints", "a,a"], 2, "a,a is no list of different names"),
         (["policy.onnx", "--fix-dimension", "n=0"], 2, "n=0 is no size"),
         (["policy.onnx", "-o", "nowhere/loop.yaml"], 1, "cannot be written: No such file"),
@@ -80,3 +88,4 @@ def test_what_is_wrong_is_said(
 ) -> None:
     assert main(["init", *arguments]) == code
     assert message in capsys.readouterr().err
+    assert Path("policy.onnx").read_bytes() == linear(3, 2)[0]

@@ -174,6 +174,54 @@ def test_a_relative_action_is_added_to_where_the_joints_are(tmp_path: Path) -> N
     np.testing.assert_allclose(command, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_the_clip_of_a_relative_action_is_that_of_what_is_added(tmp_path: Path) -> None:
+    terms = [term("joint_pos", 4, joint_names=JOINTS), term("last_action", 4)]
+    clip = [[-0.1, 0.2], [-0.3, 0.1], [-0.2, 0.2], [-0.1, 0.1]]
+    relative = action(
+        "RelativeJointPositionAction", JOINTS[::-1], scale=0.5, offset=0.05, clip=clip
+    )
+    model, deploy = _files(tmp_path, descriptors(terms, [relative]), 8)
+    written(tmp_path, str(model), str(deploy))
+    loop = Loop(tmp_path)
+    weight = np.load(tmp_path / "weight.npy")
+    names = loop.section.inputs["joint_pos"].element_names or ()
+    last = np.zeros(4, np.float32)
+    for step in range(5):
+        given = samples(loop, step)
+        measured = dict(zip(names, given["joint_pos"] * 3, strict=True))
+        command = loop.step({"joint_pos": given["joint_pos"] * 3})["joint_pos_target"]
+        observed = np.array([*(measured[name] for name in JOINTS), *last], np.float32)
+        np.testing.assert_allclose(loop.observed()["obs"], observed, rtol=1e-5, atol=1e-5)
+        last = observed @ weight  # as the model gave it: neither scaled nor clipped
+        delta = np.clip(last * 0.5 + 0.05, *np.transpose(clip))
+        expected = {n: measured[n] + d for n, d in zip(JOINTS[::-1], delta, strict=True)}
+        wanted = [expected[name] for name in loop.outputs["joint_pos_target"]]
+        np.testing.assert_allclose(command, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_clip_of_one_of_two_relative_actions_is_its_own(tmp_path: Path) -> None:
+    # An input and a group of one name cannot be told apart.
+    terms = [term("delta", 3), term("last_action", 4)]
+    clip = [[-0.1, 0.1], [-0.2, 0.2]]
+    actions = [
+        action("RelativeJointPositionAction", JOINTS[1::-1], scale=0.5, clip=clip),
+        action("RelativeJointPositionAction", JOINTS[2:], clip=[[-0.3, 0.1]] * 2),
+    ]
+    model, deploy = _files(tmp_path, descriptors(terms, actions), 7)
+    written(tmp_path, str(model), str(deploy))
+    loop = Loop(tmp_path)
+    names = loop.section.inputs["joint_pos"].element_names or ()
+    given = samples(loop, 3)
+    raw = np.append(given["delta"], [0] * 4).astype(np.float32) @ np.load(tmp_path / "weight.npy")
+    delta = np.append(np.clip(raw[:2] * 0.5, *np.transpose(clip)), np.clip(raw[2:], -0.3, 0.1))
+    by_name = dict(zip(names, given["joint_pos"], strict=True))
+    for name, change in zip([*JOINTS[1::-1], *JOINTS[2:]], delta, strict=True):
+        by_name[name] += change
+    command = loop.step(given)["joint_pos_target"]
+    expected = [by_name[name] for name in loop.outputs["joint_pos_target"]]
+    np.testing.assert_allclose(command, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_the_joints_of_a_term_that_is_not_known_name_its_elements(tmp_path: Path) -> None:
     terms = [term("joint_torque", 2, joint_names=JOINTS[1::-1])]
     acts = action("JointPositionAction", JOINTS)
