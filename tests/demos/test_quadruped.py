@@ -72,7 +72,7 @@ class TestPlant:
 
     @pytest.mark.parametrize("strength", [1.0, 0.8])
     def test_targets_are_torques_of_a_controller_in_each_tick(self, strength: float) -> None:
-        """What the loop computes from a sample, the plant computes for training: bit for bit."""
+        """What a loop computes from exact samples, the plant computes for training, to rounding."""
         from rtloop.demos.quadruped.plant import (
             DAMPING,
             DEFAULT_JOINT_POS,

@@ -47,6 +47,7 @@ def test_it_tells_of_its_walk() -> None:
     fell = {**TOLD, "fell_at_s": 4.0}
     assert demo.summarise_device(fell).startswith("it fell after 4.0 s; it walked")
     assert not demo.is_well(fell)
+    assert not demo.is_well({**TOLD, "reasons": ["COMMAND_TIMEOUT", "HOST_STOP"]})
 
 
 def test_without_mujoco_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
