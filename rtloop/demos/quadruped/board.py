@@ -17,6 +17,7 @@ import socket
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -152,11 +153,10 @@ def main() -> int:
     _ask_for_priority(options.priority)
     gc.freeze()
     gc.disable()  # the loop makes no cycles, and a collection would be a late sample
-    while request := ours.recv(1024):
-        try:
+    # Reset: the firmware ended before it took the newest sample.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        while request := ours.recv(1024):
             ours.send(board.answer(request))
-        except BrokenPipeError:
-            break
     code = firmware.wait()
     print(json.dumps(board.told()), flush=True)
     return code
