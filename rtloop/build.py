@@ -137,7 +137,7 @@ def assemble(
         where,
         policy,
         sinks if fits else None,
-        loop.policy_period_s,
+        loop.period_s,
     )
     _check_action(config, name, sizes, n_action)
     try:

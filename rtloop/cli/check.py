@@ -46,6 +46,7 @@ class LoopCheck:
     name: str
     loop_class: str
     rate_hz: float
+    policy_rate_hz: float
     deadline_ms: float
     model: str
     observation: str
@@ -61,6 +62,7 @@ class LoopCheck:
         return {
             "class": self.loop_class,
             "rate_hz": self.rate_hz,
+            "policy_rate_hz": self.policy_rate_hz,
             "deadline_ms": self.deadline_ms,
             "model": self.model,
             "observation": self.observation,
@@ -78,8 +80,11 @@ class LoopCheck:
                 f"; inference {self.inference_p50_us:.3g} µs in the median, 99 of 100 within "
                 f"{self.inference_p99_us:.3g} µs ({self.timed_runs} runs here)"
             )
+        slower = ""
+        if self.policy_rate_hz != self.rate_hz:
+            slower = f", the policy {self.policy_rate_hz:g} Hz"
         return (
-            f"{self.name}: {self.loop_class}, {self.rate_hz:g} Hz, deadline {self.deadline_ms:g} ms, "
+            f"{self.name}: {self.loop_class}, {self.rate_hz:g} Hz{slower}, deadline {self.deadline_ms:g} ms, "
             f"policy {self.model}: {self.observation} → {self.action}{timed}"
         )
 
@@ -182,6 +187,7 @@ def _loop_check(config: Config, name: str, policy: Policy) -> LoopCheck:
         name=name,
         loop_class=loop.loop_class,
         rate_hz=loop.nominal_rate_hz,
+        policy_rate_hz=loop.nominal_rate_hz / loop.policy.every,
         deadline_ms=loop.deadline_ns / 1e6,
         model=", ".join(str(path) for _, _, path in loop.policy.sections.values()),
         observation=str(policy.observation or "nothing"),

@@ -85,7 +85,10 @@ def _shown(
     name: str, config: Config, policy: Opened, all_of_it: bool, terminal: Terminal
 ) -> Iterator[str]:
     loop = config.loops[name]
-    yield terminal.styled(f"{name}: {loop.loop_class}, {loop.nominal_rate_hz:g} Hz", "bold")
+    rate = f"{loop.nominal_rate_hz:g} Hz"
+    if loop.policy.every > 1:
+        rate += f", the policy {float(1 / loop.policy_period_s):g} Hz"
+    yield terminal.styled(f"{name}: {loop.loop_class}, {rate}", "bold")
     for tensor, elements in policy.table.observations.items():
         yield terminal.wrapped(f"\n{terminal.styled(tensor, 'bold')}: {len(elements)} values, of x")
         header = ("#", "element", "x", "formula", "ago", "unit", "clip", "scale")
@@ -203,7 +206,7 @@ def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
     if found.left_out:
         told = f"left out, as before the policy acts: {', '.join(found.left_out)}"
         yield terminal.wrapped(told)
-    for step, told in found.terminated:
+    for step, told in found.terminations:
         yield terminal.wrapped(f"a run would have gone to FAULT in step {step}: {told}")
     if found.first is None:
         yield terminal.styled("agrees", "green")

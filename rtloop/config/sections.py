@@ -241,11 +241,16 @@ class LoopConfig(Section):
         return round(1_000_000_000 / Fraction(self.rate_hz))
 
     @property
-    def policy_period_s(self) -> Fraction:
-        """The nominal time between two runs of the policy, exactly as it was written."""
+    def period_s(self) -> Fraction:
+        """The nominal period, exactly as it was written."""
         if self.period_ms is not None:
             return Fraction(repr(self.period_ms)) / 1000
         return 1 / Fraction(repr(self.rate_hz))
+
+    @property
+    def policy_period_s(self) -> Fraction:
+        """The nominal time between two runs of the policy."""
+        return self.period_s * self.policy.every
 
     @property
     def nominal_rate_hz(self) -> float:

@@ -271,6 +271,9 @@ class Graph:
         checked: Sequence[int],
         last_command: int | None,
         terminations: int | None = None,
+        every: int = 1,
+        each_cycle: Sequence[int] = (),
+        cycles_since_due: int | None = None,
     ) -> Graph:
         """Steps, in the order in which they run, on ``tensors``: (name, numpy's name of the dtype, shape).
 
@@ -278,7 +281,9 @@ class Graph:
         which holds what the loop sent last, are float32. ``feedback`` is (input, output, of applied commands
         only); a constant for its input is what it starts from, zeros without. Where a ``checked`` tensor, of a
         float dtype, is not finite after a run, all elements of the command are NaN. Where an element of
-        ``terminations``, which are bool, is true after a run, a loop goes to FAULT.
+        ``terminations``, which are bool, is true after a run, a loop goes to FAULT. The policy runs in every
+        so-many-th cycle, the steps at the places ``each_cycle`` in each; ``cycles_since_due``, float32 [1],
+        counts them from that one on.
 
         Raises ValueError where types, sizes or the order of steps do not fit; RuntimeError, as above.
         """
@@ -287,11 +292,18 @@ class Graph:
         inputs: Sequence[NDArray[np.float32]],
         applied: bool = True,
         last_command: NDArray[np.float32] | None = None,
+        cycle: int | None = None,
     ) -> NDArray[np.float32]:
         """``applied``: whether the command it returns is taken for one that was applied.
 
-        ``last_command`` stays what it was where none is given. Raises ValueError, RuntimeError.
+        ``last_command`` stays what it was where none is given. ``cycle`` is the number of the cycle; None is
+        the next one in which the policy is due. Raises ValueError, RuntimeError.
         """
+    @property
+    def every(self) -> int: ...
+    @property
+    def policy_ran(self) -> bool:
+        """Whether it ran in the last cycle."""
     def reset(self) -> None: ...
     def state(self) -> dict[str, NDArray[Any]]:
         """What it carries to the next run, by the name of the feedback's input."""

@@ -2,8 +2,10 @@
 
 ``in_<input>`` is required for each input of the loop. Of the rest at least one is: ``obs_<model>.<input>``,
 ``obs_<input>`` or ``obs_<model>``, what a model observed; ``raw``, what the policy answered; ``targets``, what
-was commanded, of all outputs in their order. All are numbers, [steps, n]. ``names_in_<input>`` and
-``names_targets``, texts [n], are the names of the elements, where they are in another order than here.
+was commanded, of all outputs in their order. All are numbers, [steps, n]. ``terminated``, [steps], is 1 where a
+termination is to end the loop; without it none is. ``names_in_<input>`` and ``names_targets``, texts [n], are
+the names of the elements, where they are in another order than here. ``every``, a number, says that a step is a
+cycle of the loop, in every so-many-th of which the policy runs: ``obs_…`` and ``raw`` are of its runs.
 """
 
 from __future__ import annotations
@@ -28,12 +30,16 @@ class Cases:
     """Inputs of steps, and what is to become of them; all of them float32 [steps, n] and finite inputs."""
 
     steps: int
+    in_cycles: bool
+    """A step is a cycle of the loop; else a run of the policy."""
     inputs: Mapping[str, Array]
     """By the loop's input, in the order of its elements here."""
     observations: Mapping[str, Array]
     """By model and input, as ``policy.obs``."""
     raw: Array | None
     targets: Array | None
+    terminated: Array
+    """[steps, 1]: 1 where the loop is to end, else 0."""
     ignored: tuple[str, ...]
     """Arrays of the file that nothing is compared with."""
 
@@ -66,6 +72,11 @@ class CasesFile:
     def wrong(self, found: str, expected: str) -> ConfigError:
         return ConfigError(f"{self._path}: found {found}; expected {expected}")
 
+    @property
+    def is_in_cycles(self) -> bool:
+        """Whether a step of it is a cycle of the loop, not a run of the policy."""
+        return "every" in self._arrays
+
     def names_of(self, vector: str) -> tuple[str, ...] | None:
         """The names of the elements of ``in_<input>`` or ``targets``; None where the file has none."""
         name = f"names_{vector}"
@@ -83,11 +94,14 @@ class CasesFile:
         observations: Mapping[str, int],
         raw_size: int,
         targets: Sequence[str],
+        every: int = 1,
     ) -> Cases:
         """``inputs`` and ``targets`` are names of elements, ``observations`` sizes by ``MODEL.INPUT``.
 
-        Raises ConfigError.
+        ``every`` is that of the loop. Raises ConfigError.
         """
+        import numpy as np
+
         given = {name: self._named(f"in_{name}", elements) for name, elements in inputs.items()}
         missing = [f"in_{name}" for name, array in given.items() if array is None]
         if missing:
@@ -97,24 +111,55 @@ class CasesFile:
         if not seen and raw is None and commanded is None:
             wanted = [*(f"obs_{name}" for name in observations), "raw", "targets"]
             raise self.wrong(f"nothing to compare with ({self._listed()})", any_of(wanted))
-        every = {f"in_{name}": array for name, array in given.items()}
-        every |= {f"obs_{name}": array for name, array in seen.items()}
-        every |= {"raw": raw, "targets": commanded}
-        counts = {name: len(array) for name, array in every.items() if array is not None}
-        if len(set(counts.values())) > 1 or 0 in counts.values():
-            told = ", ".join(f"{name} {count}" for name, count in counts.items())
-            raise self.wrong(f"steps: {told}", "as many of each, one at least")
+        ended = self._numbers("terminated", 1)
+        of_runs = {f"obs_{name}": array for name, array in seen.items()} | {"raw": raw}
+        of_steps = {f"in_{name}": array for name, array in given.items()}
+        of_steps |= {"targets": commanded, "terminated": ended}
+        in_cycles = self._are_cycles(every)
+        steps = self._steps(of_steps, of_runs, every if in_cycles else 1)
         ignored = tuple(sorted(self._arrays.keys() - self._used))
         return Cases(
-            next(iter(counts.values())),
+            steps,
+            in_cycles,
             {name: array for name, array in given.items() if array is not None},
             seen,
             raw,
             commanded,
+            np.zeros((steps, 1), np.float32) if ended is None else (ended != 0).astype(np.float32),
             ignored,
         )
 
     # --- inside ---
+
+    def _are_cycles(self, every: int) -> bool:
+        if not self.is_in_cycles:
+            return False
+        self._used.add("every")
+        given = self._arrays["every"]
+        if given.size != 1 or given.dtype.kind not in "iuf" or given.item() != every:
+            found = (
+                f"'every' of {_described(given)}" if given.size != 1 else f"every {given.item()}"
+            )
+            raise self.wrong(found, f"{every}, as `policy.every` has it, or no 'every' at all")
+        return True
+
+    def _steps(
+        self,
+        of_steps: Mapping[str, Array | None],
+        of_runs: Mapping[str, Array | None],
+        every: int,
+    ) -> int:
+        """How many there are, of which the policy runs in every so-many-th. Raises ConfigError."""
+        counts = {name: len(array) for name, array in of_steps.items() if array is not None}
+        runs = {name: len(array) for name, array in of_runs.items() if array is not None}
+        steps = next(iter(counts.values()))
+        if steps and {*counts.values()} == {steps} and {*runs.values()} <= {-(-steps // every)}:
+            return steps
+        told = ", ".join(f"{name} {count}" for name, count in (counts | runs).items())
+        expected = "as many of each, one at least"
+        if every > 1:
+            expected += f"; of obs_… and raw, those of every {every}th"
+        raise self.wrong(f"steps: {told}", expected)
 
     def _read(self, loaded: Any, name: str) -> npt.NDArray[Any]:
         import numpy as np

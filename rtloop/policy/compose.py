@@ -67,19 +67,21 @@ def composed(
     period_s: Fraction | None,
     where: Callable[..., Place],
 ) -> ComposedGraph:
-    """The graph of a loop: its section, its models, and what its inputs and outputs are.
+    """The graph of a loop of this period: its section, its models, and what its inputs and outputs are.
 
     ``outputs`` None is an output that takes all of the action. Raises ConfigError.
     """
     vectors = {name: _vector(name, elements) for name, elements in inputs.items()}
     sinks = outputs or {"all": Sink(policy.action.size)}
     command = [Vector(sink.size, sink.names) for sink in sinks.values()]
-    scope = replace(section.scope(vectors, (), policy, command), period_s=period_s)
+    policy_s = None if period_s is None else period_s * section.every
+    scope = replace(section.scope(vectors, (), policy, command), period_s=policy_s)
     refuse(section.term_rules((), scope), section, where)
 
     builder = GraphBuilder(
         {name: vector.element_count or 0 for name, vector in vectors.items()},
         period_s=period_s,
+        every=section.every,
         answers={f"{s.name}.{name}": a for s in policy.stages for name, a in s.answers.items()},
         group=lambda name: _group(builder, name, section, scope, where),
         models_of_terms=scope.models_of_terms,
@@ -97,14 +99,14 @@ def composed(
             value = joined(builder, terms, scope, here, f"observed/{stage.name}")
             _refuse_size(terms, scope, tensor.size, str(tensor), here)
             observed[tensor.name] = builder.must_be_finite(value)
-            observations[f"{stage.name}.{tensor.name}"] = value
+            observations[f"{stage.name}.{tensor.name}"] = observed[tensor.name]
         answered = run_stage(builder, stage, observed, ran)
         for name, answer in answered.items():
             builder.answered(f"{stage.name}.{name}", answer)
     builder.acted(builder.answer(f"{policy.acting.name}.{policy.action.name}"))
     builder.must_be_finite(builder.raw_action)
     value = command_of(builder, section, scope, outputs, where)
-    with builder.blaming(where("terminations")):
+    with builder.blaming(where("terminations")), builder.each_cycle():
         terminations = section.terminations.emit(builder, scope)
     feedback = builder.fed_back()
     return ComposedGraph(
@@ -115,13 +117,16 @@ def composed(
         action=builder.tensors[value],
         feedback=feedback,
         checked=tuple(builder.checked),
-        last_command=builder.last_command if builder.reads_last_command else "",
+        last_command=builder.last_command_tensor,
         sha256=policy.sha256,
         observation_size=policy.observation.size if policy.observation else 0,
+        models_sha256=policy.models_sha256,
         observations=observations,
         raw_action=builder.raw_action,
         terminations=terminations,
         termination_sentences=section.terminations.sentences(scope),
+        every=builder.every,
+        cycles_since_due=builder.cycles_tensor,
     )
 
 

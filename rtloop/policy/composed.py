@@ -34,6 +34,8 @@ class NodeStep:
     inputs: tuple[str, ...]
     output: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    each_cycle: bool = False
+    """It runs in the cycles between those of the policy, too."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class ModelStep:
     model: onnx.ModelProto
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
+    each_cycle: bool = False
 
 
 Step = NodeStep | ModelStep
@@ -79,7 +82,8 @@ class ComposedGraph:
     command, [1, m], after the action terms; both are float32. ``constants`` are the values of some of the
     tensors, and of states before the first run. ``last_command`` is the tensor that holds what left for
     the outputs before, after all limits; empty where nothing reads it. ``sha256`` is that of the user's
-    model, its weights included; of several, of the one that answers the action.
+    model, its weights included; of several, of the one that answers the action. ``models_sha256`` has
+    it of every model that runs, by its name.
 
     A NaN or infinity in one of the tensors ``checked``, which are what models observe and answer,
     always leaves as a NaN in ``action``, whatever clips lie between: the core only has to check what
@@ -96,6 +100,7 @@ class ComposedGraph:
     last_command: str
     sha256: str
     observation_size: int
+    models_sha256: Mapping[str, str]
     observations: Mapping[str, str] = field(default_factory=dict)
     """By model and input, as ``policy.obs``: the tensor of what it observes."""
     raw_action: str = ""
@@ -104,6 +109,10 @@ class ComposedGraph:
     """The tensor of the conditions that end the loop, bool [1, n]; empty without any."""
     termination_sentences: tuple[str, ...] = ()
     """What each of them says when it is true."""
+    every: int = 1
+    """The policy, all steps but those of ``each_cycle``, runs in every so-many-th cycle."""
+    cycles_since_due: str = ""
+    """The tensor of the cycles since that one, float32 [1, 1]; empty where nothing reads it."""
 
     @cached_property
     def model(self) -> bytes:

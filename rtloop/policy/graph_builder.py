@@ -30,6 +30,7 @@ class _State:
     update: Update
     where: Place
     of_applied: bool
+    each_cycle: bool
 
 
 class GraphBuilder:
@@ -44,11 +45,13 @@ class GraphBuilder:
         input_sizes: Mapping[str, int],
         *,
         period_s: Fraction | None = None,
+        every: int = 1,
         answers: Mapping[str, PolicyTensor] | None = None,
         group: Callable[[str], str] | None = None,
         models_of_terms: Mapping[str, Stage] | None = None,
     ) -> None:
-        """``group`` composes the group of a name, when it is first read.
+        """``group`` composes the group of a name, when it is first read. ``period_s`` is that of the loop's
+        cycles, in every so-many-th of which the policy runs.
 
         ``answers`` are the outputs that models answer with, as ``MODEL.OUTPUT``; ``models_of_terms`` are
         those of terms that are models, by their ``source``.
@@ -59,13 +62,17 @@ class GraphBuilder:
         self.tensors: dict[str, TensorSpec] = {spec.name: spec for spec in self.inputs.values()}
         self.constants: dict[str, npt.NDArray[Any]] = {}
         self.steps: list[Step] = []
-        self.period_s = period_s
+        self.cycle_s = period_s
+        self.every = every
         self.models_of_terms = dict(models_of_terms or {})
         self._group = group
         self._answer_tensors = dict(answers or {})
         self._states: list[_State] = []
         self._where = Place()
-        self._once: dict[object, tuple[str, set[str]]] = {}
+        self._once: dict[tuple[object, bool], tuple[str, set[str]]] = {}
+        self._in_each_cycle = False
+        self._of_each_cycle: set[str] = set()  # tensors that steps yield
+        self._of_policy: set[str] = set()
         self._awaited: set[str] = set()  # answers of the cycle before that were read
         self._answers: dict[str, Callable[[], str]] = {}
         self._raw_action: str | None = None
@@ -73,10 +80,27 @@ class GraphBuilder:
         self._action_size = 0
         self.checked: list[str] = []
         self.last_command_size = 0
-        self.reads_last_command = False
+        self.last_command_tensor = ""
+        self.cycles_tensor = ""
         self._open: dict[str, list[int | str]] = {}  # of a tensor whose shape is not fixed
 
     # --- for terms ---
+
+    @property
+    def period_s(self) -> Fraction | None:
+        """The nominal time between two runs of the steps that are being added."""
+        if self.cycle_s is None or self._in_each_cycle:
+            return self.cycle_s
+        return self.cycle_s * self.every
+
+    @contextmanager
+    def each_cycle(self, is_so: bool = True) -> Iterator[None]:
+        """What is added inside runs in the cycles between those of the policy, too; or, not so, does not."""
+        outer, self._in_each_cycle = self._in_each_cycle, is_so and self.every > 1
+        try:
+            yield
+        finally:
+            self._in_each_cycle = outer
 
     def input(self, name: str) -> str:
         """The newest sample of a loop's input: float32 [1, n]."""
@@ -93,19 +117,25 @@ class GraphBuilder:
         """The number of elements of a tensor."""
         return self.tensors[tensor].size
 
+    def held(self, tensor: str) -> str:
+        """The values of the last run of the policy: what each cycle reads anew is kept."""
+        if self.every == 1 or tensor in self._of_policy:
+            return tensor
+        return self.once(("held", tensor), lambda: self.node("Identity", [tensor], "held"))
+
     def node(self, operator: str, inputs: Sequence[str], label: str, **attributes: Any) -> str:
         """A node of one output, which is called by the label, numbered where it is taken."""
         output = self._name(label)
         for value in inputs:
             if value not in self.tensors:
                 raise ValueError(f"{operator} reads '{value}', which is no tensor")
-        step = NodeStep(operator, tuple(inputs), output, attributes)
+        step = NodeStep(operator, tuple(inputs), output, attributes, self._in_each_cycle)
         dtype, shape = _inferred(step, self)
         if not all(isinstance(size, int) for size in shape):
             self._open[output] = shape
         fixed = tuple(size if isinstance(size, int) else 1 for size in shape)
         self.tensors[output] = TensorSpec(output, fixed, dtype)
-        self.steps.append(step)
+        self._add(step, output)
         return output
 
     def constant(self, value: npt.NDArray[Any], label: str) -> str:
@@ -135,29 +165,33 @@ class GraphBuilder:
         if initial is not None:
             shape, dtype = initial.shape, initial.dtype.name
         state = TensorSpec(self._name(label), shape, dtype)
-        self._states.append(_State(state, update, self._where, of_applied))
+        made = _State(state, update, self._where, of_applied, self._in_each_cycle)
+        self._states.append(made)
         self.tensors[state.name] = state
         if initial is not None:
             self.constants[state.name] = initial
         return state.name
 
     def once(self, key: object, make: Callable[[], str]) -> str:
-        """What ``make`` has made for this key, now or before.
+        """What ``make`` has made for this key, now or before: once of the policy, once in each cycle.
 
         It is made anew where it read what a model answered in the cycle before, and that has run since.
         """
-        if key not in self._once or self._once[key][1] & self._answers.keys():
+        at = (key, self._in_each_cycle)
+        if at not in self._once or self._once[at][1] & self._answers.keys():
             outer, self._awaited = self._awaited, set()
             try:
-                self._once[key] = (make(), self._awaited)
+                self._once[at] = (make(), self._awaited)
             finally:
                 self._awaited = outer
-        made, awaited = self._once[key]
+        made, awaited = self._once[at]
         self._awaited |= awaited
         return made
 
     def must_be_finite(self, tensor: str) -> str:
-        """The same tensor: where it is not finite, nothing but a NaN leaves the graph."""
+        """The same values: where they are not finite, nothing but a NaN leaves the graph."""
+        if not self._in_each_cycle:
+            tensor = self.held(tensor)
         if tensor not in self.checked:
             self.checked.append(tensor)
         return tensor
@@ -176,14 +210,18 @@ class GraphBuilder:
     @property
     def last_command(self) -> str:
         """What left for the outputs last, after all limits: float32 [1, n]."""
-
-        def make() -> str:
-            name = self._name("last_command")
+        if not self.last_command_tensor:
+            self.last_command_tensor = name = self._name("last_command")
             self.tensors[name] = TensorSpec(name, (1, self.last_command_size))
-            self.reads_last_command = True
-            return name
+        return self.last_command_tensor
 
-        return self.once("last_command", make)
+    @property
+    def cycles_since_due(self) -> str:
+        """How many cycles after the one in which the policy was due this one is: float32 [1, 1]."""
+        if not self.cycles_tensor:
+            self.cycles_tensor = name = self._name("cycles_since_due")
+            self.tensors[name] = TensorSpec(name, (1, 1))
+        return self.cycles_tensor
 
     def answer(self, name: str, *, from_zeros: bool = False) -> str:
         """An output of a model, as ``MODEL.OUTPUT``: float32 [1, n].
@@ -297,7 +335,8 @@ class GraphBuilder:
             name = self._name(f"{label}/{output.name}")
             self.tensors[name] = TensorSpec(name, output.shape, output.dtype)
             tensors[output.name] = name
-        self.steps.append(ModelStep(label, model, dict(feeds), tensors))
+        step = ModelStep(label, model, dict(feeds), tensors, self._in_each_cycle)
+        self._add(step, *tensors.values())
         return tensors
 
     def answered(self, name: str, make: Callable[[], str]) -> None:
@@ -330,17 +369,23 @@ class GraphBuilder:
 
     # --- inside ---
 
+    def _add(self, step: Step, *outputs: str) -> None:
+        self.steps.append(step)
+        (self._of_each_cycle if step.each_cycle else self._of_policy).update(outputs)
+
     def _updated(self, state: _State) -> Feedback:
         spec = state.spec
         with self.blaming(state.where):
-            value = state.update(spec.name)
+            with self.each_cycle(state.each_cycle):
+                value = state.update(spec.name)
             if spec.dtype == "float32":
                 self.check(value, spec.shape)
         # What is fed back must be computed: a state that another one takes over is copied first.
         output = self._name(f"next/{spec.name.removeprefix('rtloop/')}")
-        step = NodeStep("Identity", (value,), output)
+        each_cycle = state.each_cycle or value in self._of_each_cycle
+        step = NodeStep("Identity", (value,), output, {}, each_cycle)
         self.tensors[output] = TensorSpec(output, spec.shape, spec.dtype)
-        self.steps.append(step)
+        self._add(step, output)
         return Feedback(spec.name, output, spec.shape, state.of_applied, spec.dtype)
 
     def _name(self, label: str) -> str:

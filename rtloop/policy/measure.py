@@ -63,6 +63,9 @@ def measure(
     if graph.last_command:
         zeros = np.zeros(graph.action.shape, np.float32)
         buffers[graph.last_command] = onnxruntime.OrtValue.ortvalue_from_numpy(zeros)
+    if graph.cycles_since_due:
+        first = np.zeros((1, 1), np.float32)
+        buffers[graph.cycles_since_due] = onnxruntime.OrtValue.ortvalue_from_numpy(first)
     for name, buffer in buffers.items():
         binding.bind_ortvalue_input(name, buffer)
     for name, shape, dtype in outputs:

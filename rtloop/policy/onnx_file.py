@@ -58,6 +58,8 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
     inputs = [*graph.inputs, *(graph.tensors[f.input_name] for f in graph.feedback)]
     if graph.last_command:
         inputs.append(graph.tensors[graph.last_command])
+    if graph.cycles_since_due:
+        inputs.append(graph.tensors[graph.cycles_since_due])
     outputs = [action, *(graph.tensors[f.output_name] for f in graph.feedback)]
     if graph.terminations:
         outputs.append(graph.tensors[graph.terminations])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rtloop.config.problem import Keys
 from rtloop.errors import ConfigError, Finding, Place
-from rtloop.policy.acting import Acted, acted, awaited, first_acting_step
+from rtloop.policy.acting import Acted, acted, awaited, first_acting_cycle
 from rtloop.policy.findings import refuse
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.section import PolicyConfig
@@ -28,11 +28,11 @@ def command_of(
     ``sinks`` None is an output that takes all of the action. Raises ConfigError.
     """
     actions = section.action_terms
-    first_step = first_acting_step(builder, actions.values())
+    first_cycle = first_acting_cycle(builder, actions.values())
     sources: list[_Source] = []
     for keys, action in actions.items():
         with builder.blaming(where(*keys)):
-            source = _source(builder, action, keys, first_step, where)
+            source = _source(builder, action, keys, first_cycle, where)
         size = builder.size(source.values)
         problems = [
             *action.rules(keys, scope, size, sinks),
@@ -49,9 +49,12 @@ def command_of(
         own = [element_of[number] for number in range(at, at + size)]
         at += size
         with builder.blaming(where(*keys)):
-            values.append(acted(builder, action, source.values, scope, first_step, own))
-    _take(builder, sources, values, list(actions), first_step, where)
-    return _scattered(builder, [value.targets for value in values], places)
+            between = section.between
+            values.append(acted(builder, action, source.values, scope, first_cycle, own, between))
+    raw = awaited(builder, builder.raw_action, first_cycle)
+    with builder.each_cycle():
+        _take(builder, raw, sources, values, list(actions), where)
+        return _scattered(builder, [value.targets for value in values], places)
 
 
 def _places(
@@ -75,14 +78,13 @@ def _places(
 
 def _take(
     builder: GraphBuilder,
+    raw: str,
     sources: Sequence[_Source],
     values: Sequence[Acted],
     keys: Sequence[Keys],
-    first_step: int,
     where: Callable[..., Place],
 ) -> None:
     """Tells what ``last_action`` sees: the raw action, with what actions made of its elements."""
-    raw = awaited(builder, builder.raw_action, first_step)
     size = builder.size(raw)
     parts, taken_at = [raw], list(range(size))
     end = size
@@ -134,7 +136,7 @@ def _source(
     builder: GraphBuilder,
     action: ActionTerm,
     keys: Keys,
-    first_step: int,
+    first_cycle: int,
     where: Callable[..., Place],
 ) -> _Source:
     if action.group is not None:
@@ -149,7 +151,7 @@ def _source(
         value = builder.answer(known)
     is_raw = value == builder.raw_action
     if action.group is None:
-        value = awaited(builder, value, first_step)
+        value = awaited(builder, value, first_cycle)
     size = builder.size(value)
     if action.select is None:
         return _Source(value, tuple(range(size)) if is_raw else None)

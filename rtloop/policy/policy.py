@@ -56,6 +56,16 @@ class Policy:
         return self.acting.file.sha256
 
     @property
+    def models_sha256(self) -> dict[str, str]:
+        """The same of every model that runs: those of the policy, then those of terms, as ``term/NAME``."""
+        found = {stage.name: stage.file.sha256 for stage in self.stages}
+        for stage in self.models_of_terms.values():
+            name, number = f"term/{stage.name}", 2
+            while found.setdefault(name, stage.file.sha256) != stage.file.sha256:
+                name, number = f"term/{stage.name}_{number}", number + 1
+        return found
+
+    @property
     def rate_hz(self) -> float | None:
         """How often it is to run, as the metadata of one of its models say."""
         told = (number_in(stage.file.metadata, RATE) for stage in self.stages)

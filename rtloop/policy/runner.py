@@ -31,6 +31,9 @@ def runner(graph: ComposedGraph) -> core.Graph:
         checked=[numbers[name] for name in graph.checked],
         last_command=numbers[graph.last_command] if graph.last_command else None,
         terminations=numbers[graph.terminations] if graph.terminations else None,
+        every=graph.every,
+        each_cycle=[place for place, step in enumerate(graph.steps) if step.each_cycle],
+        cycles_since_due=numbers[graph.cycles_since_due] if graph.cycles_since_due else None,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PrivateAttr, Strict
 
@@ -103,6 +103,17 @@ class PolicyConfig(ModelKeys):
     )
     actions: Annotated[tuple[ActionTerm, ...], Strict(False), Field(max_length=64)] = Field(
         default=(), description="several such sections, in place of `action`"
+    )
+    every: int = Field(
+        default=1,
+        ge=1,
+        le=10_000,
+        description="the policy runs in every so-many-th cycle of the loop; limits and outputs in each",
+    )
+    between: Literal["hold", "interpolate"] = Field(
+        default="hold",
+        description="what is commanded in the cycles between: the target of the policy, or what lies on the "
+        "straight line to it, which it reaches when the policy runs again",
     )
     terminations: TerminationsConfig = Field(
         default_factory=TerminationsConfig,
@@ -287,6 +298,10 @@ class PolicyConfig(ModelKeys):
                 judged = ((*here, *at, "observation"), (*here, *at, "observations"))
                 found = "a model that observes nothing"
                 yield Problem((*here, *at), expected, found, judged=judged, at_key=True)
+        if self.every == 1 and self.between == "interpolate":
+            expected = "`every` beside it, of 2 cycles or more: there are none between"
+            judged = ((*here, "every"),)
+            yield Problem((*here, "between"), expected, "interpolate", judged=judged, at_key=True)
         if self.actions and "action" in self.model_fields_set:
             expected = "either `action` or `actions`"
             yield Problem((*here, "actions"), expected, "both", at_key=True)
@@ -339,7 +354,7 @@ class PolicyConfig(ModelKeys):
 
         ``where`` gives the place of keys of this section; ``policy`` is what :meth:`load` gave, where that is
         known already; ``outputs`` are what the command is for, None for whatever takes all of the action;
-        ``period_s`` is the nominal time between two runs. Raises ConfigError.
+        ``period_s`` is the nominal period of the loop. Raises ConfigError.
         """
         from rtloop.policy.compose import composed
 

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trace:
-    """What every step gave: float32 [steps, n]."""
+    """What every run of the policy gave, float32 [runs, n], and every step, [steps, n]."""
 
     observations: Mapping[str, Array]
     """By model and input, as ``policy.obs``."""
     raw: Array
+    """Of every run of the policy."""
     targets: Array
-    terminated: tuple[tuple[int, str], ...] = ()
+    """Of every step."""
+    terminated: Array
+    """[steps, 1]: 1 where a termination was true, else 0."""
+    terminations: tuple[tuple[int, str], ...] = ()
     """The first step that each termination was true in, and its sentence."""
 
 
@@ -36,9 +40,11 @@ def trace(
     first_command: Array,
     *,
     raw: Array | None = None,
+    in_cycles: bool = False,
 ) -> Trace:
     """Steps the graph from its reset. ``inputs`` are [steps, n], in the order of the loop's.
 
+    A step is a run of the policy; ``in_cycles``, a cycle of the loop, in some of which it runs.
     ``first_command`` is what was commanded before the first step. ``raw`` stands in for what the policy
     answers where the next step remembers it: what follows of a difference is told from its cause.
     Raises RuntimeError in ONNX Runtime's words.
@@ -50,26 +56,32 @@ def trace(
     seen: dict[str, list[Array]] = {name: [] for name in graph.observations}
     answers: list[Array] = []
     commands: list[Array] = []
-    terminated: dict[str, int] = {}
+    ended: list[list[float]] = []
+    terminations: dict[str, int] = {}
     command = first_command
     runner.reset()
     for step in range(len(next(iter(inputs.values())))):
         last = command if graph.last_command else None
-        command = runner.run([array[step] for array in inputs.values()], True, last)
-        for name, tensor in graph.observations.items():
-            seen[name].append(runner.tensor(numbers[tensor]).reshape(-1))
-        answers.append(runner.tensor(numbers[graph.raw_action]).reshape(-1))
+        sample = [array[step] for array in inputs.values()]
+        command = runner.run(sample, True, last, step if in_cycles else None)
+        if runner.policy_ran:
+            for name, tensor in graph.observations.items():
+                seen[name].append(runner.tensor(numbers[tensor]).reshape(-1))
+            answers.append(runner.tensor(numbers[graph.raw_action]).reshape(-1))
         commands.append(command)
-        for told in terminated_by(graph, runner):
-            terminated.setdefault(told, step)
+        sentences = terminated_by(graph, runner)
+        ended.append([float(bool(sentences))])
+        for told in sentences:
+            terminations.setdefault(told, step)
         if raw is not None:
-            runner.set_state(dict.fromkeys(remembered, raw[step]))
+            runner.set_state(dict.fromkeys(remembered, raw[len(answers) - 1]))
     runner.reset()
     return Trace(
         {name: np.stack(rows) for name, rows in seen.items()},
         np.stack(answers),
         np.stack(commands),
-        tuple((step, told) for told, step in terminated.items()),
+        np.array(ended, np.float32),
+        tuple((step, told) for told, step in terminations.items()),
     )
 
 

@@ -12,6 +12,7 @@ from rtloop.config import Config
 from rtloop.config.problem import written
 from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
+from rtloop.policy.composed import ComposedGraph
 from rtloop.policy.mistakes import Mistakes
 from rtloop.policy.opened import opened
 from rtloop.policy.show import PolicyTable
@@ -90,7 +91,7 @@ class Verification:
     """Arrays of the file that nothing was compared with."""
     left_out: tuple[str, ...]
     """Keys that had no effect here."""
-    terminated: tuple[tuple[int, str], ...]
+    terminations: tuple[tuple[int, str], ...]
     """The steps in which a run would have gone to FAULT, and why; compared was what follows all the same."""
 
     @property
@@ -114,7 +115,7 @@ class Verification:
             "hints": list(self.hints),
             "ignored": list(self.ignored),
             "left_out": list(self.left_out),
-            "terminated": [{"step": step, "reason": told} for step, told in self.terminated],
+            "terminations": [{"step": step, "reason": told} for step, told in self.terminations],
         }
 
 
@@ -125,9 +126,9 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     relative above. The policy acts from the first step on: ``start`` and ``fade_in_s`` are left out.
     Raises ConfigError, RtloopError.
     """
-    config, left_out = _acting_at_once(config, name)
-    loop = config.loops[name]
     file = CasesFile(path)
+    config, left_out = _acting_at_once(config, name, file.is_in_cycles)
+    loop = config.loops[name]
     told = {key: file.names_of(f"in_{key}") for key in loop.inputs}
     signals = {key: tuple(map(Signal, names)) for key, names in told.items() if names}
     policy = opened(config, name, signals)
@@ -137,6 +138,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         {key: graph.tensors[tensor].size for key, tensor in graph.observations.items()},
         policy.policy.action.size,
         _target_names(policy.outputs),
+        loop.policy.every,
     )
     import numpy as np
 
@@ -149,10 +151,16 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
             loop.outputs[key].vectors, [signal.name for signal in signals], names, measured
         )
     ]
-    run = partial(trace, graph, policy.assembled.runner, first_command=np.asarray(safe, np.float32))
+    run = partial(
+        trace,
+        graph,
+        policy.assembled.runner,
+        first_command=np.asarray(safe, np.float32),
+        in_cycles=cases.in_cycles,
+    )
     try:
         got = run(inputs=cases.inputs)
-        compared = _compared(known, cases, got, tolerance)
+        compared = _compared(graph, known, cases, got, tolerance)
         hints: tuple[str, ...] = ()
         if any(array.first is not None for array in compared):
             forced = got if cases.raw is None else run(inputs=cases.inputs, raw=cases.raw)
@@ -168,12 +176,13 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         hints=hints,
         ignored=cases.ignored,
         left_out=left_out,
-        terminated=got.terminated,
+        terminations=got.terminations,
     )
 
 
-def _acting_at_once(config: Config, name: str) -> tuple[Config, tuple[str, ...]]:
-    """The same, but for what a machine does until its policy acts: no training has it. And those keys."""
+def _acting_at_once(config: Config, name: str, in_cycles: bool) -> tuple[Config, tuple[str, ...]]:
+    """The same, but for what a machine does until its policy acts, and between its runs where the cases have
+    only those: no training has it. And those keys."""
     loop = config.loops[name]
     left_out: list[str] = []
     changed = {}
@@ -187,10 +196,15 @@ def _acting_at_once(config: Config, name: str) -> tuple[Config, tuple[str, ...]]
                 update["measured"] = action.start.measured  # what its first target adds to
         left_out += [written((*keys, key)) for key in update if key != "measured"]
         changed[keys] = action.model_copy(update=update)
+    of_policy: dict[str, Any] = {}
+    if left_out:
+        terms = tuple(changed.values())
+        of_policy = {"actions": terms} if loop.policy.actions else {"action": terms[0]}
+    if loop.policy.between != "hold" and not in_cycles:
+        of_policy["between"] = "hold"
+        left_out.append("between")
     if not left_out:
         return config, ()
-    terms = tuple(changed.values())
-    of_policy = {"actions": terms} if loop.policy.actions else {"action": terms[0]}
     policy = loop.policy.model_copy(update=of_policy)
     loops = {**config.loops, name: loop.model_copy(update={"policy": policy})}
     return config.model_copy(update={"loops": loops}), tuple(left_out)
@@ -204,7 +218,7 @@ def _target_names(outputs: Mapping[str, Sequence[Signal]]) -> list[str]:
 
 
 def _compared(
-    known: PolicyTable, cases: Cases, got: Trace, tolerance: float
+    graph: ComposedGraph, known: PolicyTable, cases: Cases, got: Trace, tolerance: float
 ) -> tuple[Compared, ...]:
     pairs: list[tuple[str, Array, Array | None, Sequence[str]]] = [
         (
@@ -217,6 +231,8 @@ def _compared(
     ]
     pairs.append(("raw", got.raw, cases.raw, known.raw))
     pairs.append(("targets", got.targets, cases.targets, [e.name for e in known.command]))
+    if graph.terminations or cases.terminated.any():
+        pairs.append(("terminated", got.terminated, cases.terminated, ["a termination is true"]))
     return tuple(
         _compare(name, mine, expected, elements, tolerance)
         for name, mine, expected, elements in pairs

@@ -28,7 +28,7 @@ from rtloop.telemetry.private import replace_file
 
 CLASS_ORDER = ("hard", "firm", "soft")
 #: Events that the verdict, the accounts or the list of the worst cycles tell in words of their own.
-_TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished"}
+_TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished", "policy"}
 SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
 
 
@@ -251,13 +251,21 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
         yield "What helps", escape(_advice(s.causes)) or NOTHING
         yield "Most in a row", count(s.max_consecutive_misses)
     yield "Commands", _words("outcomes", s.outcomes) or "none"
+    if s.events.get("policy"):
+        yield "Cycles with the policy", f"{count(s.events['policy'])} of {count(s.executed)}"
     others = {name: n for name, n in s.events.items() if name not in _TOLD_ELSEWHERE}
     yield "Other events", _words("events", others) or "none"
     yield "Came to nothing", "; ".join(str(share) for share in s.shares if share.value) or "nothing"
     yield "Records lost", count(s.records_lost)
-    sha = loop.metadata.run.get("policy_sha256")
-    if sha:
-        yield "Policy", f'<code title="sha256 {escape(sha)}">{escape(str(sha)[:16])}…</code>'
+    facts = loop.metadata.run
+    acting = {"policy": facts["policy_sha256"]} if "policy_sha256" in facts else {}
+    models = facts.get("models_sha256", acting)  # which recordings before it do not have
+    if isinstance(models, dict) and models:
+        yield "Models", ", ".join(_model(name, str(sha)) for name, sha in models.items())
+
+
+def _model(name: str, sha: str) -> str:
+    return f'{escape(name)} <code title="sha256 {escape(sha)}">{escape(sha[:16])}…</code>'
 
 
 def _words(table: str, counts: Mapping[str, int]) -> str:

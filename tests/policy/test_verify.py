@@ -172,15 +172,28 @@ def test_a_device_that_only_knows_its_elements_is_told_of_by_the_file(tmp_path: 
     assert verify(config, "arm", saved(tmp_path, arrays)).agrees
 
 
-def test_a_step_that_would_have_ended_a_run_is_told(tmp_path: Path) -> None:
+def test_a_step_that_would_have_ended_a_run_differs_unless_the_cases_say_so(tmp_path: Path) -> None:
     limits = "      terminations: {joint_pos_out_of_limit: {position: q, min: -1, max: 1}}\n"
     text = TEXT.replace("      action:", f"{limits}      action:")
     arrays = expected()
     found = verify(written(tmp_path, text), "arm", saved(tmp_path, arrays), 1e-5)
     first = int(np.argmax((np.abs(arrays["in_q"]) > 1).any(axis=1)))
-    assert 0 < first == min(step for step, _ in found.terminated)
-    assert all("joint_pos_out_of_limit" in told for _, told in found.terminated)
-    assert found.agrees
+    assert 0 < first == min(step for step, _ in found.terminations)
+    assert all("joint_pos_out_of_limit" in told for _, told in found.terminations)
+    assert found.first is not None
+    assert (found.first.array, found.first.step) == ("terminated", first)
+    assert found.hints == ()
+    arrays["terminated"] = np.asarray((np.abs(arrays["in_q"]) > 1).any(axis=1))
+    assert verify(written(tmp_path, text), "arm", saved(tmp_path, arrays), 1e-5).agrees
+
+
+def test_an_end_of_the_training_that_no_termination_knows_differs(
+    config: Config, tmp_path: Path
+) -> None:
+    arrays = {**expected(), "terminated": np.arange(STEPS) == 7}
+    found = verify(config, "arm", saved(tmp_path, arrays), 1e-5)
+    assert found.first is not None
+    assert (found.first.array, found.first.step) == ("terminated", 7)
 
 
 @pytest.mark.parametrize("key", ["action", "actions"])

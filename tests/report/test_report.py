@@ -147,6 +147,7 @@ def test_the_page_has_all_its_parts(tmp_path: Path) -> None:
         "1 of 2 granted",
         "2026-01-14 15:32:10 UTC",
         "/rtloop/balance/miss",
+        "encoder e-sha…, policy balance-sha…",
         "Configuration",
         "N = 900",
     ):

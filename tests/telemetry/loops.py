@@ -52,6 +52,7 @@ def metadata(
             "rights": [],
             "versions": {"rtloop": "0.1.0"},
             "policy_sha256": f"{loop}-sha",
+            "models_sha256": {"encoder": "e-sha", "policy": f"{loop}-sha"},
         },
         ports=("cart", "imu"),
     )

@@ -85,7 +85,9 @@ std::shared_ptr<Graph> of_steps(const std::string &library, const std::vector<Na
                                 std::vector<size_t> inputs, size_t command,
                                 const std::vector<std::tuple<size_t, size_t, bool>> &feedback,
                                 std::vector<size_t> checked, std::optional<size_t> last_command,
-                                std::optional<size_t> terminations) {
+                                std::optional<size_t> terminations, int64_t every,
+                                std::vector<size_t> each_cycle,
+                                std::optional<size_t> cycles_since_due) {
     GraphSpec spec;
     for (const auto &[name, type, shape] : tensors) {
         spec.tensors.push_back({name, shape, element_type(type)});
@@ -114,11 +116,14 @@ std::shared_ptr<Graph> of_steps(const std::string &library, const std::vector<Na
     spec.checked = std::move(checked);
     spec.last_command = last_command;
     spec.terminations = terminations;
+    spec.every = every;
+    spec.each_cycle = std::move(each_cycle);
+    spec.cycles_since_due = cycles_since_due;
     return std::make_shared<Graph>(library, std::move(spec));
 }
 
 nb::object run(Graph &graph, const std::vector<FloatVector> &inputs, bool applied,
-               const std::optional<FloatVector> &last_command) {
+               const std::optional<FloatVector> &last_command, std::optional<int64_t> cycle) {
     if (inputs.size() != graph.n_inputs()) {
         throw std::invalid_argument("got " + std::to_string(inputs.size()) + " inputs, expected " +
                                     std::to_string(graph.n_inputs()));
@@ -135,7 +140,8 @@ nb::object run(Graph &graph, const std::vector<FloatVector> &inputs, bool applie
         std::memcpy(graph.last_command(), last_command->data(),
                     last_command->size() * sizeof(float));
     }
-    if (!graph.run()) {
+    if (cycle && *cycle < 0) throw std::invalid_argument("cycles are counted from 0");
+    if (!(cycle ? graph.run(*cycle) : graph.run())) {
         throw std::runtime_error("ONNX Runtime refused to run the graph: " + graph.error());
     }
     if (applied) graph.applied();
@@ -172,8 +178,12 @@ void bind_graph(nb::module_ &m) {
             "of_applied"_a = std::vector<std::string>{})
         .def_static("of_steps", &of_steps, "library"_a, "tensors"_a, "constants"_a, "steps"_a,
                     "inputs"_a, "command"_a, "feedback"_a, "checked"_a, "last_command"_a.none(),
-                    "terminations"_a = nb::none())
-        .def("run", &run, "inputs"_a, "applied"_a = true, "last_command"_a = nb::none())
+                    "terminations"_a = nb::none(), "every"_a = 1,
+                    "each_cycle"_a = std::vector<size_t>{}, "cycles_since_due"_a = nb::none())
+        .def("run", &run, "inputs"_a, "applied"_a = true, "last_command"_a = nb::none(),
+             "cycle"_a = nb::none())
+        .def_prop_ro("every", &Graph::every)
+        .def_prop_ro("policy_ran", &Graph::policy_ran)
         .def("reset", &Graph::reset)
         .def_prop_ro("error", &Graph::error)
         .def("state",

@@ -193,9 +193,7 @@ void Cycle::stand_safe(size_t output) noexcept {
 }
 
 Left Cycle::take_default(int64_t cycle) noexcept {
-    const Left left = stand_in_->take(cycle, sent_.data());
-    if (left != Left::nothing) std::fill(stands_safe_.begin(), stands_safe_.end(), uint8_t{0});
-    return left;
+    return stand_in_->take(cycle, sent_.data(), stands_safe_.data());
 }
 
 // False when the sample's age forbids to compute.
@@ -221,7 +219,8 @@ bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
 
 bool Cycle::infer() noexcept {
     if (float *last = graph_.last_command()) std::copy(sent_.begin(), sent_.end(), last);
-    const bool ok = graph_.run();
+    const bool ok = graph_.run(record_.cycle);
+    if (graph_.every() > 1 && graph_.policy_ran()) record_.events |= event::policy;
     stall(Stage::infer);
     record_.infer_ns = clock_.now();
     if (!ok) fault_.latch(FaultReason::infer_error);

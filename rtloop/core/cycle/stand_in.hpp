@@ -53,9 +53,9 @@ class StandIn {
     bool is_out() const noexcept {
         return sent_cycle_.load(std::memory_order_acquire) < guards_cycle_;
     }
-    // Loop, unless is_out(): what left goes to `standing`. Says how much of what stands in for
-    // `cycle` that is.
-    Left take(int64_t cycle, float *standing) noexcept {
+    // Loop, unless is_out(): what left goes to `standing`, and its outputs stand safe no more. Says
+    // how much of what stands in for `cycle` that is.
+    Left take(int64_t cycle, float *standing, uint8_t *stands_safe) noexcept {
         bool all_left = prepared_cycle_ == cycle;
         bool some_left = false;
         size_t at = 0;
@@ -63,6 +63,7 @@ class StandIn {
             const size_t n = wiring_.outputs[i]->n_outputs();
             if (left_[i] != 0) {
                 std::copy_n(command_.data() + at, n, standing + at);
+                stands_safe[i] = 0;
                 some_left = prepared_cycle_ == cycle;
             } else {
                 all_left = false;

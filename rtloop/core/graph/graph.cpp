@@ -27,14 +27,17 @@ Graph::Graph(const std::string &onnxruntime_library, GraphSpec spec)
     for (const size_t t : spec.inputs) inputs_.push_back(&tensors_[t]);
     command_ = &tensors_[spec.command];
     if (spec.last_command) last_command_ = &tensors_[*spec.last_command];
+    if (spec.cycles_since_due) cycles_since_due_ = &tensors_[*spec.cycles_since_due];
     if (spec.terminations) terminations_ = &tensors_[*spec.terminations];
     for (const size_t t : spec.checked) checked_.push_back(&tensors_[t]);
+    every_ = spec.every;
     for (const StepSpec &step : spec.steps) {
-        steps_.push_back(std::visit([this](const auto &s) { return bind(s); }, step));
+        steps_.push_back({std::visit([this](const auto &s) { return bind(s); }, step), false});
     }
+    for (const size_t step : spec.each_cycle) steps_[step].each_cycle = true;
     // One run now: what the graph refuses must be refused at configure time.
     reset();
-    if (!run_steps()) throw std::runtime_error("cannot run the graph: " + error());
+    if (!run_steps(true)) throw std::runtime_error("cannot run the graph: " + error());
     reset();
 }
 
@@ -53,15 +56,23 @@ Graph::Step Graph::bind(const ModelSpec &spec) const {
     return std::make_unique<Session>(runtime_, spec.model, bound(spec.inputs), bound(spec.outputs));
 }
 
-bool Graph::run() noexcept {
-    if (!run_steps()) return false;
+// A period whose first cycles were skipped, or had no samples, has its policy in the first one that
+// can. What it gave stands in its tensors, and so do the states that follow from it.
+bool Graph::run(int64_t cycle) noexcept {
+    policy_ran_ = cycle / every_ != period_;
+    if (cycles_since_due_ != nullptr) {
+        *cycles_since_due_->as<float>() = static_cast<float>(cycle % every_);
+    }
+    if (!run_steps(policy_ran_)) return false;
+    period_ = cycle / every_;
     check_finite();
     feed_back(false);
     return true;
 }
 
-bool Graph::run_steps() noexcept {
-    for (const Step &step : steps_) {
+bool Graph::run_steps(bool with_policy) noexcept {
+    for (const auto &[step, each_cycle] : steps_) {
+        if (!with_policy && !each_cycle) continue;
         if (const auto *node = std::get_if<Node>(&step)) {
             node->run();
             continue;
@@ -123,6 +134,8 @@ void Graph::reset() noexcept {
     }
     if (last_command_ != nullptr) last_command_->clear();
     command_->clear();
+    period_ = -1;
+    policy_ran_ = false;
     error_size_.store(0, std::memory_order_relaxed);
 }
 

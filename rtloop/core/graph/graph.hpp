@@ -53,8 +53,15 @@ class Graph {
     bool claim() noexcept { return !is_claimed_.exchange(true, std::memory_order_acquire); }
     void give_back() noexcept { is_claimed_.store(false, std::memory_order_release); }
 
-    // Real-time. False when ONNX Runtime reported an error: `error` has its words.
-    bool run() noexcept;
+    // Real-time. A cycle of the loop, whose numbers grow: the policy runs in the first one of each
+    // period of its own, the steps of each cycle always. False when ONNX Runtime reported an error:
+    // `error` has its words.
+    bool run(int64_t cycle) noexcept;
+    // The next cycle in which the policy is due.
+    bool run() noexcept { return run((period_ + 1) * every_); }
+    // How many cycles the policy's period has, and whether the policy ran in the last one.
+    int64_t every() const noexcept { return every_; }
+    bool policy_ran() const noexcept { return policy_ran_; }
     // Real-time, after a run: a condition for the loop to end is true.
     bool terminates() const noexcept;
     // Any thread. What ONNX Runtime said against the first run that failed since the last reset,
@@ -79,20 +86,28 @@ class Graph {
         std::string initial;  // bytes; empty for zeros
     };
     using Step = std::variant<Node, std::unique_ptr<Session>>;
+    struct Timed {
+        Step step;
+        bool each_cycle;
+    };
 
     Step bind(const NodeSpec &spec) const;
     Step bind(const ModelSpec &spec) const;
-    bool run_steps() noexcept;
+    bool run_steps(bool with_policy) noexcept;
     void check_finite() noexcept;
     void feed_back(bool of_applied) noexcept;
     void keep_error(const char *message) noexcept;
 
     Runtime runtime_;
     std::vector<Tensor> tensors_;  // as many as ever: steps point to them
-    std::vector<Step> steps_;
+    std::vector<Timed> steps_;
+    int64_t every_ = 1;
+    int64_t period_ = -1;  // of the policy, in which it ran last; -1: not since the reset
+    bool policy_ran_ = false;
     std::vector<Tensor *> inputs_;
     Tensor *command_ = nullptr;
     Tensor *last_command_ = nullptr;
+    Tensor *cycles_since_due_ = nullptr;
     const Tensor *terminations_ = nullptr;
     std::vector<State> states_;
     std::vector<const Tensor *> checked_;

@@ -36,6 +36,7 @@ class Checker {
         : spec_(spec), tensors_(tensors), origins_(tensors.size()) {}
 
     void check() {
+        check_rates();
         check_origins();
         for (const StepSpec &step : spec_.steps) {
             if (const auto *node = std::get_if<NodeSpec>(&step)) {
@@ -104,6 +105,19 @@ class Checker {
         refuse(t, "is " + std::string(role), "that is float32; a Cast step makes it so");
     }
 
+    void check_rates() {
+        if (spec_.every < 1) {
+            throw std::invalid_argument("the policy runs in every " + std::to_string(spec_.every) +
+                                        "th cycle: 1 or more");
+        }
+        for (const size_t step : spec_.each_cycle) {
+            if (step < spec_.steps.size()) continue;
+            throw std::invalid_argument("step " + std::to_string(step) +
+                                        " runs in each cycle, but there are " +
+                                        std::to_string(spec_.steps.size()) + " steps");
+        }
+    }
+
     void check_origins() {
         for (const size_t t : spec_.inputs) {
             arises(t, "an input of the loop");
@@ -120,6 +134,13 @@ class Checker {
         if (spec_.last_command) {
             arises(*spec_.last_command, "the last command");
             expect_float32(tensors_[*spec_.last_command], "the last command");
+        }
+        if (spec_.cycles_since_due) {
+            const char *role = "the cycles since the policy was due";
+            arises(*spec_.cycles_since_due, role);
+            const Tensor &cycles = tensors_[*spec_.cycles_since_due];
+            expect_float32(cycles, role);
+            if (cycles.size() != 1) refuse(cycles, std::string("is ") + role, "that is one number");
         }
         for (const auto &[t, bytes] : spec_.constants) {
             const Tensor &tensor = at(t, "a constant");

@@ -42,6 +42,12 @@ struct GraphSpec {
     // Their bytes; that of a feedback's input is what it starts from (zeros without).
     std::map<size_t, std::string> constants;
     std::vector<StepSpec> steps;  // in the order in which they run
+    // The policy runs in every `every`-th cycle, its results stand until it runs again; the steps at
+    // these places run in each.
+    int64_t every = 1;
+    std::vector<size_t> each_cycle;
+    // How many cycles after the one in which the policy was due this one is; float32, one element.
+    std::optional<size_t> cycles_since_due;
     std::vector<size_t> inputs;   // of the loop; float32
     size_t command = 0;           // float32
     std::vector<FeedbackSpec> feedback;

@@ -37,6 +37,12 @@ class TorqueLimitConfig(Section):
         "the one that the policy asked for",
     )
 
+    stays_cut: bool = Field(
+        default=False,
+        description="true where a target that was cut stays so until the policy runs again, as where a "
+        "controller clips its action in place; false to cut that of the policy anew in each cycle",
+    )
+
     def rules(
         self, here: Keys, scope: Scope, names: Names | None, size: int | None
     ) -> Iterator[Problem]:
@@ -59,6 +65,9 @@ def torque_limited(
 ) -> str:
     """The target nearest to ``target`` whose torque is within the limit."""
     size = builder.size(target)
+    if limit.stays_cut and builder.every > 1:
+        before = builder.feedback("cut_target", (1, size), lambda _: cut, of_applied=True)
+        target = builder.node("Where", [_is_new(builder), target, before], "target_or_cut")
     stiffness = row(limit.stiffness, size)
     still = measured(builder, limit.position, scope, names)
     if limit.velocity is not None:
@@ -70,4 +79,27 @@ def torque_limited(
     lowest = builder.node("Sub", [still, reach], "lowest")
     highest = builder.node("Add", [still, reach], "highest")
     target = builder.node("Max", [target, lowest], "torque_at_least")
-    return builder.node("Min", [target, highest], "torque_limited")
+    cut = builder.node("Min", [target, highest], "torque_limited")
+    return cut
+
+
+def _is_new(builder: GraphBuilder) -> str:
+    """bool [1, 1], in each cycle: nothing that followed from this run of the policy was applied yet."""
+    import numpy as np
+
+    def one_more(runs: str) -> str:
+        one = builder.constant(np.ones((1, 1), np.int64), "one")
+        return builder.node("Add", [runs, one], "runs_with_this")
+
+    def make() -> str:
+        applied = builder.feedback(
+            "applied_run", (1, 1), lambda _: runs, of_applied=True, dtype="int64"
+        )
+        return builder.node("Less", [applied, runs], "is_new")
+
+    with builder.each_cycle(False):
+        runs = builder.once(
+            "runs_with_this",
+            lambda: one_more(builder.feedback("runs", (1, 1), lambda _: runs, dtype="int64")),
+        )
+    return builder.once("is_new", make)

@@ -13,6 +13,7 @@
 #include "rtloop/core/cycle/limits.hpp"
 #include "rtloop/core/cycle/pacer.hpp"
 #include "rtloop/core/cycle/safe.hpp"
+#include "rtloop/core/cycle/stand_in.hpp"
 #include "rtloop/core/ports/link.hpp"
 #include "rtloop/core/ports/mailbox.hpp"
 
@@ -176,6 +177,38 @@ void a_timer_releases_on_its_grid_and_sees_a_stop() {
     CHECK(StopRequest(faulted).is_made());
 }
 
+// Takes a default, or not.
+class Taking final : public Port {
+  public:
+    explicit Taking(bool takes) : takes_(takes) {}
+    size_t n_outputs() const noexcept override { return 1; }
+    bool write_default(int64_t) noexcept override { return takes_; }
+
+  private:
+    const bool takes_;
+};
+
+void an_output_that_took_no_default_stands_where_it_stood() {
+    LoopConfig config;
+    config.outputs = {OutputConfig{}, OutputConfig{}};
+    config.outputs[1].port = 1;
+    Limits limits;
+    for (OutputConfig &output : config.outputs) {
+        output.safe = {0.0F};
+        output.default_value = {9.0F};
+        limits.append(output, 1, 0.001);
+    }
+    const Wiring wiring(config, {std::make_shared<Taking>(true), std::make_shared<Taking>(false)});
+    StandIn stand_in(wiring, limits);
+    float standing[2] = {1.0F, 2.0F};
+    uint8_t stands_safe[2] = {1, 1};
+    stand_in.prepare(7, standing, 1'000);
+    CHECK(!stand_in.send(7, 1'001));
+    CHECK(stand_in.take(7, standing, stands_safe) == Left::some);
+    CHECK(standing[0] == 9.0F && standing[1] == 2.0F);
+    CHECK(stands_safe[0] == 0 && stands_safe[1] == 1);
+}
+
 }  // namespace
 
 int main() {
@@ -186,5 +219,6 @@ int main() {
     a_polled_link_sends_nothing_and_asks_for_the_time_when_it_keeps_up();
     limits_clamp_and_slew_and_refuse_what_is_not_finite();
     what_a_port_cannot_be_told_is_not_held();
+    an_output_that_took_no_default_stands_where_it_stood();
     a_timer_releases_on_its_grid_and_sees_a_stop();
 }

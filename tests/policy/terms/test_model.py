@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -71,6 +72,31 @@ def _runner(folder: Path, terms: list[Any], size: int, **section: Any) -> Runner
     keys = {"model": "p.onnx", "observation": terms, **section}
     files = {**FILES, "p.onnx": passthrough(size)}
     return Runner(composed(folder, keys, {"a": 2, "b": 3}, files))
+
+
+def test_every_model_that_runs_is_told_by_its_sha256(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    another = onnx.load_from_string(_filter())
+    another.doc_string = "another one"
+    (other / "filter.onnx").write_bytes(another.SerializeToString())
+    terms = [FILTERED, {**FILTERED, "scale": 2.0}, {**FILTERED, "model": "other/filter.onnx"}]
+    models = {
+        "encoder": {"model": "encoder.onnx", "observation": terms},
+        "policy": {"model": "p.onnx", "observation": [{"output": "encoder.action"}]},
+    }
+    files = {**FILES, "encoder.onnx": passthrough(3), "p.onnx": passthrough(3)}
+    graph = composed(tmp_path, {"models": models}, {"a": 2, "b": 3}, files)
+    assert graph.models_sha256 == {
+        name: hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()
+        for name, file in {
+            "encoder": "encoder.onnx",
+            "policy": "p.onnx",
+            "term/filter": "filter.onnx",
+            "term/filter_2": "other/filter.onnx",
+        }.items()
+    }
+    assert graph.sha256 == graph.models_sha256["policy"]
 
 
 def test_a_model_has_a_state_of_its_own_that_follows_what_was_observed(tmp_path: Path) -> None:

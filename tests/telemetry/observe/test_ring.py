@@ -90,7 +90,10 @@ def test_metadata_survives_its_json() -> None:
     loop = metadata()
     assert LoopMetadata.from_json(loop.to_json()) == loop
     alone = LoopMetadata.from_json(loop.to_json(with_run=False))
-    assert alone.run == {"policy_sha256": "balance-sha"}
+    assert alone.run == {
+        "policy_sha256": "balance-sha",
+        "models_sha256": {"encoder": "e-sha", "policy": "balance-sha"},
+    }
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"run_id": 1}', "\x00"])

@@ -115,7 +115,10 @@ def test_run_facts_and_the_summary_are_in_the_file(ring_directory: Path, tmp_pat
     recording = read_recording(tmp_path / "run.mcap")
     assert recording.run_id == metadata().run_id
     assert recording.run["config_text"] == "loops: {balance: {}}"
-    assert recording.loops["balance"].metadata.run == {"policy_sha256": "balance-sha"}
+    assert recording.loops["balance"].metadata.run == {
+        "policy_sha256": "balance-sha",
+        "models_sha256": {"encoder": "e-sha", "policy": "balance-sha"},
+    }
     summary = recording.loops["balance"].summary
     assert (summary.executed, summary.misses, summary.skipped) == (2000, 40, 39)
 
