@@ -20,6 +20,8 @@ class Demo(ABC):
     """Of its simulated device; without one it is the cart-pole of ``rtloop-firmware``."""
     device_arguments: tuple[str, ...] = ()
     """Of its simulated device: how the plant starts and what disturbs it."""
+    overload_arguments: tuple[str, ...] = ()
+    """The same, where they are others for ``--overload``."""
     overload_every_s: float = 0.5
     """How often ``--overload`` makes an inference too slow."""
 

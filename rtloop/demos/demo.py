@@ -53,6 +53,7 @@ def demo_run(
         devices = []
         for i, link in enumerate(config.links):
             arguments = ["--seed", str(disturbances.seed + i), *demo.device_arguments]
+            arguments += demo.overload_arguments if disturbances.overload else ()
             # A board's firmware is never preempted by a desktop; where we may, neither is this one.
             arguments += ["--priority", "60"] if os.geteuid() == 0 else []
             device = FirmwareProcess(folder / link, arguments, demo.device_program)

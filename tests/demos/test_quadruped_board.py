@@ -128,6 +128,20 @@ def test_the_demo_walks(tmp_path: Path) -> None:
 
 
 @needs_mujoco
+def test_overloaded_it_shows_what_a_firm_and_a_soft_loop_do_with_late_results(
+    tmp_path: Path,
+) -> None:
+    done = rtloop(
+        "demo", "quadruped", "--overload", "--duration", "6", "--json", "--no-report", cwd=tmp_path
+    )
+    summary = summary_of(done)
+    firm, soft = (summary["loops"][f"{name}_walk"]["outcomes"] for name in ("firm", "soft"))
+    assert firm["held"] > 10
+    assert soft["written_late"] > 10
+    assert all(told["driven_s"] > 0.5 for told in summary["devices"].values())
+
+
+@needs_mujoco
 def test_the_plant_ends_with_its_firmware_and_says_what_it_has_to_say(
     board: FirmwareProcess,
 ) -> None:

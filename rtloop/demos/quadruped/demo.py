@@ -16,9 +16,9 @@ class QuadrupedDemo(Demo):
     description = "a trained policy walks a quadruped through real firmware code"
     device_program = (sys.executable, "-m", "rtloop.demos.quadruped.board")
     device_arguments = (
-        *("--command", "targets", "--command-timeout-ms", "200"),
-        *("--push-newton", "40", "--push-interval-s", "3"),
+        *("--command-timeout-ms", "200", "--push-newton", "40", "--push-interval-s", "3"),
     )
+    overload_arguments = ("--command", "targets")
     overload_every_s = 0.08
 
     def missing(self) -> str:

@@ -18,7 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from rtloop.demos.quadruped.plant import DEFAULT_JOINT_POS, JOINTS, SENSORS
+from rtloop.demos.quadruped.plant import (
+    DAMPING,
+    DEFAULT_JOINT_POS,
+    JOINTS,
+    SENSORS,
+    STIFFNESS,
+    TORQUE_LIMIT_NM,
+)
 from rtloop.demos.quadruped.scores import Score, table
 from rtloop.demos.quadruped.walk import (
     ACTION_SCALE,
@@ -128,9 +135,11 @@ def write_cases(policy: Path, path: Path, *, steps: int = 200, seed: int = 7) ->
         walkers.turn_to(heading, samples)
         observation = walkers.observe(samples)
         raw = network.act(observation)
-        targets = DEFAULT_JOINT_POS + ACTION_SCALE * raw
+        target = DEFAULT_JOINT_POS + ACTION_SCALE * raw
+        torque = STIFFNESS * (target - samples[:, 7:19]) - DAMPING * samples[:, 19:31]
+        torque = np.clip(torque, -TORQUE_LIMIT_NM, TORQUE_LIMIT_NM)
         command = np.append(walkers.command[:, 0:2], [[heading]], axis=1)
-        values: tuple[Any, ...] = (samples, command, observation, raw, targets)
+        values: tuple[Any, ...] = (samples, command, observation, raw, torque)
         for name, value in zip(rows, values, strict=True):
             rows[name].append(value[0].copy())
         walkers.step(raw)
@@ -138,7 +147,7 @@ def write_cases(policy: Path, path: Path, *, steps: int = 200, seed: int = 7) ->
     np.savez_compressed(
         path,
         names_in_robot=SENSORS,
-        names_targets=[f"{joint}_target" for joint in JOINTS],
+        names_targets=[f"{joint}_torque" for joint in JOINTS],
         **arrays,
     )
 
