@@ -1,4 +1,4 @@
-"""Writes the tables of the documentation that follow from the code: kinds of ports and terms, words, codes.
+"""Writes the tables of the documentation: kinds of ports and terms, words, codes, scores of policies.
 
 python docs/tables.py            # what stands between `<!-- NAME -->` and `<!-- /NAME -->` in docs/*.md
 python docs/tables.py --check    # exit code 1, and the names, where a table is not what the code says
@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from rtloop import core
 from rtloop.config.kinds import KindSection
+from rtloop.demos.quadruped.scores import read_scores, table
 from rtloop.errors import EXIT_CODES
 from rtloop.policy.controllers.controller import CONTROLLERS
 from rtloop.policy.terms.term import TERMS, ObservationTerm
@@ -91,6 +92,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "words of events": lambda: words("events"),
     "words of port events": lambda: words("port_events"),
     "exit codes": exit_codes,
+    "score of the quadruped": lambda: "\n".join(table(read_scores())) + "\n",
     "words of fault reasons": lambda: words("fault_reasons"),
 }
 

@@ -16,12 +16,16 @@
 #include <unistd.h>
 
 #include "cartpole_device.h"
+#include "machine.h"
 #include "options.h"
+#include "remote_device.h"
 
 /* What one pass takes from the line at most: a host that floods it cannot hold up a tick. */
 #define READ_SIZE 4096
 
-static cartpole_device machine;
+static cartpole_device cartpole_machine;
+static remote_device remote_machine;
+static machine *the_machine; /* of these, the one that was asked for */
 
 static bool fail(const char *what) {
     fprintf(stderr, "rtloop-firmware: %s: %s\n", what, strerror(errno));
@@ -69,10 +73,10 @@ static struct timespec to_timespec(int64_t ns) {
 
 /* Ends the sleep when something is due; not at all, when nothing is before bytes come. */
 static bool set_timer(int fd) {
-    const uint64_t due_us = rtl_device_next_due_us(&machine.device);
+    const uint64_t due_us = rtl_device_next_due_us(&the_machine->device);
     struct itimerspec due = {0};
     if (due_us != RTL_NEVER_US) {
-        const int64_t due_ns = machine.clock_origin_ns + (int64_t)due_us * 1000;
+        const int64_t due_ns = the_machine->clock_origin_ns + (int64_t)due_us * 1000;
         due.it_value = to_timespec(due_ns > 1 ? due_ns : 1); /* 0 would disarm it */
     }
     return timerfd_settime(fd, TFD_TIMER_ABSTIME, &due, NULL) == 0;
@@ -80,7 +84,7 @@ static bool set_timer(int fd) {
 
 static void on_emergency_stop(int signal_number) {
     (void)signal_number;
-    cartpole_device_press(&machine);
+    machine_press(the_machine);
 }
 
 /* Returns whether to go on. */
@@ -89,7 +93,7 @@ static bool handle_signals(int fd) {
     bool go_on = true;
     while (read(fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGUSR1) {
-            pty_close(&machine.line);
+            pty_close(&the_machine->line);
         } else {
             go_on = false;
         }
@@ -100,13 +104,13 @@ static bool handle_signals(int fd) {
 /* Received bytes go first: what came in time is not to be called a timeout by a late tick. */
 static void pass(void) {
     uint8_t bytes[READ_SIZE];
-    cartpole_device_advance(&machine);
-    const size_t n = pty_read(&machine.line, bytes, sizeof bytes);
+    the_machine->advance(the_machine);
+    const size_t n = pty_read(&the_machine->line, bytes, sizeof bytes);
     if (n > 0) {
-        const rtl_hardware *const hardware = &machine.device.hardware;
-        rtl_device_receive(&machine.device, bytes, n, hardware->now_us(hardware->context));
+        const rtl_hardware *const hardware = &the_machine->device.hardware;
+        rtl_device_receive(&the_machine->device, bytes, n, hardware->now_us(hardware->context));
     }
-    rtl_device_tick(&machine.device);
+    rtl_device_tick(&the_machine->device);
 }
 
 static bool run(int signals_fd) {
@@ -118,14 +122,15 @@ static bool run(int signals_fd) {
         struct pollfd waiting[] = {
             {.fd = signals_fd, .events = POLLIN},
             {.fd = timer_fd, .events = POLLIN},
-            {.fd = machine.line.fd, .events = POLLIN}, /* -1, unplugged, is not looked at */
+            {.fd = the_machine->line.fd, .events = POLLIN}, /* -1, unplugged, is not looked at */
+            {.fd = the_machine->plant_fd, .events = POLLIN},
         };
         /* Pressed after the timer was set, the button would not end the sleep. */
         sigset_t button, awake;
         sigemptyset(&button);
         sigaddset(&button, SIGUSR2);
         sigprocmask(SIG_BLOCK, &button, &awake);
-        if (!set_timer(timer_fd) || (ppoll(waiting, 3, NULL, &awake) < 0 && errno != EINTR)) {
+        if (!set_timer(timer_fd) || (ppoll(waiting, 4, NULL, &awake) < 0 && errno != EINTR)) {
             close(timer_fd);
             return fail("cannot sleep");
         }
@@ -137,6 +142,15 @@ static bool run(int signals_fd) {
     }
     close(timer_fd);
     return true;
+}
+
+static bool open_machine(const options *chosen, char *error, size_t error_size) {
+    if (chosen->plant_fd >= 0) {
+        the_machine = &remote_machine.base;
+        return remote_device_open(&remote_machine, chosen, error, error_size);
+    }
+    the_machine = &cartpole_machine.base;
+    return cartpole_device_open(&cartpole_machine, chosen, error, error_size);
 }
 
 int main(int argc, char **argv) {
@@ -162,16 +176,16 @@ int main(int argc, char **argv) {
         ask_for_priority(chosen.priority);
     }
     char error[2 * PATH_MAX];
-    if (!cartpole_device_open(&machine, &chosen, error, sizeof error)) {
+    if (!open_machine(&chosen, error, sizeof error)) {
         fprintf(stderr, "rtloop-firmware: %s\n", error);
         return 1;
     }
     sigaction(SIGUSR2, &(struct sigaction){.sa_handler = on_emergency_stop}, NULL);
-    printf("READY %s\n", machine.line.line_path);
+    printf("READY %s\n", the_machine->line.line_path);
     fflush(stdout);
     const bool ended_well = run(signals_fd);
-    pty_close(&machine.line);
-    cartpole_device_print_summary(&machine, stdout);
+    pty_close(&the_machine->line);
+    machine_print_summary(the_machine, stdout);
     close(signals_fd);
     return ended_well ? 0 : 1;
 }

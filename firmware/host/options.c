@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,10 +14,12 @@
 
 static const char help[] =
     "usage: rtloop-firmware cartpole [options]\n"
+    "       rtloop-firmware remote --plant-fd N [options]\n"
     "\n"
-    "The firmware of an rtloop device as a Linux program, with a simulated cart-pole in place of\n"
-    "a machine and a pseudo-terminal in place of a serial line. Prints READY and the path of the\n"
-    "line once a host can open it, and a JSON summary at its end.\n"
+    "The firmware of an rtloop device as a Linux program, with a simulated plant in place of a\n"
+    "machine, the cart-pole of this program or one of another process, and a pseudo-terminal in\n"
+    "place of a serial line. Prints READY and the path of the line once a host can open it, and a\n"
+    "JSON summary at its end.\n"
     "\n"
     "line\n"
     "  --pty PATH               make PATH a symbolic link to the line\n"
@@ -33,6 +36,8 @@ static const char help[] =
     "  --noise S                sensor noise, 0 is exact (default 1)\n"
     "  --push-newton F          strongest push (default 0: none)\n"
     "  --push-interval-s S      mean time between pushes (default 4)\n"
+    "  --plant-fd N             the socket to the process that is the plant (remote only): see\n"
+    "                           firmware/host/remote_device.h\n"
     "  The plant is held still until the device is ACTIVE for the first time.\n"
     "\n"
     "process\n"
@@ -107,6 +112,7 @@ enum option_id {
     NOISE,
     PUSH,
     PUSH_INTERVAL,
+    PLANT_FD,
     RATE,
     SENSORS,
     COMMAND_TIMEOUT,
@@ -123,6 +129,7 @@ static const struct option known[] = {
     {"noise", required_argument, NULL, NOISE},
     {"push-newton", required_argument, NULL, PUSH},
     {"push-interval-s", required_argument, NULL, PUSH_INTERVAL},
+    {"plant-fd", required_argument, NULL, PLANT_FD},
     {"rate-hz", required_argument, NULL, RATE},
     {"sensors", required_argument, NULL, SENSORS},
     {"command-timeout-ms", required_argument, NULL, COMMAND_TIMEOUT},
@@ -135,7 +142,7 @@ static const struct option known[] = {
 };
 
 static bool take(int id, const char *text, options *out) {
-    uint32_t priority;
+    uint32_t number;
     switch (id) {
         case PTY:
             out->pty_path = text;
@@ -150,6 +157,12 @@ static bool take(int id, const char *text, options *out) {
             return read_real("push-newton", text, 0, 1000, &out->push_newton);
         case PUSH_INTERVAL:
             return read_real("push-interval-s", text, 0.001, 1e6, &out->push_interval_s);
+        case PLANT_FD:
+            if (!read_u32("plant-fd", text, 0, INT_MAX, &number)) {
+                return false;
+            }
+            out->plant_fd = (int)number;
+            return true;
         case RATE:
             return read_rate(text, &out->rate_hz);
         case SENSORS:
@@ -161,10 +174,10 @@ static bool take(int id, const char *text, options *out) {
         case CLOCK_START:
             return read_integer("clock-start-us", text, 0, UINT64_C(1) << 62, &out->clock_start_us);
         case PRIORITY:
-            if (!read_u32("priority", text, 0, 99, &priority)) {
+            if (!read_u32("priority", text, 0, 99, &number)) {
                 return false;
             }
-            out->priority = (int)priority;
+            out->priority = (int)number;
             return true;
         case DIE_WITH_PARENT:
             out->die_with_parent = true;
@@ -189,6 +202,7 @@ options_verdict options_parse(int argc, char **argv, options *out) {
         .rate_hz = 1000,
         .n_sensor = 4,
         .command_timeout_ms = 20,
+        .plant_fd = -1,
         .boot_id = drawn_boot_id(),
     };
     int id;
@@ -202,9 +216,18 @@ options_verdict options_parse(int argc, char **argv, options *out) {
             return OPTIONS_WRONG;
         }
     }
-    if (argc - optind != 1 || strcmp(argv[optind], "cartpole") != 0) {
+    const char *const plant = argc - optind == 1 ? argv[optind] : "";
+    const bool is_remote = strcmp(plant, "remote") == 0;
+    if (!is_remote && strcmp(plant, "cartpole") != 0) {
         fputs(
-            "rtloop-firmware: name the plant to simulate, the only one is: cartpole\n"
+            "rtloop-firmware: name the plant to simulate: cartpole or remote\n"
+            "see rtloop-firmware --help\n",
+            stderr);
+        return OPTIONS_WRONG;
+    }
+    if (is_remote != (out->plant_fd >= 0)) {
+        fputs(
+            "rtloop-firmware: --plant-fd belongs to remote, and remote needs it\n"
             "see rtloop-firmware --help\n",
             stderr);
         return OPTIONS_WRONG;

@@ -17,6 +17,7 @@ typedef struct {
     uint32_t command_timeout_ms;
     uint32_t boot_id;
     uint64_t clock_start_us;
+    int plant_fd; /* of the process that is the plant; -1: the cart-pole in this one */
     int priority; /* SCHED_FIFO; 0: leave alone */
     bool die_with_parent;
 } options;

@@ -60,10 +60,12 @@ def parser() -> argparse.ArgumentParser:
     demo = _command(
         commands,
         "demo",
-        "balance a simulated cart-pole; no hardware needed",
+        "balance a simulated cart-pole, or walk; no hardware needed",
         "rtloop demo --busy-python --duration 10",
     )
-    demo.add_argument("name", nargs="?", default="cartpole", metavar="NAME", help="cartpole")
+    demo.add_argument(
+        "name", nargs="?", default="cartpole", metavar="NAME", help="cartpole, quadruped"
+    )
     _add_run_options(demo, duration=20.0)
     demo.add_argument(
         "--busy-python", action="store_true", help="keep a Python thread spinning in this process"

@@ -11,13 +11,23 @@ class Demo(ABC):
     """What only one demo knows: the rest of rtloop treats its plant as any other.
 
     Its configuration is ``<name>/<name>.yaml`` beside this file, and ``<name>/overload.yaml`` for
-    ``--overload``.
+    ``--overload``; all links of both are to one simulated device each.
     """
 
     name: str
     description: str
-    firmware_arguments: tuple[str, ...] = ()
+    device_program: tuple[str, ...] = ()
+    """Of its simulated device; without one it is the cart-pole of ``rtloop-firmware``."""
+    device_arguments: tuple[str, ...] = ()
     """Of its simulated device: how the plant starts and what disturbs it."""
+    overload_arguments: tuple[str, ...] = ()
+    """The same, where they are others for ``--overload``."""
+    overload_every_s: float = 0.5
+    """How often ``--overload`` makes an inference too slow."""
+
+    def missing(self) -> str:
+        """What is not installed that it needs, and how that is cured; may be empty."""
+        return ""
 
     @abstractmethod
     def status(self, newest_inputs: Mapping[str, float]) -> str:

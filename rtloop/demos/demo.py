@@ -15,14 +15,15 @@ from rtloop.config import Config, load, with_devices
 from rtloop.demos import Demo
 from rtloop.demos.cartpole.demo import CartpoleDemo
 from rtloop.demos.firmware import FirmwareProcess
+from rtloop.demos.quadruped.demo import QuadrupedDemo
+from rtloop.errors import RtloopError
 from rtloop.run import Run
 
-DEMOS: dict[str, Demo] = {demo.name: demo for demo in (CartpoleDemo(),)}
+DEMOS: dict[str, Demo] = {demo.name: demo for demo in (CartpoleDemo(), QuadrupedDemo())}
 
 _FOLDER = Path(__file__).parent
-#: When the first slow inference comes, and how often.
+#: When the first slow inference comes, and how slow it is.
 _OVERLOAD_FIRST_S = 2.0
-_OVERLOAD_EVERY_S = 0.5
 _OVERLOAD_PERIODS = 1.5
 
 
@@ -43,22 +44,25 @@ def demo_run(
 
     Raises ConfigError, RtloopError. Everything it started ends with it.
     """
+    if missing := demo.missing():
+        raise RtloopError(missing)
     config_name = "overload" if disturbances.overload else demo.name
     config = load(_FOLDER / demo.name / f"{config_name}.yaml")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtloop-demo-")))
         devices = []
         for i, link in enumerate(config.links):
-            arguments = ["--seed", str(disturbances.seed + i), *demo.firmware_arguments]
+            arguments = ["--seed", str(disturbances.seed + i), *demo.device_arguments]
+            arguments += demo.overload_arguments if disturbances.overload else ()
             # A board's firmware is never preempted by a desktop; where we may, neither is this one.
             arguments += ["--priority", "60"] if os.geteuid() == 0 else []
-            device = FirmwareProcess(folder / link, arguments)
+            device = FirmwareProcess(folder / link, arguments, demo.device_program)
             devices.append(stack.enter_context(device))
         config = with_devices(config, {d.link.name: str(d.link) for d in devices})
         config = _on_the_last_cpu(config)
         if disturbances.busy_python:
             stack.enter_context(_busy_python())
-        stalls = _stalls(config) if disturbances.overload else None
+        stalls = _stalls(config, demo.overload_every_s) if disturbances.overload else None
         yield Run(config, demo.name, stalls=stalls, record=record), devices
 
 
@@ -75,13 +79,13 @@ def _on_the_last_cpu(config: Config) -> Config:
     return config.model_copy(update={"loops": loops})
 
 
-def _stalls(config: Config) -> dict[str, list[core.Stall]]:
+def _stalls(config: Config, every_s: float) -> dict[str, list[core.Stall]]:
     stalls = {}
     for i, (name, loop) in enumerate(config.loops.items()):
         per_second = 1_000_000_000 / loop.period_ns
         # Staggered, so that one loop's slow inference is not also the others'.
-        first = int((_OVERLOAD_FIRST_S + i * _OVERLOAD_EVERY_S / 3) * per_second)
-        every = int(_OVERLOAD_EVERY_S * per_second)
+        first = int((_OVERLOAD_FIRST_S + i * every_s / 3) * per_second)
+        every = round(every_s * per_second)
         duration_ns = int(_OVERLOAD_PERIODS * loop.period_ns)
         stalls[name] = [core.Stall(core.Stage.infer, first, every, duration_ns)]
     return stalls

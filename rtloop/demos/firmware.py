@@ -29,15 +29,19 @@ def firmware_path() -> Path:
 
 
 class FirmwareProcess:
-    """A simulated cart-pole on a pty, driven by the real firmware library. A context manager.
+    """A simulated machine on a pty, driven by the real firmware library. A context manager.
 
     ``link`` is the path to connect to (a symlink that the program makes and removes). Further arguments go to
-    the program; see ``rtloop-firmware --help``.
+    the program, which is the cart-pole of ``rtloop-firmware`` unless ``program`` is another one that
+    takes ``--pty``, says READY and ends with lines of JSON.
     """
 
-    def __init__(self, link: Path, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, link: Path, arguments: Sequence[str] = (), program: Sequence[str] = ()
+    ) -> None:
         self.link = link
         self._arguments = list(arguments)
+        self._program = list(program)
         self._process: subprocess.Popen[str] | None = None
         self._owner = os.getpid()
         self.summary: dict[str, Any] = {}
@@ -50,9 +54,9 @@ class FirmwareProcess:
 
     def start(self) -> None:
         """Raises RtloopError when the program does not get ready."""
-        command = [str(firmware_path()), "cartpole", "--pty", str(self.link), "--die-with-parent"]
+        program = self._program or [str(firmware_path()), "cartpole", "--die-with-parent"]
         self._process = subprocess.Popen(
-            [*command, *self._arguments],
+            [*program, "--pty", str(self.link), *self._arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -80,7 +84,7 @@ class FirmwareProcess:
             out = process.communicate()[0]
         for line in out.splitlines():
             if line.startswith("{"):
-                self.summary = json.loads(line)
+                self.summary |= json.loads(line)
         return self.summary
 
     def __enter__(self) -> FirmwareProcess:

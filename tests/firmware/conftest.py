@@ -20,10 +20,10 @@ def start_program(firmware_build: Path, tmp_path: Path) -> Iterator[Callable[...
     """Starts the firmware program with further arguments; none outlives the test."""
     programs: list[FirmwareProgram] = []
 
-    def start(*arguments: str) -> FirmwareProgram:
+    def start(*arguments: str, plant_fd: int | None = None) -> FirmwareProgram:
         path = tmp_path / f"line{len(programs)}"
         executable = firmware_build / "host" / "rtloop-firmware"
-        programs.append(FirmwareProgram(executable, path, *arguments))
+        programs.append(FirmwareProgram(executable, path, *arguments, plant_fd=plant_fd))
         return programs[-1]
 
     yield start

@@ -24,14 +24,21 @@ COMMAND_TIMEOUT, LINK_ERRORS, NON_FINITE, LIMIT, HOST_STOP, HARDWARE = 1, 4, 8, 
 
 
 class FirmwareProgram:
-    """``rtloop-firmware cartpole`` with further arguments; its line is at ``path``."""
+    """``rtloop-firmware`` with further arguments; its line is at ``path``.
 
-    def __init__(self, executable: Path, path: Path, *arguments: str) -> None:
+    The cart-pole, or where ``plant_fd`` is the end of a socket: what is at the other end.
+    """
+
+    def __init__(
+        self, executable: Path, path: Path, *arguments: str, plant_fd: int | None = None
+    ) -> None:
         self.path = path
+        plant = ["cartpole"] if plant_fd is None else ["remote", "--plant-fd", str(plant_fd)]
         self.process = subprocess.Popen(
-            [str(executable), "cartpole", "--pty", str(path), "--die-with-parent", *arguments],
+            [str(executable), *plant, "--pty", str(path), "--die-with-parent", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            pass_fds=() if plant_fd is None else (plant_fd,),
             text=True,
         )
         assert self.process.stdout is not None
@@ -89,10 +96,12 @@ class Host:
         self._seq = (self._seq + 1) & 0xFFFF
         os.write(self.fd, ref.encode_frame(packet))
 
-    def send_command(self, force: float, valid_for_us: int = 50_000) -> None:
+    def send_command(self, *values: float, valid_for_us: int = 50_000) -> None:
         """Device time is taken from the newest sample."""
         newest = self.newest("sensor").fields["sample_time_us"]
-        self.send("command", valid_until_us=(newest + valid_for_us) & 0xFFFFFFFF, values=[force])
+        self.send(
+            "command", valid_until_us=(newest + valid_for_us) & 0xFFFFFFFF, values=list(values)
+        )
 
     def receive(self, timeout_s: float = 0.02) -> list[ref.Packet]:
         """What arrives until the timeout or the first pause; also kept in ``packets``."""
@@ -132,7 +141,7 @@ class Host:
         return reply
 
     def activate(self, loop_class: int = 1, command_timeout_us: int = 0) -> None:
-        """To ACTIVE with a first command of 0."""
+        """To ACTIVE with a first command of one value, 0."""
         timeout_us = self.open()["command_timeout_us"]
         self.send(
             "arm",

@@ -301,8 +301,10 @@ def test_it_removes_its_link_and_leaves_a_users_file_alone(
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        ((), "the only one is: cartpole"),
-        (("pendulum",), "the only one is: cartpole"),
+        ((), "cartpole or remote"),
+        (("pendulum",), "cartpole or remote"),
+        (("remote",), "remote needs it"),
+        (("cartpole", "--plant-fd", "3"), "belongs to remote"),
         (("cartpole", "--rate-hz", "300"), "divisor of 1000000"),
         (("cartpole", "--noise", "lots"), "--noise"),
         (("cartpole", "--seed", "-1"), "--seed"),

@@ -1,0 +1,133 @@
+#include "machine.h"
+
+#include <string.h>
+#include <time.h>
+
+int64_t machine_clock_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+uint64_t machine_now_us(void *context) {
+    const machine *const self = context;
+    return (uint64_t)(machine_clock_ns() - self->clock_origin_ns) / 1000u;
+}
+
+static bool transmit(void *context, const uint8_t *bytes, size_t n) {
+    machine *const self = context;
+    return pty_write_frame(&self->line, bytes, n);
+}
+
+/* As long as the button is pressed, nobody lets the machine move. */
+static uint16_t veto(void *context, rtl_type request) {
+    (void)request;
+    const machine *const self = context;
+    return self->emergency_stop ? RTL_REASON_HARDWARE : 0;
+}
+
+static void state_changed(void *context, rtl_state state, uint16_t reasons) {
+    (void)reasons;
+    machine *const self = context;
+    if (state == RTL_STATE_ACTIVE && !self->is_released) {
+        self->is_released = true;
+        self->plant_ns = machine_clock_ns();
+    }
+}
+
+bool machine_open(machine *self, const machine_kind *kind, const options *chosen, char *error,
+                  size_t error_size) {
+    if (!pty_open(&self->line, chosen->pty_path, error, error_size)) {
+        return false;
+    }
+    self->clock_origin_ns = machine_clock_ns() - (int64_t)chosen->clock_start_us * 1000;
+    const rtl_hardware hardware = {
+        .context = self,
+        .now_us = machine_now_us,
+        .sample = kind->sample,
+        .apply = kind->apply,
+        .safe = kind->safe,
+        .transmit = transmit,
+        .veto = veto,
+        .state_changed = state_changed,
+        .command_min = kind->command_min,
+        .command_max = kind->command_max,
+    };
+    const uint32_t timeout_us = chosen->command_timeout_ms * 1000u;
+    const rtl_description description = {
+        .name = kind->name,
+        .schema = self->schema,
+        .n_sensor = (uint8_t)kind->n_sensor,
+        .n_command = (uint8_t)kind->n_command,
+        .max_link_errors = 10,
+        .sensor_period_us = 1000000u / chosen->rate_hz,
+        .command_timeout_us = timeout_us,
+        .command_timeout_max_us = timeout_us > 1000000u ? timeout_us : 1000000u,
+        .boot_id = chosen->boot_id,
+    };
+    if (!rtl_device_init(&self->device, &hardware, &description)) {
+        snprintf(error, error_size, "the device refused its own description");
+        pty_close(&self->line);
+        return false;
+    }
+    rtl_device_ready(&self->device);
+    return true;
+}
+
+uint32_t machine_take_steps(machine *self, int64_t step_ns) {
+    if (!self->is_released) {
+        return 0;
+    }
+    int64_t due_ns = machine_clock_ns() - self->plant_ns;
+    if (due_ns > MACHINE_CATCH_UP_MAX_NS) {
+        const int64_t dropped_ns = due_ns - MACHINE_CATCH_UP_MAX_NS;
+        self->dropped_ns += dropped_ns;
+        self->plant_ns += dropped_ns;
+        due_ns = MACHINE_CATCH_UP_MAX_NS;
+    }
+    const int64_t steps = due_ns / step_ns;
+    self->plant_ns += steps * step_ns;
+    return (uint32_t)steps;
+}
+
+void machine_press(machine *self) {
+    self->emergency_stop = !self->emergency_stop;
+    if (self->emergency_stop) {
+        rtl_device_trip_from_isr(&self->device, RTL_REASON_HARDWARE);
+    }
+}
+
+/* ---- summary ------------------------------------------------------------------------------- */
+
+static const char *const state_names[] = {"INIT", "IDLE", "ARMED", "ACTIVE", "SAFE"};
+static const char *const reason_names[] = {"COMMAND_TIMEOUT", "DEADLINE_MISSES", "LINK_ERRORS",
+                                           "NON_FINITE",      "LIMIT",           "HOST_STOP",
+                                           "HARDWARE"};
+
+static void print_reasons(uint16_t reasons, FILE *stream) {
+    const char *comma = "";
+    for (unsigned bit = 0; bit < sizeof reason_names / sizeof reason_names[0]; ++bit) {
+        if ((reasons & 1u << bit) != 0) {
+            fprintf(stream, "%s\"%s\"", comma, reason_names[bit]);
+            comma = ", ";
+        }
+    }
+}
+
+void machine_print_summary(const machine *self, FILE *stream) {
+    const rtl_device *const d = &self->device;
+    fprintf(stream, "{\"state\": \"%s\", \"reasons\": [", state_names[d->state]);
+    print_reasons(d->reasons, stream);
+    fprintf(stream,
+            "], \"counters\": {\"rx_packets\": %u, \"tx_packets\": %u, \"tx_dropped\": %u, "
+            "\"crc_errors\": %u, \"frame_errors\": %u, \"seq_gaps\": %u, \"late_commands\": %u, "
+            "\"rejected_commands\": %u, \"command_timeouts\": %u}",
+            (unsigned)d->rx_packets, (unsigned)d->tx_packets, (unsigned)d->tx_dropped,
+            (unsigned)d->crc_errors, (unsigned)d->frame_errors, (unsigned)d->seq_gaps,
+            (unsigned)d->late_commands, (unsigned)d->rejected_commands,
+            (unsigned)d->command_timeouts);
+    self->print_plant(self, stream);
+    fprintf(stream, ", \"dropped_s\": %.4f, \"clock_origin_ns\": %lld}\n",
+            (double)self->dropped_ns / 1e9, (long long)self->clock_origin_ns);
+    fflush(stream);
+}

@@ -1,0 +1,176 @@
+"""The quadruped behind the real firmware on a pty, as `rtloop demo quadruped` runs it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtloop.demos.firmware import FirmwareProcess
+from rtloop.demos.quadruped.demo import QuadrupedDemo
+from tests.demos import children, is_alive, needs_mujoco
+from tests.policy.models import linear
+from tests.running import edited, rtloop, summary_of, wait_for
+
+DEMO = Path(__file__).parents[2] / "rtloop" / "demos" / "quadruped"
+TOLD: dict[str, Any] = {
+    "driven_s": 10.0,
+    "fell_at_s": None,
+    "ahead_m": 5.25,
+    "left_m": -0.31,
+    "largest_tilt_rad": 0.2,
+    "state": "SAFE",
+    "reasons": ["HOST_STOP"],
+    "counters": {"late_commands": 3},
+}
+
+
+def test_it_tells_of_its_walk() -> None:
+    demo = QuadrupedDemo()
+    assert demo.status({"robot.quat_x": 0.0, "robot.quat_y": 0.0872, "robot.quat_z": 0.9}) == (
+        "tilt 10.0°"
+    )
+    assert demo.status({"cart.pole_angle": 0.1}) == ""
+    said = demo.summarise_device(TOLD)
+    assert said.startswith(
+        "it walked 5.2 m ahead and -0.3 m to the left in 10.0 s (largest tilt 11°)"
+    )
+    assert "3 late commands refused; ended SAFE (HOST_STOP)" in said
+    assert demo.is_well(TOLD)
+    fell = {**TOLD, "fell_at_s": 4.0}
+    assert demo.summarise_device(fell).startswith("it fell after 4.0 s; it walked")
+    assert not demo.is_well(fell)
+    assert not demo.is_well({**TOLD, "reasons": ["COMMAND_TIMEOUT", "HOST_STOP"]})
+
+
+def test_without_mujoco_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert QuadrupedDemo().missing() == "" or importlib.util.find_spec("mujoco") is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert "pip install 'rtloop[quadruped]'" in QuadrupedDemo().missing()
+
+
+@pytest.mark.parametrize("name", ["quadruped", "overload"])
+def test_its_loop_files_pass_the_check(name: str) -> None:
+    done = rtloop("check", DEMO / f"{name}.yaml")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> FirmwareProcess:
+    arguments = ["--command", "torques", "--command-timeout-ms", "500"]
+    return FirmwareProcess(tmp_path / "tty", arguments, QuadrupedDemo.device_program)
+
+
+#: Torques of 500 Hz from what was measured: the controllers of the joints, as a model.
+STAND = """\
+links:
+  robot: {device: DEVICE, baud: 2000000, command_timeout_ms: 500}
+recording: {directory: RUNS}
+loops:
+  stand:
+    class: soft
+    rate_hz: 500
+    inputs:
+      robot: {link: robot, max_age_ms: 400, on_stale: hold}
+    policy:
+      model: stand.onnx
+      joints: &joints JOINTS
+      default_joint_pos: [0, 0.8, -1.6, 0, 0.8, -1.6, 0, 0.8, -1.6, 0, 0.8, -1.6]
+      observation:
+        - {input: robot, joints: policy, named: "{}_pos", minus: default_joint_pos}
+        - {input: robot, joints: policy, named: "{}_vel"}
+      action: {joints: policy, named: "{}_torque", clip: [-18, 18]}
+    outputs:
+      robot: {link: robot, safe: {"*": 0}}
+    realtime: {scheduler: other, lock_memory: false, cpu_dma_latency_us: null}
+    max_share: {missed: 1, skipped: 1, stale: 1, held: 1, clamped: 1, refused: 1}
+"""
+
+
+@needs_mujoco
+def test_a_loop_stands_it_up_by_torques_through_the_firmware(
+    board: FirmwareProcess, tmp_path: Path
+) -> None:
+    from rtloop.demos.quadruped.plant import DAMPING, JOINTS, STIFFNESS
+
+    weight = np.vstack([-STIFFNESS * np.eye(12), -DAMPING * np.eye(12)]).astype(np.float32)
+    (tmp_path / "stand.onnx").write_bytes(linear(weight))
+    config = tmp_path / "stand.yaml"
+    config.write_text(STAND)
+    edited(
+        config,
+        {"DEVICE": str(board.link), "RUNS": str(tmp_path), "JOINTS": f"[{', '.join(JOINTS)}]"},
+    )
+    with board:
+        done = rtloop("run", config, "--duration", "3", "--no-report", "--no-record")
+        assert done.returncode == 0, done.stderr + done.stdout
+        told = board.stop()
+    assert told["fell_at_s"] is None
+    assert told["driven_s"] > 1.5
+    assert np.hypot(told["ahead_m"], told["left_m"]) < 0.1
+    assert (told["state"], told["reasons"]) == ("SAFE", ["HOST_STOP"])
+
+
+@needs_mujoco
+def test_the_demo_walks(tmp_path: Path) -> None:
+    done = rtloop("demo", "quadruped", "--duration", "6", "--json", "--no-report", cwd=tmp_path)
+    (told,) = summary_of(done)["devices"].values()
+    assert told["fell_at_s"] is None
+    # By the robot's own time, which stands still where a busy machine stops it.
+    assert told["ahead_m"] > 0.3 * told["driven_s"] > 0.3
+
+
+@needs_mujoco
+def test_overloaded_it_shows_what_a_firm_and_a_soft_loop_do_with_late_results(
+    tmp_path: Path,
+) -> None:
+    done = rtloop(
+        "demo", "quadruped", "--overload", "--duration", "6", "--json", "--no-report", cwd=tmp_path
+    )
+    summary = summary_of(done)
+    firm, soft = (summary["loops"][f"{name}_walk"]["outcomes"] for name in ("firm", "soft"))
+    assert firm["held"] > 10
+    assert soft["written_late"] > 10
+    assert all(told["driven_s"] > 0.5 for told in summary["devices"].values())
+
+
+@needs_mujoco
+def test_the_plant_ends_with_its_firmware_and_says_what_it_has_to_say(
+    board: FirmwareProcess,
+) -> None:
+    with board:
+        (firmware,) = children(board.pid)
+        os.kill(firmware, signal.SIGKILL)
+        wait_for(lambda: not children(board.pid), "the end of the plant")
+    assert board.summary["driven_s"] == 0.0
+
+
+@needs_mujoco
+def test_both_end_with_their_parent(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, sys, time\n"
+        "from rtloop.demos.firmware import FirmwareProcess\n"
+        "from rtloop.demos.quadruped.demo import QuadrupedDemo\n"
+        "board = FirmwareProcess(pathlib.Path(sys.argv[1]), (), QuadrupedDemo.device_program)\n"
+        "board.start()\n"
+        "print(board.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "tty")], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    processes = [pid, *children(pid)]
+    assert len(processes) == 2
+    parent.kill()
+    parent.communicate()
+    wait_for(lambda: not any(map(is_alive, processes)), "the end of both")
+    assert not os.path.lexists(tmp_path / "tty")
