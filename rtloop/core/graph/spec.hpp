@@ -27,7 +27,15 @@ struct ModelSpec {
     std::vector<std::pair<std::string, size_t>> outputs;
 };
 
-using StepSpec = std::variant<NodeSpec, ModelSpec>;
+// A step that was compiled ahead of time: see compiled.hpp.
+struct CompiledSpec {
+    std::string label;   // of the model, for errors
+    std::string object;  // the shared object
+    std::vector<size_t> inputs;
+    std::vector<size_t> outputs;
+};
+
+using StepSpec = std::variant<NodeSpec, ModelSpec, CompiledSpec>;
 
 // State that a run leaves in one tensor and the next finds in another. It follows what was
 // observed; or, of_applied, only the runs whose command was applied.
