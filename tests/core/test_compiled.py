@@ -107,6 +107,30 @@ def test_nothing_is_computed_from_what_is_not_finite(dtype: str, value: float) -
     assert graph.run([vector(1), vector(1, 1)]).tolist() == [1], "and then it goes on"
 
 
+def test_it_runs_on_zeros_in_place_of_what_is_not_finite() -> None:
+    """So that warm-up, which is on zeros, makes it warm also where terms make NaN of them."""
+    code = compiled(
+        """\
+        static float runs; ++runs;
+        const float *x = inputs[0]; const float *last = inputs[1];
+        ((float *)outputs[0])[0] = runs;
+        ((int64_t *)outputs[1])[0] = x[0] == 0 && x[1] == 0 && last[0] == 0 ? 1 : -1;
+        """,
+        [8, 4],
+        [4, 8],
+    )
+    steps = Steps()
+    inputs = [steps.input("x", 2), steps.input("last", 1)]
+    runs, is_zero = steps.tensor("runs", 1), steps.tensor("is_zero", 1, "int64")
+    steps.compiled(code, inputs, [runs, is_zero])
+    graph = steps.graph(steps.node("Identity", [runs], 1))
+    before = graph.run([vector(1, 2), vector(3)])[0]
+    assert graph.tensor(is_zero)[0, 0] == -1
+    assert np.isnan(graph.run([vector(1, np.nan), vector(3)])[0])
+    assert graph.run([vector(0, 0), vector(0)])[0] == before + 2
+    assert graph.tensor(is_zero)[0, 0] == 1
+
+
 def test_a_constant_may_be_infinite() -> None:
     steps = Steps()
     x, y = steps.input("x", 3), steps.tensor("y", 3)

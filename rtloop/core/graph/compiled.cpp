@@ -87,7 +87,11 @@ Compiled::Compiled(const std::string &label, const std::string &object,
     filled_ = outputs;
     for (const Tensor *t : inputs) {
         inputs_.push_back(t->data());
-        if (is_float(t->type()) && !t->is_constant) checked_.push_back(t);
+        without_checked_.push_back(t->data());
+        if (!is_float(t->type()) || t->is_constant) continue;
+        checked_.push_back(t);
+        zeros_.emplace_back(TensorSpec{t->name(), t->shape(), t->type()});
+        without_checked_.back() = zeros_.back().data();
     }
     for (const Tensor *t : outputs) outputs_.push_back(t->data());
 }
@@ -95,10 +99,8 @@ Compiled::Compiled(const std::string &label, const std::string &object,
 void Compiled::run() const noexcept {
     const bool is_finite = std::all_of(checked_.begin(), checked_.end(),
                                        [](const Tensor *t) { return t->is_finite(); });
-    if (is_finite) {
-        run_(inputs_.data(), outputs_.data());
-        return;
-    }
+    run_(is_finite ? inputs_.data() : without_checked_.data(), outputs_.data());
+    if (is_finite) return;
     // All bits set is NaN, in every float type.
     for (const Tensor *t : filled_)
         std::memset(t->data(), is_float(t->type()) ? 0xFF : 0, t->bytes());

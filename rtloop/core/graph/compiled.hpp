@@ -20,8 +20,8 @@ class Compiled {
              const std::vector<const Tensor *> &inputs, const std::vector<const Tensor *> &outputs);
 
     // Real-time. Where an input is not finite, no number is computed from it: outputs of float
-    // types are NaN, the others zero. The object may have been compiled to take NaN for what does
-    // not occur.
+    // types are NaN, the others zero; and the model runs on zeros, so that it takes its time and is
+    // warm. It may have been compiled to take NaN for what does not occur.
     void run() const noexcept;
 
   private:
@@ -46,7 +46,9 @@ class Compiled {
     void (*run_)(const void *const *, void *const *) = nullptr;
     std::vector<const Tensor *> checked_;  // inputs that may be not finite
     std::vector<const Tensor *> filled_;
+    std::vector<Tensor> zeros_;  // in place of those
     std::vector<const void *> inputs_;
+    std::vector<const void *> without_checked_;
     std::vector<void *> outputs_;
 };
 
