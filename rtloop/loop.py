@@ -269,7 +269,11 @@ class Loop:
             outputs=tuple(parts.outputs),
             sources=tuple(self.loop_config.inputs),
             realtime_ns_offset=time.time_ns() - time.monotonic_ns(),
-            run={**run, "policy_sha256": parts.graph.sha256},
+            run={
+                **run,
+                "policy_sha256": parts.graph.sha256,
+                "policy_backends": dict(parts.backends.by_model),
+            },
             max_share=self.loop_config.share_limits,
             ports=tuple(port.name for port in parts.ports),
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PrivateAttr, Strict
 
@@ -107,6 +107,14 @@ class PolicyConfig(ModelKeys):
     terminations: TerminationsConfig = Field(
         default_factory=TerminationsConfig,
         description="what ends the loop: safe command and FAULT",
+    )
+    backend: Literal["ort", "aot"] = Field(
+        default="ort",
+        description="what runs the models: onnxruntime, or C compiled ahead of time, where that works",
+    )
+    aot_cache: ModelPath | None = Field(
+        default=None,
+        description="folder of compiled models, relative to this file; null is the user's own cache",
     )
 
     _binding: Binding | None = PrivateAttr(None)

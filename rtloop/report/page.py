@@ -258,6 +258,10 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
     sha = loop.metadata.run.get("policy_sha256")
     if sha:
         yield "Policy", f'<code title="sha256 {escape(sha)}">{escape(str(sha)[:16])}…</code>'
+    backends = loop.metadata.run.get("policy_backends")
+    if isinstance(backends, dict) and "aot" in backends.values():
+        told = ", ".join(f"{name}: {backend}" for name, backend in backends.items())
+        yield "Its models run on", escape(told)
 
 
 def _words(table: str, counts: Mapping[str, int]) -> str:
