@@ -63,6 +63,18 @@ def test_composition_compares_with_the_models_alone_and_with_one_model() -> None
     assert all(isinstance(row[1], float) and row[1] > 0 for row in (*rows[0::4], *rows[1::4]))
 
 
+def test_compiled_models_are_compared_with_onnxruntime() -> None:
+    result = run("aot")
+    assert len(result.tables[0].rows) == 4 * 3
+    for name in ("tanh", "elu", "go1_joystick"):
+        ratio = target(result, f"{name}: p50, aot / ort")
+        assert ratio is not None
+        assert ratio > 0
+        apart = target(result, f"{name}: largest difference")
+        assert apart is not None
+        assert 0 < apart <= 10
+
+
 def test_overhead_is_measured() -> None:
     overhead_us = target(run("overhead"), "overhead of a cycle")
     assert overhead_us is not None

@@ -78,10 +78,17 @@ def _object(
     step: ModelStep, tensors: Mapping[str, TensorSpec], store: Store
 ) -> tuple[Entry, bytes]:
     """What computes a step: made here, else brought here. Raises NotCompiledError, StoppedError."""
-    model = model_of(step, tensors)
+    try:
+        model = model_of(step, tensors)
+        told = unchecked(model)
+        generated = along_rows(model)
+    except Exception as error:  # of onnx: of many types
+        raise NotCompiledError(f"it cannot be rewritten: {' '.join(str(error).split())}") from error
+    if told:
+        raise NotCompiledError(told)
     sha256 = hashlib.sha256(model).hexdigest()
     try:
-        return _made_here(step, tensors, model, sha256, store)
+        return _made_here(step, generated, wrapper_of(step, tensors), sha256, store)
     except NotCompiledError as error:
         if found := store.any_of(sha256):
             return found
@@ -89,16 +96,10 @@ def _object(
 
 
 def _made_here(
-    step: ModelStep, tensors: Mapping[str, TensorSpec], model: bytes, sha256: str, store: Store
+    step: ModelStep, generated: bytes, wrapper: str, sha256: str, store: Store
 ) -> tuple[Entry, bytes]:
     """By the tools of this machine, now or before. Raises NotCompiledError, StoppedError."""
-    if operator := unchecked(step):
-        raise NotCompiledError(
-            f"'{operator}' takes an index or a size that is computed, which compiled C does not check"
-        )
     tools = find_tools()
-    generated = along_rows(model)
-    wrapper = wrapper_of(step, tensors)
     key = _key(tools, generated, wrapper)
     found = store.of_key(sha256, key)
     if found is None:

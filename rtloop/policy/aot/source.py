@@ -46,9 +46,12 @@ def model_of(step: ModelStep, tensors: Mapping[str, TensorSpec]) -> bytes:
     What says nothing about the numbers is left out, so that the same numbers have one sha256.
     """
     import onnx
+    from onnx import inliner
 
     model = onnx.ModelProto()
     model.CopyFrom(step.model)
+    if model.functions:
+        model = inliner.inline_local_functions(model)
     for field in ("producer_name", "producer_version", "doc_string", "metadata_props"):
         model.ClearField(field)
     model.graph.ClearField("doc_string")
@@ -85,29 +88,37 @@ def wrapper_of(step: ModelStep, tensors: Mapping[str, TensorSpec]) -> str:
     )
 
 
-def unchecked(step: ModelStep) -> str:
-    """An operator that takes an index or a size that the model computes; empty where none does.
+def unchecked(model: bytes) -> str:
+    """Why what a model reads and writes might not be its own; empty where it is.
 
-    onnxruntime refuses one that is out of range, when it runs. The C reads what is there.
+    onnxruntime refuses an index that is out of range, when it runs. The C reads what is there.
     """
+    import onnx
+
     fixed: set[str] = set()
-    for graph in walk_graphs(step.model.graph):
+    for graph in walk_graphs(onnx.ModelProto.FromString(model).graph):
         fixed |= {tensor.name for tensor in graph.initializer}
         for node in graph.node:
             places = INDICES.get(node.op_type, ())
             read = [node.input[place] for place in places if place < len(node.input)]
             if not set(filter(None, read)) <= fixed:
-                return str(node.op_type)
-            # What is static of a tensor is its shape.
-            if node.op_type == "Shape" or (
-                set(filter(None, node.input)) <= fixed and not _inner(node)
-            ):
+                return (
+                    f"'{node.op_type}' takes an index or a size that is computed, which compiled C "
+                    "does not check"
+                )
+            if node.domain not in ("", "ai.onnx"):
+                return f"'{node.op_type}' is no operator of ONNX itself, but of {node.domain}"
+            if _is_fixed(node, fixed):
                 fixed |= set(node.output)
     return ""
 
 
-def _inner(node: onnx.NodeProto) -> bool:
-    return any(True for _ in inner_graphs(node))
+def _is_fixed(node: onnx.NodeProto, fixed: set[str]) -> bool:
+    """It computes the same in every run, from what is fixed, or from a shape. Random numbers have no inputs."""
+    if node.op_type in ("Shape", "Size", "Constant"):
+        return True
+    read = set(filter(None, node.input))
+    return bool(read) and read <= fixed and not any(True for _ in inner_graphs(node))
 
 
 @cache

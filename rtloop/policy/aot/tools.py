@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -180,10 +179,9 @@ def compile_model(tools: Tools, model: bytes, wrapper: str) -> bytes:
         folder = Path(name)
         (folder / "model.onnx").write_bytes(model)
         # Everything inside the object and on the stack: no file beside it, no malloc.
-        python = [sys.executable, *(["-E"] if sys.flags.ignore_environment else [])]
         _run(
             [
-                *python, "-m", "emx_onnx_cgen", "compile", "model.onnx", "model.c",
+                *child.python(), "-m", "emx_onnx_cgen", "compile", "model.onnx", "model.c",
                 "--model-name", "model", "--color", "never", "--restrict-arrays",
                 "--large-weight-threshold", "0", "--large-temp-threshold", "0",
             ],

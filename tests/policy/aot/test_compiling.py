@@ -16,14 +16,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from rtloop.config import load
 from rtloop.policy.aot import choice
 from rtloop.policy.aot.layout import along_rows
 from rtloop.policy.aot.tools import NotCompiledError, compile_model, find_tools
-from rtloop.policy.opened import Opened
+from rtloop.policy.opened import Opened, opened
 from rtloop.policy.runner import model_steps
 from rtloop.progress import told_to
 from tests.core.compiled import built
-from tests.policy.aot.conftest import needs_tools, opened_loop, runs
+from tests.policy.aot.conftest import LOOP, needs_tools, opened_loop, runs
 from tests.policy.models import linear, recurrent, save
 
 pytestmark = needs_tools
@@ -191,6 +192,65 @@ def test_an_index_that_is_computed_is_not_compiled() -> None:
     assert reason(opened_loop(model, 2, 2)) == told
     fixed = of([node("Gather", ["obs", "i"], ["action"], axis=1)], 3, 2, i=np.array([2, 0]))
     assert opened_loop(fixed, 3, 2).assembled.backends.by_model == {"policy": "aot"}
+
+
+def test_an_index_within_a_function_or_a_branch_is_found_too() -> None:
+    function = helper.make_function(
+        "own", "Chosen", ["t", "x"], ["y"],
+        [node("Cast", ["x"], ["i"], to=7), node("Gather", ["t", "i"], ["y"])],
+        [helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    proto = onnx.ModelProto.FromString(
+        of([node("Chosen", ["table", "obs"], ["action"], domain="own")], 2, 2,
+           table=np.arange(5, dtype=np.float32))
+    )  # fmt: skip
+    proto.functions.append(function)
+    proto.opset_import.append(helper.make_opsetid("own", 1))
+    assert "'Gather' takes an index" in reason(opened_loop(proto.SerializeToString(), 2, 2))
+    branch = helper.make_graph(
+        [node("Cast", ["obs"], ["j"], to=7), node("Gather", ["table", "j"], ["z"])],
+        "branch", [], [helper.make_tensor_value_info("z", FLOAT, [1, 2])],
+    )  # fmt: skip
+    other = helper.make_graph(
+        [node("Identity", ["obs"], ["w"])],
+        "other", [], [helper.make_tensor_value_info("w", FLOAT, [1, 2])],
+    )  # fmt: skip
+    model = of(
+        [
+            node("ReduceSum", ["obs"], ["sum"], keepdims=0),
+            node("Cast", ["sum"], ["on"], to=TensorProto.BOOL),
+            node("If", ["on"], ["action"], then_branch=branch, else_branch=other),
+        ],
+        2, 2, table=np.arange(5, dtype=np.float32),
+    )  # fmt: skip
+    assert "'Gather' takes an index" in reason(opened_loop(model, 2, 2))
+
+
+def test_an_operator_of_somebody_else_is_not_compiled() -> None:
+    proto = onnx.ModelProto.FromString(
+        of([node("Gelu", ["obs"], ["action"], domain="com.microsoft")], 2, 2)
+    )
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    told = reason(opened_loop(proto.SerializeToString(), 2, 2))
+    assert told == "'Gelu' is no operator of ONNX itself, but of com.microsoft"
+
+
+def test_what_onnxruntime_refuses_to_read_is_no_difference() -> None:
+    """One model of two takes an index that random inputs put out of range; the other is compiled."""
+    table = {"table": np.arange(5, dtype=np.float32)}
+    nodes = [node("Cast", ["obs"], ["i"], to=7), node("Gather", ["table", "i"], ["action"])]
+    Path("chosen.onnx").write_bytes(of(nodes, 2, 2, **table))
+    Path("doubled.onnx").write_bytes(linear(2 * np.eye(2, dtype=np.float32)))
+    models = (
+        "{first: {model: chosen.onnx, observation: [{input: x}]}, "
+        "last: {model: doubled.onnx, observation: [{output: first.action}]}}"
+    )
+    text = LOOP.format(inputs=[0.0, 0.0], outputs=2, more="backend: aot\n      models: " + models)
+    text = text.replace("      model: policy.onnx\n      observation: [{input: x}]\n", "")
+    Path("loop.yaml").write_text(text)
+    found = opened(load(Path("loop.yaml")), "a")
+    assert found.assembled.backends.by_model == {"first": "ort", "last": "aot"}
+    assert runs(found, [3, 1]) == [[6, 2]]
 
 
 def test_a_model_that_needs_a_large_stack_is_not_compiled() -> None:
