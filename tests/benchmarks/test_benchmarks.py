@@ -88,6 +88,14 @@ def test_ten_khz_accounts_for_every_period_and_every_record() -> None:
     assert target(result, "executed - recorded") == 0
 
 
+def test_twenty_khz_of_a_compiled_policy_account_for_every_period_too() -> None:
+    result = run("ten_khz", "--aot")
+    assert result.tables[0].title == "20 kHz, deadline 50 µs"
+    assert target(result, "elapsed - executed - skipped") == 0
+    assert target(result, "executed - recorded") == 0
+    assert target(result, "skipped, of all periods") is not None
+
+
 def test_a_recorder_loses_nothing_of_a_made_up_loop() -> None:
     result = run("recorder")
     assert target(result, "records lost at 1000 Hz") == 0
