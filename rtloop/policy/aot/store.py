@@ -73,7 +73,8 @@ class Store:
             raise NotCompiledError(f"it cannot be kept in {_told(self.folder, error)}") from None
 
     def of_key(self, model: str, key: str) -> tuple[Entry, bytes] | None:
-        """What was made of this model by these very tools for this CPU. The object is empty for a failure.
+        """What was made of this model by these very tools for this very CPU, which they know best. The object
+        is empty for a failure.
 
         Raises NotCompiledError where the folder cannot be believed.
         """
@@ -83,7 +84,7 @@ class Store:
     def any_of(self, model: str) -> tuple[Entry, bytes] | None:
         """An object of this model that runs on this CPU, whoever made it. Raises NotCompiledError."""
         found = self._found(model, f"{model}-*.json")
-        return next((pair for pair in found if pair[1]), None)
+        return next((pair for pair in found if pair[1] and pair[0].runs_here), None)
 
     def keep(self, entry: Entry, code: bytes) -> None:
         """Writes an object, empty for a failure, whole or not at all. Raises NotCompiledError."""
@@ -105,7 +106,7 @@ class Store:
                         continue
                     if entry.failure:
                         yield entry, b""
-                    elif entry.runs_here and (code := _object(path.with_suffix(".so"), entry)):
+                    elif code := _object(path.with_suffix(".so"), entry):
                         yield entry, code
         except FileNotFoundError:
             return

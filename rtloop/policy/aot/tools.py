@@ -44,7 +44,7 @@ LINK = (
 )  # fmt: skip
 
 _FLAGS_OF_CODE = re.compile(
-    r"sse|ssse|avx|fma|f16c|bmi|lzcnt|popcnt|movbe|adx|aes|vaes|pclmul|vpclmul|gfni|sha|xop|tbm|amx"
+    r"sse|ssse|avx|fma|f16c|bmi|lzcnt|popcnt|movbe|adx|aes|vaes|pclmul|vpclmul|gfni|sha|xop|tbm|amx|apx"
 )
 #: Where the kernel's name of a feature is not that of the compiler.
 _KERNEL_NAMES = {
@@ -140,7 +140,7 @@ def _said(command: Sequence[str]) -> str:
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         told = getattr(error, "stderr", None) or str(error)
-        raise NotCompiledError(f"the C compiler does not work: {_first_line(told)}") from None
+        raise NotCompiledError(f"the C compiler does not work: {_why(told)}") from None
     return done.stdout
 
 
@@ -225,10 +225,10 @@ def _run(command: Sequence[str], folder: Path, name: str) -> None:
             said.seek(0)
             text = said.read()
             lasts = code > 0 and os.strerror(errno.ENOSPC) not in text
-            raise NotCompiledError(f"{name}: {_first_line(text)}", is_lasting=lasts)
+            raise NotCompiledError(f"{name}: {_why(text)}", is_lasting=lasts)
 
 
-def _first_line(said: str) -> str:
+def _why(said: str) -> str:
     """Of what a program said, the line that says why it failed, cut to what a sentence holds."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     for pattern in (r"Result: (.+)", r".*?(undefined reference to .+)", r".*?error: (.+)"):

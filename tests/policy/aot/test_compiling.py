@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rtloop.config import load
 from rtloop.policy.aot import choice
 from rtloop.policy.aot.layout import along_rows
+from rtloop.policy.aot.store import Store
 from rtloop.policy.aot.tools import NotCompiledError, compile_model, find_tools
 from rtloop.policy.opened import Opened, opened
 from rtloop.policy.runner import model_steps
@@ -130,6 +131,21 @@ def test_it_is_compiled_once_and_told(cache: Path) -> None:
         assert len(told) == 2, "what was damaged is compiled again"
         opened_loop(linear(2 * np.ones((3, 2), np.float32)), 3, 2)
         assert len(told) == 3, "another model is another object"
+
+
+def test_what_tools_made_for_this_cpu_runs_whatever_the_kernel_calls_it(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sandboxes leave out flags that the compiler sees."""
+    monkeypatch.setattr("rtloop.policy.aot.store.cpu_features", lambda: frozenset())
+    told: list[str] = []
+    with told_to(told.append):
+        for _ in range(2):
+            found = opened_loop(linear(np.ones((3, 2), np.float32)), 3, 2)
+            assert found.assembled.backends.by_model == {"policy": "aot"}
+    assert len(told) == 1
+    (entry,) = found.assembled.backends.entries.values()
+    assert Store().any_of(entry.model) is None or not entry.features
 
 
 def test_other_tools_make_another_object(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
