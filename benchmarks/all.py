@@ -20,6 +20,7 @@ from benchmarks.result import Result
 BENCHMARKS = {
     "overhead": 10.0,
     "inference": 30.0,
+    "aot": 30.0,
     "composition": 30.0,
     "start_up": 30.0,
     "link_round_trip": 20.0,

@@ -69,19 +69,13 @@ def measure(options: argparse.Namespace, result: Result) -> None:
         title=f"FIFO {options.priority}, CPU {options.cpu}, bursts of both in turn",
     )
     result.tables.append(table)
-    folder = Path(os.environ.get("RTLOOP_POLICIES", ""))
     made_up = []
-    for name, models in POLICIES.items():
+    for name in POLICIES:
         command_line.progress(name)
-        with tempfile.TemporaryDirectory() as beside:
-            real = all((folder / name / file).is_file() for file in models)
-            for file, sizes in models.items():
-                data = (folder / name / file).read_bytes() if real else _model(sizes)
-                Path(beside, file).write_bytes(data)
-            made_up += [] if real else [name]
-            composed, bare, graph = _graphs(name, Path(beside))
-        measured = _alternate(
-            (composed, bare, _as_one_model(graph)), options.seconds / len(POLICIES)
+        composed, graph, is_real = example(name)
+        made_up += [] if is_real else [name]
+        measured = alternate(
+            (composed, _bare(graph), _as_one_model(graph)), options.seconds / len(POLICIES)
         )
         theirs = measured[1]
         b, a, one = (Distribution.of(np.concatenate(times)) for times in measured)
@@ -107,16 +101,22 @@ def _model(made_up: MadeUp) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _graphs(name: str, folder: Path) -> tuple[core.Graph, core.Graph, ComposedGraph]:
-    """The composed graph of an example, and its models alone, in the same order."""
-    path = folder / f"{name}.yaml"
-    path.write_text((EXAMPLES / f"{name}.yaml").read_text())
-    config = load(path)
-    ((loop_name, loop),) = config.loops.items()
-    policy = loop.policy.load(lambda *keys: config.where("loops", loop_name, "policy", *keys))
-    inputs = assumed_inputs(config, loop_name, policy)
-    assembled = assemble(config, loop_name, inputs, assumed_outputs(loop, policy), policy)
-    return assembled.runner, _bare(assembled.graph), assembled.graph
+def example(name: str) -> tuple[core.Graph, ComposedGraph, bool]:
+    """The composed graph of an example, ready to run, and whether its models are the real ones."""
+    shared = Path(os.environ.get("RTLOOP_POLICIES", ""), name)
+    is_real = all((shared / file).is_file() for file in POLICIES[name])
+    with tempfile.TemporaryDirectory() as folder:
+        for file, sizes in POLICIES[name].items():
+            data = (shared / file).read_bytes() if is_real else _model(sizes)
+            Path(folder, file).write_bytes(data)
+        path = Path(folder, f"{name}.yaml")
+        path.write_text((EXAMPLES / f"{name}.yaml").read_text())
+        config = load(path)
+        ((loop_name, loop),) = config.loops.items()
+        policy = loop.policy.load(lambda *keys: config.where("loops", loop_name, "policy", *keys))
+        inputs = assumed_inputs(config, loop_name, policy)
+        assembled = assemble(config, loop_name, inputs, assumed_outputs(loop, policy), policy)
+    return assembled.runner, assembled.graph, is_real
 
 
 def _bare(graph: ComposedGraph) -> core.Graph:
@@ -179,7 +179,7 @@ def _as_one_model(graph: ComposedGraph) -> core.Graph:
     )
 
 
-def _alternate(graphs: Sequence[core.Graph], seconds: float) -> tuple[list[NDArray[np.int64]], ...]:
+def alternate(graphs: Sequence[core.Graph], seconds: float) -> tuple[list[NDArray[np.int64]], ...]:
     """Bursts of each in turn, on zeros but for what terms make of them."""
     once_ns = max(1, int(np.median(graphs[0].warm_up(200)[1])))
     n = max(10, round(BURST_S * 1e9 / once_ns))

@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.policies import SMALL, Network
+from benchmarks.result import UnavailableError
 from rtloop import core
+from rtloop.policy import compose
+from rtloop.policy.aot import backends
 from rtloop.policy.library import onnxruntime_library
+from rtloop.policy.runner import runner
 from rtloop.ports.signal import Signal
 from rtloop.realtime.rights import denied, report
 from rtloop.telemetry.observe.records import RECORD_DTYPE, Records
@@ -57,6 +61,15 @@ def graph_of(network: Network) -> core.Graph:
     )
 
 
+def compiled_graph_of(network: Network) -> core.Graph:
+    """The same, compiled ahead of time. Raises UnavailableError where that does not work here."""
+    graph = compose(network.model(), {"obs": network.n_inputs})
+    made = backends(graph)
+    if made.reasons:
+        raise UnavailableError("; ".join(made.notes))
+    return runner(graph, made.objects)
+
+
 class MeasuredLoop:
     """Sensor mailbox → network → command mailbox, firm, deadline = period.
 
@@ -73,6 +86,7 @@ class MeasuredLoop:
         network: Network = SMALL,
         period_ns: int = MS,
         ring_s: float = 60.0,
+        graph: core.Graph | None = None,
     ) -> None:
         self.network, self.period_ns = network, period_ns
         n_in, n_out = network.n_inputs, network.n_outputs
@@ -87,7 +101,7 @@ class MeasuredLoop:
                 0, [-10.0] * n_out, [10.0] * n_out, [1e6] * n_out, [0.0] * n_out, [0.0] * n_out
             )
         ]
-        self._config, self._graph = config, graph_of(network)
+        self._config, self._graph = config, graph or graph_of(network)
         self.port = core.Port("mailbox", {"inputs": n_in, "safe": [0.0] * n_out})
         self.port.put(np.linspace(-1, 1, n_in, dtype=np.float32))
         # Not among the rings of real runs, which `rtloop recover` looks after.

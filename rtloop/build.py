@@ -17,6 +17,7 @@ from rtloop.config import Config, LoopConfig
 from rtloop.config.problem import Keys
 from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
 from rtloop.policy import ComposedGraph, Policy, Sink
+from rtloop.policy.aot import Backends, backends, in_onnxruntime
 from rtloop.policy.findings import findings
 from rtloop.policy.runner import runner as runner_of
 from rtloop.policy.terms.elements import Vector
@@ -54,6 +55,8 @@ class Parts:
     onnxruntime_version: str
     notes: tuple[str, ...]
     """What was concluded of the policy without being asked."""
+    backends: Backends
+    """What runs its models."""
 
     def close(self) -> None:
         """Closes every port; raises what the last that failed raised."""
@@ -72,6 +75,8 @@ class Assembled:
     """Its inputs and outputs count ports in the order of ``ports_of``."""
     notes: tuple[str, ...]
     """What was concluded of the policy without being asked."""
+    backends: Backends
+    """What runs its models."""
 
 
 def build(
@@ -102,6 +107,7 @@ def build(
         core_config=assembled.core_config,
         onnxruntime_version=assembled.runner.onnxruntime_version,
         notes=assembled.notes,
+        backends=assembled.backends,
     )
 
 
@@ -113,11 +119,12 @@ def assemble(
     policy: Policy | None = None,
     *,
     are_assumed: bool = False,
+    backend: str | None = None,
 ) -> Assembled:
     """The graph of the loop ``name`` between the elements of its inputs and outputs, by their names.
 
-    ``are_assumed``: devices may have more elements, and other names where these are numbers. Raises
-    ConfigError, RtloopError with everything that is wrong.
+    ``are_assumed``: devices may have more elements, and other names where these are numbers; ``backend``
+    stands in for that of the configuration. Raises ConfigError, RtloopError with everything that is wrong.
     """
     loop = config.loops[name]
     where = partial(config.where, "loops", name, "policy")
@@ -141,7 +148,8 @@ def assemble(
     )
     _check_action(config, name, sizes, n_action)
     try:
-        runner = runner_of(graph)
+        chosen = _backends(loop, graph, backend or loop.policy.backend)
+        runner = runner_of(graph, chosen.objects)
         core_config = _core_config(name, loop)
         of_port = _port_numbers(loop)
         core_config.inputs = [
@@ -158,7 +166,15 @@ def assemble(
         text = " ".join(str(error).split())
         found = Finding(f"loop '{name}' cannot be configured: {text}", where("model"))
         raise RtloopError([found]) from error
-    return Assembled(graph, runner, core_config, tuple(policy.notes_in(loop.policy)))
+    notes = (*policy.notes_in(loop.policy), *chosen.notes)
+    return Assembled(graph, runner, core_config, notes, chosen)
+
+
+def _backends(loop: LoopConfig, graph: ComposedGraph, backend: str) -> Backends:
+    """Raises StoppedError; RuntimeError and ValueError where onnxruntime cannot run the graph."""
+    if backend == "aot":
+        return backends(graph, loop.policy.aot_cache)
+    return in_onnxruntime(graph)
 
 
 def _port_numbers(loop: LoopConfig) -> list[int]:

@@ -13,10 +13,14 @@ ENTRY = Path(__file__).absolute().with_name("child_entry.py")
 def command(part: str) -> list[str]:
     """This Python with a part of rtloop, told to ignore what this process was told to ignore
     (``-E``, ``-s``, ``-I``)."""
-    python = [sys.executable]
-    python += ["-E"] if sys.flags.ignore_environment else []
-    python += ["-s"] if sys.flags.no_user_site else []
-    return [*python, str(ENTRY), part]
+    return [*python(), str(ENTRY), part]
+
+
+def python() -> list[str]:
+    """This Python, told to ignore what this process was told to ignore."""
+    flags = ["-E"] if sys.flags.ignore_environment else []
+    flags += ["-s"] if sys.flags.no_user_site else []
+    return [sys.executable, *flags]
 
 
 def environment() -> dict[str, str]:

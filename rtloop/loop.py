@@ -273,6 +273,7 @@ class Loop:
                 **run,
                 "policy_sha256": parts.graph.sha256,
                 "models_sha256": dict(parts.graph.models_sha256),
+                "policy_backends": dict(parts.backends.by_model),
             },
             max_share=self.loop_config.share_limits,
             ports=tuple(port.name for port in parts.ports),

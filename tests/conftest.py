@@ -1,9 +1,20 @@
 """What every test starts from."""
 
+import os
+import shutil
 import signal
+import tempfile
+
+#: What is compiled here, and in programs that are started here, is kept for this session alone.
+CACHE = tempfile.mkdtemp(prefix="rtloop-tests-")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_configure() -> None:
+    os.environ["XDG_CACHE_HOME"] = CACHE
     # A program inherits what its parent ignores, and rtloop respects it: under nohup, or as a job in the
     # background of a script, the signals that tests send would do nothing.
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:

@@ -165,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
-    policy = commands.add_parser("policy", help="show and verify the policy of a loop")
+    policy = commands.add_parser("policy", help="show, verify and compile the policy of a loop")
     policy_commands = policy.add_subparsers(required=True, metavar="COMMAND")
 
     show = _command(
@@ -202,6 +202,21 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
         command.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
         command.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
         command.add_argument("--json", action="store_true", help="for machines")
+    compile_ = _command(
+        policy_commands,
+        "compile",
+        "compile the models of a configuration ahead of time, for `backend: aot`",
+        "rtloop policy compile robot.yaml --into compiled",
+    )
+    compile_.set_defaults(command="policy compile")
+    compile_.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+    compile_.add_argument(
+        "--into",
+        type=_path,
+        metavar="DIR",
+        help="to take along (default: `aot_cache` of the policy, else this user's cache)",
+    )
+    compile_.add_argument("--json", action="store_true", help="for machines")
     verify.add_argument("cases", type=_path, metavar="CASES.npz", help="as docs/verify.md says")
 
 

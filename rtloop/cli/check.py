@@ -26,6 +26,7 @@ from rtloop.judge import (
 )
 from rtloop.loop import WARM_UP_RUNS, Loop
 from rtloop.policy import Policy
+from rtloop.policy.aot.gain import Gain, gain
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report, report
 from rtloop.realtime.threads import guard_thread, loop_thread
@@ -57,6 +58,10 @@ class LoopCheck:
     inference_p99_us: float | None = None
     notes: list[str] = field(default_factory=list)
     """What was concluded of the policy without being asked."""
+    backends: dict[str, str] = field(default_factory=dict)
+    """``ort`` or ``aot``, by the name of the model."""
+    gain: Gain | None = None
+    """Of ``backend: aot``, where it is not chosen and could be."""
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -71,6 +76,9 @@ class LoopCheck:
             "inference_p50_us": self.inference_p50_us,
             "inference_p99_us": self.inference_p99_us,
             "notes": self.notes,
+            "backends": self.backends,
+            "aot_p50_us": None if self.gain is None else self.gain.aot_us,
+            "ort_p50_us": None if self.gain is None else self.gain.ort_us,
         }
 
     def __str__(self) -> str:
@@ -133,6 +141,7 @@ class Check:
         lines = [f"{self.path} is {'refused' if self.errors else 'valid'}"]
         for loop in self.loops:
             lines += [f"  {loop}", *(f"  {loop.name}: {note}" for note in loop.notes)]
+            lines += [f"  {loop.name}: {loop.gain}"] if loop.gain else []
         for link, told in self.devices.items():
             lines.append(
                 f"  {link}: '{told['name']}' on {told['device']} is {told['state']}, "
@@ -170,7 +179,12 @@ def check(path: Path, *, device: bool = False) -> Check:
         _ask_devices(config, judgement, found)
     for loop in found.loops:
         if loop.name in judgement.assembled:
-            _time(config, loop, judgement.assembled[loop.name].runner, found)
+            assembled = judgement.assembled[loop.name]
+            loop.notes += assembled.backends.notes
+            loop.backends = dict(assembled.backends.by_model)
+            _time(config, loop, assembled.runner, found)
+            if config.loops[loop.name].policy.backend == "ort":
+                loop.gain = gain(assembled.graph)
     _try_rights(config, judgement, found)
     return found
 

@@ -15,6 +15,7 @@ from rtloop.cli.arguments import parser
 from rtloop.cli.outlet import Outlet, say, secure_standard_streams
 from rtloop.cli.signals import Signals
 from rtloop.errors import ConfigError, RtloopError, StoppedError
+from rtloop.progress import told_to
 from rtloop.stopping import stopped_when
 
 if TYPE_CHECKING:
@@ -33,11 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser().parse_args(arguments)
         as_json = options.json
-        return _COMMANDS[options.command](options)
+        with told_to(_tell_progress):
+            return _COMMANDS[options.command](options)
     except RtloopError as error:
         return _tell(error, as_json)
     except KeyboardInterrupt:
         return _tell(RtloopError("interrupted"), as_json)
+
+
+def _tell_progress(text: str) -> None:
+    """For who waits: nothing that a program reads."""
+    if sys.stderr.isatty():
+        say(text, sys.stderr)
 
 
 def _tell(error: RtloopError, as_json: bool) -> int:
@@ -180,6 +188,12 @@ def _verify_policy(options: argparse.Namespace) -> int:
     return verify(options)
 
 
+def _compile_policies(options: argparse.Namespace) -> int:
+    from rtloop.cli.compile import compile_policies
+
+    return compile_policies(options)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "demo": _demo,
@@ -189,6 +203,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "recover": _recover,
     "policy show": _show_policy,
     "policy verify": _verify_policy,
+    "policy compile": _compile_policies,
 }
 
 

@@ -242,6 +242,17 @@ class ModelRun:
         self, model: bytes, inputs: Sequence[tuple[str, int]], outputs: Sequence[tuple[str, int]]
     ) -> None: ...
 
+class CompiledRun:
+    """A step that was compiled ahead of time: the bytes of a shared object, its inputs and outputs in order.
+
+    The object exports what ``graph/compiled_model.h`` says. Where an input is not finite, its outputs are NaN,
+    and zero where they are of no float type. ``label`` names the model in errors.
+    """
+
+    def __init__(
+        self, label: str, object: bytes, inputs: Sequence[int], outputs: Sequence[int]
+    ) -> None: ...
+
 class Graph:
     """Everything between samples and commands, on buffers bound once: one ONNX model, or steps.
 
@@ -264,7 +275,7 @@ class Graph:
         library: str,
         tensors: Sequence[tuple[str, str, Sequence[int]]],
         constants: Mapping[int, NDArray[Any]],
-        steps: Sequence[Node | ModelRun],
+        steps: Sequence[Node | ModelRun | CompiledRun],
         inputs: Sequence[int],
         command: int,
         feedback: Sequence[tuple[int, int, bool]],
@@ -285,7 +296,8 @@ class Graph:
         so-many-th cycle, the steps at the places ``each_cycle`` in each; ``cycles_since_due``, float32 [1],
         counts them from that one on.
 
-        Raises ValueError where types, sizes or the order of steps do not fit; RuntimeError, as above.
+        Raises ValueError where types, sizes or the order of steps do not fit; RuntimeError, as above, and
+        where a compiled step cannot be loaded or has other inputs or outputs.
         """
     def run(
         self,

@@ -27,10 +27,17 @@ class Opened:
     table: PolicyTable
 
 
-def opened(config: Config, name: str, told: Mapping[str, Sequence[Signal]] | None = None) -> Opened:
+def opened(
+    config: Config,
+    name: str,
+    told: Mapping[str, Sequence[Signal]] | None = None,
+    *,
+    backend: str | None = None,
+) -> Opened:
     """The policy of the loop ``name``. ``told`` are the elements of inputs that only their device knows.
 
-    What nobody told is assumed, as ``rtloop check`` does. Raises ConfigError, RtloopError.
+    What nobody told is assumed, as ``rtloop check`` does; ``backend`` stands in for that of the configuration.
+    Raises ConfigError, RtloopError.
     """
     loop = config.loops[name]
     policy = loop.policy.load(partial(config.where, "loops", name, "policy"))
@@ -41,8 +48,9 @@ def opened(config: Config, name: str, told: Mapping[str, Sequence[Signal]] | Non
         if key in inputs and loop.inputs[key].element_count is None
     }
     outputs = assumed_outputs(loop, policy)
-    assembled = assemble(config, name, inputs, outputs, policy, are_assumed=True)
+    assembled = assemble(config, name, inputs, outputs, policy, are_assumed=True, backend=backend)
     known = table_of(config, name, policy, inputs, outputs)
+    known = replace(known, notes=(*known.notes, *assembled.backends.notes))
     return Opened(policy, inputs, outputs, assembled, known)
 
 

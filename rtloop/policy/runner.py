@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rtloop import core
 from rtloop.policy.composed import ComposedGraph, ModelStep, NodeStep, Step, TensorSpec
 from rtloop.policy.graph_builder import OPSET
 from rtloop.policy.library import onnxruntime_library
 
 
-def runner(graph: ComposedGraph) -> core.Graph:
+def runner(graph: ComposedGraph, compiled: Mapping[int, bytes] | None = None) -> core.Graph:
     """The graph, ready to run: nodes in the core itself where it has the operator, models in onnxruntime.
 
+    ``compiled`` are shared objects of models that were compiled ahead of time, by the index of their step.
     Raises RuntimeError, ValueError.
     """
     numbers = {name: number for number, name in enumerate(graph.tensors)}
@@ -21,7 +24,10 @@ def runner(graph: ComposedGraph) -> core.Graph:
             (t.name, t.dtype, list(t.shape) if t.size else [1]) for t in graph.tensors.values()
         ],
         constants={numbers[name]: value for name, value in graph.constants.items() if value.size},
-        steps=[_step(graph, step, numbers) for step in graph.steps],
+        steps=[
+            _step(graph, step, numbers, (compiled or {}).get(index))
+            for index, step in enumerate(graph.steps)
+        ],
         inputs=[numbers[spec.name] for spec in graph.inputs],
         command=numbers[graph.action.name],
         feedback=[
@@ -37,6 +43,15 @@ def runner(graph: ComposedGraph) -> core.Graph:
     )
 
 
+def model_steps(graph: ComposedGraph) -> dict[int, ModelStep]:
+    """The steps that the core does not compute itself, by their index: models, and nodes as models."""
+    return {
+        index: step if isinstance(step, ModelStep) else _model_of(graph, step)
+        for index, step in enumerate(graph.steps)
+        if isinstance(step, ModelStep) or step.operator not in core.OPERATORS
+    }
+
+
 def terminated_by(graph: ComposedGraph, run: core.Graph) -> list[str]:
     """Which terminations were true in the last run, a sentence each. While nothing runs."""
     if not graph.terminations:
@@ -45,19 +60,22 @@ def terminated_by(graph: ComposedGraph, run: core.Graph) -> list[str]:
     return [told for told, flag in zip(graph.termination_sentences, flags, strict=True) if flag]
 
 
-def _step(graph: ComposedGraph, step: Step, numbers: dict[str, int]) -> core.Node | core.ModelRun:
+def _step(
+    graph: ComposedGraph, step: Step, numbers: dict[str, int], compiled: bytes | None
+) -> core.Node | core.ModelRun | core.CompiledRun:
     if isinstance(step, NodeStep):
         if step.operator in core.OPERATORS:
-            inputs = [numbers[name] for name in step.inputs]
+            read = [numbers[name] for name in step.inputs]
             if step.operator == "Reshape":
-                inputs = inputs[:1]
-            return core.Node(step.operator, inputs, numbers[step.output])
+                read = read[:1]
+            return core.Node(step.operator, read, numbers[step.output])
         step = _model_of(graph, step)
-    return core.ModelRun(
-        step.model.SerializeToString(),
-        [(name, numbers[tensor]) for name, tensor in step.inputs.items()],
-        [(name, numbers[tensor]) for name, tensor in step.outputs.items()],
-    )
+    inputs = [(name, numbers[tensor]) for name, tensor in step.inputs.items()]
+    outputs = [(name, numbers[tensor]) for name, tensor in step.outputs.items()]
+    if compiled is None:
+        return core.ModelRun(step.model.SerializeToString(), inputs, outputs)
+    sides = ([tensor for _, tensor in side] for side in (inputs, outputs))
+    return core.CompiledRun(step.label, compiled, *sides)
 
 
 def _model_of(graph: ComposedGraph, step: NodeStep) -> ModelStep:

@@ -119,6 +119,14 @@ class PolicyConfig(ModelKeys):
         default_factory=TerminationsConfig,
         description="what ends the loop: safe command and FAULT",
     )
+    backend: Literal["ort", "aot"] = Field(
+        default="ort",
+        description="what runs the models: onnxruntime, or C compiled ahead of time, where that works",
+    )
+    aot_cache: ModelPath | None = Field(
+        default=None,
+        description="folder of compiled models, relative to this file; null is the user's own cache",
+    )
 
     _binding: Binding | None = PrivateAttr(None)
 

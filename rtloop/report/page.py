@@ -262,6 +262,10 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
     models = facts.get("models_sha256", acting)  # which recordings before it do not have
     if isinstance(models, dict) and models:
         yield "Models", ", ".join(_model(name, str(sha)) for name, sha in models.items())
+    backends = loop.metadata.run.get("policy_backends")
+    if isinstance(backends, dict) and "aot" in backends.values():
+        told = ", ".join(f"{name}: {backend}" for name, backend in backends.items())
+        yield "Its models run on", escape(told)
 
 
 def _model(name: str, sha: str) -> str:

@@ -133,24 +133,28 @@ def new_file(path: Path) -> int:
     return descriptor
 
 
-def replace_file(path: Path, text: str) -> None:
+def replace_file(path: Path, content: str | bytes) -> None:
     """Writes a private file, whole or not at all. Raises OSError."""
+    data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     try:
-        with open(new_file(temporary), "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(new_file(temporary), "wb") as file:
+            file.write(data)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def read_own_file(path: Path, most_bytes: int) -> bytes:
-    """The content of a small file of the caller's own. Raises RecordingError, OSError."""
+def read_own_file(path: Path, most_bytes: int, *, shared: bool = False) -> bytes:
+    """The content of a small file of the caller's own, or, with ``shared``, of root's.
+
+    Raises RecordingError, OSError.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
-        _check_file(path, os.fstat(descriptor))
+        _check_file(path, os.fstat(descriptor), shared=shared)
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise RecordingError(f"{printable(path)} is longer than {most_bytes} bytes")
@@ -162,12 +166,12 @@ def check_own_file(path: Path) -> None:
     _check_file(path, path.lstat())
 
 
-def _check_file(path: Path, found: os.stat_result) -> None:
+def _check_file(path: Path, found: os.stat_result, *, shared: bool = False) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise RecordingError(f"{printable(path)} is a link: name the file itself")
     if not stat.S_ISREG(found.st_mode):
         raise RecordingError(f"{printable(path)} is not a file")
-    if found.st_uid != os.geteuid():
+    if found.st_uid != os.geteuid() and not (shared and found.st_uid == 0):
         raise ForeignError(path, found.st_uid)
 
 

@@ -63,6 +63,18 @@ def test_composition_compares_with_the_models_alone_and_with_one_model() -> None
     assert all(isinstance(row[1], float) and row[1] > 0 for row in (*rows[0::4], *rows[1::4]))
 
 
+def test_compiled_models_are_compared_with_onnxruntime() -> None:
+    result = run("aot")
+    assert len(result.tables[0].rows) == 4 * 3
+    for name in ("tanh", "elu", "go1_joystick"):
+        ratio = target(result, f"{name}: p50, aot / ort")
+        assert ratio is not None
+        assert ratio > 0
+        apart = target(result, f"{name}: largest difference")
+        assert apart is not None
+        assert 0 < apart <= 10
+
+
 def test_overhead_is_measured() -> None:
     overhead_us = target(run("overhead"), "overhead of a cycle")
     assert overhead_us is not None
@@ -74,6 +86,14 @@ def test_ten_khz_accounts_for_every_period_and_every_record() -> None:
     assert target(result, "elapsed - executed - skipped") == 0
     assert target(result, "records lost") == 0
     assert target(result, "executed - recorded") == 0
+
+
+def test_twenty_khz_of_a_compiled_policy_account_for_every_period_too() -> None:
+    result = run("ten_khz", "--aot")
+    assert result.tables[0].title == "20 kHz, deadline 50 µs"
+    assert target(result, "elapsed - executed - skipped") == 0
+    assert target(result, "executed - recorded") == 0
+    assert target(result, "skipped, of all periods") is not None
 
 
 def test_a_recorder_loses_nothing_of_a_made_up_loop() -> None:

@@ -18,9 +18,12 @@ import numpy as np
 from onnx import helper
 
 from rtloop import core
+from tests.core.compiled import compiled
 from tests.core.conftest import MS, model_bytes
 from tests.core.fake_device import FakeDevice
 from tests.core.steps import Steps
+
+COPY = "for (int i = 0; i < 3; ++i) ((float *)outputs[0])[i] = ((const float *)inputs[0])[i];"
 
 
 def thread_id(name: str) -> int:
@@ -31,7 +34,8 @@ def thread_id(name: str) -> int:
 
 
 def make_graph() -> core.Graph:
-    """Two models with nodes of every kind about them, states, the last command, and what is checked."""
+    """Models, one of them compiled, with nodes of every kind about them, states, the last command, and what
+    is checked."""
     steps = Steps()
     a, b = steps.input("a", 2), steps.input("b", 1)
     steps.last_command = last = steps.tensor("last_command", 3)
@@ -68,9 +72,11 @@ def make_graph() -> core.Graph:
     model = model_bytes([helper.make_node("Tanh", ["x"], ["y"])], 3)
     steps.model(model, {"x": relative}, {"y": hidden})
     steps.model(model, {"x": steps.node("Add", [hidden, largest], 3)}, {"y": y})
+    command = steps.tensor("command", 3)
+    steps.compiled(compiled(COPY, [12], [12]), [y], [command])
     steps.feedback = [(history, following, False), (count, next_count, True)]
     steps.checked = [relative, value]
-    return steps.graph(steps.node("Reshape", [y], 3))
+    return steps.graph(steps.node("Reshape", [command], 3))
 
 
 def main(seconds: float) -> None:

@@ -23,7 +23,7 @@ class Steps:
     def __init__(self) -> None:
         self.tensors: list[tuple[str, str, list[int]]] = []
         self.constants: dict[int, NDArray[Any]] = {}
-        self.steps: list[core.Node | core.ModelRun] = []
+        self.steps: list[core.Node | core.ModelRun | core.CompiledRun] = []
         self.inputs: list[int] = []
         self.feedback: list[tuple[int, int, bool]] = []
         self.checked: list[int] = []
@@ -58,6 +58,9 @@ class Steps:
 
     def model(self, model: bytes, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> None:
         self.steps.append(core.ModelRun(model, list(inputs.items()), list(outputs.items())))
+
+    def compiled(self, code: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        self.steps.append(core.CompiledRun("test", code, inputs, outputs))
 
     def graph(self, command: int) -> core.Graph:
         return core.Graph.of_steps(

@@ -60,6 +60,7 @@ def test_an_active_loop_allocates_nothing_outside_onnxruntime(tmp_path: Path) ->
     assert result["allocations"] == 0
 
 
+@needs_compiler
 @needs_strace
 @not_sanitized
 def test_an_active_loop_makes_no_system_call_but_sleep_clock_and_io(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from rtloop import core
 from rtloop.policy import ComposedGraph
+from rtloop.policy.aot import backends
 from rtloop.policy.runner import runner
 
 Dimension = int | str | None
@@ -99,11 +102,20 @@ def recurrent(
 
 
 class Runner:
-    """Runs a composed graph cycle by cycle, in the core, and beside it as one ONNX model: they must agree."""
+    """Runs a composed graph cycle by cycle, in the core, and beside it as one ONNX model: they must agree.
+
+    With RTLOOP_TEST_AOT set, its models are compiled ahead of time, too, which takes a second or two each.
+    """
 
     def __init__(self, graph: ComposedGraph) -> None:
         self.graph = graph
         self.core = runner(graph)
+        self._compiled: core.Graph | None = None
+        if os.environ.get("RTLOOP_TEST_AOT"):
+            chosen = backends(graph)
+            for note in chosen.notes:
+                print(note)
+            self._compiled = runner(graph, chosen.objects) if chosen.objects else None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
@@ -114,6 +126,8 @@ class Runner:
     def reset(self) -> None:
         """As a loop does when it is activated: what it remembers is what it began with."""
         self.core.reset()
+        if self._compiled is not None:
+            self._compiled.reset()
         self._state = {
             item.input_name: self.graph.constants.get(
                 item.input_name, np.zeros(item.shape, item.dtype)
@@ -136,6 +150,9 @@ class Runner:
         rtol, atol = (2e-2, 2e-3) if halves else (2e-4, 2e-5)
         beside = self._as_one_model(flat, applied, last)
         np.testing.assert_allclose(command, beside, rtol=rtol, atol=atol)
+        if self._compiled is not None:
+            compiled = self._compiled.run(flat, applied, last)
+            np.testing.assert_allclose(compiled, command, rtol=rtol, atol=atol)
         return command
 
     def _as_one_model(

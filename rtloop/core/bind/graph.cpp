@@ -164,6 +164,17 @@ void bind_graph(nb::module_ &m) {
                     ModelSpec{{model.c_str(), model.size()}, std::move(inputs), std::move(outputs)};
             },
             "model"_a, "inputs"_a, "outputs"_a);
+    nb::class_<CompiledSpec>(m, "CompiledRun")
+        .def(
+            "__init__",
+            [](CompiledSpec *self, std::string label, nb::bytes object, std::vector<size_t> inputs,
+               std::vector<size_t> outputs) {
+                new (self) CompiledSpec{std::move(label),
+                                        {object.c_str(), object.size()},
+                                        std::move(inputs),
+                                        std::move(outputs)};
+            },
+            "label"_a, "object"_a, "inputs"_a, "outputs"_a);
     nb::class_<Graph>(m, "Graph")
         .def(
             "__init__",

@@ -42,9 +42,18 @@ Graph::Graph(const std::string &onnxruntime_library, GraphSpec spec)
 }
 
 Graph::Step Graph::bind(const NodeSpec &spec) const {
-    std::vector<const Tensor *> inputs;
-    for (const size_t t : spec.inputs) inputs.push_back(&tensors_[t]);
-    return Node(spec.op, inputs, tensors_[spec.output]);
+    return Node(spec.op, pointers(spec.inputs), tensors_[spec.output]);
+}
+
+Graph::Step Graph::bind(const CompiledSpec &spec) const {
+    return std::make_unique<Compiled>(spec.label, spec.object, pointers(spec.inputs),
+                                      pointers(spec.outputs));
+}
+
+std::vector<const Tensor *> Graph::pointers(const std::vector<size_t> &numbers) const {
+    std::vector<const Tensor *> found;
+    for (const size_t t : numbers) found.push_back(&tensors_[t]);
+    return found;
 }
 
 Graph::Step Graph::bind(const ModelSpec &spec) const {
@@ -75,6 +84,10 @@ bool Graph::run_steps(bool with_policy) noexcept {
         if (!with_policy && !each_cycle) continue;
         if (const auto *node = std::get_if<Node>(&step)) {
             node->run();
+            continue;
+        }
+        if (const auto *compiled = std::get_if<std::unique_ptr<Compiled>>(&step)) {
+            (*compiled)->run();
             continue;
         }
         const ort::Api &api = runtime_.api();

@@ -1,5 +1,5 @@
-// Everything between input samples and commands: steps, the core's own nodes and ONNX Runtime's
-// sessions, on tensors that never move.
+// Everything between input samples and commands: steps, which are the core's own nodes, compiled
+// models and ONNX Runtime's sessions, on tensors that never move.
 #pragma once
 
 #include <array>
@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "rtloop/core/graph/compiled.hpp"
 #include "rtloop/core/graph/node.hpp"
 #include "rtloop/core/graph/session.hpp"
 #include "rtloop/core/graph/spec.hpp"
@@ -85,7 +86,7 @@ class Graph {
         bool of_applied;
         std::string initial;  // bytes; empty for zeros
     };
-    using Step = std::variant<Node, std::unique_ptr<Session>>;
+    using Step = std::variant<Node, std::unique_ptr<Compiled>, std::unique_ptr<Session>>;
     struct Timed {
         Step step;
         bool each_cycle;
@@ -93,6 +94,8 @@ class Graph {
 
     Step bind(const NodeSpec &spec) const;
     Step bind(const ModelSpec &spec) const;
+    Step bind(const CompiledSpec &spec) const;
+    std::vector<const Tensor *> pointers(const std::vector<size_t> &numbers) const;
     bool run_steps(bool with_policy) noexcept;
     void check_finite() noexcept;
     void feed_back(bool of_applied) noexcept;

@@ -30,6 +30,8 @@ GraphSpec one_model(std::string model, const std::vector<TensorSpec> &inputs,
 
 namespace {
 
+constexpr const char *kInput = "an input of a step";
+
 class Checker {
   public:
     Checker(const GraphSpec &spec, const std::vector<Tensor> &tensors)
@@ -39,14 +41,7 @@ class Checker {
         check_rates();
         check_origins();
         for (const StepSpec &step : spec_.steps) {
-            if (const auto *node = std::get_if<NodeSpec>(&step)) {
-                for (const size_t t : node->inputs) read(t, "an input of a step");
-                computed(node->output);
-            } else {
-                const auto &model = std::get<ModelSpec>(step);
-                for (const auto &[name, t] : model.inputs) read(t, "an input of a step");
-                for (const auto &[name, t] : model.outputs) computed(t);
-            }
+            std::visit([this](const auto &s) { check_step(s); }, step);
         }
         check_command();
         check_feedback();
@@ -58,9 +53,7 @@ class Checker {
         }
         for (const size_t t : spec_.checked) {
             const Tensor &checked = read(t, "checked");
-            const ElementType type = checked.type();
-            if (type != ElementType::float32 && type != ElementType::float64 &&
-                type != ElementType::float16) {
+            if (!is_float(checked.type())) {
                 refuse(checked, "is checked for values that are not finite",
                        "float32, float64 or float16 can be");
             }
@@ -68,6 +61,19 @@ class Checker {
     }
 
   private:
+    void check_step(const NodeSpec &node) {
+        for (const size_t t : node.inputs) read(t, kInput);
+        computed(node.output);
+    }
+    void check_step(const ModelSpec &model) {
+        for (const auto &[name, t] : model.inputs) read(t, kInput);
+        for (const auto &[name, t] : model.outputs) computed(t);
+    }
+    void check_step(const CompiledSpec &model) {
+        for (const size_t t : model.inputs) read(t, kInput);
+        for (const size_t t : model.outputs) computed(t);
+    }
+
     [[noreturn]] static void refuse(const Tensor &t, const std::string &found,
                                     const std::string &right) {
         throw std::invalid_argument("tensor " + t.words() + " " + found + ": " + right);

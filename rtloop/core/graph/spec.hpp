@@ -27,7 +27,15 @@ struct ModelSpec {
     std::vector<std::pair<std::string, size_t>> outputs;
 };
 
-using StepSpec = std::variant<NodeSpec, ModelSpec>;
+// A step that was compiled ahead of time: see compiled.hpp.
+struct CompiledSpec {
+    std::string label;   // of the model, for errors
+    std::string object;  // the shared object
+    std::vector<size_t> inputs;
+    std::vector<size_t> outputs;
+};
+
+using StepSpec = std::variant<NodeSpec, ModelSpec, CompiledSpec>;
 
 // State that a run leaves in one tensor and the next finds in another. It follows what was
 // observed; or, of_applied, only the runs whose command was applied.
@@ -42,14 +50,14 @@ struct GraphSpec {
     // Their bytes; that of a feedback's input is what it starts from (zeros without).
     std::map<size_t, std::string> constants;
     std::vector<StepSpec> steps;  // in the order in which they run
-    // The policy runs in every `every`-th cycle, its results stand until it runs again; the steps at
-    // these places run in each.
+    // The policy runs in every `every`-th cycle, its results stand until it runs again; the steps
+    // at these places run in each.
     int64_t every = 1;
     std::vector<size_t> each_cycle;
     // How many cycles after the one in which the policy was due this one is; float32, one element.
     std::optional<size_t> cycles_since_due;
-    std::vector<size_t> inputs;   // of the loop; float32
-    size_t command = 0;           // float32
+    std::vector<size_t> inputs;  // of the loop; float32
+    size_t command = 0;          // float32
     std::vector<FeedbackSpec> feedback;
     // Of float types. Where one is not finite after a run, the command is not a number.
     std::vector<size_t> checked;

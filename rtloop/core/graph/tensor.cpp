@@ -61,6 +61,11 @@ size_t element_bytes(ElementType type) noexcept {
     return element(type).bytes;
 }
 
+bool is_float(ElementType type) noexcept {
+    return type == ElementType::float32 || type == ElementType::float64 ||
+           type == ElementType::float16;
+}
+
 const char *element_name(ElementType type) noexcept {
     return element(type).name;
 }

@@ -29,6 +29,8 @@ enum class ElementType : uint8_t {
 };
 
 size_t element_bytes(ElementType type) noexcept;
+// It has values that are not finite.
+bool is_float(ElementType type) noexcept;
 // numpy's name of it.
 const char *element_name(ElementType type) noexcept;
 // Throws std::invalid_argument, with the names there are.

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from rtloop.cli.check import check
+from rtloop.cli.main import main
 from rtloop.errors import ConfigError
 from rtloop.policy.importing import draft
 from tests.policy.importing.loops import Loop, samples, written
@@ -160,7 +162,10 @@ def test_a_bundle_that_reads_nothing_from_outside_runs(tmp_path: Path) -> None:
     maker.pipeline["inputs"] = {}
     maker.pipeline["feedback_flow"] = {"node0/out0": ["node0/phase"]}
     maker.initial({"node0/phase": np.array([[1, 3]], np.float32)})
-    written(tmp_path, str(maker.write()))
+    path = tmp_path / "loop.yaml"
+    assert main(["init", str(maker.write()), "-o", str(path)]) == 0
+    (warning,) = check(path).warnings
+    assert "NaN or infinity" in str(warning), "it doubles for ever; nothing else is wrong with it"
     loop = Loop(tmp_path)
     assert [loop.step({})["out0"].tolist() for _ in range(3)] == [[2, 6], [4, 12], [8, 24]]
 

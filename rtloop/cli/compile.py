@@ -1,0 +1,46 @@
+"""``rtloop policy compile``: the models of a configuration, compiled to be kept, or taken along."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from rtloop.cli.outlet import say
+from rtloop.cli.terminal import Terminal
+from rtloop.config import load
+from rtloop.policy.aot.choice import Backends, backends
+from rtloop.policy.aot.store import own_folder
+from rtloop.policy.opened import opened
+
+
+def compile_policies(options: argparse.Namespace) -> int:
+    """Compiles the policies of all loops; 0 when each model is, else 1."""
+    config = load(options.file)
+    found: dict[str, Backends] = {}
+    folders = {}
+    for name, loop in config.loops.items():
+        folders[name] = options.into or loop.policy.aot_cache or own_folder()
+        found[name] = backends(opened(config, name, backend="ort").assembled.graph, folders[name])
+    code = int(any(made.reasons for made in found.values()))
+    if options.json:
+        loops = {name: _as_dict(made, str(folders[name])) for name, made in found.items()}
+        text = json.dumps({"file": str(options.file), "loops": loops, "exit_code": code}, indent=2)
+        return code if say(text) else 1
+    terminal = Terminal(sys.stdout)
+    lines = []
+    for name, made in found.items():
+        lines += [f"{name}: {note}" for note in made.notes]
+        lines += [f"{name}: {folders[name]}/{entry.name}.so" for entry in made.entries.values()]
+    return code if say("\n".join(map(terminal.wrapped, lines))) else 1
+
+
+def _as_dict(made: Backends, folder: str) -> dict[str, Any]:
+    return {
+        "folder": folder,
+        "backends": dict(made.by_model),
+        "reasons": dict(made.reasons),
+        "objects": [asdict(entry) for entry in made.entries.values()],
+    }
