@@ -29,6 +29,7 @@ from rtloop.policy import Policy
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report, report
 from rtloop.realtime.threads import guard_thread, loop_thread
+from rtloop.unwritten import unwritten
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ class LoopCheck:
     """None where the graph could not be made."""
     inference_p99_us: float | None = None
     notes: list[str] = field(default_factory=list)
-    """What was concluded of the policy without being asked."""
+    """What was concluded of the policy without being asked, and what is not wrong but should be known."""
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -192,7 +193,7 @@ def _loop_check(config: Config, name: str, policy: Policy) -> LoopCheck:
         model=", ".join(str(path) for _, _, path in loop.policy.sections.values()),
         observation=str(policy.observation or "nothing"),
         action=str(policy.action),
-        notes=policy.notes_in(loop.policy),
+        notes=[*policy.notes_in(loop.policy), *filter(None, [unwritten(loop, "in `rtloop run`")])],
     )
 
 
