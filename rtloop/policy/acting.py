@@ -16,7 +16,7 @@ from rtloop.policy.shaping import applied, clipped, gathered, met, named_values,
 from rtloop.policy.terms.action import ActionTerm
 from rtloop.policy.terms.elements import DEFAULT_POSE, Scope
 from rtloop.policy.terms.limits import torque_limited
-from rtloop.policy.terms.measured import measured
+from rtloop.policy.terms.measured import Names, measured
 from rtloop.policy.terms.start import acts, cycles_in, fade, has_acted, ramp
 
 
@@ -76,14 +76,16 @@ def acted(
         target = applied(builder, "Add", target, offset, 0.0)
     if action.plus is not None:
         residual = met(builder, action.plus, action.values(scope, size), scope)
+        builder.must_be_finite(residual)  # a start would hide it
         target = builder.node("Add", [target, residual], "with_residual")
     target = builder.held(target)
     has_started = acts(builder, first_cycle) if first_cycle else None
+    end = _end_of_start(builder, action, scope, names, target)
     if between == "interpolate" and builder.every > 1:
         target = interpolated(builder, target, lambda _: wanted)
     with builder.each_cycle():
         if action.start is not None and has_started is not None:
-            line = ramp(builder, action.start, scope, names, size)
+            line = ramp(builder, action.start, scope, names, end)
             target = builder.node("Where", [has_started, target, line], "started")
         wanted = target
         target = clipped(builder, target, action)
@@ -100,6 +102,17 @@ def acted(
         if has_started is not None:
             taken = builder.node("Where", [has_started, taken, value], "taken_so_far")
         return Acted(target, taken)
+
+
+def _end_of_start(
+    builder: GraphBuilder, action: ActionTerm, scope: Scope, names: Names | None, target: str
+) -> str:
+    """Where a start leads to, float32 [1, n]: until the policy acts ``target`` is that of an action of zero."""
+    pose = None if action.start is None else action.start.pose(relative=action.relative)
+    if pose is None:
+        return target
+    size = builder.size(target)
+    return builder.constant(row(named_values(pose, scope, names, size), size), "ramp_end")
 
 
 def _smoothed(builder: GraphBuilder, value: str, share: float) -> str:
@@ -127,7 +140,7 @@ def _base(
     if action.start is not None:  # nothing is relative before a command has left
         return last
     if action.measured is not None:
-        first = measured(builder, action.measured, scope, names)
+        first = builder.must_be_finite(measured(builder, action.measured, scope, names))
     else:
         pose = row(named_values(DEFAULT_POSE, scope, names, len(places)), len(places))
         first = builder.constant(pose, "first_target")

@@ -31,6 +31,8 @@ def _found(value: Any, keys: Keys) -> str:
         if key == "leapp":  # whose terms stand in another file
             return "what the bundle says"
         value = value.under(str(key)) if isinstance(value, Section) else value[key]
+    if value is None:
+        return "nothing"
     if isinstance(value, tuple):
         return f"a list of {len(value)}"
     return f"'{value}'" if isinstance(value, str) else number(value)

@@ -58,7 +58,7 @@ def test_the_examples_run(tmp_path: Path) -> None:
 
 def test_the_policy_of_the_example_runs_at_50_hz(tmp_path: Path) -> None:
     (tmp_path / "policy.onnx").write_bytes(linear(np.ones((1, 1), np.float32)))
-    rest = "    class: soft\n    inputs: {a: {mailbox: [0]}}\n    outputs: {u: {mailbox: true, safe: 0}}\n"
+    rest = "    class: soft\n    inputs: {a: {mailbox: [0]}}\n    outputs: {u: {mailbox: true, safe: [0]}}\n"
     text = (
         EVERY.replace("    policy:\n", f"{rest}    policy:\n") + "      observation: [{input: a}]\n"
     )

@@ -316,6 +316,52 @@ def test_a_start_ends_where_numbers_say_and_the_limits_hold_on_its_way() -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("action", "end"),
+    [
+        ({"offset": [0.6, 0.2]}, [0.6, 0.2]),
+        ({"scale": 3.0}, [0.0, 0.0]),
+        ({"offset": [0.1, 0.1], "plus": "ref"}, [0.6, 1.1]),
+    ],
+)
+def test_a_start_ends_where_an_action_of_zero_commands(action: Any, end: list[float]) -> None:
+    inputs: Inputs = {"seen": 2, "q": 2, "ref": 2}
+    start = {"ramp_s": 0.1, "from": "q"}
+    runner = Runner(of_actions(passthrough(2), inputs, {**action, "start": start}))
+    sample: Any = ([5.0, 5.0], [1.0, -1.0], [0.5, 1.0])
+    line = np.array([runner.step(*sample) for _ in range(5)])
+    expected = np.linspace([1.0, -1.0], end, 6)[1:]
+    np.testing.assert_allclose(line, expected, atol=1e-6)
+
+
+def test_an_action_of_a_group_fades_in_when_the_ramps_are_over() -> None:
+    inputs: Inputs = {"seen": 1, "q": 1, "wheel": 1}
+    groups = {"g": (InputTerm(input="wheel"),)}
+    graph = of_actions(
+        passthrough(1),
+        inputs,
+        {"start": {"ramp_s": 0.06, "from": "q"}},
+        {"group": "g", "fade_in_s": 0.04},
+        groups=groups,
+    )
+    runner = Runner(graph)
+    got = [float(runner.step([1.0], [0.0], [8.0])[1]) for _ in range(6)]
+    assert got == [0.0, 0.0, 0.0, 4.0, 8.0, 8.0]
+
+
+@pytest.mark.parametrize("broken", ["q", "ref", "relative"])
+def test_what_a_start_hides_must_be_finite_all_the_same(broken: str) -> None:
+    inputs: Inputs = {"seen": 1, "q": 1, "ref": 1}
+    action: dict[str, Any] = {"start": {"ramp_s": 0.1, "from": "q", "to": 0.0}, "plus": "ref"}
+    if broken == "relative":
+        action = {"relative": True, "from": "q", "plus": "ref"}
+    runner = Runner(of_actions(passthrough(1), inputs, action))
+    last = [0.5] if broken == "relative" else None
+    assert np.isfinite(runner.step([1.0], [0.0], [0.0], last_command=last))
+    ref, q = (np.nan, 0.0) if broken == "ref" else (0.0, np.nan)
+    assert np.isnan(runner.step([1.0], [q], [ref], last_command=last))
+
+
 def test_a_relative_action_goes_on_from_where_the_start_ended() -> None:
     action = {"start": {"ramp_s": 0.04, "from": "q", "to": [2.0]}, "relative": True}
     plant = Plant(of_actions(passthrough(1), {"seen": 1, "q": 1}, action), [-7.0])
@@ -388,7 +434,10 @@ def test_the_last_action_sees_of_each_element_what_its_action_made_of_it() -> No
             "no `from` beside `start`",
         ),
         ({"start": {"ramp_s": 1, "from": "qq", "to": 0.0}}, "start.from: found 'qq'.*nearest 'q'"),
-        ({"start": {"ramp_s": 1, "from": "q"}}, "start.to.*numbers, or `default_joint_pos`"),
+        (
+            {"start": {"ramp_s": 1, "from": "q"}, "relative": True},
+            "start.to.*numbers, or `default_joint_pos`",
+        ),
         ({"start": {"ramp_s": 1, "from": "q", "to": "home"}}, "numbers, or default_joint_pos"),
         ({"start": {"ramp_s": 1, "from": "q", "to": [0.0, 1.0]}}, "start.to: found a list of 2"),
         (

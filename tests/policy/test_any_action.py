@@ -53,7 +53,8 @@ class Reference:
         begin = self.begin if n else q
         if start is not None and n < n_ramp:
             gone = (n + 1) / n_ramp
-            wanted = begin * (1 - gone) + np.array(start.get("to", POSE)) * gone
+            of_zero = POSE if action.get("relative") else wanted
+            wanted = begin * (1 - gone) + np.array(start.get("to", of_zero)) * gone
         target = np.clip(wanted, *action["clip"]) if "clip" in action else wanted
         taken = value
         if "torque_limit" in action:

@@ -332,7 +332,7 @@ loops:
     policy:
       model: p.onnx
       observation: [{input: a}]
-    outputs: {u: {mailbox: true, safe: 0}}
+    outputs: {u: {mailbox: true, safe: [0]}}
 """
 
 

@@ -255,7 +255,8 @@ class ActionTerm(Shape):
                 expected = f"`from: NAME`, or a {DEFAULT_POSE} of {size} values: what the first one adds to"
                 yield Problem((*here, "relative"), expected, "relative", at_key=True)
         if self.start is not None:
-            yield from self.start.rules((*here, "start"), scope, names, size)
+            at = (*here, "start")
+            yield from self.start.rules(at, scope, names, size, relative=self.relative)
         if self.torque_limit is not None:
             yield from self.torque_limit.rules((*here, "torque_limit"), scope, names, size)
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from rtloop.config.problem import Keys, Problem, same_length
 from rtloop.config.section import Section
 from rtloop.config.values import Name, NamedValues
-from rtloop.policy.shaping import named_values, row
+from rtloop.policy.shaping import row
 from rtloop.policy.terms.elements import DEFAULT_POSE, Scope
 from rtloop.policy.terms.matching import pose_rules
 from rtloop.policy.terms.measured import Names, measured, measured_rules
@@ -38,20 +38,27 @@ class StartConfig(Section):
     measured: Name = Field(
         alias="from", description="the input or group with the measured positions"
     )
-    to: NamedValues = Field(
-        default=DEFAULT_POSE, description="the pose, per element: numbers, or default_joint_pos"
+    to: NamedValues | None = Field(
+        default=None,
+        description="the pose, per element: numbers, or default_joint_pos; null is what an action of 0 "
+        "commands",
     )
 
+    def pose(self, *, relative: bool) -> float | tuple[float, ...] | str | None:
+        """Where it ends; None is what an action of 0 commands, which a relative one has not at first."""
+        return DEFAULT_POSE if self.to is None and relative else self.to
+
     def rules(
-        self, here: Keys, scope: Scope, names: Names | None, size: int | None
+        self, here: Keys, scope: Scope, names: Names | None, size: int | None, *, relative: bool
     ) -> Iterator[Problem]:
         """Broken rules of the start at ``here``, of an action of ``size`` elements of these names."""
         yield from measured_rules((*here, "from"), self.measured, scope, names, size)
-        if not isinstance(self.to, str):
-            yield from same_length(here, {"to": self.to}, size, "the policy's output", here)
-        elif self.to != DEFAULT_POSE:
+        to = self.pose(relative=relative)
+        if isinstance(to, tuple):
+            yield from same_length(here, {"to": to}, size, "the policy's output", here)
+        elif isinstance(to, str) and to != DEFAULT_POSE:
             yield Problem((*here, "to"), f"numbers, or {DEFAULT_POSE}")
-        elif size is not None:
+        elif isinstance(to, str) and size is not None:
             yield from pose_rules((*here, "to"), scope, names, size, is_moved=False)
 
 
@@ -80,7 +87,8 @@ def acts(builder: GraphBuilder, first_cycle: int) -> str:
 
 
 def fade(builder: GraphBuilder, first_cycle: int, time_s: float) -> str:
-    """float32 [1, 1]: from ``first_cycle`` on by equal parts to 1, in the runs of the policy in this time."""
+    """float32 [1, 1]: 0 until ``first_cycle``, from there by equal parts to 1, in the runs of the policy in
+    this time."""
     runs = cycles_in(time_s, builder.period_s)
 
     def following(done: str) -> str:
@@ -92,24 +100,29 @@ def fade(builder: GraphBuilder, first_cycle: int, time_s: float) -> str:
     def make() -> str:
         return builder.feedback("acting_runs", (1, 1), following, of_applied=True)
 
-    return _share(builder, builder.once(("acting_runs", first_cycle), make), runs, "fade_in")
+    done = builder.once(("acting_runs", first_cycle), make)
+    share = _share(builder, done, runs, "fade_in")
+    if not first_cycle:
+        return share
+    shares = [acts(builder, first_cycle), share, _constant(builder, 0.0)]
+    return builder.once(("fade", share), lambda: builder.node("Where", shares, "faded_in"))
 
 
 def ramp(
-    builder: GraphBuilder, start: StartConfig, scope: Scope, names: Names | None, size: int
+    builder: GraphBuilder, start: StartConfig, scope: Scope, names: Names | None, end: str
 ) -> str:
-    """The pose of this step on the line, float32 [1, size]; it stands at its end.
+    """The pose of this step on the line to ``end``, float32 [1, size]; it stands there then.
 
     Until a command was applied the line begins where the machine is measured to be.
     """
-    now = measured(builder, start.measured, scope, names)
+    size = builder.size(end)
+    now = builder.must_be_finite(measured(builder, start.measured, scope, names))
     acted = has_acted(builder)
     before = builder.feedback("start_pose", (1, size), lambda _: begin, of_applied=True)
     begin = builder.node("Where", [acted, before, now], "begin")
     cycles = cycles_in(start.ramp_s, builder.cycle_s)
     gone = _share(builder, _applied_cycles(builder), cycles, "gone_of_ramp")
     left = builder.node("Sub", [_constant(builder, 1.0), gone], "left_of_ramp")
-    end = builder.constant(row(named_values(start.to, scope, names, size), size), "ramp_end")
     parts = [
         builder.node("Mul", [begin, left], "of_start_pose"),
         builder.node("Mul", [end, gone], "of_ramp_end"),

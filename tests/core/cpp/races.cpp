@@ -345,6 +345,7 @@ void race_stand_in(int64_t total) {
     int64_t left = 0;
     int64_t by_guard = 0;
     float standing[2] = {0.0F, 0.0F};
+    uint8_t stands_safe[2] = {1, 1};
     for (int64_t k = 0; k < total; ++k) {
         if (!stand_in.is_out()) stand_in.prepare(k, standing, k);
         gate.arm(k, k);
@@ -366,7 +367,7 @@ void race_stand_in(int64_t total) {
         }
         static_cast<void>(port->report());
         if (!stand_in.is_out()) {
-            by_guard += stand_in.take(k, standing) == rtloop::Left::all ? 1 : 0;
+            by_guard += stand_in.take(k, standing, stands_safe) == rtloop::Left::all ? 1 : 0;
         }
     }
     stop.store(true);
@@ -460,7 +461,8 @@ void race_line(int n_devices) {
         }
         CHECK(port->report().fault == rtloop::FaultReason::none);
         float sent = 0.0F;
-        if (!stand_in.is_out()) stand_in.take(k, &sent);
+        uint8_t stands_safe = 1;
+        if (!stand_in.is_out()) stand_in.take(k, &sent, &stands_safe);
     }
     gate.disarm();
     port->write_safe();
