@@ -17,12 +17,14 @@ from rtloop.errors import ConfigError, Finding, RtloopError, raise_all
 from rtloop.judge import (
     Judgement,
     judge,
+    judge_commands,
     judge_probes,
     judge_rate,
     judge_time,
     judge_zeros,
     refuse_denied,
     rehearse_storage,
+    uncommanded,
 )
 from rtloop.loop import WARM_UP_RUNS, Loop
 from rtloop.policy import Policy
@@ -164,6 +166,8 @@ def check(path: Path, *, device: bool = False) -> Check:
         found.warnings += judge_zeros(config, name, policy)
         found.warnings += judge_rate(config, name, policy)
         if name in judgement.assembled:
+            found.loops[-1].notes += uncommanded(config, name, policy)
+            found.warnings += judge_commands(config, name, policy)
             found.warnings += judge_probes(config, name, policy, judgement.assembled[name])
     if device:
         _ask_devices(config, judgement, found)

@@ -120,12 +120,27 @@ def table(
             observations[f"{stage.name}.{tensor}"] = tuple(
                 replace(row, index=index) for index, row in enumerate(rows)
             )
-    return PolicyTable(
-        observations,
-        _answered(policy, scope),
-        tuple(_commanded(section, policy, scope, units, outputs, sinks)),
-        (*policy.notes_in(section), *_ends(section, scope)),
-    )
+    commanded = tuple(_commanded(section, policy, scope, units, outputs, sinks))
+    notes = (*policy.notes_in(section), *defaults_told(commanded), *_ends(section, scope))
+    return PolicyTable(observations, _answered(policy, scope), commanded, notes)
+
+
+def defaults_told(command: Sequence[CommandedElement]) -> list[str]:
+    """Of the elements that no action commands: which they are, a sentence for each default."""
+    by_default: dict[str, list[str]] = {}
+    for element in command:
+        if not element.source:
+            by_default.setdefault(element.formula.text, []).append(element.name)
+    return [
+        f"no action commands {', '.join(names[:4])}"
+        + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        + (
+            f": it stays at its default {default}"
+            if len(names) == 1
+            else f": they stay at {default}"
+        )
+        for default, names in by_default.items()
+    ]
 
 
 # --- observation ---

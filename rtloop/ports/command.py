@@ -96,8 +96,8 @@ def hold_rules(
         lacking.add(keys)
         if measured is None or is_there:
             expected = (
-                f"an element of its own for each: '{other}' holds '{source}', too. In `named`, {{}} stands for the "
-                "element, or for the * of its key"
+                f"an element of its own for each: '{other}' holds '{source}', too. In `named`, {{}} stands "
+                "for the element, or for the * of its key"
             )
             yield Problem(keys, expected, f"'{source}', which '{name}' would hold")
             continue
