@@ -15,6 +15,7 @@ import yaml
 
 from rtloop.assumed import assumed_inputs, assumed_outputs
 from rtloop.build import assemble
+from rtloop.cli.check import check
 from rtloop.config import load
 from tests.policy.importing import test_isaaclab, test_models
 from tests.policy.importing.loops import linear
@@ -81,6 +82,18 @@ def test_every_command_of_a_tutorial_runs(
             # 1 of a run: it did not keep its limits, on a machine that is not ours alone.
             allowed = (0, 1) if words[0] == "run" else (0,)
             assert done.returncode in allowed, (command, done.stdout, done.stderr)
+
+
+def test_the_file_of_a_robot_has_nothing_to_warn_of(tmp_path: Path) -> None:
+    (body,) = re.findall(r"```yaml\n(.*?)```", TEXT.split("\n## On the robot\n", 1)[1], re.DOTALL)
+    (tmp_path / "policy.onnx").write_bytes(linear(9, 3)[0])
+    (tmp_path / "robot.yaml").write_text(body)
+    found = check(tmp_path / "robot.yaml")
+    assert found.errors == []
+    (loop,) = found.loops
+    assert loop.notes == []
+    of_this_host = ("links.legs.device", "realtime", "budget_ms", "deadline_ms")
+    assert [w for w in found.warnings if not any(key in str(w) for key in of_this_host)] == []
 
 
 def _trained(folder: Path) -> None:
