@@ -143,6 +143,13 @@ def defaults_told(command: Sequence[CommandedElement]) -> list[str]:
     ]
 
 
+def group_elements(
+    name: str, scope: Scope, units: Mapping[str, Sequence[str]]
+) -> list[ObservedElement]:
+    """The elements of a group. ``units`` are those of inputs, where they are known."""
+    return _joined(scope.groups[name], scope, units, ("groups", name))
+
+
 # --- observation ---
 
 
@@ -297,7 +304,7 @@ def _action(
     action: ActionTerm, policy: Policy, scope: Scope, units: Mapping[str, Sequence[str]]
 ) -> list[CommandedElement]:
     if action.group is not None:
-        inner = _joined(scope.groups[action.group], scope, units, ("groups", action.group))
+        inner = group_elements(action.group, scope, units)
         sources = [(row.source, row.formula) for row in inner]
     else:
         size = policy.action.size

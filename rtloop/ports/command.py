@@ -142,6 +142,16 @@ def sources(
     return tuple(found) if any(source >= 0 for source in found) else ()
 
 
+def held_values(
+    safe: Values, names: Sequence[str], inputs: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[Keys, int, int]]:
+    """Each element that holds one: its key in ``safe``, its index, and which of the values of all inputs."""
+    for index, source in enumerate(sources(safe, names, inputs)):
+        if source >= 0:
+            key = key_of(safe, names[index])
+            yield () if key is None else (key,), index, source
+
+
 def first_standing(
     vectors: Mapping[str, Values | None],
     names: Sequence[str],
