@@ -131,7 +131,7 @@ class MailboxOutput(OutputSection):
     ) -> Iterator[Problem]:
         if self.element_count is None:
             expected, found = "a size, names, or a list for safe", "a mailbox of unknown size"
-            judged = ((*here, "size"), (*here, "safe"))
+            judged = ((*here, "size"), (*here, "names"), (*here, "safe"))
             yield Problem(here, expected, found, judged=judged, at_key=True)
         if self.element_count is not None:
             wrong_names = list(name_rules(here, self.names, self.element_count, "size"))

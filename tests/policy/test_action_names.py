@@ -74,6 +74,17 @@ def test_a_residual_from_the_last_command_goes_by_its_names(tmp_path: Path) -> N
     assert Runner(graph).step(*SAMPLES, last_command=[30, 20, 10]).tolist() == [33, 22, 11]
 
 
+def test_the_last_command_in_another_order_is_told_as_it_stands(tmp_path: Path) -> None:
+    section = {
+        "model": "p.onnx",
+        "joints": JOINTS,
+        "observation": [{"last_target": True}],
+        "action": {"joints": "policy"},
+    }
+    with pytest.raises(ConfigError, match="last_target: found 'true'; expected `joints: policy`"):
+        composed(tmp_path, section, INPUTS, {"p.onnx": passthrough(3)}, outputs=REVERSED)
+
+
 def test_a_group_of_another_size_is_commanded_by_a_plain_action(tmp_path: Path) -> None:
     groups = {"g": [{"input": "obs"}, {"input": "one"}]}
     outputs = {"plain": Sink(4)}
