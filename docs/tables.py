@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from rtloop import core
 from rtloop.config.kinds import KindSection
 from rtloop.errors import EXIT_CODES
+from rtloop.policy.controllers.controller import CONTROLLERS
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection
 
@@ -49,6 +50,20 @@ def terms() -> str:
     return "\n".join(lines) + "\n"
 
 
+def controllers() -> str:
+    """A heading, a sentence and a table of the keys of its section for each kind."""
+    parts = []
+    for kind in CONTROLLERS:
+        section = kind.model_fields[kind.kind].annotation
+        assert isinstance(section, type)
+        rows = [_row(name, field, section) for name, field in section.model_fields.items()]
+        parts.append(
+            f"### controllers: {kind.kind}\n\n{sentence(kind)} {sentence(section)}\n\n"
+            "| key | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
+        )
+    return "".join(parts)
+
+
 def words(table: str) -> str:
     """A row for each word of a table of words.def."""
     with_remedy = any(word.remedy for word in core.WORDS[table].values())
@@ -70,6 +85,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "kinds of inputs": lambda: kinds_of("inputs", list(INPUTS), InputSection),
     "kinds of outputs": lambda: kinds_of("outputs", list(OUTPUTS), OutputSection),
     "kinds of terms": terms,
+    "kinds of controllers": controllers,
     "words of outcomes": lambda: words("outcomes"),
     "words of stages": lambda: words("stages"),
     "words of events": lambda: words("events"),

@@ -1,8 +1,8 @@
 """From what a model answers to the targets of an action, and to what ``last_action`` sees of it.
 
 In this order: wait for the start, smooth, fade in, scale, add (an offset or the last target, a residual);
-then, in each cycle, what lies between two targets, ramp, clip, limit the torque. A step that an action does
-not use is left out.
+then, in each cycle, what lies between two targets, ramp, clip, limit the torque, control. A step that an action
+does not use is left out.
 """
 
 from __future__ import annotations
@@ -89,18 +89,19 @@ def acted(
             target = builder.node("Where", [has_started, target, line], "started")
         wanted = target
         target = clipped(builder, target, action)
-        if action.torque_limit is None:
-            return Acted(target, value)
-        builder.must_be_finite(wanted)  # the limit would make a plausible number of an infinity
-        target = torque_limited(builder, target, action.torque_limit, scope, names)
-        if action.torque_limit.last_action == "unlimited":
-            return Acted(target, value)
-        # Where nothing was cut, the action as it was, to the last bit.
-        cut = builder.node("Sub", [target, wanted], "cut")
-        cut = applied(builder, "Div", cut, row(action.scale, size), 1.0)
-        taken = builder.node("Add", [value, cut], "taken")
-        if has_started is not None:
-            taken = builder.node("Where", [has_started, taken, value], "taken_so_far")
+        taken = value
+        if action.torque_limit is not None:
+            builder.must_be_finite(wanted)  # the limit would make a plausible number of an infinity
+            target = torque_limited(builder, target, action.torque_limit, scope, names)
+            if action.torque_limit.last_action == "limited":
+                # Where nothing was cut, the action as it was, to the last bit.
+                cut = builder.node("Sub", [target, wanted], "cut")
+                cut = applied(builder, "Div", cut, row(action.scale, size), 1.0)
+                taken = builder.node("Add", [value, cut], "taken")
+                if has_started is not None:
+                    taken = builder.node("Where", [has_started, taken, value], "taken_so_far")
+        for controller in action.controllers:
+            target = controller.emit(builder, target, scope, names)
         return Acted(target, taken)
 
 

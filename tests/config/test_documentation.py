@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from rtloop import config
 from rtloop.config.by_name import Hold
 from rtloop.policy import ActionTerm, ObservationTerm
+from rtloop.policy.controllers.controller import CONTROLLERS, Controller
 from rtloop.policy.section import ModelConfig
 from rtloop.policy.terms.limits import TorqueLimitConfig
 from rtloop.policy.terms.phase import HoldConfig, PhaseConfig
@@ -30,6 +31,15 @@ TEXT = DOCS.read_text(encoding="utf-8")
 
 FAMILIES: list[type[BaseModel]] = [InputSection, OutputSection, ObservationTerm]
 """Sections of several kinds."""
+
+
+def section_of(kind: type[Controller]) -> type[BaseModel]:
+    """The section under the key that names the kind."""
+    section = kind.model_fields[kind.kind].annotation
+    assert isinstance(section, type)
+    return section
+
+
 SECTIONS: dict[str, type[BaseModel]] = {
     "Top level": config.Config,
     "links.NAME": config.LinkConfig,
@@ -48,6 +58,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "loops.NAME.policy.action": ActionTerm,
     "loops.NAME.policy.action.start": StartConfig,
     "loops.NAME.policy.action.torque_limit": TorqueLimitConfig,
+    **{f"controllers: {kind.kind}": section_of(kind) for kind in CONTROLLERS},
     "loops.NAME.policy.terminations": TerminationsConfig,
     "loops.NAME.policy.terminations.bad_orientation": BadOrientationConfig,
     "loops.NAME.policy.terminations.joint_pos_out_of_limit": JointPosOutOfLimitConfig,

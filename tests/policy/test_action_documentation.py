@@ -11,13 +11,14 @@ import numpy as np
 from rtloop.build import assemble
 from rtloop.config import loads
 from rtloop.policy.composed import NodeStep
+from rtloop.policy.opened import opened
 from rtloop.policy.terms.action import ActionTerm
 from rtloop.policy.terms.terminations import TerminationsConfig
 from rtloop.ports.signal import Signal
 from tests.policy.models import linear
 
 TEXT = (Path(__file__).parents[2] / "docs" / "actions.md").read_text(encoding="utf-8")
-EXAMPLE, EVERY, GROUP = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+EXAMPLE, EVERY, CONTROLLED, GROUP = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 LOOP = """\
 loops:
   a:
@@ -65,6 +66,23 @@ def test_the_policy_of_the_example_runs_at_50_hz(tmp_path: Path) -> None:
     loop = loads(text, str(tmp_path / "a.yaml")).loops["walk"]
     assert 1 / loop.policy_period_s == 50
     assert loop.policy.between == "interpolate"
+
+
+def test_the_controllers_of_the_example_command_within_their_limit(tmp_path: Path) -> None:
+    (tmp_path / "policy.onnx").write_bytes(linear(np.full((3, 3), 100, np.float32)))
+    rest = (
+        "    class: soft\n    inputs:\n      joint_pos: {mailbox: [0, 0, 0], names: &robot [foot, hip, knee]}\n"
+        "      joint_vel: {mailbox: [0, 0, 0], names: *robot}\n"
+        "    outputs: {torques: {mailbox: true, names: *robot, safe: 0}}\n"
+    )
+    text = CONTROLLED.replace("    policy:\n", f"{rest}    policy:\n")
+    text += "      observation: [{input: joint_pos, joints: policy}]\n"
+    policy = opened(loads(text, str(tmp_path / "a.yaml")), "walk")
+    graph = policy.assembled.runner
+    one = np.ones(3, np.float32)
+    torques = [graph.run([one, 0 * one], True, None, cycle) for cycle in range(50)]
+    np.testing.assert_allclose(torques[-1], [25, 25, 25], rtol=1e-5)
+    assert all((np.abs(torque) <= 25 + 1e-4).all() for torque in torques)
 
 
 def test_every_key_is_explained() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from rtloop.config.problem import Keys, Problem, any_of, unknown
 from rtloop.config.values import ElementNames, Name, Selection, Text
+from rtloop.policy.controllers.controller import CONTROLLERS, Controller
 from rtloop.policy.terms.elements import DEFAULT_POSE, Elements, Scope, Vector, names_of
 from rtloop.policy.terms.joints import Joints, Pattern, joint_names, joint_rules, unfound
 from rtloop.policy.terms.limits import TorqueLimitConfig
@@ -90,7 +92,13 @@ class ActionTerm(Shape):
         description="first the command goes from the measured pose to another; no action is applied meanwhile",
     )
     torque_limit: TorqueLimitConfig | None = Field(
-        default=None, description="the target is cut to what a torque limit allows; last of all"
+        default=None, description="the target is cut to what a torque limit allows"
+    )
+    controllers: Annotated[
+        tuple[Annotated[Controller, CONTROLLERS], ...], Strict(False), Field(max_length=16)
+    ] = Field(
+        default=(),
+        description="what makes commands of the targets in each cycle, one after the other",
     )
 
     def source(self, scope: Scope) -> Elements:
@@ -142,6 +150,8 @@ class ActionTerm(Shape):
             named.append(self.start.measured)
         if self.torque_limit is not None:
             named += [self.torque_limit.position, self.torque_limit.velocity]
+        for controller in self.controllers:
+            named += controller.reads()
         return {name for name in named if name is not None}
 
     def element_names(self, scope: Scope) -> tuple[str, ...] | None:
@@ -231,6 +241,11 @@ class ActionTerm(Shape):
         if self.relative and self.offset != 0:
             expected = "no offset beside `relative`: it would be added in every step anew"
             yield Problem((*here, "offset"), expected, judged=((*here, "relative"),), at_key=True)
+        if self.relative and any(controller.gives_efforts for controller in self.controllers):
+            expected = (
+                "no `relative` beside controllers that command efforts: what left last is no target"
+            )
+            yield Problem((*here, "relative"), expected, "relative", at_key=True)
         if self.measured is not None and not self.relative:
             expected = "`relative: true` beside it, or `from` under `start`"
             yield Problem((*here, "from"), expected, "from", at_key=True)
@@ -259,6 +274,8 @@ class ActionTerm(Shape):
             yield from self.start.rules(at, scope, names, size, relative=self.relative)
         if self.torque_limit is not None:
             yield from self.torque_limit.rules((*here, "torque_limit"), scope, names, size)
+        for index, controller in enumerate(self.controllers):
+            yield from controller.rules((*here, "controllers", index), scope, names, size)
 
 
 def answer_called(name: str, answers: Iterable[str]) -> str | None:

@@ -43,7 +43,7 @@ class Shape(Section):
             if isinstance(bound, tuple):
                 keys = (*here, "clip")
                 sizes = {index: bound}
-                yield from _bound_length(keys, sizes, size, size_from, size_at)
+                yield from bound_length(keys, sizes, size, size_from, size_at)
         yield from self._clip_order((*here, "clip"))
 
     @property
@@ -66,13 +66,14 @@ class Shape(Section):
                 return
 
 
-def _bound_length(
+def bound_length(
     keys: Keys,
     bounds: dict[int, tuple[float, ...]],
     size: int | None,
     size_from: str,
     size_at: Keys,
 ) -> Iterator[Problem]:
+    """Bounds, by their index at ``keys``, that are not one for each of ``size`` elements."""
     for index, bound in bounds.items():
         if size is not None and len(bound) != size:
             expected = f"{size} as in '{size_from}', or one number for all"
