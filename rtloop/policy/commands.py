@@ -38,7 +38,7 @@ class _Commanded:
     output: str
     clip: tuple[float, float]
     limits: tuple[float, float]
-    """``min`` and ``max`` of the output."""
+    """``min`` and ``max`` of the output, where it takes targets."""
     safe: float
     """NaN where it is held."""
     max_rate_per_s: float
@@ -166,6 +166,7 @@ def _commanded(
         names = tuple(told.name for told in outputs[key])
         joints = action.element_names(scope)
         clip = action.clip or (-math.inf, math.inf)
+        of_target = not action.gives_efforts  # else the output limits what a controller makes of it
         yield _Commanded(
             keys=keys,
             action=action,
@@ -177,11 +178,13 @@ def _commanded(
                 per_element(clip[1], size)[number_of_action],
             ),
             limits=(
-                _value(section, "min", names, index, -math.inf),
-                _value(section, "max", names, index, math.inf),
+                _value(section, "min", names, index, -math.inf) if of_target else -math.inf,
+                _value(section, "max", names, index, math.inf) if of_target else math.inf,
             ),
             safe=_value(section, "safe", names, index, 0.0),
-            max_rate_per_s=_value(section, "max_rate_per_s", names, index, math.inf),
+            max_rate_per_s=(
+                _value(section, "max_rate_per_s", names, index, math.inf) if of_target else math.inf
+            ),
             end=_end(action, scope, size, number_of_action),
         )
 

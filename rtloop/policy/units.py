@@ -25,8 +25,8 @@ def unit_rules(
 ) -> Iterator[Problem]:
     """Measured positions of actions (start, relative, torque limit) that have another unit than the command.
 
-    At keys of the section of the policy. Where a unit is empty, or a group computes with a value, nothing is
-    compared.
+    At keys of the section of the policy. Nothing is compared where a unit is empty, a group computes with a
+    value, or a controller makes efforts of targets.
     """
     actions = list(section.action_terms.items())
     sizes = [action.size(scope) or 0 for _, action in actions]
@@ -37,7 +37,7 @@ def unit_rules(
     taken_by = {place: at for at, place in enumerate(places_of) if isinstance(place, int)}
     for (keys, action), size, end in zip(actions, sizes, accumulate(sizes), strict=True):
         commands = [signals[taken_by[place]] for place in range(end - size, end)]
-        for at, vector in _measured(action).items():
+        for at, vector in _measured(action).items() if not action.gives_efforts else ():
             measured = _units(vector, scope, inputs)
             values = Values.of(size, action.element_names(scope))
             known = scope.vector(vector)

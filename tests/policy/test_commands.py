@@ -28,6 +28,7 @@ loops:
     outputs:
       o: {mailbox: true, names: [c, b, a], default: 0, OUTPUT}
 """
+PD = "controllers: [{pd: {position: q, stiffness: 5}}]"
 START = "start: {ramp_s: 1, from: q}"
 
 
@@ -52,6 +53,7 @@ def warned(config: Config) -> list[str]:
         (START, "max_rate_per_s: 0.5", "", ""),
         ("scale: 1", "max_rate_per_s: 0.5, safe: 0", "", ""),
         (f"{START}, clip: [-1, 1]", "max: 1", "", ""),
+        (f"{START}, {PD}", "max: 0.15, max_rate_per_s: 0.5, safe: 0", "", ""),  # of its efforts
         (
             START,
             "max_rate_per_s: 0.5, safe: 0",

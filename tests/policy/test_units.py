@@ -46,6 +46,9 @@ def assembled(folder: Path, action: str = "", safe: str = "0", unit: str = "rad"
     assemble(loads(text, str(folder / "a.yaml")), "a", INPUTS, outputs)
 
 
+PD = ", controllers: [{pd: {position: pos, stiffness: 5}}]"
+
+
 def of(vector: str) -> list[str]:
     return [
         f", start: {{ramp_s: 1, from: {vector}, to: 0}}",
@@ -60,6 +63,10 @@ def test_what_has_one_unit_or_none_may_take_its_place(
     tmp_path: Path, action: str, unit: str
 ) -> None:
     assembled(tmp_path, action, '{"*_q": {hold: leg, named: "{}_pos"}, "*": 0}', unit)
+
+
+def test_a_controller_makes_torques_of_positions(tmp_path: Path) -> None:
+    assembled(tmp_path, of("pos")[0] + PD, unit="N m")
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,11 @@ class ActionTerm(Shape):
         called = Values.of(size, self.names(scope), self.targets(scope))
         return replace(called, is_moved=self.is_moved())
 
+    @property
+    def gives_efforts(self) -> bool:
+        """Whether the command is no target any more, but what a controller makes of it."""
+        return any(controller.gives_efforts for controller in self.controllers)
+
     def reads(self) -> set[str]:
         """The inputs and groups in which the elements are found."""
         named = [self.measured]
@@ -241,7 +246,7 @@ class ActionTerm(Shape):
         if self.relative and self.offset != 0:
             expected = "no offset beside `relative`: it would be added in every step anew"
             yield Problem((*here, "offset"), expected, judged=((*here, "relative"),), at_key=True)
-        if self.relative and any(controller.gives_efforts for controller in self.controllers):
+        if self.relative and self.gives_efforts:
             expected = (
                 "no `relative` beside controllers that command efforts: what left last is no target"
             )
