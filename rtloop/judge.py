@@ -23,6 +23,7 @@ from rtloop.config import Config
 from rtloop.errors import ConfigError, Finding, HostRefusedError, Place, RtloopError, raise_all
 from rtloop.policy import Policy
 from rtloop.policy.commands import contradictions
+from rtloop.policy.metadata import RATE
 from rtloop.policy.opened import table_of
 from rtloop.policy.probes import Probes
 from rtloop.policy.show import defaults_told
@@ -197,15 +198,22 @@ def judge_zeros(config: Config, name: str, policy: Policy) -> list[Finding]:
     return [Finding.of(place, found, expected, severity="warning")]
 
 
-def judge_probes(config: Config, name: str, policy: Policy, assembled: Assembled) -> list[Finding]:
-    """Warnings of a policy that looks wrong when it is tried with made-up inputs: see ``policy.probes``."""
+def judge_probes(
+    config: Config, name: str, policy: Policy, assembled: Assembled
+) -> tuple[list[Finding], list[str]]:
+    """Warnings of a policy that looks wrong when it is tried with made-up inputs: see ``policy.probes``.
+
+    And notes of what was not tried.
+    """
     loop = config.loops[name]
+    if not loop.inputs:
+        return [], []  # there is nothing to try
     inputs, outputs = assumed_inputs(config, name, policy), assumed_outputs(loop, policy)
     table = table_of(config, name, policy, inputs, outputs)
     at, _, _ = loop.policy.sections[policy.acting.name]
     model_at = ("policy", *at, "model")
     probes = Probes(assembled.graph, assembled.runner, policy, table, model_at)
-    return [
+    found = [
         Finding.of(
             config.where("loops", name, *probed.keys),
             probed.found,
@@ -214,6 +222,7 @@ def judge_probes(config: Config, name: str, policy: Policy, assembled: Assembled
         )
         for probed in probes.findings()
     ]
+    return found, probes.notes
 
 
 def judge_commands(config: Config, name: str, policy: Policy) -> list[Finding]:
@@ -240,15 +249,23 @@ def uncommanded(config: Config, name: str, policy: Policy) -> list[str]:
 
 
 def judge_rate(config: Config, name: str, policy: Policy) -> list[Finding]:
-    """A warning of a loop that runs at another rate than its model says that it was trained at."""
+    """A warning of a loop that runs at another rate than its model says that it was trained at, or where what
+    that says cannot be read."""
     loop = config.loops[name]
     told = policy.rate_hz
     rate_hz = float(1 / loop.policy_period_s)
+    unread = policy.unreadable_rate
+    if told is None and unread:
+        place = config.where("loops", name, "policy", "model")
+        found = f"'{RATE[0]}' in the metadata of its model, which cannot be read: {unread}"
+        expected = "a number of Hz above 0: the rate is judged by it"
+        return [Finding.of(place, found, expected, severity="warning")]
     if told is None or abs(rate_hz - told) <= RATE_TOLERANCE * told:
         return []
     key = "rate_hz" if loop.rate_hz is not None else "period_ms"
     found = f"a policy that runs at {rate_hz:.6g} Hz"
-    expected = f"{told:.6g} Hz, as the metadata of its model say"
+    teller = "the metadata of its model say" if loop.policy.leapp is None else "its bundle says"
+    expected = f"{told:.6g} Hz, as {teller}"
     place = config.where("loops", name, key)
     return [Finding.of(place, found, expected, severity="warning")]
 

@@ -181,6 +181,7 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="OUT.onnx",
         help="write the policy and all around it as one ONNX model",
     )
+    show.add_argument("--force", action="store_true", help="overwrite OUT.onnx")
     verify = _command(
         policy_commands,
         "verify",
@@ -191,7 +192,8 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--tolerance",
         type=_tolerance,
         metavar="X",
-        help="how far values may be apart: absolute up to 1, relative above (default 0.001)",
+        help="how far values may be apart: absolute up to 1, relative above, and of its range for an "
+        "element that ranges over less than 1 (default 0.001)",
     )
     for command, name in ((show, "policy show"), (verify, "policy verify")):
         command.set_defaults(command=name)

@@ -168,7 +168,9 @@ def check(path: Path, *, device: bool = False) -> Check:
         if name in judgement.assembled:
             found.loops[-1].notes += uncommanded(config, name, policy)
             found.warnings += judge_commands(config, name, policy)
-            found.warnings += judge_probes(config, name, policy, judgement.assembled[name])
+            warnings, notes = judge_probes(config, name, policy, judgement.assembled[name])
+            found.warnings += warnings
+            found.loops[-1].notes += notes
     if device:
         _ask_devices(config, judgement, found)
     for loop in found.loops:

@@ -5,23 +5,31 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rtloop.cli.outlet import say
 from rtloop.cli.terminal import Terminal
-from rtloop.config import Config, load
+from rtloop.config import Config, LoopConfig, load
 from rtloop.config.problem import number
 from rtloop.errors import ConfigError, RtloopError
-from rtloop.policy.opened import Opened, opened
+from rtloop.policy.opened import Opened, opened, standing
 from rtloop.policy.show import CommandedElement, ObservedElement
-from rtloop.policy.verify import TOLERANCE, Compared, ElementApart, Verification
+from rtloop.policy.verify import SENT, TOLERANCE, Compared, ElementApart, Verification
 from rtloop.policy.verify import verify as verified
 
 #: So many elements of steps before are folded into a line.
 FOLDED_MIN = 4
 #: A column is cut, at the end of its texts, but not below this.
-NARROWEST = 8
+NARROWEST = 5
+
+#: Columns that the formula says, too.
+SAID_TWICE = ("scale", "clip")
+#: Columns of a difference that a narrow terminal can do without.
+FURTHER = ("worst at", "steps", "first")
+#: So many elements that the cases do not show are told by their names.
+SOME = 6
 
 Row = Sequence[str]
 
@@ -32,9 +40,12 @@ def show(options: argparse.Namespace) -> int:
     names = list(config.loops) if options.loop is None else [_loop(config, options.loop)]
     if options.graph is not None:
         names = [_loop(config, options.loop)]
+        if options.graph.exists() and not options.force:
+            found = f"{options.graph} is there already"
+            raise ConfigError(f"{found}; --force overwrites it, or name another file")
     shown = {name: opened(config, name) for name in names}
     if options.graph is not None:
-        _write(options.graph, shown[names[0]])
+        _write(options.graph, config.loops[names[0]], shown[names[0]], options.force)
     if options.json:
         loops = {name: policy.table.as_dict() for name, policy in shown.items()}
         return 0 if say(json.dumps({"file": str(options.file), "loops": loops}, indent=2)) else 1
@@ -69,11 +80,13 @@ def _loop(config: Config, name: str | None) -> str:
     return name or next(iter(config.loops))
 
 
-def _write(path: Path, policy: Opened) -> None:
+def _write(path: Path, loop: LoopConfig, policy: Opened, force: bool) -> None:
     from rtloop.policy.onnx_file import with_feedback
 
+    written = with_feedback(policy.assembled.graph, standing(loop, policy))
     try:
-        path.write_bytes(with_feedback(policy.assembled.graph))
+        with path.open("wb" if force else "xb") as file:
+            file.write(written)
     except OSError as error:
         raise RtloopError(f"cannot write '{path}': {error.strerror}") from error
 
@@ -92,11 +105,11 @@ def _shown(
     for tensor, elements in policy.table.observations.items():
         yield terminal.wrapped(f"\n{terminal.styled(tensor, 'bold')}: {len(elements)} values, of x")
         header = ("#", "element", "x", "formula", "ago", "unit", "clip", "scale")
-        yield from _table(header, _folded(elements, all_of_it), terminal)
+        yield from _table(header, _folded(elements, all_of_it), terminal, SAID_TWICE)
     command = policy.table.command
     yield f"\n{terminal.styled('command', 'bold')}: {len(command)} values, of y"
-    header = ("#", "element", "y", "formula", "joint", "unit", "clip", "scale")
-    yield from _table(header, map(_command_row, command), terminal)
+    of_y = ("#", "element", "y", "formula", "joint", "unit", "limits", "clip", "scale")
+    yield from _table(of_y, map(_command_row, command), terminal, SAID_TWICE)
     if policy.table.notes:
         yield ""
     for note in policy.table.notes:
@@ -137,7 +150,22 @@ def _command_row(element: CommandedElement) -> Row:
     clip, scale = _clip(element.formula.clip), _scale(element.formula.scale)
     source, formula = element.source or "default", element.formula.text
     joint = element.joint if element.joint != element.name.partition(".")[2] else ""
-    return str(element.index), element.name, source, formula, joint, element.unit, clip, scale
+    limits = _limits(element)
+    return (
+        str(element.index), element.name, source, formula, joint, element.unit, limits, clip, scale,
+    )  # fmt: skip
+
+
+def _limits(element: CommandedElement) -> str:
+    """Those of its output."""
+    low, high, rate = element.min, element.max, element.max_rate_per_s
+    told = []
+    if low is not None or high is not None:
+        bounds = ("" if bound is None else number(bound) for bound in (low, high))
+        told.append(f"[{', '.join(bounds)}]")
+    if rate is not None:
+        told.append(f"{number(rate)}/s")
+    return " ".join(told)
 
 
 def _clip(clip: tuple[float, float] | None) -> str:
@@ -148,8 +176,11 @@ def _scale(scale: float) -> str:
     return "" if scale == 1.0 else f"{scale:.7g}"
 
 
-def _table(header: Row, rows: Iterable[Row | str], terminal: Terminal) -> Iterator[str]:
-    """Lines that fit. Columns of nothing are left out, then from the last one, which the formula says too."""
+def _table(
+    header: Row, rows: Iterable[Row | str], terminal: Terminal, spare: Sequence[str] = ()
+) -> Iterator[str]:
+    """Lines that fit. Columns of nothing are left out; then, while lines are too long, those of ``spare``; then
+    texts are cut. Numbers are not: half of one is another."""
     listed = list(rows)
     cells = [row for row in listed if not isinstance(row, str)]
     kept = [index for index in range(len(header)) if any(row[index] for row in cells)]
@@ -158,23 +189,31 @@ def _table(header: Row, rows: Iterable[Row | str], terminal: Terminal) -> Iterat
     def width() -> int:
         return sum(widths[i] + 2 for i in kept)
 
-    while width() > terminal.columns and kept[-1] > 5:
-        kept.pop()
-    while width() > terminal.columns and max(widths[i] for i in kept) > NARROWEST:
-        widest = max(kept, key=lambda i: widths[i])
-        widths[widest] -= 1
+    for name in spare:
+        if width() > terminal.columns:
+            kept = [index for index in kept if header[index] != name]
+    texts = [i for i in kept if not all(_is_number(row[i]) for row in cells)]
+    while width() > terminal.columns and max((widths[i] for i in texts), default=0) > NARROWEST:
+        widths[max(texts, key=lambda i: widths[i])] -= 1
 
     def line(row: Row) -> str:
-        texts = (_cut(row[i], widths[i]) for i in kept)
         aligned = (
             text.rjust(widths[i]) if i == 0 else text.ljust(widths[i])
-            for i, text in zip(kept, texts, strict=True)
+            for i, text in ((i, _cut(row[i], widths[i])) for i in kept)
         )
         return ("  " + "  ".join(aligned)).rstrip()
 
     yield terminal.styled(line(header), "dim")
     for row in listed:
         yield "  " + _cut(row, terminal.columns - 2) if isinstance(row, str) else line(row)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return not text
+    return True
 
 
 def _cut(text: str, width: int) -> str:
@@ -191,7 +230,7 @@ def _cut(text: str, width: int) -> str:
 def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
     yield terminal.wrapped(
         f"{found.loop}: {found.steps} steps in closed loop, within {number(found.tolerance)} "
-        "(absolute up to 1, relative above)"
+        "(absolute up to 1, relative above; of the range of what ranges over less than 1)"
     )
     yield from _table(
         ("", "array", "values", "largest difference", "elements that differ"),
@@ -202,14 +241,27 @@ def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
         terminal,
     )
     if found.ignored:
-        yield terminal.wrapped(f"not compared: {', '.join(found.ignored)}")
+        yield terminal.wrapped(f"in the file, and of no use here: {', '.join(found.ignored)}")
     if found.left_out:
         told = f"left out, as before the policy acts: {', '.join(found.left_out)}"
         yield terminal.wrapped(told)
     for step, told in found.terminations:
         yield terminal.wrapped(f"a run would have gone to FAULT in step {step}: {told}")
-    if found.first is None:
-        yield terminal.styled("agrees", "green")
+    limited = next((array for array in found.compared if array.name == SENT and array.worst), None)
+    if limited is not None:
+        worst = limited.worst[0].largest
+        yield terminal.wrapped(
+            f"limits of the outputs would have changed what is commanded in {limited.steps} of "
+            f"{found.steps} steps, most in step {worst.step}: {worst.got:.6g} in place of "
+            f"{worst.expected:.6g} for {worst.element}"
+        )
+    if found.amplified is not None:
+        yield terminal.wrapped(
+            f"rounding that the closed loop amplifies, first at {found.first}; each step, from what the cases "
+            f"have of the one before it, differs by {found.amplified:.3g} at most"
+        )
+    if found.agrees or found.first is None:
+        yield from _agreeing(found, terminal)
         return
     yield terminal.wrapped(f"{terminal.styled('differs', 'red')} first at {found.first}")
     array = next(array for array in found.compared if array.first == found.first)
@@ -228,6 +280,30 @@ def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
         yield terminal.wrapped(f"hint: {hint}")
 
 
+def _agreeing(found: Verification, terminal: Terminal) -> Iterator[str]:
+    """What the cases leave open, then what they show."""
+    left = found.unseen
+    if left.constant:
+        told = f"constant in these cases, so that a mistake in them is not seen: {_some(left.constant)}"
+        yield terminal.wrapped(told)
+    if left.clips:
+        yield terminal.wrapped(f"with bounds that no value here reached: {_some(left.clips)}")
+    if not left.arrays:
+        yield terminal.styled("agrees", "green")
+        return
+    arrays = ", ".join(array.name for array in found.compared)
+    told = f"agrees in what was compared: {arrays}; not compared: {', '.join(left.arrays)}"
+    yield terminal.wrapped(told)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The names of a few; of more, how many of each part."""
+    if len(names) <= SOME:
+        return ", ".join(names)
+    parts = Counter(name.partition(".")[0] for name in names)
+    return f"{len(names)} elements ({', '.join(f'{n} of {part}' for part, n in parts.items())})"
+
+
 def _elements(elements: Sequence[ElementApart], terminal: Terminal) -> Iterator[str]:
     """The first step that differs, how many do, and the worst of them."""
     header = ("#", "element", "first", "steps", "worst at", "got", "expected")
@@ -243,7 +319,7 @@ def _elements(elements: Sequence[ElementApart], terminal: Terminal) -> Iterator[
         )
         for element in elements
     ]
-    yield from _table(header, rows, terminal)
+    yield from _table(header, rows, terminal, FURTHER)
 
 
 def _differing(array: Compared) -> str:

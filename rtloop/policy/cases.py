@@ -49,8 +49,6 @@ class CasesFile:
 
     def __init__(self, path: Path) -> None:
         """Reads all of it. Raises ConfigError."""
-        import zipfile
-
         import numpy as np
 
         self._path = path
@@ -65,12 +63,19 @@ class CasesFile:
             with loaded:
                 for name in loaded.files:
                     self._arrays[name] = self._read(loaded, name)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            text = " ".join(str(error).split())
+        except ConfigError:
+            raise
+        except (
+            Exception
+        ) as error:  # of zipfile, zlib, tokenize and numpy, where bytes are not what was written
+            text = " ".join(str(error).split()) or type(error).__name__
             raise self.wrong(f"no .npz file ({text})", "what numpy.savez writes") from None
 
     def wrong(self, found: str, expected: str) -> ConfigError:
         return ConfigError(f"{self._path}: found {found}; expected {expected}")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays
 
     @property
     def is_in_cycles(self) -> bool:
@@ -102,6 +107,7 @@ class CasesFile:
         """
         import numpy as np
 
+        self._refuse_useless_names()
         given = {name: self._named(f"in_{name}", elements) for name, elements in inputs.items()}
         missing = [f"in_{name}" for name, array in given.items() if array is None]
         if missing:
@@ -131,6 +137,13 @@ class CasesFile:
 
     # --- inside ---
 
+    def _refuse_useless_names(self) -> None:
+        """Names of what goes by its place alone would be believed by whoever wrote them."""
+        for name in sorted(self._arrays):
+            if name == "names_raw" or name.startswith("names_obs_"):
+                expected = "names of inputs and of `targets` alone: these go by their places"
+                raise self.wrong(f"'{name}'", expected)
+
     def _are_cycles(self, every: int) -> bool:
         if not self.is_in_cycles:
             return False
@@ -152,8 +165,8 @@ class CasesFile:
         """How many there are, of which the policy runs in every so-many-th. Raises ConfigError."""
         counts = {name: len(array) for name, array in of_steps.items() if array is not None}
         runs = {name: len(array) for name, array in of_runs.items() if array is not None}
-        steps = next(iter(counts.values()))
-        if steps and {*counts.values()} == {steps} and {*runs.values()} <= {-(-steps // every)}:
+        steps = next(iter(counts.values()), every * next(iter(runs.values()), 0))
+        if steps and {*counts.values()} <= {steps} and {*runs.values()} <= {-(-steps // every)}:
             return steps
         told = ", ".join(f"{name} {count}" for name, count in (counts | runs).items())
         expected = "as many of each, one at least"
@@ -166,7 +179,9 @@ class CasesFile:
 
         try:
             return np.asarray(loaded[name])
-        except ValueError:
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
             found = f"'{name}', an array of Python objects"
             raise self.wrong(found, "numbers: every step of the same size") from None
 
@@ -221,7 +236,8 @@ class CasesFile:
         if array.ndim == 0 or array.size != len(array) * size:
             found = f"'{name}' of {_described(array)}"
             raise self.wrong(found, f"[steps, {size}], a value for each element here")
-        numbers: Array = array.reshape(len(array), size).astype(np.float32)
+        with np.errstate(over="ignore"):  # what is infinite in float32 is told below
+            numbers: Array = array.reshape(len(array), size).astype(np.float32)
         if not np.isfinite(numbers).all():
             step, index = (int(i) for i in np.argwhere(~np.isfinite(numbers))[0])
             found = f"'{name}' with {numbers[step, index]} at step {step}, element {index}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,11 +19,23 @@ class Formula:
     clip: tuple[float, float] | None = None
     """The last bounds."""
 
+    @property
+    def ends_clipped(self) -> bool:
+        """Whether nothing is done after the last bounds: values are within them, and on them where they act."""
+        if self.clip is None:
+            return False
+        low, high = map(as_text, self.clip)
+        return self.text.startswith("clip(") and self.text.endswith(f", {low}, {high})")
+
     def __str__(self) -> str:
         return self.text
 
     def as_dict(self) -> dict[str, Any]:
         return {"formula": self.text, "scale": self.scale, "clip": self.clip}
+
+    def of(self, source: str) -> str:
+        """The text, with what stands for ``x``."""
+        return re.sub(r"(?<![\w.])x(?![\w.])", lambda _: source, self.text)
 
     def plus(self, value: float | str) -> Formula:
         if isinstance(value, str):

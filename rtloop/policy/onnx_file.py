@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rtloop.config.problem import printable
@@ -19,12 +19,30 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
     """All steps in one model, those of the models under names of their own.
 
     It ends with what the core does beside the steps: where a checked tensor is not finite, the action is
-    NaN. Raises ConfigError where models of different opsets cannot be brought to one.
+    NaN. The opset is that of the models, so that they stay as they are, or OPSET where it lacks what rtloop's
+    own nodes need. Raises ConfigError where models cannot be brought to one opset, or ONNX has no such model.
     """
     import onnx
 
     models = [step.model for step in graph.steps if isinstance(step, ModelStep)]
-    opset = max([_opset(model) for model in models] or [OPSET])
+    newest = max([_opset(model) for model in models] or [OPSET])
+    for opset in dict.fromkeys((newest, max(newest, OPSET))):
+        model = _in_opset(graph, models, opset)
+        try:
+            onnx.checker.check_model(model)
+        except onnx.checker.ValidationError as error:
+            why = error
+        else:
+            return model
+    text = printable(" ".join(str(why).split()))
+    raise ConfigError(f"ONNX has no one file of this policy with all around it ({text})")
+
+
+def _in_opset(
+    graph: ComposedGraph, models: Sequence[onnx.ModelProto], opset: int
+) -> onnx.ModelProto:
+    import onnx
+
     nodes: list[onnx.NodeProto] = []
     weights: dict[str, onnx.TensorProto] = {}
     domains: dict[str, int] = {"": opset}
@@ -78,11 +96,12 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
     )
 
 
-def with_feedback(graph: ComposedGraph) -> bytes:
+def with_feedback(graph: ComposedGraph, first_command: Sequence[float]) -> bytes:
     """The same model, serialised, for others to run: its metadata say what is fed back.
 
     ``rtloop.feedback`` is JSON, {input: output}, after each run; ``rtloop.initial`` is JSON too, the values,
-    row by row, of those inputs that do not begin with zeros. Raises ConfigError.
+    row by row, of those inputs that do not begin with zeros. What left last is the action, as nothing
+    limits it here, and ``first_command`` before the first. Raises ConfigError.
     """
     import json
 
@@ -93,6 +112,9 @@ def with_feedback(graph: ComposedGraph) -> bytes:
     initial = {
         name: graph.constants[name].reshape(-1).tolist() for name in fed if name in graph.constants
     }
+    if graph.last_command:
+        fed[graph.last_command] = "action"
+        initial[graph.last_command] = list(first_command)
     onnx.helper.set_model_props(
         model, {"rtloop.feedback": json.dumps(fed), "rtloop.initial": json.dumps(initial)}
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 from rtloop.assumed import assumed_inputs, assumed_outputs
 from rtloop.build import Assembled, assemble, sink_of
-from rtloop.config import Config
+from rtloop.config import Config, LoopConfig
 from rtloop.policy.policy import Policy
 from rtloop.policy.show import PolicyTable, table
+from rtloop.ports.command import first_standing, limits
 from rtloop.ports.signal import Signal
 
 
@@ -44,6 +46,20 @@ def opened(config: Config, name: str, told: Mapping[str, Sequence[Signal]] | Non
     return Opened(policy, inputs, outputs, assembled, known)
 
 
+def standing(loop: LoopConfig, policy: Opened, measured: Sequence[float] = ()) -> list[float]:
+    """What is commanded before the first command, of all outputs. ``measured`` are the first values of all
+    inputs, which elements hold; zeros where nothing is."""
+    names = {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()}
+    values = measured or [0.0] * sum(map(len, names.values()))
+    return [
+        value
+        for key, signals in policy.outputs.items()
+        for value in first_standing(
+            loop.outputs[key].vectors, [signal.name for signal in signals], names, values
+        )
+    ]
+
+
 def table_of(
     config: Config,
     name: str,
@@ -54,4 +70,13 @@ def table_of(
     """What the policy of the loop ``name`` observes and commands, between these elements."""
     loop = config.loops[name]
     sinks = {key: sink_of(loop.outputs[key], signals) for key, signals in outputs.items()}
-    return table(loop.policy, policy, inputs, outputs, sinks, loop.policy_period_s)
+    known = table(loop.policy, policy, inputs, outputs, sinks, loop.policy_period_s)
+    limited = [
+        limits(loop.outputs[key].vectors, [signal.name for signal in signals])
+        for key, signals in outputs.items()
+    ]
+    command = [
+        replace(element, min=low, max=high, max_rate_per_s=rate)
+        for element, (low, high, rate) in zip(known.command, chain(*limited), strict=True)
+    ]
+    return replace(known, command=tuple(command))

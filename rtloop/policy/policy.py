@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from rtloop.config.problem import Keys
+from rtloop.config.problem import Keys, printable
 from rtloop.errors import Place, do_each
 from rtloop.policy.metadata import RATE, number_in
 from rtloop.policy.model_file import PolicyTensor, nowhere
@@ -33,6 +33,10 @@ class Policy:
     """The name of the model that answers the action; empty for the last."""
     models_of_terms: Mapping[str, Stage] = field(default_factory=dict)
     """Of terms that are models: by ``ObservationTerm.source``."""
+    output_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the elements of outputs are called, by ``MODEL.OUTPUT``, where a bundle says."""
+    bundle_rate_hz: float | None = None
+    """How often a bundle says that it is to run."""
 
     @property
     def acting(self) -> Stage:
@@ -67,9 +71,17 @@ class Policy:
 
     @property
     def rate_hz(self) -> float | None:
-        """How often it is to run, as the metadata of one of its models say."""
+        """How often it is to run, as its bundle or the metadata of one of its models say."""
+        if self.bundle_rate_hz is not None:
+            return self.bundle_rate_hz
         told = (number_in(stage.file.metadata, RATE) for stage in self.stages)
         return next((rate for rate in told if rate is not None), None)
+
+    @property
+    def unreadable_rate(self) -> str:
+        """What the metadata of one of its models have in place of it, shortened; empty where none do."""
+        texts = (dict(stage.file.metadata).get(RATE[0], "").strip() for stage in self.stages)
+        return next((printable(text[:40]) for text in texts if text), "")
 
     @property
     def notes(self) -> list[str]:
@@ -104,9 +116,10 @@ class Policy:
         elif pose is not None and pose.joints is None and len(joints or ()) == len(pose.values):
             pose = Pose(pose.values, joints)
         size = self.action.size
-        names = joints if joints is not None and len(joints) == size else None
+        named = self.output_names.get(f"{self.acting.name}.{self.action.name}")
+        names = named or (joints if joints is not None and len(joints) == size else None)
         outputs: dict[str, Elements] = {
-            f"{stage.name}.{output.name}": Vector(output.size)
+            (key := f"{stage.name}.{output.name}"): Vector(output.size, self.output_names.get(key))
             for stage in self.stages
             for output in stage.answers.values()
         }

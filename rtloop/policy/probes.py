@@ -2,7 +2,8 @@
 
 What is fed: *random* values within ±3, and *extreme* ones, each of -30, -1, 0, 1 and 30, which are more than
 joints turn, and about as fast as they turn; in the first two steps all are 30, then all -30. An input of four
-elements is a quaternion of length 1 in both. All of it from one seed: two checks find the same.
+elements is a quaternion of length 1 in both. All of it from one seed, in one order: two checks find the same as
+far as they come in the time that they have, and where that was not all, ``notes`` says so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rtloop import core
 from rtloop.config.problem import Keys
 from rtloop.policy.composed import ComposedGraph
-from rtloop.policy.library import import_onnxruntime
+from rtloop.policy.library import session
 from rtloop.policy.policy import Policy
 from rtloop.policy.roles import Stage
 from rtloop.policy.show import ObservedElement, PolicyTable
@@ -30,10 +31,17 @@ if TYPE_CHECKING:
 RANDOM = 3.0
 EXTREMES = (-30.0, -1.0, 0.0, 1.0, 30.0)
 STEPS = 16
+#: A state that grows by a fifth in each step is infinite after so many.
+LONG_STEPS = 500
+#: Less of them, where they would take longer.
+LONG_S = 1.0
 VALUES = f"values within ±{RANDOM:g}"
 EXTREME_VALUES = f"extreme values within ±{EXTREMES[-1]:g}"
+#: What an element is changed by to see whether it counts. An answer that is saturated, or has two values
+#: only, changes where one element outweighs all others.
+CHANGES = (1.0, 1e4, -1e4)
 #: For all elements of inputs, and then of observations; what is not reached is not judged.
-BUDGET_S = 0.1
+BUDGET_S = 0.5
 #: A history is waited for, for so many steps at most, before a NaN counts as lost.
 WAITED_MAX = 50
 
@@ -67,6 +75,8 @@ class Probes:
         self._table = table
         self._names = [spec.name.removeprefix("input/") for spec in graph.inputs]
         self._model_at = model_at
+        self.notes: list[str] = []
+        """What was not tried, once ``findings`` are through."""
         random = np.random.default_rng(0)
         self._random = self._inputs(
             [random.uniform(-RANDOM, RANDOM, (STEPS, spec.size)) for spec in graph.inputs]
@@ -85,17 +95,26 @@ class Probes:
         except RuntimeError as error:
             yield self._failed(VALUES, error)
             return
-        if not np.array_equal(got.targets, again.targets, equal_nan=True):
+        extreme: list[Trace | Probed] = []
+        for _ in range(2):
+            try:
+                extreme.append(self._trace(self._extreme))
+            except RuntimeError as error:
+                extreme.append(self._failed(EXTREME_VALUES, error))
+        if not _are_the_same(got, again) or not _are_the_same(*extreme):
             found = "a policy that gives another command where it reads the same again"
             yield Probed(self._model_at, found, "no random numbers: export its mean action")
             return  # nothing else that is tried would tell
         yield from self._not_finite(VALUES, got)
-        try:
-            yield from self._not_finite(EXTREME_VALUES, self._trace(self._extreme))
-        except RuntimeError as error:
-            yield self._failed(EXTREME_VALUES, error)
-        yield from self._constant_answers(got)
+        answers = [got.raw]
+        if isinstance(extreme[0], Probed):
+            yield extreme[0]
+        else:
+            yield from self._not_finite(EXTREME_VALUES, extreme[0])
+            answers.append(extreme[0].raw)
+        yield from self._constant_answers(np.concatenate(answers))
         if np.isfinite(got.targets).all():
+            yield from self._growing()
             yield from self._lost_nans()
             yield from self._dead_elements(got)
 
@@ -112,11 +131,11 @@ class Probes:
             made[name] = array.astype(np.float32)
         return made
 
-    def _trace(self, inputs: Mapping[str, Array]) -> Trace:
+    def _trace(self, inputs: Mapping[str, Array], steps: int = STEPS) -> Trace:
         import numpy as np
 
         first = np.zeros(self._graph.action.size, np.float32)
-        return trace(self._graph, self._runner, inputs, first)
+        return trace(self._graph, self._runner, inputs, first, steps=steps)
 
     # --- finite ---
 
@@ -140,6 +159,22 @@ class Probes:
                 break
         found = f"NaN or infinity in {where} for {what}, in step {step} of a trial"
         yield Probed(place, found, "finite values: a command that is not is a FAULT")
+
+    def _growing(self) -> Iterator[Probed]:
+        """What is finite in a few steps need not stay so, where something is carried from each to the next."""
+        import numpy as np
+
+        if not self._graph.feedback:
+            return
+        started = time.monotonic()
+        self._trace(self._random)
+        fit = int(LONG_S / max(time.monotonic() - started, 1e-9) * STEPS)
+        again = min(LONG_STEPS, fit) // STEPS + 1
+        longer = {name: np.tile(array, (again, 1)) for name, array in self._random.items()}
+        try:
+            yield from self._not_finite(VALUES, self._trace(longer, again * STEPS))
+        except RuntimeError as error:
+            yield self._failed(VALUES, error)
 
     # --- NaN ---
 
@@ -168,6 +203,10 @@ class Probes:
                     if _differ(usual, with_nan) or _differ(usual, other):
                         lost.setdefault(name, []).append(index)
                         break
+        if time.monotonic() > until_s:
+            self.notes.append(
+                f"not every element was tried with a NaN: {BUDGET_S:g} s were not enough"
+            )
         for name, indices in lost.items():
             elements = ", ".join(map(str, indices[:4])) + (" …" if len(indices) > 4 else "")
             found = (
@@ -208,10 +247,11 @@ class Probes:
 
     # --- sensitivity ---
 
-    def _constant_answers(self, got: Trace) -> Iterator[Probed]:
+    def _constant_answers(self, answers: Array) -> Iterator[Probed]:
+        """Extreme values are among what was observed: only they have zeros, which a bool may need to change."""
         import numpy as np
 
-        constant = np.flatnonzero(np.ptp(got.raw, axis=0) == 0)
+        constant = np.flatnonzero(np.ptp(answers, axis=0) == 0)
         if constant.size == 0:
             return
         names = _listed([f"'{self._table.raw[int(i)]}'" for i in constant])
@@ -226,9 +266,9 @@ class Probes:
             if not stage.observed:
                 continue
             feeds = [self._feed(stage, got, step) for step in (3, 7, 11)]
-            session = _session(stage)
+            stage_session = session(stage.file.model)
             for name in stage.observed:
-                dead = _dead(session, stage, feeds, name, until_s)
+                dead = _dead(stage_session, stage, feeds, name, until_s)
                 elements = self._table.observations[f"{stage.name}.{name}"]
                 by_term: dict[Keys, list[ObservedElement]] = {}
                 for index in dead:
@@ -239,6 +279,9 @@ class Probes:
                     yield Probed(
                         ("policy", *term), found, "what the policy was trained with: it looks at it"
                     )
+        if time.monotonic() > until_s:
+            told = "not every observed element was tried for whether it counts"
+            self.notes.append(f"{told}: {BUDGET_S:g} s were not enough")
 
     def _feed(self, stage: Stage, got: Trace, step: int) -> dict[str, npt.NDArray[Any]]:
         import numpy as np
@@ -262,12 +305,20 @@ class Probes:
         return feed
 
 
+def _are_the_same(one: Trace | Probed, other: Trace | Probed) -> bool:
+    import numpy as np
+
+    if isinstance(one, Probed) or isinstance(other, Probed):
+        return isinstance(one, Probed) and isinstance(other, Probed)
+    return np.array_equal(one.targets, other.targets, equal_nan=True)
+
+
 def _differ(usual: Sequence[Array], other: Sequence[Array]) -> bool:
     return any((a != b).any() for a, b in zip(usual, other, strict=False))
 
 
 def _dead(
-    session: Any,
+    stage_session: Any,
     stage: Stage,
     feeds: Sequence[dict[str, npt.NDArray[Any]]],
     name: str,
@@ -277,41 +328,45 @@ def _dead(
     import numpy as np
 
     outputs = list(stage.file.outputs)
-    usual = [session.run(outputs, feed) for feed in feeds]
+    usual = [stage_session.run(outputs, feed) for feed in feeds]
     order = np.random.default_rng(0).permutation(stage.observed[name].size)
     dead = []
     for index in order:
         if time.monotonic() > until_s:
             break
-        for feed, answers in zip(feeds, usual, strict=True):
-            other = feed[name].copy().reshape(-1)
-            if other.dtype.kind == "b":
-                other[index] = not other[index]
-            else:
-                other[index] += 1
-            changed = {**feed, name: other.reshape(feed[name].shape)}
-            try:
-                again = session.run(outputs, changed)
-            except Exception:  # onnxruntime's exceptions share no other base class
-                break
-            if any(
-                not np.array_equal(a, b, equal_nan=True)
-                for a, b in zip(answers, again, strict=True)
-            ):
-                break
-        else:
+        if not any(
+            _counts(stage_session, outputs, feed, answers, name, int(index), change)
+            for change in CHANGES
+            for feed, answers in zip(feeds, usual, strict=True)
+        ):
             dead.append(int(index))
     return sorted(dead)
 
 
-def _session(stage: Stage) -> Any:
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(
-        stage.file.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+def _counts(
+    stage_session: Any,
+    outputs: Sequence[str],
+    feed: Mapping[str, npt.NDArray[Any]],
+    answers: Sequence[npt.NDArray[Any]],
+    name: str,
+    index: int,
+    change: float,
+) -> bool:
+    """Whether the model answers otherwise, or not at all, where an element is another."""
+    import numpy as np
+
+    other = feed[name].copy().reshape(-1)
+    if other.dtype.kind == "b":
+        other[index] = not other[index]
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            other[index] += np.array(change).astype(other.dtype)
+    try:
+        again = stage_session.run(outputs, {**feed, name: other.reshape(feed[name].shape)})
+    except Exception:  # onnxruntime's exceptions share no other base class
+        return True
+    return any(
+        not np.array_equal(a, b, equal_nan=True) for a, b in zip(answers, again, strict=True)
     )
 
 

@@ -154,9 +154,12 @@ class PolicyConfig(ModelKeys):
         is_written = self.model_fields_set & {"action", "actions"}
         if self._binding is not None and self._binding.actions and not is_written:
             return dict(self._binding.actions)
-        if not self.actions:
-            return {("action",): self.action}
-        return {("actions", index): term for index, term in enumerate(self.actions)}
+        written: dict[Keys, ActionTerm] = {("action",): self.action}
+        if self.actions:
+            written = {("actions", index): term for index, term in enumerate(self.actions)}
+        if self._binding is not None:
+            return {keys: self._binding.completed(term) for keys, term in written.items()}
+        return written
 
     @property
     def terms(self) -> dict[Keys, Sequence[ObservationTerm]]:
@@ -273,10 +276,18 @@ class PolicyConfig(ModelKeys):
             expected = "groups that do not read each other in a circle"
             yield Problem((*here, "groups", circle), expected, f"'{circle}', which reads itself")
             return
-        for keys, terms in self.terms.items():
-            for index, term in enumerate(terms):
-                at = (*here, *keys, index)
-                yield from guarded((*at, term.kind), term.rules(at, scope))
+        broken = [
+            problem
+            for keys, terms in self.terms.items()
+            for index, term in enumerate(terms)
+            for at in [(*here, *keys, index)]
+            for problem in guarded((*at, term.kind), term.rules(at, scope))
+        ]
+        yield from broken
+        if self._binding is not None and not broken:
+            from rtloop.policy.leapp import term_name_rules
+
+            yield from term_name_rules(self, here, scope)
         yield from self.terminations.rules((*here, "terminations"), scope)
 
     def _model_rules(self, here: Keys) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from rtloop.config.problem import Keys, written
+from rtloop.policy.feeding import fed
 from rtloop.policy.formula import Formula, as_text
 from rtloop.policy.policy import Policy
 from rtloop.policy.section import PolicyConfig
@@ -70,6 +71,10 @@ class CommandedElement:
     joint: str
     formula: Formula
     unit: str
+    min: float | None = None
+    """Of its output, with the next two: what the core limits a command to; None is no limit."""
+    max: float | None = None
+    max_rate_per_s: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), **self.formula.as_dict()}
@@ -112,16 +117,19 @@ def table(
     scope = replace(section.scope(vectors, (), policy, command), period_s=period_s)
     units = {key: [signal.unit for signal in signals] for key, signals in inputs.items()}
     observations = {}
-    for stage in policy.stages:
+    for number, stage in enumerate(policy.stages):
         at, keys, _ = section.sections[stage.name]
+        late = tuple(f"{name}." for name in dict.fromkeys(s.name for s in policy.stages[number:]))
         for name, (place, terms) in keys.observed().items():
             tensor = name or next(iter(stage.observed))
             rows = _joined(terms, scope, units, (*at, *place))
             observations[f"{stage.name}.{tensor}"] = tuple(
-                replace(row, index=index) for index, row in enumerate(rows)
+                replace(_awaited(row) if row.source.startswith(late) else row, index=index)
+                for index, row in enumerate(rows)
             )
     commanded = tuple(_commanded(section, policy, scope, units, outputs, sinks))
-    notes = (*policy.notes_in(section), *defaults_told(commanded), *_ends(section, scope))
+    notes = (*policy.notes_in(section), *fed(policy), *_groups(section, scope, units))
+    notes += (*defaults_told(commanded), *_ends(section, scope))
     return PolicyTable(observations, _answered(policy, scope), commanded, notes)
 
 
@@ -233,6 +241,26 @@ def _source(
     ]
 
 
+def _awaited(row: ObservedElement) -> ObservedElement:
+    """Of a model that runs later: its answer of the cycle before."""
+    return replace(row, steps_ago=row.steps_ago + 1, start=row.start or "zero")
+
+
+def _groups(
+    section: PolicyConfig, scope: Scope, units: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """What groups hold whose elements stand in formulas, subtracted or added."""
+    terms = [term for listed in section.terms.values() for term in listed]
+    named = [term.minus for term in terms] + [a.plus for a in section.action_terms.values()]
+    for group in dict.fromkeys(name for name in named if name in scope.groups):
+        rows = _joined(scope.groups[str(group)], scope, units, ("groups", str(group)))
+        names = _element_names(str(group), scope)
+        told = [
+            f"{name} = {row.formula.of(row.source)}" for name, row in zip(names, rows, strict=False)
+        ]
+        yield f"group: {', '.join(told)}"
+
+
 def _subtracted(
     term: ObservationTerm, scope: Scope, names: tuple[str, ...] | None, size: int
 ) -> Sequence[float | str]:
@@ -305,7 +333,7 @@ def _action(
 ) -> list[CommandedElement]:
     if action.group is not None:
         inner = group_elements(action.group, scope, units)
-        sources = [(row.source, row.formula) for row in inner]
+        sources = [(row.source, replace(row.formula, text=row.formula.of("y"))) for row in inner]
     else:
         size = policy.action.size
         name = f"{policy.acting.name}.{policy.action.name}"
@@ -375,10 +403,16 @@ def _ends(section: PolicyConfig, scope: Scope) -> Iterator[str]:
 
 def _met(vector: str, values: Values, scope: Scope) -> list[str]:
     """The elements of an input or group that belong to values, by their names there or their numbers."""
+    names = _element_names(vector, scope)
+    indices = places(values, scope.vector(vector) or Vector())
+    return [names[index] for index in indices or range(len(names))]
+
+
+def _element_names(vector: str, scope: Scope) -> list[str]:
+    """Those of an input or group, with its own before each."""
     known = scope.vector(vector) or Vector()
     names = known.element_names or tuple(map(str, range(known.element_count or 0)))
-    indices = places(values, known)
-    return [f"{vector}.{names[index]}" for index in indices or range(len(names))]
+    return [f"{vector}.{name}" for name in names]
 
 
 def _each(values: float | tuple[float, ...], size: int) -> tuple[float, ...]:

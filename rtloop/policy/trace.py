@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Array = npt.NDArray[np.float32]
+
+#: By so much, as ``apart_by`` has it, rounding moves what does the same in a closed loop, whatever its range.
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,19 @@ def trace(
     inputs: Mapping[str, Array],
     first_command: Array,
     *,
+    steps: int | None = None,
     raw: Array | None = None,
+    targets: Array | None = None,
+    begins: Collection[int] = (),
     in_cycles: bool = False,
 ) -> Trace:
     """Steps the graph from its reset. ``inputs`` are [steps, n], in the order of the loop's.
 
-    A step is a run of the policy; ``in_cycles``, a cycle of the loop, in some of which it runs.
-    ``first_command`` is what was commanded before the first step. ``raw`` stands in for what the policy
-    answers where the next step remembers it: what follows of a difference is told from its cause.
+    A step is a run of the policy; ``in_cycles``, a cycle of the loop, in some of which it runs. ``steps`` is
+    how many there are, where the loop has no inputs to tell.
+    ``first_command`` is what was commanded before the first step. ``raw`` and ``targets`` stand in for what the
+    policy answers and what is commanded where the next step remembers it: what follows of a difference is told
+    from its cause. It is reset again before each of the steps ``begins``.
     Raises RuntimeError in ONNX Runtime's words.
     """
     import numpy as np
@@ -60,7 +68,10 @@ def trace(
     terminations: dict[str, int] = {}
     command = first_command
     runner.reset()
-    for step in range(len(next(iter(inputs.values())))):
+    for step in range(len(next(iter(inputs.values()))) if steps is None else steps):
+        if step in begins:
+            runner.reset()
+            command = first_command
         last = command if graph.last_command else None
         sample = [array[step] for array in inputs.values()]
         command = runner.run(sample, True, last, step if in_cycles else None)
@@ -75,6 +86,8 @@ def trace(
             terminations.setdefault(told, step)
         if raw is not None:
             runner.set_state(dict.fromkeys(remembered, raw[len(answers) - 1]))
+        if targets is not None:
+            command = targets[step]
     runner.reset()
     return Trace(
         {name: np.stack(rows) for name, rows in seen.items()},
@@ -102,3 +115,26 @@ def apart_by(got: Array, expected: Array) -> Array:
 
     apart = np.abs(got - expected) / np.maximum(1.0, np.abs(expected))
     return np.where(np.isfinite(apart), apart, np.inf).astype(np.float32)
+
+
+def allowed(expected: Array, tolerance: float) -> Array:
+    """How far apart from each expected value, as ``apart_by`` has it, one may be: by the tolerance, or, of an
+    element that ranges over less than 1 in all steps, by the tolerance times its range.
+
+    Of one step no range is known. Steps are rows.
+    """
+    import numpy as np
+
+    most = np.full(expected.shape, tolerance)
+    if len(expected) > 1:
+        over = np.ptp(expected, axis=0)
+        size = np.maximum(1.0, np.abs(expected))
+        most = ROUNDING + tolerance * np.where(over < 1, over / size, 1.0)
+    return most.astype(np.float32)
+
+
+def differing(got: Array, expected: Array, tolerance: float) -> npt.NDArray[np.bool_]:
+    """Which values are farther apart than is ``allowed``."""
+    import numpy as np
+
+    return np.asarray(apart_by(got, expected) > allowed(expected, tolerance))

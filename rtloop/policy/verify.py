@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtloop.config import Config
+from rtloop.config import Config, LoopConfig
 from rtloop.config.problem import written
 from rtloop.errors import ConfigError
 from rtloop.policy.cases import Cases, CasesFile
 from rtloop.policy.composed import ComposedGraph
 from rtloop.policy.mistakes import Mistakes
-from rtloop.policy.opened import opened
-from rtloop.policy.show import PolicyTable
-from rtloop.policy.trace import Trace, apart_by, trace
-from rtloop.ports.command import first_standing
+from rtloop.policy.opened import Opened, opened, standing
+from rtloop.policy.show import CommandedElement, PolicyTable
+from rtloop.policy.trace import Trace, apart_by, differing, trace
+from rtloop.policy.unseen import Unseen, unseen
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Two builds of one network differ by rounding, which a closed loop may amplify; mistakes are larger.
 TOLERANCE = 1e-3
+#: The array of what leaves for the outputs, compared with what is commanded.
+SENT = "sent"
 #: Elements that are told of one array.
 LISTED = 10
 
@@ -68,6 +71,8 @@ class Compared:
     largest_apart: float
     differing: int
     """Elements that differ."""
+    steps: int
+    """Steps in which one of them does."""
     first: Difference | None
     """None where all is within the tolerance."""
     worst: tuple[ElementApart, ...]
@@ -84,7 +89,8 @@ class Verification:
     steps: int
     tolerance: float
     compared: tuple[Compared, ...]
-    """In the order of cause: what models observe, what the policy answers, what is commanded."""
+    """In the order of cause: what models observe, what the policy answers, what is commanded, and what of
+    it would have been sent where outputs have limits."""
     hints: tuple[str, ...]
     """What would explain the differences; tried on the data."""
     ignored: tuple[str, ...]
@@ -93,10 +99,15 @@ class Verification:
     """Keys that had no effect here."""
     terminations: tuple[tuple[int, str], ...]
     """The steps in which a run would have gone to FAULT, and why; compared was what follows all the same."""
+    unseen: Unseen
+    """What agrees whatever it is, as the cases do not show it."""
+    amplified: float | None = None
+    """The largest difference in single steps, where that is rounding, which the loop amplifies; else None."""
 
     @property
     def agrees(self) -> bool:
-        return self.first is None
+        """Whether nothing differs but by rounding that the closed loop amplifies."""
+        return self.first is None or self.amplified is not None
 
     @property
     def first(self) -> Difference | None:
@@ -105,6 +116,11 @@ class Verification:
         return min(firsts, key=lambda first: first.step, default=None)
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON, which has no number that is not finite: null."""
+        told: dict[str, Any] = _finite(self._told())
+        return told
+
+    def _told(self) -> dict[str, Any]:
         return {
             "loop": self.loop,
             "agrees": self.agrees,
@@ -113,9 +129,11 @@ class Verification:
             "first": None if self.first is None else asdict(self.first),
             "compared": {array.name: asdict(array) for array in self.compared},
             "hints": list(self.hints),
+            "amplified": self.amplified,
             "ignored": list(self.ignored),
             "left_out": list(self.left_out),
             "terminations": [{"step": step, "reason": told} for step, told in self.terminations],
+            **self.unseen.as_dict(),
         }
 
 
@@ -132,6 +150,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     told = {key: file.names_of(f"in_{key}") for key in loop.inputs}
     signals = {key: tuple(map(Signal, names)) for key, names in told.items() if names}
     policy = opened(config, name, signals)
+    _refuse_unnamed(loop, policy, file)
     graph, known = policy.assembled.graph, policy.table
     cases = file.cases(
         {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()},
@@ -142,30 +161,35 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     )
     import numpy as np
 
-    names = {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()}
-    measured = np.concatenate([cases.inputs[key][0] for key in names]).tolist() if names else []
-    safe = [
-        value
-        for key, signals in policy.outputs.items()
-        for value in first_standing(
-            loop.outputs[key].vectors, [signal.name for signal in signals], names, measured
-        )
-    ]
+    first = [cases.inputs[key][0] for key in policy.inputs]
+    measured = np.concatenate(first).tolist() if first else []
+    every = loop.policy.every if cases.in_cycles else 1
     run = partial(
         trace,
         graph,
         policy.assembled.runner,
-        first_command=np.asarray(safe, np.float32),
+        first_command=np.asarray(standing(loop, policy, measured), np.float32),
+        steps=cases.steps,
         in_cycles=cases.in_cycles,
     )
     try:
         got = run(inputs=cases.inputs)
-        compared = _compared(graph, known, cases, got, tolerance)
+        period_s = float(loop.period_s if cases.in_cycles else loop.policy_period_s)
+        sent = _sent(got.targets, known.command, period_s)
+        compared = _compared(graph, known, cases, got, sent, tolerance)
         hints: tuple[str, ...] = ()
+        amplified: float | None = None
         if any(array.first is not None for array in compared):
-            forced = got if cases.raw is None else run(inputs=cases.inputs, raw=cases.raw)
-            mistakes = Mistakes(known, cases, forced, partial(run, raw=cases.raw), tolerance)
-            hints = tuple(mistakes.hints())
+            set_right = partial(run, raw=cases.raw, targets=cases.targets)
+            forced = set_right(inputs=cases.inputs)
+            sent = _sent(forced.targets, known.command, period_s)
+            single = _compared(graph, known, cases, forced, sent, tolerance / 10)
+            amplified = _amplified(cases, single)
+            if amplified is None:
+                mistakes = Mistakes(
+                    policy.policy, known, cases, forced, set_right, tolerance, every
+                )
+                hints = tuple(mistakes.hints())
     except RuntimeError as error:
         raise ConfigError(f"loop '{name}' cannot be stepped: {error}") from error
     return Verification(
@@ -176,7 +200,9 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
         hints=hints,
         ignored=cases.ignored,
         left_out=left_out,
-        terminations=got.terminations,
+        terminations=(*got.terminations, *_not_finite(known, got, every)),
+        unseen=unseen(known, cases, got),
+        amplified=amplified,
     )
 
 
@@ -210,6 +236,69 @@ def _acting_at_once(config: Config, name: str, in_cycles: bool) -> tuple[Config,
     return config.model_copy(update={"loops": loops}), tuple(left_out)
 
 
+def _refuse_unnamed(loop: LoopConfig, policy: Opened, file: CasesFile) -> None:
+    """Elements that only a device knows stand in an order that only the file can tell: any order that were
+    assumed would agree with itself. Raises ConfigError."""
+    unnamed = [
+        (f"in_{key}", key, policy.inputs[key])
+        for key, section in loop.inputs.items()
+        if section.named and section.known_names is None
+    ]
+    unnamed += [
+        ("targets", key, policy.outputs[key])
+        for key, section in loop.outputs.items()
+        if section.named and section.known_names is None
+    ]
+    for array, key, signals in unnamed:
+        if array not in file or f"names_{array}" in file:
+            continue
+        port = (loop.outputs if array == "targets" else loop.inputs)[key].port_name or key
+        picked = [f"'{signal.name}'" for signal in signals if not signal.name.isdigit()]
+        read = f" (here are read: {', '.join(picked[:3])}{', …' if len(picked) > 3 else ''})"
+        expected = (
+            f"names_{array}: what the device of '{port}' calls each element"
+            f"{read if picked else ''}, in the order of the columns of '{array}'; only the "
+            "device knows them, `rtloop check --device` asks it"
+        )
+        found = f"'{array}' without names, and '{key}' has none in the configuration"
+        raise file.wrong(found, expected)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _amplified(cases: Cases, single: Sequence[Compared]) -> float | None:
+    """The largest difference of ``single`` steps, each from what the cases have of the step before it, where
+    none differs by more than rounding; None where one does, or where they do not have it."""
+    if cases.raw is None or any(array.first is not None for array in single):
+        return None
+    return max(array.largest_apart for array in single)
+
+
+def _not_finite(known: PolicyTable, got: Trace, every: int) -> Iterator[tuple[int, str]]:
+    """The first run that observes something that is not finite, or else the first such command: a FAULT."""
+    import numpy as np
+
+    rows = [
+        (name, values, [element.label for element in known.observations[name]])
+        for name, values in got.observations.items()
+    ]
+    rows += [("raw", got.raw, list(known.raw))]
+    rows += [("targets", got.targets, [element.name for element in known.command])]
+    for name, values, labels in rows:
+        wrong = np.argwhere(~np.isfinite(values))
+        if len(wrong):
+            step, index = map(int, wrong[0])
+            told = f"{name}[{index}] {labels[index]} is {values[step, index]}"
+            yield step if name == "targets" else step * every, told
+            return
+
+
 def _target_names(outputs: Mapping[str, Sequence[Signal]]) -> list[str]:
     """Bare where there is one output, else with the output's name before it."""
     if len(outputs) == 1:
@@ -217,8 +306,35 @@ def _target_names(outputs: Mapping[str, Sequence[Signal]]) -> list[str]:
     return [f"{key}.{signal.name}" for key, signals in outputs.items() for signal in signals]
 
 
+def _sent(targets: Array, command: Sequence[CommandedElement], period_s: float) -> Array | None:
+    """What leaves of targets, as the core limits them; None without limits. No rate limits the first: where a
+    machine starts from, no training knows."""
+    import numpy as np
+
+    low, high, rate = (
+        np.array([none if limit is None else limit for limit in limits], np.float32)
+        for none, limits in (
+            (-np.inf, [element.min for element in command]),
+            (np.inf, [element.max for element in command]),
+            (np.inf, [element.max_rate_per_s for element in command]),
+        )
+    )
+    if np.isinf(low).all() and np.isinf(high).all() and np.isinf(rate).all():
+        return None
+    sent = np.clip(targets, low, high)
+    for step in range(1, len(sent)):
+        before, most = sent[step - 1], rate * np.float32(period_s)
+        sent[step] = np.clip(sent[step], before - most, before + most)
+    return sent
+
+
 def _compared(
-    graph: ComposedGraph, known: PolicyTable, cases: Cases, got: Trace, tolerance: float
+    graph: ComposedGraph,
+    known: PolicyTable,
+    cases: Cases,
+    got: Trace,
+    sent: Array | None,
+    tolerance: float,
 ) -> tuple[Compared, ...]:
     pairs: list[tuple[str, Array, Array | None, Sequence[str]]] = [
         (
@@ -230,7 +346,10 @@ def _compared(
         for name, seen in got.observations.items()
     ]
     pairs.append(("raw", got.raw, cases.raw, known.raw))
-    pairs.append(("targets", got.targets, cases.targets, [e.name for e in known.command]))
+    commanded = [element.name for element in known.command]
+    pairs.append(("targets", got.targets, cases.targets, commanded))
+    if sent is not None:
+        pairs.append((SENT, sent, got.targets, commanded))
     if graph.terminations or cases.terminated.any():
         pairs.append(("terminated", got.terminated, cases.terminated, ["a termination is true"]))
     return tuple(
@@ -246,7 +365,7 @@ def _compare(
     import numpy as np
 
     apart = apart_by(got, expected)
-    differs = apart > tolerance
+    differs = differing(got, expected, tolerance)
 
     def difference(step: int, index: int) -> Difference:
         values = float(got[step, index]), float(expected[step, index])
@@ -272,6 +391,7 @@ def _compare(
         elements=got.shape[1],
         largest_apart=float(apart.max()),
         differing=len(elements_apart),
+        steps=int(differs.any(axis=1).sum()),
         first=first,
         worst=tuple(worst[:LISTED]),
         earliest=tuple(earliest[:LISTED]),

@@ -123,6 +123,18 @@ def numbers(values: Values, names: Sequence[str], no_limit: float) -> tuple[floa
     )
 
 
+def limits(
+    vectors: Mapping[str, Values | None], names: Sequence[str]
+) -> list[tuple[float | None, float | None, float | None]]:
+    """``min``, ``max`` and ``max_rate_per_s`` of each element; None is no limit."""
+    found = []
+    for key in ("min", "max", "max_rate_per_s"):
+        values = vectors[key]
+        every = [math.inf] * len(names) if values is None else numbers(values, names, math.inf)
+        found.append([value if math.isfinite(value) else None for value in every])
+    return list(zip(*found, strict=True))
+
+
 def sources(
     safe: Values, names: Sequence[str], inputs: Mapping[str, Sequence[str]]
 ) -> tuple[int, ...]:

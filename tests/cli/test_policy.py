@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -47,7 +48,8 @@ def test_show_folds_histories_unless_all_is_asked_for(
     assert main(["policy", "show", "arm.yaml", "--all"]) == 0
     text = capsys.readouterr().out
     assert "more steps" not in text
-    assert len([line for line in text.splitlines() if "gyro[" in line]) == 3 * 3 + 6 + 1
+    assert len([line for line in text.splitlines() if "gyro[" in line]) == 3 * 3 + 6 + 1 + 1
+    assert "note: group: waist.2 = gyro[2]" in text
 
 
 @pytest.mark.parametrize("columns", [40, 60, 79, 100, 200])
@@ -78,8 +80,24 @@ def test_show_writes_the_graph(folder: Path, capsys: pytest.CaptureFixture[str])
     assert "out.onnx" in capsys.readouterr().out
     session = onnxruntime.InferenceSession(folder / "out.onnx", providers=["CPUExecutionProvider"])
     assert "input/gyro" in [node.name for node in session.get_inputs()]
+    told = {p.key: json.loads(p.value) for p in onnx.load(folder / "out.onnx").metadata_props}
+    (last,) = (name for name, output in told["rtloop.feedback"].items() if output == "action")
+    assert told["rtloop.initial"][last] == [0.5, -0.5]  # the safe command
+    assert last in [node.name for node in session.get_inputs()]
     assert main(["policy", "show", "arm.yaml", "--graph", "nowhere/out.onnx"]) == 1
     assert "cannot write 'nowhere/out.onnx'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["policy.onnx", "arm.yaml"])
+def test_the_graph_overwrites_nothing_unasked(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    before = (folder / name).read_bytes()
+    assert main(["policy", "show", "arm.yaml", "--graph", name]) == 2
+    assert f"{name} is there already; --force overwrites it" in capsys.readouterr().err
+    assert (folder / name).read_bytes() == before
+    assert main(["policy", "show", "arm.yaml", "--graph", name, "--force"]) == 0
+    assert (folder / name).read_bytes() != before
 
 
 def test_a_policy_that_check_refuses_is_not_shown(
@@ -129,6 +147,58 @@ def test_verify_ends_with_0_where_it_agrees_and_1_where_it_differs(
     assert told["first"]["element"] == "q.knee"
     assert told["compared"]["raw"]["first"] is None
     assert told["compared"]["obs_policy.obs"]["differing"] == 2
+
+
+def test_verify_says_what_it_did_not_compare(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = expected()
+    arrays["in_gyro"][:] = 0
+    cases = str(saved(folder, {key: arrays[key] for key in ("in_gyro", "in_q", "raw")}))
+    main(["policy", "verify", "arm.yaml", cases, "--tolerance", "100"])
+    text = capsys.readouterr().out
+    assert "not seen: gyro.0, gyro.1, gyro.2" in text
+    assert text.endswith(
+        "agrees in what was compared: raw; not compared: obs_policy.obs, targets\n"
+    )
+    assert main(["policy", "verify", "arm.yaml", cases, "--tolerance", "100", "--json"]) == 0
+    assert _told(capsys)["not_compared"] == ["obs_policy.obs", "targets"]
+
+
+def test_limits_are_shown_and_told_where_they_act(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = "safe: 0, min: -0.1, max: 0.25, max_rate_per_s: 2"
+    (folder / "arm.yaml").write_text(TEXT.replace("safe: [0.5, -0.5]", limits))
+    assert main(["policy", "show", "arm.yaml"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "[-0.1, 0.25] 2/s" in next(line for line in lines if " t.hip" in line)
+    assert main(["policy", "show", "arm.yaml", "--json"]) == 0
+    hip = _told(capsys)["loops"]["arm"]["command"][0]
+    assert (hip["min"], hip["max"], hip["max_rate_per_s"]) == (-0.1, 0.25, 2)
+    cases = str(saved(folder, expected(lambda _: [0, 0])))
+    assert main(["policy", "verify", "arm.yaml", cases]) == 1
+    text = " ".join(capsys.readouterr().out.split())
+    assert "limits of the outputs would have changed what is commanded in " in text
+    assert "differs first at step 0, sent[" in text
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_narrow_terminal_cuts_no_number_of_a_difference(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr(Terminal, "columns", columns)
+    long = TEXT.replace("hip", "left_shoulder_pitch_joint").replace("knee", "left_hip_roll_joint")
+    (folder / "arm.yaml").write_text(long)
+    arrays = expected()
+    arrays["obs_policy.obs"][3:, 9:] *= -1.2345678
+    assert main(["policy", "verify", "arm.yaml", str(saved(folder, arrays))]) == 1
+    text = capsys.readouterr().out
+    table = text[text.index("the first that differ") :].splitlines()[1:7]
+    assert max(map(len, table)) <= columns
+    assert table[0].split()[-2:] == ["got", "expected"]
+    for row in table[1:]:
+        assert all(float(number) for number in row.split()[-2:])
 
 
 def test_verify_ends_with_2_for_a_bad_file(

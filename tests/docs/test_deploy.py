@@ -8,57 +8,110 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
-from rtloop.assumed import assumed_inputs, assumed_outputs
-from rtloop.build import assemble
 from rtloop.cli.check import check
-from rtloop.config import load
+from tests.docs.training import Gym, ManagerBased, Model, torch
 from tests.policy.importing import test_isaaclab, test_models
 from tests.policy.importing.loops import linear
+from tests.policy.test_exporters import SNIPPETS
 from tests.policy.test_wild import EXAMPLES, SHARED
+
+Scope = dict[str, Any]
+"""What an exporter finds around it in training."""
 
 TEXT = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
 
 
-def _isaac_lab(folder: Path) -> None:
-    data = test_isaaclab.descriptors(test_isaaclab.TERMS, test_isaaclab.ACTIONS)
-    (folder / "policy.onnx").write_bytes(linear(test_isaaclab.SIZE, 4)[0])
+def _isaac_lab(folder: Path) -> Scope:
+    joints, pose = test_isaaclab.JOINTS, test_isaaclab.POSE
+    moving = {"joint_names": joints}
+    data = test_isaaclab.descriptors(
+        [
+            test_isaaclab.term("base_lin_vel", 3),
+            test_isaaclab.term("base_ang_vel", 3, scale=0.25),
+            test_isaaclab.term("projected_gravity", 3),
+            test_isaaclab.term("generated_commands", 3),
+            test_isaaclab.term("joint_pos_rel", 4, joint_pos_offsets=pose, **moving),
+            test_isaaclab.term("joint_vel_rel", 4, joint_vel_offsets=[0.0] * 4, **moving),
+            test_isaaclab.term("last_action", 4),
+        ],
+        [
+            test_isaaclab.action(
+                "JointPositionAction",
+                joints[::-1],
+                scale=0.5,
+                offset=pose[::-1],
+                clip=[[-1.0, 1.0]] * 4,
+            )
+        ],
+    )
+    model, weight = linear(3 + 3 + 3 + 3 + 4 + 4 + 4, 4)
+    (folder / "policy.onnx").write_bytes(model)
     (folder / "task_IO_descriptors.yaml").write_text(yaml.dump(data))
+    env = ManagerBased("policy", "base_velocity", joints, pose, joints[::-1], 0.5, (-1.0, 1.0))
+    env.observe = lambda: [
+        env.lin_vel, env.ang_vel * 0.25, env.gravity, env.command, env.joint_pos - env.pose,
+        env.joint_vel, env.last,
+    ]  # fmt: skip
+    return {"env": env, "policy": env.policy(weight)}
 
 
-def _mjlab(folder: Path) -> None:
-    (folder / "policy.onnx").write_bytes(linear(test_models.SIZE, 3, test_models.MJLAB)[0])
+def _mjlab(folder: Path) -> Scope:
+    model, weight = linear(test_models.SIZE, 3, test_models.MJLAB)
+    (folder / "policy.onnx").write_bytes(model)
+    joints = ["hip", "knee", "ankle"]
+    scale = np.array([0.548, 0.351, 0.439])
+    env = ManagerBased("actor", "twist", joints, [0.1, -0.2, 0.3], joints, scale)
+    env.observe = lambda: [
+        env.ang_vel, env.gravity, env.joint_pos - env.pose, env.joint_vel_before, env.joint_vel,
+        env.last, env.command,
+    ]  # fmt: skip
+    return {"env": env, "policy": env.policy(weight)}
 
 
-def _sb3(folder: Path) -> None:
-    (folder / "policy.onnx").write_bytes(linear(3, 1)[0])
+def _sb3(folder: Path) -> Scope:
+    """Trained with VecNormalize, whose factor the exported model has inside."""
+    model, weight = linear(3, 1)
+    (folder / "policy.onnx").write_bytes(model)
+    return {"env": Gym(3), "model": Model(weight / 4, normalized_by=4)}
 
 
-def _holosoma(folder: Path) -> None:
+def _holosoma(folder: Path) -> Scope:
     real = SHARED / "holosoma_g1_loco"
     if not (real / "policy.onnx").exists():
         pytest.skip(f"no policy in {real}: set RTLOOP_POLICIES to the folder that holds them")
     for file in (real / "policy.onnx", real / "expected.npz", EXAMPLES / f"{real.name}.yaml"):
         shutil.copy(file, folder)
+    return {}
 
 
 @pytest.mark.parametrize(
-    ("title", "left_by"),
+    ("title", "left_by", "exporter"),
     [
-        ("Isaac Lab", _isaac_lab),
-        ("mjlab", _mjlab),
-        ("Stable-Baselines3", _sb3),
-        ("holosoma", _holosoma),
+        ("Isaac Lab", _isaac_lab, "isaaclab"),
+        ("mjlab", _mjlab, "mjlab"),
+        ("Stable-Baselines3", _sb3, "sb3"),
+        ("holosoma", _holosoma, None),
     ],
 )
 def test_every_command_of_a_tutorial_runs(
-    title: str, left_by: Callable[[Path], None], tmp_path: Path
+    title: str,
+    left_by: Callable[[Path], Scope],
+    exporter: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    left_by(tmp_path)
+    """The cases are those that the exporter for its framework writes, names included."""
+    monkeypatch.chdir(tmp_path)
+    scope = {"np": np, "torch": torch, **left_by(tmp_path)}
+    if exporter is not None:
+        exec(SNIPPETS["recorder"] + SNIPPETS[exporter], scope)
+        assert (tmp_path / "cases.npz").exists()
     section = TEXT.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
     blocks = re.findall(r"```(console|yaml)\n(.*?)```", section, re.DOTALL)
     commands = [line for kind, body in blocks if kind == "console" for line in body.splitlines()]
@@ -70,8 +123,6 @@ def test_every_command_of_a_tutorial_runs(
         for command in body.splitlines():
             words = command.split()
             assert words.pop(0) == "rtloop"
-            if "cases.npz" in words:
-                _trained(tmp_path)
             done = subprocess.run(
                 [sys.executable, "-m", "rtloop.cli", *words],
                 cwd=tmp_path,
@@ -82,6 +133,8 @@ def test_every_command_of_a_tutorial_runs(
             # 1 of a run: it did not keep its limits, on a machine that is not ours alone.
             allowed = (0, 1) if words[0] == "run" else (0,)
             assert done.returncode in allowed, (command, done.stdout, done.stderr)
+            if "verify" in words:
+                assert done.stdout.endswith("\nagrees\n"), done.stdout
 
 
 def test_the_file_of_a_robot_has_nothing_to_warn_of(tmp_path: Path) -> None:
@@ -94,20 +147,3 @@ def test_the_file_of_a_robot_has_nothing_to_warn_of(tmp_path: Path) -> None:
     assert loop.notes == []
     of_this_host = ("links.legs.device", "realtime", "budget_ms", "deadline_ms")
     assert [w for w in found.warnings if not any(key in str(w) for key in of_this_host)] == []
-
-
-def _trained(folder: Path) -> None:
-    """Cases, as training would leave them: here they can only be what the loop itself does."""
-    config = load(folder / "robot.yaml")
-    ((name, loop),) = config.loops.items()
-    policy = loop.policy.load(lambda *keys: config.where("loops", name, "policy", *keys))
-    inputs = assumed_inputs(config, name, policy)
-    runner = assemble(config, name, inputs, assumed_outputs(loop, policy), policy).runner
-    random = np.random.default_rng(0)
-    arrays = {
-        f"in_{key}": random.normal(size=(5, len(signals))).astype(np.float32)
-        for key, signals in inputs.items()
-    }
-    targets = [runner.run([arrays[f"in_{key}"][step] for key in inputs]) for step in range(5)]
-    arrays["targets"] = np.array(targets)
-    np.savez(folder / "cases.npz", allow_pickle=False, **arrays)

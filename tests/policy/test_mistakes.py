@@ -197,6 +197,7 @@ def _pose_of_the_policy(policy: dict[str, Any]) -> list[float]:
 def test_verify_finds_it_and_says_what_it_looks_like(mistake: str, tmp_path: Path) -> None:
     name, edit, first, hint = FOUND[mistake]
     found = _verified(name, edit, tmp_path)
+    assert not found.agrees
     assert found.first is not None
     assert f"{found.first.array}: {found.first.element}".startswith(first)
     assert any(hint in told for told in found.hints), found.hints

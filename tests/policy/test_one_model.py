@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from rtloop.config import load
 from rtloop.policy import compose
 from rtloop.policy.opened import opened
-from tests.policy.models import Runner, Value, save
+from tests.policy.models import Runner, Value, linear, save
 from tests.policy.test_wild import folder_of
 
 _FLOAT = TensorProto.FLOAT
@@ -132,3 +132,21 @@ def test_a_recurrent_network_with_branches_is_one_valid_file(tmp_path: Path) -> 
     runner = Runner(graph)
     sound = np.random.default_rng(1).normal(size=512).astype(np.float32)
     assert all(np.isfinite(runner.step(sound)).all() for _ in range(3))
+
+
+@pytest.mark.parametrize("opset", [8, 9, 11, 12, 16, 18, 21])
+def test_a_model_of_any_opset_is_one_valid_file_with_what_is_around_it(
+    tmp_path: Path, opset: int
+) -> None:
+    """Terms need operators that opset 11 does not have, or has otherwise."""
+    (tmp_path / "policy.onnx").write_bytes(linear(np.eye(4, dtype=np.float32), opset=opset))
+    (tmp_path / "a.yaml").write_text(
+        "loops: {a: {class: soft, rate_hz: 50, inputs: {q: {mailbox: [0, 0]}}, policy: {model: policy.onnx, "
+        "observation: [{input: q, wrap: [-1, 1], history: 2, clip: [-0.5, 0.5]}], "
+        "action: {select: [0, 1], smooth: 0.5, start: {ramp_s: 1, from: q, to: 0}}}, "
+        "outputs: {t: {mailbox: true, size: 2, safe: 0}}}}"
+    )
+    graph = opened(load(tmp_path / "a.yaml"), "a").assembled.graph
+    onnx.checker.check_model(graph.model, full_check=True)
+    runner = Runner(graph)
+    assert all(np.isfinite(runner.step([0.3, -2])).all() for _ in range(3))

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from rtloop.cli.check import Check, check
 from rtloop.config.values import Name
+from rtloop.policy import probes
 from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.terms.elements import Elements, Scope, Vector
 from rtloop.policy.terms.term import TERMS, ObservationTerm
@@ -75,6 +76,13 @@ def behind(operator: str, factor: float = 1.0) -> bytes:
 
 def test_of_a_policy_that_is_as_it_should_be_nothing_is_said(folder: Path) -> None:
     assert told(checked(folder, linear(WEIGHT))) == []
+
+
+def test_a_policy_of_a_loop_without_inputs_is_tried(folder: Path) -> None:
+    text = TEXT[: TEXT.index("    inputs:")] + TEXT[TEXT.index("    policy:") :]
+    text = text.replace("{input: gyro, history: 2}", "last_action: true")
+    text = text.replace("{input: q}", "is_first_step: true")
+    assert told(checked(folder, linear(WEIGHT[:3] * 0.1), text)) == []
 
 
 def test_a_policy_that_draws_its_action_is_told_of(folder: Path) -> None:
@@ -161,6 +169,26 @@ def test_an_element_that_counts_behind_a_dead_unit_counts(folder: Path) -> None:
     assert told(checked(folder, behind("Relu"))) == []
 
 
+@pytest.mark.parametrize(("operator", "factor"), [("Sign", 1.0), ("Tanh", 1e4)])
+def test_an_element_counts_where_the_answer_is_at_its_bounds(
+    folder: Path, operator: str, factor: float
+) -> None:
+    """Bang-bang, or saturated: a small change of one element moves nothing."""
+    assert told(checked(folder, behind(operator, factor))) == []
+
+
+def test_an_observation_of_bools_may_be_false(folder: Path) -> None:
+    """Usual values are all true: no random number is 0."""
+    nodes = [
+        helper.make_node("Cast", ["obs"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["numbers", "weight"], ["action"]),
+    ]
+    inputs = [("obs", TensorProto.BOOL, [1, 8])]
+    model = save(nodes, inputs, [("action", TensorProto.FLOAT, [1, 2])], {"weight": WEIGHT})
+    warnings = told(checked(folder, model))
+    assert not any("depends on nothing" in message for _, message in warnings), warnings
+
+
 def test_an_action_that_nothing_moves_is_named(folder: Path) -> None:
     weight = WEIGHT.copy()
     weight[:, 1] = 0
@@ -213,7 +241,7 @@ def test_a_nan_that_only_a_history_reads_is_waited_for(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "said"), [("50", False), ("50.0", False), ("100", True), ("x", False)]
+    ("rate", "said"), [("50", False), ("50.0", False), ("", False), ("100", True)]
 )
 def test_another_rate_than_the_metadata_say_is_told_of(folder: Path, rate: str, said: bool) -> None:
     model = onnx.ModelProto.FromString(linear(WEIGHT))
@@ -227,6 +255,46 @@ def test_another_rate_than_the_metadata_say_is_told_of(folder: Path, rate: str, 
         )
     else:
         assert warnings == []
+
+
+@pytest.mark.parametrize("rate", ["100 Hz", '"100"', "x", "-50"])
+def test_a_rate_that_cannot_be_read_is_told_of(folder: Path, rate: str) -> None:
+    model = onnx.ModelProto.FromString(linear(WEIGHT))
+    onnx.helper.set_model_props(model, {"update_rate": rate})
+    ((key, message),) = told(checked(folder, model.SerializeToString()))
+    assert key == "policy.model"
+    assert f"'update_rate' in the metadata of its model, which cannot be read: {rate};" in message
+
+
+def test_a_state_that_grows_without_bound_is_told_of(folder: Path) -> None:
+    """action = h_out = 2 h_in + obs @ weight: finite for two seconds, then a FAULT."""
+    element = TensorProto.FLOAT
+    model = save(
+        [
+            helper.make_node("Add", ["h_in", "h_in"], ["twice"]),
+            helper.make_node("MatMul", ["obs", "weight"], ["sum"]),
+            helper.make_node("Add", ["sum", "twice"], ["h_out"]),
+            helper.make_node("Identity", ["h_out"], ["action"]),
+        ],
+        [("obs", element, [1, 8]), ("h_in", element, [1, 2])],
+        [("action", element, [1, 2]), ("h_out", element, [1, 2])],
+        {"weight": WEIGHT},
+    )
+    ((key, message),) = [w for w in told(checked(folder, model)) if "±30" not in w[1]]
+    assert key == "policy.model"
+    assert "NaN or infinity in its answer for values within ±3, in step 12" in message
+
+
+def test_what_there_was_no_time_for_is_told_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not checked(folder, linear(WEIGHT)).loops[0].notes
+    monkeypatch.setattr(probes, "BUDGET_S", -1.0)
+    notes = checked(folder, linear(WEIGHT)).loops[0].notes
+    assert [note.partition(":")[0] for note in notes] == [
+        "not every element was tried with a NaN",
+        "not every observed element was tried for whether it counts",
+    ]
 
 
 def test_two_checks_say_the_same(folder: Path) -> None:

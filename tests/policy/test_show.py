@@ -16,7 +16,7 @@ from rtloop.config import load
 from rtloop.policy.onnx_file import with_feedback
 from rtloop.policy.opened import Opened, opened
 from rtloop.policy.trace import trace
-from tests.policy.models import linear, recurrent
+from tests.policy.models import Value, linear, recurrent, save
 
 CONFIG = Path(__file__).with_name("shown.yaml")
 #: Of the observation: frame (3 + 2) three times, joints 3, spare 1, gyro 3 twice, last action 2, gravity 3.
@@ -120,7 +120,7 @@ def test_every_element_of_the_command_has_its_source(shown: Opened) -> None:
         ("arm.idle", "", "", "7.5"),
         ("arm.c_target", "policy.action[2]", "c", "y · 0.25 + 0.3"),
         ("body.b_target", "policy.action[1]", "b", "y · 0.25 + 0.2"),
-        ("body.waist_target", "gyro[2]", "", "x · 3"),
+        ("body.waist_target", "gyro[2]", "", "y · 3"),
     ]
 
 
@@ -165,7 +165,7 @@ def test_the_graph_as_one_file_does_in_onnxruntime_what_the_core_does(
     """With nothing but what the file says of its state."""
     path = tmp_path / "composed.onnx"
     graph = shown.assembled.graph
-    path.write_bytes(with_feedback(graph))
+    path.write_bytes(with_feedback(graph, [0.0] * 5))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     told = {p.key: json.loads(p.value) for p in onnx.load(path).metadata_props}
     fed, initial = told["rtloop.feedback"], told["rtloop.initial"]
@@ -195,3 +195,50 @@ def test_what_else_is_done_to_an_action_stands_behind_its_formula(tmp_path: Path
     )
     (first, _) = opened(load(tmp_path / "a.yaml"), "a").table.command
     assert str(first.formula) == "y · 0.5; {from: q, relative: true, smooth: 0.8}"
+
+
+def test_what_no_term_fills_and_what_groups_hold_is_told(tmp_path: Path) -> None:
+    element = onnx.TensorProto.FLOAT
+    integer = onnx.TensorProto.INT64
+    nodes = [
+        onnx.helper.make_node("Cast", ["step"], ["number"], to=element),
+        onnx.helper.make_node("Add", ["number", "rate"], ["sum"]),
+        onnx.helper.make_node("Add", ["sum", "memory"], ["kept"]),
+        onnx.helper.make_node("Add", ["kept", "obs"], ["action"]),
+    ]
+    inputs: list[Value] = [
+        ("obs", element, [1, 2]), ("memory", element, [1, 2]), ("rate", element, [1, 2]),
+        ("step", integer, [1, 1]),
+    ]  # fmt: skip
+    outputs: list[Value] = [("action", element, [1, 2]), ("kept", element, [1, 2])]
+    (tmp_path / "actor.onnx").write_bytes(save(nodes, inputs, outputs, {}))
+    (tmp_path / "filter.onnx").write_bytes(linear(np.eye(2, dtype=np.float32)))
+    (tmp_path / "a.yaml").write_text("""\
+loops:
+  a:
+    class: soft
+    rate_hz: 50
+    inputs: {q: {mailbox: [0, 0], names: [hip, knee]}}
+    policy:
+      groups: {bias: [{input: q, scale: 0.5, offset: 1}]}
+      models:
+        filter: {model: filter.onnx, observation: [{output: actor.action, start: answer}]}
+        actor:
+          model: actor.onnx
+          observations: {obs: [{output: filter.action, minus: bias}]}
+          constants: {rate: [16000, 1]}
+          counters: {step: 3}
+          state: {memory: kept}
+      action_output: action
+    outputs: {t: {mailbox: true, size: 2, safe: 0}}
+""")
+    table = opened(load(tmp_path / "a.yaml"), "a").table
+    assert set(table.notes) >= {
+        "actor.rate is always [16000, 1]",
+        "actor.step counts the runs, from 3",
+        "actor.memory is actor.kept of the run before, and begins with 0",
+        "group: bias.hip = q[0] · 0.5 + 1, bias.knee = q[1] · 0.5 + 1",
+    }
+    assert [e.steps_ago for e in table.observations["filter.obs"]] == [1, 1]  # it runs before
+    assert [e.steps_ago for e in table.observations["actor.obs"]] == [0, 0]
+    assert str(table.observations["actor.obs"][0].formula) == "x - bias.hip"

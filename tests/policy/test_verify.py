@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,21 @@ def test_the_tolerance_is_absolute_up_to_1_and_relative_above(
     assert found.first.step == 5
 
 
+def test_an_element_that_hardly_moves_is_judged_by_its_own_range(tmp_path: Path) -> None:
+    """A command of ±0.1 mm with the wrong sign is wrong, however small beside 1; rounding is not."""
+    text = TEXT.replace("        - {last_action: true}\n", "")
+    text = text.replace("        - {last_target: true, joints: [hip, knee]}\n", "")
+    arrays = expected()
+    raw = arrays["obs_policy.obs"][:, :11] @ WEIGHT[:11]
+    cases = {"in_gyro": arrays["in_gyro"], "in_q": arrays["in_q"]}
+    cases["targets"] = (raw * np.float32(1e-4))[:, ::-1] + np.float32(2e-6)
+    for scale, agrees in ((1e-4, True), (-1e-4, False), (1.2e-4, False)):
+        config = written(tmp_path, text.replace("scale: 0.25}", f"scale: {scale:f}}}"))
+        (tmp_path / "policy.onnx").write_bytes(linear(WEIGHT[:11]))
+        found = verify(config, "arm", saved(tmp_path, cases))
+        assert found.agrees == agrees, (scale, found.as_dict())
+
+
 def test_names_in_the_file_decide_the_order(config: Config, tmp_path: Path) -> None:
     arrays = expected()
     for name in ("in_q", "targets"):
@@ -170,6 +187,50 @@ def test_a_device_that_only_knows_its_elements_is_told_of_by_the_file(tmp_path: 
     arrays["in_q"] = np.concatenate([extra, arrays["in_q"]], axis=1)
     arrays["names_in_q"] = np.array(["battery", "hip", "knee"])
     assert verify(config, "arm", saved(tmp_path, arrays)).agrees
+
+
+def test_elements_that_only_a_device_knows_are_not_given_an_order(tmp_path: Path) -> None:
+    """Whatever joints were assumed would agree with themselves, left and right exchanged too."""
+    text = TEXT.replace("q: {mailbox: [0, 0], names: [hip, knee]}", "q: {link: robot}")
+    text = text.replace(
+        "{t: {mailbox: true, names: [hip, knee], safe: [0.5, -0.5]}}",
+        "{t: {link: robot, safe: {hip: 0.5, knee: -0.5}}}",
+    )
+    config = written(
+        tmp_path, "links: {robot: {device: nothere, command_timeout_ms: 100}}\n" + text
+    )
+    arrays = expected()
+    with pytest.raises(
+        ConfigError, match="found 'in_q' without names.* expected names_in_q: .*'hip'"
+    ):
+        verify(config, "arm", saved(tmp_path, arrays))
+    arrays["names_in_q"] = np.array(["hip", "knee"])
+    with pytest.raises(ConfigError, match="found 'targets' without names.* expected names_targets"):
+        verify(config, "arm", saved(tmp_path, arrays))
+    without = {key: array for key, array in arrays.items() if key != "targets"}
+    assert verify(config, "arm", saved(tmp_path, without)).agrees
+    arrays["names_targets"] = np.array(["hip", "knee"])
+    assert verify(config, "arm", saved(tmp_path, arrays)).agrees
+    arrays["names_targets"] = np.array(["knee", "hip"])
+    assert not verify(config, "arm", saved(tmp_path, arrays)).agrees
+
+
+def test_a_loop_without_inputs_is_verified_over_the_steps_of_what_it_did(tmp_path: Path) -> None:
+    (tmp_path / "policy.onnx").write_bytes(linear(np.array([[0.5, 1]], np.float32).T))
+    text = """\
+loops:
+  arm:
+    class: soft
+    rate_hz: 50
+    policy: {model: policy.onnx, observation: [{last_action: true}, {is_first_step: true}]}
+    outputs: {t: {mailbox: true, size: 1, safe: 0}}
+"""
+    (tmp_path / "arm.yaml").write_text(text)
+    config = load(tmp_path / "arm.yaml")
+    raw = np.float32(0.5) ** np.arange(20, dtype=np.float32)[:, None]
+    found = verify(config, "arm", saved(tmp_path, {"raw": raw}))
+    assert (found.agrees, found.steps) == (True, 20)
+    assert not verify(config, "arm", saved(tmp_path, {"raw": -raw})).agrees
 
 
 def test_a_step_that_would_have_ended_a_run_differs_unless_the_cases_say_so(tmp_path: Path) -> None:
@@ -194,6 +255,61 @@ def test_an_end_of_the_training_that_no_termination_knows_differs(
     found = verify(config, "arm", saved(tmp_path, arrays), 1e-5)
     assert found.first is not None
     assert (found.first.array, found.first.step) == ("terminated", 7)
+
+
+@pytest.mark.parametrize(
+    ("limit", "change"),
+    [
+        ("max: {knee: 0.1, hip: 100}", lambda t: t.clip(None, [100, 0.1])),
+        ("min: [-0.2, -10]", lambda t: t.clip([-0.2, -np.inf], None)),
+        ("max_rate_per_s: 5", None),
+    ],
+)
+def test_limits_that_would_have_changed_a_command_are_a_difference(
+    tmp_path: Path, limit: str, change: Callable[[Observed], Observed] | None
+) -> None:
+    """No command of training would have left as it was."""
+    text = TEXT.replace("safe: [0.5, -0.5]", f"safe: [0, 0], {limit}")
+    arrays = expected(lambda _: [0, 0])
+    found = verify(written(tmp_path, text), "arm", saved(tmp_path, arrays), 1e-5)
+    sent = found.compared[-1]
+    assert not found.agrees
+    assert sent.name == "sent"
+    assert all(array.first is None for array in found.compared[:-1])
+    assert sent.first is not None
+    targets = arrays["targets"]
+    if change is not None:
+        apart = np.abs(change(targets) - targets) > 1e-4
+    else:  # 0.1 in a step of 20 ms; the first may be anything
+        apart = np.zeros(targets.shape, bool)
+        before = targets[0]
+        for step in range(1, STEPS):
+            now = targets[step].clip(before - np.float32(0.1), before + np.float32(0.1))
+            apart[step] = np.abs(now - targets[step]) > 1e-4
+            before = now
+    assert 0 < apart.sum() < apart.size
+    assert (sent.first.step, sent.steps) == (
+        int(apart.any(axis=1).argmax()),
+        apart.any(axis=1).sum(),
+    )
+    wide = text.replace(limit, "min: -100, max: 100, max_rate_per_s: 10000")
+    assert verify(written(tmp_path, wide), "arm", saved(tmp_path, arrays), 1e-5).agrees
+
+
+def test_what_the_cases_do_not_show_is_listed(tmp_path: Path) -> None:
+    text = TEXT.replace("scale: 0.5, history: 3", "scale: 0.5, history: 3, clip: [-3, 3]")
+    text = text.replace("{input: q, joints: policy}", "{input: q, joints: policy, clip: [-90, 90]}")
+    config = written(tmp_path, text)
+    arrays = expected()
+    arrays["in_gyro"][:, 1:] = 0
+    arrays["in_gyro"][9, 0] = 60
+    only_seen = {key: arrays[key] for key in ("in_gyro", "in_q", "targets")}
+    left = verify(config, "arm", saved(tmp_path, only_seen)).unseen
+    assert left.arrays == ("obs_policy.obs", "raw")
+    assert left.constant == ("gyro.1", "gyro.2")
+    assert left.clips == ("gyro.1", "gyro.2", "q.knee", "q.hip")
+    plain = verify(written(tmp_path), "arm", saved(tmp_path, expected())).unseen
+    assert plain.as_dict() == {"not_compared": [], "constant": [], "clips_not_reached": []}
 
 
 @pytest.mark.parametrize("key", ["action", "actions"])
@@ -273,6 +389,18 @@ BAD: dict[str, tuple[Callable[[Arrays], object], str]] = {
         lambda a: a.update(names_in_q=np.array(["hip", "ankle"])),
         "'names_in_q' without 'knee'",
     ),
+    "names of an answer": (
+        lambda a: a.update(names_raw=np.array(["hip", "knee"])),
+        "'names_raw'; expected names of inputs and of `targets` alone",
+    ),
+    "names of an observation": (
+        lambda a: a.update(names_obs_policy=np.array(["x"] * 15)),
+        "'names_obs_policy'",
+    ),
+    "more than float32 holds": (
+        lambda a: a.update(in_q=a["in_q"].astype(float) * 1e300),
+        "'in_q' with",
+    ),
     "names that are none": (lambda a: a.update(names_in_q=np.zeros(2)), "expected texts"),
 }
 
@@ -306,6 +434,39 @@ def test_what_is_no_npz_file_is_refused(
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=told):
         verify(config, "arm", path)
+
+
+@pytest.mark.parametrize("damage", ["a byte", "a header", "a size", "a password", "a method"])
+def test_a_damaged_npz_file_is_refused(config: Config, tmp_path: Path, damage: str) -> None:
+    """Whatever the reader of the day raises for it."""
+    path = tmp_path / "cases.npz"
+    if damage == "a byte":
+        np.savez_compressed(path, allow_pickle=True, **expected())
+        content = bytearray(path.read_bytes())
+        content[200:220] = bytes(20)
+        path.write_bytes(content)
+    else:
+        buffer = io.BytesIO()
+        np.save(buffer, expected()["in_q"])
+        array = buffer.getvalue()
+        if damage == "a header":
+            array = array[:40]
+        if damage == "a size":
+            array = array.replace(b"(30, 2), }        ", b"(99999999999, 99)}")
+            assert len(array) == len(buffer.getvalue())
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("in_q.npy", array)
+        content = bytearray(path.read_bytes())
+        central = content.index(b"PK\x01\x02")
+        if damage == "a password":
+            content[6] |= 1
+            content[central + 8] |= 1
+        if damage == "a method":
+            content[8] = content[central + 10] = 99
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match="found no .npz file") as refused:
+        verify(config, "arm", path)
+    assert "Python objects" not in str(refused.value)
 
 
 def test_a_single_array_is_refused(config: Config, tmp_path: Path) -> None:

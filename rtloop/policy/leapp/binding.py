@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtloop.config.problem import Keys, any_of
 from rtloop.errors import ConfigError
 from rtloop.policy.leapp.bundle import Bundle, BundleTensor, Port, read_bundle
-from rtloop.policy.terms.action import ActionTerm
+from rtloop.policy.terms.action import ActionTerm, answer_called
 from rtloop.policy.terms.elements import Elements, has_names
 from rtloop.policy.terms.inputs import InputTerm
 from rtloop.policy.terms.joints import unfound
@@ -69,6 +70,8 @@ class Binding:
     """By where they would stand in the section of the policy."""
     problems: tuple[tuple[str, str], ...]
     """What was found and what was expected, where something has no counterpart in the loop."""
+    are_outputs_named: bool
+    """Whether the elements of the loop's outputs have names, known or not yet."""
 
     @property
     def sections(self) -> dict[str, tuple[Keys, ModelKeys, Path]]:
@@ -83,6 +86,37 @@ class Binding:
             )
             for name, model in self.bundle.models.items()
         }
+
+    def port_of(self, action: ActionTerm) -> Port | None:
+        """The output of the bundle that an action is made of; None where it is none, or is not known."""
+        if action.group is not None:
+            return None
+        if action.output is None:
+            return self.bundle.outputs[0] if self.bundle.outputs else None
+        return self.port_called(action.output)
+
+    def port_called(self, name: str) -> Port | None:
+        """The output of ``MODEL.OUTPUT``, or of ``OUTPUT`` where only one model has it."""
+        by_name = {".".join(port): port for port in self.bundle.answers}
+        return by_name.get(answer_called(name, by_name) or "")
+
+    def targets(self, port: Port) -> tuple[str, ...] | None:
+        """How the outputs of the loop call the elements of an output; None where the order decides."""
+        return target_names(self.bundle, port) if self.are_outputs_named else None
+
+    def completed(self, action: ActionTerm) -> ActionTerm:
+        """An action of the configuration, for the elements that the bundle says, if it names no others."""
+        if action.joints is not None or {"to", "named"} & action.model_fields_set:
+            return action
+        port = self.port_of(action)
+        names = None if port is None else self.targets(port)
+        if names is None:
+            return action
+        picked = range(len(names)) if action.select is None else action.select
+        if not all(isinstance(element, int) and element < len(names) for element in picked):
+            return action
+        to = tuple(names[element] for element in picked if isinstance(element, int))
+        return action.model_copy(update={"to": to})
 
     @property
     def terms(self) -> dict[Keys, Sequence[ObservationTerm]]:
@@ -115,28 +149,46 @@ def bound(
         expected = f"an input of the bundle: {any_of(sorted(known))}"
         problems.append((f"observations of '{key}'", expected))
     observed: dict[str, dict[str, tuple[ObservationTerm, ...]]] = {n: {} for n in bundle.models}
-    written = set()
+    written: set[Port] = set()
+    unused = observations.keys() & known
+    arrived: dict[str, list[Port]] = {}
     for port in bundle.inputs:
         model, name = port
-        terms = observations.get(f"{model}.{name}") or observations.get(name)
-        if terms is not None:
-            observed[model][name] = terms
+        written_at = next((k for k in (f"{model}.{name}", name) if k in observations), None)
+        if written_at is not None:
+            observed[model][name] = observations[written_at]
             written.add(port)
+            unused -= {written_at}
         elif (term := _term(bundle.input(port), inputs, problems)) is not None:
             observed[model][name] = (term,)
+            arrived.setdefault(term.input, []).append(port)
+    for key in sorted(unused):
+        expected = "no such entry: every model that has this input has one of its own"
+        problems.append((f"observations of '{key}'", expected))
+    for input_name, ports in arrived.items():
+        _refuse_shared(bundle, input_name, ports, problems)
     wires: dict[str, dict[str, Wire]] = {name: {} for name in bundle.models}
     for target, source in bundle.sources.items():
         wires[target[0]][target[1]] = Wire(".".join(source), bundle.initial.get(target))
+    are_named = any(has_names(section) for section in outputs.values())
     actions: dict[Keys, ActionTerm] = {
         ("leapp", "outputs", index): action
-        for index, action in enumerate(_actions(bundle, outputs))
+        for index, action in enumerate(_actions(bundle, are_named))
     }
-    return Binding(bundle, observed, frozenset(written), wires, actions, tuple(problems))
+    return Binding(bundle, observed, frozenset(written), wires, actions, tuple(problems), are_named)
 
 
 def input_names(tensor: BundleTensor) -> tuple[str, ...]:
-    """What an input of the loop may be called, the likeliest first."""
+    """What an input of the loop may be called, the likeliest first; none where name and kind contradict."""
+    if contradicts(tensor):
+        return ()
     return tuple(dict.fromkeys(name for name in (tensor.name, NAMES.get(tensor.kind)) if name))
+
+
+def contradicts(tensor: BundleTensor) -> bool:
+    """Whether an input is called as something is that its kind is not: a velocity named ``joint_pos``."""
+    meant = NAMES.get(tensor.kind, tensor.name)
+    return meant != tensor.name and tensor.name in NAMES.values()
 
 
 def target_names(bundle: Bundle, port: Port) -> tuple[str, ...] | None:
@@ -144,26 +196,37 @@ def target_names(bundle: Bundle, port: Port) -> tuple[str, ...] | None:
 
     Where several name the same elements, they are told apart by what they are: ``hip_pos``, ``hip_kp``.
     """
-    tensors = {other: bundle.output(other) for other in bundle.outputs or [port]}
-    names = [name for tensor in tensors.values() for name in tensor.element_names or ()]
+    ports = dict.fromkeys((*bundle.commanded, port))
+    tensors = {other: bundle.output(other) for other in ports}
+    names = [name for tensor in tensors.values() for name in tensor.names_of_one_step or ()]
     if not names:
         return None
     tensor = tensors[port]
-    if tensor.element_names is None:
+    own = tensor.names_of_one_step
+    if own is None:
         numbered = tuple(f"{tensor.name}_{index}" for index in range(tensor.size))
         return numbered if tensor.size > 1 else (tensor.name,)
     if len(set(names)) == len(names):
-        return tensor.element_names
-    kinds = [other.kind for other in tensors.values()]
+        return own
+    suffixes = [_SUFFIXES.get(other.kind, other.kind) for other in tensors.values()]
     suffix = _SUFFIXES.get(tensor.kind, tensor.kind)
-    if not suffix or "/" in suffix or kinds.count(tensor.kind) > 1:
+    if not suffix or "/" in suffix or suffixes.count(suffix) > 1:
         suffix = tensor.name
-    return tuple(f"{name}_{suffix}" for name in tensor.element_names)
+    return tuple(f"{name}_{suffix}" for name in own)
 
 
 def _term(
     tensor: BundleTensor, inputs: Mapping[str, Elements], problems: list[tuple[str, str]]
 ) -> InputTerm | None:
+    if contradicts(tensor):
+        expected = "`observations` for it: its name says one thing, and its kind another"
+        problems.append((f"the bundle's input {tensor}", expected))
+        return None
+    if tensor.steps > 1:
+        after = "" if tensor.step_ms is None else f" of {tensor.step_ms:g} ms"
+        expected = f"`observations` for it, a term with `history` of {tensor.steps} steps{after}"
+        problems.append((f"the bundle's input {tensor}, which has an axis of time", expected))
+        return None
     name = next((name for name in input_names(tensor) if name in inputs), None)
     if name is None:
         wanted = " or ".join(f"'{candidate}'" for candidate in input_names(tensor))
@@ -181,8 +244,6 @@ def _term(
     there = elements.element_names
     if there is None:  # only the device knows
         return InputTerm(input=name, select=tensor.element_names)
-    if there == tensor.element_names:
-        return InputTerm(input=name)
     lacks = unfound(tensor.element_names, there, f"an input '{name}'")
     if lacks is not None:
         problems.append((f"the bundle's input {tensor}", lacks))
@@ -190,8 +251,26 @@ def _term(
     return InputTerm(input=name, select=tensor.element_names)
 
 
-def _actions(bundle: Bundle, outputs: Mapping[str, Elements]) -> Iterator[ActionTerm]:
-    is_named = any(has_names(section) for section in outputs.values())
+def _refuse_shared(
+    bundle: Bundle, name: str, ports: Sequence[Port], problems: list[tuple[str, str]]
+) -> None:
+    """One input of the loop for two of the bundle, which nothing says are the same or parts of it."""
+    for one, other in combinations(ports, 2):
+        first, second = bundle.input(one), bundle.input(other)
+        is_other_kind = first.kind and second.kind and first.kind != second.kind
+        parts = {*(first.element_names or ())}, {*(second.element_names or ())}
+        are_parts = all(parts) and not parts[0] & parts[1]
+        if is_other_kind or (first.name != second.name and not are_parts):
+            told = [f"{'.'.join(port)}{bundle.input(port).told}" for port in (one, other)]
+            found = f"an input '{name}' for both {told[0]} and {told[1]}"
+            expected = (
+                "`observations` for one of them, or an input of its name: they are not the same"
+            )
+            problems.append((found, expected))
+            return
+
+
+def _actions(bundle: Bundle, are_named: bool) -> Iterator[ActionTerm]:
     for port in bundle.outputs:
-        to = target_names(bundle, port) if is_named else None
-        yield ActionTerm(output=".".join(port), to=to)
+        output, to = ".".join(port), target_names(bundle, port) if are_named else None
+        yield ActionTerm(output=output) if to is None else ActionTerm(output=output, to=to)

@@ -33,7 +33,16 @@ def load_bundle(section: PolicyConfig, where: Callable[..., Place]) -> Policy:
     acts, output = _acting(section, binding.bundle, where)
     action = next(stage for stage in stages if stage.name == acts).file.outputs[output]
     models = models_of_terms(section, where)
-    return Policy(tuple(stages), action, acts=acts, models_of_terms=models)
+    bundle = binding.bundle
+    names = {".".join(port): bundle.output(port).names_of_one_step for port in bundle.answers}
+    return Policy(
+        tuple(stages),
+        action,
+        acts=acts,
+        models_of_terms=models,
+        output_names={output: told for output, told in names.items() if told is not None},
+        bundle_rate_hz=bundle.frequency_hz,
+    )
 
 
 def _acting(section: PolicyConfig, bundle: Bundle, where: Callable[..., Place]) -> Port:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rtloop.config.problem import Keys, Problem, any_of
 from rtloop.errors import ConfigError
 from rtloop.policy.leapp.bundle import read_bundle
+from rtloop.policy.leapp.names import action_rules
 from rtloop.policy.terms.elements import Elements
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def bundle_rules(
             answers = any_of([".".join(port) for port in bundle.answers])
             expected = f"`action: {{output: …}}`, which is {answers}"
             yield Problem(keys, expected, "a bundle all of whose outputs flow back", judged=judged)
+        yield from action_rules(section, section.binding, here, outputs)
     elif section.leapp is not None and section.leapp.is_file():
         try:
             read_bundle(section.leapp)

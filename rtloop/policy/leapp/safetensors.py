@@ -16,6 +16,10 @@ _TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
     "U8": "u1", "BOOL": "?",
 }  # fmt: skip
+#: What comes of a header that says anything.
+_DAMAGE = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError,
+)  # fmt: skip
 #: What the format itself allows.
 _LONGEST_HEADER = 100_000_000
 
@@ -28,7 +32,7 @@ def read_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         return _read(data)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except _DAMAGE as error:
         text = " ".join(str(error).split())
         raise ConfigError(
             f"{path}: found no .safetensors, or a damaged one ({text}); expected what the exporter wrote"

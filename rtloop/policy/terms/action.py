@@ -102,14 +102,16 @@ class ActionTerm(Shape):
     )
 
     def source(self, scope: Scope) -> Elements:
-        """What the values are picked from. Of a model's output the joints of the policy are the names, where
-        there are as many; nothing is known while the models are not."""
+        """What the values are picked from. Of a model's output without names the joints of the policy are the
+        names, where there are as many; nothing is known while the models are not."""
         if self.group is not None:
             return (scope.vector(self.group) if self.group in scope.groups else None) or Vector()
         if self.output is None:
             return scope.action
         answer = scope.outputs.get(answer_called(self.output, scope.outputs) or "", Vector())
         size, joints = answer.element_count, scope.joints
+        if answer.element_names is not None:
+            return answer
         return Vector(size, joints if joints is not None and len(joints) == size else None)
 
     def size(self, scope: Scope) -> int | None:

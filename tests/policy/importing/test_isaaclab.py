@@ -17,7 +17,7 @@ JOINTS = ["LF_HAA", "RF_HAA", "LF_WHEEL", "RF_WHEEL"]
 POSE = [0.4000000059604645, -0.4000000059604645, 0.0, 0.0]
 
 
-def _term(name: str, size: int, **more: Any) -> dict[str, Any]:
+def term(name: str, size: int, **more: Any) -> dict[str, Any]:
     overloads = {"clip": None, "flatten_history_dim": True, "history_length": 0, "scale": None}
     overloads |= {key: more.pop(key) for key in list(more) if key in overloads}
     return {
@@ -33,7 +33,7 @@ def _term(name: str, size: int, **more: Any) -> dict[str, Any]:
     }
 
 
-def _action(kind: str, joints: list[str], **more: Any) -> dict[str, Any]:
+def action(kind: str, joints: list[str], **more: Any) -> dict[str, Any]:
     return {
         "action_type": "JointAction",
         "clip": None,
@@ -68,20 +68,20 @@ def descriptors(
 
 
 TERMS = [
-    _term("base_lin_vel", 3, scale=2.0, clip=[-1.5, 1.0]),
-    _term("base_ang_vel", 3, scale=[0.25, 0.5, -0.7], clip=[-1.0, 0.3]),
-    _term("projected_gravity", 3),
-    _term("generated_commands", 3),
-    _term(
+    term("base_lin_vel", 3, scale=2.0, clip=[-1.5, 1.0]),
+    term("base_ang_vel", 3, scale=[0.25, 0.5, -0.7], clip=[-1.0, 0.3]),
+    term("projected_gravity", 3),
+    term("generated_commands", 3),
+    term(
         "joint_pos_rel", 2, joint_names=JOINTS[:2], joint_pos_offsets=POSE[:2], history_length=3
     ),
-    _term("joint_vel_rel", 4, joint_names=JOINTS, joint_vel_offsets=[0.0, 0.0, 0.5, 0.5], scale=0.05),
-    _term("foot_contact", 2),
-    _term("last_action", 4),
+    term("joint_vel_rel", 4, joint_names=JOINTS, joint_vel_offsets=[0.0, 0.0, 0.5, 0.5], scale=0.05),
+    term("foot_contact", 2),
+    term("last_action", 4),
 ]  # fmt: skip
 ACTIONS = [
-    _action("JointPositionAction", ["RF_HAA", "LF_HAA"], scale=0.5, offset=[POSE[1], POSE[0]]),
-    _action(
+    action("JointPositionAction", ["RF_HAA", "LF_HAA"], scale=0.5, offset=[POSE[1], POSE[0]]),
+    action(
         "JointVelocityAction",
         JOINTS[2:],
         scale=[[5.0, 6.0], [5.0, 6.0]],  # rows of two environments
@@ -158,9 +158,9 @@ def test_what_is_written_equals_what_was_trained(tmp_path: Path) -> None:
 
 
 def test_a_relative_action_is_added_to_where_the_joints_are(tmp_path: Path) -> None:
-    terms = [_term("joint_pos", 4, joint_names=JOINTS)]
-    action = _action("RelativeJointPositionAction", JOINTS[::-1], scale=0.1)
-    model, deploy = _files(tmp_path, descriptors(terms, [action]), 4)
+    terms = [term("joint_pos", 4, joint_names=JOINTS)]
+    acts = action("RelativeJointPositionAction", JOINTS[::-1], scale=0.1)
+    model, deploy = _files(tmp_path, descriptors(terms, [acts]), 4)
     written(tmp_path, str(model), str(deploy), "--rename", "joint_pos=encoders")
     loop = Loop(tmp_path)
     weight = np.load(tmp_path / "weight.npy")
@@ -175,9 +175,9 @@ def test_a_relative_action_is_added_to_where_the_joints_are(tmp_path: Path) -> N
 
 
 def test_the_joints_of_a_term_that_is_not_known_name_its_elements(tmp_path: Path) -> None:
-    terms = [_term("joint_torque", 2, joint_names=JOINTS[1::-1])]
-    action = _action("JointPositionAction", JOINTS)
-    model, deploy = _files(tmp_path, descriptors(terms, [action]), 2)
+    terms = [term("joint_torque", 2, joint_names=JOINTS[1::-1])]
+    acts = action("JointPositionAction", JOINTS)
+    model, deploy = _files(tmp_path, descriptors(terms, [acts]), 2)
     written(tmp_path, str(model), str(deploy))
     loop = Loop(tmp_path)
     assert loop.section.inputs["joint_torque"].element_names == tuple(JOINTS[1::-1])
@@ -194,7 +194,7 @@ def test_a_term_that_the_exporter_left_out_is_missed(tmp_path: Path) -> None:
 
 
 def test_modifiers_are_left_to_the_reader(tmp_path: Path) -> None:
-    terms = [*TERMS[:-1], _term("last_action", 4, extras={"modifiers": ["DigitalFilter"]})]
+    terms = [*TERMS[:-1], term("last_action", 4, extras={"modifiers": ["DigitalFilter"]})]
     model, deploy = _files(tmp_path, descriptors(terms, ACTIONS))
     assert any("DigitalFilter" in words for _, words in draft(model, deploy).todos)
 
@@ -214,7 +214,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, change: dict[str, Any], messa
 
 
 def test_an_action_that_is_not_known_is_refused(tmp_path: Path) -> None:
-    actions = [*ACTIONS, _action("DifferentialInverseKinematicsAction", ["x"])]
+    actions = [*ACTIONS, action("DifferentialInverseKinematicsAction", ["x"])]
     model, deploy = _files(tmp_path, descriptors(TERMS, actions))
     with pytest.raises(ConfigError, match=r"actions\[2\].full_path: found .*expected one of Joint"):
         draft(model, deploy)

@@ -1,0 +1,367 @@
+"""A hint is given where the change explains the difference and the data can tell; else it says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from onnx import TensorProto, helper
+
+from rtloop.cli.main import main
+from rtloop.config import load
+from rtloop.policy.verify import Verification, verify
+from tests.policy.models import linear, recurrent, save
+
+Array = npt.NDArray[np.float32]
+Seen = Callable[[Array], Array]
+
+TEXT = """\
+loops:
+  arm:
+    class: soft
+    rate_hz: 50
+    inputs:
+      x: {mailbox: [0, 0, 0]}
+    policy:
+      model: policy.onnx
+      observation:
+        - {input: x}
+        - {last_action: true}
+      action: {scale: 0.5}
+    outputs: {t: {mailbox: true, names: [a, b], safe: 0}}
+"""
+STEPS = 40
+WEIGHT = np.array([[0.5, -1], [1, 0.25], [-0.75, 1], [0.3, 0.1], [-0.2, 0.4]], np.float32)
+MOVING = np.random.default_rng(5).normal(size=(STEPS, 3)).astype(np.float32)
+STANDING = np.repeat(MOVING[:1], STEPS, axis=0)
+
+
+def recorded(
+    x: Array = MOVING,
+    seen: Seen = lambda x: x,
+    weight: Array = WEIGHT,
+    begins: tuple[int, ...] = (),
+) -> dict[str, Any]:
+    """What the policy did where it was trained, in numpy alone; there it observed what ``seen`` makes of x."""
+    rows: dict[str, list[Array]] = {"obs_obs": [], "raw": [], "targets": []}
+    raw = np.zeros(2, np.float32)
+    for step, values in enumerate(seen(x.copy())):
+        raw = np.zeros(2, np.float32) if step in begins else raw
+        observed = np.concatenate([values, raw]).astype(np.float32)
+        raw = observed @ weight
+        rows["obs_obs"].append(observed)
+        rows["raw"].append(raw)
+        rows["targets"].append(raw * np.float32(0.5))
+    return {"in_x": x, **{name: np.stack(row) for name, row in rows.items()}}
+
+
+def verified(
+    folder: Path, cases: dict[str, Any], text: str = TEXT, model: bytes = b""
+) -> Verification:
+    (folder / "policy.onnx").write_bytes(model or linear(WEIGHT))
+    (folder / "arm.yaml").write_text(text)
+    np.savez(folder / "cases.npz", allow_pickle=True, **cases)
+    return verify(load(folder / "arm.yaml"), "arm", folder / "cases.npz")
+
+
+def without(cases: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: array for name, array in cases.items() if name not in names}
+
+
+# --- what the data can tell ---
+
+
+@pytest.mark.parametrize(
+    "seen", [lambda x: x + 0.1, lambda x: -x, lambda x: x[:, [1, 0, 2]], lambda x: 0.5 * x]
+)
+def test_cases_that_stand_still_do_not_tell_the_mistake(tmp_path: Path, seen: Seen) -> None:
+    (hint,) = verified(tmp_path, recorded(STANDING, seen)).hints
+    assert hint.startswith("policy.obs: x: 'x.0' is -0.8019, expected ")
+    assert hint.endswith("where nothing moves, the cases do not tell why")
+
+
+def test_an_input_that_is_not_fed_is_told(tmp_path: Path) -> None:
+    text = TEXT.replace("{input: x}", "{constant: [0, 0, 0]}")
+    (hint,) = verified(tmp_path, recorded(), text).hints
+    assert "always 0 here, and what is expected moves: is it fed?" in hint
+
+
+def test_a_constant_that_is_expected_is_told(tmp_path: Path) -> None:
+    (hint,) = verified(
+        tmp_path, recorded(seen=lambda x: np.hstack([x[:, :2], 0 * x[:, 2:] + 1]))
+    ).hints
+    assert "always 1 is expected" in hint
+
+
+def test_bounds_of_a_clip_are_those_that_were_reached(tmp_path: Path) -> None:
+    bounds = np.array([[-0.5, -9, -9], [0.25, 9, 0.5]], np.float32)
+    (hint,) = verified(tmp_path, recorded(seen=lambda x: np.clip(x, *bounds))).hints
+    assert hint.endswith("expected is clipped, to x.0 [-0.5, 0.25], x.2 0.5 at most")
+
+
+def test_of_two_explanations_neither_is_the_one(tmp_path: Path) -> None:
+    symmetric = MOVING.copy()
+    symmetric[:, 1:] = np.stack([-symmetric[:, 0], 0 * symmetric[:, 0]], axis=1)
+    (hint,) = verified(tmp_path, recorded(symmetric, lambda x: -x)).hints
+    assert "the cases do not tell which of 2" in hint
+    assert "another order" in hint
+    assert "the other sign" in hint
+
+
+def test_whole_turns_are_not_seen_where_a_turn_is_within_the_tolerance(tmp_path: Path) -> None:
+    ticks = np.round(MOVING * 20000).astype(np.float32)
+    scale = np.float32(2 * np.pi / 65536)
+    text = TEXT.replace("{input: x}", f"{{input: x, scale: {scale:.9g}}}")
+    (hint,) = verified(tmp_path, recorded(ticks, lambda x: (x + 3000) * scale), text).hints
+    assert "moved by 0.2876" in hint
+
+
+def test_four_values_are_no_quaternion_because_they_are_four(tmp_path: Path) -> None:
+    wheels = np.random.default_rng(6).normal(size=(STEPS, 4)).astype(np.float32)
+    offset = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    text = TEXT.replace("[0, 0, 0]", "[0, 0, 0, 0]").replace(
+        "{input: x}", "{input: x, minus: [0.1, 0.2, 0.3, 0.4]}"
+    )
+    weight = np.vstack([WEIGHT, WEIGHT[:1]])
+    cases = recorded(wheels, lambda x: np.roll(x, 1, axis=1) - offset, weight)
+    (hint,) = verified(tmp_path, cases, text, linear(weight)).hints
+    assert "order" not in hint
+
+
+# --- which names ---
+
+
+def test_names_with_dots_are_of_one_part_and_a_history_lists_each_once(tmp_path: Path) -> None:
+    text = TEXT.replace("[0, 0, 0]}", "[0, 0, 0], names: [fl.hip, fl.knee, rl.hip]}")
+    text = text.replace("{input: x}", "{input: x, history: 3}")
+
+    def seen(x: Array) -> Array:
+        moved = x + np.array([0.5, 0, -0.5], np.float32)
+        past = [moved[np.maximum(0, np.arange(STEPS) - ago)] for ago in (2, 1, 0)]
+        return np.concatenate(past, axis=1)
+
+    weight = np.vstack([WEIGHT[:3], WEIGHT[:3] * 0.1, WEIGHT])
+    (hint,) = verified(tmp_path, recorded(MOVING, seen, weight), text, linear(weight)).hints
+    told = "policy.obs: x: moved by x.fl.hip 0.5, x.rl.hip -0.5: an offset"
+    assert hint.startswith(told)
+
+
+# --- the answer ---
+
+
+def test_a_model_without_state_has_none_that_was_not_fed_back(tmp_path: Path) -> None:
+    x = MOVING.copy()
+    x[0] = 0
+    (hint,) = verified(tmp_path, without(recorded(x, weight=WEIGHT**2), "targets")).hints
+    assert "every observation agrees and the answer does not: nothing that was tried" in hint
+    assert "state" not in hint
+
+
+STATE = {
+    "not here": ("constants: {h_in: 0}", True, "`state` not fed back: with {h_in: h_out} it fits"),
+    "not there": (
+        "state: {h_in: h_out}",
+        False,
+        "`state` {h_in: h_out} is fed back here, and was not there",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STATE)
+def test_a_state_that_only_one_of_them_feeds_back_is_tried(tmp_path: Path, case: str) -> None:
+    key, is_fed_there, told = STATE[case]
+    model, weights = recurrent(3, 4, 2)
+    hidden = np.zeros((1, 1, 4), np.float32)
+    raw = []
+    for values in MOVING:
+        after = np.tanh(values @ weights["Wx"] + hidden @ weights["Wh"])
+        raw.append((after @ weights["Wy"]).reshape(-1))
+        hidden = after if is_fed_there else hidden
+    text = TEXT.replace("        - {last_action: true}\n", "")
+    text = text.replace("      observation:", f"      {key}\n      observation:")
+    cases = {"in_x": MOVING, "obs_obs": MOVING, "raw": np.stack(raw)}
+    (hint,) = verified(tmp_path, cases, text, model).hints
+    assert hint == f"raw: every observation agrees and the answer does not: {told}"
+
+
+def test_another_output_of_the_model_is_tried(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["obs", "weight"], ["action"]),
+        helper.make_node("Tanh", ["action"], ["squashed"]),
+    ]
+    element = TensorProto.FLOAT
+    outputs = [("action", element, [1, 2]), ("squashed", element, [1, 2])]
+    model = save(nodes, [("obs", element, [1, 5])], outputs, {"weight": WEIGHT})
+    cases = recorded()
+    cases["raw"] = np.tanh(cases["raw"])
+    cases["obs_obs"][1:, 3:] = cases["raw"][:-1]
+    cases["raw"] = np.tanh(cases["obs_obs"] @ WEIGHT)
+    for step in range(1, STEPS):
+        cases["obs_obs"][step, 3:] = cases["raw"][step - 1]
+        cases["raw"][step] = np.tanh(cases["obs_obs"][step] @ WEIGHT)
+    (hint,) = verified(tmp_path, without(cases, "targets"), model=model).hints
+    assert "output 'squashed' of the model fits: `action_output`" in hint
+
+
+# --- what was not compared ---
+
+
+def test_what_was_not_compared_is_not_said_to_agree(tmp_path: Path) -> None:
+    cases = without(recorded(seen=lambda x: -x), "obs_obs", "raw")
+    (hint,) = verified(tmp_path, cases).hints
+    assert "agree" not in hint
+    assert "by what leads to it, which was not compared (`obs_…` and `raw`)" in hint
+
+
+@pytest.mark.parametrize(
+    ("key", "inputs"),
+    [
+        ("smooth: 0.6", ""),
+        (
+            "torque_limit: {stiffness: 20, damping: 1, limit: 2, position: q, velocity: q}",
+            "      q: {mailbox: [0, 0]}\n",
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_raw_known", [True, False])
+def test_what_the_action_does_points_at_the_action(
+    tmp_path: Path, key: str, inputs: str, is_raw_known: bool
+) -> None:
+    text = TEXT.replace("action: {scale: 0.5}", f"action: {{scale: 0.5, {key}}}")
+    text = text.replace("    policy:", f"{inputs}    policy:")
+    cases = recorded() | ({"in_q": np.zeros((STEPS, 2))} if inputs else {})
+    hint, *others = verified(
+        tmp_path, without(cases, *([] if is_raw_known else ["raw"])), text
+    ).hints
+    assert hint.startswith("targets: ")
+    assert ("what leads to them agrees, look at `action`" in hint) is is_raw_known
+    assert ("not compared" in hint) is not is_raw_known
+    assert others == []
+
+
+def test_an_average_that_is_missing_is_told(tmp_path: Path) -> None:
+    cases = recorded()
+    average = np.zeros(2, np.float32)
+    for step, target in enumerate(cases["targets"].copy()):
+        average = np.float32(0.7) * target + np.float32(0.3) * average
+        cases["targets"][step] = average
+    (hint,) = verified(tmp_path, cases).hints
+    assert "look at `action`: expected is a running average: `smooth: 0.7`" in hint
+
+
+def test_an_answer_that_differs_before_any_observation_is_told_first(tmp_path: Path) -> None:
+    """Another model: the average of what it answered is observed from the next step on."""
+    text = TEXT.replace("action: {scale: 0.5}", "action: {scale: 0.5, smooth: 0.6}")
+    cases = without(recorded(weight=WEIGHT**2), "targets")
+    hint, *_ = verified(tmp_path, cases, text).hints
+    assert hint.startswith("raw: every observation agrees until the answer does not: ")
+
+
+# --- episodes ---
+
+
+def test_a_second_episode_is_told_by_its_first_step(tmp_path: Path) -> None:
+    found = verified(tmp_path, recorded(begins=(17, 29)))
+    assert found.first is not None
+    assert found.first.step == 17
+    (hint,) = found.hints
+    assert hint.startswith("with a reset before step 17, 29 all agrees")
+
+
+def test_cases_from_the_middle_of_an_episode_are_told(tmp_path: Path) -> None:
+    cases = {name: array[7:] for name, array in recorded().items()}
+    (hint,) = verified(tmp_path, cases).hints
+    assert "last_action: only what the first step remembers differs" in hint
+
+
+# --- rounding ---
+
+#: The answer of a step comes back enlarged: rounding grows until it is seen.
+AMPLIFYING = np.vstack([WEIGHT[:3], 1.35 * np.eye(2, dtype=np.float32)]).astype(np.float32)
+
+
+def amplified() -> dict[str, Any]:
+    """In steps where the inputs do not make values large: rounding alone grows."""
+    cases = recorded(0.01 * MOVING, weight=AMPLIFYING)
+    cases["in_x"] = np.nextafter(cases["in_x"], np.float32(np.inf))
+    shift = np.zeros(2, np.float32) + np.float32(2e-6)
+    raw = np.zeros(2, np.float32)
+    for step in range(STEPS):
+        cases["obs_obs"][step, 3:] = raw
+        raw = cases["obs_obs"][step] @ AMPLIFYING + shift * (-1) ** (step // 20)
+        cases["raw"][step] = raw
+        cases["targets"][step] = raw * np.float32(0.5)
+    return cases
+
+
+def test_rounding_that_the_closed_loop_amplifies_agrees(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = verified(tmp_path, amplified(), model=linear(AMPLIFYING))
+    assert found.first is not None
+    assert found.first.step > 5
+    assert found.amplified is not None
+    assert 0 < found.amplified < 1e-5
+    assert found.agrees
+    command = ["policy", "verify", str(tmp_path / "arm.yaml"), str(tmp_path / "cases.npz")]
+    assert main(command) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "rounding that the closed loop amplifies" in printed
+    assert printed.endswith("agrees")
+
+
+@pytest.mark.parametrize(
+    ("change", "left_out"),
+    [
+        (("{input: x}", "{input: x, offset: 0.0005}"), ()),
+        (("last_action: true", "last_action: true, scale: 1.0005"), ()),
+        (("scale: 0.5", "scale: 0.501"), ()),
+        (("x", "x"), ("raw",)),
+    ],
+)
+def test_a_small_mistake_is_no_rounding(
+    tmp_path: Path, change: tuple[str, str], left_out: tuple[str, ...]
+) -> None:
+    cases = without(amplified(), *left_out)
+    found = verified(tmp_path, cases, TEXT.replace(*change), linear(AMPLIFYING))
+    assert not found.agrees
+
+
+# --- what is no number ---
+
+
+@pytest.mark.parametrize("is_raw_known", [True, False])
+def test_a_nan_is_told_as_the_end_of_a_run_and_json_has_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], is_raw_known: bool
+) -> None:
+    text = TEXT.replace("x: {mailbox: [0, 0, 0]}", "x: {mailbox: [1, 0, 0, 0]}")
+    text = text.replace("{input: x}", "{projected_gravity: x}")
+    cases = recorded()
+    cases["in_x"] = np.tile(np.array([1, 0, 0, 0], np.float32), (STEPS, 1))
+    cases["in_x"][3] = 0
+    cases["obs_obs"][:, :3] = [0, 0, -1]
+    cases = without(cases, *([] if is_raw_known else ["raw"]))
+    found = verified(tmp_path, cases, text)
+    assert not found.agrees
+    ((step, told),) = found.terminations
+    assert (step, told) == (3, "policy.obs[0] projected_gravity.x is nan")
+    assert any("NaN or infinity here, first in step 3" in hint for hint in found.hints)
+    command = [
+        "policy",
+        "verify",
+        str(tmp_path / "arm.yaml"),
+        str(tmp_path / "cases.npz"),
+        "--json",
+    ]
+    assert main(command) == 1
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    printed = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert printed["compared"]["obs_policy.obs"]["largest_apart"] is None
