@@ -206,8 +206,6 @@ def judge_probes(
     And notes of what was not tried.
     """
     loop = config.loops[name]
-    if not loop.inputs:
-        return [], []  # there is nothing to try
     inputs, outputs = assumed_inputs(config, name, policy), assumed_outputs(loop, policy)
     table = table_of(config, name, policy, inputs, outputs)
     at, _, _ = loop.policy.sections[policy.acting.name]
