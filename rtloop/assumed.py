@@ -77,9 +77,14 @@ def assumed_outputs(loop: LoopConfig, policy: Policy) -> _Signals:
         known = section.element_names
         if known is None and section.named:
             # Those that no other output has, and those that values are given for by name.
-            known = tuple(dict.fromkeys((*wanted, *section.exact_names)))[: section.element_count]
+            own = [name for target in wanted if (name := _name_at(key, target, loop)) is not None]
+            known = tuple(dict.fromkeys((*own, *section.exact_names)))[: section.element_count]
         names[key] = known or ()
-        wanted = [target for target in wanted if target not in names[key]]
+        wanted = [
+            target
+            for target in wanted
+            if target not in names[key] and _name_at(key, target, loop) not in names[key]
+        ]
     known_sizes = {key: section.element_count for key, section in loop.outputs.items()}
     missing = size - sum(1 if n is None else n for n in known_sizes.values())
     sizes = {}
@@ -92,6 +97,14 @@ def assumed_outputs(loop: LoopConfig, policy: Policy) -> _Signals:
         if names[key]:
             sizes[key] = max(len(names[key]), (count or 0) if are_placed else sizes[key])
     return {key: _signals(names[key], size) for key, size in sizes.items()}
+
+
+def _name_at(key: str, target: str, loop: LoopConfig) -> str | None:
+    """What an output calls an element that is commanded as OUTPUT.NAME; None where another one is named."""
+    output, _, name = target.partition(".")
+    if output == key:
+        return name
+    return None if name and output in loop.outputs else target
 
 
 def _least_names(loop: LoopConfig, scope: Scope) -> dict[str, tuple[str, ...]]:

@@ -20,8 +20,9 @@ from rtloop.policy import ComposedGraph, Policy, Sink
 from rtloop.policy.aot import Backends, backends, in_onnxruntime
 from rtloop.policy.findings import findings
 from rtloop.policy.runner import runner as runner_of
-from rtloop.policy.terms.elements import Vector
-from rtloop.ports.command import hold_rules, numbers, sources
+from rtloop.policy.terms.elements import Scope, Vector
+from rtloop.policy.units import differing, unit_rules
+from rtloop.ports.command import held_values, hold_rules, numbers, sources
 from rtloop.ports.port import OutputSection, Port, PortSection
 from rtloop.ports.signal import Signal
 
@@ -147,6 +148,7 @@ def assemble(
         loop.period_s,
     )
     _check_action(config, name, sizes, n_action)
+    _check_units(config, name, scope, inputs, outputs, sinks)
     try:
         chosen = _backends(loop, graph, backend or loop.policy.backend)
         runner = runner_of(graph, chosen.objects)
@@ -284,6 +286,37 @@ def _check_outputs(
         wrong += findings(local, section, partial(config.where, *here))
     if wrong:
         raise ConfigError(wrong)
+
+
+def _check_units(
+    config: Config,
+    name: str,
+    scope: Scope,
+    inputs: Mapping[str, Sequence[Signal]],
+    outputs: Mapping[str, Sequence[Signal]],
+    sinks: Mapping[str, Sink],
+) -> None:
+    """What is measured is of the unit of the command that it becomes. Raises ConfigError."""
+    loop = config.loops[name]
+    measured = {key: [signal.name for signal in signals] for key, signals in inputs.items()}
+    every = [signal for signals in inputs.values() for signal in signals]
+    problems = [
+        replace(problem, keys=("policy", *problem.keys))
+        for problem in unit_rules(loop.policy, scope, inputs, outputs, sinks)
+    ]
+    for key, signals in outputs.items():
+        safe, names = loop.outputs[key].safe, [signal.name for signal in signals]
+        for at, index, source in held_values(safe, names, measured):
+            keys: Keys = ("outputs", key, "safe", *at)
+            problems += differing(every[source], signals[index], keys)
+    found = {
+        problem.keys: Finding.of(
+            config.where("loops", name, *problem.keys), problem.found or "", problem.expected
+        )
+        for problem in reversed(problems)
+    }
+    if found:
+        raise ConfigError(list(reversed(found.values())))
 
 
 def _check_action(

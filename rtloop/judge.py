@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Literal
 from rtloop import core
 from rtloop.activation import Activation
 from rtloop.assumed import assumed_inputs, assumed_outputs
-from rtloop.build import Assembled, assemble
+from rtloop.build import Assembled, assemble, sink_of
 from rtloop.config import Config
 from rtloop.errors import ConfigError, Finding, HostRefusedError, Place, RtloopError, raise_all
 from rtloop.policy import Policy
+from rtloop.policy.commands import contradictions
 from rtloop.policy.metadata import RATE
 from rtloop.policy.opened import table_of
 from rtloop.policy.probes import Probes
+from rtloop.policy.show import defaults_told
 from rtloop.realtime.rights import RightReport, denied
 from rtloop.stopping import go_on
 from rtloop.telemetry.observe.ring import NO_METADATA, make_ring_directory
@@ -219,6 +221,29 @@ def judge_probes(
         for probed in probes.findings()
     ]
     return found, probes.notes
+
+
+def judge_commands(config: Config, name: str, policy: Policy) -> list[Finding]:
+    """Warnings of commands that numbers of the file contradict: see ``policy.commands``."""
+    loop = config.loops[name]
+    inputs, outputs = assumed_inputs(config, name, policy), assumed_outputs(loop, policy)
+    sinks = {key: sink_of(loop.outputs[key], signals) for key, signals in outputs.items()}
+    return [
+        Finding.of(
+            config.where("loops", name, *doubt.keys),
+            doubt.found,
+            doubt.expected,
+            severity="warning",
+        )
+        for doubt in contradictions(loop, policy, inputs, outputs, sinks)
+    ]
+
+
+def uncommanded(config: Config, name: str, policy: Policy) -> list[str]:
+    """Elements that no action commands, a sentence for each default."""
+    loop = config.loops[name]
+    inputs, outputs = assumed_inputs(config, name, policy), assumed_outputs(loop, policy)
+    return defaults_told(table_of(config, name, policy, inputs, outputs).command)
 
 
 def judge_rate(config: Config, name: str, policy: Policy) -> list[Finding]:

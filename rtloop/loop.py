@@ -39,6 +39,9 @@ FIRST_SAMPLE_TIMEOUT_S = 5.0
 FIRST_SAMPLE_LOOK_S = 0.0005
 DEACTIVATE_TIMEOUT_NS = 1_000_000_000
 
+_Command = tuple[np.ndarray[Any, Any], int]
+"""What is in force, and since when."""
+
 _active_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
 _all_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
 #: In a forked child: what is its parent's, and must not be closed from here.
@@ -75,6 +78,8 @@ class Loop:
         self.loop_config: LoopConfig = config.loops[name]
         self._stalls = tuple(stalls)
         self._parts: Parts | None = None
+        #: By output, what ``read_output`` says of it once it was cleaned up.
+        self._last_commands: Mapping[str, _Command | ValueError] = {}
         self._activation: _Activation | None = None
         self._hangs = False
         _all_loops.add(self)
@@ -89,6 +94,7 @@ class Loop:
         if self._parts is not None:
             raise RtloopError(f"loop '{self.name}' is configured already; call cleanup() first")
         self._parts = build(self.config, self.name, self._stalls, policy)
+        self._last_commands = {}
 
     def prepare(self, ring_path: Path, process_rights: Sequence[RightReport] = ()) -> None:
         """Agrees with the devices, and sets up a new ring and the threads: warm, and waiting. Nothing is sent.
@@ -223,6 +229,9 @@ class Loop:
         finally:
             self.finalize()
             hung, self._hangs = self._hangs, False
+            if self._parts is not None:
+                ports = self._parts.output_ports
+                self._last_commands = {name: _last_command(port) for name, port in ports.items()}
             parts, self._parts = self._parts, None
             if parts is not None:
                 with ExitStack() as every:
@@ -238,23 +247,29 @@ class Loop:
         return self._prepared().loop.status()
 
     def write_input(self, name: str, values: Sequence[float] | np.ndarray[Any, Any]) -> None:
-        """Puts a sample into the mailbox ``name``.
+        """Puts a sample into the mailbox ``name``, from :meth:`configure` to :meth:`cleanup`.
 
-        Raises KeyError, ValueError (no mailbox, or wrong size), TypeError (not one row of numbers), RtloopError
-        when not active.
+        What was written before an activation counts in it, with its own time: docs/safe.md. Raises KeyError,
+        ValueError (no mailbox, or wrong size), TypeError (not one row of numbers), RtloopError when not
+        configured.
         """
-        self._prepared()
         port = self._configured().input_ports[name]
-        port.core.put(np.ascontiguousarray(values, np.float32))
+        port.put(np.ascontiguousarray(values, np.float32))
 
     def read_output(self, name: str) -> tuple[np.ndarray[Any, Any], int]:
         """The command in the mailbox ``name``, float32 [size], and since when it is in force (ns, -1 none yet).
 
-        Until :meth:`cleanup`: the safe command that ended the loop can still be read. Before the first command
-        it is the safe one, NaN where that is to hold what will be measured.
-        Raises KeyError, ValueError (no mailbox), RtloopError when not configured.
+        Until it is configured anew, also after :meth:`cleanup`: the safe command that ended the loop can still
+        be read. Before the first command it is the safe one, NaN where that is to hold what will be measured.
+        Raises KeyError, ValueError (no mailbox), RtloopError when it was never configured.
         """
-        return self._configured().output_ports[name].core.newest()
+        parts = self._parts  # another thread may clean up meanwhile
+        if parts is not None or not self._last_commands:
+            return (parts or self._configured()).output_ports[name].core.newest()
+        last = self._last_commands[name]
+        if isinstance(last, ValueError):
+            raise last
+        return last
 
     def publish_metadata(self, run_id: str, run: Mapping[str, Any]) -> None:
         """Puts what an observer needs beside the records into the ring. ``run``: facts of the whole run."""
@@ -362,6 +377,7 @@ class Loop:
         """In a forked child: devices, threads and ring are the parent's. The loop is unconfigured here."""
         _of_the_parent.append((self._activation, self._parts))
         self._activation = self._parts = None
+        self._last_commands = {}
         self._hangs = False
 
     def _new_activation(self, parts: Parts, ring_path: Path) -> _Activation:
@@ -402,7 +418,7 @@ class Loop:
         source = self._configured().input_ports[name]
         return Finding(
             f"loop '{self.name}' did not start: input '{name}' ({source.name}) had no {sample} within "
-            f"{FIRST_SAMPLE_TIMEOUT_S:g} s. Check that its source sends, and how often",
+            f"{FIRST_SAMPLE_TIMEOUT_S:g} s. {source.awaits}",
             self.config.where("loops", self.name, "inputs", name),
         )
 
@@ -451,6 +467,15 @@ class Loop:
                 self.deactivate()
             self.finalize()
             raise
+
+
+def _last_command(port: Port) -> _Command | ValueError:
+    """What its ``newest`` gives or raises."""
+    try:
+        command: _Command = port.core.newest()
+    except Exception as error:  # a port is anybody's code, and this is asked while all are let go
+        return ValueError(str(error))
+    return command
 
 
 def _stopped(port: Port) -> str:

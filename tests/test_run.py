@@ -317,7 +317,8 @@ def test_a_device_that_sends_no_sample_is_not_driven(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], told: str
 ) -> None:
     monkeypatch.setattr(rtloop.loop, "FIRST_SAMPLE_TIMEOUT_S", 0.3)
-    with ScriptedDevice(schema=CARTPOLE_SCHEMA) as device:
+    in_metres = CARTPOLE_SCHEMA.replace("force N", "force m")  # what is held has the same unit
+    with ScriptedDevice(schema=in_metres) as device:
         run = Run(load(edited(write_config(tmp_path, Path(device.path)), changes)), "test")
         with pytest.raises(RtloopError, match=rf"input 'cart' \(cart\) had no {told} 0.3 s"):
             run.start()

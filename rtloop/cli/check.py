@@ -17,12 +17,14 @@ from rtloop.errors import ConfigError, Finding, RtloopError, raise_all
 from rtloop.judge import (
     Judgement,
     judge,
+    judge_commands,
     judge_probes,
     judge_rate,
     judge_time,
     judge_zeros,
     refuse_denied,
     rehearse_storage,
+    uncommanded,
 )
 from rtloop.loop import WARM_UP_RUNS, Loop
 from rtloop.policy import Policy
@@ -30,6 +32,7 @@ from rtloop.policy.aot.gain import Gain, gain
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report, report
 from rtloop.realtime.threads import guard_thread, loop_thread
+from rtloop.unwritten import unwritten
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +60,7 @@ class LoopCheck:
     """None where the graph could not be made."""
     inference_p99_us: float | None = None
     notes: list[str] = field(default_factory=list)
-    """What was concluded of the policy without being asked."""
+    """What was concluded of the policy without being asked, and what is not wrong but should be known."""
     backends: dict[str, str] = field(default_factory=dict)
     """``ort`` or ``aot``, by the name of the model."""
     gain: Gain | None = None
@@ -172,6 +175,8 @@ def check(path: Path, *, device: bool = False) -> Check:
         found.warnings += judge_zeros(config, name, policy)
         found.warnings += judge_rate(config, name, policy)
         if name in judgement.assembled:
+            found.loops[-1].notes += uncommanded(config, name, policy)
+            found.warnings += judge_commands(config, name, policy)
             warnings, notes = judge_probes(config, name, policy, judgement.assembled[name])
             found.warnings += warnings
             found.loops[-1].notes += notes
@@ -208,7 +213,7 @@ def _loop_check(config: Config, name: str, policy: Policy) -> LoopCheck:
         model=", ".join(str(path) for _, _, path in loop.policy.sections.values()),
         observation=str(policy.observation or "nothing"),
         action=str(policy.action),
-        notes=policy.notes_in(loop.policy),
+        notes=[*policy.notes_in(loop.policy), *filter(None, [unwritten(loop, "in `rtloop run`")])],
     )
 
 

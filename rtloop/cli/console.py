@@ -12,6 +12,7 @@ from rtloop.demos import Demo
 from rtloop.realtime.rights import denied
 from rtloop.telemetry.observe.summary import LoopSummary, RunSummary
 from rtloop.telemetry.observe.words import explain, find
+from rtloop.unwritten import unwritten
 
 if TYPE_CHECKING:
     from rtloop.run import Run
@@ -58,7 +59,7 @@ class Console:
     # --- while loops run ---
 
     def announce(self, run: Run) -> None:
-        """The loops, notes on their policies, and every right that was denied, once they are active."""
+        """Loops that are active: notes on policies, mailboxes that nobody writes, rights that were denied."""
         for loop in run.loops.values():
             config = loop.loop_config
             self.say(
@@ -67,6 +68,8 @@ class Console:
             )
             for note in loop.notes:
                 self.say(f"{loop.name}: {note}")
+            if nobody := unwritten(config):
+                self.say(f"{self.styled('warning', 'yellow')}: {loop.name}: {nobody}")
         by_fix: dict[str, list[str]] = {}
         for right in denied(run.rights):
             by_fix.setdefault(right.fix, []).append(

@@ -62,8 +62,10 @@ def _run(options: argparse.Namespace) -> int:
     with Signals() as signals:  # before the imports, which take longest of all that is to come
         from rtloop.config import load
         from rtloop.run import Run
+        from rtloop.unwritten import refuse_empty
 
         config = load(options.file)
+        refuse_empty(config)
         record = False if options.no_record else None
         run = Run(config, options.file.stem, clear=options.clear, record=record)
         signals.end(run)

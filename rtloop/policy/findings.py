@@ -33,6 +33,8 @@ def _found(value: Any, keys: Keys) -> str:
         value = value.under(str(key)) if isinstance(value, Section) else value[key]
     if value is None:
         return "nothing"
+    if isinstance(value, bool):
+        return f"'{str(value).lower()}'"
     if isinstance(value, tuple):
         return f"a list of {len(value)}"
     return f"'{value}'" if isinstance(value, str) else number(value)

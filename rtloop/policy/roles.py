@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -131,6 +131,8 @@ def action_of(
         _known("action_output", "output", output, stage.file.outputs, source)
         return _as_numbers(stage.file.outputs[output], source)
     candidates = list(stage.answers.values())
+    if all(tensor.name.lower() not in _ACTION_NAMES for tensor in candidates):
+        candidates += _could_be_its_last(stage, candidates)
     if len(candidates) > 1:
         # Exporters of actor-critic policies add the value and the log-probability.
         named = [tensor for tensor in candidates if tensor.name.lower() in _ACTION_NAMES]
@@ -142,6 +144,19 @@ def action_of(
             )
         candidates = named
     return _as_numbers(candidates[0], source)
+
+
+def _could_be_its_last(stage: Stage, answers: Sequence[PolicyTensor]) -> list[PolicyTensor]:
+    """State that may be the action, which the model takes as its last: as large as an answer, and by no name a
+    memory of its own."""
+    like = {(tensor.shape, tensor.dtype) for tensor in answers}
+    return [
+        after
+        for before, after in stage.state
+        if after.name not in stage.answers
+        and (after.shape, after.dtype) in like
+        and all(after.name != rule(before.name) for rule in _NEXT_NAMES)
+    ]
 
 
 def as_vector(tensor: PolicyTensor, source: Source) -> PolicyTensor:

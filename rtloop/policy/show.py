@@ -127,13 +127,35 @@ def table(
                 replace(_awaited(row) if row.source.startswith(late) else row, index=index)
                 for index, row in enumerate(rows)
             )
+    commanded = tuple(_commanded(section, policy, scope, units, outputs, sinks))
     notes = (*policy.notes_in(section), *fed(policy), *_groups(section, scope, units))
-    return PolicyTable(
-        observations,
-        _answered(policy, scope),
-        tuple(_commanded(section, policy, scope, units, outputs, sinks)),
-        (*notes, *_ends(section, scope)),
-    )
+    notes += (*defaults_told(commanded), *_ends(section, scope))
+    return PolicyTable(observations, _answered(policy, scope), commanded, notes)
+
+
+def defaults_told(command: Sequence[CommandedElement]) -> list[str]:
+    """Of the elements that no action commands: which they are, a sentence for each default."""
+    by_default: dict[str, list[str]] = {}
+    for element in command:
+        if not element.source:
+            by_default.setdefault(element.formula.text, []).append(element.name)
+    return [
+        f"no action commands {', '.join(names[:4])}"
+        + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        + (
+            f": it stays at its default {default}"
+            if len(names) == 1
+            else f": they stay at {default}"
+        )
+        for default, names in by_default.items()
+    ]
+
+
+def group_elements(
+    name: str, scope: Scope, units: Mapping[str, Sequence[str]]
+) -> list[ObservedElement]:
+    """The elements of a group. ``units`` are those of inputs, where they are known."""
+    return _joined(scope.groups[name], scope, units, ("groups", name))
 
 
 # --- observation ---
@@ -310,7 +332,7 @@ def _action(
     action: ActionTerm, policy: Policy, scope: Scope, units: Mapping[str, Sequence[str]]
 ) -> list[CommandedElement]:
     if action.group is not None:
-        inner = _joined(scope.groups[action.group], scope, units, ("groups", action.group))
+        inner = group_elements(action.group, scope, units)
         sources = [(row.source, replace(row.formula, text=row.formula.of("y"))) for row in inner]
     else:
         size = policy.action.size

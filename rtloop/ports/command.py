@@ -58,7 +58,7 @@ def hold_rules(
     names: Sequence[str] | None,
     inputs: Mapping[str, Sequence[str] | None],
 ) -> Iterator[Problem]:
-    """Each element that holds something finds it among the elements of an input.
+    """Each element that holds something finds it among the elements of an input, and none is held by two.
 
     ``names`` and ``inputs`` are the names of elements, None while only a device knows them. ``here`` is the
     output.
@@ -78,16 +78,29 @@ def hold_rules(
     if broken or names is None:
         return
     lacking: set[Keys] = set()
+    held_by: dict[tuple[str, str], str] = {}
     for index, name in enumerate(names):
         value = _value(safe, names, index)
-        if not isinstance(value, Hold) or (measured := inputs[value.hold]) is None:
+        if not isinstance(value, Hold):
             continue
         key = key_of(safe, name)
         keys = (*here, "safe") if key is None else (*here, "safe", key)
         source = value.source(key or name, name)
-        if source in measured or keys in lacking:
+        if keys in lacking:
+            continue
+        measured = inputs[value.hold]
+        is_there = measured is None or source in measured
+        other = held_by.setdefault((value.hold, source), name)
+        if is_there and other == name:
             continue
         lacking.add(keys)
+        if measured is None or is_there:
+            expected = (
+                f"an element of its own for each: '{other}' holds '{source}', too. In `named`, {{}} stands "
+                "for the element, or for the * of its key"
+            )
+            yield Problem(keys, expected, f"'{source}', which '{name}' would hold")
+            continue
         near = get_close_matches(source, measured, 1)
         nearest = f"'{near[0]}'" if near else None
         expected = (
@@ -139,6 +152,16 @@ def sources(
             source = position.get((value.hold, element), -1)
         found.append(source)
     return tuple(found) if any(source >= 0 for source in found) else ()
+
+
+def held_values(
+    safe: Values, names: Sequence[str], inputs: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[Keys, int, int]]:
+    """Each element that holds one: its key in ``safe``, its index, and which of the values of all inputs."""
+    for index, source in enumerate(sources(safe, names, inputs)):
+        if source >= 0:
+            key = key_of(safe, names[index])
+            yield () if key is None else (key,), index, source
 
 
 def first_standing(

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from rtloop import core
 from rtloop.config.problem import Keys, Problem
 from rtloop.config.values import VECTOR_SIZE_MAX, ElementNames, NumberList
 from rtloop.ports.command import numbers
-from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
+from rtloop.ports.port import (
+    INPUTS,
+    OUTPUTS,
+    FirstSample,
+    InputSection,
+    OutputSection,
+    Port,
+    ServedLoop,
+)
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from rtloop.link.section import LinkConfig
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return "@truth"
+    return "@whole" if isinstance(value, int) else "@list"
+
+
+_Contents = Annotated[
+    Annotated[bool, Tag("@truth")]
+    | Annotated[int, Field(ge=1, le=VECTOR_SIZE_MAX), Tag("@whole")]
+    | Annotated[NumberList, Tag("@list")],
+    Discriminator(_kind),
+]
 
 
 @INPUTS.register
@@ -24,8 +51,9 @@ class MailboxInput(InputSection):
 
     kind = "mailbox"
 
-    mailbox: NumberList = Field(
-        description="initial values; their count is the size of the mailbox"
+    mailbox: _Contents = Field(
+        description="initial values, one for each element; their number, or true beside `names`, is a mailbox "
+        "without any, and the loop waits until one is written"
     )
 
     names: ElementNames | None = Field(
@@ -37,21 +65,39 @@ class MailboxInput(InputSection):
         return self.names
 
     @property
-    def element_count(self) -> int:
-        return len(self.mailbox)
+    def initial(self) -> tuple[float, ...]:
+        """The values of the file; () where it has none."""
+        return self.mailbox if isinstance(self.mailbox, tuple) else ()
+
+    @property
+    def first_sample(self) -> FirstSample:
+        return "file" if self.initial else "program"
+
+    @property
+    def element_count(self) -> int | None:
+        """None never outlives the rules."""
+        if isinstance(self.mailbox, bool):
+            return None if self.names is None else len(self.names)
+        return self.mailbox if isinstance(self.mailbox, int) else len(self.mailbox)
 
     @property
     def element_limit(self) -> int:
-        return len(self.mailbox)
+        return self.element_count or VECTOR_SIZE_MAX
 
     def rules(
         self, here: Keys, loop: ServedLoop, links: Mapping[str, LinkConfig]
     ) -> Iterator[Problem]:
         yield from super().rules(here, loop, links)
-        yield from name_rules(here, self.names, len(self.mailbox), "mailbox")
+        if self.element_count is None:
+            expected = "values, or their number, or true with `names` beside it"
+            yield Problem((*here, "mailbox"), expected, judged=((*here, "names"),))
+            return
+        yield from name_rules(here, self.names, self.element_count, "mailbox")
 
     def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> MailboxPort:
-        return MailboxPort(name, initial=self.mailbox, names=self.names)
+        return MailboxPort(
+            name, n_inputs=self.element_count or 0, initial=self.initial, names=self.names
+        )
 
 
 @OUTPUTS.register
@@ -85,7 +131,7 @@ class MailboxOutput(OutputSection):
     ) -> Iterator[Problem]:
         if self.element_count is None:
             expected, found = "a size, names, or a list for safe", "a mailbox of unknown size"
-            judged = ((*here, "size"), (*here, "safe"))
+            judged = ((*here, "size"), (*here, "names"), (*here, "safe"))
             yield Problem(here, expected, found, judged=judged, at_key=True)
         if self.element_count is not None:
             wrong_names = list(name_rules(here, self.names, self.element_count, "size"))
@@ -112,30 +158,59 @@ def name_rules(
 
 
 class MailboxPort(Port):
-    """One mailbox. ``initial`` makes it an input, ``safe`` an output."""
+    """One mailbox. ``initial`` or ``n_inputs`` make it an input, ``safe`` an output.
+
+    Each activation has a core port of its own, into which goes what was written before: of a mailbox that
+    started with ``initial`` whatever was written last, of one without values only what was written since the
+    activation before has ended. So no pose of before, and no value of the file, is taken for a measured one.
+    """
+
+    awaits = "Write one with `Loop.write_input`, from `configure` on"
 
     def __init__(
         self,
         name: str,
         *,
+        n_inputs: int = 0,
         initial: tuple[float, ...] = (),
         safe: tuple[float, ...] = (),
         names: tuple[str, ...] | None = None,
     ) -> None:
         self.name = name
-        signals = tuple(Signal(n) for n in names or map(str, range(len(initial or safe))))
-        self.inputs = signals if initial else ()
+        self._n_inputs = len(initial) or n_inputs
+        signals = tuple(Signal(n) for n in names or map(str, range(self._n_inputs or len(safe))))
+        self.inputs = signals if self._n_inputs else ()
         self.outputs = signals if safe else ()
         self._initial = initial
         self._safe = safe
+        self._writing = threading.Lock()  # the program may write while the loop is activated
+        self._written: tuple[npt.NDArray[np.float32], int] | None = None
         self.prepare()  # Python may look into it before the first activation
 
     def prepare(self) -> None:
-        self.core = core.Port("mailbox", {"inputs": len(self._initial), "safe": self._safe})
+        with self._writing:
+            self.core = core.Port("mailbox", {"inputs": self._n_inputs, "safe": self._safe})
+            if self._written is not None:
+                self.core.put(*self._written)
+
+    def put(self, values: npt.NDArray[np.float32]) -> None:
+        with self._writing:
+            written = values.copy(), time.monotonic_ns()
+            self.core.put(*written)
+            self._written = written
 
     def arm(self, clear: bool) -> None:
-        """The initial values count as written now."""
-        if self._initial:
-            import numpy as np  # a configuration does without
+        """The initial values count as written now, where nothing was written since it was opened."""
+        if not self._initial:
+            return
+        import numpy as np  # a configuration does without
 
-            self.core.put(np.array(self._initial, np.float32))
+        with self._writing:
+            if self._written is None:
+                self.core.put(np.array(self._initial, np.float32))
+
+    def stop(self) -> str:
+        if not self._initial:
+            with self._writing:
+                self._written = None
+        return ""

@@ -27,6 +27,9 @@ from rtloop.ports.command import bound_rules
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from rtloop.link.section import LinkConfig
 
 
@@ -103,6 +106,10 @@ class PortSection(KindSection):
         """
 
 
+FirstSample = Literal["device", "file", "program"]
+"""Who gives an input its first sample; a program does with ``Loop.write_input``."""
+
+
 class InputSection(PortSection):
     """Where an input's samples come from, and how old they may be."""
 
@@ -112,6 +119,10 @@ class InputSection(PortSection):
     on_stale: Literal["hold", "fault", "use"] = Field(
         default="hold", description="what a stale sample does"
     )
+
+    @property
+    def first_sample(self) -> FirstSample:
+        return "device"
 
     @property
     def max_age_ns(self) -> int | None:
@@ -263,6 +274,8 @@ class Port(ABC):
     """The port in the cycle: made by ``prepare``, valid until the next ``prepare``."""
     back_off: BackOff | None = None
     """How it is opened anew when it was lost while the loop goes on; None: its loss is a fault."""
+    awaits: str = "Check that its source sends, and how often"
+    """What to do where the first sample of an input does not come."""
     is_armed: bool = True
     """False of one that came back and gets no command any more (``rearm: never``)."""
 
@@ -279,6 +292,13 @@ class Port(ABC):
 
         ``clear`` allows to clear a device that is latched SAFE. Raises LinkError.
         """
+
+    def put(self, values: npt.NDArray[np.float32]) -> None:
+        """Leaves a sample from this process, of shape [n], at any time from configure to cleanup.
+
+        Raises ValueError where samples come from elsewhere, and when there are not n.
+        """
+        raise ValueError(f"'{self.name}' is no mailbox: nothing can be written to it")
 
     def ask(self) -> dict[str, Any]:
         """What its device said of itself, for people; empty where there is none."""

@@ -486,9 +486,12 @@ def test_what_is_concluded_of_a_policy_is_told(
     assert code == 0
     notes = found["loops"]["b"]["notes"]
     assert notes[:2] == [BATCH, GUESSED]
-    assert [note.partition(" of the model's metadata")[0] for note in notes[2:]] == [
+    assert [note.partition(" of the model's metadata")[0] for note in notes[2:4]] == [
         "joints are those",
         "default_joint_pos is that",
+    ]
+    assert [note.partition(":")[0] for note in notes[4:]] == [
+        "nobody writes mailboxes in `rtloop run`"
     ]
     assert main(["check", str(concluding)]) == 0
     text = capsys.readouterr().out

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from rtloop.cli.check import check
 from tests.docs.training import Gym, ManagerBased, Model, torch
 from tests.policy.importing import test_isaaclab, test_models
 from tests.policy.importing.loops import linear
@@ -134,3 +135,15 @@ def test_every_command_of_a_tutorial_runs(
             assert done.returncode in allowed, (command, done.stdout, done.stderr)
             if "verify" in words:
                 assert done.stdout.endswith("\nagrees\n"), done.stdout
+
+
+def test_the_file_of_a_robot_has_nothing_to_warn_of(tmp_path: Path) -> None:
+    (body,) = re.findall(r"```yaml\n(.*?)```", TEXT.split("\n## On the robot\n", 1)[1], re.DOTALL)
+    (tmp_path / "policy.onnx").write_bytes(linear(9, 3)[0])
+    (tmp_path / "robot.yaml").write_text(body)
+    found = check(tmp_path / "robot.yaml")
+    assert found.errors == []
+    (loop,) = found.loops
+    assert loop.notes == []
+    of_this_host = ("links.legs.device", "realtime", "budget_ms", "deadline_ms")
+    assert [w for w in found.warnings if not any(key in str(w) for key in of_this_host)] == []

@@ -11,6 +11,7 @@ import pytest
 from rtloop.config import loads
 from rtloop.errors import ConfigError
 from rtloop.policy import Sink
+from rtloop.policy.opened import opened
 from tests.policy.models import Runner, passthrough
 from tests.policy.terms.harness import Inputs, composed
 
@@ -71,6 +72,17 @@ def test_a_residual_from_the_last_command_goes_by_its_names(tmp_path: Path) -> N
     }
     graph = composed(tmp_path, section, INPUTS, {"p.onnx": passthrough(3)}, outputs=REVERSED)
     assert Runner(graph).step(*SAMPLES, last_command=[30, 20, 10]).tolist() == [33, 22, 11]
+
+
+def test_the_last_command_in_another_order_is_told_as_it_stands(tmp_path: Path) -> None:
+    section = {
+        "model": "p.onnx",
+        "joints": JOINTS,
+        "observation": [{"last_target": True}],
+        "action": {"joints": "policy"},
+    }
+    with pytest.raises(ConfigError, match="last_target: found 'true'; expected `joints: policy`"):
+        composed(tmp_path, section, INPUTS, {"p.onnx": passthrough(3)}, outputs=REVERSED)
 
 
 def test_a_group_of_another_size_is_commanded_by_a_plain_action(tmp_path: Path) -> None:
@@ -166,3 +178,50 @@ loops:
     loads(text.replace("SCALE", "[1, 2, 3]"), str(tmp_path / "arm.yaml"))
     with pytest.raises(ConfigError, match="found a list of 5; expected 4 as in 'outputs'"):
         loads(text.replace("SCALE", "[1, 2, 3, 4, 5]"), str(tmp_path / "arm.yaml"))
+
+
+TWO = {"left": Sink(2, ("q", "force")), "right": Sink(1, ("force",))}
+
+
+def test_elements_of_one_name_are_commanded_by_that_of_their_output(tmp_path: Path) -> None:
+    to = ["right.force", "left.q", "left.force"]
+    assert _commanded(tmp_path, {"to": to}, TWO) == [2, 3, 1]
+    actions = [
+        {"select": [1, 2], "to": ["left.force", "q"]},
+        {"select": [0], "to": ["right.force"]},
+    ]
+    assert _commanded(tmp_path, actions, TWO) == [3, 2, 1]
+
+
+def test_a_name_that_several_outputs_have_is_told_with_theirs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"it has q, left\.force or right\.force"):
+        _commanded(tmp_path, {"to": ["force", "q", "right.force"]}, TWO)
+    with pytest.raises(ConfigError, match=r"'q' is commanded twice\. OUTPUT\.q is that of one"):
+        _commanded(tmp_path, {"to": ["q", "left.q", "right.force"]}, TWO)
+
+
+def test_a_name_with_a_dot_of_its_own_is_that_element(tmp_path: Path) -> None:
+    outputs = {"a": Sink(1, ("b.x",)), "b": Sink(2, ("x", "y"))}
+    assert _commanded(tmp_path, {"to": ["b.x", "x", "b.y"]}, outputs) == [1, 2, 3]
+
+
+def test_two_devices_of_one_firmware_are_told_apart_before_they_are_asked(tmp_path: Path) -> None:
+    (tmp_path / "p.onnx").write_bytes(passthrough(2))
+    text = """\
+links: {one: {device: ./one}, two: {device: ./two}}
+loops:
+  l:
+    class: soft
+    rate_hz: 100
+    inputs: {one: {link: one}, two: {link: two}}
+    policy:
+      model: p.onnx
+      observation: [{input: one, select: [angle]}, {input: two, select: [angle]}]
+      action: {to: [one.force, two.force]}
+    outputs: {two: {link: two, safe: {force: 0}}, one: {link: one, safe: {force: 0}}}
+"""
+    known = opened(loads(text, str(tmp_path / "l.yaml")), "l")
+    assert [(row.name, row.source) for row in known.table.command] == [
+        ("two.force", "policy.action[1]"),
+        ("one.force", "policy.action[0]"),
+    ]

@@ -84,6 +84,15 @@ def test_an_action_of_another_name_that_is_fed_back_is_asked_for(tmp_path: Path)
     assert [runner.step([1.0]).tolist() for _ in range(2)] == [[1], [2]]
 
 
+@pytest.mark.parametrize("outputs", [["mean", "log_std"], ["log_std", "mean"]])
+def test_state_as_large_as_the_only_answer_may_be_the_action(
+    tmp_path: Path, outputs: list[str]
+) -> None:
+    model = _sum(("last", _FLOAT, [1, 1]), outputs=outputs)
+    told = _refused(tmp_path, model, state={"last": "mean"})
+    assert "one output must be the action, found 2" in told
+
+
 def test_any_state_may_be_named_as_the_action(tmp_path: Path) -> None:
     model = _sum(("h", _FLOAT, [1, 1]), outputs=["next", "value"])
     runner = _runner(tmp_path, model, state={"h": "next"}, action_output="next")

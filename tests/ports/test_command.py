@@ -136,6 +136,27 @@ def test_an_element_that_no_action_commands_is_not_held_while_the_loop_runs(tmp_
         assembled(config, "knee_q", "hip_q", "knee_kp", "knee_kd")
 
 
+@pytest.mark.parametrize(
+    ("safe", "at"),
+    [
+        ('{"*_q": {hold: joints, named: hip_pos}, "*": 2}', "safe.*_q"),
+        ("{hold: joints, named: hip_pos}", "safe"),
+        ('{"*": {hold: joints, named: hip_pos}}', "safe.*"),
+        (
+            "{knee_q: {hold: joints, named: hip_pos}, hip_q: {hold: joints, named: hip_pos}}",
+            "safe.hip_q",
+        ),
+    ],
+)
+def test_one_measured_joint_is_not_held_by_several(tmp_path: Path, safe: str, at: str) -> None:
+    """The knee would be driven to the angle of the hip."""
+    (told,) = checked(configured(tmp_path, f"safe: {safe}, default: 0"))
+    assert told.startswith(
+        f"{at}: found 'hip_pos', which 'hip_q' would hold; expected an element of its own for each: "
+        "'knee_q' holds 'hip_pos', too."
+    )
+
+
 def test_a_link_that_is_commanded_in_order_may_be_called_anything(tmp_path: Path) -> None:
     text = TEXT.replace("      joints: [knee, hip]\n", "")
     text = text.replace('[{input: joints, joints: policy, named: "{}_pos"}]', "[{input: joints}]")

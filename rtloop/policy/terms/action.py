@@ -59,7 +59,8 @@ class ActionTerm(Shape):
     )
     to: ElementNames | None = Field(
         default=None,
-        description="the elements of the outputs of the loop that are commanded, by name",
+        description="the elements of the outputs of the loop that are commanded, by name, as OUTPUT.NAME where "
+        "several have it",
     )
     plus: Name | None = Field(
         default=None,
@@ -144,6 +145,11 @@ class ActionTerm(Shape):
         called = Values.of(size, self.names(scope), self.targets(scope))
         return replace(called, is_moved=self.is_moved())
 
+    @property
+    def gives_efforts(self) -> bool:
+        """Whether the command is no target any more, but what a controller makes of it."""
+        return any(controller.gives_efforts for controller in self.controllers)
+
     def reads(self) -> set[str]:
         """The inputs and groups in which the elements are found."""
         named = [self.measured]
@@ -189,8 +195,7 @@ class ActionTerm(Shape):
         self, here: Keys, scope: Scope, size: int, sinks: Mapping[str, Sink]
     ) -> Iterator[Problem]:
         """Whether the outputs have the elements that the values are for."""
-        named = (name for sink in sinks.values() for name in sink.names or ())
-        known = [name for name in named if not name.isdigit()]
+        known = [name for name in addresses(sinks) if name]
         wanted = self.targets(scope)
         if wanted is None:
             joints = [self.named.replace("{}", joint) for joint in scope.joints or ()]
@@ -206,7 +211,7 @@ class ActionTerm(Shape):
         told = ", ".join(f"'{name}'" for name in wanted[:3])
         if len(wanted) != size:
             yield Problem(keys, f"{size} names, one for each value", f"{len(wanted)} names")
-        elif known and (lacks := unfound(wanted, known, "outputs of the loop")) is not None:
+        elif known and (lacks := unfound(_short(wanted, sinks), known, "outputs of the loop")):
             cure = "" if given else "; `named` says how they call a joint, `to` which they are"
             yield Problem(keys, f"{lacks}{cure}", told, at_key=not given)
         elif not known and given:
@@ -243,7 +248,7 @@ class ActionTerm(Shape):
         if self.relative and self.offset != 0:
             expected = "no offset beside `relative`: it would be added in every step anew"
             yield Problem((*here, "offset"), expected, judged=((*here, "relative"),), at_key=True)
-        if self.relative and any(controller.gives_efforts for controller in self.controllers):
+        if self.relative and self.gives_efforts:
             expected = (
                 "no `relative` beside controllers that command efforts: what left last is no target"
             )
@@ -287,6 +292,35 @@ def answer_called(name: str, answers: Iterable[str]) -> str | None:
     return known[0] if len(known) == 1 else None
 
 
+def addresses(sinks: Mapping[str, Sink]) -> list[str]:
+    """What each element of the outputs is commanded by: its name, as OUTPUT.NAME where several have it. Empty
+    where it has none: a number is no name."""
+    every = [name for sink in sinks.values() for name in sink.names or ()]
+    return [
+        "" if name.isdigit() else name if every.count(name) == 1 else f"{key}.{name}"
+        for key, sink in sinks.items()
+        for name in sink.names or ("0",) * sink.size
+    ]
+
+
+def _short(targets: Sequence[str], sinks: Mapping[str, Sink]) -> list[str]:
+    """The targets as ``addresses`` has them: OUTPUT.NAME is a name where only one output has it."""
+    whole = {
+        f"{key}.{name}": address
+        for (key, name), address in zip(
+            (
+                (key, name)
+                for key, sink in sinks.items()
+                for name in sink.names or ("0",) * sink.size
+            ),
+            addresses(sinks),
+            strict=True,
+        )
+    }
+    own = {address for address in whole.values() if address}
+    return [target if target in own else whole.get(target) or target for target in targets]
+
+
 def placed(
     wanted: Sequence[tuple[str, ...] | None], sizes: Sequence[int], sinks: Mapping[str, Sink]
 ) -> list[int | float] | str:
@@ -294,9 +328,9 @@ def placed(
 
     ``wanted`` are the targets of each action, of these sizes. A text says why there is no such command.
     """
-    names = [name for sink in sinks.values() for name in sink.names or ("0",) * sink.size]
-    total = len(names)  # a number is no name
-    if all(targets is None for targets in wanted) or all(name.isdigit() for name in names):
+    names = addresses(sinks)
+    total = len(names)
+    if all(targets is None for targets in wanted) or not any(names):
         if sum(sizes) != total:
             return f"{total}, the size of the outputs"
         return list(range(total))
@@ -305,19 +339,21 @@ def placed(
     for targets in wanted:
         if targets is None:
             return "`to` or `joints` for each action, where one has them"
-        for target in targets:
+        for target in _short(targets, sinks):
             if target in source:
-                return f"each element of the outputs once; '{target}' is commanded twice"
+                cure = "" if "." in target else f". OUTPUT.{target} is that of one output"
+                return f"each element of the outputs once; '{target}' is commanded twice{cure}"
             source[target] = position
             position += 1
     command: list[int | float] = []
-    for key, sink in sinks.items():
-        for index, name in enumerate(sink.names or (None,) * sink.size):
-            if name is not None and name in source:
-                command.append(source[name])
-            elif sink.default is not None:
-                command.append(float(sink.default[index]))
-            else:
-                return f"an action for element '{name}' of output '{key}', or `default` there"
+    each = ((key, sink, index) for key, sink in sinks.items() for index in range(sink.size))
+    for name, (key, sink, index) in zip(names, each, strict=True):
+        if name in source:
+            command.append(source[name])
+        elif sink.default is not None:
+            command.append(float(sink.default[index]))
+        else:
+            told = None if sink.names is None else sink.names[index]
+            return f"an action for element '{told}' of output '{key}', or `default` there"
     lost = [target for target, position in source.items() if position not in command]
     return f"outputs with elements {any_of(lost)}" if lost else command

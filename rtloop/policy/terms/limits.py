@@ -9,7 +9,7 @@ from pydantic import Field
 
 from rtloop.config.problem import Keys, Problem, number, same_length
 from rtloop.config.section import Section
-from rtloop.config.values import Name, PositiveValues, Values
+from rtloop.config.values import FLOAT32_MAX, Name, PositiveValues, Values, as_float32
 from rtloop.policy.shaping import row
 from rtloop.policy.terms.elements import Scope
 from rtloop.policy.terms.measured import Names, measured, measured_rules
@@ -48,7 +48,8 @@ class TorqueLimitConfig(Section):
     ) -> Iterator[Problem]:
         """Broken rules of the limit at ``here``, on an action of ``size`` elements of these names."""
         lists = {key: getattr(self, key) for key in ("stiffness", "damping", "limit")}
-        yield from same_length(here, lists, size, "the policy's output", here)
+        wrong_lengths = list(same_length(here, lists, size, "the policy's output", here))
+        yield from wrong_lengths or self._reach_rules(here)
         damping = self.damping if isinstance(self.damping, tuple) else (self.damping,)
         if min(damping) < 0:
             yield Problem((*here, "damping"), "0 or more", number(min(damping)))
@@ -58,6 +59,23 @@ class TorqueLimitConfig(Section):
         elif max(damping) > 0:
             expected = "`velocity` beside it: the name of an input or group"
             yield Problem((*here, "damping"), expected, "a damping of nothing", at_key=True)
+
+    def _reach_rules(self, here: Keys) -> Iterator[Problem]:
+        """How far a target may be is a number that float32 holds."""
+        vectors = (self.stiffness, self.damping, self.limit)
+        for index in range(max(len(v) if isinstance(v, tuple) else 1 for v in vectors)):
+            stiffness, damping, limit = (_each(values, index) for values in vectors)
+            if (
+                as_float32(stiffness) == 0
+                or max(limit, damping) / as_float32(stiffness) > FLOAT32_MAX
+            ):
+                expected = "a stiffness by which limit and damping can be divided in float32"
+                yield Problem((*here, "stiffness"), expected, number(stiffness))
+                return
+
+
+def _each(values: float | tuple[float, ...], index: int) -> float:
+    return values[index] if isinstance(values, tuple) else values
 
 
 def torque_limited(
