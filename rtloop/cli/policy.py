@@ -14,9 +14,10 @@ from rtloop.cli.terminal import Terminal
 from rtloop.config import Config, LoopConfig, load
 from rtloop.config.problem import number
 from rtloop.errors import ConfigError, RtloopError
+from rtloop.policy.compared import SENT, Compared, ElementApart
 from rtloop.policy.opened import Opened, opened, standing
 from rtloop.policy.show import CommandedElement, ObservedElement
-from rtloop.policy.verify import SENT, TOLERANCE, Compared, ElementApart, Verification
+from rtloop.policy.verify import TOLERANCE, Verification
 from rtloop.policy.verify import verify as verified
 
 #: So many elements of steps before are folded into a line.

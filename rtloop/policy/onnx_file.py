@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rtloop.config.problem import printable
 from rtloop.errors import ConfigError
 from rtloop.policy.composed import ComposedGraph, ModelStep, NodeStep, TensorSpec
-from rtloop.policy.graph_builder import OPSET
 from rtloop.policy.model_file import inner_graphs, walk_graphs
+from rtloop.policy.node_types import OPSET
 
 if TYPE_CHECKING:
     import onnx

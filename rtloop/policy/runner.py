@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from rtloop import core
 from rtloop.policy.composed import ComposedGraph, ModelStep, NodeStep, Step, TensorSpec
-from rtloop.policy.graph_builder import OPSET
 from rtloop.policy.library import onnxruntime_library
+from rtloop.policy.node_types import OPSET
 
 
 def runner(graph: ComposedGraph, compiled: Mapping[int, bytes] | None = None) -> core.Graph:
