@@ -24,7 +24,7 @@ def test_the_loop_file_observes_and_commands_what_training_did() -> None:
     config = load(DEMO / "quadruped.yaml")
     found = verify(config, "walk", Path(__file__).with_name("quadruped_cases.npz"), 1e-3)
     assert found.first is None, found.as_dict()
-    assert {array.name.partition("_")[0] for array in found.compared} == {"obs", "raw", "targets"}
+    assert {array.name.partition("_")[0] for array in found.compared} >= {"obs", "raw", "targets"}
     assert not found.ignored
     assert found.steps == 200
 
