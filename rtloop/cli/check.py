@@ -51,6 +51,8 @@ class LoopCheck:
     loop_class: str
     rate_hz: float
     policy_rate_hz: float
+    rates: str
+    """Both, for people."""
     deadline_ms: float
     model: str
     observation: str
@@ -91,11 +93,8 @@ class LoopCheck:
                 f"; inference {self.inference_p50_us:.3g} µs in the median, 99 of 100 within "
                 f"{self.inference_p99_us:.3g} µs ({self.timed_runs} runs here)"
             )
-        slower = ""
-        if self.policy_rate_hz != self.rate_hz:
-            slower = f", the policy {self.policy_rate_hz:g} Hz"
         return (
-            f"{self.name}: {self.loop_class}, {self.rate_hz:g} Hz{slower}, deadline {self.deadline_ms:g} ms, "
+            f"{self.name}: {self.loop_class}, {self.rates}, deadline {self.deadline_ms:g} ms, "
             f"policy {self.model}: {self.observation} → {self.action}{timed}"
         )
 
@@ -209,6 +208,7 @@ def _loop_check(config: Config, name: str, policy: Policy) -> LoopCheck:
         loop_class=loop.loop_class,
         rate_hz=loop.nominal_rate_hz,
         policy_rate_hz=loop.nominal_rate_hz / loop.policy.every,
+        rates=loop.rates,
         deadline_ms=loop.deadline_ns / 1e6,
         model=", ".join(str(path) for _, _, path in loop.policy.sections.values()),
         observation=str(policy.observation or "nothing"),

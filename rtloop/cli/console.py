@@ -64,11 +64,11 @@ class Console:
             config = loop.loop_config
             self.say(
                 f"{loop.name}: {self.styled(config.loop_class, 'bold')} real-time, "
-                f"{config.nominal_rate_hz:g} Hz, deadline {config.deadline_ns / 1e6:g} ms"
+                f"{config.rates}, deadline {config.deadline_ns / 1e6:g} ms"
             )
             for note in loop.notes:
                 self.say(f"{loop.name}: {note}")
-            if nobody := unwritten(config):
+            if self._demo is None and (nobody := unwritten(config)):
                 self.say(f"{self.styled('warning', 'yellow')}: {loop.name}: {nobody}")
         by_fix: dict[str, list[str]] = {}
         for right in denied(run.rights):

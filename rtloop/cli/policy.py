@@ -99,10 +99,7 @@ def _shown(
     name: str, config: Config, policy: Opened, all_of_it: bool, terminal: Terminal
 ) -> Iterator[str]:
     loop = config.loops[name]
-    rate = f"{loop.nominal_rate_hz:g} Hz"
-    if loop.policy.every > 1:
-        rate += f", the policy {float(1 / loop.policy_period_s):g} Hz"
-    yield terminal.styled(f"{name}: {loop.loop_class}, {rate}", "bold")
+    yield terminal.styled(f"{name}: {loop.loop_class}, {loop.rates}", "bold")
     for tensor, elements in policy.table.observations.items():
         yield terminal.wrapped(f"\n{terminal.styled(tensor, 'bold')}: {len(elements)} values, of x")
         header = ("#", "element", "x", "formula", "ago", "unit", "clip", "scale")

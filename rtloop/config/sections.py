@@ -258,6 +258,13 @@ class LoopConfig(Section):
         return 1e9 / self.period_ns
 
     @property
+    def rates(self) -> str:
+        """For people: how often it runs, and its policy where that is another rate."""
+        own = f"{self.nominal_rate_hz:g} Hz"
+        every = self.policy.every
+        return own if every == 1 else f"{own}, the policy {self.nominal_rate_hz / every:g} Hz"
+
+    @property
     def deadline_ns(self) -> int:
         """The relative deadline; the period where none is given."""
         return self.period_ns if self.deadline_ms is None else nanoseconds(self.deadline_ms)
