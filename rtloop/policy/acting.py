@@ -92,7 +92,7 @@ def acted(
         taken = value
         if action.torque_limit is not None:
             builder.must_be_finite(wanted)  # the limit would make a plausible number of an infinity
-            target = torque_limited(builder, target, action.torque_limit, scope, names)
+            target = torque_limited(builder, target, action.torque_limit, scope, names, has_started)
             if action.torque_limit.last_action == "limited":
                 # Where nothing was cut, the action as it was, to the last bit.
                 cut = builder.node("Sub", [target, wanted], "cut")

@@ -241,6 +241,21 @@ def test_what_stays_cut_is_what_was_applied(tmp_path: Path) -> None:
     assert loop.run(7, [1.0], [1.0]) == [0.75]
 
 
+def test_while_a_ramp_moves_its_target_nothing_stays_cut(tmp_path: Path) -> None:
+    limit = {"stiffness": 10.0, "limit": 100.0, "position": "q", "stays_cut": True}
+    start = {"ramp_s": 0.05, "from": "q", "to": 1.0}
+    keys = {
+        "model": "p.onnx",
+        "every": EVERY,
+        "observation": [{"input": "a"}],
+        "action": {"start": start, "offset": 1.0, "torque_limit": limit},
+    }
+    files = {"p.onnx": passthrough(1)}
+    loop = Cycles(composed(tmp_path, keys, {"a": 1, "q": 1}, files, CYCLE_S))
+    got = [loop.run(cycle, [0.5], [0.0])[0] for cycle in range(16)]
+    assert got == pytest.approx([*np.linspace(0.1, 1, 10), 1, 1, 1.5, 1.5, 1.5, 1.5])
+
+
 def test_a_start_goes_on_in_each_cycle_and_the_policy_acts_when_it_next_runs(
     tmp_path: Path,
 ) -> None:
@@ -343,6 +358,11 @@ loops:
         ("every: 2.5", "policy.every"),
         ("between: interpolate", "`every` beside it, of 2 cycles or more"),
         ("every: 2\n      between: jump", "policy.between"),
+        (
+            "every: 2\n      between: interpolate\n      action: {torque_limit: {stiffness: 1, limit: 1, "
+            "position: a, stays_cut: true}}",
+            "a target that moves in each cycle cannot stay cut",
+        ),
     ],
 )
 def test_rates_that_are_none_are_refused(keys: str, told: str, tmp_path: Path) -> None:

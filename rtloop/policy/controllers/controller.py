@@ -61,10 +61,3 @@ def between(
     ]
     at_least = builder.node("Max", [value, bounds[0]], f"{label}_at_least")
     return builder.node("Min", [at_least, bounds[1]], label)
-
-
-def period(builder: GraphBuilder, factor: float = 1.0) -> str:
-    """float32 [1, 1]: the nominal period of what is being added, in seconds, times a factor."""
-    if builder.period_s is None:
-        raise ValueError("the period of the loop is not known")
-    return builder.constant(row(float(builder.period_s) * factor, 1), "period_s")

@@ -10,24 +10,23 @@ from pydantic import Field
 from rtloop.config.problem import Keys, Problem, same_length
 from rtloop.config.section import Section
 from rtloop.config.values import Name, Ranges, Values
-from rtloop.policy.controllers.controller import CONTROLLERS, Controller, between, period
+from rtloop.policy.controllers.controller import CONTROLLERS, Controller, between
 from rtloop.policy.shaping import applied, row
 from rtloop.policy.terms.elements import Scope
 from rtloop.policy.terms.measured import Names, measured, measured_rules
 from rtloop.policy.terms.shape import bound_length
-from rtloop.policy.terms.start import has_acted
 
 if TYPE_CHECKING:
     from rtloop.policy.graph_builder import GraphBuilder
 
 
 class PidConfig(Section):
-    """``clip(kp * error + ki * integral of error - kd * d measured / dt)``, error = target - measured."""
+    """``clip(kp * error + ki * integral of error - kd * rate)``, error = target - measured."""
 
     measured: Name = Field(description="the input or group that is to follow the targets")
     rate: Name | None = Field(
         default=None,
-        description="the input or group with its derivative; null is its change since the cycle before",
+        description="the input or group with its derivative, as it is measured; required with a kd",
     )
     kp: Values = Field(default=0.0, description="per element")
     ki: Values = Field(default=0.0, description="per element, and second")
@@ -53,6 +52,10 @@ class PidConfig(Section):
         yield from measured_rules((*here, "measured"), self.measured, scope, names, size)
         if self.rate is not None:
             yield from measured_rules((*here, "rate"), self.rate, scope, names, size)
+        elif any(self.kd if isinstance(self.kd, tuple) else (self.kd,)):
+            # A difference over cycles, of which any may be lost, is another rate each time.
+            expected = "`rate` beside it: the name of an input or group"
+            yield Problem((*here, "kd"), expected, "a kd of nothing", at_key=True)
 
 
 @CONTROLLERS.register
@@ -84,10 +87,9 @@ class PidController(Controller):
         error = builder.node("Sub", [target, now], "control_error")
         wanted = applied(builder, "Mul", error, row(self.pid.kp, size), 1.0)
         kd, ki = row(self.pid.kd, size), row(self.pid.ki, size)
-        if kd.any():
-            damped = builder.node(
-                "Mul", [self._rate(builder, now, scope, names), builder.constant(kd, "kd")], "d"
-            )
+        if self.pid.rate is not None and kd.any():
+            rate = measured(builder, self.pid.rate, scope, names)
+            damped = builder.node("Mul", [rate, builder.constant(kd, "kd")], "d")
             wanted = builder.node("Sub", [wanted, damped], "p_and_d")
         if not ki.any():
             return between(builder, wanted, *self.pid.limit, "pid")
@@ -103,11 +105,3 @@ class PidController(Controller):
         winds_up = builder.node("Greater", [pushing, zero], "winds_up")
         integral = builder.node("Where", [winds_up, before, more], "integral_kept")
         return command
-
-    def _rate(self, builder: GraphBuilder, now: str, scope: Scope, names: Names | None) -> str:
-        if self.pid.rate is not None:
-            return measured(builder, self.pid.rate, scope, names)
-        last = builder.feedback("measured", (1, builder.size(now)), lambda _: now, of_applied=True)
-        before = builder.node("Where", [has_acted(builder), last, now], "measured_before")
-        change = builder.node("Sub", [now, before], "change")
-        return builder.node("Div", [change, period(builder)], "rate")

@@ -79,13 +79,24 @@ def _each(values: float | tuple[float, ...], index: int) -> float:
 
 
 def torque_limited(
-    builder: GraphBuilder, target: str, limit: TorqueLimitConfig, scope: Scope, names: Names | None
+    builder: GraphBuilder,
+    target: str,
+    limit: TorqueLimitConfig,
+    scope: Scope,
+    names: Names | None,
+    has_started: str | None,
 ) -> str:
-    """The target nearest to ``target`` whose torque is within the limit."""
+    """The target nearest to ``target`` whose torque is within the limit.
+
+    ``has_started``, bool [1, 1], is false while a ramp moves the target in each cycle.
+    """
     size = builder.size(target)
     if limit.stays_cut and builder.every > 1:
         before = builder.feedback("cut_target", (1, size), lambda _: cut, of_applied=True)
-        target = builder.node("Where", [_is_new(builder), target, before], "target_or_cut")
+        kept = builder.node("Where", [_is_new(builder), target, before], "target_or_cut")
+        if has_started is not None:
+            kept = builder.node("Where", [has_started, kept, target], "target_of_ramp_or_cut")
+        target = kept
     stiffness = row(limit.stiffness, size)
     still = measured(builder, limit.position, scope, names)
     if limit.velocity is not None:
