@@ -84,6 +84,11 @@ def _loop(config: Config, name: str | None) -> str:
 def _write(path: Path, loop: LoopConfig, policy: Opened, force: bool) -> None:
     from rtloop.policy.onnx_file import with_feedback
 
+    if loop.policy.every > 1:
+        raise ConfigError(
+            f"--graph writes one model, all of which runs in each step: a policy with `every: "
+            f"{loop.policy.every}` is none; take a copy of the file without `every`, at the policy's rate"
+        )
     written = with_feedback(policy.assembled.graph, standing(loop, policy))
     try:
         with path.open("wb" if force else "xb") as file:
@@ -241,7 +246,7 @@ def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
     if found.ignored:
         yield terminal.wrapped(f"in the file, and of no use here: {', '.join(found.ignored)}")
     if found.left_out:
-        told = f"left out, as before the policy acts: {', '.join(found.left_out)}"
+        told = f"left out, which cases of this kind do not show: {', '.join(found.left_out)}"
         yield terminal.wrapped(told)
     for step, told in found.terminations:
         yield terminal.wrapped(f"a run would have gone to FAULT in step {step}: {told}")

@@ -51,7 +51,7 @@ class CasesFile:
         """Reads all of it. Raises ConfigError."""
         import numpy as np
 
-        self._path = path
+        self.path = path
         self._arrays: dict[str, npt.NDArray[Any]] = {}
         self._used: set[str] = set()
         try:
@@ -72,7 +72,7 @@ class CasesFile:
             raise self.wrong(f"no .npz file ({text})", "what numpy.savez writes") from None
 
     def wrong(self, found: str, expected: str) -> ConfigError:
-        return ConfigError(f"{self._path}: found {found}; expected {expected}")
+        return ConfigError(f"{self.path}: found {found}; expected {expected}")
 
     def __contains__(self, name: str) -> bool:
         return name in self._arrays
@@ -118,6 +118,8 @@ class CasesFile:
             wanted = [*(f"obs_{name}" for name in observations), "raw", "targets"]
             raise self.wrong(f"nothing to compare with ({self._listed()})", any_of(wanted))
         ended = self._numbers("terminated", 1)
+        if ended is not None and not np.isin(ended, (0, 1)).all():
+            raise self.wrong("'terminated' with other values", "0 and 1 alone")
         of_runs = {f"obs_{name}": array for name, array in seen.items()} | {"raw": raw}
         of_steps = {f"in_{name}": array for name, array in given.items()}
         of_steps |= {"targets": commanded, "terminated": ended}

@@ -321,12 +321,12 @@ class PolicyConfig(ModelKeys):
             expected = "`every` beside it, of 2 cycles or more: there are none between"
             judged = ((*here, "every"),)
             yield Problem((*here, "between"), expected, "interpolate", judged=judged, at_key=True)
-        for keys, action in self.action_terms.items():
+        for its, action in self.action_terms.items():
             limit = action.torque_limit
             if limit is not None and limit.stays_cut and self.between == "interpolate":
-                at = (*here, *keys, "torque_limit", "stays_cut")
+                cut = (*here, *its, "torque_limit", "stays_cut")
                 expected = "`between: hold`: a target that moves in each cycle cannot stay cut"
-                yield Problem(at, expected, "true", judged=((*here, "between"),))
+                yield Problem(cut, expected, "true", judged=((*here, "between"),))
         if self.actions and "action" in self.model_fields_set:
             expected = "either `action` or `actions`"
             yield Problem((*here, "actions"), expected, "both", at_key=True)

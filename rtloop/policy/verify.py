@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtloop.config import Config, LoopConfig
 from rtloop.config.problem import written
-from rtloop.errors import ConfigError
+from rtloop.errors import ConfigError, Finding
 from rtloop.policy.cases import Cases, CasesFile
 from rtloop.policy.compared import Compared, Difference, compare, sent_of
 from rtloop.policy.mistakes import Mistakes
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Two builds of one network differ by rounding, which a closed loop may amplify; mistakes are larger.
 TOLERANCE = 1e-3
+#: What two builds of one network differ by in a single step, at most; a closed loop may make more of it.
+AMPLIFIED = 1e-5
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     Raises ConfigError, RtloopError.
     """
     file = CasesFile(path)
+    _refuse_runs_alone(config, name, file)
     config, left_out = _acting_at_once(config, name, file.is_in_cycles)
     loop = config.loops[name]
     told = {key: file.names_of(f"in_{key}") for key in loop.inputs}
@@ -133,13 +136,13 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
             set_right = partial(run, raw=cases.raw, targets=cases.targets)
             forced = set_right(inputs=cases.inputs)
             sent = sent_of(forced.targets, known.command, period_s)
-            single = compare(graph, known, cases, forced, sent, tolerance / 10)
-            amplified = _amplified(cases, single)
+            single = compare(graph, known, cases, forced, sent, tolerance)
+            amplified = _amplified(cases, compared, single)
             if amplified is None:
                 mistakes = Mistakes(
                     policy.policy, known, cases, forced, set_right, tolerance, every
                 )
-                hints = tuple(mistakes.hints())
+                hints = tuple(mistakes.hints()) or _unexplained(cases, single)
     except RuntimeError as error:
         raise ConfigError(f"loop '{name}' cannot be stepped: {error}") from error
     return Verification(
@@ -186,6 +189,30 @@ def _acting_at_once(config: Config, name: str, in_cycles: bool) -> tuple[Config,
     return config.model_copy(update={"loops": loops}), tuple(left_out)
 
 
+def _refuse_runs_alone(config: Config, name: str, file: CasesFile) -> None:
+    """What remembers cycles of the loop cannot be stepped through runs of the policy. Raises ConfigError."""
+    policy = config.loops[name].policy
+    if policy.every == 1 or file.is_in_cycles:
+        return
+    keys = [
+        (*at, "controllers", index)
+        for at, action in policy.action_terms.items()
+        for index, controller in enumerate(action.controllers)
+        if controller.remembers
+    ]
+    keys += [
+        (*at, index)
+        for at, terms in policy.terms.items()
+        for index, term in enumerate(terms)
+        if term.is_of_each_cycle
+    ]
+    if keys:
+        found = "cases of runs of the policy, though this remembers the cycles between"
+        expected = f"'every' in {file.path}, {policy.every}, and a step for each cycle"
+        places = [config.where("loops", name, "policy", *at) for at in keys]
+        raise ConfigError([Finding.of(place, found, expected) for place in places])
+
+
 def _refuse_unnamed(loop: LoopConfig, policy: Opened, file: CasesFile) -> None:
     """Elements that only a device knows stand in an order that only the file can tell: any order that were
     assumed would agree with itself. Raises ConfigError."""
@@ -222,12 +249,30 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def _amplified(cases: Cases, single: Sequence[Compared]) -> float | None:
+def _amplified(
+    cases: Cases, compared: Sequence[Compared], single: Sequence[Compared]
+) -> float | None:
     """The largest difference of ``single`` steps, each from what the cases have of the step before it, where
-    none differs by more than rounding; None where one does, or where they do not have it."""
+    none differs by more than rounding; None where one does, or where they do not have it, or where what the
+    policy observes and answers agrees: then no loop goes through it, and something else adds up."""
+    largest = max(array.largest_apart for array in single)
+    goes_through_it = any(
+        array.first is not None and (array.name == "raw" or array.name.startswith("obs_"))
+        for array in compared
+    )
+    return largest if cases.raw is not None and goes_through_it and largest <= AMPLIFIED else None
+
+
+def _unexplained(cases: Cases, single: Sequence[Compared]) -> tuple[str, ...]:
+    """What is to be said of differences that no single step has."""
     if cases.raw is None or any(array.first is not None for array in single):
-        return None
-    return max(array.largest_apart for array in single)
+        return ()
+    largest = max(array.largest_apart for array in single)
+    return (
+        f"each step by itself is within the tolerance ({largest:.3g} at most, from what the cases have of the "
+        "step before it), and adds up: cases of few digits, or a small mistake in what the policy remembers "
+        "or adds to",
+    )
 
 
 def _not_finite(known: PolicyTable, got: Trace, every: int) -> Iterator[tuple[int, str]]:

@@ -66,7 +66,9 @@ def _mjlab(folder: Path) -> Scope:
     (folder / "policy.onnx").write_bytes(model)
     joints = ["hip", "knee", "ankle"]
     scale = np.array([0.548, 0.351, 0.439])
-    env = ManagerBased("actor", "twist", joints, [0.1, -0.2, 0.3], joints, scale)
+    # With the digits that the metadata, of three decimals, have not.
+    pose = [0.10043, -0.19958, 0.30031]
+    env = ManagerBased("actor", "twist", joints, pose, joints, scale)
     env.observe = lambda: [
         env.ang_vel, env.gravity, env.joint_pos - env.pose, env.joint_vel_before, env.joint_vel,
         env.last, env.command,

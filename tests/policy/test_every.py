@@ -383,6 +383,33 @@ def test_check_and_show_say_both_rates(tmp_path: Path, capsys: pytest.CaptureFix
     assert "soft, 500 Hz, the policy 50 Hz, deadline 2 ms" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [
+        ("action: {controllers: [{low_pass: {cutoff_hz: 1}}]}", "policy.action.controllers[0]"),
+        (
+            "groups: {g: [{complementary: a, rate: a, time_constant_s: 1}]}",
+            "policy.groups.g[0]",
+        ),
+    ],
+)
+def test_what_remembers_cycles_is_not_verified_by_runs_alone(
+    keys: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.onnx").write_bytes(passthrough(1))
+    path = tmp_path / "l.yaml"
+    path.write_text(TEXT.replace("      model:", f"      every: 2\n      {keys}\n      model:"))
+    zeros = np.zeros((4, 1), np.float32)
+    np.savez(tmp_path / "cases.npz", in_a=zeros, raw=zeros)
+    assert main(["policy", "verify", str(path), str(tmp_path / "cases.npz")]) == 2
+    told = capsys.readouterr().err
+    assert f"loops.l.{place}: found cases of runs of the policy" in told
+    np.savez(tmp_path / "cases.npz", in_a=zeros, raw=zeros[:2], every=2)
+    assert main(["policy", "verify", str(path), str(tmp_path / "cases.npz")]) == 0
+    assert main(["policy", "show", str(path), "--graph", str(tmp_path / "g.onnx")]) == 2
+    assert not (tmp_path / "g.onnx").exists()
+
+
 def test_steps_that_are_not_there_cannot_run_in_each_cycle() -> None:
     with pytest.raises(ValueError, match="step 1 runs in each cycle, but there are 1 steps"):
         _identity(each_cycle=[1])

@@ -332,6 +332,35 @@ def test_a_small_mistake_is_no_rounding(
     assert not found.agrees
 
 
+def test_what_adds_up_without_the_policy_is_no_rounding(tmp_path: Path) -> None:
+    """A relative action of a scale that is 2 % off: every step by itself is far within the tolerance."""
+    steps = 400
+    x = np.full((steps, 1), 1.0, np.float32)
+    raw = x @ np.ones((1, 1), np.float32)
+    cases: dict[str, Any] = {"in_x": x, "obs_obs": x, "raw": raw, "targets": np.cumsum(0.002 * raw, axis=0)}
+    text = """\
+loops:
+  l:
+    class: soft
+    rate_hz: 50
+    inputs: {x: {mailbox: [0]}}
+    policy:
+      model: policy.onnx
+      default_joint_pos: [0]
+      joints: [a]
+      observation: [{input: x}]
+      action: {joints: policy, relative: true, scale: 0.00204}
+    outputs: {u: {mailbox: true, names: [a], safe: 0}}
+"""
+    (tmp_path / "policy.onnx").write_bytes(linear(np.ones((1, 1), np.float32)))
+    (tmp_path / "l.yaml").write_text(text)
+    np.savez(tmp_path / "cases.npz", **cases)
+    found = verify(load(tmp_path / "l.yaml"), "l", tmp_path / "cases.npz")
+    assert not found.agrees
+    assert found.amplified is None
+    assert found.hints
+
+
 # --- what is no number ---
 
 

@@ -369,6 +369,10 @@ BAD: dict[str, tuple[Callable[[Arrays], object], str]] = {
     ),
     "fewer steps": (lambda a: a.update(raw=a["raw"][1:]), "raw 29"),
     "no step": (lambda a: a.update({k: v[:0] for k, v in a.items()}), "in_gyro 0"),
+    "an end that is neither": (
+        lambda a: a.update(terminated=np.full(STEPS, 0.5)),
+        "'terminated' with other values; expected 0 and 1 alone",
+    ),
     "text": (lambda a: a.update(in_q=np.full((STEPS, 2), "x")), "'in_q' of <U1 [30, 2]"),
     "objects": (
         lambda a: a.update(in_q=np.array([[1], [2, 3]], object)),

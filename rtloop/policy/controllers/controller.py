@@ -27,6 +27,8 @@ class Controller(KindSection):
 
     gives_efforts: ClassVar[bool] = False
     """What leaves it is no target any more: a torque, a force."""
+    remembers: ClassVar[bool] = True
+    """Whether what it gives follows from the cycles before."""
 
     def reads(self) -> tuple[str | None, ...]:
         """The inputs and groups in which the elements are found."""

@@ -56,6 +56,7 @@ class PdController(Controller):
 
     kind = "pd"
     gives_efforts = True
+    remembers = False
 
     pd: PdConfig = Field(description="gains, and what is measured")
 

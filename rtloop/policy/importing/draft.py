@@ -120,8 +120,11 @@ class _Writer:
         self._observations(observed, actions)
         self._actions(actions)
         name = self._terms.name("joint_pos") if "joint_pos" in self._terms.wanted else ""
-        there = self._terms.inputs.get(name)
-        measured = None if there is None else (name, there)
+        measured = {
+            key: there
+            for key, there in self._terms.inputs.items()
+            if name and key.partition(name)[0] == "" and _is_number(key.removeprefix(name))
+        }
         put_outputs(page, actions.outputs, measured, self._training.gains, anchors)
         return Draft(str(page))
 
@@ -225,3 +228,8 @@ class _Writer:
         page.put("actions", depth=3)
         for keys, where in drafted.actions:
             page.put(ELEMENT, Verbatim(flow(keys)), where, 4)
+
+
+def _is_number(end: str) -> bool:
+    """Of a name that was taken before: empty, or _2, _3, …"""
+    return not end or (end[0] == "_" and end[1:].isdigit())

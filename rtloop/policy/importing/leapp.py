@@ -57,14 +57,11 @@ def write_bundle(path: Path, folder: Path, names: Names) -> str:
         page.put("actions", depth=3)
         for action in actions:
             page.put(ELEMENT, Verbatim(flow(action)), depth=4)
-    measured = next(
-        (
-            (name, inputs[name])
-            for port, name in bound.items()
-            if bundle.input(port).kind == "state/joint/position"
-        ),
-        None,
-    )
+    measured = {
+        name: inputs[name]
+        for port, name in bound.items()
+        if bundle.input(port).kind == "state/joint/position"
+    }
     put_outputs(page, outputs, measured, {}, anchors)
     return str(page)
 

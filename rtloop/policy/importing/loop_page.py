@@ -69,13 +69,13 @@ def put_inputs(page: Page, inputs: Mapping[str, InputDraft]) -> Anchors:
 def put_outputs(
     page: Page,
     outputs: Mapping[str, OutputDraft],
-    measured: tuple[str, InputDraft] | None,
+    measured: Mapping[str, InputDraft],
     gains: Mapping[str, Told[tuple[float, ...]]],
     anchors: Anchors,
 ) -> None:
     """The section ``outputs``, with the gains as comments above it.
 
-    ``measured`` is the input that tells where joints are: positions are held there, where it has them.
+    ``measured`` are the inputs that tell where joints are: positions are held there, where one alone has them.
     """
     page.put("outputs", depth=2)
     for key, gain in gains.items():
@@ -86,7 +86,15 @@ def put_outputs(
             "what it gets where the loop ends: decide what your motors can bear (docs/safe.md)",
             3,
         )
-        held = None if measured is None else _held(output, *measured)
+        held = None
+        if len(measured) == 1:
+            held = _held(output, *next(iter(measured.items())))
+        elif measured and output.is_position:
+            page.todo(
+                f"{name}: which of {', '.join(measured)} measures its elements is told nowhere: "
+                f"`safe: {{hold: {next(iter(measured))}}}` if it is that",
+                3,
+            )
         page.put(name, note=output.where, depth=3)
         page.put("mailbox", True, depth=4)
         if output.names is None:

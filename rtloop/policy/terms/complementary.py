@@ -27,6 +27,7 @@ class ComplementaryTerm(ObservationTerm):
     # y = s (y + rate dt) + (1 - s) value, s = T / (T + dt).
 
     kind = "complementary"
+    is_of_each_cycle = True
 
     complementary: Name = Field(
         description="name of an input or group: noisy, without drift, as an angle of gravity"

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -70,6 +70,9 @@ class ObservationTerm(Shape, KindSection):
     )
 
     # --- what a kind says ---
+
+    is_of_each_cycle: ClassVar[bool] = False
+    """Whether it remembers cycles of the loop, not runs of the policy."""
 
     @abstractmethod
     def elements(self, scope: Scope) -> Elements:

@@ -112,7 +112,9 @@ def test_two_robots_and_two_sensors_of_exploy_are_four_inputs(tmp_path: Path) ->
         "turn": ("sensor.imu.torso.ang_vel_b_rt_w_in_b", "obj.robot.torso.ang_vel_b_rt_w_in_b"),
     }
     (tmp_path / "policy.onnx").write_bytes(adding(inputs, outputs, metadata))
-    written(tmp_path, str(tmp_path / "policy.onnx"))
+    text = written(tmp_path, str(tmp_path / "policy.onnx"))
+    assert "safe: 0" in text, "nobody knows which of two robots is commanded"
+    assert "which of joint_pos, joint_pos_2 measures its elements" in " ".join(text.split())
     loop = Loop(tmp_path)
     assert list(loop.inputs) == ["joint_pos", "joint_pos_2", "torso_ang_vel", "torso_ang_vel_2"]
     (command,) = loop.step({
