@@ -200,10 +200,12 @@ class Console:
             self.say(f"report     {summary.report}")
 
     def _summarise_device(self, name: str, told: Mapping[str, Any]) -> None:
-        if self._demo is None or not told:
+        if self._demo is None:
             return
-        styles = () if self._demo.is_well(told) else ("red",)
-        self.say(f"device {name}: {self.styled(self._demo.summarise_device(told), *styles)}")
+        problems = self._demo.problems({name: told})
+        styles = ("red", "bold") if problems else ()
+        self.say(self.styled(f"device {name}: {self._demo.account(told)}", *styles))
+        self._warned.update(problems)
 
     def _summarise_loop(self, name: str, loop: LoopSummary, well: tuple[str, ...]) -> None:
         """``well``: the styles of a good verdict."""

@@ -24,6 +24,8 @@ class Demo(ABC):
     """The same, where they are others for ``--overload``."""
     overload_every_s: float = 0.5
     """How often ``--overload`` makes an inference too slow."""
+    device_tells: tuple[str, ...] = ()
+    """Keys of what its device says at the end, from each of the programs that it is made of."""
 
     def missing(self) -> str:
         """What is not installed that it needs, and how that is cured; may be empty."""
@@ -35,8 +37,25 @@ class Demo(ABC):
 
     @abstractmethod
     def summarise_device(self, told: Mapping[str, Any]) -> str:
-        """What became of a plant, from what its device says at the end."""
+        """What became of a plant, from all that its device says at the end."""
 
     @abstractmethod
     def is_well(self, told: Mapping[str, Any]) -> bool:
         """Whether that is what the demo promises."""
+
+    def account(self, told: Mapping[str, Any]) -> str:
+        """``summarise_device``, or one sentence where the device could not say it all."""
+        if not self._is_whole(told):
+            return "it did not say how it ended: a program of it died, or hung"
+        return self.summarise_device(told)
+
+    def problems(self, devices: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+        """The accounts of those, by link, that are not what the demo promises."""
+        return tuple(
+            f"device {name}: {self.account(told)}"
+            for name, told in devices.items()
+            if not (self._is_whole(told) and self.is_well(told))
+        )
+
+    def _is_whole(self, told: Mapping[str, Any]) -> bool:
+        return bool(told) and all(key in told for key in self.device_tells)

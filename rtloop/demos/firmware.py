@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -72,7 +73,7 @@ class FirmwareProcess:
             raise RtloopError(f"the demo's firmware program did not start: {said or line!r}")
 
     def stop(self) -> dict[str, Any]:
-        """Ends the program and returns what it says about its run (empty when it died)."""
+        """Ends the program and returns what it says about its run; parts of it that died say nothing."""
         process, self._process = self._process, None
         if process is None or self._owner != os.getpid():  # it is a forked child's parent's
             return self.summary
@@ -80,7 +81,8 @@ class FirmwareProcess:
         try:
             out = process.communicate(timeout=READY_TIMEOUT_S)[0]
         except subprocess.TimeoutExpired:
-            process.kill()
+            # With its children: one that hangs would keep the pipe open.
+            os.killpg(process.pid, signal.SIGKILL)
             out = process.communicate()[0]
         for line in out.splitlines():
             if line.startswith("{"):

@@ -84,6 +84,30 @@ def test_a_demo_tells_of_its_own_plant() -> None:
     assert "device" not in said(run), "nobody else knows what it means"
 
 
+def test_a_plant_that_fell_and_a_device_that_was_silent_are_problems(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    demo = CartpoleDemo()
+    devices: dict[str, dict[str, Any]] = {
+        "up": UPRIGHT,
+        "fell": {**UPRIGHT, "fell": True},
+        "silent": {},
+        "half": {"state": 0},
+    }
+    fell, silent, half = problems = demo.problems(devices)
+    assert fell.startswith("device fell: the pole fell")
+    assert silent == "device silent: it did not say how it ended: a program of it died, or hung"
+    assert half.startswith("device half: it did not say")
+    monkeypatch.setattr(Terminal, "styled", lambda _, text, *styles: f"{text}{list(styles)}")
+    summary = run_of(("arm", "soft"), devices=devices, problems=problems)
+    assert exit_code(summary) == 1
+    text = "".join(said(summary, demo).split())
+    for problem in problems:
+        assert text.count("".join(problem.split()) + "['red','bold']") == 1
+        assert text.count("".join(problem.split())) == 1
+    assert "deviceup:thepolestayedup" in text
+
+
 def test_the_cartpole_tells_of_its_pole() -> None:
     demo = CartpoleDemo()
     assert demo.status({"cart.pole_angle": 0.1234}) == "pole +0.123 rad"

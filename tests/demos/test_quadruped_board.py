@@ -17,7 +17,15 @@ from rtloop.demos.firmware import FirmwareProcess
 from rtloop.demos.quadruped.demo import QuadrupedDemo
 from tests.demos import children, is_alive, needs_mujoco
 from tests.policy.models import linear
-from tests.running import edited, rtloop, summary_of, wait_for
+from tests.running import (
+    ROOT,
+    background,
+    edited,
+    rtloop,
+    summary_of,
+    wait_for,
+    wait_until_running,
+)
 
 DEMO = Path(__file__).parents[2] / "rtloop" / "demos" / "quadruped"
 TOLD: dict[str, Any] = {
@@ -47,7 +55,9 @@ def test_it_tells_of_its_walk() -> None:
     fell = {**TOLD, "fell_at_s": 4.0}
     assert demo.summarise_device(fell).startswith("it fell after 4.0 s; it walked")
     assert not demo.is_well(fell)
-    assert not demo.is_well({**TOLD, "reasons": ["COMMAND_TIMEOUT", "HOST_STOP"]})
+    silent = {**TOLD, "reasons": ["COMMAND_TIMEOUT", "HOST_STOP"]}
+    assert not demo.is_well(silent)
+    assert demo.summarise_device(silent).startswith("it was not told to stop, and sank")
 
 
 def test_without_mujoco_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +149,61 @@ def test_overloaded_it_shows_what_a_firm_and_a_soft_loop_do_with_late_results(
     assert firm["held"] > 10
     assert soft["written_late"] > 10
     assert all(told["driven_s"] > 0.5 for told in summary["devices"].values())
+
+
+#: `rtloop demo quadruped` whose robot is hit harder than any policy could bear.
+FELLED = """
+import sys
+from rtloop.cli.main import main
+from rtloop.demos.quadruped.demo import QuadrupedDemo
+QuadrupedDemo.device_arguments = (
+    *("--command-timeout-ms", "200", "--push-newton", "5000", "--push-interval-s", "0.1"),
+)
+sys.exit(main(["demo", "quadruped", "--duration", "5", "--no-report", *sys.argv[1:]]))
+"""
+
+
+@needs_mujoco
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_fall_is_told_and_no_success(tmp_path: Path, as_json: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FELLED, *(["--json"] if as_json else [])],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    if as_json:
+        summary = summary_of(done)
+        (told,) = summary["devices"].values()
+        assert told["fell_at_s"] is not None
+        assert "device robot: it fell after" in "\n".join(summary["problems"])
+    else:
+        assert "FAILED: the run had" in done.stdout
+        assert done.stdout.count("device robot: it fell after") == 1
+
+
+@needs_mujoco
+@pytest.mark.parametrize("part", ["board", "firmware"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_device_that_dies_or_hangs_is_one_sentence_of_the_summary(
+    tmp_path: Path, part: str, number: signal.Signals
+) -> None:
+    with background(["demo", "quadruped", "--duration", "4"], cwd=tmp_path) as demo:
+        wait_until_running(demo)
+        (board,) = [pid for pid in children(demo.pid) if children(pid)]
+        (firmware,) = children(board)
+        os.kill({"board": board, "firmware": firmware}[part], number)
+        out, said = demo.communicate(timeout=60)
+    assert demo.returncode == 1, out + said
+    assert "Traceback" not in said
+    assert out.count("device robot: it did not say how it ended") == 1
+    for line in ("FAILED: the run had", "recording  ", "report     "):
+        assert line in out
+    assert not is_alive(board)
+    assert not is_alive(firmware)
 
 
 @needs_mujoco

@@ -13,6 +13,7 @@ _ANGLE = "cart.pole_angle"
 class CartpoleDemo(Demo):
     name = "cartpole"
     description = "a trained policy balances a cart-pole through real firmware code"
+    device_tells = ("fell",)
     device_arguments = ("--angle-rad", "0.1", "--push-newton", "4", "--push-interval-s", "3")
 
     def status(self, newest_inputs: Mapping[str, float]) -> str:

@@ -20,6 +20,7 @@ class QuadrupedDemo(Demo):
     )
     overload_arguments = ("--command", "targets")
     overload_every_s = 0.08
+    device_tells = ("fell_at_s", "reasons")  # the plant, the firmware
 
     def missing(self) -> str:
         if importlib.util.find_spec("mujoco") is None:
@@ -39,6 +40,8 @@ class QuadrupedDemo(Demo):
         end = f"it walked {walked} in {told['driven_s']:.1f} s"
         if told["fell_at_s"] is not None:
             end = f"it fell after {told['fell_at_s']:.1f} s; {end}"
+        elif not self.is_well(told):
+            end = f"it was not told to stop, and sank to the floor; {end}"
         return (
             f"{end} (largest tilt {math.degrees(told['largest_tilt_rad']):.0f}°); "
             f"{told['counters']['late_commands']} late commands refused; ended {told['state']} "
