@@ -104,8 +104,12 @@ LOW, HIGH = np.float32(-1), np.float32(1)
             {"low": LOW, "high": HIGH},
         ),
         ([node("HardSigmoid", ["d"], ["action"])], {}),
+        ([node("Relu", ["d"], ["action"])], {}),
+        ([node("LeakyRelu", ["d"], ["action"])], {}),
+        ([node("Elu", ["d"], ["action"])], {}),
+        ([node("Tanh", ["d"], ["action"])], {}),
     ],
-    ids=["Clip", "Max, Min", "HardSigmoid"],
+    ids=["Clip", "Max, Min", "HardSigmoid", "Relu", "LeakyRelu", "Elu", "Tanh"],
 )
 def test_a_clip_inside_does_not_hide_nan(nodes: Any, weights: Any) -> None:
     aot, ort = both(of_nan(*nodes, **weights), 4, 4)
@@ -114,6 +118,38 @@ def test_a_clip_inside_does_not_hide_nan(nodes: Any, weights: Any) -> None:
     answers = np.array([np.array(runs(found, *samples)) for found in (aot, ort)])
     assert np.isnan(answers[:, samples == 0]).all()
     np.testing.assert_allclose(answers[0], answers[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMin", "ArgMax", "Hardmax"])
+def test_what_may_hide_nan_is_not_compiled(operator: str) -> None:
+    last = "d" if operator == "Hardmax" else "r"
+    reduced = [node(operator, ["d"], [last], axis=1, keepdims=1)]
+    if operator.startswith("Reduce"):
+        reduced = [node(operator, ["d"], [last], axes=[1], keepdims=1)]
+    if operator == "Hardmax":
+        reduced, last = [node(operator, ["d"], ["r"])], "r"
+    nodes = [*reduced, node("Cast", [last], ["f"], to=FLOAT), node("Add", ["f", "obs"], ["action"])]
+    assert reason(opened_loop(of_nan(*nodes), 4, 4)) == f"'{operator}' may hide NaN in compiled C"
+
+
+def test_whole_numbers_that_c_leaves_undefined_are_not_compiled() -> None:
+    whole = [node("Cast", ["obs"], ["i"], to=TensorProto.INT64)]
+    cast = of([*whole, node("Cast", ["i"], ["action"], to=FLOAT)], 2, 2)
+    told = "'Cast' makes whole numbers of others, which may be out of their range"
+    assert reason(opened_loop(cast, 2, 2)) == told
+    for operator in ("Div", "Mod"):
+        model = of(
+            [
+                node("Greater", ["obs", "zero"], ["b"]),
+                node("Cast", ["b"], ["i"], to=TensorProto.INT64),
+                node("Add", ["i", "one"], ["divisor"]),
+                node(operator, ["one", "divisor"], ["q"]),
+                node("Cast", ["q"], ["action"], to=FLOAT),
+            ],
+            2, 2, zero=np.float32(0), one=np.int64([[1, 1]]),
+        )  # fmt: skip
+        told = f"'{operator}' divides whole numbers by what is computed, perhaps 0"
+        assert reason(opened_loop(model, 2, 2)) == told
 
 
 def test_every_type_at_the_border_and_scalars() -> None:
@@ -417,7 +453,7 @@ def test_products_go_along_rows(shape: list[int]) -> None:
     again = onnx.ModelProto.FromString(along_rows(model))
     onnx.checker.check_model(again, full_check=True)
     operators = [n.op_type for n in again.graph.node]
-    assert operators == ["Reshape", "Gemm", "Reshape", "Relu"]
+    assert operators == ["Reshape", "Gemm", "Reshape", "Max"]
     kept = {t.name: numpy_helper.to_array(t) for t in again.graph.initializer}
     assert "weight" not in kept
     np.testing.assert_array_equal(kept["weight/transposed"], weight.T)
