@@ -91,6 +91,14 @@ def test_one_that_computes_something_else_does_not() -> None:
     assert " in onnxruntime, in run " in told
 
 
+def test_one_that_hides_what_overflows_does_not() -> None:
+    value = "((const float *)inputs[0])[i]"
+    brought(None, factor=f"({value} > 1e30f || {value} < -1e30f ? 0.5f : 2.0f)")
+    told = why(loop())
+    assert told.startswith("it does not compute the same: 'action[")
+    assert told.endswith("inf in onnxruntime, of inputs around 3e+38")
+
+
 def test_one_for_another_cpu_does_not() -> None:
     path = brought(None, features=[*sorted(cpu_features())[:3], "avx9"])
     assert "is not installed" in why(loop())
