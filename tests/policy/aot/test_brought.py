@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,8 +130,14 @@ def test_one_that_was_changed_or_lost_does_not() -> None:
 def test_one_whose_facts_are_damaged_does_not() -> None:
     path = brought(None)
     facts = json.loads(path.read_text())
-    wrong = ({"failure": None}, {"key": 3}, {"key": None}, {"features": None}, {"features": [1]})
-    wrong += ({"features": "avx"}, {"label": []}, {"sha256": None, "failure": ["no"]})
+    wrong: list[dict[str, Any]] = [
+        {"failure": None},
+        {"key": 3},
+        {"key": None},
+        {"features": None},
+        {"features": [1]},
+    ]
+    wrong += [{"features": "avx"}, {"label": []}, {"sha256": None, "failure": ["no"]}]
     for text in ("", "[]", "{}", path.read_text()[:-20], '{"model": 3}', *(
         json.dumps({**facts, **each}) for each in wrong
     )):  # fmt: skip

@@ -146,7 +146,7 @@ def test_whole_numbers_that_c_leaves_undefined_are_not_compiled() -> None:
                 node(operator, ["one", "divisor"], ["q"]),
                 node("Cast", ["q"], ["action"], to=FLOAT),
             ],
-            2, 2, zero=np.float32(0), one=np.int64([[1, 1]]),
+            2, 2, zero=np.float32(0), one=np.ones((1, 2), np.int64),
         )  # fmt: skip
         told = f"'{operator}' divides whole numbers by what is computed, perhaps 0"
         assert reason(opened_loop(model, 2, 2)) == told
