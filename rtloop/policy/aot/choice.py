@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rtloop.policy.aot.agreement import difference
 from rtloop.policy.aot.layout import along_rows
-from rtloop.policy.aot.source import model_of, unchecked, wrapper_of
+from rtloop.policy.aot.source import dropped, model_of, unchecked, wrapper_of
 from rtloop.policy.aot.store import Entry, Store
-from rtloop.policy.aot.tools import LINK, NotCompiledError, Tools, compile_model, find_tools
+from rtloop.policy.aot.tools import BEFORE, LINK, NotCompiledError, Tools, compile_model, find_tools
 from rtloop.policy.composed import ComposedGraph, ModelStep, TensorSpec
 from rtloop.policy.runner import model_steps, runner
 from rtloop.progress import tell
@@ -80,8 +80,8 @@ def _object(
     """What computes a step: made here, else brought here. Raises NotCompiledError, StoppedError."""
     try:
         model = model_of(step, tensors)
-        told = unchecked(model)
         generated = along_rows(model)
+        told = unchecked(model) or dropped(generated)
     except Exception as error:  # of onnx: of many types
         raise NotCompiledError(f"it cannot be rewritten: {' '.join(str(error).split())}") from error
     if told:
@@ -134,8 +134,8 @@ def _compiled(
 
 def _key(tools: Tools, model: bytes, wrapper: str) -> str:
     parts = (
-        hashlib.sha256(model).hexdigest(), wrapper, tools.generator, *tools.compiler, tools.version,
-        *tools.flags, *LINK, tools.macros, *tools.features,
+        hashlib.sha256(model).hexdigest(), BEFORE, wrapper, tools.generator, *tools.compiler,
+        tools.version, *tools.flags, *LINK, tools.macros, *tools.features,
     )  # fmt: skip
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

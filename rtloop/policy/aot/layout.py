@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
+#: ``TensorProto.FLOAT``, ``FLOAT16``, ``DOUBLE``.
+FLOATS = (1, 10, 11)
+
 
 def along_rows(model: bytes) -> bytes:
     """The same model, whose products with constant matrices are ``Gemm`` with ``transB``."""
@@ -21,7 +24,9 @@ def along_rows(model: bytes) -> bytes:
     proto = onnx.ModelProto.FromString(model)
     graph = proto.graph
     weights = _weights(graph)
-    shapes = _shapes(onnx.shape_inference.infer_shapes(proto).graph)
+    inferred = onnx.shape_inference.infer_shapes(proto).graph
+    _relus_as_maxima(proto, inferred)
+    shapes = _shapes(inferred)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         matrix = weights.get(node.input[1]) if len(node.input) > 1 else None
@@ -41,6 +46,26 @@ def along_rows(model: bytes) -> bytes:
     graph.node.extend(nodes)
     _forget_unused(graph)
     return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _relus_as_maxima(proto: onnx.ModelProto, inferred: onnx.GraphProto) -> None:
+    """The generator's ``Relu`` makes 0 of NaN; its ``Max``, as it is compiled here, keeps it."""
+    import numpy as np
+    import onnx
+
+    if all(entry.version < 8 for entry in proto.opset_import if entry.domain in ("", "ai.onnx")):
+        return  # no broadcasting
+    infos = (*inferred.input, *inferred.value_info, *inferred.output)
+    types = {info.name: info.type.tensor_type.elem_type for info in infos}
+    for node in proto.graph.node:
+        element = types.get(node.input[0]) if node.op_type == "Relu" else None
+        if element not in FLOATS:
+            continue
+        zero = f"{node.output[0]}/zero"
+        value = np.zeros((), onnx.helper.tensor_dtype_to_np_dtype(element))
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(value, zero))
+        node.op_type = "Max"
+        node.input.append(zero)
 
 
 def _product(

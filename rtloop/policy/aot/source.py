@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rtloop.core
+from rtloop.policy.aot.layout import FLOATS
 from rtloop.policy.composed import ModelStep, TensorSpec
 from rtloop.policy.model_file import inner_graphs, walk_graphs
 from rtloop.policy.onnx_file import value_info
@@ -15,6 +16,8 @@ from rtloop.policy.onnx_file import value_info
 if TYPE_CHECKING:
     import onnx
 
+#: ``TensorProto.BOOL``.
+BOOL = 9
 #: Of operators that read or write where a value says, or as much as it says: which of their inputs that is.
 INDICES = {
     "Gather": (1,), "GatherElements": (1,), "GatherND": (1,), "Scatter": (1,), "ScatterElements": (1,),
@@ -25,6 +28,20 @@ INDICES = {
     "LSTM": (4,), "GRU": (4,), "RNN": (4,), "Attention": (6,), "RotaryEmbedding": (3,),
     "CenterCropPad": (1,), "Trilu": (1,), "Squeeze": (1,), "Unsqueeze": (1,),
 }  # fmt: skip
+#: What makes a plausible number of NaN in C, or another one than in onnxruntime.
+DROP_NAN = frozenset(
+    (
+        "Relu",
+        "ReduceMax",
+        "ReduceMin",
+        "ArgMax",
+        "ArgMin",
+        "TopK",
+        "Hardmax",
+        "MaxPool",
+        "GlobalMaxPool",
+    )
+)
 #: It is found beside the core, as the core was built with it.
 HEADER = Path(rtloop.core.__file__).parent / "graph" / "compiled_model.h"
 _WRAPPER = """
@@ -95,8 +112,11 @@ def unchecked(model: bytes) -> str:
     """
     import onnx
 
+    proto = onnx.shape_inference.infer_shapes(onnx.ModelProto.FromString(model))
     fixed: set[str] = set()
-    for graph in walk_graphs(onnx.ModelProto.FromString(model).graph):
+    types = _types(proto.graph)
+    told = ""
+    for graph in walk_graphs(proto.graph):
         fixed |= {tensor.name for tensor in graph.initializer}
         for node in graph.node:
             places = INDICES.get(node.op_type, ())
@@ -110,7 +130,46 @@ def unchecked(model: bytes) -> str:
                 return f"'{node.op_type}' is no operator of ONNX itself, but of {node.domain}"
             if _is_fixed(node, fixed):
                 fixed |= set(node.output)
+            else:
+                told = told or _undefined(node, fixed, types)
+    return told
+
+
+def _undefined(node: onnx.NodeProto, fixed: Set[str], types: Mapping[str, int]) -> str:
+    """What C leaves undefined for some numbers: a division by 0, or a cast of what is out of range."""
+    if node.op_type in ("Div", "Mod"):
+        if node.input[1] in fixed or types.get(node.input[1]) in FLOATS:
+            return ""
+        return f"'{node.op_type}' divides whole numbers by what is computed, perhaps 0"
+    if node.op_type in ("Cast", "CastLike"):
+        from_whole = types.get(node.input[0]) not in (None, *FLOATS)
+        if from_whole or types.get(node.output[0]) in (*FLOATS, BOOL):
+            return ""
+        return f"'{node.op_type}' makes whole numbers of others, which may be out of their range"
     return ""
+
+
+def dropped(generated: bytes) -> str:
+    """Why NaN may end as a plausible number in a model as it is compiled; empty where it does not."""
+    import onnx
+
+    model = onnx.ModelProto.FromString(generated)
+    for graph in walk_graphs(model.graph):
+        for node in graph.node:
+            if node.op_type in DROP_NAN:
+                return f"'{node.op_type}' may hide NaN in compiled C"
+    return ""
+
+
+def _types(graph: onnx.GraphProto) -> dict[str, int]:
+    """``TensorProto`` types by name, of inner graphs, too."""
+    return {
+        info.name: info.type.tensor_type.elem_type
+        for each in walk_graphs(graph)
+        for info in (*each.input, *each.value_info, *each.output)
+    } | {
+        tensor.name: tensor.data_type for each in walk_graphs(graph) for tensor in each.initializer
+    }
 
 
 def _is_fixed(node: onnx.NodeProto, fixed: set[str]) -> bool:

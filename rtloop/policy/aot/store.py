@@ -128,9 +128,14 @@ def _read(path: Path) -> Entry | None:
     """None for what is damaged, or of another version."""
     data = read_own_file(path, 1 << 16, shared=True)
     try:
-        return Entry(**json.loads(data))
-    except (ValueError, TypeError):
+        entry = Entry(**json.loads(data))
+    except (ValueError, TypeError, RecursionError):
         return None
+    lists = [entry.flags, entry.features]
+    if not all(isinstance(each, list) for each in lists):
+        return None
+    texts = [value for name, value in vars(entry).items() if name not in ("flags", "features")]
+    return entry if all(isinstance(each, str) for each in sum(lists, texts)) else None
 
 
 def _object(path: Path, entry: Entry) -> bytes:

@@ -43,6 +43,20 @@ LINK = (
     *(f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "free", "fopen", "printf")),
 )  # fmt: skip
 
+#: C before the generated: those of C drop a NaN, which a clip inside a model must not.
+BEFORE = """\
+#include <math.h>
+static inline float rtloop_fmaxf(float a, float b) { return a > b || a != a ? a : b; }
+static inline float rtloop_fminf(float a, float b) { return a < b || a != a ? a : b; }
+static inline double rtloop_fmax(double a, double b) { return a > b || a != a ? a : b; }
+static inline double rtloop_fmin(double a, double b) { return a < b || a != a ? a : b; }
+#define fmaxf rtloop_fmaxf
+#define fminf rtloop_fminf
+#define fmax rtloop_fmax
+#define fmin rtloop_fmin
+"""
+
+_RAN_OUT = re.compile(f"MemoryError|Killed|{os.strerror(errno.ENOSPC)}|{os.strerror(errno.ENOMEM)}")
 _FLAGS_OF_CODE = re.compile(
     r"sse|ssse|avx|fma|f16c|bmi|lzcnt|popcnt|movbe|adx|aes|vaes|pclmul|vpclmul|gfni|sha|xop|tbm|amx|apx"
 )
@@ -175,25 +189,36 @@ def compile_model(tools: Tools, model: bytes, wrapper: str) -> bytes:
 
     Raises NotCompiledError, StoppedError.
     """
-    with tempfile.TemporaryDirectory(prefix="rtloop-aot-") as name:
-        folder = Path(name)
-        (folder / "model.onnx").write_bytes(model)
-        # Everything inside the object and on the stack: no file beside it, no malloc.
-        _run(
-            [
-                *child.python(), "-m", "emx_onnx_cgen", "compile", "model.onnx", "model.c",
-                "--model-name", "model", "--color", "never", "--restrict-arrays",
-                "--large-weight-threshold", "0", "--large-temp-threshold", "0",
-            ],
-            folder,
-            GENERATOR,
-        )  # fmt: skip
-        with (folder / "model.c").open("a", encoding="utf-8") as source:
-            source.write(wrapper)
-        compiler = tools.compiler
-        _run([*compiler, *tools.flags, "-c", "model.c", "-o", "model.o"], folder, compiler[0])
-        _run([*compiler, "model.o", "-o", "model.so", *LINK], folder, compiler[0])
-        return (folder / "model.so").read_bytes()
+    try:
+        with tempfile.TemporaryDirectory(prefix="rtloop-aot-") as name:
+            code = _made(tools, model, wrapper, Path(name))
+    except OSError as error:
+        told = f"{Path(error.filename).name}: " if isinstance(error.filename, str) else ""
+        raise NotCompiledError(f"its code is not there: {told}{error.strerror}") from None
+    if not code:
+        raise NotCompiledError(f"{tools.compiler[0]} says it worked, and wrote nothing")
+    return code
+
+
+def _made(tools: Tools, model: bytes, wrapper: str, folder: Path) -> bytes:
+    """Raises OSError, NotCompiledError, StoppedError."""
+    (folder / "model.onnx").write_bytes(model)
+    # Everything inside the object and on the stack: no file beside it, no malloc.
+    _run(
+        [
+            *child.python(), "-m", "emx_onnx_cgen", "compile", "model.onnx", "model.c",
+            "--model-name", "model", "--color", "never", "--restrict-arrays",
+            "--large-weight-threshold", "0", "--large-temp-threshold", "0",
+        ],
+        folder,
+        GENERATOR,
+    )  # fmt: skip
+    source = folder / "model.c"
+    source.write_text(BEFORE + source.read_text("utf-8") + wrapper, "utf-8")
+    compiler = tools.compiler
+    _run([*compiler, *tools.flags, "-c", "model.c", "-o", "model.o"], folder, compiler[0])
+    _run([*compiler, "model.o", "-o", "model.so", *LINK], folder, compiler[0])
+    return (folder / "model.so").read_bytes()
 
 
 def _run(command: Sequence[str], folder: Path, name: str) -> None:
@@ -224,7 +249,9 @@ def _run(command: Sequence[str], folder: Path, name: str) -> None:
         if code != 0:
             said.seek(0)
             text = said.read()
-            lasts = code > 0 and os.strerror(errno.ENOSPC) not in text
+            # A compiler may have run out of something, whatever it says of that.
+            is_said = name == GENERATOR and code > 0 and "Result: " in text
+            lasts = is_said and not _RAN_OUT.search(text)
             raise NotCompiledError(f"{name}: {_why(text)}", is_lasting=lasts)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,6 +92,14 @@ def test_one_that_computes_something_else_does_not() -> None:
     assert " in onnxruntime, in run " in told
 
 
+def test_one_that_hides_what_overflows_does_not() -> None:
+    value = "((const float *)inputs[0])[i]"
+    brought(None, factor=f"({value} > 1e30f || {value} < -1e30f ? 0.5f : 2.0f)")
+    told = why(loop())
+    assert told.startswith("it does not compute the same: 'action[")
+    assert told.endswith("inf in onnxruntime, of inputs around 3e+38")
+
+
 def test_one_for_another_cpu_does_not() -> None:
     path = brought(None, features=[*sorted(cpu_features())[:3], "avx9"])
     assert "is not installed" in why(loop())
@@ -120,7 +129,18 @@ def test_one_that_was_changed_or_lost_does_not() -> None:
 
 def test_one_whose_facts_are_damaged_does_not() -> None:
     path = brought(None)
-    for text in ("", "[]", "{}", path.read_text()[:-20], '{"model": 3}'):
+    facts = json.loads(path.read_text())
+    wrong: list[dict[str, Any]] = [
+        {"failure": None},
+        {"key": 3},
+        {"key": None},
+        {"features": None},
+        {"features": [1]},
+    ]
+    wrong += [{"features": "avx"}, {"label": []}, {"sha256": None, "failure": ["no"]}]
+    for text in ("", "[]", "{}", path.read_text()[:-20], '{"model": 3}', *(
+        json.dumps({**facts, **each}) for each in wrong
+    )):  # fmt: skip
         path.write_text(text)
         assert "is not installed" in why(loop())
 

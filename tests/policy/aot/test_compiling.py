@@ -86,6 +86,72 @@ def test_what_becomes_infinite_inside_stays_it() -> None:
     assert runs(aot, [1000, 0]) == runs(ort, [1000, 0]) == [[3, 1]]
 
 
+def of_nan(*nodes: Any, **weights: Any) -> bytes:
+    """obs [1, 4] → action [1, 4] by way of ``d``, which is obs where that is not 0, and NaN where it is."""
+    first = [node("Div", ["obs", "obs"], ["one"]), node("Mul", ["one", "obs"], ["d"])]
+    return of([*first, *nodes], 4, 4, **weights)
+
+
+LOW, HIGH = np.float32(-1), np.float32(1)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weights"),
+    [
+        ([node("Clip", ["d", "low", "high"], ["action"])], {"low": LOW, "high": HIGH}),
+        (
+            [node("Max", ["d", "low"], ["a"]), node("Min", ["high", "a"], ["action"])],
+            {"low": LOW, "high": HIGH},
+        ),
+        ([node("HardSigmoid", ["d"], ["action"])], {}),
+        ([node("Relu", ["d"], ["action"])], {}),
+        ([node("LeakyRelu", ["d"], ["action"])], {}),
+        ([node("Elu", ["d"], ["action"])], {}),
+        ([node("Tanh", ["d"], ["action"])], {}),
+    ],
+    ids=["Clip", "Max, Min", "HardSigmoid", "Relu", "LeakyRelu", "Elu", "Tanh"],
+)
+def test_a_clip_inside_does_not_hide_nan(nodes: Any, weights: Any) -> None:
+    aot, ort = both(of_nan(*nodes, **weights), 4, 4)
+    assert aot.assembled.backends.by_model == {"policy": "aot"}
+    samples = np.array([[0.5, 0, -0.25, 3], [0, -3, 1, 0]], np.float32)
+    answers = np.array([np.array(runs(found, *samples)) for found in (aot, ort)])
+    assert np.isnan(answers[:, samples == 0]).all()
+    np.testing.assert_allclose(answers[0], answers[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMin", "ArgMax", "Hardmax"])
+def test_what_may_hide_nan_is_not_compiled(operator: str) -> None:
+    last = "d" if operator == "Hardmax" else "r"
+    reduced = [node(operator, ["d"], [last], axis=1, keepdims=1)]
+    if operator.startswith("Reduce"):
+        reduced = [node(operator, ["d"], [last], axes=[1], keepdims=1)]
+    if operator == "Hardmax":
+        reduced, last = [node(operator, ["d"], ["r"])], "r"
+    nodes = [*reduced, node("Cast", [last], ["f"], to=FLOAT), node("Add", ["f", "obs"], ["action"])]
+    assert reason(opened_loop(of_nan(*nodes), 4, 4)) == f"'{operator}' may hide NaN in compiled C"
+
+
+def test_whole_numbers_that_c_leaves_undefined_are_not_compiled() -> None:
+    whole = [node("Cast", ["obs"], ["i"], to=TensorProto.INT64)]
+    cast = of([*whole, node("Cast", ["i"], ["action"], to=FLOAT)], 2, 2)
+    told = "'Cast' makes whole numbers of others, which may be out of their range"
+    assert reason(opened_loop(cast, 2, 2)) == told
+    for operator in ("Div", "Mod"):
+        model = of(
+            [
+                node("Greater", ["obs", "zero"], ["b"]),
+                node("Cast", ["b"], ["i"], to=TensorProto.INT64),
+                node("Add", ["i", "one"], ["divisor"]),
+                node(operator, ["one", "divisor"], ["q"]),
+                node("Cast", ["q"], ["action"], to=FLOAT),
+            ],
+            2, 2, zero=np.float32(0), one=np.ones((1, 2), np.int64),
+        )  # fmt: skip
+        told = f"'{operator}' divides whole numbers by what is computed, perhaps 0"
+        assert reason(opened_loop(model, 2, 2)) == told
+
+
 def test_every_type_at_the_border_and_scalars() -> None:
     model = save(
         [
@@ -334,6 +400,33 @@ def test_a_compiler_that_does_not_work_is_told(monkeypatch: pytest.MonkeyPatch) 
     assert reason(opened_loop(model, 3, 2)) == told
 
 
+def test_a_compiler_that_writes_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "true")
+    told = reason(opened_loop(linear(np.ones((3, 2), np.float32)), 3, 2))
+    assert told == "its code is not there: model.so: No such file or directory"
+
+
+def test_what_stopped_a_compiler_is_not_kept(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, as GCC does of its cc1 that the kernel killed; next time there is memory."""
+    full = tmp_path / "full"
+    full.touch()
+    compiler = tmp_path / "cc"
+    compiler.write_text(
+        f'#!/bin/sh\ncase "$*" in *model.o*) if [ -e {full} ]; then '
+        "echo 'cc: fatal error: Killed signal terminated program cc1' >&2; exit 1; fi;; esac\n"
+        'exec gcc "$@"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    model = linear(np.ones((3, 2), np.float32))
+    assert "Killed signal terminated" in reason(opened_loop(model, 3, 2))
+    assert not list(cache.glob("*.json"))
+    full.unlink()
+    assert opened_loop(model, 3, 2).assembled.backends.by_model == {"policy": "aot"}
+
+
 def test_a_stop_ends_the_compilation() -> None:
     from rtloop.errors import StoppedError
     from rtloop.stopping import stopped_when
@@ -360,7 +453,7 @@ def test_products_go_along_rows(shape: list[int]) -> None:
     again = onnx.ModelProto.FromString(along_rows(model))
     onnx.checker.check_model(again, full_check=True)
     operators = [n.op_type for n in again.graph.node]
-    assert operators == ["Reshape", "Gemm", "Reshape", "Relu"]
+    assert operators == ["Reshape", "Gemm", "Reshape", "Max"]
     kept = {t.name: numpy_helper.to_array(t) for t in again.graph.initializer}
     assert "weight" not in kept
     np.testing.assert_array_equal(kept["weight/transposed"], weight.T)
