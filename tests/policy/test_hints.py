@@ -337,7 +337,12 @@ def test_what_adds_up_without_the_policy_is_no_rounding(tmp_path: Path) -> None:
     steps = 400
     x = np.full((steps, 1), 1.0, np.float32)
     raw = x @ np.ones((1, 1), np.float32)
-    cases: dict[str, Any] = {"in_x": x, "obs_obs": x, "raw": raw, "targets": np.cumsum(0.002 * raw, axis=0)}
+    cases: dict[str, Any] = {
+        "in_x": x,
+        "obs_obs": x,
+        "raw": raw,
+        "targets": np.cumsum(0.002 * raw, axis=0),
+    }
     text = """\
 loops:
   l:
