@@ -20,9 +20,13 @@ DEMO = Path(__file__).parents[2] / "rtloop" / "demos" / "quadruped"
 POLICY = DEMO / "policy.onnx"
 
 
-def test_the_loop_file_observes_and_commands_what_training_did() -> None:
+@needs_mujoco
+def test_the_loop_file_observes_and_commands_what_training_did(tmp_path: Path) -> None:
+    from rtloop.demos.quadruped.score import write_cases
+
+    write_cases(POLICY, tmp_path / "cases.npz")
     config = load(DEMO / "quadruped.yaml")
-    found = verify(config, "walk", Path(__file__).with_name("quadruped_cases.npz"), 1e-3)
+    found = verify(config, "walk", tmp_path / "cases.npz", 1e-3)
     assert found.first is None, found.as_dict()
     assert {array.name.partition("_")[0] for array in found.compared} >= {"obs", "raw", "targets"}
     assert not found.ignored
