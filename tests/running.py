@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from rtloop.demos.firmware import FirmwareProcess
 
 POLICY = Path(__file__).parents[1] / "rtloop" / "demos" / "cartpole" / "policy.onnx"
@@ -106,8 +108,9 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 20) ->
 
 
 def rings_of(pid: int) -> list[Path]:
-    """The rings that a process writes, found as any observer would."""
+    """The rings that a process writes, found as any observer would; not those of one before it of its number."""
     from rtloop import core
+    from rtloop.telemetry.observe.process_identity import ProcessIdentity
     from rtloop.telemetry.observe.ring import RING_DIRECTORY
 
     found = []
@@ -116,7 +119,9 @@ def rings_of(pid: int) -> list[Path]:
             paths = list(folder.glob("*.ring"))
             for path in paths:
                 with suppress(OSError, ValueError):
-                    if core.RingReader(str(path)).writer_pid == pid:
+                    reader = core.RingReader(str(path))
+                    writer = ProcessIdentity(reader.writer_pid, reader.writer_start_time)
+                    if reader.writer_pid == pid and (writer.alive() or not psutil.pid_exists(pid)):
                         found.append(path)
     return found
 
