@@ -108,7 +108,7 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 20) ->
 
 
 def rings_of(pid: int) -> list[Path]:
-    """The rings that a process writes, found as any observer would; not those of one before it of its number."""
+    """The rings that a process writes, found as any observer would; none of an earlier one of its number."""
     from rtloop import core
     from rtloop.telemetry.observe.process_identity import ProcessIdentity
     from rtloop.telemetry.observe.ring import RING_DIRECTORY
