@@ -5,6 +5,8 @@ import shutil
 import signal
 import tempfile
 
+import pytest
+
 #: What is compiled here, and in programs that are started here, is kept for this session alone.
 CACHE = tempfile.mkdtemp(prefix="rtloop-tests-")
 
@@ -21,3 +23,12 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_compiled_to_tell_its_gain(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`rtloop check` compiles each model to say what that would gain: seconds, and its own tests do it."""
+    if "aot" not in request.path.parts:
+        monkeypatch.setattr("rtloop.cli.check.gain", lambda graph: None)
