@@ -108,7 +108,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     cases = file.cases(
         {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()},
         {key: graph.tensors[tensor].size for key, tensor in graph.observations.items()},
-        policy.policy.action.size,
+        len(known.raw),
         _target_names(policy.outputs),
         loop.policy.every,
     )
