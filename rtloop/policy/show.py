@@ -132,7 +132,7 @@ def table(
         observations[OBSERVED] = tuple(replace(row, index=at) for at, row in enumerate(rows))
     commanded = tuple(_commanded(section, policy, scope, units, outputs, sinks))
     notes = (*policy.notes_in(section), *fed(policy), *_groups(section, scope, units))
-    notes += (*defaults_told(commanded), *_ends(section, scope))
+    notes += (*defaults_told(commanded), *_between(section), *_ends(section, scope))
     return PolicyTable(observations, _answered(scope), commanded, notes)
 
 
@@ -396,6 +396,16 @@ def _further(action: ActionTerm) -> str:
 def _answered(scope: Scope) -> tuple[str, ...]:
     names = scope.action.element_names
     return names or tuple(map(str, range(scope.action.element_count or 0)))
+
+
+def _between(section: PolicyConfig) -> Iterator[str]:
+    if section.every == 1:
+        return
+    what = {
+        "hold": "its last target is commanded",
+        "interpolate": "what is commanded lies on the straight line to its target",
+    }
+    yield f"every {section.every}: it runs in every so-many-th cycle; in those between {what[section.between]}"
 
 
 def _ends(section: PolicyConfig, scope: Scope) -> Iterator[str]:
