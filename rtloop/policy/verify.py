@@ -139,8 +139,9 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
             single = compare(graph, known, cases, forced, sent, tolerance)
             amplified = _amplified(cases, compared, single)
             if amplified is None:
+                relative = any(action.relative for action in loop.policy.action_terms.values())
                 mistakes = Mistakes(
-                    policy.policy, known, cases, forced, set_right, tolerance, every
+                    policy.policy, known, cases, forced, set_right, tolerance, every, relative
                 )
                 hints = tuple(mistakes.hints()) or _unexplained(cases, single)
     except RuntimeError as error:

@@ -323,7 +323,16 @@ def test_it_is_verified_as_one_with_a_model(tmp_path: Path) -> None:
     found = verify(loads(EXAMPLE, "arm.yaml"), "arm", tmp_path / "alone.npz")
     assert found.first is not None
     assert found.first.array == "raw"
-    assert not found.agrees
+    assert found.hints == (
+        "raw: with `obs_…` in the cases, the element that differs would have a name",
+    )
+    np.savez(
+        tmp_path / "both.npz", allow_pickle=True, **arrays, raw=raw, obs_observation=raw[:, ::-1]
+    )
+    found = verify(loads(EXAMPLE, "arm.yaml"), "arm", tmp_path / "both.npz")
+    assert found.hints == (
+        "raw: without a model it is what is observed, which agrees: the cases contradict themselves",
+    )
 
 
 def test_the_commands_tell_of_it(
