@@ -144,7 +144,7 @@ def assemble(
         measured,
         where,
         policy,
-        sinks if fits else None,
+        sinks if fits or not policy.stages else None,
         loop.period_s,
     )
     _check_action(config, name, sizes, n_action)

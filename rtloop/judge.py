@@ -20,6 +20,7 @@ from rtloop.activation import Activation
 from rtloop.assumed import assumed_inputs, assumed_outputs
 from rtloop.build import Assembled, assemble, sink_of
 from rtloop.config import Config
+from rtloop.config.problem import Keys
 from rtloop.errors import ConfigError, Finding, HostRefusedError, Place, RtloopError, raise_all
 from rtloop.policy import Policy
 from rtloop.policy.commands import contradictions
@@ -188,7 +189,9 @@ def judge_zeros(config: Config, name: str, policy: Policy) -> list[Finding]:
 
     No error: zeros need not be among what it will observe.
     """
-    read = (policy.action, *(after for _, after in policy.state))
+    read = [after for _, after in policy.state]
+    if policy.action is not None:
+        read.insert(0, policy.action)
     outputs = ", ".join(repr(output.name) for output in read if not output.is_finite)
     if not outputs:
         return []
@@ -208,8 +211,10 @@ def judge_probes(
     loop = config.loops[name]
     inputs, outputs = assumed_inputs(config, name, policy), assumed_outputs(loop, policy)
     table = table_of(config, name, policy, inputs, outputs)
-    at, _, _ = loop.policy.sections[policy.acting.name]
-    model_at = ("policy", *at, "model")
+    model_at: Keys = ("policy", "observation")
+    if policy.acting is not None:
+        at, _, _ = loop.policy.sections[policy.acting.name]
+        model_at = ("policy", *at, "model")
     probes = Probes(assembled.graph, assembled.runner, policy, table, model_at)
     found = [
         Finding.of(

@@ -55,6 +55,7 @@ class LoopCheck:
     """Both, for people."""
     deadline_ms: float
     model: str
+    """Empty, with the two below, where terms and controllers do it alone."""
     observation: str
     action: str
     timed_runs: int = 0
@@ -93,9 +94,10 @@ class LoopCheck:
                 f"; inference {self.inference_p50_us:.3g} µs in the median, 99 of 100 within "
                 f"{self.inference_p99_us:.3g} µs ({self.timed_runs} runs here)"
             )
+        policy = f"policy {self.model}: {self.observation} → {self.action}"
         return (
             f"{self.name}: {self.loop_class}, {self.rates}, deadline {self.deadline_ms:g} ms, "
-            f"policy {self.model}: {self.observation} → {self.action}{timed}"
+            f"{policy if self.model else 'policy without a model'}{timed}"
         )
 
 
@@ -211,8 +213,8 @@ def _loop_check(config: Config, name: str, policy: Policy) -> LoopCheck:
         rates=loop.rates,
         deadline_ms=loop.deadline_ns / 1e6,
         model=", ".join(str(path) for _, _, path in loop.policy.sections.values()),
-        observation=str(policy.observation or "nothing"),
-        action=str(policy.action),
+        observation=str(policy.observation or "nothing") if policy.stages else "",
+        action=str(policy.action or ""),
         notes=[*policy.notes_in(loop.policy), *filter(None, [unwritten(loop, "in `rtloop run`")])],
     )
 

@@ -32,6 +32,8 @@ def compile_policies(options: argparse.Namespace) -> int:
     terminal = Terminal(sys.stdout)
     lines = []
     for name, made in found.items():
+        if not made.by_model:
+            lines.append(f"{name}: no model to compile")
         lines += [f"{name}: {note}" for note in made.notes]
         lines += [f"{name}: {folders[name]}/{entry.name}.so" for entry in made.entries.values()]
     return code if say("\n".join(map(terminal.wrapped, lines))) else 1

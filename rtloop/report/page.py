@@ -260,8 +260,9 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
     facts = loop.metadata.run
     acting = {"policy": facts["policy_sha256"]} if "policy_sha256" in facts else {}
     models = facts.get("models_sha256", acting)  # which recordings before it do not have
-    if isinstance(models, dict) and models:
-        yield "Models", ", ".join(_model(name, str(sha)) for name, sha in models.items())
+    if isinstance(models, dict) and (models or "models_sha256" in facts):
+        told = ", ".join(_model(name, str(sha)) for name, sha in models.items())
+        yield "Models", told or "none: terms and controllers alone"
     backends = loop.metadata.run.get("policy_backends")
     if isinstance(backends, dict) and "aot" in backends.values():
         told = ", ".join(f"{name}: {backend}" for name, backend in backends.items())

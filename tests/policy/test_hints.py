@@ -254,6 +254,15 @@ def test_an_average_that_is_missing_is_told(tmp_path: Path) -> None:
     assert "look at `action`: expected is a running average: `smooth: 0.7`" in hint
 
 
+def test_another_scale_of_what_is_added_to_the_last_target_is_no_average(tmp_path: Path) -> None:
+    text = TEXT.replace("{scale: 0.5}", "{scale: 0.5, relative: true, from: q}")
+    text = text.replace("    policy:", "      q: {mailbox: [0, 0]}\n    policy:")
+    cases = recorded() | {"in_q": np.zeros((STEPS, 2))}
+    cases["targets"] = np.cumsum(0.25 * cases["raw"], axis=0)
+    (hint,) = verified(tmp_path, cases, text).hints
+    assert hint.endswith("look at `action`: none of the usual mistakes explains it from step 0 on")
+
+
 def test_an_answer_that_differs_before_any_observation_is_told_first(tmp_path: Path) -> None:
     """Another model: the average of what it answered is observed from the next step on."""
     text = TEXT.replace("action: {scale: 0.5}", "action: {scale: 0.5, smooth: 0.6}")
