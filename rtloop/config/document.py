@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from rtloop.config.problem import Keys, Problem
+from rtloop.config.problem import Keys, Problem, written
+from rtloop.errors import Place
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -56,11 +57,12 @@ class Unreadable(Exception):
 class Document:
     """The values of one YAML text (``data``), where each stands, and what is wrong with it as YAML.
 
-    Mappings become dict, sequences list, scalars str, int, float, bool or None. Raises Unreadable
-    where no tree can be had.
+    Mappings become dict, sequences list, scalars str, int, float, bool or None. ``name`` is that of the
+    file, for messages. Raises Unreadable where no tree can be had.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, name: str = "") -> None:
+        self._name = name
         self.problems: list[Problem] = []
         self._key_nodes: dict[Keys, Any] = {}
         self._nodes: dict[Keys, Any] = {}
@@ -87,6 +89,10 @@ class Document:
         """What stands at ``keys``, in words, as it was typed."""
         node = self._nodes.get(keys)
         return "nothing" if node is None else describe(node)
+
+    def where(self, at: tuple[int, int], keys: Keys) -> Place:
+        """A line and column that :meth:`place` gave, for messages."""
+        return Place(self._name, *at, written(keys))
 
     def _wrong(self, keys: Keys, expected: str, found: str, node: Any = None) -> None:
         at = _position(node) if node is not None else None

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 NOT_ONE_KIND = "not_one_kind"
 """Type of the pydantic error of a section that names no kind, or several."""
+ANOTHER_SECTION = "kind_of_another_section"
+"""Type of the pydantic error of an object that is of no kind of the section."""
 
 
 class KindSection(Section):
@@ -127,7 +129,7 @@ class Kinds(Generic[S]):
             if not any(type(value) is kind for kind in self):
                 context = {"found": type(value).__name__, "expected": self._base.__name__}
                 raise PydanticCustomError(
-                    "kind_of_another_section", "found {found}; expected {expected}", context
+                    ANOTHER_SECTION, "found {found}; expected {expected}", context
                 )
             return value
         if not isinstance(value, dict):

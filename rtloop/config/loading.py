@@ -7,9 +7,9 @@ import stat
 from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, Protocol
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from rtloop.config.config import RULES_BROKEN, Config
 from rtloop.config.document import MAX_BYTES, Document, Unreadable
@@ -110,30 +110,52 @@ def _text(data: bytes, name: str) -> str:
 def _config(text: str, name: str) -> Config:
     shown = name if name.isprintable() else ascii(name)
     try:
-        document = Document(text)
+        document = Document(text, shown)
     except Unreadable as error:
         place = Place(shown, error.line, error.column, written(()))
         raise ConfigError([Finding.of(place, error.found, error.expected)]) from None
-    folder = os.path.dirname(name)
-    context = {"folder": folder}
+    context = {"folder": os.path.dirname(name)}
     problems = list(document.problems)
     config = None
     try:
         config = Config.model_validate(document.data, context=context)
     except ValidationError as error:
-        problems += _all_problems(document, error, context)
+        problems += problems_in(document, error, context)
     if problems or config is None:
-        raise ConfigError(_findings(problems, document, shown))
+        raise ConfigError(findings(problems, document))
     config._path = Path(name)
     config._source_text = text
     config._places = document.places()
     return config
 
 
-def _all_problems(
-    document: Document, error: ValidationError, context: dict[str, Any]
+class Source(Protocol):
+    """Where a configuration comes from: its plain values, and where each stands."""
+
+    data: Any
+    problems: list[Problem]
+    """What is wrong beside what the sections say."""
+
+    def place(self, keys: Keys, at_key: bool = False) -> tuple[int, int]:
+        """By which problems are told in order, of a value or its key; of the nearest parent if absent."""
+
+    def found(self, keys: Keys) -> str:
+        """What stands at ``keys``, in words."""
+
+    def where(self, at: tuple[int, int], keys: Keys) -> Place:
+        """For messages."""
+
+
+def problems_in(
+    document: Source,
+    error: ValidationError,
+    context: dict[str, Any],
+    root: type[BaseModel] = Config,
 ) -> list[Problem]:
-    """The problems of single values and, judged on what is left without those, of the rules."""
+    """The problems of single values and, judged on what is left without those, of the rules.
+
+    ``root`` is the section that was validated; only a whole configuration has rules.
+    """
     details = error.errors(include_url=False)
     wrong = {problem.keys for problem in document.problems}
     typos = set(wrong)
@@ -150,9 +172,9 @@ def _all_problems(
                 continue
             options = [d for d in details if _is_option(d, document.data, keys)]
             if detail not in options:
-                problems.append(problem_of(detail, keys, document.data))
+                problems.append(problem_of(detail, keys, document.data, root))
             elif detail is options[0]:
-                problems.append(union_problem(options, keys, document.data))
+                problems.append(union_problem(options, keys, document.data, root))
         # A required key that is mistyped needs no second line that says it is missing.
         meant = {(p.keys[:-1], p.nearest) for p in problems if p.keys in typos}
         missing = {_keys(d["loc"], document.data) for d in details if d["type"] == "missing"}
@@ -161,7 +183,8 @@ def _all_problems(
             for p in problems
             if p.keys not in missing or (p.keys[:-1], f"known key '{p.keys[-1]}'") not in meant
         ]
-        rules = _rules_without(document.data, wrong, details, context)
+        is_whole = root is Config
+        rules = _rules_without(document.data, wrong, details, context) if is_whole else []
     return problems + [rule for rule in rules if not _is_withheld(rule, wrong, typos)]
 
 
@@ -307,17 +330,19 @@ def _is_option(detail: Any, data: Any, keys: Keys) -> bool:
     return found == keys and len(named) > len(found)
 
 
-def _findings(problems: list[Problem], document: Document, name: str) -> list[Finding]:
+def findings(problems: list[Problem], document: Source) -> list[Finding]:
+    """What is told of them: each value once, in order."""
     lines: dict[tuple[int, int, Keys], Finding] = {}
     for problem in problems:
         at = problem.at or document.place(problem.keys, problem.at_key)
         found = problem.found or document.found(problem.keys)
-        place = Place(name, *at, written(problem.keys))
+        place = document.where(at, problem.keys)
         finding = Finding.of(place, found, problem.expected, problem.nearest)
         # The first problem of a value is the root of the others.
         lines.setdefault((*at, problem.keys), finding)
     ordered = [lines[key] for key in sorted(lines, key=lambda k: (k[0], k[1], written(k[2])))]
     if len(ordered) > MAX_PROBLEMS:
         more = len(ordered) - MAX_PROBLEMS
-        ordered[MAX_PROBLEMS:] = [Finding(f"and {more} more problems", Place(name))]
+        place = Place(ordered[0].place.file)
+        ordered[MAX_PROBLEMS:] = [Finding(f"and {more} more problems", place)]
     return ordered

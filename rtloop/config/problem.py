@@ -80,9 +80,14 @@ def flow(value: object) -> str:
 
 def _scalar(text: str) -> str:
     """A text as YAML reads it back: plain where that is safe, else in quotes."""
-    if _PLAIN.fullmatch(text) and text.lower() not in _NO_TEXT:
+    if is_plain(text):
         return text
     return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def is_plain(text: str) -> bool:
+    """Whether YAML reads a text as itself, without quotes."""
+    return _PLAIN.fullmatch(text) is not None and text.lower() not in _NO_TEXT
 
 
 def each_of(words: list[str]) -> str:

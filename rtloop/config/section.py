@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 
 class Section(BaseModel):
     """Base of every section: immutable, no unknown keys, no conversions, finite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def __init__(self, /, **keys: Any) -> None:
+        """From Python: mappings and sections, lists, tuples and arrays, texts and paths alike.
+
+        Raises ConfigError with every problem found, each with the name of its argument.
+        """
+        from rtloop.config.given import Given  # which looks into sections
+
+        given = Given(keys, type(self))
+        try:
+            context = {"folder": ""}
+            self.__pydantic_validator__.validate_python(
+                given.data, self_instance=self, context=context
+            )
+        except ValidationError as error:
+            raise given.refused(error) from None
+        given.refuse()
+
+    # As pydantic marks its own: sections within sections are not made by it.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     def under(self, key: str) -> Any:
         """The value of a key, as the file calls it. Raises AttributeError."""
@@ -23,3 +50,15 @@ class Section(BaseModel):
         keys = [(name, field.alias or name) for name, field in type(self).model_fields.items()]
         said = {key for names in keys if names[0] in self.model_fields_set for key in names}
         return {key: value for key, value in handler(self).items() if key in said}
+
+
+def in_words_of_files(section: Any, kind: type[BaseModel]) -> Any:
+    """A mapping with the keys of a file where the names in Python differ: ``class``, which is no name there."""
+    if not isinstance(section, Mapping):
+        return section
+    keys = {
+        name: field.alias
+        for name, field in kind.model_fields.items()
+        if field.alias is not None and field.alias not in section
+    }
+    return {keys.get(key, key): value for key, value in section.items()}

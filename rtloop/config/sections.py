@@ -167,9 +167,11 @@ class RealtimeConfig(Section):
 class LoopConfig(Section):
     """A periodic task. Its key ``class`` is ``loop_class`` here."""
 
-    loop_class: Literal["hard", "firm", "soft"] = Field(
-        alias="class", description="what a deadline miss means"
-    )
+    # The alias is out of sight of type checkers, which would want the argument to be called so.
+    loop_class: Annotated[
+        Literal["hard", "firm", "soft"],
+        Field(alias="class", description="what a deadline miss means"),
+    ]
     rate_hz: float | None = Field(
         default=None,
         ge=0.1,

@@ -48,7 +48,7 @@ def expanded(value: object) -> object:
 
 
 def _resolved(value: object, info: ValidationInfo) -> object:
-    value = expanded(value)
+    value = expanded(str(value) if isinstance(value, Path) else value)
     folder = (info.context or {}).get("folder", ".")
     if not isinstance(value, str) or not value:
         return value
@@ -130,7 +130,8 @@ TAGS = frozenset(
 Milliseconds = Annotated[float, Field(ge=0.001, le=3_600_000)]
 
 ModelPath = Annotated[Path, BeforeValidator(_resolved)]
-"""A path relative to the configuration file, or with ``~``; absolute once loaded."""
+"""A path relative to the configuration file (in Python: to the working directory), or with ``~``; absolute
+once loaded."""
 
 
 def as_float32(value: float) -> float:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rtloop.config.config import Config
-from rtloop.config.kinds import NOT_ONE_KIND, Kinds, KindSection
+from rtloop.config.kinds import ANOTHER_SECTION, NOT_ONE_KIND, Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, any_of
 from rtloop.config.values import PATTERNS
 
@@ -37,21 +37,25 @@ _COMPARED = {
 }
 
 
-def problem_of(detail: Any, keys: Keys, data: Any) -> Problem:
+def problem_of(detail: Any, keys: Keys, data: Any, root: type[BaseModel] = Config) -> Problem:
     """One entry of ``ValidationError.errors()`` as a Problem.
 
-    ``keys`` is where it stands, ``data`` the whole that was validated.
+    ``keys`` is where it stands, ``data`` the whole that was validated, ``root`` the section that it is.
     """
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == NOT_ONE_KIND:
         return Problem(keys, context["expected"], context["found"], at_key=True)
+    if kind == ANOTHER_SECTION:
+        return Problem(keys, f"a section {context['expected']}", f"a section {context['found']}")
+    if kind == "kind_unset":
+        return Problem((*keys, context["kind"]), "a value: null and false name no kind")
     if kind == "extra_forbidden":
-        return _unknown_key(keys, data)
+        return _unknown_key(keys, data, root)
     if "[key]" in detail["loc"]:
         return _bad_name(keys)
     if kind == "missing":
-        return _missing(keys, data)
-    field = _field(keys, data)
+        return _missing(keys, data, root)
+    field = _field(keys, data, root)
     nearest = None
     if kind == "literal_error":
         words = _words(field)
@@ -76,10 +80,12 @@ def problem_of(detail: Any, keys: Keys, data: Any) -> Problem:
     return Problem(keys, expected + _meaning(field, why=kind in _COMPARED), nearest=nearest)
 
 
-def union_problem(details: list[Any], keys: Keys, data: Any) -> Problem:
+def union_problem(
+    details: list[Any], keys: Keys, data: Any, root: type[BaseModel] = Config
+) -> Problem:
     """What is wrong with a value that may be of several types, as each of them tells it."""
     expected = list(dict.fromkeys(_TYPES.get(d["type"], d["msg"]) for d in details))
-    return Problem(keys, any_of(expected) + _meaning(_field(keys, data)))
+    return Problem(keys, any_of(expected) + _meaning(_field(keys, data, root)))
 
 
 _NAME = "a name of lower-case letters, digits and '_', beginning with a letter, 32 at most"
@@ -97,14 +103,14 @@ def _nearest_name(name: str) -> str | None:
     return f"'{words}'" if words and words != name else None
 
 
-def _unknown_key(keys: Keys, data: Any) -> Problem:
-    key, sections = str(keys[-1]), _sections(keys[:-1], data)
+def _unknown_key(keys: Keys, data: Any, root: type[BaseModel]) -> Problem:
+    key, sections = str(keys[-1]), sections_at(keys[:-1], data, root)
     for section in sections:
         if issubclass(section, KindSection) and key in section.refused:
             return Problem(keys, section.refused[key])
     known = list(_fields(sections))
     expected = f"one of {', '.join(known)}"
-    homes = _homes(key)
+    homes = _homes(key) if root is Config else []
     if homes:
         expected += f" ('{key}' belongs in {any_of(homes)})"
     match = [] if homes else get_close_matches(key.lower(), known, 1)
@@ -112,8 +118,8 @@ def _unknown_key(keys: Keys, data: Any) -> Problem:
     return Problem(keys, expected, "an unknown key", nearest, at_key=True)
 
 
-def _missing(keys: Keys, data: Any) -> Problem:
-    field = _field(keys, data)
+def _missing(keys: Keys, data: Any, root: type[BaseModel]) -> Problem:
+    field = _field(keys, data, root)
     if isinstance(keys[-1], int):
         return Problem(keys[:-1], f"{_fixed_list(field)}{_meaning(field)}")
     words = _words(field)
@@ -159,11 +165,11 @@ def _is_literal(kind: Any) -> bool:
     return getattr(get_origin(kind), "__name__", str(get_origin(kind))).endswith("Literal")
 
 
-def _field(keys: Keys, data: Any) -> FieldInfo | None:
+def _field(keys: Keys, data: Any, root: type[BaseModel]) -> FieldInfo | None:
     """The schema's field that a value belongs to: for ``safe[0]``, the one of ``safe``."""
     while keys and isinstance(keys[-1], int):
         keys = keys[:-1]
-    return _fields(_sections(keys[:-1], data)).get(str(keys[-1])) if keys else None
+    return _fields(sections_at(keys[:-1], data, root)).get(str(keys[-1])) if keys else None
 
 
 def _fields(sections: list[type[BaseModel]]) -> dict[str, FieldInfo]:
@@ -173,10 +179,10 @@ def _fields(sections: list[type[BaseModel]]) -> dict[str, FieldInfo]:
     return {key: fields[key] for key in (*kinds, *fields)}
 
 
-def _sections(keys: Keys, data: Any) -> list[type[BaseModel]]:
+def sections_at(keys: Keys, data: Any, root: type[BaseModel] = Config) -> list[type[BaseModel]]:
     """The section that the mapping at ``keys`` is; several where the data leaves its kind open."""
-    annotation: Any = Config
-    sections: list[type[BaseModel]] = [Config]
+    annotation: Any = root
+    sections: list[type[BaseModel]] = [root]
     for key in keys:
         data = _item(data, key)
         if sections:
@@ -261,6 +267,6 @@ def _homes(key: str) -> list[str]:
         "loops.NAME.realtime": ("loops", "n", "realtime"),
     }
     for text, keys in homes.items():
-        if key in _fields(_sections(keys, None)):
+        if key in _fields(sections_at(keys, None)):
             found.append(text)
     return found

@@ -243,12 +243,12 @@ def _term(
         return InputTerm(input=name)
     there = elements.element_names
     if there is None:  # only the device knows
-        return InputTerm(input=name, select=tensor.element_names)
+        return InputTerm.model_validate({"input": name, "select": tensor.element_names})
     lacks = unfound(tensor.element_names, there, f"an input '{name}'")
     if lacks is not None:
         problems.append((f"the bundle's input {tensor}", lacks))
         return None
-    return InputTerm(input=name, select=tensor.element_names)
+    return InputTerm.model_validate({"input": name, "select": tensor.element_names})
 
 
 def _refuse_shared(
@@ -273,4 +273,5 @@ def _refuse_shared(
 def _actions(bundle: Bundle, are_named: bool) -> Iterator[ActionTerm]:
     for port in bundle.outputs:
         output, to = ".".join(port), target_names(bundle, port) if are_named else None
-        yield ActionTerm(output=output) if to is None else ActionTerm(output=output, to=to)
+        keys = {"output": output} | ({} if to is None else {"to": to})
+        yield ActionTerm.model_validate(keys)
