@@ -76,6 +76,9 @@ def parser() -> argparse.ArgumentParser:
         help="one loop of each class, with some inferences made too slow",
     )
     demo.add_argument("--seed", type=int, default=1, help="of noise and pushes (default 1)")
+    demo.add_argument(
+        "--viewer", action="store_true", help="watch the quadruped in MuJoCo's viewer (a display)"
+    )
 
     check = _command(
         commands,

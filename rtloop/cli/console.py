@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rtloop.cli.terminal import Block, Terminal
 from rtloop.demos import Demo
+from rtloop.demos.firmware import FirmwareProcess
 from rtloop.realtime.rights import denied
 from rtloop.telemetry.observe.summary import LoopSummary, RunSummary
 from rtloop.telemetry.observe.words import explain, find
@@ -25,7 +26,10 @@ _LIVE_FORMS = (
     "name rate response class_misses status",
     "name rate percentiles misses status",
     "name rate p99_max misses status",
-    "name rate p99 misses status",
+    "name rate p99 class_misses status",
+    "name rate class_misses status",
+    "name class_misses status",
+    "name misses status",
     "name rate p99 misses",
     "name rate misses",
     "name misses",
@@ -39,11 +43,17 @@ _Cell = tuple[str, tuple[str, ...]]
 class Console:
     """Writes for people to ``stream``; colour and redrawing only on a terminal that has them."""
 
-    def __init__(self, stream: TextIO | None = None, demo: Demo | None = None) -> None:
-        """``demo`` tells what only it knows of its plant."""
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        demo: Demo | None = None,
+        devices: Sequence[FirmwareProcess] = (),
+    ) -> None:
+        """``demo`` tells what only it knows of its plant, which is one of its ``devices``."""
         self._terminal = Terminal(stream or sys.stdout)
         self._live = Block(self._terminal)
         self._demo = demo
+        self._devices = {str(device.link): device for device in devices}
         self._next_s = 0.0
         self._warned: set[str] = set()
         self._told: dict[str, int] = {}
@@ -142,9 +152,19 @@ class Console:
         elif over:
             worst = max(over, key=lambda share: share.value)
             cells["state"] = (worst.brief, ("red", "bold"))
-        elif self._demo and (status := self._demo.status(observed.newest_inputs)):
-            cells["status"] = (status, ())
+        elif self._demo:
+            device = self._device_of(run, name)
+            if status := self._demo.status(observed.newest_inputs, device):
+                cells["status"] = (status, ())
         return cells
+
+    def _device_of(self, run: Run, name: str) -> FirmwareProcess | None:
+        """What the demo put at the end of a loop's line."""
+        if not self._devices:
+            return None
+        inputs = run.loops[name].loop_config.inputs.values()
+        lines = (section.hardware_id(run.config.links) for section in inputs)
+        return next((self._devices[line] for line in lines if line in self._devices), None)
 
     def _live_lines(self, loops: Sequence[dict[str, _Cell]]) -> list[str]:
         """One line a loop, in the richest form in which all of them fit the terminal."""

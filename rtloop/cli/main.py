@@ -80,7 +80,8 @@ def _demo(options: argparse.Namespace) -> int:
         if demo is None:
             raise ConfigError(f"there is no demo '{options.name}'; there is: {', '.join(DEMOS)}")
         disturbances = Disturbances(options.busy_python, options.overload, options.seed)
-        with demo_run(demo, disturbances, record=not options.no_record) as (run, devices):
+        record = not options.no_record
+        with demo_run(demo, disturbances, record=record, viewer=options.viewer) as (run, devices):
             signals.end(run)
             return _execute(run, options, signals, demo, devices)
 
@@ -96,7 +97,7 @@ def _execute(
     from rtloop.run import exit_code
 
     outlet = Outlet(sys.stderr if options.json else sys.stdout)
-    console = Console(cast(TextIO, outlet), demo)
+    console = Console(cast(TextIO, outlet), demo, devices)
     with suppress(StoppedError), run:  # the summary says it
         if not options.json:
             console.announce(run)
