@@ -13,8 +13,6 @@ from tests.policy.leapp.bundles import BundleMaker, tensor
 from tests.policy.models import save
 
 FLOAT = TensorProto.FLOAT
-
-
 NAMES = ["hip", "knee", "foot"]
 
 
@@ -65,8 +63,6 @@ def chain(folder: Path) -> BundleMaker:
 
 
 PREV = {"encoder/prev": np.array([[0.25, -0.5, 1.0]], np.float32)}
-
-
 LOOP = """
 loops:
   arm:
