@@ -200,26 +200,24 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="how far values may be apart: absolute up to 1, relative above, and of its range for an "
         "element that ranges over less than 1 (default 0.001)",
     )
-    for command, name in ((show, "policy show"), (verify, "policy verify")):
-        command.set_defaults(command=name)
-        command.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+    for command in (show, verify):
         command.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
-        command.add_argument("--json", action="store_true", help="for machines")
     compile_ = _command(
         policy_commands,
         "compile",
         "compile the models of a configuration ahead of time, for `backend: aot`",
         "rtloop policy compile robot.yaml --into compiled",
     )
-    compile_.set_defaults(command="policy compile")
-    compile_.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
     compile_.add_argument(
         "--into",
         type=_path,
         metavar="DIR",
         help="to take along (default: `aot_cache` of the policy, else this user's cache)",
     )
-    compile_.add_argument("--json", action="store_true", help="for machines")
+    for name, command in (("show", show), ("verify", verify), ("compile", compile_)):
+        command.set_defaults(command=f"policy {name}")
+        command.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+        command.add_argument("--json", action="store_true", help="for machines")
     verify.add_argument("cases", type=_path, metavar="CASES.npz", help="as docs/verify.md says")
 
 

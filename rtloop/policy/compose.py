@@ -25,6 +25,7 @@ from rtloop.policy.shaping import joined
 from rtloop.policy.terms.action import ActionTerm, Sink
 from rtloop.policy.terms.elements import Scope, Vector
 from rtloop.policy.terms.inputs import every_input
+from rtloop.policy.terms.joints import joint_names
 from rtloop.policy.terms.term import ObservationTerm
 
 
@@ -78,7 +79,9 @@ def composed(
     policy_s = None if period_s is None else period_s * section.every
     scope = replace(section.scope(vectors, (), policy, command), period_s=policy_s)
     refuse(section.term_rules((), scope), section, where)
-    _refuse_endless(section, scope, where)
+    if not policy.stages:
+        _refuse_endless(section, scope, where)
+        _refuse_renamed(section, scope, where)
 
     builder = GraphBuilder(
         {name: vector.element_count or 0 for name, vector in vectors.items()},
@@ -168,6 +171,22 @@ def _refuse_endless(section: PolicyConfig, scope: Scope, where: Callable[..., Pl
     found = "a part of the action as large as the action itself"
     expected = "`select` beside it: without a model, what is observed is the action"
     raise ConfigError([Finding.of(where("observation", index), found, expected)])
+
+
+def _refuse_renamed(section: PolicyConfig, scope: Scope, where: Callable[..., Place]) -> None:
+    """Without a model an action has what is observed: what is one joint there is no other joint behind it."""
+    own = scope.joined(section.observation or ()).element_names or ()
+    for keys, action in section.action_terms.items():
+        if action.joints is None or action.group is not None:
+            continue
+        picked = action.select or range(len(own))
+        said = joint_names(action.joints, scope.joints) or ()
+        for element, joint in zip(picked, said, strict=False):
+            name = own[element] if isinstance(element, int) and element < len(own) else joint
+            if name != joint and name in (scope.joints or said):
+                found = f"'{joint}' for what is observed as '{name}'"
+                expected = "the joints in the order in which they are observed"
+                raise ConfigError([Finding.of(where(*keys, "joints"), found, expected)])
 
 
 def _refuse_size(

@@ -205,6 +205,17 @@ def test_the_last_action_is_what_was_observed_when_it_was_applied(tmp_path: Path
             "found an action of 3 values for outputs of 2",
         ),
         (
+            "joints: [hip, knee]\n      observation: [{input: joints, select: [knee, hip]}]\n"
+            "      action: {joints: policy}",
+            "9:24: loops.a.policy.action.joints: found 'hip' for what is observed as 'knee'; expected the "
+            "joints in the order in which they are observed",
+        ),
+        (
+            "joints: [hip, knee]\n      observation: [{input: joints}]\n"
+            "      actions: [{select: [1], joints: [hip]}, {select: [0], joints: [knee]}]",
+            "9:39: loops.a.policy.actions[0].joints: found 'hip' for what is observed as 'knee'",
+        ),
+        (
             "observation: [{input: joints}]\n      action: {output: policy.action}",
             "loops.a.policy.action.output: found 'policy.action'; expected an output of a model",
         ),
