@@ -1,14 +1,13 @@
 """A recording in numpy: python examples/read_recording.py rtloop-runs/RUN/run.mcap"""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 
-from rtloop.telemetry.mcap.reader import read_recording
+import rtloop
 from rtloop.telemetry.observe.records import missed, response_ns
 
-recording = read_recording(Path(sys.argv[1]), signals=True)
+recording = rtloop.open_recording(sys.argv[1])
 print(recording.run_id)
 for name, loop in recording.loops.items():
     p50, p99 = np.percentile(response_ns(loop.records) / 1e3, [50, 99])

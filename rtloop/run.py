@@ -26,7 +26,7 @@ from rtloop.realtime.rights import RightReport, kernel_report
 from rtloop.report.process import write_report_beside
 from rtloop.stopping import go_on, stopped_when
 from rtloop.telemetry.observe.observed import Observed
-from rtloop.telemetry.observe.summary import RunSummary
+from rtloop.telemetry.observe.summary import LoopSummary, RunSummary
 from rtloop.telemetry.recorder.split import Split
 
 TICK_S = 0.1
@@ -60,20 +60,21 @@ class Run:
 
     ``stalls`` injects slowness, by loop. ``clear`` allows to clear devices that are latched SAFE, ``record``
     overrides the configuration; both count when the run is activated, and may be changed before that.
-    ``name`` becomes part of the names of its folders: ConfigError when it cannot.
+    ``name`` becomes part of the names of its folders, None is that of the file, ``python`` where there is none:
+    ConfigError when it cannot.
     """
 
     def __init__(
         self,
         config: Config,
-        name: str,
+        name: str | None = None,
         *,
         stalls: Mapping[str, Sequence[core.Stall]] | None = None,
         clear: bool = False,
         record: bool | None = None,
     ) -> None:
         self.config = config
-        self.name = checked_name(name)
+        self.name = checked_name(config.path.stem.strip("<>") if name is None else name)
         self.clear = clear
         self.record = record
         self.loops = {
@@ -89,6 +90,9 @@ class Run:
         self._stopped_by = ""
         self._lifecycle = threading.RLock()
         _all_runs.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Run '{self.name}', {self._state}: {', '.join(self.loops)}>"
 
     def __enter__(self) -> Run:
         self.start()
@@ -269,6 +273,15 @@ class Run:
         if not self._stop_is_requested:
             self._stopped_by = by
         self._stop_is_requested = True
+
+    @_one_thread_at_a_time
+    def statistics(self) -> dict[str, LoopSummary]:
+        """The loops so far, by name, with counts, shares and percentiles in µs: of an active run all that
+        they did by now, else those of :attr:`summary`; empty before the first activation."""
+        if self._activation is None or self._state != "active":
+            return {} if self._summary is None else dict(self._summary.loops)
+        self._activation.update()
+        return {name: observed.so_far() for name, observed in self.observed.items()}
 
     @property
     def observed(self) -> Mapping[str, Observed]:

@@ -43,6 +43,20 @@ def test_a_loop_between_mailboxes_gives_a_recording_that_numpy_reads(tmp_path: P
     assert [line.split()[0] for line in told[2:]] == [f"cart.{i}" for i in range(4)] + ["force.0"]
 
 
+def test_a_loop_is_built_fed_and_read_back_in_python(tmp_path: Path) -> None:
+    summary, told = run("built_in_python.py", folder=tmp_path).splitlines()
+    assert summary.startswith("<RunSummary balance: soft, 200 Hz, ")
+    assert " cycles, +" in told, "the force is towards where the pole leans"
+    (recording,) = tmp_path.glob("rtloop-runs/*-python/run.mcap")
+    assert run("read_recording.py", recording, folder=tmp_path).startswith(recording.parent.name)
+
+
+def test_a_loop_runs_at_several_rates(tmp_path: Path) -> None:
+    lines = run("rate_sweep.py", folder=tmp_path).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["100 Hz", "200 Hz", "500 Hz"]
+    assert not list(tmp_path.iterdir()), "nothing was recorded"
+
+
 def test_a_loop_is_watched_from_another_process_until_it_ends(tmp_path: Path) -> None:
     with firmware(tmp_path) as device:
         config = write_config(tmp_path, device.link)

@@ -1,6 +1,8 @@
 """Reads whole recordings into memory, as numpy arrays."""
 
+import os
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtloop.ports.signal import Signal
 from rtloop.telemetry.mcap.channel import without_signals
 from rtloop.telemetry.mcap.parts import PartsReader
 from rtloop.telemetry.observe.records import (
@@ -18,11 +21,12 @@ from rtloop.telemetry.observe.records import (
     empty_records,
 )
 from rtloop.telemetry.observe.ring import Batch, LoopMetadata
+from rtloop.telemetry.observe.shown import in_words
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoopRecording:
     """All cycles of one loop of a recording; vectors of width zero when read without signals."""
 
@@ -37,8 +41,25 @@ class LoopRecording:
     events: PortEvents
     """What its ports reported, in the order of their numbers; ``metadata.ports`` names them."""
 
+    @property
+    def time_s(self) -> NDArray[np.float64]:
+        """Of each cycle: its release since that of the first, [cycles]."""
+        released_ns = self.records["release_ns"]
+        return np.asarray((released_ns - released_ns[:1]) / 1e9, np.float64)
 
-@dataclass(frozen=True)
+    def input(self, name: str) -> NDArray[np.float32]:
+        """What each cycle saw of an input: [cycles, elements]. Raises KeyError."""
+        return _columns(name, self.metadata.inputs, self.inputs)
+
+    def output(self, name: str) -> NDArray[np.float32]:
+        """What each cycle commanded by an output: [cycles, elements]. Raises KeyError."""
+        return _columns(name, self.metadata.outputs, self.outputs)
+
+    def __repr__(self) -> str:
+        return f"<LoopRecording {self.metadata.loop}: {in_words(self.summary)}>"
+
+
+@dataclass(frozen=True, repr=False)
 class Recording:
     """A whole recording in memory."""
 
@@ -51,6 +72,18 @@ class Recording:
     """Messages by topic."""
     chunks: int
     library: str
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}: {len(loop.records)} cycles" for name, loop in self.loops.items())
+        return f"<Recording {self.run_id} {told}>"
+
+
+def open_recording(path: str | os.PathLike[str]) -> Recording:
+    """Reads all of a recording, signals included: a file, or the folder of several.
+
+    Raises RecordingError, with what to do, when one is cut or not rtloop's.
+    """
+    return read_recording(Path(path), signals=True)
 
 
 def read_recording(path: Path, *, signals: bool = False) -> Recording:
@@ -77,6 +110,15 @@ def read_recording(path: Path, *, signals: bool = False) -> Recording:
         chunks=reader.chunks,
         library=reader.library,
     )
+
+
+def _columns(
+    name: str, signals: Sequence[Signal], values: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    known = list(dict.fromkeys(signal.name.partition(".")[0] for signal in signals))
+    if name not in known:
+        raise KeyError(f"found '{name}'; expected one of {', '.join(known) or 'none'}")
+    return values[:, [signal.name.partition(".")[0] == name for signal in signals]]
 
 
 def _joined(

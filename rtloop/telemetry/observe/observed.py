@@ -39,6 +39,10 @@ class Observed:
             if time.monotonic() >= end_s:
                 return
 
+    def so_far(self) -> LoopSummary:
+        """What was counted by now, and what the loop says of itself."""
+        return self.statistics.summary(status=self.ring.status())
+
     def finish(self) -> LoopSummary:
         """Counts what is left, a cycle that never returned included; what became of the loop."""
         self.update(math.inf)  # at most a ring: the loop has ended

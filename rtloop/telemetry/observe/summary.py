@@ -17,6 +17,7 @@ from rtloop.telemetry.observe.shares import (
     shares_of,
     window_s,
 )
+from rtloop.telemetry.observe.shown import in_words, table
 from rtloop.telemetry.observe.words import explain, find
 
 
@@ -31,7 +32,7 @@ class Percentiles:
     n: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LoopSummary:
     """One loop, since its activation. docs/recording.md says what each field counts.
 
@@ -84,6 +85,12 @@ class LoopSummary:
         object.__setattr__(self, "max_share", limits)
         for name in ("outcomes", "causes", "events", "max_share", "worst_shares", "devices"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __repr__(self) -> str:
+        return f"<LoopSummary {in_words(self)}>"
+
+    def _repr_html_(self) -> str:
+        return table({"": self})
 
     @property
     def shares(self) -> tuple[Share, ...]:
@@ -226,7 +233,7 @@ class PortLosses:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RunSummary:
     """One activation of all loops of a configuration, and what it left behind."""
 
@@ -247,6 +254,14 @@ class RunSummary:
     def __post_init__(self) -> None:
         for name in ("loops", "devices"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __repr__(self) -> str:
+        loops = "; ".join(f"{name}: {in_words(loop)}" for name, loop in self.loops.items())
+        problems = f"; {_plural(len(self.problems), 'problem')}" if self.problems else ""
+        return f"<RunSummary {loops or 'no loop began'}{problems}>"
+
+    def _repr_html_(self) -> str:
+        return table(self.loops, self.problems)
 
     def as_dict(self) -> dict[str, Any]:
         """What ``--json`` prints."""
