@@ -109,7 +109,7 @@ def _execute(
         # A plant that was never driven has nothing to answer for.
         problems = demo.problems(told) if summary.started else ()
         summary = replace(summary, devices=told, problems=(*summary.problems, *problems))
-    summary = _reported(summary, run, signals, options, console)
+    summary = _reported(summary, run, signals, options, console, demo, devices)
     signals.release()  # nothing moves: what takes the summary may be slow, and Ctrl-C ends that
     code = exit_code(summary)
     if options.json:
@@ -132,6 +132,8 @@ def _reported(
     signals: Signals,
     options: argparse.Namespace,
     console: Console,
+    demo: Demo | None,
+    devices: Sequence[FirmwareProcess],
 ) -> RunSummary:
     if options.no_report or not run.is_recorded:
         return summary
@@ -140,6 +142,8 @@ def _reported(
     try:
         # The loops have ended: another Ctrl-C is meant for a report that takes too long.
         with stopped_when(signals.from_now_on()):
+            if demo is not None:
+                demo.illustrate(run.recording, devices)
             return replace(summary, report=run.write_report())
     except StoppedError:
         again = f"no report: it was stopped. `rtloop report {quote(str(run.directory))}` writes it"

@@ -47,6 +47,11 @@ class Demo(ABC):
         where there can be none, and ConfigError where the demo has none."""
         raise ConfigError(f"--viewer: the demo '{self.name}' has no viewer; the quadruped has one")
 
+    def illustrate(self, recording: Path, devices: Sequence[FirmwareProcess]) -> list[Path]:
+        """Leaves pictures of a run beside its recording, where its report finds them (rtloop.report.pictures);
+        their paths. Raises RtloopError, StoppedError."""
+        return []
+
     @abstractmethod
     def status(
         self, newest_inputs: Mapping[str, float], device: FirmwareProcess | None = None

@@ -9,6 +9,7 @@ from rtloop.report import charts
 from rtloop.report.devices import devices
 from rtloop.report.host import configuration, file_facts, host, parts_in_words, rights_of
 from rtloop.report.outline import LoopFigures, LoopOutline, Outline, outline
+from rtloop.report.pictures import pictures
 from rtloop.report.tables import Cell, Column, wide_table
 from rtloop.report.typography import (
     NOTHING,
@@ -70,6 +71,7 @@ def render(recording: Outline) -> str:
         *_verdicts(loops),
         *_cautions(recording, loops),
         *_overview(loops),
+        *pictures(recording.path),
     ]
     for loop in loops:
         body += _loop(loop)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rtloop.demos import Demo
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.demos.quadruped.track import RATE_HZ, Rows, Track
+from rtloop.errors import RtloopError
 
 if TYPE_CHECKING:
     from rtloop.demos.quadruped.viewer import ViewerProcess
@@ -53,6 +54,16 @@ class QuadrupedDemo(Demo):
         from rtloop.demos.quadruped.viewer import ViewerProcess
 
         return ViewerProcess(cast(Robot, device).track, device.link.name, avoid_cpus)
+
+    def illustrate(self, recording: Path, devices: Sequence[FirmwareProcess]) -> list[Path]:
+        from rtloop.demos.quadruped.picture import draw, track_path
+
+        try:
+            for device in devices:
+                cast(Robot, device).track.save(track_path(recording, device.link.name))
+        except OSError as error:
+            raise RtloopError(f"no picture of the walk: {error}") from None
+        return draw(recording)
 
     def status(
         self, newest_inputs: Mapping[str, float], device: FirmwareProcess | None = None

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rtloop.telemetry.private import replace_file
+
 RATE_HZ = 50
 _CAPACITY = 3600 * RATE_HZ
 _HEADER = 64
@@ -70,11 +72,12 @@ class Track:
         return os.pread(self.descriptor, (end - begin) * size, _HEADER + begin * size)
 
     def save(self, path: Path) -> None:
-        """The rows as a NumPy archive, an array for each name: see :func:`load_track`. Raises OSError."""
+        """The rows as a private NumPy archive, an array for each name. Raises OSError."""
         rows = self.newest()
-        with path.open("wb") as file:
-            arrays: dict[str, Any] = {name: rows[name] for name in _SAVED}
-            np.savez_compressed(file, **arrays)
+        arrays: dict[str, Any] = {name: rows[name] for name in _SAVED}
+        archive = io.BytesIO()
+        np.savez_compressed(archive, **arrays)
+        replace_file(path, archive.getvalue())
 
 
 _SAVED = tuple(name for name in ROW.names or () if name != "reserved")
