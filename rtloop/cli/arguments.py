@@ -168,7 +168,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
-    policy = commands.add_parser("policy", help="show, verify and compile the policy of a loop")
+    policy = commands.add_parser(
+        "policy", help="show, verify, compile and measure the policy of a loop"
+    )
     policy_commands = policy.add_subparsers(required=True, metavar="COMMAND")
 
     show = _command(
@@ -219,6 +221,32 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
         command.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
         command.add_argument("--json", action="store_true", help="for machines")
     verify.add_argument("cases", type=_path, metavar="CASES.npz", help="as docs/verify.md says")
+    bench = _command(
+        policy_commands,
+        "bench",
+        "measure a policy: first run, warm, cold caches, in the loop, in each version of its models",
+        "rtloop policy bench robot.yaml --versions ort,aot,int8",
+    )
+    bench.set_defaults(command="policy bench")
+    bench.add_argument(
+        "file", type=_path, metavar="FILE", help="the YAML configuration, or a model alone (.onnx)"
+    )
+    bench.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
+    bench.add_argument(
+        "--versions",
+        type=_names,
+        default=("ort", "aot", "float16", "int8"),
+        metavar="A,B",
+        help="of ort (onnxruntime, with which the others are compared), aot, float16 and int8 (default: all)",
+    )
+    bench.add_argument(
+        "--seconds",
+        type=_positive,
+        default=5.0,
+        metavar="S",
+        help="for each of warm, cold and in the loop, all versions together (default 5)",
+    )
+    bench.add_argument("--json", action="store_true", help="for machines")
 
 
 def _command(
@@ -263,6 +291,13 @@ def _tolerance(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no tolerance: a number above 0")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
     return value
 
 

@@ -206,6 +206,12 @@ def _compile_policies(options: argparse.Namespace) -> int:
     return compile_policies(options)
 
 
+def _bench_policy(options: argparse.Namespace) -> int:
+    from rtloop.cli.bench import bench_policy
+
+    return bench_policy(options)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "demo": _demo,
@@ -216,6 +222,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "policy show": _show_policy,
     "policy verify": _verify_policy,
     "policy compile": _compile_policies,
+    "policy bench": _bench_policy,
 }
 
 

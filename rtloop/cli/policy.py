@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rtloop.cli.outlet import say
+from rtloop.cli.table import Row, table
 from rtloop.cli.terminal import Terminal
 from rtloop.config import Config, LoopConfig, load
 from rtloop.config.problem import number
@@ -22,9 +23,6 @@ from rtloop.policy.verify import verify as verified
 
 #: So many elements of steps before are folded into a line.
 FOLDED_MIN = 4
-#: A column is cut, at the end of its texts, but not below this.
-NARROWEST = 5
-
 #: Columns that the formula says, too.
 SAID_TWICE = ("scale", "clip")
 #: Columns of a difference that a narrow terminal can do without.
@@ -32,15 +30,13 @@ FURTHER = ("worst at", "steps", "first")
 #: So many elements that the cases do not show are told by their names.
 SOME = 6
 
-Row = Sequence[str]
-
 
 def show(options: argparse.Namespace) -> int:
     """Prints the tables of a loop, or of all; its exit code."""
     config = load(options.file)
-    names = list(config.loops) if options.loop is None else [_loop(config, options.loop)]
+    names = list(config.loops) if options.loop is None else [loop_named(config, options.loop)]
     if options.graph is not None:
-        names = [_loop(config, options.loop)]
+        names = [loop_named(config, options.loop)]
         if options.graph.exists() and not options.force:
             found = f"{options.graph} is there already"
             raise ConfigError(f"{found}; --force overwrites it, or name another file")
@@ -62,7 +58,7 @@ def show(options: argparse.Namespace) -> int:
 def verify(options: argparse.Namespace) -> int:
     """Prints what differs; 0 within the tolerance, else 1."""
     config = load(options.file)
-    name = _loop(config, options.loop)
+    name = loop_named(config, options.loop)
     found = verified(config, name, options.cases, options.tolerance or TOLERANCE)
     if options.json:
         text = json.dumps({**found.as_dict(), "exit_code": int(not found.agrees)}, indent=2)
@@ -71,7 +67,7 @@ def verify(options: argparse.Namespace) -> int:
     return int(not (say(text) and found.agrees))
 
 
-def _loop(config: Config, name: str | None) -> str:
+def loop_named(config: Config, name: str | None) -> str:
     """The loop of a name, or the only one. Raises ConfigError."""
     listed = ", ".join(f"'{known}'" for known in config.loops)
     if name is None and len(config.loops) > 1:
@@ -108,11 +104,11 @@ def _shown(
     for tensor, elements in policy.table.observations.items():
         yield terminal.wrapped(f"\n{terminal.styled(tensor, 'bold')}: {len(elements)} values, of x")
         header = ("#", "element", "x", "formula", "ago", "unit", "clip", "scale")
-        yield from _table(header, _folded(elements, all_of_it), terminal, SAID_TWICE)
+        yield from table(header, _folded(elements, all_of_it), terminal, SAID_TWICE)
     command = policy.table.command
     yield f"\n{terminal.styled('command', 'bold')}: {len(command)} values, of y"
     of_y = ("#", "element", "y", "formula", "joint", "unit", "limits", "clip", "scale")
-    yield from _table(of_y, map(_command_row, command), terminal, SAID_TWICE)
+    yield from table(of_y, map(_command_row, command), terminal, SAID_TWICE)
     if policy.table.notes:
         yield ""
     for note in policy.table.notes:
@@ -179,54 +175,6 @@ def _scale(scale: float) -> str:
     return "" if scale == 1.0 else f"{scale:.7g}"
 
 
-def _table(
-    header: Row, rows: Iterable[Row | str], terminal: Terminal, spare: Sequence[str] = ()
-) -> Iterator[str]:
-    """Lines that fit. Columns of nothing are left out; then, while lines are too long, those of ``spare``; then
-    texts are cut. Numbers are not: half of one is another."""
-    listed = list(rows)
-    cells = [row for row in listed if not isinstance(row, str)]
-    kept = [index for index in range(len(header)) if any(row[index] for row in cells)]
-    widths = {i: max(len(header[i]), *(len(row[i]) for row in cells)) for i in kept}
-
-    def width() -> int:
-        return sum(widths[i] + 2 for i in kept)
-
-    for name in spare:
-        if width() > terminal.columns:
-            kept = [index for index in kept if header[index] != name]
-    texts = [i for i in kept if not all(_is_number(row[i]) for row in cells)]
-    while width() > terminal.columns and max((widths[i] for i in texts), default=0) > NARROWEST:
-        widths[max(texts, key=lambda i: widths[i])] -= 1
-
-    def line(row: Row) -> str:
-        aligned = (
-            text.rjust(widths[i]) if i == 0 else text.ljust(widths[i])
-            for i, text in ((i, _cut(row[i], widths[i])) for i in kept)
-        )
-        return ("  " + "  ".join(aligned)).rstrip()
-
-    yield terminal.styled(line(header), "dim")
-    for row in listed:
-        yield "  " + _cut(row, terminal.columns - 2) if isinstance(row, str) else line(row)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return not text
-    return True
-
-
-def _cut(text: str, width: int) -> str:
-    """In its middle: the end of a name is what tells it from the others."""
-    if len(text) <= width:
-        return text
-    end = max(width - 1, 0) // 3
-    return f"{text[: max(width - 1 - end, 0)]}…{text[len(text) - end :]}"
-
-
 # --- verify ---
 
 
@@ -235,7 +183,7 @@ def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
         f"{found.loop}: {found.steps} steps in closed loop, within {number(found.tolerance)} "
         "(absolute up to 1, relative above; of the range of what ranges over less than 1)"
     )
-    yield from _table(
+    yield from table(
         ("", "array", "values", "largest difference", "elements that differ"),
         [
             ("", array.name, str(array.elements), f"{array.largest_apart:.3g}", _differing(array))
@@ -322,7 +270,7 @@ def _elements(elements: Sequence[ElementApart], terminal: Terminal) -> Iterator[
         )
         for element in elements
     ]
-    yield from _table(header, rows, terminal, FURTHER)
+    yield from table(header, rows, terminal, FURTHER)
 
 
 def _differing(array: Compared) -> str:
