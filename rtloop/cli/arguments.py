@@ -201,6 +201,9 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
         command.set_defaults(command=name)
         command.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
         command.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
+        command.add_argument(
+            "--policy", metavar="NAME", help="which policy of it, where there are several"
+        )
         command.add_argument("--json", action="store_true", help="for machines")
     compile_ = _command(
         policy_commands,
