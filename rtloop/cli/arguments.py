@@ -204,6 +204,9 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     for command in (show, verify):
         command.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
+        command.add_argument(
+            "--policy", metavar="NAME", help="which policy of it, where there are several"
+        )
     compile_ = _command(
         policy_commands,
         "compile",

@@ -35,6 +35,8 @@ _LIVE_FORMS = (
     "name misses",
 )
 _SHORTEST_NAME = 4
+#: Of more switches between policies, the newest are told.
+SWITCHES_TOLD = 8
 
 _Cell = tuple[str, tuple[str, ...]]
 """A text and its styles."""
@@ -152,6 +154,8 @@ class Console:
         elif over:
             worst = max(over, key=lambda share: share.value)
             cells["state"] = (worst.brief, ("red", "bold"))
+        elif acting := statistics.switches.acting:
+            cells["status"] = (acting, ())
         elif self._demo:
             device = self._device_of(run, name)
             if status := self._demo.status(observed.newest_inputs, device):
@@ -250,6 +254,7 @@ class Console:
             f"{loop.skipped} skipped{slipped}; {loop.records_lost} records lost"
         )
         self.say(f"     commands: {_commands(loop) or 'none'}")
+        self._tell_switches(loop)
         if misses:
             self._explain_misses(loop)
         for p, label in (
@@ -262,6 +267,16 @@ class Console:
                     f"     {label:<15} p50 {p.p50:7.1f}  p99 {p.p99:7.1f}  "
                     f"p99.9 {p.p99_9:7.1f}  max {p.max:8.1f} µs"
                 )
+
+    def _tell_switches(self, loop: LoopSummary) -> None:
+        n, newest = loop.events.get("switched", 0), loop.switches[-SWITCHES_TOLD:]
+        if n:
+            earlier = f"{n - len(newest)} earlier, " if n > len(newest) else ""
+            self.say(f"     policies: {earlier}{', '.join(map(str, newest))}")
+        if refused := loop.events.get("switch_refused", 0):
+            word = find("events", "switch_refused")
+            meaning = "" if word is None else f": {explain(word)}"
+            self.say(f"     {self.styled(f'{refused} cycles switch refused', 'yellow')}{meaning}")
 
     def _explain_misses(self, loop: LoopSummary) -> None:
         stage = max(loop.causes, key=lambda name: loop.causes[name], default="")

@@ -7,12 +7,14 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rtloop.cli.outlet import say
 from rtloop.cli.table import Row, table
 from rtloop.cli.terminal import Terminal
 from rtloop.config import Config, LoopConfig, load
+from rtloop.config.config import label
 from rtloop.config.problem import number
 from rtloop.errors import ConfigError, RtloopError
 from rtloop.policy.compared import SENT, Compared, ElementApart
@@ -34,22 +36,23 @@ SOME = 6
 def show(options: argparse.Namespace) -> int:
     """Prints the tables of a loop, or of all; its exit code."""
     config = load(options.file)
-    names = list(config.loops) if options.loop is None else [loop_named(config, options.loop)]
+    chosen = _policies(config, options)
     if options.graph is not None:
-        names = [loop_named(config, options.loop)]
+        chosen = [_policy(config, options)]
         if options.graph.exists() and not options.force:
             found = f"{options.graph} is there already"
             raise ConfigError(f"{found}; --force overwrites it, or name another file")
-    shown = {name: opened(config, name) for name in names}
+    shown = [opened(one.config, one.loop) for one in chosen]
     if options.graph is not None:
-        _write(options.graph, config.loops[names[0]], shown[names[0]], options.force)
+        _write(options.graph, chosen[0].config.loops[chosen[0].loop], shown[0], options.force)
     if options.json:
-        loops = {name: policy.table.as_dict() for name, policy in shown.items()}
+        tables = (policy.table.as_dict() for policy in shown)
+        loops = dict(zip((one.label for one in chosen), tables, strict=True))
         return 0 if say(json.dumps({"file": str(options.file), "loops": loops}, indent=2)) else 1
     terminal = Terminal(sys.stdout)
     lines: list[str] = []
-    for name, policy in shown.items():
-        lines += _shown(name, config, policy, options.all, terminal)
+    for one, policy in zip(chosen, shown, strict=True):
+        lines += _shown(one, policy, options.all, terminal)
     if options.graph is not None:
         lines.append(terminal.wrapped(f"written: {options.graph}, one ONNX model with its state"))
     return 0 if say("\n".join(lines)) else 1
@@ -57,14 +60,48 @@ def show(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Prints what differs; 0 within the tolerance, else 1."""
-    config = load(options.file)
-    name = loop_named(config, options.loop)
-    found = verified(config, name, options.cases, options.tolerance or TOLERANCE)
+    one = _policy(load(options.file), options)
+    found = verified(one.config, one.loop, options.cases, options.tolerance or TOLERANCE)
     if options.json:
         text = json.dumps({**found.as_dict(), "exit_code": int(not found.agrees)}, indent=2)
     else:
         text = "\n".join(_verification(found, Terminal(sys.stdout)))
     return int(not (say(text) and found.agrees))
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """One policy of one loop, in a configuration in which the loop has no other."""
+
+    config: Config
+    loop: str
+    label: str
+
+
+def _policies(config: Config, options: argparse.Namespace) -> list[_Chosen]:
+    """Those that the options leave: all, or one of each loop. Raises ConfigError."""
+    loops = list(config.loops) if options.loop is None else [loop_named(config, options.loop)]
+    found = [
+        _Chosen(alone, loop, label(loop, name))
+        for loop in loops
+        for name, alone in config.each_policy(loop).items()
+        if options.policy in (None, name)
+    ]
+    if not found:
+        known = [f"'{name}'" for loop in loops for name in config.loops[loop].policies]
+        there_is = f"; there is: {', '.join(known)}" if known else ": no loop has several"
+        raise ConfigError(f"there is no policy '{options.policy}'{there_is}")
+    return found
+
+
+def _policy(config: Config, options: argparse.Namespace) -> _Chosen:
+    """One policy. Raises ConfigError."""
+    loop = loop_named(config, options.loop)
+    found = _policies(config, argparse.Namespace(loop=loop, policy=options.policy))
+    if len(found) > 1:
+        listed = ", ".join(f"'{name}'" for name in config.loops[loop].policies)
+        raise ConfigError(f"{len(found)} policies ({listed}): say which one, with --policy")
+    return found[0]
 
 
 def loop_named(config: Config, name: str | None) -> str:
@@ -96,11 +133,9 @@ def _write(path: Path, loop: LoopConfig, policy: Opened, force: bool) -> None:
 # --- show ---
 
 
-def _shown(
-    name: str, config: Config, policy: Opened, all_of_it: bool, terminal: Terminal
-) -> Iterator[str]:
-    loop = config.loops[name]
-    yield terminal.styled(f"{name}: {loop.loop_class}, {loop.rates}", "bold")
+def _shown(one: _Chosen, policy: Opened, all_of_it: bool, terminal: Terminal) -> Iterator[str]:
+    loop = one.config.loops[one.loop]
+    yield terminal.styled(f"{one.label}: {loop.loop_class}, {loop.rates}", "bold")
     for tensor, elements in policy.table.observations.items():
         yield terminal.wrapped(f"\n{terminal.styled(tensor, 'bold')}: {len(elements)} values, of x")
         header = ("#", "element", "x", "formula", "ago", "unit", "clip", "scale")

@@ -253,7 +253,52 @@ class CompiledRun:
         self, label: str, object: bytes, inputs: Sequence[int], outputs: Sequence[int]
     ) -> None: ...
 
-class Graph:
+class Runner:
+    """What a cycle runs between samples and commands: a ``Graph``, or a ``Switch`` between several."""
+
+    def run(
+        self,
+        inputs: Sequence[NDArray[np.float32]],
+        applied: bool = True,
+        last_command: NDArray[np.float32] | None = None,
+        cycle: int | None = None,
+    ) -> NDArray[np.float32]:
+        """``applied``: whether the command it returns is taken for one that was applied.
+
+        ``last_command`` stays what it was where none is given. ``cycle`` is the number of the cycle; None, of
+        a graph, is the next one in which the policy is due. Raises ValueError, RuntimeError.
+        """
+    def reset(self) -> None: ...
+    def warm_up(self, n: int) -> tuple[int, NDArray[np.int64]]:
+        """Time of the first run and of the ``n`` after it, ns; resets the state. Of several graphs all are
+        warm then, and the times are those of the slowest. Raises RuntimeError."""
+    @property
+    def error(self) -> str:
+        """What ONNX Runtime said against the first run that failed since the last reset, or nothing."""
+    @property
+    def onnxruntime_version(self) -> str: ...
+
+class Switch(Runner):
+    """Several policies with the same inputs and commands of one size, one of which acts: at first the first.
+
+    The selector, an element of an input, is the number of the policy that is to act; what is none of the
+    numbers ``transitions`` has for the policy that acts changes nothing. One that takes over begins anew, and
+    over ``blend_cycles`` cycles of the grid its command comes from what stood before. Raises ValueError.
+    """
+
+    def __init__(
+        self,
+        policies: Sequence[Graph],
+        input: int,
+        element: int,
+        blend_cycles: int,
+        transitions: Sequence[Sequence[int]],
+    ) -> None: ...
+    @property
+    def acting(self) -> int:
+        """The number of the policy that acts."""
+
+class Graph(Runner):
     """Everything between samples and commands, on buffers bound once: one ONNX model, or steps.
 
     Of one model: ``inputs`` and ``command`` are (name, shape), float32; ``feedback`` is (input name, (output
@@ -299,37 +344,17 @@ class Graph:
         Raises ValueError where types, sizes or the order of steps do not fit; RuntimeError, as above, and
         where a compiled step cannot be loaded or has other inputs or outputs.
         """
-    def run(
-        self,
-        inputs: Sequence[NDArray[np.float32]],
-        applied: bool = True,
-        last_command: NDArray[np.float32] | None = None,
-        cycle: int | None = None,
-    ) -> NDArray[np.float32]:
-        """``applied``: whether the command it returns is taken for one that was applied.
-
-        ``last_command`` stays what it was where none is given. ``cycle`` is the number of the cycle; None is
-        the next one in which the policy is due. Raises ValueError, RuntimeError.
-        """
     @property
     def every(self) -> int: ...
     @property
     def policy_ran(self) -> bool:
         """Whether it ran in the last cycle."""
-    def reset(self) -> None: ...
     def state(self) -> dict[str, NDArray[Any]]:
         """What it carries to the next run, by the name of the feedback's input."""
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Sets what is named, of the state's dtype or convertible, of the same size. Raises ValueError."""
     def tensor(self, index: int) -> NDArray[Any]:
         """A copy of a tensor, while nothing runs. Raises IndexError."""
-    def warm_up(self, n: int) -> tuple[int, NDArray[np.int64]]:
-        """Time of the first run and of the ``n`` after it, ns; resets the state. Raises RuntimeError."""
-    @property
-    def error(self) -> str:
-        """What ONNX Runtime said against the first run that failed since the last reset, or nothing."""
-    @property
-    def onnxruntime_version(self) -> str: ...
 
 # --- real-time set-up ---
 
@@ -471,7 +496,7 @@ class Loop:
         self,
         config: LoopConfig,
         ports: Sequence[Port],
-        graph: Graph,
+        graph: Runner,
         ring: RingWriter,
         clock: Clock,
     ) -> None: ...

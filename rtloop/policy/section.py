@@ -210,7 +210,7 @@ class PolicyConfig(ModelKeys):
         scope = Scope(
             inputs,
             Vector(),
-            (*here[:-1], "inputs"),
+            (*here[:2], "inputs"),
             groups=self.groups,
             groups_at=(*here, "groups"),
             joints=joints,
@@ -266,7 +266,7 @@ class PolicyConfig(ModelKeys):
     def _broken(
         self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]
     ) -> Iterator[Problem]:
-        loop = here[:-1]
+        loop = here[:2]
         yield from self._model_rules(here)
         if not outputs:
             expected = "at least one output for the action of the policy"
@@ -361,7 +361,7 @@ class PolicyConfig(ModelKeys):
 
     def _name_rules(self, here: Keys, inputs: Mapping[str, Elements]) -> Iterator[Problem]:
         for name in (name for name in (*inputs, *self.groups) if name == DEFAULT_POSE):
-            keys = (*here[:-1], "inputs", name) if name in inputs else (*here, "groups", name)
+            keys = (*here[:2], "inputs", name) if name in inputs else (*here, "groups", name)
             yield Problem(keys, "another name: this one is that of the pose", at_key=True)
         for name in self.groups:
             if name in inputs:

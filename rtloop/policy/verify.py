@@ -186,7 +186,7 @@ def _acting_at_once(config: Config, name: str, in_cycles: bool) -> tuple[Config,
     if not left_out:
         return config, ()
     policy = loop.policy.model_copy(update=of_policy)
-    loops = {**config.loops, name: loop.model_copy(update={"policy": policy})}
+    loops = {**config.loops, name: loop.with_policy(policy)}
     return config.model_copy(update={"loops": loops}), tuple(left_out)
 
 

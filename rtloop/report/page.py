@@ -29,7 +29,7 @@ from rtloop.telemetry.private import replace_file
 
 CLASS_ORDER = ("hard", "firm", "soft")
 #: Events that the verdict, the accounts or the list of the worst cycles tell in words of their own.
-_TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished", "policy"}
+_TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished", "policy", "switched"}
 SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
 
 
@@ -255,6 +255,10 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
     yield "Commands", _words("outcomes", s.outcomes) or "none"
     if s.events.get("policy"):
         yield "Cycles with the policy", f"{count(s.events['policy'])} of {count(s.executed)}"
+    if n := s.events.get("switched"):
+        told = ", ".join(escape(str(switch)) for switch in s.switches)
+        more = f"the last {len(s.switches)} of {count(n)}: " if len(s.switches) < n else ""
+        yield "Policies took over", f"{more}{told}" if told else count(n)
     others = {name: n for name, n in s.events.items() if name not in _TOLD_ELSEWHERE}
     yield "Other events", _words("events", others) or "none"
     yield "Came to nothing", "; ".join(str(share) for share in s.shares if share.value) or "nothing"

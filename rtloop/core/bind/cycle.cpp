@@ -74,7 +74,7 @@ void bind_config(nb::module_ &m) {
 // On virtual time no thread plays the guard: the clock does.
 std::shared_ptr<Loop> make_loop(const LoopConfig &config,
                                 const std::vector<std::shared_ptr<Port>> &ports,
-                                std::shared_ptr<Graph> graph, std::shared_ptr<RingWriter> ring,
+                                std::shared_ptr<Runner> graph, std::shared_ptr<RingWriter> ring,
                                 std::shared_ptr<Clock> clock) {
     auto *virtual_clock = dynamic_cast<VirtualClock *>(clock.get());
     auto *loop = new Loop(config, ports, std::move(graph), std::move(ring), clock);

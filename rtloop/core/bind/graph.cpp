@@ -20,6 +20,7 @@
 
 #include "rtloop/core/bind/convert.hpp"
 #include "rtloop/core/graph/graph.hpp"
+#include "rtloop/core/graph/switch.hpp"
 
 namespace rtloop {
 
@@ -122,30 +123,32 @@ std::shared_ptr<Graph> of_steps(const std::string &library, const std::vector<Na
     return std::make_shared<Graph>(library, std::move(spec));
 }
 
-nb::object run(Graph &graph, const std::vector<FloatVector> &inputs, bool applied,
+nb::object run(Runner &runner, const std::vector<FloatVector> &inputs, bool applied,
                const std::optional<FloatVector> &last_command, std::optional<int64_t> cycle) {
-    if (inputs.size() != graph.n_inputs()) {
+    if (inputs.size() != runner.n_inputs()) {
         throw std::invalid_argument("got " + std::to_string(inputs.size()) + " inputs, expected " +
-                                    std::to_string(graph.n_inputs()));
+                                    std::to_string(runner.n_inputs()));
     }
     for (size_t i = 0; i < inputs.size(); ++i) {
-        check_size(inputs[i], graph.input_size(i));
-        std::memcpy(graph.input(i), inputs[i].data(), inputs[i].size() * sizeof(float));
+        check_size(inputs[i], runner.input_size(i));
+        std::memcpy(runner.input(i), inputs[i].data(), inputs[i].size() * sizeof(float));
     }
     if (last_command) {
-        if (graph.last_command() == nullptr) {
+        if (runner.last_command() == nullptr) {
             throw std::invalid_argument("the graph does not read the last command");
         }
-        check_size(*last_command, graph.command_size());
-        std::memcpy(graph.last_command(), last_command->data(),
+        check_size(*last_command, runner.command_size());
+        std::memcpy(runner.last_command(), last_command->data(),
                     last_command->size() * sizeof(float));
     }
     if (cycle && *cycle < 0) throw std::invalid_argument("cycles are counted from 0");
-    if (!(cycle ? graph.run(*cycle) : graph.run())) {
-        throw std::runtime_error("ONNX Runtime refused to run the graph: " + graph.error());
+    auto *graph = dynamic_cast<Graph *>(&runner);
+    if (!cycle && graph == nullptr) throw std::invalid_argument("a switch runs in a cycle");
+    if (!(cycle ? runner.run(*cycle) : graph->run())) {
+        throw std::runtime_error("ONNX Runtime refused to run the graph: " + runner.error());
     }
-    if (applied) graph.applied();
-    return to_numpy(std::vector<float>(graph.command(), graph.command() + graph.command_size()));
+    if (applied) runner.applied();
+    return to_numpy(std::vector<float>(runner.command(), runner.command() + runner.command_size()));
 }
 
 }  // namespace
@@ -175,7 +178,30 @@ void bind_graph(nb::module_ &m) {
                                         std::move(outputs)};
             },
             "label"_a, "object"_a, "inputs"_a, "outputs"_a);
-    nb::class_<Graph>(m, "Graph")
+    nb::class_<Runner>(m, "Runner")
+        .def("run", &run, "inputs"_a, "applied"_a = true, "last_command"_a = nb::none(),
+             "cycle"_a = nb::none())
+        .def("reset", &Runner::reset)
+        .def_prop_ro("error", &Runner::error)
+        .def(
+            "warm_up",
+            [](Runner &runner, size_t n) {
+                WarmUp w = runner.warm_up(n, [] { return true; });
+                return nb::make_tuple(w.first_ns, to_numpy(std::move(w.run_ns)));
+            },
+            "n"_a)
+        .def_prop_ro("onnxruntime_version", &Runner::onnxruntime_version);
+    nb::class_<Switch, Runner>(m, "Switch")
+        .def(
+            "__init__",
+            [](Switch *self, std::vector<std::shared_ptr<Graph>> policies, size_t input,
+               size_t element, int64_t blend_cycles, std::vector<std::vector<size_t>> transitions) {
+                new (self) Switch(std::move(policies),
+                                  {input, element, blend_cycles, std::move(transitions)});
+            },
+            "policies"_a, "input"_a, "element"_a, "blend_cycles"_a, "transitions"_a)
+        .def_prop_ro("acting", &Switch::acting);
+    nb::class_<Graph, Runner>(m, "Graph")
         .def(
             "__init__",
             [](Graph *self, const std::string &library, nb::bytes model,
@@ -191,12 +217,8 @@ void bind_graph(nb::module_ &m) {
                     "inputs"_a, "command"_a, "feedback"_a, "checked"_a, "last_command"_a.none(),
                     "terminations"_a = nb::none(), "every"_a = 1,
                     "each_cycle"_a = std::vector<size_t>{}, "cycles_since_due"_a = nb::none())
-        .def("run", &run, "inputs"_a, "applied"_a = true, "last_command"_a = nb::none(),
-             "cycle"_a = nb::none())
         .def_prop_ro("every", &Graph::every)
         .def_prop_ro("policy_ran", &Graph::policy_ran)
-        .def("reset", &Graph::reset)
-        .def_prop_ro("error", &Graph::error)
         .def("state",
              [](const Graph &graph) {
                  nb::dict state;
@@ -223,15 +245,7 @@ void bind_graph(nb::module_ &m) {
                 }
                 return values_of(graph.tensor(index));
             },
-            "index"_a)
-        .def(
-            "warm_up",
-            [](Graph &graph, size_t n) {
-                WarmUp w = graph.warm_up(n);
-                return nb::make_tuple(w.first_ns, to_numpy(std::move(w.run_ns)));
-            },
-            "n"_a)
-        .def_prop_ro("onnxruntime_version", &Graph::onnxruntime_version);
+            "index"_a);
 }
 
 }  // namespace rtloop

@@ -28,7 +28,7 @@ Limits limits_of(const LoopConfig &config, const Wiring &wiring) {
 
 }  // namespace
 
-Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate &gate,
+Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Runner &graph, Gate &gate,
              LoopStatus &status, const StopRequest &stop, Clock &clock)
     : config_(config),
       wiring_(wiring),
@@ -220,7 +220,7 @@ bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
 bool Cycle::infer() noexcept {
     if (float *last = graph_.last_command()) std::copy(sent_.begin(), sent_.end(), last);
     const bool ok = graph_.run(record_.cycle);
-    if (graph_.every() > 1 && graph_.policy_ran()) record_.events |= event::policy;
+    record_.events |= graph_.events();
     stall(Stage::infer);
     record_.infer_ns = clock_.now();
     if (!ok) fault_.latch(FaultReason::infer_error);

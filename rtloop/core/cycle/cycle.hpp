@@ -17,14 +17,14 @@
 #include "rtloop/core/cycle/safe.hpp"
 #include "rtloop/core/cycle/stand_in.hpp"
 #include "rtloop/core/cycle/wiring.hpp"
-#include "rtloop/core/graph/graph.hpp"
+#include "rtloop/core/graph/runner.hpp"
 
 namespace rtloop {
 
 class Cycle {
   public:
     // Throws std::invalid_argument when sizes do not fit.
-    Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate &gate,
+    Cycle(const LoopConfig &config, const Wiring &wiring, Runner &graph, Gate &gate,
           LoopStatus &status, const StopRequest &stop, Clock &clock);
 
     // Before the gate is armed for `next`.
@@ -87,7 +87,7 @@ class Cycle {
 
     const LoopConfig &config_;
     const Wiring &wiring_;
-    Graph &graph_;
+    Runner &graph_;
     Gate &gate_;
     FaultLatch fault_;
     const StopRequest &stop_;

@@ -33,13 +33,13 @@ std::unique_ptr<Pacer> timer(const LoopConfig &config, Clock &clock) {
 }  // namespace
 
 Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
-           std::shared_ptr<Graph> graph, std::shared_ptr<RingWriter> ring,
+           std::shared_ptr<Runner> graph, std::shared_ptr<RingWriter> ring,
            std::shared_ptr<Clock> clock)
     : Loop(config, std::move(ports), std::move(graph), std::move(ring), clock,
            timer(config, *required(clock, "a clock"))) {}
 
 Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
-           std::shared_ptr<Graph> graph, std::shared_ptr<RingWriter> ring,
+           std::shared_ptr<Runner> graph, std::shared_ptr<RingWriter> ring,
            std::shared_ptr<Clock> clock, std::unique_ptr<Pacer> pacer)
     : config_((check(config), std::move(config))),
       wiring_(config_, std::move(ports)),

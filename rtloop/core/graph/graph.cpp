@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "rtloop/core/cycle/clock.hpp"
+#include "rtloop/core/words.hpp"
 
 namespace rtloop {
 
@@ -106,6 +107,10 @@ void Graph::check_finite() noexcept {
                                  [](const Tensor *t) { return t->is_finite(); });
     if (all) return;
     std::fill_n(command_->as<float>(), command_->size(), std::numeric_limits<float>::quiet_NaN());
+}
+
+uint32_t Graph::events() const noexcept {
+    return every_ > 1 && policy_ran_ ? event::policy : 0;
 }
 
 bool Graph::terminates() const noexcept {
