@@ -198,6 +198,17 @@ class Port:
     def counters(self) -> dict[str, int]:
         """What an observer may know, by name; the names are the kind's."""
 
+class Relay:
+    """The commands of one output, for the loops that read it: see core/ports/relay.hpp.
+
+    ``size`` values a command, ``capacity`` commands; ``at_deadline``: each counts from its deadline on, not
+    from when it was written. Raises ValueError.
+    """
+
+    def __init__(self, size: int, capacity: int, at_deadline: bool) -> None: ...
+    def reader(self) -> Port:
+        """A port for one more loop that reads them."""
+
 class TimeMap:
     """A device's clock mapped to CLOCK_MONOTONIC: an interval that packets narrow; the offset is slewed."""
 
@@ -440,9 +451,11 @@ class OutputConfig:
         safe: Sequence[float] = ...,
         default_value: Sequence[float] = ...,
         hold: Sequence[int] = ...,
+        relay: Relay | None = None,
     ) -> None:
         """``hold``: for each element, which of the values of all inputs is the safe one, as last measured;
-        -1 for the number in ``safe``, which may be NaN elsewhere."""
+        -1 for the number in ``safe``, which may be NaN elsewhere. ``relay``: where other loops read its
+        commands."""
 
 class Stall:
     """Fault injection: uses up time in a stage of cycle ``first`` and of every ``every``-th after (0: once)."""

@@ -85,19 +85,44 @@ void Cycle::reset() noexcept {
     graph_.reset();
     miss_limit_.reset();
     fault_.reset();
+    measure_safe();
+    tell_safe();
+    for (size_t i = 0; i < wiring_.outputs.size(); ++i) stand_safe(i);
+    if (stand_in_) stand_in_->reset();
+}
+
+void Cycle::rearm_relays() noexcept {
+    measure_safe();
+    const float *first = safe_.command().data();
+    for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
+        if (wiring_.relays[i] != nullptr) wiring_.relays[i]->rearm(first);
+        first += wiring_.outputs[i]->n_outputs();
+    }
+}
+
+// Before the first release: what is there to be held.
+void Cycle::measure_safe() noexcept {
     std::fill(input_values_.begin(), input_values_.end(), 0.0F);
     std::fill(arrived_.begin(), arrived_.end(), uint8_t{0});
     safe_.reset();
-    if (safe_.follows()) {
-        float *values = input_values_.data();
-        for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
-            read_input(i, values);
-            values += wiring_.inputs[i]->n_inputs();
-        }
-        safe_.follow(input_values_.data(), arrived_);
+    if (!safe_.follows()) return;
+    float *values = input_values_.data();
+    for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
+        read_input(i, values);
+        values += wiring_.inputs[i]->n_inputs();
     }
-    for (size_t i = 0; i < wiring_.outputs.size(); ++i) stand_safe(i);
-    if (stand_in_) stand_in_->reset();
+    safe_.follow(input_values_.data(), arrived_);
+}
+
+// To the loops that read it, which is to count once it is in force.
+void Cycle::tell_safe() noexcept {
+    size_t at = 0;
+    for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
+        if (wiring_.relays[i] != nullptr && wiring_.outputs[i]->knows_safe()) {
+            wiring_.relays[i]->prepare_safe(safe_.command().data() + at);
+        }
+        at += wiring_.outputs[i]->n_outputs();
+    }
 }
 
 void Cycle::prepare(const Release &next) noexcept {
@@ -154,7 +179,10 @@ void Cycle::limit_broken() noexcept {
 
 // False when a stale input forbids to compute.
 bool Cycle::read_inputs() noexcept {
-    for (const auto &port : wiring_.ports) port->poll(record_.start_ns);
+    for (const auto &port : wiring_.ports) {
+        port->released(record_.release_ns);
+        port->poll(record_.start_ns);
+    }
     bool usable = true;
     float *values = input_values_.data();
     for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
@@ -178,6 +206,7 @@ Sample Cycle::read_input(size_t i, float *values) noexcept {
 // Where nothing was commanded yet, or not since its device was lost, what stands follows, too.
 void Cycle::follow_measured() noexcept {
     safe_.follow(input_values_.data(), arrived_);
+    tell_safe();
     for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
         if (stands_safe_[i] != 0) stand_safe(i);
     }
@@ -411,7 +440,7 @@ Left Cycle::write(const std::vector<float> &command) noexcept {
     size_t at = 0;
     for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
         const size_t n = wiring_.outputs[i]->n_outputs();
-        if (wiring_.outputs[i]->write(command.data() + at, clock_.now(), record_.deadline_ns)) {
+        if (wiring_.write(i, command.data() + at, clock_.now(), record_.deadline_ns)) {
             std::memcpy(sent_.data() + at, command.data() + at, n * sizeof(float));
             stands_safe_[i] = 0;
             ++n_left;
@@ -423,7 +452,7 @@ Left Cycle::write(const std::vector<float> &command) noexcept {
 }
 
 void Cycle::write_safe() noexcept {
-    wiring_.write_safe();
+    wiring_.write_safe(clock_.now());
 }
 
 void Cycle::stall(Stage stage) noexcept {

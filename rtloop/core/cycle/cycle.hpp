@@ -43,6 +43,9 @@ class Cycle {
     // A new activation: no history, no previous command. The ports are rearmed already, and have
     // what the safe command follows.
     void reset() noexcept;
+    // Before it, on whichever thread, and again once more was measured: what other loops read until
+    // there is a command.
+    void rearm_relays() noexcept;
     const Safe &safe() const noexcept { return safe_; }
     void write_safe() noexcept;
 
@@ -60,6 +63,8 @@ class Cycle {
     bool read_inputs() noexcept;
     Sample read_input(size_t i, float *values) noexcept;
     void follow_measured() noexcept;
+    void measure_safe() noexcept;
+    void tell_safe() noexcept;
     bool judge_input(size_t i, const Sample &sample) noexcept;
     bool infer() noexcept;
     bool limit() noexcept;
