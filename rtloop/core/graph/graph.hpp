@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "rtloop/core/graph/compiled.hpp"
+#include "rtloop/core/graph/external.hpp"
 #include "rtloop/core/graph/node.hpp"
 #include "rtloop/core/graph/session.hpp"
 #include "rtloop/core/graph/spec.hpp"
@@ -54,15 +55,22 @@ class Graph {
     bool claim() noexcept { return !is_claimed_.exchange(true, std::memory_order_acquire); }
     void give_back() noexcept { is_claimed_.store(false, std::memory_order_release); }
 
-    // Real-time. A cycle of the loop, whose numbers grow: the policy runs in the first one of each
-    // period of its own, the steps of each cycle always. False when ONNX Runtime reported an error:
-    // `error` has its words.
-    bool run(int64_t cycle) noexcept;
+    // Real-time. A cycle of the loop, whose numbers grow, with inputs as of `now_ns`: the policy
+    // runs in the first one of each period of its own, the steps of each cycle always. False when
+    // ONNX Runtime reported an error, or who answers outside the cycle: `error` has its words.
+    bool run(int64_t cycle, int64_t now_ns = 0) noexcept;
     // The next cycle in which the policy is due.
     bool run() noexcept { return run((period_ + 1) * every_); }
     // How many cycles the policy's period has, and whether the policy ran in the last one.
     int64_t every() const noexcept { return every_; }
     bool policy_ran() const noexcept { return policy_ran_; }
+    // The step that is answered outside the cycle; nullptr without one.
+    External *external() noexcept { return external_.get(); }
+    const std::shared_ptr<External> &shared_external() const noexcept { return external_; }
+    // After a run: that answer was due and is not there, the command is of an older one; and
+    // whether there is a command at all, which there is not before the first answer.
+    bool is_late() const noexcept { return external_ && policy_ran_ && external_->is_late(); }
+    bool has_command() const noexcept { return !external_ || external_->has_answer(); }
     // Real-time, after a run: a condition for the loop to end is true.
     bool terminates() const noexcept;
     // Any thread. What ONNX Runtime said against the first run that failed since the last reset,
@@ -86,7 +94,12 @@ class Graph {
         bool of_applied;
         std::string initial;  // bytes; empty for zeros
     };
-    using Step = std::variant<Node, std::unique_ptr<Compiled>, std::unique_ptr<Session>>;
+    struct Outside {
+        std::shared_ptr<External> external;
+        const float *question;
+        float *answer;
+    };
+    using Step = std::variant<Node, std::unique_ptr<Compiled>, std::unique_ptr<Session>, Outside>;
     struct Timed {
         Step step;
         bool each_cycle;
@@ -95,8 +108,9 @@ class Graph {
     Step bind(const NodeSpec &spec) const;
     Step bind(const ModelSpec &spec) const;
     Step bind(const CompiledSpec &spec) const;
+    Step bind(const ExternalSpec &spec) const;
     std::vector<const Tensor *> pointers(const std::vector<size_t> &numbers) const;
-    bool run_steps(bool with_policy) noexcept;
+    bool run_steps(bool with_policy, int64_t now_ns) noexcept;
     void check_finite() noexcept;
     void feed_back(bool of_applied) noexcept;
     void keep_error(const char *message) noexcept;
@@ -107,6 +121,7 @@ class Graph {
     int64_t every_ = 1;
     int64_t period_ = -1;  // of the policy, in which it ran last; -1: not since the reset
     bool policy_ran_ = false;
+    std::shared_ptr<External> external_;
     std::vector<Tensor *> inputs_;
     Tensor *command_ = nullptr;
     Tensor *last_command_ = nullptr;
