@@ -264,6 +264,48 @@ class CompiledRun:
         self, label: str, object: bytes, inputs: Sequence[int], outputs: Sequence[int]
     ) -> None: ...
 
+class External:
+    """A step that is answered outside the cycle: each run leaves a question, and takes the newest answer.
+
+    Only the answer to the question before is in time. Until ``open`` the answer is zeros, in time; from
+    ``close`` on nobody answers. One thread answers. Raises ValueError for a size of 0.
+    """
+
+    def __init__(self, question_size: int, answer_size: int) -> None: ...
+    @property
+    def question_size(self) -> int: ...
+    @property
+    def answer_size(self) -> int: ...
+    def open(self) -> None:
+        """While nothing runs: from now on there is somebody to ask."""
+    def close(self) -> None:
+        """``next`` gives None from now on, at once."""
+    def next(self, timeout_ns: int = -1) -> tuple[NDArray[np.float32], int, int] | None:
+        """Waits for a question that was not given out yet: its values, when it was left, and when this thread
+        woke up for it, before it had Python again (both ns, CLOCK_MONOTONIC). None after ``close``, and after
+        ``timeout_ns``; -1 is for ever."""
+    def answer(self, values: NDArray[np.float32]) -> None:
+        """To the question that was given out last. Raises ValueError for another size."""
+    def fail(self, why: str) -> None:
+        """Instead of an answer: the next run of the graph fails, and says why."""
+    @property
+    def error(self) -> str:
+        """What failed; empty where nothing has."""
+    def answer_at_once(
+        self,
+        answer: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None,
+        begin: Callable[[], object] | None = None,
+    ) -> None:
+        """Whoever runs the graph answers, in the run itself; ``begin`` is called when the graph is reset. None
+        ends that. While nothing runs."""
+    def ask(self, n: int, period_ns: int) -> None:
+        """Leaves ``n`` questions of zeros, one a period, while no loop runs. Lets go of Python."""
+
+class ExternalRun:
+    """A step that is answered outside the cycle, between tensors of float32. One in a graph."""
+
+    def __init__(self, external: External, input: int, output: int) -> None: ...
+
 class Runner:
     """What a cycle runs between samples and commands: a ``Graph``, or a ``Switch`` between several."""
 
@@ -331,7 +373,7 @@ class Graph(Runner):
         library: str,
         tensors: Sequence[tuple[str, str, Sequence[int]]],
         constants: Mapping[int, NDArray[Any]],
-        steps: Sequence[Node | ModelRun | CompiledRun],
+        steps: Sequence[Node | ModelRun | CompiledRun | ExternalRun],
         inputs: Sequence[int],
         command: int,
         feedback: Sequence[tuple[int, int, bool]],
@@ -360,6 +402,9 @@ class Graph(Runner):
     @property
     def policy_ran(self) -> bool:
         """Whether it ran in the last cycle."""
+    @property
+    def external(self) -> External | None:
+        """The step that is answered outside the cycle, if there is one."""
     def state(self) -> dict[str, NDArray[Any]]:
         """What it carries to the next run, by the name of the feedback's input."""
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:

@@ -25,6 +25,7 @@ def test_ring_ports_relay_stand_in_and_gate_are_free_of_races(
     sources = [Path(__file__).parent / "cpp" / "races.cpp", core / "ring" / "ring.cpp"]
     ports = ("line", "link", "link_receive", "link_send", "mailbox", "relay")
     sources += [core / "ports" / f"{name}.cpp" for name in ports]
+    sources += [core / "graph" / "external.cpp"]
     objects = []
     for name in ("frame", "messages", "packet"):
         objects.append(tmp_path / f"{name}.o")

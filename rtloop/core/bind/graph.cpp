@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "rtloop/core/bind/convert.hpp"
+#include "rtloop/core/cycle/clock.hpp"
 #include "rtloop/core/graph/graph.hpp"
 #include "rtloop/core/graph/switch.hpp"
 
@@ -144,17 +146,95 @@ nb::object run(Runner &runner, const std::vector<FloatVector> &inputs, bool appl
     if (cycle && *cycle < 0) throw std::invalid_argument("cycles are counted from 0");
     auto *graph = dynamic_cast<Graph *>(&runner);
     if (!cycle && graph == nullptr) throw std::invalid_argument("a switch runs in a cycle");
-    if (!(cycle ? runner.run(*cycle) : graph->run())) {
-        throw std::runtime_error("ONNX Runtime refused to run the graph: " + runner.error());
+    if (!(cycle ? runner.run(*cycle, 0) : graph->run())) {
+        const External *external = runner.external();
+        const bool is_outside = external != nullptr && external->error()[0] != '\0';
+        throw std::runtime_error((is_outside ? "" : "ONNX Runtime refused to run the graph: ") +
+                                 runner.error());
     }
     if (applied) runner.applied();
     return to_numpy(std::vector<float>(runner.command(), runner.command() + runner.command_size()));
+}
+
+// A question that was not given out yet, with its times and when its wait ended: whoever waits lets
+// go of Python until then.
+nb::object next_question(External &external, int64_t timeout_ns) {
+    bool found = false;
+    int64_t woke_ns = 0;
+    {
+        nb::gil_scoped_release no_gil;
+        found = external.next(timeout_ns);
+        woke_ns = MonotonicClock().now();
+    }
+    if (!found) return nb::none();
+    return nb::make_tuple(to_numpy(std::vector<float>(external.values())),
+                          external.question().asked_ns, woke_ns);
+}
+
+// What Python raises, without its traceback.
+template <typename Call>
+void in_its_words(const Call &call) {
+    try {
+        call();
+    } catch (const nb::python_error &error) {
+        throw std::runtime_error(nb::str(error.value()).c_str());
+    }
+}
+
+// Both are called by who runs the graph, who holds Python.
+void answer_at_once(External &external, const std::optional<nb::callable> &answer,
+                    const std::optional<nb::callable> &begin) {
+    if (!answer) {
+        external.answer_at_once({}, {});
+        return;
+    }
+    const size_t n_question = external.question_size();
+    const size_t n_answer = external.answer_size();
+    const auto answered = [call = *answer, n_question, n_answer](const float *question, float *to) {
+        in_its_words([&] {
+            const auto values = nb::cast<FloatVector>(
+                call(to_numpy(std::vector<float>(question, question + n_question))));
+            check_size(values, n_answer);
+            std::copy_n(values.data(), n_answer, to);
+        });
+    };
+    std::function<void()> begun;
+    if (begin) begun = [call = *begin] { in_its_words([&] { call(); }); };
+    external.answer_at_once(answered, begun);
+}
+
+void bind_external(nb::module_ &m) {
+    using namespace nb::literals;
+    nb::class_<External>(m, "External")
+        .def(nb::init<size_t, size_t>(), "question_size"_a, "answer_size"_a)
+        .def_prop_ro("question_size", &External::question_size)
+        .def_prop_ro("answer_size", &External::answer_size)
+        .def("open", &External::open)
+        .def("close", &External::close)
+        .def("next", &next_question, "timeout_ns"_a = -1)
+        .def(
+            "answer",
+            [](External &external, const FloatVector &values) {
+                check_size(values, external.answer_size());
+                external.answer(values.data());
+            },
+            "values"_a)
+        .def(
+            "fail", [](External &external, const std::string &why) { external.fail(why.c_str()); },
+            "why"_a)
+        .def_prop_ro("error", &External::error)
+        .def("answer_at_once", &answer_at_once, "answer"_a.none(), "begin"_a = nb::none())
+        .def("ask", &External::ask, "n"_a, "period_ns"_a, nb::call_guard<nb::gil_scoped_release>());
+    nb::class_<ExternalSpec>(m, "ExternalRun")
+        .def(nb::init<std::shared_ptr<External>, size_t, size_t>(), "external"_a, "input"_a,
+             "output"_a);
 }
 
 }  // namespace
 
 void bind_graph(nb::module_ &m) {
     using namespace nb::literals;
+    bind_external(m);
     m.attr("OPERATORS") = nb::tuple(nb::cast(Node::operators()));
     nb::class_<NodeSpec>(m, "Node").def(nb::init<std::string, std::vector<size_t>, size_t>(),
                                         "operator"_a, "inputs"_a, "output"_a);
@@ -219,6 +299,7 @@ void bind_graph(nb::module_ &m) {
                     "each_cycle"_a = std::vector<size_t>{}, "cycles_since_due"_a = nb::none())
         .def_prop_ro("every", &Graph::every)
         .def_prop_ro("policy_ran", &Graph::policy_ran)
+        .def_prop_ro("external", &Graph::shared_external)
         .def("state",
              [](const Graph &graph) {
                  nb::dict state;

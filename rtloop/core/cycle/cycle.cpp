@@ -66,7 +66,9 @@ Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Runner &graph, Gate
         throw std::invalid_argument("the graph commands " + std::to_string(graph.command_size()) +
                                     " values, the outputs take " + std::to_string(limits_.size()));
     }
-    input_records_.assign(wiring.inputs.size(), {-1, 0, 0});
+    // What is answered outside the cycle is a source, too.
+    const size_t n_sources = wiring.inputs.size() + (graph.external() != nullptr ? 1 : 0);
+    input_records_.assign(n_sources, {-1, 0, 0});
     input_values_.assign(n_values, 0.0F);
     arrived_.assign(wiring.inputs.size(), 0);
     stands_safe_.assign(wiring.outputs.size(), 1);
@@ -152,6 +154,7 @@ const CycleRecord &Cycle::run(const Release &release, int64_t woke_ns) noexcept 
 
 void Cycle::begin(const Release &release, int64_t woke_ns) noexcept {
     record_ = {};
+    is_late_ = awaits_first_ = false;
     left_ = Left::nothing;
     record_.cycle = release.cycle;
     record_.release_ns = release.time_ns;
@@ -248,12 +251,14 @@ bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
 
 bool Cycle::infer() noexcept {
     if (float *last = graph_.last_command()) std::copy(sent_.begin(), sent_.end(), last);
-    const bool ok = graph_.run(record_.cycle);
+    const bool ok = graph_.run(record_.cycle, record_.start_ns);
+    is_late_ = ok && graph_.is_late();
+    awaits_first_ = ok && !graph_.has_command();
     record_.events |= graph_.events();
     stall(Stage::infer);
     record_.infer_ns = clock_.now();
     if (!ok) fault_.latch(FaultReason::infer_error);
-    if (!ok || !graph_.terminates()) return ok;
+    if (!ok || !graph_.terminates()) return ok && graph_.has_command();
     fault_.latch(FaultReason::terminated);
     return false;
 }
@@ -272,7 +277,8 @@ void Cycle::send(bool usable) noexcept {
     overslept_ns_ = 0;
     sending_ns_ = record_.infer_ns;
     if (config_.output_at_deadline && !wait_to_send()) usable = false;
-    const bool in_time = clock_.now() <= record_.deadline_ns && gate_.begin_write(record_.cycle);
+    const bool in_time =
+        !is_late_ && clock_.now() <= record_.deadline_ns && gate_.begin_write(record_.cycle);
     // One judge, and it is the judge who sends what replaces a result that was never begun.
     bool judged_here = !in_time && gate_.expire_open(record_.cycle);
     const Outcome outcome = in_time ? send_in_time(usable) : send_late(usable, judged_here);
@@ -282,7 +288,7 @@ void Cycle::send(bool usable) noexcept {
 
     judged_here |= in_time && gate_.expire_writing(record_.cycle);
     record_.events |= event::miss | (judged_here ? 0 : event::guard);
-    record_.longest_stage = static_cast<uint8_t>(longest_stage());
+    record_.longest_stage = static_cast<uint8_t>(is_late_ ? Stage::infer : longest_stage());
     if (config_.loop_class == LoopClass::hard) fault_.latch(FaultReason::deadline_miss);
     if (outcome == Outcome::written) record_.outcome = static_cast<uint8_t>(Outcome::written_late);
 }
@@ -360,6 +366,8 @@ void Cycle::wait_for_guard() noexcept {
 }
 
 Outcome Cycle::write_result(bool usable, Outcome written) noexcept {
+    // Before there is a first answer nothing was commanded that could be held.
+    if (awaits_first_ && !is_late_) return Outcome::none;
     if (!usable || fault_.is_latched()) return Outcome::held;
     left_ = write(command_);
     return left_ == Left::all ? written : Outcome::dropped;
@@ -370,18 +378,30 @@ void Cycle::finish_now() noexcept {
     record_.finish_ns = clock_.now();
 }
 
-// Whatever the clock said: the deadline was judged as missed.
+// Whatever the clock said: the deadline was judged as missed. An answer that is not there yet is
+// none before d, and that is what took so long.
 void Cycle::finish_late() noexcept {
     record_.finish_ns = std::max(clock_.now(), record_.deadline_ns + 1);
+    if (is_late_) record_.infer_ns = record_.finish_ns;
+}
+
+// The last source of the record: how old that is which the command rests on.
+void Cycle::note_answer() noexcept {
+    External *external = graph_.external();
+    if (external == nullptr) return;
+    const int64_t taken_ns = external->taken_ns();
+    const int64_t age_ns = taken_ns < 0 ? -1 : record_.start_ns - taken_ns;
+    input_records_.back() = {age_ns, external->take_gap(), 0};
 }
 
 void Cycle::finish() noexcept {
+    note_answer();
     if (config_.budget_ns > 0) {
         record_.cpu_ns = clock_.cpu_ns() - record_.cpu_ns;
         if (record_.cpu_ns > config_.budget_ns) record_.events |= event::budget_overrun;
     }
     if (!stand_in_ || !stand_in_->is_out()) {
-        for (const auto &port : wiring_.ports) port->keep_up(record_.finish_ns);
+        for (const auto &port : wiring_.ports) port->keep_up(clock_.now());
     }
     check_ports();
     if (miss_limit_.broken_by(missed())) limit_broken();

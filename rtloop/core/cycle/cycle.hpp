@@ -80,6 +80,7 @@ class Cycle {
     Outcome write_result(bool usable, Outcome written) noexcept;
     void finish_now() noexcept;
     void finish_late() noexcept;
+    void note_answer() noexcept;
     Left write(const std::vector<float> &command) noexcept;
     void end_safe() noexcept;
     void check_ports() noexcept;
@@ -103,6 +104,8 @@ class Cycle {
     std::optional<StandIn> stand_in_;  // firm loops with a default
 
     CycleRecord record_{};
+    bool awaits_first_ = false;  // there is no answer yet, and none is due
+    bool is_late_ = false;       // the answer that this job is to command is not there
     int64_t overslept_ns_ = 0;   // after the wait for the instant to send at
     int64_t sending_ns_ = 0;     // when sending began
     Left left_ = Left::nothing;  // of what this cycle sent, the safe command apart

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "rtloop/core/graph/compiled.hpp"
+#include "rtloop/core/graph/external.hpp"
 #include "rtloop/core/graph/node.hpp"
 #include "rtloop/core/graph/runner.hpp"
 #include "rtloop/core/graph/session.hpp"
@@ -45,9 +46,9 @@ class Graph final : public Runner {
     const Tensor &tensor(size_t i) const noexcept { return tensors_[i]; }
 
     // The policy runs in the first cycle of each period of its own, the steps of each cycle always.
-    bool run(int64_t cycle) noexcept override;
+    bool run(int64_t cycle, int64_t now_ns) noexcept override;
     // The next cycle in which the policy is due.
-    bool run() noexcept { return run((period_ + 1) * every_); }
+    bool run() noexcept { return run((period_ + 1) * every_, 0); }
     // How many cycles the policy's period has, and whether the policy ran in the last one.
     int64_t every() const noexcept { return every_; }
     bool policy_ran() const noexcept { return policy_ran_; }
@@ -56,6 +57,12 @@ class Graph final : public Runner {
     void applied() noexcept override;
     void reset() noexcept override;
     std::string error() const override;
+    External *external() const noexcept override { return external_.get(); }
+    const std::shared_ptr<External> &shared_external() const noexcept { return external_; }
+    bool is_late() const noexcept override {
+        return external_ && policy_ran_ && external_->is_late();
+    }
+    bool has_command() const noexcept override { return !external_ || external_->has_answer(); }
     WarmUp warm_up(
         size_t n, const std::function<bool()> &goes_on = [] { return true; }) override;
     const std::string &onnxruntime_version() const noexcept override {
@@ -69,7 +76,12 @@ class Graph final : public Runner {
         bool of_applied;
         std::string initial;  // bytes; empty for zeros
     };
-    using Step = std::variant<Node, std::unique_ptr<Compiled>, std::unique_ptr<Session>>;
+    struct Outside {
+        std::shared_ptr<External> external;
+        const float *question;
+        float *answer;
+    };
+    using Step = std::variant<Node, std::unique_ptr<Compiled>, std::unique_ptr<Session>, Outside>;
     struct Timed {
         Step step;
         bool each_cycle;
@@ -78,8 +90,9 @@ class Graph final : public Runner {
     Step bind(const NodeSpec &spec) const;
     Step bind(const ModelSpec &spec) const;
     Step bind(const CompiledSpec &spec) const;
+    Step bind(const ExternalSpec &spec) const;
     std::vector<const Tensor *> pointers(const std::vector<size_t> &numbers) const;
-    bool run_steps(bool with_policy) noexcept;
+    bool run_steps(bool with_policy, int64_t now_ns) noexcept;
     void check_finite() noexcept;
     void feed_back(bool of_applied) noexcept;
     void keep_error(const char *message) noexcept;
@@ -90,6 +103,7 @@ class Graph final : public Runner {
     int64_t every_ = 1;
     int64_t period_ = -1;  // of the policy, in which it ran last; -1: not since the reset
     bool policy_ran_ = false;
+    std::shared_ptr<External> external_;
     std::vector<Tensor *> inputs_;
     Tensor *command_ = nullptr;
     Tensor *last_command_ = nullptr;

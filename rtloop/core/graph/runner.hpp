@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "rtloop/core/graph/external.hpp"
+
 namespace rtloop {
 
 struct WarmUp {
@@ -31,9 +33,15 @@ class Runner {
     // nothing reads it.
     virtual float *last_command() noexcept = 0;
 
-    // Real-time. A cycle of the loop, whose numbers grow. False when ONNX Runtime reported an
-    // error: `error` has its words.
-    virtual bool run(int64_t cycle) noexcept = 0;
+    // Real-time. A cycle of the loop, whose numbers grow, with inputs as of `now_ns`. False when
+    // ONNX Runtime reported an error, or who answers outside the cycle: `error` has its words.
+    virtual bool run(int64_t cycle, int64_t now_ns) noexcept = 0;
+    // The step that is answered outside the cycle; nullptr without one. After a run: that answer
+    // was due and is not there, the command is of an older one; and whether there is a command at
+    // all, which there is not before the first answer.
+    virtual External *external() const noexcept { return nullptr; }
+    virtual bool is_late() const noexcept { return false; }
+    virtual bool has_command() const noexcept { return true; }
     // Real-time, after a run: what the record is to say of it, bits of event.
     virtual uint32_t events() const noexcept = 0;
     // Real-time, after a run: a condition for the loop to end is true.

@@ -53,7 +53,7 @@ Switch::Switch(std::vector<std::shared_ptr<Graph>> policies, SwitchSpec spec)
     from_ = command_ = last_command_;
 }
 
-bool Switch::run(int64_t cycle) noexcept {
+bool Switch::run(int64_t cycle, int64_t now_ns) noexcept {
     select(cycle);
     Graph &policy = this->policy();
     for (size_t i = 0; i < inputs_.size(); ++i) {
@@ -62,7 +62,7 @@ bool Switch::run(int64_t cycle) noexcept {
     if (float *last = policy.last_command()) {
         std::copy(last_command_.begin(), last_command_.end(), last);
     }
-    if (!policy.run(cycle - entered_)) return false;
+    if (!policy.run(cycle - entered_, now_ns)) return false;
     std::copy_n(policy.command(), command_.size(), command_.begin());
     if (is_entered_) blend(cycle);
     return true;

@@ -37,7 +37,7 @@ class Switch final : public Runner {
     size_t command_size() const noexcept override { return command_.size(); }
     float *last_command() noexcept override { return last_command_.data(); }
 
-    bool run(int64_t cycle) noexcept override;
+    bool run(int64_t cycle, int64_t now_ns) noexcept override;
     uint32_t events() const noexcept override { return events_ | policy().events(); }
     bool terminates() const noexcept override { return policy().terminates(); }
     void applied() noexcept override;

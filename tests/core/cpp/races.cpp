@@ -18,6 +18,7 @@
 #include "check.hpp"
 #include "rtloop/core/cycle/gate.hpp"
 #include "rtloop/core/cycle/stand_in.hpp"
+#include "rtloop/core/graph/external.hpp"
 #include "rtloop/core/ports/link.hpp"
 #include "rtloop/core/ports/mailbox.hpp"
 #include "rtloop/core/ports/relay.hpp"
@@ -181,6 +182,42 @@ void race_relay(int rounds) {
         somebody.join();
     }
     std::printf("relay: %lld found\n", static_cast<long long>(n_found.load()));
+}
+
+// The loop asks and takes what is there; whoever answers may be slower, or is told to end.
+void race_external(int total) {
+    rtloop::External external(3, 2);
+    external.open();
+    external.reset();
+    int64_t n_answered = 0;
+    std::thread answers([&] {
+        while (external.next(-1)) {
+            const float first = external.values()[0];
+            for (const float v : external.values()) CHECK(v == first);
+            CHECK(external.question().taken_ns == static_cast<int64_t>(first));
+            const std::vector<float> answer(2, -first);
+            external.answer(answer.data());
+            ++n_answered;
+        }
+    });
+    int64_t n_late = 0;
+    int64_t n_missing = 0;
+    for (int k = 1; k <= total; ++k) {
+        const std::vector<float> question(3, static_cast<float>(k));
+        std::vector<float> answer(2, 0.5F);
+        CHECK(external.run(question.data(), answer.data(), k));
+        CHECK(answer[0] == answer[1]);
+        if (external.has_answer()) CHECK(answer[0] == -static_cast<float>(external.taken_ns()));
+        if (k > 1) CHECK(external.is_late() == (external.taken_ns() != k - 1));
+        n_late += external.is_late() ? 1 : 0;
+        n_missing += external.take_gap();
+        if (k % 64 == 0) std::this_thread::yield();
+    }
+    external.close();
+    answers.join();
+    CHECK(n_missing <= n_late);
+    std::printf("external: %lld answered, %lld late\n", static_cast<long long>(n_answered),
+                static_cast<long long>(n_late));
 }
 
 void race_gate(int64_t total) {
@@ -589,6 +626,7 @@ int main(int argc, char **argv) {
     race_ring_events(argv[1], 100'000);
     race_triple_buffer(200'000);
     race_relay(60);
+    race_external(20'000);
     race_gate(200'000);
     race_safe(300);
     race_stand_in(10'000);
