@@ -19,19 +19,17 @@ from rtloop import core
 from rtloop.build import Parts, build, port_errors
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import Finding, Place, RtloopError, do_each
+from rtloop.fault import faulty_port, in_words
 from rtloop.judge import new_ring, refuse_denied, refuse_slow
 from rtloop.policy import Policy
-from rtloop.policy.runner import terminated_by
 from rtloop.ports.command import holds
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, report
 from rtloop.realtime.threads import guard_thread, loop_thread
 from rtloop.reconnection import Reconnection
 from rtloop.stopping import go_on
-from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import LoopMetadata
 from rtloop.telemetry.observe.summary import PortLosses
-from rtloop.telemetry.observe.words import explain
 
 WARM_UP_RUNS = 200
 #: From arming to the first sample of every input.
@@ -204,7 +202,8 @@ class Loop:
         returned = activation.threads.deactivate(DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns)
         for reconnection in activation.reconnections:
             reconnection.end()
-        lost = self._lost_port(activation)
+        # That a port does not answer whose loss is the fault is no news.
+        lost = faulty_port(self._configured(), activation.loop.status(), "port_error")
         unconfirmed = [
             text for port in activation.armed if (text := _stopped(port)) and port is not lost
         ]
@@ -331,31 +330,7 @@ class Loop:
         """Why the loop is in FAULT, and what to do; empty when it is not."""
         if self._activation is None:
             return ""
-        status = self.status()
-        reason = rec.name_of(rec.FAULT_REASON_NAMES, status["fault_reason"])
-        if reason == "none":
-            return ""
-        ports = self._configured().ports
-        word = core.WORDS["fault_reasons"].get(reason)
-        cause = f"{reason}, which this version has no word for" if word is None else explain(word)
-        try:
-            # The port knows what was lost, and its device why it went SAFE.
-            if reason == "port_error":
-                cause = ports[status["fault_port"]].loss(status["fault_errno"])
-            elif reason == "device_safe":
-                cause = ports[status["fault_port"]].device_safe() + self._starved()
-            elif reason == "infer_error":
-                cause += f". It said: {' '.join(self._configured().runner.error.split())}"
-            elif reason == "terminated":
-                acting = self._configured().acting
-                cause += f". It was {' and '.join(terminated_by(acting.graph, acting.runner))}"
-        except Exception as error:  # a port is anybody's code, and this is told while loops end
-            cause += f" (its port could not say more: {error!r})"
-        others = [port for port in self._lost_ports() if port is not self._faulty_port(status)]
-        lost = " and ".join(f"'{port.name}' ({port.hardware_id})" for port in others)
-        return (
-            f"loop '{self.name}' is in FAULT{f', while {lost} was lost' if lost else ''}: {cause}"
-        )
+        return in_words(self.name, self.loop_config, self._configured(), self.status())
 
     # --- inside ---
 
@@ -417,42 +392,6 @@ class Loop:
             f"{FIRST_SAMPLE_TIMEOUT_S:g} s. {source.awaits}",
             self.config.where("loops", self.name, "inputs", name),
         )
-
-    def _faulty_port(self, status: Mapping[str, Any]) -> Port | None:
-        """The port that has latched the fault, if it was one."""
-        words = {core.FAULT_REASONS[name] for name in ("port_error", "device_safe", "not_obeyed")}
-        if status["fault_reason"] not in words:
-            return None
-        port: Port = self._configured().ports[status["fault_port"]]
-        return port
-
-    def _lost_ports(self) -> list[Port]:
-        """Those that were lost when the loop ended, though that is no fault: no line is taken after it."""
-        told = [(port, port.core.counters()) for port in self._configured().ports if port.back_off]
-        return [port for port, n in told if n.get("losses", 0) > n.get("reconnections", 0)]
-
-    def _starved(self) -> str:
-        """What a loss kept from the devices that were left; empty where it kept nothing."""
-        lost, parts = self._lost_ports(), self._configured()
-        inputs = [
-            f"'{name}'"
-            for name, section in self.loop_config.inputs.items()
-            if parts.input_ports[name] in lost and section.on_stale == "hold"
-        ]
-        if not inputs:
-            return ""
-        return (
-            f". Input {' and '.join(inputs)} was stale for that loss and held every command, also to the "
-            "devices that were left; with on_stale: use these go on getting commands"
-        )
-
-    def _lost_port(self, activation: _Activation) -> Port | None:
-        """The port whose loss is the loop's fault: that it does not answer is no news."""
-        status = activation.loop.status()
-        if status["fault_reason"] != core.FAULT_REASONS["port_error"]:
-            return None
-        port: Port = self._configured().ports[status["fault_port"]]
-        return port
 
     @contextmanager
     def _ended_on_error(self) -> Iterator[None]:
