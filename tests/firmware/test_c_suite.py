@@ -12,9 +12,11 @@ TESTS = [
     "device",
     "device_safety",
     "device_board",
+    "zmtp",
     "example",
     "fuzz_frames",
     "fuzz_device",
+    "fuzz_zmtp",
 ]
 
 
