@@ -12,6 +12,7 @@ TESTS = [
     "device",
     "device_safety",
     "device_board",
+    "device_transports",
     "zmtp",
     "example",
     "fuzz_frames",
