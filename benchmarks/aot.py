@@ -12,13 +12,15 @@ import sys
 import numpy as np
 
 from benchmarks import command_line
-from benchmarks.composition import alternate, example
+from benchmarks.composition import example
 from benchmarks.measured_loop import Rights, thread_setup, what_was_denied
 from benchmarks.policies import LARGE, SMALL
-from benchmarks.result import Distribution, Result, Table, Target, UnavailableError, noise_floor
+from benchmarks.result import Result, Table, Target, UnavailableError
 from rtloop import core
 from rtloop.policy import compose
 from rtloop.policy.aot import backends
+from rtloop.policy.bench.bursts import alternate, of_graph
+from rtloop.policy.bench.distribution import Distribution, noise_floor
 from rtloop.policy.composed import ComposedGraph
 from rtloop.policy.runner import runner
 
@@ -57,7 +59,8 @@ def measure(options: argparse.Namespace, result: Result) -> None:
     for name, graph in graphs.items():
         command_line.progress(name)
         compiled, reference = runner(graph, objects[name]), runner(graph)
-        ours, theirs = alternate((compiled, reference), options.seconds / len(graphs))
+        bursts = (of_graph(compiled), of_graph(reference))
+        ours, theirs = alternate(bursts, options.seconds / len(graphs))
         a, b = Distribution.of(np.concatenate(theirs)), Distribution.of(np.concatenate(ours))
         table.add(f"{name}: aot / ort", *b.over(a), *b.us())
         table.add("  onnxruntime in the core", 1, 1, 1, *a.us())

@@ -15,14 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks import command_line
 from benchmarks.job import Done
-from benchmarks.result import (
-    Distribution,
-    Result,
-    Table,
-    Target,
-    chance_of_so_many,
-    noise_floor,
-)
+from benchmarks.result import Result, Table, Target, chance_of_so_many
+from rtloop.policy.bench.distribution import Distribution, noise_floor
 
 NOMINAL_HZ = 1000.0
 START_UP_S = 60

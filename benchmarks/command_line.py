@@ -62,12 +62,12 @@ def run(
     result = Result(name, title)
     result.settings = {key: value for key, value in vars(options).items() if key != "json"}
     result.machine = _machine()
-    steal_before_s, began_s = _steal_s(), time.monotonic()
+    stolen_before_s, began_s = host.stolen_s(), time.monotonic()
     try:
         measure(options, result)
     except UnavailableError as error:
         result.unavailable = str(error)
-    stolen_s = _steal_s() - steal_before_s
+    stolen_s = host.stolen_s() - stolen_before_s
     share = stolen_s / (time.monotonic() - began_s) / (os.cpu_count() or 1)
     result.machine["stolen by the hypervisor"] = f"{100 * share:.2f} % of the CPU time of the run"
     print(result.to_json() if options.json else rendering.text(result))
@@ -118,8 +118,3 @@ def _read(path: str) -> str:
         return Path(path).read_text(encoding="ascii").strip()
     except OSError:
         return "unknown"
-
-
-def _steal_s() -> float:
-    ticks = int(Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[8])
-    return ticks / os.sysconf("SC_CLK_TCK")

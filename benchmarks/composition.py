@@ -10,24 +10,23 @@ import argparse
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from benchmarks import command_line
-from benchmarks.inference import BURST_S
 from benchmarks.measured_loop import Rights, thread_setup, what_was_denied
 from benchmarks.policies import Network
-from benchmarks.result import Distribution, Result, Table, Target, noise_floor
+from benchmarks.result import Result, Table, Target
 from rtloop import core
 from rtloop.assumed import assumed_inputs, assumed_outputs
 from rtloop.build import assemble
 from rtloop.config import load
+from rtloop.policy.bench.bursts import alternate, of_graph
+from rtloop.policy.bench.distribution import Distribution, noise_floor
 from rtloop.policy.composed import ComposedGraph, ModelStep, TensorSpec
 from rtloop.policy.library import onnxruntime_library
 
@@ -74,9 +73,8 @@ def measure(options: argparse.Namespace, result: Result) -> None:
         command_line.progress(name)
         composed, graph, is_real = example(name)
         made_up += [] if is_real else [name]
-        measured = alternate(
-            (composed, _bare(graph), _as_one_model(graph)), options.seconds / len(POLICIES)
-        )
+        graphs = (composed, _bare(graph), _as_one_model(graph))
+        measured = alternate([of_graph(each) for each in graphs], options.seconds / len(POLICIES))
         theirs = measured[1]
         b, a, one = (Distribution.of(np.concatenate(times)) for times in measured)
         steps = len(graph.steps)
@@ -177,19 +175,6 @@ def _as_one_model(graph: ComposedGraph) -> core.Graph:
         checked=[],
         last_command=None,
     )
-
-
-def alternate(graphs: Sequence[core.Graph], seconds: float) -> tuple[list[NDArray[np.int64]], ...]:
-    """Bursts of each in turn, on zeros but for what terms make of them."""
-    once_ns = max(1, int(np.median(graphs[0].warm_up(200)[1])))
-    n = max(10, round(BURST_S * 1e9 / once_ns))
-    times: tuple[list[NDArray[np.int64]], ...] = tuple([] for _ in graphs)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end or len(times[0]) < 4:
-        for graph, own in zip(graphs, times, strict=True):
-            own.append(graph.warm_up(n)[1])
-            time.sleep(BURST_S)
-    return times
 
 
 def main() -> int:

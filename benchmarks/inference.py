@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from benchmarks import command_line
 from benchmarks.measured_loop import Rights, graph_of, thread_setup, what_was_denied
 from benchmarks.policies import LARGE, SMALL, Network
-from benchmarks.result import Distribution, Result, Table, Target, noise_floor
+from benchmarks.result import Result, Table, Target
 from rtloop import core
+from rtloop.policy.bench.bursts import alternate, of_graph
+from rtloop.policy.bench.distribution import Distribution, noise_floor
 
-#: A burst lasts so long, then this thread rests as long: a real-time thread that never sleeps is
-#: throttled.
-BURST_S = 0.01
 #: Random inputs on which both must agree in every bit.
 COMPARED = 2000
 
@@ -75,7 +74,8 @@ def measure(options: argparse.Namespace, result: Result) -> None:
     gc.disable()  # a collection is not the session's time
     for network in (SMALL, LARGE):
         command_line.progress(network.name)
-        ours, theirs = _alternate(network, options.seconds / 2)
+        bursts = (of_graph(graph_of(network)), PythonSession(network).burst)
+        ours, theirs = alternate(bursts, options.seconds / 2)
         # What reading the clock costs Python is no part of its inference.
         theirs = [times - clock_ns for times in theirs]
         a, b = Distribution.of(np.concatenate(theirs)), Distribution.of(np.concatenate(ours))
@@ -97,25 +97,6 @@ def measure(options: argparse.Namespace, result: Result) -> None:
         f"{clock_ns} ns, what two clock reads with nothing between them show, are taken off "
         "Python's times"
     )
-
-
-def _alternate(
-    network: Network, seconds: float
-) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
-    """Bursts of the core and of Python in turn, on the same input (zeros)."""
-    graph, session = graph_of(network), PythonSession(network)
-    graph.warm_up(200)
-    once_ns = max(1, int(np.median(session.burst(200))))
-    n = max(10, round(BURST_S * 1e9 / once_ns))
-    ours: list[NDArray[np.int64]] = []
-    theirs: list[NDArray[np.int64]] = []
-    end = time.monotonic() + seconds
-    while time.monotonic() < end or len(ours) < 4:
-        ours.append(graph.warm_up(n)[1])
-        time.sleep(BURST_S)
-        theirs.append(session.burst(n))
-        time.sleep(BURST_S)
-    return ours, theirs
 
 
 def _clock_cost_ns() -> int:

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from benchmarks import command_line, demo_process
 from benchmarks.measured_loop import Rights, thread_setup, what_was_denied
-from benchmarks.result import Distribution, Result, Table, noise_floor
+from benchmarks.result import Result, Table
 from rtloop import core
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.link import Link
 from rtloop.link.messages import PacketType, encode_time_request
+from rtloop.policy.bench.distribution import Distribution, noise_floor
 
 BAUD = 1_000_000
 #: Round trips in one burst, and the pause between two of them: a robot's rate, not a flood.

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import Any
-
-import numpy as np
 
 from benchmarks.policies import SMALL, Network
 from benchmarks.result import UnavailableError
 from rtloop import core
 from rtloop.policy import compose
 from rtloop.policy.aot import backends
+from rtloop.policy.bench.paced_loop import PacedLoop
 from rtloop.policy.library import onnxruntime_library
 from rtloop.policy.runner import runner
-from rtloop.ports.signal import Signal
 from rtloop.realtime.rights import denied, report
-from rtloop.telemetry.observe.records import RECORD_DTYPE, Records
-from rtloop.telemetry.observe.ring import LoopMetadata
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
-WARM_UP_RUNS = 200
 NAME = "benchmark"
 
 
@@ -70,12 +61,10 @@ def compiled_graph_of(network: Network) -> core.Graph:
     return runner(graph, made.objects)
 
 
-class MeasuredLoop:
+class MeasuredLoop(PacedLoop):
     """Sensor mailbox → network → command mailbox, firm, deadline = period.
 
-    Limits on every command, a miss limit and a maximum age are configured: what a robot would have.
-    The guard runs on the other CPUs, as rtloop's own loops have it. It can be activated again; the
-    ring stays the same. A context manager: leaving it ends the loop.
+    The guard runs on the other CPUs, as rtloop's own loops have it.
     """
 
     def __init__(
@@ -88,97 +77,27 @@ class MeasuredLoop:
         ring_s: float = 60.0,
         graph: core.Graph | None = None,
     ) -> None:
-        self.network, self.period_ns = network, period_ns
-        n_in, n_out = network.n_inputs, network.n_outputs
-        config = core.LoopConfig()
-        config.name = NAME
-        config.loop_class = core.LoopClass.firm
-        config.period_ns = config.deadline_ns = period_ns
-        config.max_misses, config.window = 1000, 1000
-        config.inputs = [core.InputConfig(0, 3600 * S, core.OnStale.use)]
-        config.outputs = [
-            core.OutputConfig(
-                0, [-10.0] * n_out, [10.0] * n_out, [1e6] * n_out, [0.0] * n_out, [0.0] * n_out
-            )
-        ]
-        self._config, self._graph = config, graph or graph_of(network)
-        self.port = core.Port("mailbox", {"inputs": n_in, "safe": [0.0] * n_out})
-        self.port.put(np.linspace(-1, 1, n_in, dtype=np.float32))
-        # Not among the rings of real runs, which `rtloop recover` looks after.
-        self._folder = tempfile.TemporaryDirectory(prefix="rtloop-benchmark-", dir="/dev/shm")
-        self.ring_path = Path(self._folder.name) / f"{NAME}.ring"
-        metadata = LoopMetadata(
-            run_id="benchmark",
-            loop=NAME,
-            loop_class="firm",
-            period_ns=period_ns,
-            deadline_ns=period_ns,
-            inputs=tuple(Signal(f"in.{i}") for i in range(n_in)),
-            outputs=tuple(Signal(f"out.{i}") for i in range(n_out)),
-            sources=("in",),
-            realtime_ns_offset=0,
-        )
-        capacity = max(1000, round(ring_s * S / period_ns))
-        self._ring = core.RingWriter(
-            str(self.ring_path), capacity, 1, n_in, n_out, metadata.to_json().encode()
-        )
-        self._reader = core.RingReader(str(self.ring_path))
-        self.core_loop = self._new_loop()
-        self._threads: core.LoopThreads | None = None
+        self.network = network
         others = sorted(set(core.allowed_cpus()) - {cpu}) or [cpu]
-        self._setups = (
-            thread_setup("rt:benchmark", [cpu], priority),
-            thread_setup("rtg:benchmark", others, priority + 1),
+        super().__init__(
+            graph or graph_of(network),
+            [network.n_inputs],
+            network.n_outputs,
+            (
+                thread_setup("rt:benchmark", [cpu], priority),
+                thread_setup("rtg:benchmark", others, priority + 1),
+            ),
+            name=NAME,
+            period_ns=period_ns,
+            ring_s=ring_s,
         )
-        self.denied: list[str] = []
 
-    def _new_loop(self) -> core.Loop:
-        return core.Loop(self._config, [self.port], self._graph, self._ring, core.MonotonicClock())
+    @property
+    def port(self) -> core.Port:
+        """That of its sensor and its command."""
+        return self.ports[0]
 
-    def activate(self) -> None:
-        self.core_loop = self._new_loop()
-        self._threads = core.LoopThreads(self.core_loop)
-        set_up = self._threads.set_up(*self._setups, WARM_UP_RUNS)
-        if set_up.error:
-            raise RuntimeError(set_up.error)
-        self.denied = what_was_denied([*set_up.loop_rights, *set_up.guard_rights])
-        core.activate([self._threads])
-
-    def deactivate(self) -> None:
-        if self._threads is not None and not self._threads.deactivate(10 * S):
-            raise RuntimeError("a cycle did not return")
-
-    def records(self) -> Records:
-        """Since the previous call. Raises RuntimeError when the ring was too short."""
-        raw, lost = self._reader.read(1 << 30)
-        if lost:
-            raise RuntimeError(f"{lost} records were overwritten before they were read")
-        result: Records = np.ascontiguousarray(raw[:, : core.RECORD_SIZE]).view(RECORD_DTYPE)[:, 0]
-        return result
-
-    def discard_records(self) -> None:
-        """Forgets all until now."""
-        self._reader.seek(self._reader.status()["head"])
-
-    def status(self) -> dict[str, Any]:
-        return self.core_loop.status()
-
-    def finalize(self) -> None:
-        """Its observers see that nothing more will come."""
-        del self._threads, self.core_loop, self._ring
-
-    def close(self) -> None:
-        self._folder.cleanup()
-
-    def __enter__(self) -> MeasuredLoop:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.deactivate()
-        self.finalize()
-        self.close()
+    @property
+    def denied(self) -> list[str]:
+        """What its threads were denied, once it was activated."""
+        return [str(right) for right in denied(self.rights)]

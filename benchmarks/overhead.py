@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from benchmarks import command_line
 from benchmarks.measured_loop import MeasuredLoop, Rights, thread_setup, what_was_denied
-from benchmarks.result import Distribution, Result, Table, Target, noise_floor
+from benchmarks.result import Result, Table, Target
 from rtloop import core
+from rtloop.policy.bench.distribution import Distribution, noise_floor
 from rtloop.telemetry.observe.records import Records, read_duration_ns, write_duration_ns
 
 #: Cycles in a row, then a rest: a real-time thread that never sleeps is throttled.

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.inference import PythonSession
-from benchmarks.measured_loop import WARM_UP_RUNS, S
+from benchmarks.measured_loop import S
 from benchmarks.policies import SMALL
 from benchmarks.result import UnavailableError
+from rtloop.policy.bench.bursts import WARM_UP_RUNS
 
 LEAD_NS = 2_000_000
 TIMER_ABSTIME = 1

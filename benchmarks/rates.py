@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from benchmarks import command_line
 from benchmarks.policies import Network
-from benchmarks.result import Distribution, Result, Table, Target
+from benchmarks.result import Result, Table, Target
 from rtloop import Run
 from rtloop.config import loads
+from rtloop.policy.bench.distribution import Distribution
 from rtloop.telemetry.mcap.reader import LoopRecording, read_recording
 from rtloop.telemetry.observe.records import EVENT_BITS, response_ns
 

@@ -15,7 +15,8 @@ from mcap.writer import Writer
 
 from benchmarks import command_line
 from benchmarks.made_up_loop import NAME, MadeUpLoop
-from benchmarks.result import Result, Table, Target, ratio
+from benchmarks.result import Result, Table, Target
+from rtloop.policy.bench.distribution import ratio
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.mcap.writer import CHUNK_BYTES, RecordingWriter
 from rtloop.telemetry.observe.ring import Batch, Ring

@@ -1,68 +1,18 @@
-"""What a benchmark found: percentiles, tables, targets, and the machine it ran on."""
+"""What a benchmark found: tables, targets, and the machine it ran on."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 #: A cell: text, a number (NaN and None are printed as a dash), or a verdict.
 Cell = str | float | int | None
-FRACTIONS = (0.5, 0.99, 0.999)
 
 
 class UnavailableError(Exception):
     """This benchmark cannot run here. The message says what is missing and how to get it."""
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """Percentiles of durations, ns. None where nothing was measured."""
-
-    p50: float | None
-    p99: float | None
-    p99_9: float | None
-    n: int
-
-    @classmethod
-    def of(cls, values: NDArray[Any]) -> Distribution:
-        """Of values [n]: each percentile is the smallest value that so many do not exceed."""
-        if len(values) == 0:
-            return cls(None, None, None, 0)
-        p50, p99, p99_9 = np.quantile(values, FRACTIONS, method="inverted_cdf")
-        return cls(float(p50), float(p99), float(p99_9), len(values))
-
-    def over(self, other: Distribution) -> tuple[float | None, float | None, float | None]:
-        """Ratios of p50, p99 and p99.9 to ``other``'s."""
-        return (
-            ratio(self.p50, other.p50),
-            ratio(self.p99, other.p99),
-            ratio(self.p99_9, other.p99_9),
-        )
-
-    def us(self) -> tuple[float | None, float | None, float | None, int]:
-        """p50, p99, p99.9 in µs, and n."""
-        p50, p99, p99_9 = (None if p is None else p / 1e3 for p in (self.p50, self.p99, self.p99_9))
-        return p50, p99, p99_9, self.n
-
-
-def ratio(a: float | None, b: float | None) -> float | None:
-    return a / b if a is not None and b else None
-
-
-def noise_floor(
-    segments: Sequence[NDArray[Any]],
-) -> tuple[float | None, float | None, float | None]:
-    """The same thing against itself: percentiles of every second segment over the others'."""
-    if len(segments) < 2:
-        return None, None, None
-    odd, even = np.concatenate(segments[1::2]), np.concatenate(segments[::2])
-    return Distribution.of(odd).over(Distribution.of(even))
 
 
 def chance_of_so_many(events: int, reference: int, share: float) -> float:

@@ -17,7 +17,8 @@ import psutil
 from benchmarks import command_line
 from benchmarks.measured_loop import NAME, US, MeasuredLoop, Rights, compiled_graph_of
 from benchmarks.policies import SMALL
-from benchmarks.result import Distribution, Result, Table, Target, ratio
+from benchmarks.result import Result, Table, Target
+from rtloop.policy.bench.distribution import Distribution, ratio
 from rtloop.telemetry.observe.records import MISS, release_latency_ns, response_ns
 from rtloop.telemetry.recorder.start import RecorderProcess, RecordingResult
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from benchmarks import command_line, cyclictest
 from benchmarks.measured_loop import MeasuredLoop, Rights
-from benchmarks.result import Distribution, Result, Table, Target, noise_floor
+from benchmarks.result import Result, Table, Target
+from rtloop.policy.bench.distribution import Distribution, noise_floor
 from rtloop.telemetry.observe.records import release_latency_ns
 
 

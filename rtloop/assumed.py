@@ -35,6 +35,8 @@ def assumed_inputs(config: Config, name: str, policy: Policy) -> _Signals:
     open_inputs = [key for key, section in loop.inputs.items() if section.element_count is None]
     observed = partial(_observation_size, loop, scope, names)
     wanted = sum(tensor.size for stage in policy.stages for tensor in stage.observed.values())
+    if not policy.stages:
+        wanted = max(observed(sizes), _commanded_size(loop, policy))
     # A size that counts several times is that of an input which several terms read whole.
     times = {key: observed({**sizes, key: sizes[key] + 1}) - observed(sizes) for key in open_inputs}
     open_inputs = [key for key in open_inputs if times[key] > 0]
@@ -44,7 +46,7 @@ def assumed_inputs(config: Config, name: str, policy: Policy) -> _Signals:
         more = max(0, min(missing // times[key], room))
         sizes[key] += more
         missing -= more * times[key]
-    if missing and open_inputs:
+    if missing and open_inputs and policy.stages:
         total = observed(sizes)
         bound = "at least" if missing < 0 else "at most"
         if 0 < missing < min(times[key] for key in open_inputs):
@@ -66,7 +68,8 @@ def assumed_outputs(loop: LoopConfig, policy: Policy) -> _Signals:
     """The elements of every output of the loop, in the order of the file; together the policy's action."""
     scope = loop.policy.scope(loop.inputs, (), policy, loop.outputs.values())
     actions = list(loop.policy.action_terms.values())
-    size = sum(action.size(scope) or policy.action.size for action in actions)
+    whole = scope.action.element_count or 0
+    size = sum(action.size(scope) or whole for action in actions)
     wanted = [target for action in actions for target in action.targets(scope) or ()]
     are_placed = bool(wanted)
     terms = (term for listed in loop.policy.terms.values() for term in listed)
@@ -129,12 +132,17 @@ def _observation_size(
     loop: LoopConfig, scope: Scope, names: Mapping[str, Sequence[str]], sizes: Mapping[str, int]
 ) -> int:
     scope = replace(scope, inputs=_vectors(names, sizes))
-    lists = [
-        terms
-        for _, section, _ in loop.policy.sections.values()
-        for _, terms in section.observed().values()
-    ]
+    sections = [section for _, section, _ in loop.policy.sections.values()] or [loop.policy]
+    lists = [terms for section in sections for _, terms in section.observed().values()]
     return sum(term.size(scope) or 0 for terms in lists for term in terms)
+
+
+def _commanded_size(loop: LoopConfig, policy: Policy) -> int:
+    """The elements of all outputs, where one action commands all that is observed; else 0."""
+    first, *more = loop.policy.action_terms.values()
+    if more or first.select is not None or first.group is not None:
+        return 0
+    return sum(map(len, assumed_outputs(loop, policy).values()))
 
 
 def _vectors(names: Mapping[str, Sequence[str]], sizes: Mapping[str, int]) -> dict[str, Vector]:

@@ -7,13 +7,13 @@ functions judge both.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
 from rtloop import core
-from rtloop.config import Config, LoopConfig
+from rtloop.config import Config, LoopConfig, SwitchConfig
 from rtloop.config.problem import Keys
 from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
 from rtloop.policy import ComposedGraph, Policy, Sink
@@ -21,6 +21,7 @@ from rtloop.policy.aot import Backends, backends, in_onnxruntime
 from rtloop.policy.findings import findings
 from rtloop.policy.runner import runner as runner_of
 from rtloop.policy.terms.elements import Scope, Vector
+from rtloop.policy.terms.start import cycles_in
 from rtloop.policy.units import differing, unit_rules
 from rtloop.ports.command import held_values, hold_rules, numbers, sources
 from rtloop.ports.port import OutputSection, Port, PortSection
@@ -50,14 +51,22 @@ class Parts:
     """All elements of all inputs in the order of the file, named ``<input>.<element>``."""
     outputs: tuple[Signal, ...]
     """All elements of all outputs, likewise."""
-    graph: ComposedGraph
-    runner: core.Graph
+    policies: Mapping[str, Assembled]
+    """By name, in the order of the file; "" the only one."""
+    runner: core.Runner
+    """The graph of the only one, or the switch between them."""
     core_config: core.LoopConfig
     onnxruntime_version: str
     notes: tuple[str, ...]
-    """What was concluded of the policy without being asked."""
-    backends: Backends
-    """What runs its models."""
+    """What was concluded of its policies without being asked."""
+    facts: Mapping[str, object]
+    """What its recording says of them."""
+
+    @property
+    def acting(self) -> Assembled:
+        """The policy that acts."""
+        number = self.runner.acting if isinstance(self.runner, core.Switch) else 0
+        return list(self.policies.values())[number]
 
     def close(self) -> None:
         """Closes every port; raises what the last that failed raised."""
@@ -81,20 +90,28 @@ class Assembled:
 
 
 def build(
-    config: Config, name: str, stalls: Sequence[core.Stall] = (), policy: Policy | None = None
+    config: Config,
+    name: str,
+    stalls: Sequence[core.Stall] = (),
+    policies: Mapping[str, Policy] | None = None,
 ) -> Parts:
-    """Opens the ports of the loop ``name`` and composes its graph. Nothing is armed or started.
+    """Opens the ports of the loop ``name`` and composes its graphs. Nothing is armed or started.
 
-    ``stalls`` injects slowness; ``policy`` is the loop's, where it was loaded already. Raises ConfigError,
-    LinkError, RtloopError; then every port that was opened is closed again.
+    ``stalls`` injects slowness; ``policies`` are the loop's, where they were loaded already. Raises
+    ConfigError, LinkError, RtloopError; then every port that was opened is closed again.
     """
     with ExitStack() as on_error:
         input_ports, output_ports, places = _open_ports(config, name, on_error)
         ports = tuple(dict.fromkeys((*input_ports.values(), *output_ports.values())))
         inputs = {key: port.inputs for key, port in input_ports.items()}
         outputs = {key: port.outputs for key, port in output_ports.items()}
-        assembled = assemble(config, name, inputs, outputs, policy)
-        assembled.core_config.stalls = list(stalls)
+        assembled = {
+            policy: assemble(alone, name, inputs, outputs, (policies or {}).get(policy))
+            for policy, alone in config.each_policy(name).items()
+        }
+        runner = _runner(config, name, inputs, assembled)
+        core_config = next(iter(assembled.values())).core_config
+        core_config.stalls = list(stalls)
         on_error.pop_all()
     return Parts(
         ports=ports,
@@ -103,13 +120,83 @@ def build(
         output_ports=output_ports,
         inputs=_named(inputs),
         outputs=_named(outputs),
-        graph=assembled.graph,
-        runner=assembled.runner,
-        core_config=assembled.core_config,
-        onnxruntime_version=assembled.runner.onnxruntime_version,
-        notes=assembled.notes,
-        backends=assembled.backends,
+        policies=assembled,
+        runner=runner,
+        core_config=core_config,
+        onnxruntime_version=runner.onnxruntime_version,
+        notes=tuple(
+            f"{policy}: {note}" if policy else note
+            for policy, each in assembled.items()
+            for note in each.notes
+        ),
+        facts=_facts(config.loops[name], assembled, inputs),
     )
+
+
+def _runner(
+    config: Config,
+    name: str,
+    inputs: Mapping[str, Sequence[Signal]],
+    assembled: Mapping[str, Assembled],
+) -> core.Runner:
+    """The graph of an only policy; of several, a switch. Raises ConfigError, RtloopError."""
+    runners = [each.runner for each in assembled.values()]
+    loop = config.loops[name]
+    if loop.switch is None:
+        return runners[0]
+    element = _selector(config, name, loop.switch, inputs)
+    cycles = cycles_in(loop.switch.blend_s, loop.period_s)
+    following = loop.switch.following(list(assembled))
+    try:
+        return core.Switch(
+            runners, list(loop.inputs).index(loop.switch.input), element, cycles, following
+        )
+    except ValueError as error:
+        found = Finding(
+            f"loop '{name}' cannot be configured: {error}", config.where("loops", name, "policies")
+        )
+        raise RtloopError([found]) from error
+
+
+def _selector(
+    config: Config, name: str, switch: SwitchConfig, inputs: Mapping[str, Sequence[Signal]]
+) -> int:
+    """The index of the selector in its input. Raises ConfigError where a device has no such element."""
+    names = [signal.name for signal in inputs[switch.input]]
+    element = switch.element_in(names)
+    if element is not None:
+        return element
+    wrong = switch.wrong_element(("loops", name, "switch"), names)
+    found = wrong.found or repr(switch.element)
+    raise ConfigError([Finding.of(config.where(*wrong.keys), found, wrong.expected)])
+
+
+def _facts(
+    loop: LoopConfig,
+    assembled: Mapping[str, Assembled],
+    inputs: Mapping[str, Sequence[Signal]],
+) -> dict[str, object]:
+    """Of several policies, the one that acts first is the loop's; the others are told by their names."""
+
+    def by_label(facts: Callable[[Assembled], Mapping[str, str]]) -> dict[str, str]:
+        return {
+            f"{policy}/{key}" if policy else key: value
+            for policy, each in assembled.items()
+            for key, value in facts(each).items()
+        }
+
+    first = next(iter(assembled.values()))
+    told: dict[str, object] = {
+        "policy_sha256": first.graph.sha256,
+        "models_sha256": by_label(lambda each: each.graph.models_sha256),
+        "policy_backends": by_label(lambda each: each.backends.by_model),
+    }
+    if loop.switch is not None:
+        element = loop.switch.element_in([signal.name for signal in inputs[loop.switch.input]])
+        before = list(loop.inputs).index(loop.switch.input)
+        sizes = [len(inputs[key]) for key in list(loop.inputs)[:before]]
+        told |= {"policies": list(assembled), "selector": sum(sizes) + (element or 0)}
+    return told
 
 
 def assemble(
@@ -144,7 +231,7 @@ def assemble(
         measured,
         where,
         policy,
-        sinks if fits else None,
+        sinks if fits or not policy.stages else None,
         loop.period_s,
     )
     _check_action(config, name, sizes, n_action)

@@ -20,6 +20,7 @@ from rtloop.activation import Activation
 from rtloop.assumed import assumed_inputs, assumed_outputs
 from rtloop.build import Assembled, assemble, sink_of
 from rtloop.config import Config
+from rtloop.config.problem import Keys
 from rtloop.errors import ConfigError, Finding, HostRefusedError, Place, RtloopError, raise_all
 from rtloop.policy import Policy
 from rtloop.policy.commands import contradictions
@@ -45,9 +46,11 @@ RATE_TOLERANCE = 1e-3
 class Judgement:
     """What was found of the loops of a configuration, by their names; and what is wrong."""
 
-    policies: dict[str, Policy] = field(default_factory=dict)
-    assembled: dict[str, Assembled] = field(default_factory=dict)
-    """With the elements that devices are assumed to have: such a loop could run."""
+    policies: dict[str, dict[str, Policy]] = field(default_factory=dict)
+    """By loop, then by policy; "" the only one."""
+    assembled: dict[str, dict[str, Assembled]] = field(default_factory=dict)
+    """Likewise, with the elements that devices are assumed to have: a loop all of whose policies are here
+    could run."""
     errors: list[RtloopError] = field(default_factory=list)
 
     def refuse(self) -> None:
@@ -62,11 +65,17 @@ def judge(config: Config, *, record: bool | None = None) -> Judgement:
     """
     judgement = Judgement()
     for name in config.loops:
-        go_on()
-        try:
-            _judge_loop(config, name, judgement)
-        except RtloopError as error:
-            judgement.errors.append(error.with_traceback(None))
+        judgement.policies[name] = {}
+        assembled = {}
+        each = config.each_policy(name)
+        for policy, alone in each.items():
+            go_on()
+            try:
+                assembled[policy] = _judged(alone, name, policy, judgement)
+            except RtloopError as error:
+                judgement.errors.append(error.with_traceback(None))
+        if len(assembled) == len(each):
+            judgement.assembled[name] = assembled
     try:
         rehearse_storage(config, record, judgement)
     except RtloopError as error:
@@ -74,13 +83,14 @@ def judge(config: Config, *, record: bool | None = None) -> Judgement:
     return judgement
 
 
-def _judge_loop(config: Config, name: str, judgement: Judgement) -> None:
+def _judged(config: Config, name: str, called: str, judgement: Judgement) -> Assembled:
+    """The loop ``name`` with one of its policies, which is kept as ``called``."""
     loop = config.loops[name]
     where = partial(config.where, "loops", name, "policy")
-    policy = judgement.policies[name] = loop.policy.load(where)
+    policy = judgement.policies[name][called] = loop.policy.load(where)
     inputs = assumed_inputs(config, name, policy)
     outputs = assumed_outputs(loop, policy)
-    judgement.assembled[name] = assemble(config, name, inputs, outputs, policy, are_assumed=True)
+    return assemble(config, name, inputs, outputs, policy, are_assumed=True)
 
 
 def rehearse_storage(config: Config, record: bool | None, judgement: Judgement) -> None:
@@ -91,10 +101,11 @@ def rehearse_storage(config: Config, record: bool | None, judgement: Judgement) 
     activation = claim(config, "check", record)
     rings = []
     try:
-        for name, loop in judgement.assembled.items():
-            n_inputs = sum(spec.size for spec in loop.graph.inputs)
-            path = activation.ring_path(name)
-            rings.append(new_ring(config, name, path, n_inputs, loop.graph.action.size))
+        for name, policies in judgement.assembled.items():
+            graphs = [policy.graph for policy in policies.values()]
+            n_inputs = max(sum(spec.size for spec in graph.inputs) for graph in graphs)
+            n_outputs = max(graph.action.size for graph in graphs)
+            rings.append(new_ring(config, name, activation.ring_path(name), n_inputs, n_outputs))
     finally:
         rings.clear()
         activation.undo()
@@ -188,7 +199,9 @@ def judge_zeros(config: Config, name: str, policy: Policy) -> list[Finding]:
 
     No error: zeros need not be among what it will observe.
     """
-    read = (policy.action, *(after for _, after in policy.state))
+    read = [after for _, after in policy.state]
+    if policy.action is not None:
+        read.insert(0, policy.action)
     outputs = ", ".join(repr(output.name) for output in read if not output.is_finite)
     if not outputs:
         return []
@@ -208,8 +221,10 @@ def judge_probes(
     loop = config.loops[name]
     inputs, outputs = assumed_inputs(config, name, policy), assumed_outputs(loop, policy)
     table = table_of(config, name, policy, inputs, outputs)
-    at, _, _ = loop.policy.sections[policy.acting.name]
-    model_at = ("policy", *at, "model")
+    model_at: Keys = ("policy", "observation")
+    if policy.acting is not None:
+        at, _, _ = loop.policy.sections[policy.acting.name]
+        model_at = ("policy", *at, "model")
     probes = Probes(assembled.graph, assembled.runner, policy, table, model_at)
     found = [
         Finding.of(

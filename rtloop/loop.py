@@ -86,14 +86,14 @@ class Loop:
 
     # --- lifecycle ---
 
-    def configure(self, policy: Policy | None = None) -> None:
+    def configure(self, policies: Mapping[str, Policy] | None = None) -> None:
         """Raises ConfigError, LinkError, RtloopError; whatever was opened is closed again.
 
-        ``policy`` is the loop's own, where it was loaded already.
+        ``policies`` are the loop's own, by name, where they were loaded already.
         """
         if self._parts is not None:
             raise RtloopError(f"loop '{self.name}' is configured already; call cleanup() first")
-        self._parts = build(self.config, self.name, self._stalls, policy)
+        self._parts = build(self.config, self.name, self._stalls, policies)
         self._last_commands = {}
 
     def prepare(self, ring_path: Path, process_rights: Sequence[RightReport] = ()) -> None:
@@ -133,7 +133,8 @@ class Loop:
             go_on()
             if set_up.error:
                 message = f"loop '{self.name}' did not start: {' '.join(set_up.error.split())}"
-                place = self.config.where("loops", self.name, "policy", "model")
+                keys = ("policies",) if self.loop_config.policies else ("policy", "model")
+                place = self.config.where("loops", self.name, *keys)
                 raise RtloopError([Finding(message, place)])
             refuse_slow(self.config, self.name, set_up.warm_up_ns)
 
@@ -284,12 +285,7 @@ class Loop:
             outputs=tuple(parts.outputs),
             sources=tuple(self.loop_config.inputs),
             realtime_ns_offset=time.time_ns() - time.monotonic_ns(),
-            run={
-                **run,
-                "policy_sha256": parts.graph.sha256,
-                "models_sha256": dict(parts.graph.models_sha256),
-                "policy_backends": dict(parts.backends.by_model),
-            },
+            run={**run, **parts.facts},
             max_share=self.loop_config.share_limits,
             ports=tuple(port.name for port in parts.ports),
         )
@@ -351,8 +347,8 @@ class Loop:
             elif reason == "infer_error":
                 cause += f". It said: {' '.join(self._configured().runner.error.split())}"
             elif reason == "terminated":
-                parts = self._configured()
-                cause += f". It was {' and '.join(terminated_by(parts.graph, parts.runner))}"
+                acting = self._configured().acting
+                cause += f". It was {' and '.join(terminated_by(acting.graph, acting.runner))}"
         except Exception as error:  # a port is anybody's code, and this is told while loops end
             cause += f" (its port could not say more: {error!r})"
         others = [port for port in self._lost_ports() if port is not self._faulty_port(status)]

@@ -44,7 +44,8 @@ def test_parts_are_opened_and_composed(config: Config) -> None:
     assert [port.name for port in parts.ports] == ["t", "target"]
     assert parts.inputs == (Signal("ramp.low", "m"), Signal("ramp.high", "m"), Signal("target.0"))
     assert parts.outputs == (Signal("log.logged", "N"),)
-    assert (parts.graph.observation_size, parts.graph.action.size) == (2, 1)
+    graph = parts.policies[""].graph
+    assert (graph.observation_size, graph.action.size) == (2, 1)
     assert parts.onnxruntime_version == parts.runner.onnxruntime_version
     assert parts.core_config.name == "a"
     parts.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,3 +170,39 @@ def test_the_safe_command_is_read_after_the_run_was_left_and_by_whoever_reads_me
     run.configure()
     assert math.isnan(leg.read_output("o")[0][0]), "nothing of the run before"
     run.cleanup()
+
+
+def test_the_feeding_thread_of_the_documentation_outlives_the_loop_and_meets_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "safe.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (inputs,) = re.findall(r"```yaml\n(inputs:.*?)```", text, re.DOTALL)
+    one = "inputs: {q: {mailbox: true, names: [knee]}}"
+    policy = "policy: {model: policy.onnx, observation: [{input: q}]}"
+    (tmp_path / "leg.yaml").write_text(
+        TEXT.replace("MAILBOX", "mailbox: true, names: [knee]")
+        .replace(one, inputs.rstrip().replace("\n", "\n    "))
+        .replace(policy, "policy: {observation: [{input: joint_pos, select: [knee]}]}")
+        .replace("{hold: q}", "{hold: joint_pos}")
+        .replace("  leg:", "  walk:")
+    )
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    taken: list[float] = []
+
+    def measured() -> list[float]:
+        time.sleep(0.005)
+        taken.append(time.monotonic())
+        return [0.1, 0.8]
+
+    scope: dict[str, Any] = {"Run": Run, "load": load, "threading": threading}
+    scope |= {"path": tmp_path / "leg.yaml", "measured": measured}
+    exec(snippet.replace("run.wait(60)", "run.wait(0.5)"), scope)
+    run = scope["run"]
+    assert errors == []
+    assert run.state == "unconfigured"
+    assert run.summary is not None
+    assert run.summary.loops["walk"].executed > 10
+    assert run.summary.problems == ()
+    assert len(taken) > 10

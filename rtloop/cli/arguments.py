@@ -76,6 +76,9 @@ def parser() -> argparse.ArgumentParser:
         help="one loop of each class, with some inferences made too slow",
     )
     demo.add_argument("--seed", type=int, default=1, help="of noise and pushes (default 1)")
+    demo.add_argument(
+        "--viewer", action="store_true", help="watch the quadruped in MuJoCo's viewer (a display)"
+    )
 
     check = _command(
         commands,
@@ -165,7 +168,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
-    policy = commands.add_parser("policy", help="show, verify and compile the policy of a loop")
+    policy = commands.add_parser(
+        "policy", help="show, verify, compile and measure the policy of a loop"
+    )
     policy_commands = policy.add_subparsers(required=True, metavar="COMMAND")
 
     show = _command(
@@ -197,27 +202,54 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="how far values may be apart: absolute up to 1, relative above, and of its range for an "
         "element that ranges over less than 1 (default 0.001)",
     )
-    for command, name in ((show, "policy show"), (verify, "policy verify")):
-        command.set_defaults(command=name)
-        command.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+    for command in (show, verify):
         command.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
-        command.add_argument("--json", action="store_true", help="for machines")
+        command.add_argument(
+            "--policy", metavar="NAME", help="which policy of it, where there are several"
+        )
     compile_ = _command(
         policy_commands,
         "compile",
         "compile the models of a configuration ahead of time, for `backend: aot`",
         "rtloop policy compile robot.yaml --into compiled",
     )
-    compile_.set_defaults(command="policy compile")
-    compile_.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
     compile_.add_argument(
         "--into",
         type=_path,
         metavar="DIR",
         help="to take along (default: `aot_cache` of the policy, else this user's cache)",
     )
-    compile_.add_argument("--json", action="store_true", help="for machines")
+    for name, command in (("show", show), ("verify", verify), ("compile", compile_)):
+        command.set_defaults(command=f"policy {name}")
+        command.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+        command.add_argument("--json", action="store_true", help="for machines")
     verify.add_argument("cases", type=_path, metavar="CASES.npz", help="as docs/verify.md says")
+    bench = _command(
+        policy_commands,
+        "bench",
+        "measure a policy: first run, warm, cold caches, in the loop, in each version of its models",
+        "rtloop policy bench robot.yaml --versions ort,aot,int8",
+    )
+    bench.set_defaults(command="policy bench")
+    bench.add_argument(
+        "file", type=_path, metavar="FILE", help="the YAML configuration, or a model alone (.onnx)"
+    )
+    bench.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
+    bench.add_argument(
+        "--versions",
+        type=_names,
+        default=("ort", "aot", "float16", "int8"),
+        metavar="A,B",
+        help="of ort (onnxruntime, with which the others are compared), aot, float16 and int8 (default: all)",
+    )
+    bench.add_argument(
+        "--seconds",
+        type=_positive,
+        default=5.0,
+        metavar="S",
+        help="for each of warm, cold and in the loop, all versions together (default 5)",
+    )
+    bench.add_argument("--json", action="store_true", help="for machines")
 
 
 def _command(
@@ -262,6 +294,13 @@ def _tolerance(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no tolerance: a number above 0")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
     return value
 
 

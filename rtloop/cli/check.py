@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rtloop import core
 from rtloop.build import port_errors
 from rtloop.config import Config, host_problems, load
+from rtloop.config.config import label
 from rtloop.errors import ConfigError, Finding, RtloopError, raise_all
 from rtloop.judge import (
     Judgement,
@@ -48,6 +49,8 @@ class LoopCheck:
     """One loop in numbers."""
 
     name: str
+    policy: str
+    """Its name, where the loop has several; each has an account of its own."""
     loop_class: str
     rate_hz: float
     policy_rate_hz: float
@@ -55,6 +58,7 @@ class LoopCheck:
     """Both, for people."""
     deadline_ms: float
     model: str
+    """Empty, with the two below, where terms and controllers do it alone."""
     observation: str
     action: str
     timed_runs: int = 0
@@ -67,6 +71,10 @@ class LoopCheck:
     """``ort`` or ``aot``, by the name of the model."""
     gain: Gain | None = None
     """Of ``backend: aot``, where it is not chosen and could be."""
+
+    @property
+    def label(self) -> str:
+        return label(self.name, self.policy)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -93,9 +101,10 @@ class LoopCheck:
                 f"; inference {self.inference_p50_us:.3g} µs in the median, 99 of 100 within "
                 f"{self.inference_p99_us:.3g} µs ({self.timed_runs} runs here)"
             )
+        policy = f"policy {self.model}: {self.observation} → {self.action}"
         return (
-            f"{self.name}: {self.loop_class}, {self.rates}, deadline {self.deadline_ms:g} ms, "
-            f"policy {self.model}: {self.observation} → {self.action}{timed}"
+            f"{self.label}: {self.loop_class}, {self.rates}, deadline {self.deadline_ms:g} ms, "
+            f"{policy if self.model else 'policy without a model'}{timed}"
         )
 
 
@@ -105,6 +114,9 @@ class Check:
 
     path: str
     loops: list[LoopCheck] = field(default_factory=list)
+    """One for each policy."""
+    switches: dict[str, str] = field(default_factory=dict)
+    """Of loops with several policies, which of them acts when, for people."""
     warnings: list[Finding] = field(default_factory=list)
     rights: list[RightReport] = field(default_factory=list)
     devices: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -129,7 +141,8 @@ class Check:
         told = {} if error is None else error.as_dict()
         return {
             "file": self.path,
-            "loops": {loop.name: loop.as_dict() for loop in self.loops},
+            "loops": {loop.label: loop.as_dict() for loop in self.loops},
+            "switches": self.switches,
             "warnings": [str(warning) for warning in self.warnings],
             "rights": [right.as_dict() for right in self.rights],
             "devices": self.devices,
@@ -142,8 +155,9 @@ class Check:
         """All but the errors."""
         lines = [f"{self.path} is {'refused' if self.errors else 'valid'}"]
         for loop in self.loops:
-            lines += [f"  {loop}", *(f"  {loop.name}: {note}" for note in loop.notes)]
-            lines += [f"  {loop.name}: {loop.gain}"] if loop.gain else []
+            lines += [f"  {loop}", *(f"  {loop.label}: {note}" for note in loop.notes)]
+            lines += [f"  {loop.label}: {loop.gain}"] if loop.gain else []
+        lines += [f"  {name}: {told}" for name, told in self.switches.items()]
         for link, told in self.devices.items():
             lines.append(
                 f"  {link}: '{told['name']}' on {told['device']} is {told['state']}, "
@@ -169,28 +183,44 @@ def check(path: Path, *, device: bool = False) -> Check:
     judgement = judge(config)
     found.errors += judgement.errors
     found.warnings += host_problems(config)
-    for name, policy in judgement.policies.items():
-        found.loops.append(_loop_check(config, name, policy))
-        found.warnings += judge_zeros(config, name, policy)
-        found.warnings += judge_rate(config, name, policy)
-        if name in judgement.assembled:
-            found.loops[-1].notes += uncommanded(config, name, policy)
-            found.warnings += judge_commands(config, name, policy)
-            warnings, notes = judge_probes(config, name, policy, judgement.assembled[name])
-            found.warnings += warnings
-            found.loops[-1].notes += notes
+    for name, loop in config.loops.items():
+        if loop.switch is not None:
+            found.switches[name] = loop.switch.told(list(loop.policies))
+        for called, alone in config.each_policy(name).items():
+            if called in judgement.policies[name]:
+                _judge_policy(alone, name, called, judgement, found)
     if device:
         _ask_devices(config, judgement, found)
-    for loop in found.loops:
-        if loop.name in judgement.assembled:
-            assembled = judgement.assembled[loop.name]
-            loop.notes += assembled.backends.notes
-            loop.backends = dict(assembled.backends.by_model)
-            _time(config, loop, assembled.runner, found)
-            if config.loops[loop.name].policy.backend == "ort":
-                loop.gain = gain(assembled.graph)
+    for checked in found.loops:
+        if checked.name in judgement.assembled:
+            assembled = judgement.assembled[checked.name][checked.policy]
+            checked.notes += assembled.backends.notes
+            checked.backends = dict(assembled.backends.by_model)
+            _time(config, checked, assembled.runner, found)
+            alone = config.each_policy(checked.name)[checked.policy]
+            if alone.loops[checked.name].policy.backend == "ort":
+                checked.gain = gain(assembled.graph)
     _try_rights(config, judgement, found)
     return found
+
+
+def _judge_policy(
+    config: Config, name: str, called: str, judgement: Judgement, found: Check
+) -> None:
+    """The loop ``name`` with one of its policies: warnings and notes."""
+    policy = judgement.policies[name][called]
+    account = _loop_check(config, name, called, policy)
+    if all(other.name != name for other in found.loops):
+        account.notes += filter(None, [unwritten(config.loops[name], "in `rtloop run`")])
+    found.loops.append(account)
+    found.warnings += judge_zeros(config, name, policy)
+    found.warnings += judge_rate(config, name, policy)
+    if name in judgement.assembled:
+        account.notes += uncommanded(config, name, policy)
+        found.warnings += judge_commands(config, name, policy)
+        warnings, notes = judge_probes(config, name, policy, judgement.assembled[name][called])
+        found.warnings += warnings
+        account.notes += notes
 
 
 @contextmanager
@@ -201,19 +231,20 @@ def _gathered(errors: list[RtloopError]) -> Iterator[None]:
         errors.append(error)
 
 
-def _loop_check(config: Config, name: str, policy: Policy) -> LoopCheck:
+def _loop_check(config: Config, name: str, called: str, policy: Policy) -> LoopCheck:
     loop = config.loops[name]
     return LoopCheck(
         name=name,
+        policy=called,
         loop_class=loop.loop_class,
         rate_hz=loop.nominal_rate_hz,
         policy_rate_hz=loop.nominal_rate_hz / loop.policy.every,
         rates=loop.rates,
         deadline_ms=loop.deadline_ns / 1e6,
         model=", ".join(str(path) for _, _, path in loop.policy.sections.values()),
-        observation=str(policy.observation or "nothing"),
-        action=str(policy.action),
-        notes=[*policy.notes_in(loop.policy), *filter(None, [unwritten(loop, "in `rtloop run`")])],
+        observation=str(policy.observation or "nothing") if policy.stages else "",
+        action=str(policy.action or ""),
+        notes=policy.notes_in(loop.policy),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from rtloop.cli.outlet import say
 from rtloop.cli.terminal import Terminal
 from rtloop.config import load
+from rtloop.config.config import label
 from rtloop.policy.aot.choice import Backends, backends
 from rtloop.policy.aot.store import own_folder
 from rtloop.policy.opened import opened
@@ -21,9 +22,12 @@ def compile_policies(options: argparse.Namespace) -> int:
     config = load(options.file)
     found: dict[str, Backends] = {}
     folders = {}
-    for name, loop in config.loops.items():
-        folders[name] = options.into or loop.policy.aot_cache or own_folder()
-        found[name] = backends(opened(config, name, backend="ort").assembled.graph, folders[name])
+    for loop in config.loops:
+        for policy, alone in config.each_policy(loop).items():
+            name = label(loop, policy)
+            folders[name] = options.into or alone.loops[loop].policy.aot_cache or own_folder()
+            graph = opened(alone, loop, backend="ort").assembled.graph
+            found[name] = backends(graph, folders[name])
     code = int(any(made.reasons for made in found.values()))
     if options.json:
         loops = {name: _as_dict(made, str(folders[name])) for name, made in found.items()}
@@ -32,6 +36,8 @@ def compile_policies(options: argparse.Namespace) -> int:
     terminal = Terminal(sys.stdout)
     lines = []
     for name, made in found.items():
+        if not made.by_model:
+            lines.append(f"{name}: no model to compile")
         lines += [f"{name}: {note}" for note in made.notes]
         lines += [f"{name}: {folders[name]}/{entry.name}.so" for entry in made.entries.values()]
     return code if say("\n".join(map(terminal.wrapped, lines))) else 1

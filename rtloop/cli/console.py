@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rtloop.cli.terminal import Block, Terminal
 from rtloop.demos import Demo
+from rtloop.demos.firmware import FirmwareProcess
 from rtloop.realtime.rights import denied
 from rtloop.telemetry.observe.summary import LoopSummary, RunSummary
 from rtloop.telemetry.observe.words import explain, find
@@ -25,12 +26,17 @@ _LIVE_FORMS = (
     "name rate response class_misses status",
     "name rate percentiles misses status",
     "name rate p99_max misses status",
-    "name rate p99 misses status",
+    "name rate p99 class_misses status",
+    "name rate class_misses status",
+    "name class_misses status",
+    "name misses status",
     "name rate p99 misses",
     "name rate misses",
     "name misses",
 )
 _SHORTEST_NAME = 4
+#: Of more switches between policies, the newest are told.
+SWITCHES_TOLD = 8
 
 _Cell = tuple[str, tuple[str, ...]]
 """A text and its styles."""
@@ -39,11 +45,17 @@ _Cell = tuple[str, tuple[str, ...]]
 class Console:
     """Writes for people to ``stream``; colour and redrawing only on a terminal that has them."""
 
-    def __init__(self, stream: TextIO | None = None, demo: Demo | None = None) -> None:
-        """``demo`` tells what only it knows of its plant."""
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        demo: Demo | None = None,
+        devices: Sequence[FirmwareProcess] = (),
+    ) -> None:
+        """``demo`` tells what only it knows of its plant, which is one of its ``devices``."""
         self._terminal = Terminal(stream or sys.stdout)
         self._live = Block(self._terminal)
         self._demo = demo
+        self._devices = {str(device.link): device for device in devices}
         self._next_s = 0.0
         self._warned: set[str] = set()
         self._told: dict[str, int] = {}
@@ -142,9 +154,21 @@ class Console:
         elif over:
             worst = max(over, key=lambda share: share.value)
             cells["state"] = (worst.brief, ("red", "bold"))
-        elif self._demo and (status := self._demo.status(observed.newest_inputs)):
-            cells["status"] = (status, ())
+        elif acting := statistics.switches.acting:
+            cells["status"] = (acting, ())
+        elif self._demo:
+            device = self._device_of(run, name)
+            if status := self._demo.status(observed.newest_inputs, device):
+                cells["status"] = (status, ())
         return cells
+
+    def _device_of(self, run: Run, name: str) -> FirmwareProcess | None:
+        """What the demo put at the end of a loop's line."""
+        if not self._devices:
+            return None
+        inputs = run.loops[name].loop_config.inputs.values()
+        lines = (section.hardware_id(run.config.links) for section in inputs)
+        return next((self._devices[line] for line in lines if line in self._devices), None)
 
     def _live_lines(self, loops: Sequence[dict[str, _Cell]]) -> list[str]:
         """One line a loop, in the richest form in which all of them fit the terminal."""
@@ -230,6 +254,7 @@ class Console:
             f"{loop.skipped} skipped{slipped}; {loop.records_lost} records lost"
         )
         self.say(f"     commands: {_commands(loop) or 'none'}")
+        self._tell_switches(loop)
         if misses:
             self._explain_misses(loop)
         for p, label in (
@@ -242,6 +267,16 @@ class Console:
                     f"     {label:<15} p50 {p.p50:7.1f}  p99 {p.p99:7.1f}  "
                     f"p99.9 {p.p99_9:7.1f}  max {p.max:8.1f} µs"
                 )
+
+    def _tell_switches(self, loop: LoopSummary) -> None:
+        n, newest = loop.events.get("switched", 0), loop.switches[-SWITCHES_TOLD:]
+        if n:
+            earlier = f"{n - len(newest)} earlier, " if n > len(newest) else ""
+            self.say(f"     policies: {earlier}{', '.join(map(str, newest))}")
+        if refused := loop.events.get("switch_refused", 0):
+            word = find("events", "switch_refused")
+            meaning = "" if word is None else f": {explain(word)}"
+            self.say(f"     {self.styled(f'{refused} cycles switch refused', 'yellow')}{meaning}")
 
     def _explain_misses(self, loop: LoopSummary) -> None:
         stage = max(loop.causes, key=lambda name: loop.causes[name], default="")

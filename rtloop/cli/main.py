@@ -80,7 +80,8 @@ def _demo(options: argparse.Namespace) -> int:
         if demo is None:
             raise ConfigError(f"there is no demo '{options.name}'; there is: {', '.join(DEMOS)}")
         disturbances = Disturbances(options.busy_python, options.overload, options.seed)
-        with demo_run(demo, disturbances, record=not options.no_record) as (run, devices):
+        record = not options.no_record
+        with demo_run(demo, disturbances, record=record, viewer=options.viewer) as (run, devices):
             signals.end(run)
             return _execute(run, options, signals, demo, devices)
 
@@ -96,7 +97,7 @@ def _execute(
     from rtloop.run import exit_code
 
     outlet = Outlet(sys.stderr if options.json else sys.stdout)
-    console = Console(cast(TextIO, outlet), demo)
+    console = Console(cast(TextIO, outlet), demo, devices)
     with suppress(StoppedError), run:  # the summary says it
         if not options.json:
             console.announce(run)
@@ -108,7 +109,7 @@ def _execute(
         # A plant that was never driven has nothing to answer for.
         problems = demo.problems(told) if summary.started else ()
         summary = replace(summary, devices=told, problems=(*summary.problems, *problems))
-    summary = _reported(summary, run, signals, options, console)
+    summary = _reported(summary, run, signals, options, console, demo, devices)
     signals.release()  # nothing moves: what takes the summary may be slow, and Ctrl-C ends that
     code = exit_code(summary)
     if options.json:
@@ -131,6 +132,8 @@ def _reported(
     signals: Signals,
     options: argparse.Namespace,
     console: Console,
+    demo: Demo | None,
+    devices: Sequence[FirmwareProcess],
 ) -> RunSummary:
     if options.no_report or not run.is_recorded:
         return summary
@@ -139,6 +142,8 @@ def _reported(
     try:
         # The loops have ended: another Ctrl-C is meant for a report that takes too long.
         with stopped_when(signals.from_now_on()):
+            if demo is not None:
+                demo.illustrate(run.recording, devices)
             return replace(summary, report=run.write_report())
     except StoppedError:
         again = f"no report: it was stopped. `rtloop report {quote(str(run.directory))}` writes it"
@@ -201,6 +206,12 @@ def _compile_policies(options: argparse.Namespace) -> int:
     return compile_policies(options)
 
 
+def _bench_policy(options: argparse.Namespace) -> int:
+    from rtloop.cli.bench import bench_policy
+
+    return bench_policy(options)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "demo": _demo,
@@ -211,6 +222,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "policy show": _show_policy,
     "policy verify": _verify_policy,
     "policy compile": _compile_policies,
+    "policy bench": _bench_policy,
 }
 
 

@@ -6,12 +6,15 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rtloop.cli.outlet import say
+from rtloop.cli.table import Row, table
 from rtloop.cli.terminal import Terminal
 from rtloop.config import Config, LoopConfig, load
+from rtloop.config.config import label
 from rtloop.config.problem import number
 from rtloop.errors import ConfigError, RtloopError
 from rtloop.policy.compared import SENT, Compared, ElementApart
@@ -22,9 +25,6 @@ from rtloop.policy.verify import verify as verified
 
 #: So many elements of steps before are folded into a line.
 FOLDED_MIN = 4
-#: A column is cut, at the end of its texts, but not below this.
-NARROWEST = 5
-
 #: Columns that the formula says, too.
 SAID_TWICE = ("scale", "clip")
 #: Columns of a difference that a narrow terminal can do without.
@@ -32,28 +32,27 @@ FURTHER = ("worst at", "steps", "first")
 #: So many elements that the cases do not show are told by their names.
 SOME = 6
 
-Row = Sequence[str]
-
 
 def show(options: argparse.Namespace) -> int:
     """Prints the tables of a loop, or of all; its exit code."""
     config = load(options.file)
-    names = list(config.loops) if options.loop is None else [_loop(config, options.loop)]
+    chosen = _policies(config, options)
     if options.graph is not None:
-        names = [_loop(config, options.loop)]
+        chosen = [_policy(config, options)]
         if options.graph.exists() and not options.force:
             found = f"{options.graph} is there already"
             raise ConfigError(f"{found}; --force overwrites it, or name another file")
-    shown = {name: opened(config, name) for name in names}
+    shown = [opened(one.config, one.loop) for one in chosen]
     if options.graph is not None:
-        _write(options.graph, config.loops[names[0]], shown[names[0]], options.force)
+        _write(options.graph, chosen[0].config.loops[chosen[0].loop], shown[0], options.force)
     if options.json:
-        loops = {name: policy.table.as_dict() for name, policy in shown.items()}
+        tables = (policy.table.as_dict() for policy in shown)
+        loops = dict(zip((one.label for one in chosen), tables, strict=True))
         return 0 if say(json.dumps({"file": str(options.file), "loops": loops}, indent=2)) else 1
     terminal = Terminal(sys.stdout)
     lines: list[str] = []
-    for name, policy in shown.items():
-        lines += _shown(name, config, policy, options.all, terminal)
+    for one, policy in zip(chosen, shown, strict=True):
+        lines += _shown(one, policy, options.all, terminal)
     if options.graph is not None:
         lines.append(terminal.wrapped(f"written: {options.graph}, one ONNX model with its state"))
     return 0 if say("\n".join(lines)) else 1
@@ -61,9 +60,8 @@ def show(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Prints what differs; 0 within the tolerance, else 1."""
-    config = load(options.file)
-    name = _loop(config, options.loop)
-    found = verified(config, name, options.cases, options.tolerance or TOLERANCE)
+    one = _policy(load(options.file), options)
+    found = verified(one.config, one.loop, options.cases, options.tolerance or TOLERANCE)
     if options.json:
         text = json.dumps({**found.as_dict(), "exit_code": int(not found.agrees)}, indent=2)
     else:
@@ -71,7 +69,42 @@ def verify(options: argparse.Namespace) -> int:
     return int(not (say(text) and found.agrees))
 
 
-def _loop(config: Config, name: str | None) -> str:
+@dataclass(frozen=True)
+class _Chosen:
+    """One policy of one loop, in a configuration in which the loop has no other."""
+
+    config: Config
+    loop: str
+    label: str
+
+
+def _policies(config: Config, options: argparse.Namespace) -> list[_Chosen]:
+    """Those that the options leave: all, or one of each loop. Raises ConfigError."""
+    loops = list(config.loops) if options.loop is None else [loop_named(config, options.loop)]
+    found = [
+        _Chosen(alone, loop, label(loop, name))
+        for loop in loops
+        for name, alone in config.each_policy(loop).items()
+        if options.policy in (None, name)
+    ]
+    if not found:
+        known = [f"'{name}'" for loop in loops for name in config.loops[loop].policies]
+        there_is = f"; there is: {', '.join(known)}" if known else ": no loop has several"
+        raise ConfigError(f"there is no policy '{options.policy}'{there_is}")
+    return found
+
+
+def _policy(config: Config, options: argparse.Namespace) -> _Chosen:
+    """One policy. Raises ConfigError."""
+    loop = loop_named(config, options.loop)
+    found = _policies(config, argparse.Namespace(loop=loop, policy=options.policy))
+    if len(found) > 1:
+        listed = ", ".join(f"'{name}'" for name in config.loops[loop].policies)
+        raise ConfigError(f"{len(found)} policies ({listed}): say which one, with --policy")
+    return found[0]
+
+
+def loop_named(config: Config, name: str | None) -> str:
     """The loop of a name, or the only one. Raises ConfigError."""
     listed = ", ".join(f"'{known}'" for known in config.loops)
     if name is None and len(config.loops) > 1:
@@ -100,19 +133,17 @@ def _write(path: Path, loop: LoopConfig, policy: Opened, force: bool) -> None:
 # --- show ---
 
 
-def _shown(
-    name: str, config: Config, policy: Opened, all_of_it: bool, terminal: Terminal
-) -> Iterator[str]:
-    loop = config.loops[name]
-    yield terminal.styled(f"{name}: {loop.loop_class}, {loop.rates}", "bold")
+def _shown(one: _Chosen, policy: Opened, all_of_it: bool, terminal: Terminal) -> Iterator[str]:
+    loop = one.config.loops[one.loop]
+    yield terminal.styled(f"{one.label}: {loop.loop_class}, {loop.rates}", "bold")
     for tensor, elements in policy.table.observations.items():
         yield terminal.wrapped(f"\n{terminal.styled(tensor, 'bold')}: {len(elements)} values, of x")
         header = ("#", "element", "x", "formula", "ago", "unit", "clip", "scale")
-        yield from _table(header, _folded(elements, all_of_it), terminal, SAID_TWICE)
+        yield from table(header, _folded(elements, all_of_it), terminal, SAID_TWICE)
     command = policy.table.command
     yield f"\n{terminal.styled('command', 'bold')}: {len(command)} values, of y"
     of_y = ("#", "element", "y", "formula", "joint", "unit", "limits", "clip", "scale")
-    yield from _table(of_y, map(_command_row, command), terminal, SAID_TWICE)
+    yield from table(of_y, map(_command_row, command), terminal, SAID_TWICE)
     if policy.table.notes:
         yield ""
     for note in policy.table.notes:
@@ -179,54 +210,6 @@ def _scale(scale: float) -> str:
     return "" if scale == 1.0 else f"{scale:.7g}"
 
 
-def _table(
-    header: Row, rows: Iterable[Row | str], terminal: Terminal, spare: Sequence[str] = ()
-) -> Iterator[str]:
-    """Lines that fit. Columns of nothing are left out; then, while lines are too long, those of ``spare``; then
-    texts are cut. Numbers are not: half of one is another."""
-    listed = list(rows)
-    cells = [row for row in listed if not isinstance(row, str)]
-    kept = [index for index in range(len(header)) if any(row[index] for row in cells)]
-    widths = {i: max(len(header[i]), *(len(row[i]) for row in cells)) for i in kept}
-
-    def width() -> int:
-        return sum(widths[i] + 2 for i in kept)
-
-    for name in spare:
-        if width() > terminal.columns:
-            kept = [index for index in kept if header[index] != name]
-    texts = [i for i in kept if not all(_is_number(row[i]) for row in cells)]
-    while width() > terminal.columns and max((widths[i] for i in texts), default=0) > NARROWEST:
-        widths[max(texts, key=lambda i: widths[i])] -= 1
-
-    def line(row: Row) -> str:
-        aligned = (
-            text.rjust(widths[i]) if i == 0 else text.ljust(widths[i])
-            for i, text in ((i, _cut(row[i], widths[i])) for i in kept)
-        )
-        return ("  " + "  ".join(aligned)).rstrip()
-
-    yield terminal.styled(line(header), "dim")
-    for row in listed:
-        yield "  " + _cut(row, terminal.columns - 2) if isinstance(row, str) else line(row)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return not text
-    return True
-
-
-def _cut(text: str, width: int) -> str:
-    """In its middle: the end of a name is what tells it from the others."""
-    if len(text) <= width:
-        return text
-    end = max(width - 1, 0) // 3
-    return f"{text[: max(width - 1 - end, 0)]}…{text[len(text) - end :]}"
-
-
 # --- verify ---
 
 
@@ -235,7 +218,7 @@ def _verification(found: Verification, terminal: Terminal) -> Iterator[str]:
         f"{found.loop}: {found.steps} steps in closed loop, within {number(found.tolerance)} "
         "(absolute up to 1, relative above; of the range of what ranges over less than 1)"
     )
-    yield from _table(
+    yield from table(
         ("", "array", "values", "largest difference", "elements that differ"),
         [
             ("", array.name, str(array.elements), f"{array.largest_apart:.3g}", _differing(array))
@@ -322,7 +305,7 @@ def _elements(elements: Sequence[ElementApart], terminal: Terminal) -> Iterator[
         )
         for element in elements
     ]
-    yield from _table(header, rows, terminal, FURTHER)
+    yield from table(header, rows, terminal, FURTHER)
 
 
 def _differing(array: Compared) -> str:

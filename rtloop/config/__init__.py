@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         RealtimeConfig,
         RecordingConfig,
     )
+    from rtloop.config.switch import SwitchConfig
     from rtloop.config.values import per_element
     from rtloop.link.section import LinkConfig, ReconnectConfig
     from rtloop.policy.section import PolicyConfig
@@ -40,6 +41,7 @@ __all__ = [
     "RealtimeConfig",
     "ReconnectConfig",
     "RecordingConfig",
+    "SwitchConfig",
     "host_problems",
     "json_schema",
     "load",
@@ -59,6 +61,7 @@ _HOMES = {
     "LinkConfig": "rtloop.link.section",
     "PolicyConfig": "rtloop.policy.section",
     "ReconnectConfig": "rtloop.link.section",
+    "SwitchConfig": "rtloop.config.switch",
 }
 
 

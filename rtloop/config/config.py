@@ -45,6 +45,8 @@ class Config(Section):
     _path: Path = PrivateAttr(PYTHON)
     _source_text: str = PrivateAttr("")
     _places: Mapping[Keys, tuple[int, int]] = PrivateAttr(default_factory=dict)
+    _policy_at: Mapping[str, Keys] = PrivateAttr(default_factory=dict)
+    """By loop: where in it its policy stands, if not at ``policy``."""
 
     if TYPE_CHECKING:
 
@@ -105,6 +107,8 @@ class Config(Section):
         A key left to its default is shown at the nearest section that was written. In Python, the name of
         the argument: ``loops["balance"].rate_hz``.
         """
+        if keys[2:3] == ("policy",) and (at := self._policy_at.get(str(keys[1]))):
+            keys = (*keys[:2], *at, *keys[3:])
         if self._path == PYTHON:
             from rtloop.config.given import spoken  # which looks into sections
 
@@ -114,6 +118,21 @@ class Config(Section):
             (1, 1),
         )
         return Place(str(self._path), line, column, written(keys))
+
+    def each_policy(self, loop: str) -> dict[str, Config]:
+        """By each policy of a loop, "" the only one: this configuration, in which the loop has no other.
+
+        Places of its ``policy`` are those of the file.
+        """
+        section = self.loops[loop]
+        if not section.policies:
+            return {"": self}
+        each = {}
+        for name, (keys, policy) in section.every_policy.items():
+            loops = {**self.loops, loop: section.with_policy(policy)}
+            each[name] = self.model_copy(update={"loops": loops})
+            each[name]._policy_at = {**self._policy_at, loop: keys}
+        return each
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Config):
@@ -140,6 +159,11 @@ class Config(Section):
             context: dict[str, Any] = {"text": text, "problems": problems}
             raise PydanticCustomError(RULES_BROKEN, "{text}", context)
         return self
+
+
+def label(loop: str, policy: str) -> str:
+    """A policy of a loop, for people and in reports; the loop, where it has one."""
+    return f"{loop}/{policy}" if policy else loop
 
 
 def _at(value: Any, keys: Keys) -> Any:

@@ -185,21 +185,32 @@ def problems_in(
         ]
         is_whole = root is Config
         rules = _rules_without(document.data, wrong, details, context) if is_whole else []
-    return problems + [rule for rule in rules if not _is_withheld(rule, wrong, typos)]
+    return problems + [
+        rule for rule in rules if not _is_withheld(rule, wrong, typos, document.data)
+    ]
 
 
-def _is_withheld(rule: Problem, wrong: set[Keys], typos: set[Keys]) -> bool:
+def _is_withheld(rule: Problem, wrong: set[Keys], typos: set[Keys], data: Any) -> bool:
     """Whether a broken rule may only follow from values that are wrong on their own.
 
-    A rule about a whole section ("neither rate_hz nor period_ms") may follow from any mistyped key
-    of that section, but not from its other wrong values.
+    A rule about a whole section ("neither rate_hz nor period_ms"), or about a key that is not there, may
+    follow from any mistyped key of that section, but not from its other wrong values.
     """
+    section = rule.keys if _is_there(data, rule.keys) else rule.keys[:-1]
     roots = [_list_of(keys) for keys in wrong]
     return (
         any(rule.keys[: len(root)] == root for root in roots)
         or any(_related(judged, root) for judged in rule.judged for root in roots)
-        or any(typo[:-1] == rule.keys for typo in typos)
+        or any(typo[:-1] == section for typo in typos)
     )
+
+
+def _is_there(data: Any, keys: Keys) -> bool:
+    for key in keys:
+        if not _has(data, key):
+            return False
+        data = data[key]
+    return True
 
 
 def _has_wrong_elements(detail: Any, details: list[Any]) -> bool:

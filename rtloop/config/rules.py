@@ -36,7 +36,8 @@ def broken_rules(
             at = (*here, "outputs", key)
             yield from guarded((*at, sink.kind), sink.rules(at, loop, links))
             yield from _hold_rules(at, loop, sink)
-        yield from loop.policy.rules((*here, "policy"), loop.inputs, loop.outputs)
+        for keys, policy in loop.every_policy.values():
+            yield from policy.rules((*here, *keys), loop.inputs, loop.outputs)
 
 
 def _hold_rules(here: Keys, loop: LoopConfig, sink: OutputSection) -> Iterator[Problem]:

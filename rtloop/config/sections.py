@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from rtloop import core
 from rtloop.config.problem import Keys, Problem, milliseconds
 from rtloop.config.section import Section
+from rtloop.config.switch import SwitchConfig
 from rtloop.config.values import (
     Cpus,
     Milliseconds,
@@ -165,7 +166,7 @@ class RealtimeConfig(Section):
 
 
 class LoopConfig(Section):
-    """A periodic task. Its key ``class`` is ``loop_class`` here."""
+    """A periodic task. Its key ``class`` is ``loop_class`` here, and ``policy`` is ``only_policy``."""
 
     # The alias is out of sight of type checkers, which would want the argument to be called so.
     loop_class: Annotated[
@@ -212,7 +213,15 @@ class LoopConfig(Section):
     inputs: dict[Name, Annotated[InputSection, INPUTS]] = Field(
         default={}, description="input names and their sources"
     )
-    policy: PolicyConfig = Field(description="the ONNX policy between inputs and outputs")
+    only_policy: PolicyConfig | None = Field(
+        alias="policy", default=None, description="the ONNX policy between inputs and outputs"
+    )
+    policies: dict[Name, PolicyConfig] = Field(
+        default={}, description="several such sections in its place, of which `switch` selects one"
+    )
+    switch: SwitchConfig | None = Field(
+        default=None, description="which of several policies acts; null is of one"
+    )
     outputs: dict[Name, Annotated[OutputSection, OUTPUTS]] = Field(
         default={}, description="output names and their sinks"
     )
@@ -225,8 +234,28 @@ class LoopConfig(Section):
 
     @model_validator(mode="after")
     def _bind_policy(self) -> LoopConfig:
-        self.policy.bind(self.inputs, self.outputs)
+        for _, policy in self.every_policy.values():
+            policy.bind(self.inputs, self.outputs)
         return self
+
+    @property
+    def every_policy(self) -> dict[str, tuple[Keys, PolicyConfig]]:
+        """All of its policies by name, "" the only one: where it stands in this section, and it."""
+        if self.only_policy is not None:
+            return {"": (("policy",), self.only_policy)}
+        return {name: (("policies", name), policy) for name, policy in self.policies.items()}
+
+    @property
+    def policy(self) -> PolicyConfig:
+        """That of a loop with one. Of several, each has a configuration of its own: ``Config.each_policy``."""
+        if self.only_policy is None:
+            raise ValueError(f"several policies: {', '.join(self.policies)}")
+        return self.only_policy
+
+    def with_policy(self, policy: PolicyConfig) -> LoopConfig:
+        """The same, with another policy, and no others."""
+        changed = {"only_policy": policy, "policies": {}, "switch": None}
+        return self.model_copy(update=changed)
 
     @property
     def is_paced(self) -> bool:
@@ -262,9 +291,12 @@ class LoopConfig(Section):
     @property
     def rates(self) -> str:
         """For people: how often it runs, and its policy where that is another rate."""
-        own = f"{self.nominal_rate_hz:g} Hz"
-        every = self.policy.every
-        return own if every == 1 else f"{own}, the policy {self.nominal_rate_hz / every:g} Hz"
+        told = [f"{self.nominal_rate_hz:g} Hz"]
+        for name, (_, policy) in self.every_policy.items():
+            if policy.every > 1:
+                rate_hz = self.nominal_rate_hz / policy.every
+                told.append(f"{name or 'the policy'} {rate_hz:g} Hz")
+        return ", ".join(told)
 
     @property
     def deadline_ns(self) -> int:
@@ -306,6 +338,7 @@ class LoopConfig(Section):
         if self.limit is not None and self.loop_class != "hard":
             yield from self.limit.rules((*here, "limit"))
         yield from self.realtime.rules((*here, "realtime"))
+        yield from self._policy_rules(here)
 
     def _pace_rules(self, here: Keys) -> Iterator[Problem]:
         rate, period = self.pace_keys(here)
@@ -338,6 +371,28 @@ class LoopConfig(Section):
                 yield Problem(deadline, expected, judged=judged)
             else:
                 yield Problem(judged[2], expected, "no deadline_ms", judged=judged)
+
+    def _policy_rules(self, here: Keys) -> Iterator[Problem]:
+        one, several, switch = ((*here, key) for key in ("policy", "policies", "switch"))
+        if self.only_policy is None and not self.policies:
+            expected = (
+                "this required key (the ONNX policy between inputs and outputs), or `policies` with a "
+                "`switch` between them"
+            )
+            yield Problem(one, expected, judged=(several,))
+        elif self.only_policy is not None and self.policies:
+            expected = "either `policy`, or `policies` with a `switch` between them"
+            yield Problem(several, expected, "both", judged=(one,), at_key=True)
+        elif len(self.policies) == 1:
+            expected = "two policies or more, or `policy`, which needs no `switch`"
+            yield Problem(several, expected, "one", at_key=True)
+        elif self.only_policy is not None and self.switch is not None:
+            yield Problem(switch, "`policies` beside it: one has nothing to switch to", at_key=True)
+        elif self.policies and self.switch is None:
+            expected = "`switch` beside them: {input: …, blend_s: …}"
+            yield Problem(several, expected, "no switch", judged=(switch,), at_key=True)
+        elif self.switch is not None:
+            yield from self.switch.rules(switch, self.inputs, list(self.policies))
 
     def _class_rules(self, here: Keys) -> Iterator[Problem]:
         judged = ((*here, "class"),)

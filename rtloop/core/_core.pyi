@@ -198,6 +198,17 @@ class Port:
     def counters(self) -> dict[str, int]:
         """What an observer may know, by name; the names are the kind's."""
 
+class Relay:
+    """The commands of one output, for the loops that read it: see core/ports/relay.hpp.
+
+    ``size`` values a command, ``capacity`` commands; ``at_deadline``: each counts from its deadline on, not
+    from when it was written. Raises ValueError.
+    """
+
+    def __init__(self, size: int, capacity: int, at_deadline: bool) -> None: ...
+    def reader(self) -> Port:
+        """A port for one more loop that reads them."""
+
 class TimeMap:
     """A device's clock mapped to CLOCK_MONOTONIC: an interval that packets narrow; the offset is slewed."""
 
@@ -253,7 +264,94 @@ class CompiledRun:
         self, label: str, object: bytes, inputs: Sequence[int], outputs: Sequence[int]
     ) -> None: ...
 
-class Graph:
+class External:
+    """A step that is answered outside the cycle: each run leaves a question, and takes the newest answer.
+
+    Only the answer to the question before is in time. Until ``open`` the answer is zeros, in time; from
+    ``close`` on nobody answers. One thread answers. Raises ValueError for a size of 0.
+    """
+
+    def __init__(self, question_size: int, answer_size: int) -> None: ...
+    @property
+    def question_size(self) -> int: ...
+    @property
+    def answer_size(self) -> int: ...
+    def open(self) -> None:
+        """While nothing runs: from now on there is somebody to ask."""
+    def close(self) -> None:
+        """``next`` gives None from now on, at once."""
+    def next(self, timeout_ns: int = -1) -> tuple[NDArray[np.float32], int, int] | None:
+        """Waits for a question that was not given out yet: its values, when it was left, and when this thread
+        woke up for it, before it had Python again (both ns, CLOCK_MONOTONIC). None after ``close``, and after
+        ``timeout_ns``; -1 is for ever."""
+    def answer(self, values: NDArray[np.float32]) -> None:
+        """To the question that was given out last. Raises ValueError for another size."""
+    def fail(self, why: str) -> None:
+        """Instead of an answer: the next run of the graph fails, and says why."""
+    @property
+    def error(self) -> str:
+        """What failed; empty where nothing has."""
+    def answer_at_once(
+        self,
+        answer: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None,
+        begin: Callable[[], object] | None = None,
+    ) -> None:
+        """Whoever runs the graph answers, in the run itself; ``begin`` is called when the graph is reset. None
+        ends that. While nothing runs."""
+    def ask(self, n: int, period_ns: int) -> None:
+        """Leaves ``n`` questions of zeros, one a period, while no loop runs. Lets go of Python."""
+
+class ExternalRun:
+    """A step that is answered outside the cycle, between tensors of float32. One in a graph."""
+
+    def __init__(self, external: External, input: int, output: int) -> None: ...
+
+class Runner:
+    """What a cycle runs between samples and commands: a ``Graph``, or a ``Switch`` between several."""
+
+    def run(
+        self,
+        inputs: Sequence[NDArray[np.float32]],
+        applied: bool = True,
+        last_command: NDArray[np.float32] | None = None,
+        cycle: int | None = None,
+    ) -> NDArray[np.float32]:
+        """``applied``: whether the command it returns is taken for one that was applied.
+
+        ``last_command`` stays what it was where none is given. ``cycle`` is the number of the cycle; None, of
+        a graph, is the next one in which the policy is due. Raises ValueError, RuntimeError.
+        """
+    def reset(self) -> None: ...
+    def warm_up(self, n: int) -> tuple[int, NDArray[np.int64]]:
+        """Time of the first run and of the ``n`` after it, ns; resets the state. Of several graphs all are
+        warm then, and the times are those of the slowest. Raises RuntimeError."""
+    @property
+    def error(self) -> str:
+        """What ONNX Runtime said against the first run that failed since the last reset, or nothing."""
+    @property
+    def onnxruntime_version(self) -> str: ...
+
+class Switch(Runner):
+    """Several policies with the same inputs and commands of one size, one of which acts: at first the first.
+
+    The selector, an element of an input, is the number of the policy that is to act; what is none of the
+    numbers ``transitions`` has for the policy that acts changes nothing. One that takes over begins anew, and
+    over ``blend_cycles`` cycles of the grid its command comes from what stood before. Raises ValueError.
+    """
+
+    def __init__(
+        self,
+        policies: Sequence[Graph],
+        input: int,
+        element: int,
+        blend_cycles: int,
+        transitions: Sequence[Sequence[int]],
+    ) -> None: ...
+    @property
+    def acting(self) -> int:
+        """The number of the policy that acts."""
+
+class Graph(Runner):
     """Everything between samples and commands, on buffers bound once: one ONNX model, or steps.
 
     Of one model: ``inputs`` and ``command`` are (name, shape), float32; ``feedback`` is (input name, (output
@@ -275,7 +373,7 @@ class Graph:
         library: str,
         tensors: Sequence[tuple[str, str, Sequence[int]]],
         constants: Mapping[int, NDArray[Any]],
-        steps: Sequence[Node | ModelRun | CompiledRun],
+        steps: Sequence[Node | ModelRun | CompiledRun | ExternalRun],
         inputs: Sequence[int],
         command: int,
         feedback: Sequence[tuple[int, int, bool]],
@@ -299,37 +397,20 @@ class Graph:
         Raises ValueError where types, sizes or the order of steps do not fit; RuntimeError, as above, and
         where a compiled step cannot be loaded or has other inputs or outputs.
         """
-    def run(
-        self,
-        inputs: Sequence[NDArray[np.float32]],
-        applied: bool = True,
-        last_command: NDArray[np.float32] | None = None,
-        cycle: int | None = None,
-    ) -> NDArray[np.float32]:
-        """``applied``: whether the command it returns is taken for one that was applied.
-
-        ``last_command`` stays what it was where none is given. ``cycle`` is the number of the cycle; None is
-        the next one in which the policy is due. Raises ValueError, RuntimeError.
-        """
     @property
     def every(self) -> int: ...
     @property
     def policy_ran(self) -> bool:
         """Whether it ran in the last cycle."""
-    def reset(self) -> None: ...
+    @property
+    def external(self) -> External | None:
+        """The step that is answered outside the cycle, if there is one."""
     def state(self) -> dict[str, NDArray[Any]]:
         """What it carries to the next run, by the name of the feedback's input."""
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Sets what is named, of the state's dtype or convertible, of the same size. Raises ValueError."""
     def tensor(self, index: int) -> NDArray[Any]:
         """A copy of a tensor, while nothing runs. Raises IndexError."""
-    def warm_up(self, n: int) -> tuple[int, NDArray[np.int64]]:
-        """Time of the first run and of the ``n`` after it, ns; resets the state. Raises RuntimeError."""
-    @property
-    def error(self) -> str:
-        """What ONNX Runtime said against the first run that failed since the last reset, or nothing."""
-    @property
-    def onnxruntime_version(self) -> str: ...
 
 # --- real-time set-up ---
 
@@ -415,9 +496,11 @@ class OutputConfig:
         safe: Sequence[float] = ...,
         default_value: Sequence[float] = ...,
         hold: Sequence[int] = ...,
+        relay: Relay | None = None,
     ) -> None:
         """``hold``: for each element, which of the values of all inputs is the safe one, as last measured;
-        -1 for the number in ``safe``, which may be NaN elsewhere."""
+        -1 for the number in ``safe``, which may be NaN elsewhere. ``relay``: where other loops read its
+        commands."""
 
 class Stall:
     """Fault injection: uses up time in a stage of cycle ``first`` and of every ``every``-th after (0: once)."""
@@ -471,7 +554,7 @@ class Loop:
         self,
         config: LoopConfig,
         ports: Sequence[Port],
-        graph: Graph,
+        graph: Runner,
         ring: RingWriter,
         clock: Clock,
     ) -> None: ...

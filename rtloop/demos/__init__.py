@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
+
+from rtloop.demos.firmware import FirmwareProcess
+from rtloop.errors import ConfigError
 
 
 class Demo(ABC):
@@ -31,9 +36,28 @@ class Demo(ABC):
         """What is not installed that it needs, and how that is cured; may be empty."""
         return ""
 
+    def device(self, link: Path, arguments: Sequence[str]) -> FirmwareProcess:
+        """A simulated device, not started yet, at the end of the line ``link``."""
+        return FirmwareProcess(link, arguments, self.device_program)
+
+    def viewer(
+        self, device: FirmwareProcess, avoid_cpus: Sequence[int]
+    ) -> AbstractContextManager[object]:
+        """A window that shows the plant of one of its devices while inside. Raises RtloopError on entry
+        where there can be none, and ConfigError where the demo has none."""
+        raise ConfigError(f"--viewer: the demo '{self.name}' has no viewer; the quadruped has one")
+
+    def illustrate(self, recording: Path, devices: Sequence[FirmwareProcess]) -> list[Path]:
+        """Leaves pictures of a run beside its recording, where its report finds them (rtloop.report.pictures);
+        their paths. Raises RtloopError, StoppedError."""
+        return []
+
     @abstractmethod
-    def status(self, newest_inputs: Mapping[str, float]) -> str:
-        """The plant in a word or two for a live line, from a loop's newest inputs; may be empty."""
+    def status(
+        self, newest_inputs: Mapping[str, float], device: FirmwareProcess | None = None
+    ) -> str:
+        """The plant in a word or two for a live line, from a loop's newest inputs and from its device,
+        where that is known; may be empty."""
 
     @abstractmethod
     def summarise_device(self, told: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from rtloop.config import Config, load, with_devices
 from rtloop.demos import Demo
 from rtloop.demos.cartpole.demo import CartpoleDemo
 from rtloop.demos.firmware import FirmwareProcess
+from rtloop.demos.folder import private_folder
 from rtloop.demos.quadruped.demo import QuadrupedDemo
 from rtloop.errors import RtloopError
 from rtloop.run import Run
@@ -22,9 +22,16 @@ from rtloop.run import Run
 DEMOS: dict[str, Demo] = {demo.name: demo for demo in (CartpoleDemo(), QuadrupedDemo())}
 
 _FOLDER = Path(__file__).parent
-#: When the first slow inference comes, and how slow it is.
+#: When the first slow inference comes.
 _OVERLOAD_FIRST_S = 2.0
-_OVERLOAD_PERIODS = 1.5
+
+
+@dataclass(frozen=True)
+class Overload:
+    """Inferences that are made too slow: how often, and how long they then take."""
+
+    every_s: float
+    periods: float = 1.5
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Disturbances:
 
 @contextmanager
 def demo_run(
-    demo: Demo, disturbances: Disturbances, *, record: bool = True
+    demo: Demo, disturbances: Disturbances, *, record: bool = True, viewer: bool = False
 ) -> Iterator[tuple[Run, list[FirmwareProcess]]]:
     """A run that is ready to start, beside its running microcontrollers.
 
@@ -46,30 +53,60 @@ def demo_run(
     """
     if missing := demo.missing():
         raise RtloopError(missing)
-    config_name = "overload" if disturbances.overload else demo.name
-    config = load(_FOLDER / demo.name / f"{config_name}.yaml")
+    config = demo_config(demo, overload=disturbances.overload)
+    overload = Overload(demo.overload_every_s) if disturbances.overload else None
+    with run_of(
+        demo, config, disturbances, overload=overload, record=record, viewer=viewer
+    ) as running:
+        yield running
+
+
+def demo_config(demo: Demo, *, overload: bool) -> Config:
+    """What a demo runs, or runs for ``--overload``."""
+    return load(_FOLDER / demo.name / f"{'overload' if overload else demo.name}.yaml")
+
+
+@contextmanager
+def run_of(
+    demo: Demo,
+    config: Config,
+    disturbances: Disturbances,
+    *,
+    overload: Overload | None,
+    record: bool,
+    viewer: bool = False,
+) -> Iterator[tuple[Run, list[FirmwareProcess]]]:
+    """As :func:`demo_run`, of a configuration like the demo's."""
+    cpu = _cpu_of_loops()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtloop-demo-")))
+        folder = stack.enter_context(private_folder())
         devices = []
         for i, link in enumerate(config.links):
             arguments = ["--seed", str(disturbances.seed + i), *demo.device_arguments]
             arguments += demo.overload_arguments if disturbances.overload else ()
             # A board's firmware is never preempted by a desktop; where we may, neither is this one.
             arguments += ["--priority", "60"] if os.geteuid() == 0 else []
-            device = FirmwareProcess(folder / link, arguments, demo.device_program)
-            devices.append(stack.enter_context(device))
+            devices.append(demo.device(folder / link, arguments))
+        for device in devices if viewer else ():
+            stack.enter_context(demo.viewer(device, [] if cpu is None else [cpu]))
+        for device in devices:
+            stack.enter_context(device)
         config = with_devices(config, {d.link.name: str(d.link) for d in devices})
-        config = _on_the_last_cpu(config)
+        config = _on_one_cpu(config, cpu)
         if disturbances.busy_python:
             stack.enter_context(_busy_python())
-        stalls = _stalls(config, demo.overload_every_s) if disturbances.overload else None
+        stalls = None if overload is None else _stalls(config, overload)
         yield Run(config, demo.name, stalls=stalls, record=record), devices
 
 
-def _on_the_last_cpu(config: Config) -> Config:
-    # The first CPUs take most interrupts.
+def _cpu_of_loops() -> int | None:
+    """The last: the first CPUs take most interrupts. None where there is no choice."""
     cpus = core.allowed_cpus()
-    affinity = (cpus[-1],) if len(cpus) > 1 else None
+    return cpus[-1] if len(cpus) > 1 else None
+
+
+def _on_one_cpu(config: Config, cpu: int | None) -> Config:
+    affinity = None if cpu is None else (cpu,)
     loops = {
         name: loop.model_copy(
             update={"realtime": loop.realtime.model_copy(update={"cpu_affinity": affinity})}
@@ -79,14 +116,14 @@ def _on_the_last_cpu(config: Config) -> Config:
     return config.model_copy(update={"loops": loops})
 
 
-def _stalls(config: Config, every_s: float) -> dict[str, list[core.Stall]]:
+def _stalls(config: Config, overload: Overload) -> dict[str, list[core.Stall]]:
     stalls = {}
     for i, (name, loop) in enumerate(config.loops.items()):
         per_second = 1_000_000_000 / loop.period_ns
         # Staggered, so that one loop's slow inference is not also the others'.
-        first = int((_OVERLOAD_FIRST_S + i * every_s / 3) * per_second)
-        every = round(every_s * per_second)
-        duration_ns = int(_OVERLOAD_PERIODS * loop.period_ns)
+        first = int((_OVERLOAD_FIRST_S + i * overload.every_s / 3) * per_second)
+        every = round(overload.every_s * per_second)
+        duration_ns = int(overload.periods * loop.period_ns)
         stalls[name] = [core.Stall(core.Stage.infer, first, every, duration_ns)]
     return stalls
 

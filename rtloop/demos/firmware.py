@@ -34,13 +34,19 @@ class FirmwareProcess:
 
     ``link`` is the path to connect to (a symlink that the program makes and removes). Further arguments go to
     the program, which is the cart-pole of ``rtloop-firmware`` unless ``program`` is another one that
-    takes ``--pty``, says READY and ends with lines of JSON.
+    takes ``--pty``, says READY and ends with lines of JSON. It inherits the descriptors ``inherited``.
     """
 
     def __init__(
-        self, link: Path, arguments: Sequence[str] = (), program: Sequence[str] = ()
+        self,
+        link: Path,
+        arguments: Sequence[str] = (),
+        program: Sequence[str] = (),
+        *,
+        inherited: Sequence[int] = (),
     ) -> None:
         self.link = link
+        self._inherited = tuple(inherited)
         self._arguments = list(arguments)
         self._program = list(program)
         self._process: subprocess.Popen[str] | None = None
@@ -62,6 +68,7 @@ class FirmwareProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=self._inherited,
             start_new_session=True,  # Ctrl-C is for the loop; the device ends after it
         )
         assert self._process.stdout is not None

@@ -5,7 +5,6 @@ Importing this package imports neither onnx nor onnxruntime: reading a configura
 
 from rtloop.policy.compose import compose
 from rtloop.policy.composed import ComposedGraph, Feedback, TensorSpec
-from rtloop.policy.measure import Measurement, measure
 from rtloop.policy.model_file import PolicyTensor
 from rtloop.policy.policy import Policy, load_policy
 from rtloop.policy.section import PolicyConfig
@@ -16,7 +15,6 @@ __all__ = [
     "ActionTerm",
     "ComposedGraph",
     "Feedback",
-    "Measurement",
     "ObservationTerm",
     "Policy",
     "PolicyConfig",
@@ -25,5 +23,4 @@ __all__ = [
     "TensorSpec",
     "compose",
     "load_policy",
-    "measure",
 ]

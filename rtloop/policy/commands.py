@@ -148,7 +148,7 @@ def _commanded(
     sinks: Mapping[str, Sink],
 ) -> Iterator[_Commanded]:
     actions = list(loop.policy.action_terms.items())
-    sizes = [action.size(scope) or policy.action.size for _, action in actions]
+    sizes = [action.size(scope) or scope.action.element_count or 0 for _, action in actions]
     places = placed([action.targets(scope) for _, action in actions], sizes, sinks)
     if isinstance(places, str):
         return
@@ -185,7 +185,7 @@ def _commanded(
             max_rate_per_s=(
                 _value(section, "max_rate_per_s", names, index, math.inf) if of_target else math.inf
             ),
-            end=_end(action, scope, size, number_of_action),
+            end=_end(loop, action, scope, size, number_of_action),
         )
 
 
@@ -196,12 +196,12 @@ def _value(
     return no_limit if values is None else numbers(values, names, no_limit)[index]
 
 
-def _end(action: ActionTerm, scope: Scope, size: int, index: int) -> float | None:
+def _end(loop: LoopConfig, action: ActionTerm, scope: Scope, size: int, index: int) -> float | None:
     if action.start is None:
         return None
     pose = action.start.pose(relative=action.relative)
     if pose is None:
-        if action.plus is not None:
+        if action.plus is not None or action.group is not None or not loop.policy.sections:
             return None
         pose = action.offset
     names = action.names(scope)

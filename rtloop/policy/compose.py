@@ -20,11 +20,12 @@ from rtloop.policy.graph_builder import GraphBuilder
 from rtloop.policy.placing import command_of
 from rtloop.policy.policy import Policy, load_policy
 from rtloop.policy.running import run_stage
-from rtloop.policy.section import PolicyConfig
+from rtloop.policy.section import OBSERVED, PolicyConfig
 from rtloop.policy.shaping import joined
 from rtloop.policy.terms.action import ActionTerm, Sink
 from rtloop.policy.terms.elements import Scope, Vector
 from rtloop.policy.terms.inputs import every_input
+from rtloop.policy.terms.joints import joint_names
 from rtloop.policy.terms.term import ObservationTerm
 
 
@@ -72,11 +73,15 @@ def composed(
     ``outputs`` None is an output that takes all of the action. Raises ConfigError.
     """
     vectors = {name: _vector(name, elements) for name, elements in inputs.items()}
-    sinks = outputs or {"all": Sink(policy.action.size)}
+    every_action = section.scope(vectors, (), policy).action.element_count
+    sinks = outputs or {"all": Sink(every_action or 0)}
     command = [Vector(sink.size, sink.names) for sink in sinks.values()]
     policy_s = None if period_s is None else period_s * section.every
     scope = replace(section.scope(vectors, (), policy, command), period_s=policy_s)
     refuse(section.term_rules((), scope), section, where)
+    if not policy.stages:
+        _refuse_endless(section, scope, where)
+        _refuse_renamed(section, scope, where)
 
     builder = GraphBuilder(
         {name: vector.element_count or 0 for name, vector in vectors.items()},
@@ -86,7 +91,7 @@ def composed(
         group=lambda name: _group(builder, name, section, scope, where),
         models_of_terms=scope.models_of_terms,
     )
-    builder.acts_with(policy.action.size)
+    builder.acts_with(scope.action.element_count or 0)
     builder.last_command_size = scope.command.element_count or 0
     observations: dict[str, str] = {}
     ran: dict[str, str] = {}  # by MODEL.OUTPUT
@@ -103,7 +108,13 @@ def composed(
         answered = run_stage(builder, stage, observed, ran)
         for name, answer in answered.items():
             builder.answered(f"{stage.name}.{name}", answer)
-    builder.acted(builder.answer(f"{policy.acting.name}.{policy.action.name}"))
+    if policy.acting is not None and policy.action is not None:
+        builder.acted(builder.answer(f"{policy.acting.name}.{policy.action.name}"))
+    else:
+        here = partial(where, "observation")
+        value = joined(builder, section.observation or (), scope, here, "observed")
+        builder.acted(builder.node("Identity", [value], "raw_action"))
+        observations[OBSERVED] = builder.raw_action
     builder.must_be_finite(builder.raw_action)
     value = command_of(builder, section, scope, outputs, where)
     with builder.blaming(where("terminations")), builder.each_cycle():
@@ -149,6 +160,33 @@ def _vector(name: str, elements: int | Sequence[str]) -> Vector:
         size = vector.element_count
         raise ConfigError(f"input {name!r} has size {size}; it must be at least 1")
     return vector
+
+
+def _refuse_endless(section: PolicyConfig, scope: Scope, where: Callable[..., Place]) -> None:
+    """Without a model what is observed is the action, so that no term of it can be as large as the action."""
+    if scope.action.element_count is not None:
+        return
+    terms = enumerate(section.observation or ())
+    index = next((index for index, term in terms if term.size(scope) is None), 0)
+    found = "a part of the action as large as the action itself"
+    expected = "`select` beside it: without a model, what is observed is the action"
+    raise ConfigError([Finding.of(where("observation", index), found, expected)])
+
+
+def _refuse_renamed(section: PolicyConfig, scope: Scope, where: Callable[..., Place]) -> None:
+    """Without a model an action has what is observed: what is one joint there is no other joint behind it."""
+    own = scope.joined(section.observation or ()).element_names or ()
+    for keys, action in section.action_terms.items():
+        if action.joints is None or action.group is not None:
+            continue
+        picked = action.select or range(len(own))
+        said = joint_names(action.joints, scope.joints) or ()
+        for element, joint in zip(picked, said, strict=False):
+            name = own[element] if isinstance(element, int) and element < len(own) else joint
+            if name != joint and name in (scope.joints or said):
+                found = f"'{joint}' for what is observed as '{name}'"
+                expected = "the joints in the order in which they are observed"
+                raise ConfigError([Finding.of(where(*keys, "joints"), found, expected)])
 
 
 def _refuse_size(

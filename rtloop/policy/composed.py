@@ -83,7 +83,7 @@ class ComposedGraph:
     tensors, and of states before the first run. ``last_command`` is the tensor that holds what left for
     the outputs before, after all limits; empty where nothing reads it. ``sha256`` is that of the user's
     model, its weights included; of several, of the one that answers the action. ``models_sha256`` has
-    it of every model that runs, by its name.
+    it of every model that runs, by its name. Without models it is empty, and so are they.
 
     A NaN or infinity in one of the tensors ``checked``, which are what models observe and answer,
     always leaves as a NaN in ``action``, whatever clips lie between: the core only has to check what
@@ -102,7 +102,8 @@ class ComposedGraph:
     observation_size: int
     models_sha256: Mapping[str, str]
     observations: Mapping[str, str] = field(default_factory=dict)
-    """By model and input, as ``policy.obs``: the tensor of what it observes."""
+    """By model and input, as ``policy.obs``: the tensor of what it observes. Without a model,
+    ``policy.observation``, which is the raw action, too."""
     raw_action: str = ""
     """The tensor of the policy's raw output, [1, n]."""
     terminations: str = ""

@@ -38,7 +38,8 @@ class BorderKeys(Section):
 
     model: ModelPath | None = Field(
         default=None,
-        description="ONNX file, relative to this file; required without `models` or `leapp`",
+        description="ONNX file, relative to this file; without it, `models` or `leapp`, what is observed is "
+        "the action",
     )
     fix_dimensions: dict[Text, Annotated[int, Field(ge=1, le=2**31 - 1)]] = Field(
         default={}, description="names of dynamic dimensions and the size to fix them to"

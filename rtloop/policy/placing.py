@@ -29,10 +29,12 @@ def command_of(
     """
     actions = section.action_terms
     first_cycle = first_acting_cycle(builder, actions.values())
+    # What a model answers before its policy acts is of no use; what terms give is where a start leads to.
+    awaited_until = first_cycle if section.sections else 0
     sources: list[_Source] = []
     for keys, action in actions.items():
         with builder.blaming(where(*keys)):
-            source = _source(builder, action, keys, first_cycle, where)
+            source = _source(builder, action, keys, awaited_until, where)
         size = builder.size(source.values)
         problems = [
             *action.rules(keys, scope, size, sinks),
@@ -51,7 +53,7 @@ def command_of(
         with builder.blaming(where(*keys)):
             between = section.between
             values.append(acted(builder, action, source.values, scope, first_cycle, own, between))
-    raw = awaited(builder, builder.raw_action, first_cycle)
+    raw = awaited(builder, builder.raw_action, awaited_until)
     with builder.each_cycle():
         _take(builder, raw, sources, values, list(actions), where)
         return _scattered(builder, [value.targets for value in values], places)

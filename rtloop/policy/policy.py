@@ -20,11 +20,14 @@ from rtloop.policy.told import refuse_contradiction, refuse_unreadable, told_of_
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy that passed every check: its models, in the order in which they run."""
+    """A policy that passed every check: its models, in the order in which they run.
+
+    One without models answers what it observes.
+    """
 
     stages: tuple[Stage, ...]
-    action: PolicyTensor
-    """The output of the last model that is the action, one vector."""
+    action: PolicyTensor | None
+    """The output of the last model that is the action, one vector; None without models."""
     joints: tuple[str, ...] | None = None
     """As the metadata of its models have them."""
     pose: tuple[float, ...] | None = None
@@ -39,14 +42,15 @@ class Policy:
     """How often a bundle says that it is to run."""
 
     @property
-    def acting(self) -> Stage:
-        """The model that answers the action."""
-        return next((s for s in self.stages if s.name == self.acts), self.stages[-1])
+    def acting(self) -> Stage | None:
+        """The model that answers the action; None without models."""
+        last = self.stages[-1] if self.stages else None
+        return next((s for s in self.stages if s.name == self.acts), last)
 
     @property
     def observation(self) -> PolicyTensor | None:
         """The first input that terms fill: of the acting model, where it has one; None of none."""
-        stages = (self.acting, *self.stages)
+        stages = () if self.acting is None else (self.acting, *self.stages)
         return next((tensor for stage in stages for tensor in stage.observed.values()), None)
 
     @property
@@ -56,8 +60,8 @@ class Policy:
 
     @property
     def sha256(self) -> str:
-        """Of the file of the acting model, followed by those of its weights."""
-        return self.acting.file.sha256
+        """Of the file of the acting model, followed by those of its weights; empty without models."""
+        return "" if self.acting is None else self.acting.file.sha256
 
     @property
     def models_sha256(self) -> dict[str, str]:
@@ -99,7 +103,7 @@ class Policy:
 
     def notes_in(self, section: PolicyConfig) -> list[str]:
         """The same, with what its section leaves to the metadata of its models."""
-        told = []
+        told = [] if self.stages else ["no model: what is observed is the action"]
         if self.joints is not None and section.joints is None:
             told.append(f"joints are those of the model's metadata ({len(self.joints)})")
         if self.pose is not None and section.default_joint_pos is None:
@@ -108,16 +112,22 @@ class Policy:
         return [*self.notes, *told]
 
     def known_in(self, scope: Scope) -> Scope:
-        """The scope, with what the models tell beside what the configuration says."""
+        """The scope, with what the models tell beside what the configuration says.
+
+        The action of a policy without models is not known yet: its section says what is observed.
+        """
         joints = scope.joints or self.joints
         pose = scope.pose
         if pose is None and self.pose is not None:
             pose = Pose(self.pose, joints if joints and len(joints) == len(self.pose) else None)
         elif pose is not None and pose.joints is None and len(joints or ()) == len(pose.values):
             pose = Pose(pose.values, joints)
-        size = self.action.size
-        named = self.output_names.get(f"{self.acting.name}.{self.action.name}")
-        names = named or (joints if joints is not None and len(joints) == size else None)
+        action = Vector()
+        if self.acting is not None and self.action is not None:
+            size = self.action.size
+            named = self.output_names.get(f"{self.acting.name}.{self.action.name}")
+            names = named or (joints if joints is not None and len(joints) == size else None)
+            action = Vector(size, names)
         outputs: dict[str, Elements] = {
             (key := f"{stage.name}.{output.name}"): Vector(output.size, self.output_names.get(key))
             for stage in self.stages
@@ -125,7 +135,7 @@ class Policy:
         }
         return replace(
             scope,
-            action=Vector(size, names),
+            action=action,
             outputs=outputs,
             joints=joints,
             pose=pose,
@@ -140,6 +150,8 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
         from rtloop.policy.leapp.load import load_bundle
 
         return load_bundle(section, where)
+    if not section.sections:
+        return Policy((), None, models_of_terms=models_of_terms(section, where))
     stages = tuple(
         read_stage(
             name,

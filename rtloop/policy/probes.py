@@ -112,7 +112,8 @@ class Probes:
         else:
             yield from self._not_finite(EXTREME_VALUES, extreme[0])
             answers.append(extreme[0].raw)
-        yield from self._constant_answers(np.concatenate(answers))
+        if self._policy.stages:  # a model's answer: terms may well be constant
+            yield from self._constant_answers(np.concatenate(answers))
         if np.isfinite(got.targets).all():
             yield from self._growing()
             yield from self._lost_nans()

@@ -23,6 +23,7 @@ from rtloop.policy.terms.elements import (
     Scope,
     Vector,
     has_names,
+    names_of,
 )
 from rtloop.policy.terms.joints import joint_names
 from rtloop.policy.terms.term import TERMS, ObservationTerm
@@ -39,8 +40,11 @@ Terms = Annotated[
     Strict(False),
     Field(min_length=1, max_length=256),
 ]
+_OF_A_MODEL = ("fix_dimensions", "state", "constants", "counters", "sha256")
 #: The name of the only model of a policy.
 ONLY = "policy"
+#: What is observed where there is no model, which is then the action, as MODEL.INPUT.
+OBSERVED = f"{ONLY}.observation"
 
 
 class ModelKeys(BorderKeys):
@@ -74,7 +78,7 @@ class ModelConfig(ModelKeys):
 
 
 class PolicyConfig(ModelKeys):
-    """The ONNX policy between inputs and outputs."""
+    """The policy between inputs and outputs: ONNX models, or terms and controllers alone."""
 
     models: dict[Name, ModelConfig] = Field(
         default={}, description="several models, in the order in which they run; the last one acts"
@@ -206,7 +210,7 @@ class PolicyConfig(ModelKeys):
         scope = Scope(
             inputs,
             Vector(),
-            (*here[:-1], "inputs"),
+            (*here[:2], "inputs"),
             groups=self.groups,
             groups_at=(*here, "groups"),
             joints=joints,
@@ -216,7 +220,19 @@ class PolicyConfig(ModelKeys):
         if policy is None:
             return scope
         known = policy.known_in(scope)
-        return replace(known, action=Vector(policy.action.size, self._raw_names(known)))
+        if not policy.stages:
+            known = replace(known, action=self._observed(known))
+        return replace(known, action=Vector(known.action.element_count, self._raw_names(known)))
+
+    def _observed(self, scope: Scope) -> Vector:
+        """What is observed as the action, of a policy without models: its names are those of the terms, or of
+        the joints where they are as many."""
+        observed, joints = scope.joined(self.observation or ()), scope.joints
+        names = names_of(observed.element_names)
+        if names is None or len({*names}) < len(names):
+            fit = joints is not None and len(joints) == observed.element_count
+            names = joints if fit else None
+        return Vector(observed.element_count, names)
 
     def _raw_names(self, scope: Scope) -> tuple[str, ...] | None:
         """What the elements of the raw action are called: the joints that actions say, or the policy's."""
@@ -250,7 +266,7 @@ class PolicyConfig(ModelKeys):
     def _broken(
         self, here: Keys, inputs: Mapping[str, Elements], outputs: Mapping[str, Elements]
     ) -> Iterator[Problem]:
-        loop = here[:-1]
+        loop = here[:2]
         yield from self._model_rules(here)
         if not outputs:
             expected = "at least one output for the action of the policy"
@@ -301,10 +317,17 @@ class PolicyConfig(ModelKeys):
     def _model_rules(self, here: Keys) -> Iterator[Problem]:
         keys = ("model", "models", "leapp")
         given = [key for key in keys if getattr(self, key)]
-        if len(given) != 1:
+        beside = [
+            key for key in (*_OF_A_MODEL, "observations", "action_output") if getattr(self, key)
+        ]
+        if len(given) > 1 or (not given and (self.observation is None or beside)):
             expected = "exactly one of `model`, `models` and `leapp`"
+            if not given:
+                expected += ", or `observation` alone: what is observed is the action"
             judged = tuple((*here, key) for key in keys)
             found = each_of(given) if given else "none of them"
+            if beside and not given:
+                found += f" beside {each_of(beside)}"
             yield Problem(here, expected, found, judged=judged, at_key=True)
         if self.leapp is not None:
             yield from file_rules((*here, "leapp"), self.leapp, ".yaml")
@@ -331,17 +354,14 @@ class PolicyConfig(ModelKeys):
             expected = "either `action` or `actions`"
             yield Problem((*here, "actions"), expected, "both", at_key=True)
         if self.models and self.model is None:
-            for key in (
-                "fix_dimensions", "observation", "observations", "state", "constants", "counters",
-                "sha256",
-            ):  # fmt: skip
+            for key in (*_OF_A_MODEL, "observation", "observations"):
                 if getattr(self, key):
                     expected = f"no {key} beside `models`: each of them has its own"
                     yield Problem((*here, key), expected, at_key=True)
 
     def _name_rules(self, here: Keys, inputs: Mapping[str, Elements]) -> Iterator[Problem]:
         for name in (name for name in (*inputs, *self.groups) if name == DEFAULT_POSE):
-            keys = (*here[:-1], "inputs", name) if name in inputs else (*here, "groups", name)
+            keys = (*here[:2], "inputs", name) if name in inputs else (*here, "groups", name)
             yield Problem(keys, "another name: this one is that of the pose", at_key=True)
         for name in self.groups:
             if name in inputs:

@@ -16,7 +16,7 @@ from rtloop.config.problem import Keys, written
 from rtloop.policy.feeding import fed
 from rtloop.policy.formula import Formula, as_text
 from rtloop.policy.policy import Policy
-from rtloop.policy.section import PolicyConfig
+from rtloop.policy.section import OBSERVED, PolicyConfig
 from rtloop.policy.shaping import named_values
 from rtloop.policy.terms.action import ActionTerm, Sink, placed
 from rtloop.policy.terms.elements import DEFAULT_POSE, Scope, Vector
@@ -85,7 +85,7 @@ class PolicyTable:
     """All that goes in and out of the policy of a loop."""
 
     observations: Mapping[str, tuple[ObservedElement, ...]]
-    """By model and input, as ``policy.obs``."""
+    """By model and input, as ``policy.obs``; without a model ``policy.observation``."""
     raw: tuple[str, ...]
     """The elements of the policy's answer: the names of its joints, where it has as many."""
     command: tuple[CommandedElement, ...]
@@ -127,10 +127,13 @@ def table(
                 replace(_awaited(row) if row.source.startswith(late) else row, index=index)
                 for index, row in enumerate(rows)
             )
+    if not policy.stages:
+        rows = _joined(section.observation or (), scope, units, ("observation",))
+        observations[OBSERVED] = tuple(replace(row, index=at) for at, row in enumerate(rows))
     commanded = tuple(_commanded(section, policy, scope, units, outputs, sinks))
     notes = (*policy.notes_in(section), *fed(policy), *_groups(section, scope, units))
-    notes += (*defaults_told(commanded), *_ends(section, scope))
-    return PolicyTable(observations, _answered(policy, scope), commanded, notes)
+    notes += (*defaults_told(commanded), *_between(section), *_ends(section, scope))
+    return PolicyTable(observations, _answered(scope), commanded, notes)
 
 
 def defaults_told(command: Sequence[CommandedElement]) -> list[str]:
@@ -335,8 +338,10 @@ def _action(
         inner = group_elements(action.group, scope, units)
         sources = [(row.source, replace(row.formula, text=row.formula.of("y"))) for row in inner]
     else:
-        size = policy.action.size
-        name = f"{policy.acting.name}.{policy.action.name}"
+        size = scope.action.element_count or 0
+        name = OBSERVED
+        if policy.acting is not None and policy.action is not None:
+            name = f"{policy.acting.name}.{policy.action.name}"
         if action.output is not None:
             known = [key for key in scope.outputs if action.output in (key, key.partition(".")[2])]
             name = known[0]
@@ -388,9 +393,19 @@ def _further(action: ActionTerm) -> str:
     return "; " + yaml.safe_dump(values, default_flow_style=True, width=float("inf")).strip()
 
 
-def _answered(policy: Policy, scope: Scope) -> tuple[str, ...]:
+def _answered(scope: Scope) -> tuple[str, ...]:
     names = scope.action.element_names
-    return names or tuple(map(str, range(policy.action.size)))
+    return names or tuple(map(str, range(scope.action.element_count or 0)))
+
+
+def _between(section: PolicyConfig) -> Iterator[str]:
+    if section.every == 1:
+        return
+    what = {
+        "hold": "its last target is commanded",
+        "interpolate": "what is commanded lies on the straight line to its target",
+    }
+    yield f"every {section.every}: it runs in every so-many-th cycle; in those between {what[section.between]}"
 
 
 def _ends(section: PolicyConfig, scope: Scope) -> Iterator[str]:

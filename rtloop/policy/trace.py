@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from rtloop import core
 from rtloop.policy.composed import ComposedGraph, NodeStep
@@ -34,6 +34,8 @@ class Trace:
     """[steps, 1]: 1 where a termination was true, else 0."""
     terminations: tuple[tuple[int, str], ...] = ()
     """The first step that each termination was true in, and its sentence."""
+    watched: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """Of every run of the policy: tensors that were asked for, in their own type, [runs, n]."""
 
 
 def trace(
@@ -47,6 +49,7 @@ def trace(
     targets: Array | None = None,
     begins: Collection[int] = (),
     in_cycles: bool = False,
+    watched: Collection[str] = (),
 ) -> Trace:
     """Steps the graph from its reset. ``inputs`` are [steps, n], in the order of the loop's.
 
@@ -54,7 +57,7 @@ def trace(
     how many there are, where the loop has no inputs to tell.
     ``first_command`` is what was commanded before the first step. ``raw`` and ``targets`` stand in for what the
     policy answers and what is commanded where the next step remembers it: what follows of a difference is told
-    from its cause. It is reset again before each of the steps ``begins``.
+    from its cause. It is reset again before each of the steps ``begins``. ``watched`` are further tensors.
     Raises RuntimeError in ONNX Runtime's words.
     """
     import numpy as np
@@ -62,6 +65,7 @@ def trace(
     numbers = {name: number for number, name in enumerate(graph.tensors)}
     remembered = [] if raw is None else _remembering_raw(graph)
     seen: dict[str, list[Array]] = {name: [] for name in graph.observations}
+    others: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in watched}
     answers: list[Array] = []
     commands: list[Array] = []
     ended: list[list[float]] = []
@@ -78,6 +82,8 @@ def trace(
         if runner.policy_ran:
             for name, tensor in graph.observations.items():
                 seen[name].append(runner.tensor(numbers[tensor]).reshape(-1))
+            for name, rows in others.items():
+                rows.append(runner.tensor(numbers[name]).reshape(-1))
             answers.append(runner.tensor(numbers[graph.raw_action]).reshape(-1))
         commands.append(command)
         sentences = terminated_by(graph, runner)
@@ -95,6 +101,7 @@ def trace(
         np.stack(commands),
         np.array(ended, np.float32),
         tuple((step, told) for told, step in terminations.items()),
+        {name: np.stack(rows) for name, rows in others.items()},
     )
 
 

@@ -108,7 +108,7 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     cases = file.cases(
         {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()},
         {key: graph.tensors[tensor].size for key, tensor in graph.observations.items()},
-        policy.policy.action.size,
+        len(known.raw),
         _target_names(policy.outputs),
         loop.policy.every,
     )
@@ -139,8 +139,9 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
             single = compare(graph, known, cases, forced, sent, tolerance)
             amplified = _amplified(cases, compared, single)
             if amplified is None:
+                relative = any(action.relative for action in loop.policy.action_terms.values())
                 mistakes = Mistakes(
-                    policy.policy, known, cases, forced, set_right, tolerance, every
+                    policy.policy, known, cases, forced, set_right, tolerance, every, relative
                 )
                 hints = tuple(mistakes.hints()) or _unexplained(cases, single)
     except RuntimeError as error:
@@ -185,7 +186,7 @@ def _acting_at_once(config: Config, name: str, in_cycles: bool) -> tuple[Config,
     if not left_out:
         return config, ()
     policy = loop.policy.model_copy(update=of_policy)
-    loops = {**config.loops, name: loop.model_copy(update={"policy": policy})}
+    loops = {**config.loops, name: loop.with_policy(policy)}
     return config.model_copy(update={"loops": loops}), tuple(left_out)
 
 

@@ -101,13 +101,19 @@ def hold_rules(
             )
             yield Problem(keys, expected, f"'{source}', which '{name}' would hold")
             continue
+        judged = ((*inputs_at, value.hold),)
+        if all(other.isdigit() for other in measured):
+            expected = (
+                f"input '{value.hold}' with names for its elements, which has none: give it `names`"
+            )
+            yield Problem(keys, expected, f"'{source}', which '{name}' would hold", judged=judged)
+            continue
         near = get_close_matches(source, measured, 1)
         nearest = f"'{near[0]}'" if near else None
         expected = (
             f"an element of input '{value.hold}': {any_of(list(measured))}. Where names differ, "
             "`named` says how"
         )
-        judged = ((*inputs_at, value.hold),)
         yield Problem(keys, expected, f"'{source}', which '{name}' would hold", nearest, judged)
 
 

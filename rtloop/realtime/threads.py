@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from rtloop import core
-from rtloop.config import LoopConfig
+from rtloop.config import RealtimeConfig
 
 
-def loop_thread(name: str, config: LoopConfig) -> core.ThreadSetup:
+class Paced(Protocol):
+    """What the threads of a loop depend on; a ``LoopConfig`` is one."""
+
+    @property
+    def realtime(self) -> RealtimeConfig: ...
+    @property
+    def period_ns(self) -> int: ...
+    @property
+    def deadline_ns(self) -> int: ...
+    @property
+    def budget_ns(self) -> int | None: ...
+
+
+def loop_thread(name: str, config: Paced) -> core.ThreadSetup:
     """The thread that runs the cycle."""
     realtime = config.realtime
     setup = _setup(f"rt:{name}", realtime.scheduler, realtime.thread_priority)
@@ -19,7 +34,7 @@ def loop_thread(name: str, config: LoopConfig) -> core.ThreadSetup:
     return setup
 
 
-def guard_thread(name: str, config: LoopConfig) -> core.ThreadSetup:
+def guard_thread(name: str, config: Paced) -> core.ThreadSetup:
     """The thread that acts at the deadline, one priority above the loop."""
     realtime = config.realtime
     if realtime.scheduler == "deadline":

@@ -9,6 +9,7 @@ from rtloop.report import charts
 from rtloop.report.devices import devices
 from rtloop.report.host import configuration, file_facts, host, parts_in_words, rights_of
 from rtloop.report.outline import LoopFigures, LoopOutline, Outline, outline
+from rtloop.report.pictures import pictures
 from rtloop.report.tables import Cell, Column, wide_table
 from rtloop.report.typography import (
     NOTHING,
@@ -28,7 +29,7 @@ from rtloop.telemetry.private import replace_file
 
 CLASS_ORDER = ("hard", "firm", "soft")
 #: Events that the verdict, the accounts or the list of the worst cycles tell in words of their own.
-_TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished", "policy"}
+_TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished", "policy", "switched"}
 SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
 
 
@@ -70,6 +71,7 @@ def render(recording: Outline) -> str:
         *_verdicts(loops),
         *_cautions(recording, loops),
         *_overview(loops),
+        *pictures(recording.path),
     ]
     for loop in loops:
         body += _loop(loop)
@@ -253,6 +255,10 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
     yield "Commands", _words("outcomes", s.outcomes) or "none"
     if s.events.get("policy"):
         yield "Cycles with the policy", f"{count(s.events['policy'])} of {count(s.executed)}"
+    if n := s.events.get("switched"):
+        told = ", ".join(escape(str(switch)) for switch in s.switches)
+        more = f"the last {len(s.switches)} of {count(n)}: " if len(s.switches) < n else ""
+        yield "Policies took over", f"{more}{told}" if told else count(n)
     others = {name: n for name, n in s.events.items() if name not in _TOLD_ELSEWHERE}
     yield "Other events", _words("events", others) or "none"
     yield "Came to nothing", "; ".join(str(share) for share in s.shares if share.value) or "nothing"
@@ -260,8 +266,9 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
     facts = loop.metadata.run
     acting = {"policy": facts["policy_sha256"]} if "policy_sha256" in facts else {}
     models = facts.get("models_sha256", acting)  # which recordings before it do not have
-    if isinstance(models, dict) and models:
-        yield "Models", ", ".join(_model(name, str(sha)) for name, sha in models.items())
+    if isinstance(models, dict) and (models or "models_sha256" in facts):
+        told = ", ".join(_model(name, str(sha)) for name, sha in models.items())
+        yield "Models", told or "none: terms and controllers alone"
     backends = loop.metadata.run.get("policy_backends")
     if isinstance(backends, dict) and "aot" in backends.values():
         told = ", ".join(f"{name}: {backend}" for name, backend in backends.items())

@@ -125,6 +125,15 @@ class Drawing:
     def __str__(self) -> str:
         return "".join(self._pieces())
 
+    def as_image(self, title: str, description: str, css: str) -> str:
+        """A file of its own, with the colours that ``css`` gives it."""
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_n(self.width)}" '
+            f'height="{_n(self.height)}" viewBox="0 0 {_n(self.width)} {_n(self.height)}">'
+            f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+            f"<style>{css}</style>{''.join(self.parts)}</svg>\n"
+        )
+
     def _pieces(self) -> Iterator[str]:
         shape = ' preserveAspectRatio="none"' if self.stretched else ""
         yield (

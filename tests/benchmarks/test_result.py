@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import rendering
-from benchmarks.result import (
-    Distribution,
-    Result,
-    Table,
-    Target,
-    chance_of_so_many,
-    noise_floor,
-)
+from benchmarks.result import Result, Table, Target, chance_of_so_many
+from rtloop.policy.bench.distribution import Distribution, noise_floor
 
 
 def result_with(*targets: Target) -> Result:

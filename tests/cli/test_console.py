@@ -30,7 +30,7 @@ class Kettle(Demo):
     name = "kettle"
     description = "water boils"
 
-    def status(self, newest_inputs: Mapping[str, float]) -> str:
+    def status(self, newest_inputs: Mapping[str, float], device: object = None) -> str:
         return f"{newest_inputs['kettle.celsius']:.0f} °C"
 
     def summarise_device(self, told: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +14,12 @@ import pytest
 from rtloop import core
 from rtloop.cli.console import Console
 from rtloop.demos.cartpole.demo import CartpoleDemo
+from rtloop.demos.firmware import FirmwareProcess
+from rtloop.demos.quadruped.demo import QuadrupedDemo, Robot
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import PortLosses
 from tests.cli.screen import Screen
+from tests.demos import write_rows
 from tests.telemetry.loops import cycles, metadata
 
 LOST = PortLosses(
@@ -94,7 +98,7 @@ def test_what_is_less_important_gives_way_and_a_fault_never_does() -> None:
     run = Loops("hard_balance", state="fault", miss_every=7)
     with Screen(40) as screen:
         drawn(Console(screen.stream, CartpoleDemo()), run)
-        assert screen.rows() == ["hard_balance  misses 142  FAULT"]
+        assert screen.rows() == ["hard_balance  firm misses 142  FAULT"]
         screen.resize(27)
         console = Console(screen.stream, CartpoleDemo())
         drawn(console, run)
@@ -108,7 +112,9 @@ def test_a_loop_without_its_device_says_so_where_nothing_gives_way(
     run = Loops("hard_balance", losses=(losses,), miss_every=7)
     with Screen(40) as screen:
         drawn(Console(screen.stream, CartpoleDemo()), run)
-        assert screen.rows() == [f"hard_balance  misses 142  {word}"]
+        (row,) = screen.rows()
+        assert row.startswith("hard_balance  ")
+        assert row.endswith(f"misses 142  {word}")
 
 
 def test_what_happens_to_a_device_is_told_once_above_the_line() -> None:
@@ -226,3 +232,31 @@ def test_what_comes_to_nothing_shows_while_it_runs(columns: int) -> None:
         drawn(console, run)
         (row,) = screen.rows()
         assert row.endswith("stale 33.3 %"), row
+
+
+class Pack(Loops):
+    """Loops whose robot's board can be asked, too."""
+
+    def __init__(self, device: FirmwareProcess) -> None:
+        super().__init__("walk")
+        self.config = SimpleNamespace(links={})
+        section = SimpleNamespace(hardware_id=lambda links: str(device.link))
+        nothing = SimpleNamespace(hardware_id=lambda links: "")
+        self.loops["walk"].loop_config.inputs = {"command": nothing, "robot": section}
+        self.observed["walk"].newest_inputs = {f"robot.quat_{axis}": 0.0 for axis in "xyz"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "row"),
+    [
+        (50, "walk  firm misses 0  10.0 m  1.41 m/s  tilt  0.0°"),
+        (80, "walk  1000.0 Hz  p99   87 max    96 µs  misses 0  10.0 m  1.41 m/s  tilt  0.0°"),
+    ],
+)
+def test_how_far_a_robot_went_is_shown_on_any_width(columns: int, row: str) -> None:
+    robot = Robot(Path("/nowhere"))
+    write_rows(robot.track, 11)
+    with Screen(columns) as screen:
+        drawn(Console(screen.stream, QuadrupedDemo(), [robot]), Pack(robot))
+        (found,) = screen.rows()
+    assert found == row

@@ -13,9 +13,9 @@ import pytest
 
 from rtloop.cli.main import main
 from rtloop.cli.terminal import Terminal
+from tests.policy.arm import TEXT, WEIGHT, expected, saved
 from tests.policy.models import linear
 from tests.policy.test_show import CONFIG, SIZE
-from tests.policy.test_verify import TEXT, WEIGHT, expected, saved
 
 
 @pytest.fixture(autouse=True)

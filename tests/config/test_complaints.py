@@ -87,7 +87,7 @@ def test_a_loop_that_says_nothing_is_asked_for_what_is_required(folder: Path) ->
         "loops.yaml:2:3: loops.stop.class: found nothing; expected this required key: hard, firm "
         "or soft (what a deadline miss means)",
         "loops.yaml:2:3: loops.stop.policy: found nothing; expected this required key (the ONNX "
-        "policy between inputs and outputs)",
+        "policy between inputs and outputs), or `policies` with a `switch` between them",
     ]
 
 

@@ -62,6 +62,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "loops.NAME.policy.terminations": TerminationsConfig,
     "loops.NAME.policy.terminations.bad_orientation": BadOrientationConfig,
     "loops.NAME.policy.terminations.joint_pos_out_of_limit": JointPosOutOfLimitConfig,
+    "loops.NAME.switch": config.SwitchConfig,
     "loops.NAME.outputs.NAME": OutputSection,
     "loops.NAME.outputs.NAME.safe": Hold,
     **{f"outputs: {kind.kind}": kind for kind in OUTPUTS},

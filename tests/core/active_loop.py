@@ -81,6 +81,7 @@ def make_graph() -> core.Graph:
 
 def main(seconds: float) -> None:
     device = FakeDevice()
+    relay = core.Relay(2, 8, False)
     config = core.LoopConfig()
     config.name = "probe"
     config.loop_class = core.LoopClass.soft
@@ -90,7 +91,7 @@ def main(seconds: float) -> None:
     config.inputs = [core.InputConfig(0, 500 * MS, core.OnStale.use), core.InputConfig(1)]
     config.outputs = [
         core.OutputConfig(0, [-5.0], [5.0], [1000.0], [0.0], [0.0]),
-        core.OutputConfig(1, safe=[0.0, 0.0], hold=[2, -1]),
+        core.OutputConfig(1, safe=[0.0, 0.0], hold=[2, -1], relay=relay),
     ]
     runner = make_graph()
     port = device.port(silence_timeout_ns=60_000 * MS)

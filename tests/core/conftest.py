@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from rtloop import core
 from rtloop.policy.library import onnxruntime_library
-from rtloop.telemetry.observe.records import RECORD_DTYPE
+from rtloop.telemetry.observe.records import INPUT_RECORD_DTYPE, RECORD_DTYPE
 from tests.core.fake_device import FakeDevice
 
 MS = 1_000_000
@@ -87,7 +87,8 @@ class Rig:
         self.input = core.Port("mailbox", {"inputs": 1})
         self.output = core.Port("mailbox", {"safe": [-1.0]})
         self.ring_path = ring_path
-        self.ring = core.RingWriter(str(ring_path), 4096, 1, 1, 1, b"{}")
+        self.n_sources = 1 + (graph.external is not None)
+        self.ring = core.RingWriter(str(ring_path), 4096, self.n_sources, 1, 1, b"{}")
         ports = [self.input, self.output]
         self.loop = core.Loop(self.config, ports, graph, self.ring, self.clock)
 
@@ -119,8 +120,15 @@ class Rig:
     def sent(self) -> np.ndarray[Any, Any]:
         """What stood at the output after each cycle, by the records."""
         raw, _ = core.RingReader(str(self.ring_path)).read(1 << 20)
-        values = raw[:, core.RECORD_SIZE + core.INPUT_RECORD_SIZE :]
+        values = raw[:, core.RECORD_SIZE + self.n_sources * core.INPUT_RECORD_SIZE :]
         return np.ascontiguousarray(values).view("<f4")[:, 1]
+
+    def sources(self) -> np.ndarray[Any, Any]:
+        """What each cycle found of its sources, [cycles, sources]: the input, and what is answered outside."""
+        raw, _ = core.RingReader(str(self.ring_path)).read(1 << 20)
+        end = core.RECORD_SIZE + self.n_sources * core.INPUT_RECORD_SIZE
+        found = np.ascontiguousarray(raw[:, core.RECORD_SIZE : end])
+        return found.view(INPUT_RECORD_DTYPE)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The ring, the ports, the safe command, the stand-in and the deadline gate under ThreadSanitizer."""
+"""Ring, ports, relay, safe command, stand-in and deadline gate under ThreadSanitizer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ FLAGS = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]
 @pytest.mark.timeout(320)  # ThreadSanitizer is slow where cores are shared
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: apt-get install g++")
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
-def test_ring_ports_stand_in_and_gate_are_free_of_races(tmp_path: Path, sanitizer: str) -> None:
+def test_ring_ports_relay_stand_in_and_gate_are_free_of_races(
+    tmp_path: Path, sanitizer: str
+) -> None:
     program = tmp_path / "races"
     core = ROOT / "rtloop" / "core"
     library = ROOT / "firmware" / "lib"
     sources = [Path(__file__).parent / "cpp" / "races.cpp", core / "ring" / "ring.cpp"]
-    ports = ("line", "link", "link_receive", "link_send", "mailbox")
+    ports = ("line", "link", "link_receive", "link_send", "mailbox", "relay")
     sources += [core / "ports" / f"{name}.cpp" for name in ports]
+    sources += [core / "graph" / "external.cpp"]
     objects = []
     for name in ("frame", "messages", "packet"):
         objects.append(tmp_path / f"{name}.o")

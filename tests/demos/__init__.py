@@ -1,7 +1,10 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from rtloop.demos.quadruped.track import Track, TrackWriter
 
 needs_mujoco = pytest.mark.skipif(
     importlib.util.find_spec("mujoco") is None, reason="the extra `quadruped` is not installed"
@@ -24,3 +27,17 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return state not in "ZX"
+
+
+def write_rows(track: Track, count: int, *, first: int = 0) -> None:
+    """As a board does; time and place of a row are its number."""
+    writer = TrackWriter(track)
+    for number in range(first, first + count):
+        writer.append(
+            number,
+            float(number),
+            np.full(19, float(number)),
+            is_driven=True,
+            is_pushed=False,
+            has_fallen=False,
+        )

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtloop.demos.firmware import FirmwareProcess
-from rtloop.demos.quadruped.demo import QuadrupedDemo
+from rtloop.demos.quadruped.demo import QuadrupedDemo, Robot
 from tests.demos import children, is_alive, needs_mujoco
 from tests.policy.models import linear
 from tests.running import (
@@ -73,9 +72,8 @@ def test_its_loop_files_pass_the_check(name: str) -> None:
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> FirmwareProcess:
-    arguments = ["--command", "torques", "--command-timeout-ms", "500"]
-    return FirmwareProcess(tmp_path / "tty", arguments, QuadrupedDemo.device_program)
+def board(tmp_path: Path) -> Robot:
+    return Robot(tmp_path / "tty", ["--command", "torques", "--command-timeout-ms", "500"])
 
 
 #: Torques of 500 Hz from what was measured: the controllers of the joints, as a model.
@@ -105,10 +103,8 @@ loops:
 
 
 @needs_mujoco
-def test_a_loop_stands_it_up_by_torques_through_the_firmware(
-    board: FirmwareProcess, tmp_path: Path
-) -> None:
-    from rtloop.demos.quadruped.plant import DAMPING, JOINTS, STIFFNESS
+def test_a_loop_stands_it_up_by_torques_through_the_firmware(board: Robot, tmp_path: Path) -> None:
+    from rtloop.demos.quadruped.plant import DAMPING, JOINTS, STANDING_HEIGHT_M, STIFFNESS
 
     weight = np.vstack([-STIFFNESS * np.eye(12), -DAMPING * np.eye(12)]).astype(np.float32)
     (tmp_path / "stand.onnx").write_bytes(linear(weight))
@@ -126,6 +122,13 @@ def test_a_loop_stands_it_up_by_torques_through_the_firmware(
     assert told["driven_s"] > 1.5
     assert np.hypot(told["ahead_m"], told["left_m"]) < 0.1
     assert (told["state"], told["reasons"]) == ("SAFE", ["HOST_STOP"])
+    rows = board.track.newest()
+    driven = rows[rows["is_driven"]]
+    assert 0 < driven["driven_s"].max() <= told["driven_s"] + 1e-3
+    assert np.diff(rows["time_ns"]).min() > 0
+    assert len(driven) == pytest.approx(50 * told["driven_s"], rel=0.2)
+    assert np.hypot(*driven["qpos"][-1, :2]) < 0.1
+    assert driven["qpos"][-1, 2] == pytest.approx(STANDING_HEIGHT_M, abs=0.05)
 
 
 @needs_mujoco
@@ -155,7 +158,7 @@ def test_overloaded_it_shows_what_a_firm_and_a_soft_loop_do_with_late_results(
 FELLED = """
 import sys
 from rtloop.cli.main import main
-from rtloop.demos.quadruped.demo import QuadrupedDemo
+from rtloop.demos.quadruped.demo import QuadrupedDemo, Robot
 QuadrupedDemo.device_arguments = (
     *("--command-timeout-ms", "200", "--push-newton", "5000", "--push-interval-s", "0.1"),
 )
@@ -208,7 +211,7 @@ def test_a_device_that_dies_or_hangs_is_one_sentence_of_the_summary(
 
 @needs_mujoco
 def test_the_plant_ends_with_its_firmware_and_says_what_it_has_to_say(
-    board: FirmwareProcess,
+    board: Robot,
 ) -> None:
     with board:
         (firmware,) = children(board.pid)

@@ -23,7 +23,7 @@ def test_the_loop_of_the_readme_can_run(tmp_path: Path) -> None:
     config = load(tmp_path / "robot.yaml")
     judged = judge(config, record=False)
     judged.refuse()
-    policy = judged.policies["reach"]
+    policy = judged.policies["reach"][""]
     (names,) = (assumed_inputs(config, "reach", policy)).values()
     assert {"imu_w", "shoulder_pos", "elbow_pos"} <= {signal.name for signal in names}
     (targets,) = assumed_outputs(config.loops["reach"], policy).values()

@@ -13,8 +13,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from rtloop.cli.main import main
-from rtloop.config import load
+from rtloop.config import Config, load
 from rtloop.policy.verify import Verification, verify
+from tests.policy import arm
 from tests.policy.models import linear, recurrent, save
 
 Array = npt.NDArray[np.float32]
@@ -254,6 +255,15 @@ def test_an_average_that_is_missing_is_told(tmp_path: Path) -> None:
     assert "look at `action`: expected is a running average: `smooth: 0.7`" in hint
 
 
+def test_another_scale_of_what_is_added_to_the_last_target_is_no_average(tmp_path: Path) -> None:
+    text = TEXT.replace("{scale: 0.5}", "{scale: 0.5, relative: true, from: q}")
+    text = text.replace("    policy:", "      q: {mailbox: [0, 0]}\n    policy:")
+    cases = recorded() | {"in_q": np.zeros((STEPS, 2))}
+    cases["targets"] = np.cumsum(0.25 * cases["raw"], axis=0)
+    (hint,) = verified(tmp_path, cases, text).hints
+    assert hint.endswith("look at `action`: none of the usual mistakes explains it from step 0 on")
+
+
 def test_an_answer_that_differs_before_any_observation_is_told_first(tmp_path: Path) -> None:
     """Another model: the average of what it answered is observed from the next step on."""
     text = TEXT.replace("action: {scale: 0.5}", "action: {scale: 0.5, smooth: 0.6}")
@@ -399,3 +409,96 @@ def test_a_nan_is_told_as_the_end_of_a_run_and_json_has_none(
 
     printed = json.loads(capsys.readouterr().out, parse_constant=refuse)
     assert printed["compared"]["obs_policy.obs"]["largest_apart"] is None
+
+
+# --- what a difference looks like ---
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return arm.written(tmp_path)
+
+
+def _reversed(gyro: arm.Observed) -> arm.Observed:
+    return np.concatenate([gyro[:, 6:], gyro[:, 3:6], gyro[:, :3]], axis=1)
+
+
+def _from_zero(gyro: arm.Observed) -> arm.Observed:
+    gyro = gyro.copy()
+    gyro[0, :6] = 0
+    gyro[1, :3] = 0
+    return gyro
+
+
+def _turned(q: arm.Observed) -> arm.Observed:
+    return (q + 2 * np.pi * np.round(q)).astype(np.float32)
+
+
+def _noisy(q: arm.Observed) -> arm.Observed:
+    return q + np.random.default_rng(1).normal(size=q.shape).astype(np.float32)
+
+
+#: What the data look like: the part, what was done to it in training, what is said.
+LOOKS: dict[str, tuple[str, Callable[[arm.Observed], arm.Observed], str]] = {
+    "one step late": ("q", lambda q: np.concatenate([q[:1], q[:-1]]), "the value of the step before"),
+    "one step early": ("q", lambda q: np.concatenate([q[1:], q[-1:]]), "here it is one step old"),
+    "clipped": ("q", lambda q: np.clip(q, -0.3, 0.3), "expected is clipped, to [-0.3, 0.3]"),
+    "zero": ("q", lambda q: 0 * q, "0 is expected"),
+    "noise": ("q", _noisy, "none of the usual mistakes explains it"),
+    "scaled": ("q", lambda q: 0.05 * q, "0.05 times as much is expected"),
+    "scaled each": ("q", lambda q: q * np.array([2, 3], np.float32), "scaled by q.knee 2, q.hip 3"),
+    "negated": ("q", lambda q: -q, "the other sign is expected"),
+    "moved": ("q", lambda q: q + np.array([0.5, -1], np.float32), "moved by q.knee 0.5, q.hip -1"),
+    "swapped": ("q", lambda q: q[:, ::-1], "the elements are in another order: 'q.hip' is expected"),
+    "turned": ("q", _turned, "whole turns of 2 pi apart"),
+    "reversed": ("gyro", _reversed, "the history is in reverse order"),
+    "from zero": ("gyro", _from_zero, "`start: zero`"),
+}  # fmt: skip
+COLUMNS = {"gyro": slice(0, 9), "q": slice(9, 11)}
+
+
+@pytest.mark.parametrize("case", LOOKS)
+def test_a_hint_says_what_the_difference_looks_like(
+    config: Config, tmp_path: Path, case: str
+) -> None:
+    part, change, told = LOOKS[case]
+    arrays = arm.expected()
+    columns = arrays["obs_policy.obs"][:, COLUMNS[part]]
+    arrays["obs_policy.obs"][:, COLUMNS[part]] = change(columns.copy())
+    found = verify(config, "arm", arm.saved(tmp_path, arrays))
+    (hint,) = found.hints
+    assert hint.startswith(f"policy.obs: {part}: ")
+    assert told in hint
+
+
+@pytest.mark.parametrize(
+    ("read", "told"),
+    [
+        (lambda q: q[:, [3, 0, 1, 2]], "`order: xyzw` fits"),
+        (lambda q: q * np.array([1, -1, -1, -1], np.float32), "is inverted"),
+    ],
+)
+def test_an_orientation_that_is_read_otherwise_is_told(
+    tmp_path: Path, read: Callable[[arm.Observed], arm.Observed], told: str
+) -> None:
+    text = arm.TEXT.replace("gyro: {mailbox: [0, 0, 0]}", "quat: {mailbox: [1, 0, 0, 0]}")
+    config = arm.written(tmp_path, text.replace("input: gyro", "projected_gravity: quat"))
+    quat = np.random.default_rng(9).normal(size=(arm.STEPS, 4)).astype(np.float32)
+    quat /= np.linalg.norm(quat, axis=1, keepdims=True)
+    w, x, y, z = read(quat).T
+    gravity = np.stack([2 * (w * y - x * z), -2 * (y * z + w * x), x**2 + y**2 - w**2 - z**2])
+    past = [0.5 * gravity.T[np.maximum(0, np.arange(arm.STEPS) - ago)] for ago in (2, 1, 0)]
+    arrays = arm.expected()
+    arrays["obs_policy.obs"][:, :9] = np.concatenate(past, axis=1)
+    del arrays["in_gyro"], arrays["targets"]
+    (hint, *_) = verify(config, "arm", arm.saved(tmp_path, {**arrays, "in_quat": quat})).hints
+    assert hint.startswith("policy.obs: projected_gravity: 'quat' ")
+    assert told in hint
+
+
+def test_without_observations_the_answer_alone_is_told(config: Config, tmp_path: Path) -> None:
+    arrays = arm.expected()
+    del arrays["obs_policy.obs"]
+    arrays["raw"] = arrays["raw"] + 1
+    (hint,) = verify(config, "arm", arm.saved(tmp_path, arrays)).hints
+    assert "with `obs_…` in the cases" in hint

@@ -14,7 +14,7 @@ from onnx import helper
 
 from rtloop.errors import ConfigError
 from rtloop.policy import PolicyConfig, compose, load_policy
-from rtloop.policy.model_file import nowhere
+from rtloop.policy.model_file import PolicyTensor, nowhere
 from rtloop.policy.terms.inputs import InputTerm
 from tests.policy.models import Runner, Value, linear, passthrough, save
 
@@ -29,12 +29,19 @@ def _actor_critic(*outputs: str) -> bytes:
     return save(nodes, [("obs", _FLOAT, [1, 2])], values, {})
 
 
+def _action_of(model: bytes) -> PolicyTensor:
+    action = load_policy(model).action
+    assert action is not None
+    return action
+
+
 def test_a_good_policy_is_described(tmp_path: Path) -> None:
     path = tmp_path / "policy.onnx"
     path.write_bytes(linear(_WEIGHT))
     policy = load_policy(path)
     assert str(policy.observation) == "'obs' float32[1, 3]"
     assert str(policy.action) == "'action' float32[1, 1]"
+    assert policy.acting is not None
     assert policy.acting.file.opset == 17
     assert policy.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -160,7 +167,7 @@ def test_an_observation_of_no_numbers_is_refused(element: int) -> None:
 
 
 def test_of_several_outputs_the_one_called_action_is_taken() -> None:
-    assert load_policy(_actor_critic("value", "actions", "log_prob")).action.name == "actions"
+    assert _action_of(_actor_critic("value", "actions", "log_prob")).name == "actions"
 
 
 def test_several_outputs_without_an_action_are_refused() -> None:
@@ -264,7 +271,7 @@ def test_nan_in_a_constant_inside_a_branch_is_found() -> None:
 def test_infinite_weights_are_allowed_because_masks_are_made_of_them() -> None:
     weight = _WEIGHT.copy()
     weight[1] = -np.inf
-    assert load_policy(linear(weight)).action.size == 1
+    assert _action_of(linear(weight)).size == 1
 
 
 def test_an_opset_newer_than_onnxruntime_is_refused_with_its_fix() -> None:
@@ -366,4 +373,4 @@ def test_operators_of_variable_length_are_welcome_where_the_output_has_one_size(
     ]
     weights = {"axes": np.array([1], np.int64), "row": np.array([1, 2], np.int64)}
     model = save(nodes, [("obs", _FLOAT, [1, 3])], [("action", _FLOAT, [1, 2])], weights)
-    assert load_policy(model).action.size == 2
+    assert _action_of(model).size == 2

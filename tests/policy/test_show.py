@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from rtloop.config import load
+from rtloop.config import load, loads
 from rtloop.policy.onnx_file import with_feedback
 from rtloop.policy.opened import Opened, opened
 from rtloop.policy.trace import trace
@@ -242,3 +242,22 @@ loops:
     assert [e.steps_ago for e in table.observations["filter.obs"]] == [1, 1]  # it runs before
     assert [e.steps_ago for e in table.observations["actor.obs"]] == [0, 0]
     assert str(table.observations["actor.obs"][0].formula) == "x - bias.hip"
+
+
+@pytest.mark.parametrize(
+    ("keys", "note"),
+    [
+        ("every: 4", "every 4: it runs in every so-many-th cycle; in those between its last target is "),
+        ("every: 2, between: interpolate", "cycle; in those between what is commanded lies on the st"),
+    ],
+)  # fmt: skip
+def test_what_is_commanded_between_two_runs_is_said(keys: str, note: str) -> None:
+    text = (
+        "loops:\n  leg:\n    class: soft\n    rate_hz: 100\n    inputs: {m: {mailbox: [0]}}\n"
+        f"    policy: {{observation: [{{input: m}}], {keys}}}\n"
+        "    outputs: {o: {mailbox: true, size: 1, safe: 0}}\n"
+    )
+    (told,) = [n for n in opened(loads(text), "leg").table.notes if "every" in n]
+    assert note in told
+    plain = opened(loads(text.replace(f", {keys}", "")), "leg").table.notes
+    assert plain == ("no model: what is observed is the action",)

@@ -2,84 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from rtloop.config import Config, load
 from rtloop.errors import ConfigError
 from rtloop.policy.verify import verify
+from tests.policy.arm import STEPS, TEXT, WEIGHT, Observed, expected, saved, written
 from tests.policy.models import linear
-
-Arrays = dict[str, npt.NDArray[Any]]
-Observed = npt.NDArray[np.float32]
-
-TEXT = """\
-loops:
-  arm:
-    class: soft
-    rate_hz: 50
-    inputs:
-      gyro: {mailbox: [0, 0, 0]}
-      q: {mailbox: [0, 0], names: [hip, knee]}
-    policy:
-      model: policy.onnx
-      joints: [knee, hip]
-      observation:
-        - {input: gyro, scale: 0.5, history: 3}
-        - {input: q, joints: policy}
-        - {last_action: true}
-        - {last_target: true, joints: [hip, knee]}
-      action: {joints: policy, scale: 0.25}
-    outputs: {t: {mailbox: true, names: [hip, knee], safe: [0.5, -0.5]}}
-"""
-STEPS = 30
-WEIGHT = (np.random.default_rng(2).normal(size=(15, 2)) * 0.3).astype(np.float32)
-
-
-def expected(safe: Callable[[Arrays], list[float]] = lambda _: [0.5, -0.5]) -> Arrays:
-    """What it did, in numpy alone. ``safe`` is what stood before, by the first inputs."""
-    random = np.random.default_rng(3)
-    gyro = random.normal(size=(STEPS, 3)).astype(np.float32)
-    q = random.normal(size=(STEPS, 2)).astype(np.float32)
-    raw = np.zeros(2, np.float32)
-    target = np.array(safe({"gyro": gyro[0], "q": q[0]}), np.float32)
-    rows: dict[str, list[npt.NDArray[np.float32]]] = {
-        "obs_policy.obs": [],
-        "raw": [],
-        "targets": [],
-    }
-    for step in range(STEPS):
-        past = [gyro[max(0, step - ago)] * np.float32(0.5) for ago in (2, 1, 0)]
-        obs = np.concatenate([*past, q[step][::-1], raw, target])
-        raw = obs @ WEIGHT
-        target = (raw * np.float32(0.25))[::-1]
-        rows["obs_policy.obs"].append(obs)
-        rows["raw"].append(raw)
-        rows["targets"].append(target)
-    return {"in_gyro": gyro, "in_q": q, **{name: np.stack(row) for name, row in rows.items()}}
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     return written(tmp_path)
-
-
-def written(folder: Path, text: str = TEXT) -> Config:
-    (folder / "policy.onnx").write_bytes(linear(WEIGHT))
-    (folder / "arm.yaml").write_text(text)
-    return load(folder / "arm.yaml")
-
-
-def saved(folder: Path, arrays: Arrays) -> Path:
-    np.savez(folder / "cases.npz", allow_pickle=True, **arrays)
-    return folder / "cases.npz"
 
 
 def test_it_agrees_with_numpy_in_closed_loop_over_last_action_and_last_target(
@@ -96,17 +34,6 @@ def test_a_loop_that_holds_what_was_measured_starts_from_that(tmp_path: Path) ->
     text = TEXT.replace("[0.5, -0.5]", "{hip: {hold: q}, knee: -0.5}")
     cases = saved(tmp_path, expected(lambda first: [first["q"][0], -0.5]))
     assert verify(written(tmp_path, text), "arm", cases, 1e-5).agrees
-
-
-@pytest.mark.parametrize("name", ["obs_obs", "obs_policy", "obs_policy.obs"])
-def test_an_observation_goes_by_its_input_its_model_or_both(
-    config: Config, tmp_path: Path, name: str
-) -> None:
-    arrays = expected()
-    arrays[name] = arrays.pop("obs_policy.obs")
-    found = verify(config, "arm", saved(tmp_path, arrays))
-    assert found.agrees
-    assert found.ignored == ()
 
 
 def test_a_difference_is_told_by_step_and_named_element(config: Config, tmp_path: Path) -> None:
@@ -165,17 +92,6 @@ def test_an_element_that_hardly_moves_is_judged_by_its_own_range(tmp_path: Path)
         (tmp_path / "policy.onnx").write_bytes(linear(WEIGHT[:11]))
         found = verify(config, "arm", saved(tmp_path, cases))
         assert found.agrees == agrees, (scale, found.as_dict())
-
-
-def test_names_in_the_file_decide_the_order(config: Config, tmp_path: Path) -> None:
-    arrays = expected()
-    for name in ("in_q", "targets"):
-        arrays[name] = arrays[name][:, ::-1]
-        arrays[f"names_{name}"] = np.array(["knee", "hip"])
-    assert verify(config, "arm", saved(tmp_path, arrays)).agrees
-    del arrays["names_in_q"]
-    found = verify(config, "arm", saved(tmp_path, arrays))
-    assert found.hints[0].startswith("policy.obs: q: shifted by 1") or "order" in found.hints[0]
 
 
 def test_a_device_that_only_knows_its_elements_is_told_of_by_the_file(tmp_path: Path) -> None:
@@ -345,247 +261,3 @@ def test_a_relative_action_begins_at_what_is_measured_without_its_start(tmp_path
     cases = {**arrays, "obs_policy.obs": observed, "targets": np.stack(targets)}
     del cases["raw"]
     assert verify(config, "arm", saved(tmp_path, cases), 1e-4).agrees
-
-
-def test_other_arrays_are_told_of_and_left_alone(config: Config, tmp_path: Path) -> None:
-    arrays = {**expected(), "time": np.arange(STEPS)}
-    assert verify(config, "arm", saved(tmp_path, arrays)).ignored == ("time",)
-
-
-def _without(*names: str) -> Callable[[Arrays], object]:
-    return lambda arrays: [arrays.pop(name) for name in names]
-
-
-def _nan(arrays: Arrays) -> None:
-    arrays["in_gyro"][3, 2] = np.nan
-
-
-BAD: dict[str, tuple[Callable[[Arrays], object], str]] = {
-    "an input is missing": (_without("in_q"), "no in_q; expected them beside in_gyro, obs_"),
-    "nothing to compare": (_without("raw", "targets", "obs_policy.obs"), "nothing to compare with"),
-    "another size": (
-        lambda a: a.update(in_q=np.zeros((STEPS, 3))),
-        r"[30, 3]; expected [steps, 2]",
-    ),
-    "fewer steps": (lambda a: a.update(raw=a["raw"][1:]), "raw 29"),
-    "no step": (lambda a: a.update({k: v[:0] for k, v in a.items()}), "in_gyro 0"),
-    "an end that is neither": (
-        lambda a: a.update(terminated=np.full(STEPS, 0.5)),
-        "'terminated' with other values; expected 0 and 1 alone",
-    ),
-    "text": (lambda a: a.update(in_q=np.full((STEPS, 2), "x")), "'in_q' of <U1 [30, 2]"),
-    "objects": (
-        lambda a: a.update(in_q=np.array([[1], [2, 3]], object)),
-        "'in_q', an array of Python objects",
-    ),
-    "a NaN": (_nan, "'in_gyro' with nan at step 3, element 2"),
-    "a scalar": (lambda a: a.update(raw=np.float32(1)), "'raw' of float32 []"),
-    "the same twice": (lambda a: a.update(obs_obs=a["obs_policy.obs"]), "which are the same"),
-    "an observation of no model": (
-        lambda a: a.update(obs_foo=a["raw"]),
-        "'obs_foo', which no model observes; expected obs_policy.obs",
-    ),
-    "names without a vector": (
-        lambda a: (a.pop("targets"), a.update(names_targets=np.array(["hip"]))),
-        "'names_targets' alone",
-    ),
-    "a name that is not there": (
-        lambda a: a.update(names_in_q=np.array(["hip", "ankle"])),
-        "'names_in_q' without 'knee'",
-    ),
-    "names of an answer": (
-        lambda a: a.update(names_raw=np.array(["hip", "knee"])),
-        "'names_raw'; expected names of inputs and of `targets` alone",
-    ),
-    "names of an observation": (
-        lambda a: a.update(names_obs_policy=np.array(["x"] * 15)),
-        "'names_obs_policy'",
-    ),
-    "more than float32 holds": (
-        lambda a: a.update(in_q=a["in_q"].astype(float) * 1e300),
-        "'in_q' with",
-    ),
-    "names that are none": (lambda a: a.update(names_in_q=np.zeros(2)), "expected texts"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_a_bad_file_is_refused_with_the_reason(config: Config, tmp_path: Path, case: str) -> None:
-    change, told = BAD[case]
-    arrays = expected()
-    change(arrays)
-    path = saved(tmp_path, arrays)
-    with pytest.raises(ConfigError) as refused:
-        verify(config, "arm", path)
-    assert str(refused.value).startswith(f"{path}: found ")
-    assert told in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (None, "no such file"),
-        (b"no zip", "no .npz file"),
-        (b"", "no .npz file"),
-        (b"PK\x03\x04", "no .npz file"),
-    ],
-)
-def test_what_is_no_npz_file_is_refused(
-    config: Config, tmp_path: Path, content: bytes | None, told: str
-) -> None:
-    path = tmp_path / "cases.npz"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ConfigError, match=told):
-        verify(config, "arm", path)
-
-
-@pytest.mark.parametrize("damage", ["a byte", "a header", "a size", "a password", "a method"])
-def test_a_damaged_npz_file_is_refused(config: Config, tmp_path: Path, damage: str) -> None:
-    """Whatever the reader of the day raises for it."""
-    path = tmp_path / "cases.npz"
-    if damage == "a byte":
-        np.savez_compressed(path, allow_pickle=True, **expected())
-        content = bytearray(path.read_bytes())
-        content[200:220] = bytes(20)
-        path.write_bytes(content)
-    else:
-        buffer = io.BytesIO()
-        np.save(buffer, expected()["in_q"])
-        array = buffer.getvalue()
-        if damage == "a header":
-            array = array[:40]
-        if damage == "a size":
-            array = array.replace(b"(30, 2), }        ", b"(99999999999, 99)}")
-            assert len(array) == len(buffer.getvalue())
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("in_q.npy", array)
-        content = bytearray(path.read_bytes())
-        central = content.index(b"PK\x01\x02")
-        if damage == "a password":
-            content[6] |= 1
-            content[central + 8] |= 1
-        if damage == "a method":
-            content[8] = content[central + 10] = 99
-        path.write_bytes(content)
-    with pytest.raises(ConfigError, match="found no .npz file") as refused:
-        verify(config, "arm", path)
-    assert "Python objects" not in str(refused.value)
-
-
-def test_a_single_array_is_refused(config: Config, tmp_path: Path) -> None:
-    path = tmp_path / "cases.npz"
-    with path.open("wb") as file:
-        np.save(file, np.zeros(3))
-    with pytest.raises(ConfigError, match="a single array"):
-        verify(config, "arm", path)
-
-
-def test_an_input_name_of_two_models_is_refused_unless_the_model_is_named(tmp_path: Path) -> None:
-    policy = TEXT[TEXT.index("    policy:") : TEXT.index("    outputs:")]
-    two = """\
-    policy:
-      joints: [knee, hip]
-      models:
-        encoder: {model: encoder.onnx, observation: [{input: q, joints: policy}]}
-        actor: {model: actor.onnx, observation: [{output: encoder.action}]}
-"""
-    text = TEXT.replace(policy, two)
-    for name in ("encoder", "actor"):
-        (tmp_path / f"{name}.onnx").write_bytes(linear(np.eye(2, dtype=np.float32)))
-    config = written(tmp_path, text)
-    q = expected()["in_q"][:, ::-1]
-    arrays = {"in_q": q[:, ::-1], "in_gyro": np.zeros((STEPS, 3)), "obs_obs": q}
-    with pytest.raises(ConfigError, match="may be any of 2"):
-        verify(config, "arm", saved(tmp_path, arrays))
-    arrays["obs_encoder"] = arrays.pop("obs_obs")
-    assert verify(config, "arm", saved(tmp_path, arrays)).agrees
-    arrays["obs_encoder"] = 2 * q
-    arrays["obs_actor"] = 2 * q
-    found = verify(config, "arm", saved(tmp_path, arrays))
-    assert [hint.partition(":")[0] for hint in found.hints] == ["encoder.obs"], found.hints
-
-
-def _reversed(gyro: Observed) -> Observed:
-    return np.concatenate([gyro[:, 6:], gyro[:, 3:6], gyro[:, :3]], axis=1)
-
-
-def _from_zero(gyro: Observed) -> Observed:
-    gyro = gyro.copy()
-    gyro[0, :6] = 0
-    gyro[1, :3] = 0
-    return gyro
-
-
-def _turned(q: Observed) -> Observed:
-    return (q + 2 * np.pi * np.round(q)).astype(np.float32)
-
-
-def _noisy(q: Observed) -> Observed:
-    return q + np.random.default_rng(1).normal(size=q.shape).astype(np.float32)
-
-
-#: What the data look like: the part, what was done to it in training, what is said.
-LOOKS: dict[str, tuple[str, Callable[[Observed], Observed], str]] = {
-    "one step late": ("q", lambda q: np.concatenate([q[:1], q[:-1]]), "the value of the step before"),
-    "one step early": ("q", lambda q: np.concatenate([q[1:], q[-1:]]), "here it is one step old"),
-    "clipped": ("q", lambda q: np.clip(q, -0.3, 0.3), "expected is clipped, to [-0.3, 0.3]"),
-    "zero": ("q", lambda q: 0 * q, "0 is expected"),
-    "noise": ("q", _noisy, "none of the usual mistakes explains it"),
-    "scaled": ("q", lambda q: 0.05 * q, "0.05 times as much is expected"),
-    "scaled each": ("q", lambda q: q * np.array([2, 3], np.float32), "scaled by q.knee 2, q.hip 3"),
-    "negated": ("q", lambda q: -q, "the other sign is expected"),
-    "moved": ("q", lambda q: q + np.array([0.5, -1], np.float32), "moved by q.knee 0.5, q.hip -1"),
-    "swapped": ("q", lambda q: q[:, ::-1], "the elements are in another order: 'q.hip' is expected"),
-    "turned": ("q", _turned, "whole turns of 2 pi apart"),
-    "reversed": ("gyro", _reversed, "the history is in reverse order"),
-    "from zero": ("gyro", _from_zero, "`start: zero`"),
-}  # fmt: skip
-COLUMNS = {"gyro": slice(0, 9), "q": slice(9, 11)}
-
-
-@pytest.mark.parametrize("case", LOOKS)
-def test_a_hint_says_what_the_difference_looks_like(
-    config: Config, tmp_path: Path, case: str
-) -> None:
-    part, change, told = LOOKS[case]
-    arrays = expected()
-    columns = arrays["obs_policy.obs"][:, COLUMNS[part]]
-    arrays["obs_policy.obs"][:, COLUMNS[part]] = change(columns.copy())
-    found = verify(config, "arm", saved(tmp_path, arrays))
-    (hint,) = found.hints
-    assert hint.startswith(f"policy.obs: {part}: ")
-    assert told in hint
-
-
-@pytest.mark.parametrize(
-    ("read", "told"),
-    [
-        (lambda q: q[:, [3, 0, 1, 2]], "`order: xyzw` fits"),
-        (lambda q: q * np.array([1, -1, -1, -1], np.float32), "is inverted"),
-    ],
-)
-def test_an_orientation_that_is_read_otherwise_is_told(
-    tmp_path: Path, read: Callable[[Observed], Observed], told: str
-) -> None:
-    text = TEXT.replace("gyro: {mailbox: [0, 0, 0]}", "quat: {mailbox: [1, 0, 0, 0]}")
-    config = written(tmp_path, text.replace("input: gyro", "projected_gravity: quat"))
-    quat = np.random.default_rng(9).normal(size=(STEPS, 4)).astype(np.float32)
-    quat /= np.linalg.norm(quat, axis=1, keepdims=True)
-    w, x, y, z = read(quat).T
-    gravity = np.stack([2 * (w * y - x * z), -2 * (y * z + w * x), x**2 + y**2 - w**2 - z**2])
-    past = [0.5 * gravity.T[np.maximum(0, np.arange(STEPS) - ago)] for ago in (2, 1, 0)]
-    arrays = expected()
-    arrays["obs_policy.obs"][:, :9] = np.concatenate(past, axis=1)
-    del arrays["in_gyro"], arrays["targets"]
-    (hint, *_) = verify(config, "arm", saved(tmp_path, {**arrays, "in_quat": quat})).hints
-    assert hint.startswith("policy.obs: projected_gravity: 'quat' ")
-    assert told in hint
-
-
-def test_without_observations_the_answer_alone_is_told(config: Config, tmp_path: Path) -> None:
-    arrays = expected()
-    del arrays["obs_policy.obs"]
-    arrays["raw"] = arrays["raw"] + 1
-    (hint,) = verify(config, "arm", saved(tmp_path, arrays)).hints
-    assert "with `obs_…` in the cases" in hint

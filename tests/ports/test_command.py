@@ -117,6 +117,24 @@ def test_names_are_judged_once_the_device_has_told_them(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("safe", "at"), [("{hold: m}", ""), ("{hip: 0, knee: {hold: m}}", ".knee")]
+)
+def test_what_is_held_by_name_has_names_where_it_is_measured(safe: str, at: str) -> None:
+    text = (
+        "loops:\n  leg:\n    class: soft\n    rate_hz: 100\n    inputs: {m: {mailbox: [0, 0]}}\n"
+        "    policy: {observation: [{input: m}]}\n"
+        f"    outputs: {{o: {{mailbox: true, names: [hip, knee], safe: {safe}}}}}\n"
+    )
+    with pytest.raises(ConfigError) as error:
+        judge(loads(text, "leg.yaml"), record=False).refuse()
+    element = "knee" if at else "hip"
+    assert str(error.value).split(": ", 1)[1] == (
+        f"loops.leg.outputs.o.safe{at}: found '{element}', which '{element}' would hold; expected input 'm' "
+        "with names for its elements, which has none: give it `names`"
+    )
+
+
 def test_limits_by_name_are_judged_then_too(tmp_path: Path) -> None:
     config = configured(tmp_path, 'safe: {"*_q": 0.5, "*": 0}, max: {knee_q: 0.4, "*": null}')
     (told,) = checked(config)

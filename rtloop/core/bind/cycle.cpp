@@ -43,10 +43,12 @@ void bind_config(nb::module_ &m) {
              "on_stale"_a = OnStale::hold);
     nb::class_<OutputConfig>(m, "OutputConfig")
         .def(nb::init<size_t, std::vector<float>, std::vector<float>, std::vector<float>,
-                      std::vector<float>, std::vector<float>, std::vector<int64_t>>(),
+                      std::vector<float>, std::vector<float>, std::vector<int64_t>,
+                      std::shared_ptr<Relay>>(),
              "port"_a, "min"_a = std::vector<float>{}, "max"_a = std::vector<float>{},
              "max_rate_per_s"_a = std::vector<float>{}, "safe"_a = std::vector<float>{},
-             "default_value"_a = std::vector<float>{}, "hold"_a = std::vector<int64_t>{});
+             "default_value"_a = std::vector<float>{}, "hold"_a = std::vector<int64_t>{},
+             "relay"_a.none() = nb::none());
     nb::class_<Stall>(m, "Stall")
         .def(nb::init<Stage, int64_t, int64_t, int64_t>(), "stage"_a, "first"_a, "every"_a,
              "duration_ns"_a);
@@ -74,7 +76,7 @@ void bind_config(nb::module_ &m) {
 // On virtual time no thread plays the guard: the clock does.
 std::shared_ptr<Loop> make_loop(const LoopConfig &config,
                                 const std::vector<std::shared_ptr<Port>> &ports,
-                                std::shared_ptr<Graph> graph, std::shared_ptr<RingWriter> ring,
+                                std::shared_ptr<Runner> graph, std::shared_ptr<RingWriter> ring,
                                 std::shared_ptr<Clock> clock) {
     auto *virtual_clock = dynamic_cast<VirtualClock *>(clock.get());
     auto *loop = new Loop(config, ports, std::move(graph), std::move(ring), clock);

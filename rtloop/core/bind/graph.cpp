@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -19,7 +20,9 @@
 #include <vector>
 
 #include "rtloop/core/bind/convert.hpp"
+#include "rtloop/core/cycle/clock.hpp"
 #include "rtloop/core/graph/graph.hpp"
+#include "rtloop/core/graph/switch.hpp"
 
 namespace rtloop {
 
@@ -122,36 +125,116 @@ std::shared_ptr<Graph> of_steps(const std::string &library, const std::vector<Na
     return std::make_shared<Graph>(library, std::move(spec));
 }
 
-nb::object run(Graph &graph, const std::vector<FloatVector> &inputs, bool applied,
+nb::object run(Runner &runner, const std::vector<FloatVector> &inputs, bool applied,
                const std::optional<FloatVector> &last_command, std::optional<int64_t> cycle) {
-    if (inputs.size() != graph.n_inputs()) {
+    if (inputs.size() != runner.n_inputs()) {
         throw std::invalid_argument("got " + std::to_string(inputs.size()) + " inputs, expected " +
-                                    std::to_string(graph.n_inputs()));
+                                    std::to_string(runner.n_inputs()));
     }
     for (size_t i = 0; i < inputs.size(); ++i) {
-        check_size(inputs[i], graph.input_size(i));
-        std::memcpy(graph.input(i), inputs[i].data(), inputs[i].size() * sizeof(float));
+        check_size(inputs[i], runner.input_size(i));
+        std::memcpy(runner.input(i), inputs[i].data(), inputs[i].size() * sizeof(float));
     }
     if (last_command) {
-        if (graph.last_command() == nullptr) {
+        if (runner.last_command() == nullptr) {
             throw std::invalid_argument("the graph does not read the last command");
         }
-        check_size(*last_command, graph.command_size());
-        std::memcpy(graph.last_command(), last_command->data(),
+        check_size(*last_command, runner.command_size());
+        std::memcpy(runner.last_command(), last_command->data(),
                     last_command->size() * sizeof(float));
     }
     if (cycle && *cycle < 0) throw std::invalid_argument("cycles are counted from 0");
-    if (!(cycle ? graph.run(*cycle) : graph.run())) {
-        throw std::runtime_error("ONNX Runtime refused to run the graph: " + graph.error());
+    auto *graph = dynamic_cast<Graph *>(&runner);
+    if (!cycle && graph == nullptr) throw std::invalid_argument("a switch runs in a cycle");
+    if (!(cycle ? runner.run(*cycle, 0) : graph->run())) {
+        const External *external = runner.external();
+        const bool is_outside = external != nullptr && external->error()[0] != '\0';
+        throw std::runtime_error((is_outside ? "" : "ONNX Runtime refused to run the graph: ") +
+                                 runner.error());
     }
-    if (applied) graph.applied();
-    return to_numpy(std::vector<float>(graph.command(), graph.command() + graph.command_size()));
+    if (applied) runner.applied();
+    return to_numpy(std::vector<float>(runner.command(), runner.command() + runner.command_size()));
+}
+
+// A question that was not given out yet, with its times and when its wait ended: whoever waits lets
+// go of Python until then.
+nb::object next_question(External &external, int64_t timeout_ns) {
+    bool found = false;
+    int64_t woke_ns = 0;
+    {
+        nb::gil_scoped_release no_gil;
+        found = external.next(timeout_ns);
+        woke_ns = MonotonicClock().now();
+    }
+    if (!found) return nb::none();
+    return nb::make_tuple(to_numpy(std::vector<float>(external.values())),
+                          external.question().asked_ns, woke_ns);
+}
+
+// What Python raises, without its traceback.
+template <typename Call>
+void in_its_words(const Call &call) {
+    try {
+        call();
+    } catch (const nb::python_error &error) {
+        throw std::runtime_error(nb::str(error.value()).c_str());
+    }
+}
+
+// Both are called by who runs the graph, who holds Python.
+void answer_at_once(External &external, const std::optional<nb::callable> &answer,
+                    const std::optional<nb::callable> &begin) {
+    if (!answer) {
+        external.answer_at_once({}, {});
+        return;
+    }
+    const size_t n_question = external.question_size();
+    const size_t n_answer = external.answer_size();
+    const auto answered = [call = *answer, n_question, n_answer](const float *question, float *to) {
+        in_its_words([&] {
+            const auto values = nb::cast<FloatVector>(
+                call(to_numpy(std::vector<float>(question, question + n_question))));
+            check_size(values, n_answer);
+            std::copy_n(values.data(), n_answer, to);
+        });
+    };
+    std::function<void()> begun;
+    if (begin) begun = [call = *begin] { in_its_words([&] { call(); }); };
+    external.answer_at_once(answered, begun);
+}
+
+void bind_external(nb::module_ &m) {
+    using namespace nb::literals;
+    nb::class_<External>(m, "External")
+        .def(nb::init<size_t, size_t>(), "question_size"_a, "answer_size"_a)
+        .def_prop_ro("question_size", &External::question_size)
+        .def_prop_ro("answer_size", &External::answer_size)
+        .def("open", &External::open)
+        .def("close", &External::close)
+        .def("next", &next_question, "timeout_ns"_a = -1)
+        .def(
+            "answer",
+            [](External &external, const FloatVector &values) {
+                check_size(values, external.answer_size());
+                external.answer(values.data());
+            },
+            "values"_a)
+        .def(
+            "fail", [](External &external, const std::string &why) { external.fail(why.c_str()); },
+            "why"_a)
+        .def_prop_ro("error", &External::error)
+        .def("answer_at_once", &answer_at_once, "answer"_a.none(), "begin"_a = nb::none())
+        .def("ask", &External::ask, "n"_a, "period_ns"_a, nb::call_guard<nb::gil_scoped_release>());
+    nb::class_<ExternalSpec>(m, "ExternalRun")
+        .def(nb::init<std::shared_ptr<External>, size_t, size_t>(), "external"_a, "input"_a,
+             "output"_a);
 }
 
 }  // namespace
 
 void bind_graph(nb::module_ &m) {
     using namespace nb::literals;
+    bind_external(m);
     m.attr("OPERATORS") = nb::tuple(nb::cast(Node::operators()));
     nb::class_<NodeSpec>(m, "Node").def(nb::init<std::string, std::vector<size_t>, size_t>(),
                                         "operator"_a, "inputs"_a, "output"_a);
@@ -175,7 +258,30 @@ void bind_graph(nb::module_ &m) {
                                         std::move(outputs)};
             },
             "label"_a, "object"_a, "inputs"_a, "outputs"_a);
-    nb::class_<Graph>(m, "Graph")
+    nb::class_<Runner>(m, "Runner")
+        .def("run", &run, "inputs"_a, "applied"_a = true, "last_command"_a = nb::none(),
+             "cycle"_a = nb::none())
+        .def("reset", &Runner::reset)
+        .def_prop_ro("error", &Runner::error)
+        .def(
+            "warm_up",
+            [](Runner &runner, size_t n) {
+                WarmUp w = runner.warm_up(n, [] { return true; });
+                return nb::make_tuple(w.first_ns, to_numpy(std::move(w.run_ns)));
+            },
+            "n"_a)
+        .def_prop_ro("onnxruntime_version", &Runner::onnxruntime_version);
+    nb::class_<Switch, Runner>(m, "Switch")
+        .def(
+            "__init__",
+            [](Switch *self, std::vector<std::shared_ptr<Graph>> policies, size_t input,
+               size_t element, int64_t blend_cycles, std::vector<std::vector<size_t>> transitions) {
+                new (self) Switch(std::move(policies),
+                                  {input, element, blend_cycles, std::move(transitions)});
+            },
+            "policies"_a, "input"_a, "element"_a, "blend_cycles"_a, "transitions"_a)
+        .def_prop_ro("acting", &Switch::acting);
+    nb::class_<Graph, Runner>(m, "Graph")
         .def(
             "__init__",
             [](Graph *self, const std::string &library, nb::bytes model,
@@ -191,12 +297,9 @@ void bind_graph(nb::module_ &m) {
                     "inputs"_a, "command"_a, "feedback"_a, "checked"_a, "last_command"_a.none(),
                     "terminations"_a = nb::none(), "every"_a = 1,
                     "each_cycle"_a = std::vector<size_t>{}, "cycles_since_due"_a = nb::none())
-        .def("run", &run, "inputs"_a, "applied"_a = true, "last_command"_a = nb::none(),
-             "cycle"_a = nb::none())
         .def_prop_ro("every", &Graph::every)
         .def_prop_ro("policy_ran", &Graph::policy_ran)
-        .def("reset", &Graph::reset)
-        .def_prop_ro("error", &Graph::error)
+        .def_prop_ro("external", &Graph::shared_external)
         .def("state",
              [](const Graph &graph) {
                  nb::dict state;
@@ -223,15 +326,7 @@ void bind_graph(nb::module_ &m) {
                 }
                 return values_of(graph.tensor(index));
             },
-            "index"_a)
-        .def(
-            "warm_up",
-            [](Graph &graph, size_t n) {
-                WarmUp w = graph.warm_up(n);
-                return nb::make_tuple(w.first_ns, to_numpy(std::move(w.run_ns)));
-            },
-            "n"_a)
-        .def_prop_ro("onnxruntime_version", &Graph::onnxruntime_version);
+            "index"_a);
 }
 
 }  // namespace rtloop

@@ -1,6 +1,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -11,6 +12,7 @@
 #include "rtloop/core/bind/convert.hpp"
 #include "rtloop/core/cycle/clock.hpp"
 #include "rtloop/core/ports/port.hpp"
+#include "rtloop/core/ports/relay.hpp"
 #include "rtloop/core/ports/time_map.hpp"
 
 namespace rtloop {
@@ -95,6 +97,12 @@ void bind_ports(nb::module_ &m) {
             for (const auto &[name, value] : port.counters()) counters[name.c_str()] = value;
             return counters;
         });
+
+    nb::class_<Relay>(m, "Relay")
+        .def(nb::init<size_t, size_t, bool>(), "size"_a, "capacity"_a, "at_deadline"_a)
+        .def(
+            "reader", [](std::shared_ptr<Relay> relay) -> Port * { return new RelayReader(relay); },
+            nb::rv_policy::take_ownership);
 
     nb::class_<TimeMap>(m, "TimeMap")
         .def(nb::init<int64_t, int64_t, int64_t>(), "offset_ns"_a, "error_ns"_a, "now_ns"_a)

@@ -28,7 +28,7 @@ Limits limits_of(const LoopConfig &config, const Wiring &wiring) {
 
 }  // namespace
 
-Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate &gate,
+Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Runner &graph, Gate &gate,
              LoopStatus &status, const StopRequest &stop, Clock &clock)
     : config_(config),
       wiring_(wiring),
@@ -66,7 +66,9 @@ Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate 
         throw std::invalid_argument("the graph commands " + std::to_string(graph.command_size()) +
                                     " values, the outputs take " + std::to_string(limits_.size()));
     }
-    input_records_.assign(wiring.inputs.size(), {-1, 0, 0});
+    // What is answered outside the cycle is a source, too.
+    const size_t n_sources = wiring.inputs.size() + (graph.external() != nullptr ? 1 : 0);
+    input_records_.assign(n_sources, {-1, 0, 0});
     input_values_.assign(n_values, 0.0F);
     arrived_.assign(wiring.inputs.size(), 0);
     stands_safe_.assign(wiring.outputs.size(), 1);
@@ -85,19 +87,44 @@ void Cycle::reset() noexcept {
     graph_.reset();
     miss_limit_.reset();
     fault_.reset();
+    measure_safe();
+    tell_safe();
+    for (size_t i = 0; i < wiring_.outputs.size(); ++i) stand_safe(i);
+    if (stand_in_) stand_in_->reset();
+}
+
+void Cycle::rearm_relays() noexcept {
+    measure_safe();
+    const float *first = safe_.command().data();
+    for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
+        if (wiring_.relays[i] != nullptr) wiring_.relays[i]->rearm(first);
+        first += wiring_.outputs[i]->n_outputs();
+    }
+}
+
+// Before the first release: what is there to be held.
+void Cycle::measure_safe() noexcept {
     std::fill(input_values_.begin(), input_values_.end(), 0.0F);
     std::fill(arrived_.begin(), arrived_.end(), uint8_t{0});
     safe_.reset();
-    if (safe_.follows()) {
-        float *values = input_values_.data();
-        for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
-            read_input(i, values);
-            values += wiring_.inputs[i]->n_inputs();
-        }
-        safe_.follow(input_values_.data(), arrived_);
+    if (!safe_.follows()) return;
+    float *values = input_values_.data();
+    for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
+        read_input(i, values);
+        values += wiring_.inputs[i]->n_inputs();
     }
-    for (size_t i = 0; i < wiring_.outputs.size(); ++i) stand_safe(i);
-    if (stand_in_) stand_in_->reset();
+    safe_.follow(input_values_.data(), arrived_);
+}
+
+// To the loops that read it, which is to count once it is in force.
+void Cycle::tell_safe() noexcept {
+    size_t at = 0;
+    for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
+        if (wiring_.relays[i] != nullptr && wiring_.outputs[i]->knows_safe()) {
+            wiring_.relays[i]->prepare_safe(safe_.command().data() + at);
+        }
+        at += wiring_.outputs[i]->n_outputs();
+    }
 }
 
 void Cycle::prepare(const Release &next) noexcept {
@@ -127,6 +154,7 @@ const CycleRecord &Cycle::run(const Release &release, int64_t woke_ns) noexcept 
 
 void Cycle::begin(const Release &release, int64_t woke_ns) noexcept {
     record_ = {};
+    is_late_ = awaits_first_ = false;
     left_ = Left::nothing;
     record_.cycle = release.cycle;
     record_.release_ns = release.time_ns;
@@ -154,7 +182,10 @@ void Cycle::limit_broken() noexcept {
 
 // False when a stale input forbids to compute.
 bool Cycle::read_inputs() noexcept {
-    for (const auto &port : wiring_.ports) port->poll(record_.start_ns);
+    for (const auto &port : wiring_.ports) {
+        port->released(record_.release_ns);
+        port->poll(record_.start_ns);
+    }
     bool usable = true;
     float *values = input_values_.data();
     for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
@@ -178,6 +209,7 @@ Sample Cycle::read_input(size_t i, float *values) noexcept {
 // Where nothing was commanded yet, or not since its device was lost, what stands follows, too.
 void Cycle::follow_measured() noexcept {
     safe_.follow(input_values_.data(), arrived_);
+    tell_safe();
     for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
         if (stands_safe_[i] != 0) stand_safe(i);
     }
@@ -219,12 +251,14 @@ bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
 
 bool Cycle::infer() noexcept {
     if (float *last = graph_.last_command()) std::copy(sent_.begin(), sent_.end(), last);
-    const bool ok = graph_.run(record_.cycle);
-    if (graph_.every() > 1 && graph_.policy_ran()) record_.events |= event::policy;
+    const bool ok = graph_.run(record_.cycle, record_.start_ns);
+    is_late_ = ok && graph_.is_late();
+    awaits_first_ = ok && !graph_.has_command();
+    record_.events |= graph_.events();
     stall(Stage::infer);
     record_.infer_ns = clock_.now();
     if (!ok) fault_.latch(FaultReason::infer_error);
-    if (!ok || !graph_.terminates()) return ok;
+    if (!ok || !graph_.terminates()) return ok && graph_.has_command();
     fault_.latch(FaultReason::terminated);
     return false;
 }
@@ -243,7 +277,8 @@ void Cycle::send(bool usable) noexcept {
     overslept_ns_ = 0;
     sending_ns_ = record_.infer_ns;
     if (config_.output_at_deadline && !wait_to_send()) usable = false;
-    const bool in_time = clock_.now() <= record_.deadline_ns && gate_.begin_write(record_.cycle);
+    const bool in_time =
+        !is_late_ && clock_.now() <= record_.deadline_ns && gate_.begin_write(record_.cycle);
     // One judge, and it is the judge who sends what replaces a result that was never begun.
     bool judged_here = !in_time && gate_.expire_open(record_.cycle);
     const Outcome outcome = in_time ? send_in_time(usable) : send_late(usable, judged_here);
@@ -253,7 +288,7 @@ void Cycle::send(bool usable) noexcept {
 
     judged_here |= in_time && gate_.expire_writing(record_.cycle);
     record_.events |= event::miss | (judged_here ? 0 : event::guard);
-    record_.longest_stage = static_cast<uint8_t>(longest_stage());
+    record_.longest_stage = static_cast<uint8_t>(is_late_ ? Stage::infer : longest_stage());
     if (config_.loop_class == LoopClass::hard) fault_.latch(FaultReason::deadline_miss);
     if (outcome == Outcome::written) record_.outcome = static_cast<uint8_t>(Outcome::written_late);
 }
@@ -331,6 +366,8 @@ void Cycle::wait_for_guard() noexcept {
 }
 
 Outcome Cycle::write_result(bool usable, Outcome written) noexcept {
+    // Before there is a first answer nothing was commanded that could be held.
+    if (awaits_first_ && !is_late_) return Outcome::none;
     if (!usable || fault_.is_latched()) return Outcome::held;
     left_ = write(command_);
     return left_ == Left::all ? written : Outcome::dropped;
@@ -341,18 +378,30 @@ void Cycle::finish_now() noexcept {
     record_.finish_ns = clock_.now();
 }
 
-// Whatever the clock said: the deadline was judged as missed.
+// Whatever the clock said: the deadline was judged as missed. An answer that is not there yet is
+// none before d, and that is what took so long.
 void Cycle::finish_late() noexcept {
     record_.finish_ns = std::max(clock_.now(), record_.deadline_ns + 1);
+    if (is_late_) record_.infer_ns = record_.finish_ns;
+}
+
+// The last source of the record: how old that is which the command rests on.
+void Cycle::note_answer() noexcept {
+    External *external = graph_.external();
+    if (external == nullptr) return;
+    const int64_t taken_ns = external->taken_ns();
+    const int64_t age_ns = taken_ns < 0 ? -1 : record_.start_ns - taken_ns;
+    input_records_.back() = {age_ns, external->take_gap(), 0};
 }
 
 void Cycle::finish() noexcept {
+    note_answer();
     if (config_.budget_ns > 0) {
         record_.cpu_ns = clock_.cpu_ns() - record_.cpu_ns;
         if (record_.cpu_ns > config_.budget_ns) record_.events |= event::budget_overrun;
     }
     if (!stand_in_ || !stand_in_->is_out()) {
-        for (const auto &port : wiring_.ports) port->keep_up(record_.finish_ns);
+        for (const auto &port : wiring_.ports) port->keep_up(clock_.now());
     }
     check_ports();
     if (miss_limit_.broken_by(missed())) limit_broken();
@@ -411,7 +460,7 @@ Left Cycle::write(const std::vector<float> &command) noexcept {
     size_t at = 0;
     for (size_t i = 0; i < wiring_.outputs.size(); ++i) {
         const size_t n = wiring_.outputs[i]->n_outputs();
-        if (wiring_.outputs[i]->write(command.data() + at, clock_.now(), record_.deadline_ns)) {
+        if (wiring_.write(i, command.data() + at, clock_.now(), record_.deadline_ns)) {
             std::memcpy(sent_.data() + at, command.data() + at, n * sizeof(float));
             stands_safe_[i] = 0;
             ++n_left;
@@ -423,7 +472,7 @@ Left Cycle::write(const std::vector<float> &command) noexcept {
 }
 
 void Cycle::write_safe() noexcept {
-    wiring_.write_safe();
+    wiring_.write_safe(clock_.now());
 }
 
 void Cycle::stall(Stage stage) noexcept {

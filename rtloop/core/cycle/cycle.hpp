@@ -17,14 +17,14 @@
 #include "rtloop/core/cycle/safe.hpp"
 #include "rtloop/core/cycle/stand_in.hpp"
 #include "rtloop/core/cycle/wiring.hpp"
-#include "rtloop/core/graph/graph.hpp"
+#include "rtloop/core/graph/runner.hpp"
 
 namespace rtloop {
 
 class Cycle {
   public:
     // Throws std::invalid_argument when sizes do not fit.
-    Cycle(const LoopConfig &config, const Wiring &wiring, Graph &graph, Gate &gate,
+    Cycle(const LoopConfig &config, const Wiring &wiring, Runner &graph, Gate &gate,
           LoopStatus &status, const StopRequest &stop, Clock &clock);
 
     // Before the gate is armed for `next`.
@@ -43,6 +43,9 @@ class Cycle {
     // A new activation: no history, no previous command. The ports are rearmed already, and have
     // what the safe command follows.
     void reset() noexcept;
+    // Before it, on whichever thread, and again once more was measured: what other loops read until
+    // there is a command.
+    void rearm_relays() noexcept;
     const Safe &safe() const noexcept { return safe_; }
     void write_safe() noexcept;
 
@@ -60,6 +63,8 @@ class Cycle {
     bool read_inputs() noexcept;
     Sample read_input(size_t i, float *values) noexcept;
     void follow_measured() noexcept;
+    void measure_safe() noexcept;
+    void tell_safe() noexcept;
     bool judge_input(size_t i, const Sample &sample) noexcept;
     bool infer() noexcept;
     bool limit() noexcept;
@@ -75,6 +80,7 @@ class Cycle {
     Outcome write_result(bool usable, Outcome written) noexcept;
     void finish_now() noexcept;
     void finish_late() noexcept;
+    void note_answer() noexcept;
     Left write(const std::vector<float> &command) noexcept;
     void end_safe() noexcept;
     void check_ports() noexcept;
@@ -87,7 +93,7 @@ class Cycle {
 
     const LoopConfig &config_;
     const Wiring &wiring_;
-    Graph &graph_;
+    Runner &graph_;
     Gate &gate_;
     FaultLatch fault_;
     const StopRequest &stop_;
@@ -98,6 +104,8 @@ class Cycle {
     std::optional<StandIn> stand_in_;  // firm loops with a default
 
     CycleRecord record_{};
+    bool awaits_first_ = false;  // there is no answer yet, and none is due
+    bool is_late_ = false;       // the answer that this job is to command is not there
     int64_t overslept_ns_ = 0;   // after the wait for the instant to send at
     int64_t sending_ns_ = 0;     // when sending began
     Left left_ = Left::nothing;  // of what this cycle sent, the safe command apart

@@ -54,20 +54,20 @@ class Guard final : public Alarm {
         if (armed.phase == Phase::done || late_ns <= 0) return;
         if (armed.phase != Phase::expired) {
             if (gate_.expire_open(armed.cycle)) {
-                judge_miss(armed);
+                judge_miss(armed, now_ns);
                 if (stand_in_ != nullptr) {
                     const bool left = stand_in_->send(armed.cycle, now_ns);
                     note(left ? Outcome::default_value : Outcome::dropped);
                 }
             } else if (gate_.expire_writing(armed.cycle)) {
-                judge_miss(armed);
+                judge_miss(armed, now_ns);
             }
         } else if (now_ns >= armed.limit_ns) {
             // The releases that passed meanwhile are lost with it.
-            if (gate_.close(armed.cycle)) make_safe(FaultReason::limit_broken);
+            if (gate_.close(armed.cycle)) make_safe(FaultReason::limit_broken, now_ns);
         } else if (late_ns >= config_.hang_limit_ns && armed.cycle != hung_cycle_) {
             hung_cycle_ = armed.cycle;
-            make_safe(FaultReason::hang);
+            make_safe(FaultReason::hang, now_ns);
         }
     }
 
@@ -83,14 +83,14 @@ class Guard final : public Alarm {
     }
 
   private:
-    void judge_miss(const Gate::Armed &armed) noexcept {
+    void judge_miss(const Gate::Armed &armed, int64_t now_ns) noexcept {
         note(Outcome::none);
         status_.expired_deadline_ns.store(armed.deadline_ns, std::memory_order_relaxed);
         status_.expired_cycle.store(armed.cycle, std::memory_order_release);
-        if (config_.loop_class == LoopClass::hard) make_safe(FaultReason::deadline_miss);
+        if (config_.loop_class == LoopClass::hard) make_safe(FaultReason::deadline_miss, now_ns);
     }
-    void make_safe(FaultReason reason) noexcept {
-        wiring_.write_safe();
+    void make_safe(FaultReason reason, int64_t now_ns) noexcept {
+        wiring_.write_safe(now_ns);
         fault_.latch(reason);
         note(Outcome::safe);
     }

@@ -33,13 +33,13 @@ std::unique_ptr<Pacer> timer(const LoopConfig &config, Clock &clock) {
 }  // namespace
 
 Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
-           std::shared_ptr<Graph> graph, std::shared_ptr<RingWriter> ring,
+           std::shared_ptr<Runner> graph, std::shared_ptr<RingWriter> ring,
            std::shared_ptr<Clock> clock)
     : Loop(config, std::move(ports), std::move(graph), std::move(ring), clock,
            timer(config, *required(clock, "a clock"))) {}
 
 Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
-           std::shared_ptr<Graph> graph, std::shared_ptr<RingWriter> ring,
+           std::shared_ptr<Runner> graph, std::shared_ptr<RingWriter> ring,
            std::shared_ptr<Clock> clock, std::unique_ptr<Pacer> pacer)
     : config_((check(config), std::move(config))),
       wiring_(config_, std::move(ports)),
@@ -64,6 +64,7 @@ void Loop::rearm() noexcept {
         port->events().clear();
         port->rearm();
     }
+    cycle_.rearm_relays();
     is_rearmed_ = true;
 }
 
@@ -86,11 +87,14 @@ std::optional<size_t> Loop::missing_input() {
         const InputConfig &config = config_.inputs[i];
         const Sample sample = wiring_.inputs[i]->read(values);
         values += wiring_.inputs[i]->n_inputs();
+        if (!wiring_.inputs[i]->awaits_first_sample()) continue;
         const bool must_be_fresh = config.on_stale == OnStale::fault && config.max_age_ns > 0;
         if (sample.time_ns < 0) return i;
         if (must_be_fresh && now_ns - sample.time_ns > config.max_age_ns) return i;
     }
-    return cycle_.safe().unmeasured(all.data());
+    const std::optional<size_t> unmeasured = cycle_.safe().unmeasured(all.data());
+    if (!unmeasured) cycle_.rearm_relays();
+    return unmeasured;
 }
 
 void Loop::begin(int64_t first_release_ns) noexcept {
@@ -191,7 +195,7 @@ void Loop::end() noexcept {
 }
 
 void Loop::abandon() noexcept {
-    wiring_.write_safe();
+    wiring_.write_safe(clock_->now());
     fault_.latch(FaultReason::hang);
     status_.expired_outcome.store(static_cast<uint32_t>(Outcome::safe));
 }

@@ -19,11 +19,11 @@ class Loop : public std::enable_shared_from_this<Loop> {
   public:
     // Everything is allocated here. Throws std::invalid_argument when the parts do not fit
     // together.
-    Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports, std::shared_ptr<Graph> graph,
+    Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports, std::shared_ptr<Runner> graph,
          std::shared_ptr<RingWriter> ring, std::shared_ptr<Clock> clock,
          std::unique_ptr<Pacer> pacer);
     // Paced by a timer, on the grid that the configuration describes.
-    Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports, std::shared_ptr<Graph> graph,
+    Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports, std::shared_ptr<Runner> graph,
          std::shared_ptr<RingWriter> ring, std::shared_ptr<Clock> clock);
 
     // Not real-time, before begin() and while no thread runs the loop. rearm: nothing from before
@@ -58,7 +58,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
     bool claim() noexcept { return !is_claimed_.exchange(true); }
 
     Guard &guard() noexcept { return guard_; }
-    Graph &graph() noexcept { return *graph_; }
+    Runner &graph() noexcept { return *graph_; }
     Clock &clock() noexcept { return *clock_; }
     const LoopStatus &status() const noexcept { return ring_->status(); }
     const LoopConfig &config() const noexcept { return config_; }
@@ -71,7 +71,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
 
     const LoopConfig config_;
     const Wiring wiring_;
-    std::shared_ptr<Graph> graph_;
+    std::shared_ptr<Runner> graph_;
     std::shared_ptr<RingWriter> ring_;
     std::shared_ptr<Clock> clock_;
     std::unique_ptr<Pacer> pacer_;

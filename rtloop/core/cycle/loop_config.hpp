@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "rtloop/core/cycle/grid.hpp"
+#include "rtloop/core/ports/relay.hpp"
 #include "rtloop/core/words.hpp"
 
 namespace rtloop {
@@ -30,6 +32,7 @@ struct OutputConfig {
     // Which of the values of all inputs, as last measured, is the safe one; -1: the number in
     // `safe`. Where it is held, `safe` may be NaN, and then `default_value` is given or NaN, too.
     std::vector<int64_t> hold;
+    std::shared_ptr<Relay> relay;  // where other loops read its commands; nullptr: none does
 };
 
 // Fault injection: `duration_ns` are used up in a stage of cycle `first`, and of every `every`-th

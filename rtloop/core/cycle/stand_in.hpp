@@ -39,9 +39,11 @@ class StandIn {
     bool send(int64_t cycle, int64_t now_ns) noexcept {
         // Not prepared: the one before was still on its way out. Its result stands in left_.
         bool all_left = prepared_cycle_ == cycle;
+        const float *values = command_.data();
         for (size_t i = 0; i < left_.size() && prepared_cycle_ == cycle; ++i) {
-            left_[i] = wiring_.outputs[i]->write_default(now_ns) ? 1 : 0;
+            left_[i] = wiring_.write_default(i, values, now_ns) ? 1 : 0;
             all_left &= left_[i] != 0;
+            values += wiring_.outputs[i]->n_outputs();
         }
         sent_cycle_.store(cycle, std::memory_order_release);
         return all_left;

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "rtloop/core/cycle/clock.hpp"
+#include "rtloop/core/words.hpp"
 
 namespace rtloop {
 
@@ -35,9 +36,12 @@ Graph::Graph(const std::string &onnxruntime_library, GraphSpec spec)
         steps_.push_back({std::visit([this](const auto &s) { return bind(s); }, step), false});
     }
     for (const size_t step : spec.each_cycle) steps_[step].each_cycle = true;
+    for (const Timed &timed : steps_) {
+        if (const auto *outside = std::get_if<Outside>(&timed.step)) external_ = outside->external;
+    }
     // One run now: what the graph refuses must be refused at configure time.
     reset();
-    if (!run_steps(true)) throw std::runtime_error("cannot run the graph: " + error());
+    if (!run_steps(true, 0)) throw std::runtime_error("cannot run the graph: " + error());
     reset();
 }
 
@@ -48,6 +52,11 @@ Graph::Step Graph::bind(const NodeSpec &spec) const {
 Graph::Step Graph::bind(const CompiledSpec &spec) const {
     return std::make_unique<Compiled>(spec.label, spec.object, pointers(spec.inputs),
                                       pointers(spec.outputs));
+}
+
+Graph::Step Graph::bind(const ExternalSpec &spec) const {
+    return Outside{spec.external, tensors_[spec.input].as<float>(),
+                   tensors_[spec.output].as<float>()};
 }
 
 std::vector<const Tensor *> Graph::pointers(const std::vector<size_t> &numbers) const {
@@ -67,19 +76,19 @@ Graph::Step Graph::bind(const ModelSpec &spec) const {
 
 // A period whose first cycles were skipped, or had no samples, has its policy in the first one that
 // can. What it gave stands in its tensors, and so do the states that follow from it.
-bool Graph::run(int64_t cycle) noexcept {
+bool Graph::run(int64_t cycle, int64_t now_ns) noexcept {
     policy_ran_ = cycle / every_ != period_;
     if (cycles_since_due_ != nullptr) {
         *cycles_since_due_->as<float>() = static_cast<float>(cycle % every_);
     }
-    if (!run_steps(policy_ran_)) return false;
+    if (!run_steps(policy_ran_, now_ns)) return false;
     period_ = cycle / every_;
     check_finite();
     feed_back(false);
     return true;
 }
 
-bool Graph::run_steps(bool with_policy) noexcept {
+bool Graph::run_steps(bool with_policy, int64_t now_ns) noexcept {
     for (const auto &[step, each_cycle] : steps_) {
         if (!with_policy && !each_cycle) continue;
         if (const auto *node = std::get_if<Node>(&step)) {
@@ -89,6 +98,11 @@ bool Graph::run_steps(bool with_policy) noexcept {
         if (const auto *compiled = std::get_if<std::unique_ptr<Compiled>>(&step)) {
             (*compiled)->run();
             continue;
+        }
+        if (const auto *outside = std::get_if<Outside>(&step)) {
+            if (outside->external->run(outside->question, outside->answer, now_ns)) continue;
+            keep_error(outside->external->error());
+            return false;
         }
         const ort::Api &api = runtime_.api();
         if (ort::Status *status = std::get<std::unique_ptr<Session>>(step)->run()) {
@@ -106,6 +120,10 @@ void Graph::check_finite() noexcept {
                                  [](const Tensor *t) { return t->is_finite(); });
     if (all) return;
     std::fill_n(command_->as<float>(), command_->size(), std::numeric_limits<float>::quiet_NaN());
+}
+
+uint32_t Graph::events() const noexcept {
+    return every_ > 1 && policy_ran_ ? event::policy : 0;
 }
 
 bool Graph::terminates() const noexcept {
@@ -149,6 +167,7 @@ void Graph::reset() noexcept {
     command_->clear();
     period_ = -1;
     policy_ran_ = false;
+    if (external_) external_->reset();
     error_size_.store(0, std::memory_order_relaxed);
 }
 

@@ -73,6 +73,20 @@ class Checker {
         for (const size_t t : model.inputs) read(t, kInput);
         for (const size_t t : model.outputs) computed(t);
     }
+    void check_step(const ExternalSpec &step) {
+        if (step.external == nullptr) throw std::invalid_argument("an external step needs one");
+        if (has_external_) throw std::invalid_argument("a graph has one external step at most");
+        has_external_ = true;
+        expect_size(read(step.input, kInput), "what is asked", step.external->question_size());
+        computed(step.output);
+        expect_size(tensors_[step.output], "the answer", step.external->answer_size());
+    }
+
+    static void expect_size(const Tensor &t, const char *role, size_t size) {
+        expect_float32(t, role);
+        if (t.size() == size) return;
+        refuse(t, "is " + std::string(role), "that has " + std::to_string(size) + " elements");
+    }
 
     [[noreturn]] static void refuse(const Tensor &t, const std::string &found,
                                     const std::string &right) {
@@ -193,6 +207,7 @@ class Checker {
     const GraphSpec &spec_;
     const std::vector<Tensor> &tensors_;
     std::vector<std::string> origins_;  // by tensor; empty before it has one
+    bool has_external_ = false;
 };
 
 }  // namespace

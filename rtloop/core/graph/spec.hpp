@@ -3,12 +3,14 @@
 
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "rtloop/core/graph/external.hpp"
 #include "rtloop/core/graph/tensor.hpp"
 
 namespace rtloop {
@@ -35,7 +37,14 @@ struct CompiledSpec {
     std::vector<size_t> outputs;
 };
 
-using StepSpec = std::variant<NodeSpec, ModelSpec, CompiledSpec>;
+// A step that is answered outside the cycle, both float32: see external.hpp.
+struct ExternalSpec {
+    std::shared_ptr<External> external;
+    size_t input = 0;
+    size_t output = 0;
+};
+
+using StepSpec = std::variant<NodeSpec, ModelSpec, CompiledSpec, ExternalSpec>;
 
 // State that a run leaves in one tensor and the next finds in another. It follows what was
 // observed; or, of_applied, only the runs whose command was applied.

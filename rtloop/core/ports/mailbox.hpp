@@ -1,8 +1,6 @@
 // A port whose far end is another thread of this process, Python included.
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <utility>
@@ -10,44 +8,9 @@
 
 #include "rtloop/core/ports/port.hpp"
 #include "rtloop/core/ports/safe_command.hpp"
+#include "rtloop/core/ports/triple_buffer.hpp"
 
 namespace rtloop {
-
-// Newest-value exchange between one writer and one reader. Neither ever waits for the other,
-// whatever their priorities: three slots, of which each side owns one and the third changes hands
-// atomically.
-class TripleBuffer {
-  public:
-    explicit TripleBuffer(size_t size) {
-        for (auto &slot : slots_) slot.values.assign(size, 0.0F);
-    }
-    void write(const float *values, int64_t time_ns) noexcept {
-        Slot &slot = slots_[back_];
-        std::copy_n(values, slot.values.size(), slot.values.data());
-        slot.time_ns = time_ns;
-        back_ = middle_.exchange(back_ | kFresh, std::memory_order_acq_rel) & kIndex;
-    }
-    // Time of the newest value, now in front(); -1 when none was ever written.
-    int64_t refresh() noexcept {
-        if (middle_.load(std::memory_order_relaxed) & kFresh) {
-            front_ = middle_.exchange(front_, std::memory_order_acq_rel) & kIndex;
-        }
-        return slots_[front_].time_ns;
-    }
-    const std::vector<float> &front() const noexcept { return slots_[front_].values; }
-
-  private:
-    static constexpr uint8_t kFresh = 4;
-    static constexpr uint8_t kIndex = 3;
-    struct Slot {
-        std::vector<float> values;
-        int64_t time_ns = -1;
-    };
-    std::array<Slot, 3> slots_;
-    uint8_t front_ = 0;
-    uint8_t back_ = 1;
-    std::atomic<uint8_t> middle_{2};
-};
 
 // Samples are put in, and the loop takes the newest; commands are left, and the newest is taken
 // out. A sample that was overwritten before the loop looked was superseded, not lost: no gap.

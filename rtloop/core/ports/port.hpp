@@ -51,6 +51,14 @@ class Port {
     // no sample, no fault, no safe command in force. Cannot fail.
     virtual void rearm() noexcept {}
 
+    // Any: constant. Whether a loop waits for its first sample before its first release. Not where
+    // there is none before it.
+    virtual bool awaits_first_sample() const noexcept { return true; }
+
+    // Loop, once a cycle, before poll: its release, for a port whose sample is the one that counts
+    // then, however late the cycle starts.
+    virtual void released(int64_t release_ns) noexcept { static_cast<void>(release_ns); }
+
     // Loop, once a cycle, before anything is read, whatever the directions in use: takes in what
     // has arrived, and judges time-outs. Sends nothing: the guard may be sending. A failure shows
     // in report().

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rtloop.demos import Demo
+from rtloop.demos.firmware import FirmwareProcess
 
 _ANGLE = "cart.pole_angle"
 
@@ -16,7 +17,9 @@ class CartpoleDemo(Demo):
     device_tells = ("fell",)
     device_arguments = ("--angle-rad", "0.1", "--push-newton", "4", "--push-interval-s", "3")
 
-    def status(self, newest_inputs: Mapping[str, float]) -> str:
+    def status(
+        self, newest_inputs: Mapping[str, float], device: FirmwareProcess | None = None
+    ) -> str:
         angle = newest_inputs.get(_ANGLE)
         return "" if angle is None else f"pole {angle:+.3f} rad"
 

@@ -21,14 +21,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
 from rtloop.demos.cartpole.plant import STEPS_PER_S, Plants
 from rtloop.demos.cartpole.score import ACTION_SCALE_N, write_score
+from rtloop.demos.mlp import Layer, write_mlp
 
 POLICY = Path(__file__).resolve().parent / "policy.onnx"
 
@@ -139,36 +138,14 @@ def make_odd(model: PPO) -> None:
 
 def export(model: PPO, path: Path) -> None:
     """Writes the mean of the policy as ONNX: ``observation`` [1, 4] -> ``action`` [1, 1]."""
-    first, second = (model.policy.mlp_extractor.policy_net[i] for i in (0, 2))
-    layers = [first, second, model.policy.action_net]
-    initializers, nodes = [], []
-    value = "observation"
-    for number, layer in enumerate(layers):
-        weight = layer.weight.detach().cpu().numpy().astype(np.float32)
-        if number == 0:
-            weight = weight / OBSERVATION_SCALE
-        initializers.append(numpy_helper.from_array(weight, f"weight_{number}"))
-        inputs = [value, f"weight_{number}"]
-        nodes.append(helper.make_node("Gemm", inputs, [f"linear_{number}"], transB=1))
-        value = f"linear_{number}"
-        if number < len(layers) - 1:
-            nodes.append(helper.make_node("Tanh", [value], [f"hidden_{number}"]))
-            value = f"hidden_{number}"
-    for name, limit in (("low", -1.0), ("high", 1.0)):
-        initializers.append(numpy_helper.from_array(np.float32(limit).reshape(()), name))
-    nodes.append(helper.make_node("Clip", [value, "low", "high"], ["action"]))
-    graph = helper.make_graph(
-        nodes,
-        "cartpole_policy",
-        [helper.make_tensor_value_info("observation", TensorProto.FLOAT, [1, 4])],
-        [helper.make_tensor_value_info("action", TensorProto.FLOAT, [1, 1])],
-        initializers,
-    )
-    onnx_model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="rtloop", ir_version=8
-    )
-    onnx.checker.check_model(onnx_model, full_check=True)
-    path.write_bytes(onnx_model.SerializeToString(deterministic=True))
+    net = model.policy.mlp_extractor.policy_net
+    layers: list[Layer] = [
+        (layer.weight.detach().cpu().numpy().astype(np.float32), None)
+        for layer in (net[0], net[2], model.policy.action_net)
+    ]
+    first, _ = layers[0]
+    layers[0] = (first / OBSERVATION_SCALE, None)
+    write_mlp(path, "cartpole_policy", layers, "Tanh", limit=1.0)
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ what they have to say of the run, as JSON.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import json
 import os
@@ -24,14 +23,17 @@ from typing import Any
 import numpy as np
 
 from rtloop.demos.firmware import firmware_path
+from rtloop.demos.parent import end_with_parent
 from rtloop.demos.quadruped.plant import JOINTS, SENSORS, TICK_S, Plant
+from rtloop.demos.quadruped.track import RATE_HZ as TRACK_HZ
+from rtloop.demos.quadruped.track import Track, TrackWriter
 
 _RATE_HZ = round(1 / TICK_S)
 _TICK_NS = round(TICK_S * 1e9)
 _REQUEST = struct.Struct("=qII")
 _SAMPLE = struct.Struct("=q")
 _PUSH_TICKS = 50
-_PR_SET_PDEATHSIG = 1
+_TRACK_TICKS = _RATE_HZ // TRACK_HZ
 
 
 def schema(command: str) -> str:
@@ -49,8 +51,18 @@ def schema(command: str) -> str:
 class Board:
     """The plant, advanced by the requests of the firmware; it is judged while it is driven."""
 
-    def __init__(self, command: str, *, seed: int, push_newton: float, push_interval_s: float):
+    def __init__(
+        self,
+        command: str,
+        *,
+        seed: int,
+        push_newton: float,
+        push_interval_s: float,
+        track: Track | None = None,
+    ):
         self._plant = Plant()
+        self._track = None if track is None else TrackWriter(track)
+        self._untracked_ticks = 0
         self._plant.reset(seed=seed)
         self._steps = {"torques": self._plant.step, "targets": self._plant.step_targets}[command]
         self._random = np.random.default_rng(seed)
@@ -78,7 +90,22 @@ class Board:
             self._judge()
         else:
             self._plant.step_damped(ticks)
+        self._write_down(until_ns, ticks, bool(is_driven))
         return self.sample(until_ns - _TICK_NS)
+
+    def _write_down(self, now_ns: int, ticks: int, is_driven: bool) -> None:
+        self._untracked_ticks += ticks
+        if self._track is None or self._untracked_ticks < _TRACK_TICKS:
+            return
+        self._untracked_ticks %= _TRACK_TICKS
+        self._track.append(
+            now_ns,
+            self._driven_ticks * TICK_S,
+            self._plant.qpos,
+            is_driven=is_driven,
+            is_pushed=self._plant.is_pushed(),
+            has_fallen=self._fell_at_s is not None,
+        )
 
     def _push(self) -> None:
         since = self._driven_ticks - self._next_push
@@ -105,13 +132,6 @@ class Board:
         }
 
 
-def _end_with_parent() -> None:
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        sys.exit(0)
-
-
 def _ask_for_priority(priority: int) -> None:
     if priority:
         try:
@@ -129,14 +149,16 @@ def main() -> int:
     parser.add_argument("--push-interval-s", type=float, default=4.0)
     parser.add_argument("--command-timeout-ms", type=int, default=20)
     parser.add_argument("--priority", type=int, default=0, help="SCHED_FIFO of both processes")
+    parser.add_argument("--track-fd", type=int, help="memory to write down in where it goes")
     options = parser.parse_args()
 
-    _end_with_parent()
+    end_with_parent()
     board = Board(
         options.command,
         seed=options.seed,
         push_newton=options.push_newton,
         push_interval_s=options.push_interval_s,
+        track=None if options.track_fd is None else Track(options.track_fd),
     )
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.send(schema(options.command).encode())

@@ -19,12 +19,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
+from rtloop.demos.mlp import Layer, write_mlp
 from rtloop.demos.quadruped.gait import swing_heights, trot, turns
 from rtloop.demos.quadruped.plant import DEFAULT_JOINT_POS, STANDING_HEIGHT_M
 from rtloop.demos.quadruped.score import POLICY, SCORE_SEED, score_all, write_score
@@ -188,33 +187,12 @@ def begin_with_trot(model: PPO, seed: int) -> None:
 def export(model: PPO, path: Path) -> None:
     """Writes the mean of the policy as ONNX: ``observation`` [1, 47] -> ``action`` [1, 12]."""
     net = model.policy.mlp_extractor.policy_net
-    layers = [layer for layer in net if isinstance(layer, torch.nn.Linear)]
-    layers.append(model.policy.action_net)
-    initializers, nodes = [], []
-    value = "observation"
-    for number, layer in enumerate(layers):
-        last = number == len(layers) - 1
-        for kind, tensor in (("weight", layer.weight), ("bias", layer.bias)):
-            array = tensor.detach().cpu().numpy().astype(np.float32)
-            initializers.append(numpy_helper.from_array(array, f"{kind}_{number}"))
-        inputs = [value, f"weight_{number}", f"bias_{number}"]
-        value = "action" if last else f"linear_{number}"
-        nodes.append(helper.make_node("Gemm", inputs, [value], transB=1))
-        if not last:
-            nodes.append(helper.make_node("Elu", [value], [f"hidden_{number}"]))
-            value = f"hidden_{number}"
-    graph = helper.make_graph(
-        nodes,
-        "quadruped_policy",
-        [helper.make_tensor_value_info("observation", TensorProto.FLOAT, [1, OBSERVED])],
-        [helper.make_tensor_value_info("action", TensorProto.FLOAT, [1, 12])],
-        initializers,
-    )
-    onnx_model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="rtloop", ir_version=8
-    )
-    onnx.checker.check_model(onnx_model, full_check=True)
-    path.write_bytes(onnx_model.SerializeToString(deterministic=True))
+    linear = [layer for layer in net if isinstance(layer, torch.nn.Linear)]
+    layers: list[Layer] = [
+        tuple(t.detach().cpu().numpy().astype(np.float32) for t in (layer.weight, layer.bias))
+        for layer in (*linear, model.policy.action_net)
+    ]
+    write_mlp(path, "quadruped_policy", layers, "Elu")
 
 
 def main() -> None:

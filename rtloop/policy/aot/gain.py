@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rtloop import core
 from rtloop.policy.aot.choice import backends
 from rtloop.policy.aot.tools import NotCompiledError, find_tools
 from rtloop.policy.composed import ComposedGraph
@@ -12,9 +11,8 @@ from rtloop.policy.runner import model_steps, runner
 
 #: Of the weights of all models: generating and compiling the C of more takes longer than ten seconds.
 LARGEST_BYTES = 8 << 20
-#: Both are timed in turn, so often and so long: what else this machine does meets both alike.
-TURNS = 5
-TURN_S = 0.02
+#: In which both are timed in turn.
+SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,10 @@ def gain(graph: ComposedGraph) -> Gain | None:
 
     Raises StoppedError.
     """
+    import numpy as np
+
+    from rtloop.policy.bench.bursts import alternate, of_graph
+
     steps = model_steps(graph).values()
     if sum(step.model.ByteSize() for step in steps) > LARGEST_BYTES:
         return None
@@ -46,21 +48,6 @@ def gain(graph: ComposedGraph) -> Gain | None:
     found = backends(graph)
     if found.reasons or not found.objects:
         return None
-    compiled, reference = runner(graph, found.objects), runner(graph)
-    return Gain(*(p50_ns / 1000 for p50_ns in _medians(compiled, reference)))
-
-
-def _medians(*graphs: core.Graph) -> list[float]:
-    """Of each, in nanoseconds."""
-    import numpy as np
-
-    counts = []
-    for graph in graphs:
-        graph.warm_up(20)
-        once_ns = int(np.median(graph.warm_up(20)[1]))
-        counts.append(max(20, int(TURN_S * 1e9 / max(1, once_ns))))
-    turns = [
-        [graph.warm_up(count)[1] for graph, count in zip(graphs, counts, strict=True)]
-        for _ in range(TURNS)
-    ]
-    return [float(np.median(np.concatenate(times))) for times in zip(*turns, strict=True)]
+    both = (runner(graph, found.objects), runner(graph))
+    times = alternate([of_graph(each) for each in both], SECONDS)
+    return Gain(*(float(np.median(np.concatenate(own))) / 1000 for own in times))

@@ -25,7 +25,7 @@ def bundle_rules(
     outputs: Mapping[str, Elements],
 ) -> Iterator[Problem]:
     """Broken rules of the key ``leapp``, and of keys beside it."""
-    keys, loop = (*here, "leapp"), here[:-1]
+    keys, loop = (*here, "leapp"), here[:2]
     for key in _OF_THE_BUNDLE:
         if getattr(section, key):
             yield Problem((*here, key), f"no {key} beside `leapp`: the bundle has it", at_key=True)

@@ -27,12 +27,14 @@ def other_answer(policy: Policy, cases: Cases, part: Part) -> str | None:
 
     Not tried where it reads the answers of other models, or something that the cases do not have.
     """
-    stage = policy.acting
+    stage, action = policy.acting, policy.action
+    if stage is None or action is None:
+        return None
     observed = {name: cases.observations.get(f"{stage.name}.{name}") for name in stage.observed}
     seen = {name: values for name, values in observed.items() if values is not None}
     if stage.wires or len(seen) < len(observed):
         return None
-    for pairs, output, told in _others(stage, policy.action):
+    for pairs, output, told in _others(stage, action):
         if part.fits(_answers(stage, seen, pairs, output, len(part.expected))):
             return told
     return None

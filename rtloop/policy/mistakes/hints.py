@@ -40,10 +40,12 @@ class Mistakes:
         run: Callable[..., Trace],
         tolerance: float,
         every: int = 1,
+        is_relative: bool = False,
     ) -> None:
         """``run`` steps the policy again, through other ``inputs``, or with a reset where it ``begins`` anew.
 
-        ``every`` is how many steps of the cases are one run of the policy.
+        ``every`` is how many steps of the cases are one run of the policy; ``is_relative``, whether targets add
+        to the last ones.
         """
         self._policy = policy
         self._known = known
@@ -52,6 +54,7 @@ class Mistakes:
         self._run = run
         self._tolerance = tolerance
         self._every = every
+        self._is_relative = is_relative
 
     def hints(self) -> list[str]:
         """What explains differences, in the order of cause."""
@@ -181,6 +184,8 @@ class Mistakes:
         part = self._all_of(self._got.raw, raw, [(name, 0) for name in self._known.raw])
         if not self._cases.observations:
             return "raw: with `obs_…` in the cases, the element that differs would have a name"
+        if not self._policy.stages:
+            return "raw: without a model it is what is observed, which agrees: the cases contradict themselves"
         told = other_answer(self._policy, self._cases, part) or explained(part)
         if told is None:
             told = "another model file, or other `constants`"
@@ -198,7 +203,9 @@ class Mistakes:
         elements = [(element.name, 0) for element in command]
         scale = [element.formula.scale for element in command]
         part = self._all_of(self._got.targets, targets, elements, scale)
-        hint = explained(part, [smoothed]) or elsewhere(part, part.got, part.elements)
+        # Where targets add to the last ones, another scale of what is added looks like an average.
+        further = [] if self._is_relative else [smoothed]
+        hint = explained(part, further) or elsewhere(part, part.got, part.elements)
         if self._cases.raw is not None:
             told = hint or f"{NOTHING} from step {first} on"
             return f"targets: what leads to them agrees, look at `action`: {told}"

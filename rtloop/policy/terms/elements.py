@@ -163,20 +163,21 @@ class Scope:
         """An input of the loop or a group of the policy; None where there is none of that name."""
         if name in self.inputs:
             return self.inputs[name]
-        return self._group(name) if name in self.groups else None
+        return self.joined(self.groups[name], "group") if name in self.groups else None
 
     @property
     def vector_names(self) -> list[str]:
         return [*self.inputs, *self.groups]
 
-    def _group(self, name: str) -> Elements:
+    def joined(self, terms: Sequence[ObservationTerm], kind: str = "") -> Vector:
+        """The values of terms, one after the other."""
         counts: list[int | None] = []
         names: list[str] | None = []
-        for term in self.groups[name]:
+        for term in terms:
             counts.append(term.size(self))
             own = term.element_names(self)
             names = None if names is None or own is None else [*names, *own]
         known = [count for count in counts if count is not None]
         total = sum(known) if len(known) == len(counts) else None
-        may_come = all(term.has_names(self) for term in self.groups[name])
-        return Vector(total, None if names is None else tuple(names), "group", may_come)
+        may_come = all(term.has_names(self) for term in terms)
+        return Vector(total, None if names is None else tuple(names), kind, may_come)

@@ -127,15 +127,18 @@ def _joined(
     if not batches:
         batches = [without_signals(empty_records())]
     records = np.concatenate([batch.records for batch in batches])
+    inputs = np.concatenate([batch.inputs for batch in batches])
     lost = reader.lost.get(metadata.loop, 0)
     return LoopRecording(
         metadata=metadata,
         records=records,
         sources=np.concatenate([batch.sources for batch in batches]),
-        inputs=np.concatenate([batch.inputs for batch in batches]),
+        inputs=inputs,
         outputs=np.concatenate([batch.outputs for batch in batches]),
         lost=lost,
-        summary=_summary(reader.summary.get(metadata.loop), metadata, records, events, lost),
+        summary=_summary(
+            reader.summary.get(metadata.loop), metadata, records, inputs, events, lost
+        ),
         events=events[np.argsort(events["number"], kind="stable")],
     )
 
@@ -144,12 +147,13 @@ def _summary(
     said: dict[str, Any] | None,
     metadata: LoopMetadata,
     records: Records,
+    inputs: NDArray[np.float32],
     events: PortEvents,
     lost: int,
 ) -> LoopSummary:
     if said:
         return LoopSummary.from_dict(said)
     statistics = LoopStatistics(metadata)
-    statistics.update(records, lost)
+    statistics.update(records, lost, inputs)
     statistics.devices.update(events)
     return statistics.summary()

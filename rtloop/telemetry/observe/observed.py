@@ -33,7 +33,7 @@ class Observed:
         end_s = time.monotonic() + limit_s
         self.statistics.devices.update(self.ring.read_events())
         while len(batch := self.ring.read(BATCH)):
-            self.statistics.update(batch.records, batch.lost)
+            self.statistics.update(batch.records, batch.lost, batch.inputs)
             names = [signal.name for signal in self.ring.metadata.inputs]
             self.newest_inputs = dict(zip(names, map(float, batch.inputs[-1]), strict=True))
             if time.monotonic() >= end_s:

@@ -16,6 +16,7 @@ from rtloop.telemetry.observe.records import Records
 from rtloop.telemetry.observe.ring import LoopMetadata
 from rtloop.telemetry.observe.shares import Share, default_limits
 from rtloop.telemetry.observe.summary import LoopSummary, Percentiles
+from rtloop.telemetry.observe.switches import Switches
 from rtloop.telemetry.observe.windows import Windows
 
 _FRACTIONS = (0.5, 0.99, 0.999)
@@ -62,6 +63,7 @@ class LoopStatistics:
         self.held_late = 0
         self.held_stale = 0
         self.devices = DeviceStatistics(metadata.ports)
+        self.switches = Switches(metadata)
         self.release_latency = Histogram()
         self.response = Histogram()
         self.infer = Histogram()
@@ -105,6 +107,7 @@ class LoopStatistics:
         result.last_cycle = int(so_far["last_cycle"])
         result.consecutive_misses = int(so_far["consecutive_misses"])
         result.devices = DeviceStatistics.resumed(metadata.ports, so_far.get("devices"))
+        result.switches.resume(said.switches)
         result.slipped_ns = int(so_far.get("slipped_ns", 0))
         origin_ns = so_far.get("origin_ns")
         result._origin_ns = None if origin_ns is None else int(origin_ns)
@@ -141,8 +144,14 @@ class LoopStatistics:
             "summary": self.summary().as_dict(),
         }
 
-    def update(self, records: Records, lost: int = 0) -> None:
-        """Count a batch of consecutive cycles (structured [n]) and what was lost before it."""
+    def update(
+        self, records: Records, lost: int = 0, inputs: NDArray[np.float32] | None = None
+    ) -> None:
+        """Count a batch of consecutive cycles (structured [n]) and what was lost before it.
+
+        ``inputs``, [n, elements of all inputs], tell which policy took over, in a loop of several.
+        """
+        self.switches.update(records, inputs, lost)
         if len(records) == 0:
             self.lost += lost
             return
@@ -345,6 +354,7 @@ class LoopStatistics:
             devices=self.devices.summary(),
             port_events_lost=self.devices.lost(reported),
             worst_shares=self._windows.worst_until(self.last_cycle, self._counts()),
+            switches=self.switches.newest(),
         )
 
 

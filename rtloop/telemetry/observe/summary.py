@@ -18,6 +18,7 @@ from rtloop.telemetry.observe.shares import (
     window_s,
 )
 from rtloop.telemetry.observe.shown import in_words, table
+from rtloop.telemetry.observe.switches import PolicySwitch
 from rtloop.telemetry.observe.words import explain, find
 
 
@@ -79,6 +80,8 @@ class LoopSummary:
     """Of what ports reported: nobody could keep them. Totals that came later count them in ``devices``."""
     worst_shares: Mapping[str, float] = field(default_factory=dict)
     """The largest share in any window of the run by name, 0 to 1; empty of a run shorter than one."""
+    switches: tuple[PolicySwitch, ...] = ()
+    """When another policy took over, the newest 100; ``events`` has the number of all."""
 
     def __post_init__(self) -> None:
         limits = {**default_limits(self.loop_class), **self.max_share}
@@ -196,6 +199,7 @@ class LoopSummary:
                 str(port): DeviceSummary.from_dict(told)
                 for port, told in dict(raw.get("devices") or {}).items()
             }
+            given["switches"] = tuple(map(PolicySwitch.from_dict, raw.get("switches", ())))
             return cls(**given)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RecordingError(f"the summary of a loop is not readable: {error!r}") from None
@@ -299,4 +303,6 @@ def _plain(value: Any) -> Any:
             name: one.as_dict() if isinstance(one, DeviceSummary) else one
             for name, one in value.items()
         }
+    if isinstance(value, tuple):
+        return [switch.as_dict() for switch in value]
     return value

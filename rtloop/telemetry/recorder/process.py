@@ -148,7 +148,7 @@ class Recorder:
         while True:
             batch = source.ring.read(_BATCH)
             if len(batch) or batch.lost:
-                source.statistics.update(batch.records, batch.lost)
+                source.statistics.update(batch.records, batch.lost, batch.inputs)
                 self._writer.write(source.name, batch)
             events = source.ring.read_events()
             source.statistics.devices.update(events)

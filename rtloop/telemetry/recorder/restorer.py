@@ -74,7 +74,7 @@ def survey(
                 of(loop).devices.update(events)
 
     for loop, batch in reader:
-        of(loop).update(batch.records, batch.lost)
+        of(loop).update(batch.records, batch.lost, batch.inputs)
         cycles[loop] += len(batch)
         count_events()
     count_events()
@@ -337,7 +337,7 @@ class LoopRestorer:
         self._writer.write_events(self.seen.metadata.loop, events)
 
     def _write(self, batch: Batch) -> None:
-        self.seen.update(batch.records, batch.lost)
+        self.seen.update(batch.records, batch.lost, batch.inputs)
         self._writer.write(self.seen.metadata.loop, batch)
 
 

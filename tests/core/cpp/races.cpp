@@ -18,8 +18,10 @@
 #include "check.hpp"
 #include "rtloop/core/cycle/gate.hpp"
 #include "rtloop/core/cycle/stand_in.hpp"
+#include "rtloop/core/graph/external.hpp"
 #include "rtloop/core/ports/link.hpp"
 #include "rtloop/core/ports/mailbox.hpp"
+#include "rtloop/core/ports/relay.hpp"
 #include "rtloop/core/ring/ring.hpp"
 
 namespace {
@@ -123,6 +125,99 @@ void race_triple_buffer(int total) {
         for (const float v : buffer.front()) CHECK(v == static_cast<float>(time));
     }
     writer.join();
+}
+
+// A loop whose commands others read as they come, as quickly as it can, and two who end it.
+void race_relay(int rounds) {
+    constexpr size_t kValues = 5;
+    std::atomic<int64_t> n_found{0};
+    for (int round = 0; round < rounds; ++round) {
+        rtloop::Relay relay(kValues, 4, true);
+        const std::vector<float> first(kValues, -1.0F);
+        const std::vector<float> safe(kValues, -2.0F);
+        relay.rearm(first.data());
+        relay.prepare_safe(safe.data());
+        std::atomic<int64_t> now_ns{0};
+        std::atomic<bool> is_safe{false};
+        // Command i counts from i on, and nothing is found before it counts.
+        const auto consume = [&] {
+            std::vector<float> values(kValues);
+            int64_t newest = -1;
+            bool was_safe = false;
+            for (bool last = false; !last;) {
+                last = is_safe.load();
+                const int64_t at_ns = last ? 1'000'000 : now_ns.load(std::memory_order_acquire);
+                const int64_t from_ns = relay.newest(at_ns, values.data());
+                if (from_ns == rtloop::Relay::kNone) continue;
+                n_found.fetch_add(1, std::memory_order_relaxed);
+                for (const float v : values) CHECK(v == values[0]);
+                if (values[0] == -2.0F) {
+                    was_safe = true;
+                    continue;
+                }
+                CHECK(!was_safe && from_ns <= at_ns && from_ns >= newest);
+                CHECK(values[0] == static_cast<float>(from_ns));  // kFirst is -1, as the value
+                newest = from_ns;
+            }
+            CHECK(was_safe);
+        };
+        const auto end_it = [&](int after) {
+            while (now_ns.load(std::memory_order_relaxed) < after) std::this_thread::yield();
+            relay.write_safe(now_ns.load());
+            is_safe.store(true);
+        };
+        std::thread one(consume);
+        std::thread two(consume);
+        std::thread guard(end_it, 400 + round);
+        std::thread somebody(end_it, 400);
+        for (int64_t i = 1; i <= 800; ++i) {
+            const std::vector<float> values(kValues, static_cast<float>(i));
+            relay.write(values.data(), i - 1, i);
+            now_ns.store(i, std::memory_order_release);
+            if (i % 8 == 0) std::this_thread::yield();
+        }
+        one.join();
+        two.join();
+        guard.join();
+        somebody.join();
+    }
+    std::printf("relay: %lld found\n", static_cast<long long>(n_found.load()));
+}
+
+// The loop asks and takes what is there; whoever answers may be slower, or is told to end.
+void race_external(int total) {
+    rtloop::External external(3, 2);
+    external.open();
+    external.reset();
+    int64_t n_answered = 0;
+    std::thread answers([&] {
+        while (external.next(-1)) {
+            const float first = external.values()[0];
+            for (const float v : external.values()) CHECK(v == first);
+            CHECK(external.question().taken_ns == static_cast<int64_t>(first));
+            const std::vector<float> answer(2, -first);
+            external.answer(answer.data());
+            ++n_answered;
+        }
+    });
+    int64_t n_late = 0;
+    int64_t n_missing = 0;
+    for (int k = 1; k <= total; ++k) {
+        const std::vector<float> question(3, static_cast<float>(k));
+        std::vector<float> answer(2, 0.5F);
+        CHECK(external.run(question.data(), answer.data(), k));
+        CHECK(answer[0] == answer[1]);
+        if (external.has_answer()) CHECK(answer[0] == -static_cast<float>(external.taken_ns()));
+        if (k > 1) CHECK(external.is_late() == (external.taken_ns() != k - 1));
+        n_late += external.is_late() ? 1 : 0;
+        n_missing += external.take_gap();
+        if (k % 64 == 0) std::this_thread::yield();
+    }
+    external.close();
+    answers.join();
+    CHECK(n_missing <= n_late);
+    std::printf("external: %lld answered, %lld late\n", static_cast<long long>(n_answered),
+                static_cast<long long>(n_late));
 }
 
 void race_gate(int64_t total) {
@@ -530,6 +625,8 @@ int main(int argc, char **argv) {
     race_ring(argv[1], 100'000);
     race_ring_events(argv[1], 100'000);
     race_triple_buffer(200'000);
+    race_relay(60);
+    race_external(20'000);
     race_gate(200'000);
     race_safe(300);
     race_stand_in(10'000);

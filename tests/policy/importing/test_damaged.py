@@ -20,7 +20,7 @@ from tests.policy.importing.test_isaaclab import ACTIONS, TERMS, descriptors
 from tests.policy.importing.test_isaaclab import SIZE as ISAAC_SIZE
 from tests.policy.importing.test_unitree import DEPLOY
 from tests.policy.importing.test_unitree import SIZE as DEPLOY_SIZE
-from tests.policy.leapp.test_bundles import PREV, chain
+from tests.policy.leapp.chain import PREV, chain
 
 TRIES = 150
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

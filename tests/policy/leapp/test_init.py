@@ -15,7 +15,7 @@ from rtloop.errors import ConfigError
 from rtloop.policy.importing import draft
 from tests.policy.importing.loops import Loop, samples, written
 from tests.policy.leapp.bundles import BundleMaker, Reference, tensor
-from tests.policy.leapp.test_bundles import NAMES, PREV, chain
+from tests.policy.leapp.chain import NAMES, PREV, chain
 from tests.policy.models import save
 
 FLOAT = TensorProto.FLOAT

@@ -1,0 +1,1 @@
+"""Models of a policy in fewer bits: what that changes in what it answers, and in its time."""

@@ -1,0 +1,232 @@
+"""The core does what its specification says, for schedules that nobody has thought of."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtloop import core
+from rtloop.telemetry.observe import records as rec
+from tests.core.conftest import identity_graph, stall
+from tests.core.specification import DEFAULT, SAFE, Job, Record, Task, Told, told_of
+
+US = 1_000
+EPOCH_NS = 1_000_000_000
+#: Told in a record, and not a matter of the specification: how a miss was found, and that it was injected.
+BESIDE = core.EVENTS["guard"] | core.EVENTS["injected"]
+#: What schedules must have led to, each more than once or twice.
+REACHED = {
+    *("written", "written_late", "held", "default", "safe"),
+    *("miss", "stale_input", "limit_broken", "budget_overrun", "clamped", "slew_limited", "fault"),
+    *("none", "deadline_miss", "stale_input", "hang"),
+}
+
+_T = TypeVar("_T")
+Class = Literal["hard", "firm", "soft"]
+Output = Literal["asap", "at_deadline"]
+
+
+class Core:
+    """The real thing on virtual time, asked as the specification is."""
+
+    def __init__(self, directory: Path) -> None:
+        path = str(directory / "ring")
+        self._ring = core.RingWriter(path, 1024, 1, 1, 1, b"{}")
+        self._reader = core.RingReader(path)
+        self._graph = identity_graph(1)
+
+    def told_of(self, task: Task, jobs: Sequence[Job]) -> Told:
+        clock = core.VirtualClock(EPOCH_NS)
+        source = core.Port("mailbox", {"inputs": 1})
+        ports = [source, core.Port("mailbox", {"safe": [SAFE]})]
+        loop = core.Loop(_config(task, jobs), ports, self._graph, self._ring, clock)
+        cycle, goes_on = 0, True
+        while goes_on and cycle < len(jobs):
+            sample = jobs[cycle].sample
+            if sample is not None:
+                source.put(np.array([sample], np.float32), clock.now())
+            if cycle == 0:
+                loop.begin()
+            clock.oversleep_ns = jobs[cycle].oversleep_ns
+            goes_on = loop.step()
+            status = loop.status()
+            cycle = status["elapsed_periods"]
+        return Told(
+            records=self._new_records(),
+            fault=rec.FAULT_REASON_NAMES[status["fault_reason"]],
+            elapsed=status["elapsed_periods"],
+            skipped=status["skipped"],
+            misses=status["misses"],
+        )
+
+    def _new_records(self) -> list[Record]:
+        rows, lost = self._reader.read(1024)
+        assert lost == 0
+        return _records(np.ascontiguousarray(rows))
+
+
+def _config(task: Task, jobs: Sequence[Job]) -> core.LoopConfig:
+    config = core.LoopConfig()
+    config.name = "specified"
+    config.loop_class = core.LoopClass[task.loop_class]
+    config.period_ns, config.deadline_ns = task.period_ns, task.deadline_ns
+    config.on_overrun, config.max_catch_up = core.Overrun[task.on_overrun], task.max_catch_up
+    config.output_at_deadline = task.output == "at_deadline"
+    config.default_on_miss = task.on_miss == "default"
+    config.max_misses, config.window = task.max_misses, task.window
+    config.max_consecutive = task.max_consecutive
+    config.fault_on_broken_limit = task.on_broken == "fault"
+    config.budget_ns, config.hang_limit_ns = task.budget_ns, task.hang_limit_ns
+    config.inputs = [core.InputConfig(0, task.max_age_ns, core.OnStale[task.on_stale])]
+    rate = [task.max_rate_per_s]
+    config.outputs = [core.OutputConfig(1, [task.low], [task.high], rate, [SAFE], [DEFAULT])]
+    config.stalls = [
+        stall(stage, cycle, duration)
+        for cycle, job in enumerate(jobs)
+        for stage, duration in job.stages.items()
+        if duration
+    ]
+    return config
+
+
+def _records(rows: npt.NDArray[np.uint8]) -> list[Record]:
+    cycles = np.ascontiguousarray(rows[:, : core.RECORD_SIZE]).view(rec.RECORD_DTYPE)[:, 0]
+    sent = np.ascontiguousarray(rows[:, -4:]).view("<f4")[:, 0]
+    return [
+        Record(
+            cycle=int(r["cycle"]),
+            release_ns=int(r["release_ns"]) - EPOCH_NS,
+            skipped=int(r["skipped"]),
+            start_ns=int(r["start_ns"]) - EPOCH_NS,
+            infer_ns=int(r["infer_ns"]) - EPOCH_NS,
+            finish_ns=int(r["finish_ns"]) - EPOCH_NS,
+            outcome=rec.OUTCOME_NAMES[r["outcome"]],
+            events=frozenset(
+                name for name, bit in core.EVENTS.items() if int(r["events"]) & bit & ~BESIDE
+            ),
+            consecutive=int(r["consecutive_misses"]),
+            in_window=int(r["window_misses"]),
+            sent=float(command),
+        )
+        for r, command in zip(cycles, sent, strict=True)
+    ]
+
+
+def made_up(random: np.random.Generator) -> tuple[Task, list[Job]]:
+    """A loop and what happens to it: mostly in time, now and then around an edge, or far beyond."""
+
+    def one_of(*values: _T) -> _T:
+        return values[int(random.integers(len(values)))]
+
+    period = one_of(1_000, 2_000, 5_000) * US
+    output: Output = one_of("asap", "asap", "at_deadline")
+    deadline = one_of(period, period, period // 2)
+    if output == "at_deadline":
+        deadline = period - core.output_lead_ns(period, period)
+    loop_class: Class = one_of("hard", "firm", "soft", "firm", "soft")
+    has_limit = loop_class != "hard"
+    task = Task(
+        loop_class=loop_class,
+        period_ns=period,
+        deadline_ns=deadline,
+        on_overrun=one_of("skip", "skip", "catch_up", "slip"),
+        max_catch_up=one_of(1, 2, 3),
+        output=output,
+        lead_ns=core.output_lead_ns(period, deadline),
+        on_miss=one_of("hold", "default") if loop_class == "firm" else "hold",
+        max_misses=one_of(0, 1, 2, 4),
+        window=one_of(0, 0, 5, 10) if has_limit else 0,
+        max_consecutive=one_of(0, 0, 1, 2, 3) if has_limit else 0,
+        on_broken=one_of("warn", "fault"),
+        max_age_ns=one_of(0, 0, period, 2 * period + period // 2),
+        on_stale=one_of("hold", "fault", "use"),
+        budget_ns=one_of(0, 0, deadline // 2),
+        hang_limit_ns=one_of(4, 12, 100) * period,
+        low=one_of(-100.0, -2.0),
+        high=one_of(100.0, 2.0),
+        max_rate_per_s=one_of(1e9, 1.3e9 / period),
+    )
+    trouble = one_of(0.05, 0.2, 0.5)
+    jobs = [_made_up_job(random, task, trouble) for _ in range(int(random.integers(4, 16)))]
+    return task, [dataclasses.replace(jobs[0], sample=0.5), *jobs[1:]]
+
+
+def _made_up_job(random: np.random.Generator, task: Task, trouble: float) -> Job:
+    def duration(usual_ns: int) -> int:
+        if random.random() > trouble:
+            return usual_ns
+        edges = (task.deadline_ns, task.period_ns, 2 * task.period_ns, 4 * task.period_ns)
+        edge_ns = edges[int(random.integers(len(edges)))]
+        before_ns = usual_ns if random.random() < 0.5 else 0
+        return max(0, edge_ns + int(random.integers(-2, 3)) - before_ns)
+
+    def rarely() -> int:
+        return duration(0) if random.random() < 0.3 else 0
+
+    return Job(
+        oversleep_ns=rarely() or int(random.integers(0, 40 * US)),
+        release_ns=max(1, rarely()),
+        read_ns=rarely(),
+        infer_ns=max(1, duration(task.deadline_ns // 4)),
+        write_ns=rarely(),
+        sample=None if random.random() < trouble else float(random.integers(-24, 25)) / 8,
+    )
+
+
+def test_the_core_agrees_with_the_specification(tmp_path: Path) -> None:
+    real = Core(tmp_path)
+    seen: Counter[str] = Counter()
+    for seed in range(int(os.environ.get("RTLOOP_SCHEDULES", "10000"))):
+        task, jobs = made_up(np.random.default_rng(seed))
+        expected, found = told_of(task, jobs), real.told_of(task, jobs)
+        assert found == expected, f"seed {seed}: {task}, {jobs}"
+        assert found.elapsed == len(found.records) + found.skipped
+        seen.update({found.fault, *(r.outcome for r in found.records)})
+        seen.update(event for r in found.records for event in r.events)
+    assert {name for name, n in seen.items() if n > 5} >= REACHED
+
+
+durations = st.one_of(st.just(0), st.integers(1, 5_000 * US))
+
+
+@given(
+    task=st.builds(
+        Task,
+        loop_class=st.sampled_from(["firm", "soft"]),
+        on_overrun=st.sampled_from(["skip", "catch_up", "slip"]),
+        on_broken=st.sampled_from(["warn", "fault"]),
+        max_misses=st.integers(0, 3),
+        window=st.integers(0, 6),
+        max_consecutive=st.integers(0, 3),
+        max_catch_up=st.integers(1, 4),
+        max_age_ns=st.sampled_from([0, 1_000 * US]),
+        on_stale=st.sampled_from(["hold", "fault", "use"]),
+    ),
+    jobs=st.lists(
+        st.builds(
+            Job,
+            oversleep_ns=durations,
+            release_ns=durations.map(lambda ns: max(1, ns)),
+            read_ns=durations,
+            infer_ns=durations.map(lambda ns: max(1, ns)),
+            write_ns=durations,
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+)
+def test_whatever_happens_to_the_jobs_of_a_loop(
+    tmp_path_factory: pytest.TempPathFactory, task: Task, jobs: list[Job]
+) -> None:
+    real = Core(tmp_path_factory.mktemp("specified"))
+    assert real.told_of(task, jobs) == told_of(task, jobs)
