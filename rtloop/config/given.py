@@ -6,6 +6,7 @@ Arguments stand where the lines of a file stand in messages: ``loops["balance"].
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from rtloop.config.section import Section, in_words_of_files
 from rtloop.errors import ConfigError, Place
 
 _ABSENT = object()
+_LARGEST_INT = 1 << 64
 
 
 class _Unfit:
@@ -86,18 +88,21 @@ class Given:
             return {
                 name: self._plain(each, (*keys, name)) for name, each in self._items(value, keys)
             }
-        if _is_array(value):
-            rows = value if value.ndim > 1 else value.tolist()
-            if value.ndim == 0:
-                return rows
-            return [self._plain(row, (*keys, index)) for index, row in enumerate(rows)]
         if isinstance(value, str):
             return self._text(value, keys)
+        if _is_array(value):
+            if value.ndim == 0:
+                number = value.tolist()
+                return number if isinstance(number, bool | int | float) else _Unfit()
+            rows = value if value.ndim > 1 else value.tolist()
+            return [self._plain(row, (*keys, index)) for index, row in enumerate(rows)]
         if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
             return [self._plain(each, (*keys, index)) for index, each in enumerate(value)]
         if isinstance(value, os.PathLike):
             path = os.fspath(value)
             return self._text(path, keys) if isinstance(path, str) else _Unfit()
+        if isinstance(value, int) and abs(value) > _LARGEST_INT:
+            return math.inf if value > 0 else -math.inf  # as a file's: Python refuses to print it
         return value if value is None or isinstance(value, bool | int | float) else _Unfit()
 
     def _items(self, value: Mapping[Any, Any], keys: Keys) -> list[tuple[str, Any]]:
@@ -166,7 +171,7 @@ def spoken(keys: Keys, data: Any, root: type[BaseModel]) -> str:
             text += f"[{key}]"
             continue
         sections = sections_at(keys[:n], data, root)
-        if not sections or not key.isidentifier():
+        if not sections or not key.isidentifier() or len(key) > 60:
             text += f"[{json.dumps(key if len(key) <= 60 else key[:40] + '...')}]"
             continue
         named = {field.alias: name for s in sections for name, field in s.model_fields.items()}
@@ -176,6 +181,8 @@ def spoken(keys: Keys, data: Any, root: type[BaseModel]) -> str:
 
 def describe(value: Any) -> str:
     """A value in words, as Python writes it."""
+    if isinstance(value, int) and abs(value) > _LARGEST_INT:
+        return f"a number of {value.bit_length()} bits"
     if value is None or isinstance(value, bool | int | float | str | os.PathLike):
         text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
         return text if len(text) <= 60 else f"{text[:20]}...{text[-37:]}"

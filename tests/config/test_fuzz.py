@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +18,8 @@ from hypothesis import strategies as st
 from rtloop.config import Config, load, loads
 from rtloop.config import document as document_module
 from rtloop.errors import ConfigError
+from rtloop.policy.terms.inputs import InputTerm
+from tests.running import POLICY
 
 from .example import EXAMPLE
 
@@ -228,3 +232,41 @@ def test_known_hard_texts_are_refused_in_time(text: str) -> None:
     with pytest.raises(ConfigError):
         loads(text)
     judge_text(text)
+
+
+# --- from Python ---
+
+ARRAYS = st.sampled_from(
+    [
+        np.zeros(0),
+        np.zeros((2, 3)),
+        np.array([1, None, "a", [2]], object),
+        np.array(3.5),
+        np.array("2026-01-01", "datetime64[D]"),
+        np.float32(math.nan),
+        np.str_("policy.onnx"),
+        np.ones(3, bool),
+    ]
+)
+OBJECTS = ARRAYS | st.sampled_from(
+    [object(), print, 10**5000, {1, 2}, range(3), Path("policy.onnx"), InputTerm(input="cart")]
+)
+COMPLETE = replaced(TREE, ("loops", "balance", "policy", "model"), str(POLICY))
+KEYS = st.sampled_from(WORDS) | st.text(max_size=4) | st.integers(0, 2) | st.none()
+GIVEN = TREES | OBJECTS | st.dictionaries(KEYS, TREES | OBJECTS, max_size=4)
+
+
+@given(st.sampled_from(places(TREE)[1:]), GIVEN)
+@BOUNDED
+def test_whatever_a_program_gives_is_a_config_or_a_config_error(
+    path: tuple[Any, ...], value: Any
+) -> None:
+    try:
+        config = Config(**replaced(COMPLETE, path, value))
+    except ConfigError as error:
+        for line in str(error).split("\n"):
+            assert line.isprintable()
+            assert ": found " in line or line.endswith("more problems")
+            assert len(line) < 2000
+    else:
+        assert loads(config.to_yaml()) == config
