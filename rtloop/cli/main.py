@@ -225,6 +225,12 @@ def _bench_policy(options: argparse.Namespace) -> int:
     return bench_policy(options)
 
 
+def _quantize_policy(options: argparse.Namespace) -> int:
+    from rtloop.cli.quantize import quantize_policy
+
+    return quantize_policy(options)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "demo": _demo,
@@ -236,6 +242,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "policy verify": _verify_policy,
     "policy compile": _compile_policies,
     "policy bench": _bench_policy,
+    "policy quantize": _quantize_policy,
 }
 
 
