@@ -283,8 +283,10 @@ def judge_rate(config: Config, name: str, policy: Policy) -> list[Finding]:
     return [Finding.of(place, found, expected, severity="warning")]
 
 
-def judge_time(config: Config, name: str, run_ns: npt.NDArray[np.int64]) -> list[Finding]:
-    """What is wrong with the time that single runs of the policy took here.
+def judge_time(
+    config: Config, name: str, run_ns: npt.NDArray[np.int64], called: str = ""
+) -> list[Finding]:
+    """What is wrong with the time that single runs of the policy took here; ``called`` is one of several.
 
     A median above deadline or budget is an error: most cycles would be late. A 99th percentile above
     them is a warning.
@@ -300,7 +302,8 @@ def judge_time(config: Config, name: str, run_ns: npt.NDArray[np.int64]) -> list
         is_wrong = median_ns > limit_ns
         taken = f"{median_ns / 1e6:.3g} ms in the median" if is_wrong else f"{p99_ns / 1e6:.3g} ms"
         often = "" if is_wrong else " once in a hundred times"
-        found = f"a policy that takes {taken}{often} (of {len(run_ns)} runs on this host)"
+        who = f"policy '{called}', which" if called else "a policy that"
+        found = f"{who} takes {taken}{often} (of {len(run_ns)} runs on this host)"
         expected = (
             f"at most {limit_ns / 1e6:.9g} ms, its {key.removesuffix('_ms')}: take a smaller or "
             "quantized policy, a lower rate, or a faster CPU"

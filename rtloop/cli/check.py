@@ -189,6 +189,7 @@ def check(path: Path, *, device: bool = False) -> Check:
         for called, alone in config.each_policy(name).items():
             if called in judgement.policies[name]:
                 _judge_policy(alone, name, called, judgement, found)
+    found.warnings = list(dict.fromkeys(found.warnings))  # of several policies, each once
     if device:
         _ask_devices(config, judgement, found)
     for checked in found.loops:
@@ -271,7 +272,7 @@ def _time(config: Config, loop: LoopCheck, runner: core.Graph, found: Check) -> 
     p50_ns, p99_ns = np.percentile(run_ns, [50, 99])
     loop.timed_runs = len(run_ns)
     loop.inference_p50_us, loop.inference_p99_us = p50_ns / 1000, p99_ns / 1000
-    judged = judge_time(config, loop.name, run_ns)
+    judged = judge_time(config, loop.name, run_ns, loop.policy)
     found.warnings += [finding for finding in judged if finding.severity == "warning"]
     wrong = [finding for finding in judged if finding.severity == "error"]
     if wrong:

@@ -116,6 +116,14 @@ class ComposedGraph:
     """The tensor of the cycles since that one, float32 [1, 1]; empty where nothing reads it."""
 
     @cached_property
+    def unread(self) -> frozenset[int]:
+        """The numbers of the inputs that nothing reads: of another policy of the loop, or its selector."""
+        read = {self.action.name, *self.checked, *(state.output_name for state in self.feedback)}
+        for step in self.steps:
+            read |= set(step.inputs if isinstance(step, NodeStep) else step.inputs.values())
+        return frozenset(n for n, spec in enumerate(self.inputs) if spec.name not in read)
+
+    @cached_property
     def model(self) -> bytes:
         """All of it as one ONNX model, serialised. Raises ConfigError where ONNX has no such model.
 
