@@ -213,22 +213,36 @@ def _loop_check(config: Config, name: str, policy: Policy) -> LoopCheck:
         model=", ".join(str(path) for _, _, path in loop.policy.sections.values()),
         observation=str(policy.observation or "nothing"),
         action=str(policy.action),
-        notes=[*policy.notes_in(loop.policy), *filter(None, [unwritten(loop, "in `rtloop run`")])],
+        notes=[
+            *policy.notes_in(loop.policy),
+            *(note for key, source in loop.inputs.items() for note in source.notes(key, name)),
+            *filter(None, [unwritten(loop, "in `rtloop run`")]),
+        ],
     )
 
 
 def _ask_devices(config: Config, judgement: Judgement, found: Check) -> None:
     """Configures every loop as a run does, which opens its devices, and lets them go again."""
+    loops: dict[str, Loop] = {}
     for name in judgement.assembled:
         loop = Loop(config, name)
         with _gathered(found.errors):
-            loop.configure(judgement.policies[name])
+            loop.open()
+            loops[name] = loop
+    for name, loop in loops.items():
+        read = [section.read_output for section in loop.loop_config.inputs.values()]
+        if any(other is not None and other[0] not in loops for other in read):
+            continue  # that one has an error of its own
+        with _gathered(found.errors):
+            loop.configure(judgement.policies[name], loops.values())
             for port, place in loop.placed_ports:
                 with _gathered(found.errors), port_errors(name, port.name, "asked", place):
                     if told := port.ask():
                         found.devices[port.name] = told
             with _gathered(found.errors):
                 loop.refuse_unready(clear=False)
+    for loop in loops.values():
+        with _gathered(found.errors):
             loop.cleanup()
 
 

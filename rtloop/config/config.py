@@ -44,6 +44,14 @@ class Config(Section):
         """The text that was loaded, for the record."""
         return self._source_text
 
+    def readers(self, name: str, output: str) -> list[LoopConfig]:
+        """The loops that read an output of the loop ``name``."""
+        return [
+            loop
+            for loop in self.loops.values()
+            if any(section.read_output == (name, output) for section in loop.inputs.values())
+        ]
+
     def where(self, *keys: str | int) -> Place:
         """The place of a value, for errors found after loading: ``FILE:LINE:COL: where.the.key``.
 
@@ -54,6 +62,12 @@ class Config(Section):
             (1, 1),
         )
         return Place(str(self._path), line, column, written(keys))
+
+    @model_validator(mode="after")
+    def _bind_inputs(self) -> Config:
+        for loop in self.loops.values():
+            loop.bind(self.loops)
+        return self
 
     @model_validator(mode="after")
     def _judge_rules(self) -> Config:
