@@ -6,7 +6,7 @@ import atexit
 import os
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rtloop import core
-from rtloop.build import Parts, build, port_errors
+from rtloop.build import Opened, Parts, build, close, open_ports, port_errors
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import Finding, Place, RtloopError, do_each
 from rtloop.fault import faulty_port, in_words
@@ -75,6 +75,7 @@ class Loop:
         self.name = name
         self.loop_config: LoopConfig = config.loops[name]
         self._stalls = tuple(stalls)
+        self._opened: Opened | None = None
         self._parts: Parts | None = None
         #: By output, what ``read_output`` says of it once it was cleaned up.
         self._last_commands: Mapping[str, _Command | ValueError] = {}
@@ -84,14 +85,30 @@ class Loop:
 
     # --- lifecycle ---
 
-    def configure(self, policies: Mapping[str, Policy] | None = None) -> None:
+    def open(self) -> None:
+        """Opens the ports, the first part of :meth:`configure`, of whose errors it raises the same.
+
+        All loops of a run are open before one is configured: it may read another.
+        """
+        self._refuse_configured()
+        self._opened = open_ports(self.config, self.name)
+
+    def configure(
+        self, policies: Mapping[str, Policy] | None = None, loops: Iterable[Loop] = ()
+    ) -> None:
         """Raises ConfigError, LinkError, RtloopError; whatever was opened is closed again.
 
-        ``policies`` are the loop's own, by name, where they were loaded already.
+        ``policies`` are the loop's own, by name, where they were loaded already; ``loops`` those of its run.
         """
-        if self._parts is not None:
-            raise RtloopError(f"loop '{self.name}' is configured already; call cleanup() first")
-        self._parts = build(self.config, self.name, self._stalls, policies)
+        self._refuse_configured()
+        if self._opened is None:
+            self.open()
+        opened = {loop.name: loop._opened for loop in (*loops, self) if loop._opened is not None}
+        try:
+            self._parts = build(self.config, self.name, self._stalls, policies, opened)
+        except BaseException:
+            self._opened = None  # and closed
+            raise
         self._last_commands = {}
 
     def prepare(self, ring_path: Path, process_rights: Sequence[RightReport] = ()) -> None:
@@ -232,12 +249,13 @@ class Loop:
             if self._parts is not None:
                 ports = self._parts.output_ports
                 self._last_commands = {name: _last_command(port) for name, port in ports.items()}
-            parts, self._parts = self._parts, None
-            if parts is not None:
+            self._parts = None
+            opened, self._opened = self._opened, None
+            if opened is not None:
                 with ExitStack() as every:
-                    every.callback(parts.close)
+                    every.callback(close, opened.ports)
                     # A cycle that hangs holds its ports; what is behind them is free for the next.
-                    for port in parts.ports if hung else ():
+                    for port in opened.ports if hung else ():
                         every.callback(port.let_go)
 
     # --- while it runs ---
@@ -334,6 +352,10 @@ class Loop:
 
     # --- inside ---
 
+    def _refuse_configured(self) -> None:
+        if self._parts is not None:
+            raise RtloopError(f"loop '{self.name}' is configured already; call cleanup() first")
+
     def _configured(self) -> Parts:
         if self._parts is None:
             raise RtloopError(f"loop '{self.name}' is not configured; call configure() first")
@@ -346,8 +368,8 @@ class Loop:
 
     def _disown(self) -> None:
         """In a forked child: devices, threads and ring are the parent's. The loop is unconfigured here."""
-        _of_the_parent.append((self._activation, self._parts))
-        self._activation = self._parts = None
+        _of_the_parent.append((self._activation, self._parts, self._opened))
+        self._activation = self._parts = self._opened = None
         self._last_commands = {}
         self._hangs = False
 

@@ -145,7 +145,10 @@ class Run:
                 # Whatever can be refused without a device is, before the first one is opened.
                 judgement = judge(self.config, record=self.record)
                 judgement.refuse()
-                _each(self.loops, lambda name, loop: loop.configure(judgement.policies[name]))
+                _each(self.loops, lambda _, loop: loop.open())
+                loops = tuple(self.loops.values())
+                policies = judgement.policies
+                _each(self.loops, lambda name, loop: loop.configure(policies[name], loops))
         except BaseException as error:
             self._cleanup_loops()
             self._end_start(error, [kernel_report()])

@@ -212,7 +212,9 @@ def _judge_policy(
     policy = judgement.policies[name][called]
     account = _loop_check(config, name, called, policy)
     if all(other.name != name for other in found.loops):
-        account.notes += filter(None, [unwritten(config.loops[name], "in `rtloop run`")])
+        loop = config.loops[name]
+        account.notes += (n for key, read in loop.inputs.items() for n in read.notes(key, name))
+        account.notes += filter(None, [unwritten(loop, "in `rtloop run`")])
     found.loops.append(account)
     found.warnings += judge_zeros(config, name, policy)
     found.warnings += judge_rate(config, name, policy)
@@ -251,16 +253,26 @@ def _loop_check(config: Config, name: str, called: str, policy: Policy) -> LoopC
 
 def _ask_devices(config: Config, judgement: Judgement, found: Check) -> None:
     """Configures every loop as a run does, which opens its devices, and lets them go again."""
+    loops: dict[str, Loop] = {}
     for name in judgement.assembled:
         loop = Loop(config, name)
         with _gathered(found.errors):
-            loop.configure(judgement.policies[name])
+            loop.open()
+            loops[name] = loop
+    for name, loop in loops.items():
+        read = [section.read_output for section in loop.loop_config.inputs.values()]
+        if any(other is not None and other[0] not in loops for other in read):
+            continue  # that one has an error of its own
+        with _gathered(found.errors):
+            loop.configure(judgement.policies[name], loops.values())
             for port, place in loop.placed_ports:
                 with _gathered(found.errors), port_errors(name, port.name, "asked", place):
                     if told := port.ask():
                         found.devices[port.name] = told
             with _gathered(found.errors):
                 loop.refuse_unready(clear=False)
+    for loop in loops.values():
+        with _gathered(found.errors):
             loop.cleanup()
 
 

@@ -9,7 +9,7 @@ broken in a section at ``here`` whose single values are right already; rules bet
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Annotated, Literal
 
@@ -238,6 +238,13 @@ class LoopConfig(Section):
             policy.bind(self.inputs, self.outputs)
         return self
 
+    def bind(self, loops: Mapping[str, LoopConfig]) -> None:
+        """Tells its inputs, and then its policy, of all loops of the file."""
+        for source in self.inputs.values():
+            source.bind(loops)
+        if any(source.read_output for source in self.inputs.values()):
+            self.policy.bind(self.inputs, self.outputs)
+
     @property
     def every_policy(self) -> dict[str, tuple[Keys, PolicyConfig]]:
         """All of its policies by name, "" the only one: where it stands in this section, and it."""
@@ -302,6 +309,11 @@ class LoopConfig(Section):
     def deadline_ns(self) -> int:
         """The relative deadline; the period where none is given."""
         return self.period_ns if self.deadline_ms is None else nanoseconds(self.deadline_ms)
+
+    @property
+    def catch_up(self) -> int:
+        """How many releases late it may run a cycle, by its ``on_overrun``."""
+        return self.max_catch_up if self.on_overrun == "catch_up" else 0
 
     @property
     def budget_ns(self) -> int | None:
