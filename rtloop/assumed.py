@@ -35,6 +35,8 @@ def assumed_inputs(config: Config, name: str, policy: Policy) -> _Signals:
     open_inputs = [key for key, section in loop.inputs.items() if section.element_count is None]
     observed = partial(_observation_size, loop, scope, names)
     wanted = sum(tensor.size for stage in policy.stages for tensor in stage.observed.values())
+    if policy.function is not None:  # it takes whatever is observed
+        wanted = observed(sizes)
     # A size that counts several times is that of an input which several terms read whole.
     times = {key: observed({**sizes, key: sizes[key] + 1}) - observed(sizes) for key in open_inputs}
     open_inputs = [key for key in open_inputs if times[key] > 0]

@@ -21,16 +21,18 @@ from rtloop.config import Config, LoopConfig
 from rtloop.errors import Finding, Place, RtloopError, do_each
 from rtloop.judge import new_ring, refuse_denied, refuse_slow
 from rtloop.policy import Policy
+from rtloop.policy.callable.answering import Answering
+from rtloop.policy.callable.function import FunctionError
 from rtloop.policy.runner import terminated_by
 from rtloop.ports.command import holds
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, report
-from rtloop.realtime.threads import guard_thread, loop_thread
+from rtloop.realtime.threads import function_thread, guard_thread, loop_thread
 from rtloop.reconnection import Reconnection
 from rtloop.stopping import go_on
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import LoopMetadata
-from rtloop.telemetry.observe.summary import PortLosses
+from rtloop.telemetry.observe.summary import FunctionTimes, PortLosses
 from rtloop.telemetry.observe.words import explain
 
 WARM_UP_RUNS = 200
@@ -58,6 +60,7 @@ class _Activation:
     rights: list[RightReport] = field(default_factory=list)
     armed: list[Port] = field(default_factory=list)
     reconnections: list[Reconnection] = field(default_factory=list)
+    answering: Answering | None = None
     has_ended: bool = False
 
 
@@ -107,8 +110,8 @@ class Loop:
         parts = self._configured()
         if self._hangs:
             raise RtloopError(
-                f"a cycle of loop '{self.name}' hung and may still use its graph; call cleanup() and "
-                "configure() first"
+                f"a cycle of loop '{self.name}', or its Python function, hung and may still use its graph; "
+                "call cleanup() and configure() first"
             )
         if self._activation is not None:
             raise RtloopError(f"loop '{self.name}' is active already; call deactivate() first")
@@ -136,6 +139,7 @@ class Loop:
                 place = self.config.where("loops", self.name, "policy", "model")
                 raise RtloopError([Finding(message, place)])
             refuse_slow(self.config, self.name, set_up.warm_up_ns)
+            self._start_answering(parts, activation)
 
     def refuse_unready(self, *, clear: bool = False) -> None:
         """Raises LinkError where a device, as it was found, could not be armed; sends nothing."""
@@ -203,6 +207,7 @@ class Loop:
         returned = activation.threads.deactivate(DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns)
         for reconnection in activation.reconnections:
             reconnection.end()
+        answers = activation.answering is None or activation.answering.end()
         lost = self._lost_port(activation)
         unconfirmed = [
             text for port in activation.armed if (text := _stopped(port)) and port is not lost
@@ -213,6 +218,13 @@ class Loop:
             core.leaks_are_meant()
             raise RtloopError(
                 f"a cycle of loop '{self.name}' hangs and did not end; the safe command was sent"
+            )
+        if not answers:
+            self._hangs = True
+            core.leaks_are_meant()
+            unconfirmed.append(
+                f"the Python function of loop '{self.name}' hangs and did not end; the safe command was sent "
+                "without it"
             )
         if unconfirmed:
             raise RtloopError("; ".join(unconfirmed))
@@ -282,7 +294,7 @@ class Loop:
             deadline_ns=self.loop_config.deadline_ns,
             inputs=tuple(parts.inputs),
             outputs=tuple(parts.outputs),
-            sources=tuple(self.loop_config.inputs),
+            sources=self.loop_config.sources,
             realtime_ns_offset=time.time_ns() - time.monotonic_ns(),
             run={
                 **run,
@@ -300,6 +312,11 @@ class Loop:
         reconnections = [] if self._activation is None else self._activation.reconnections
         told = [reconnection.losses() for reconnection in reconnections]
         return tuple(losses for losses in told if losses.losses > 0)
+
+    def function_times(self) -> FunctionTimes | None:
+        """What the calls of its Python function took since the activation; None where it has none."""
+        answering = None if self._activation is None else self._activation.answering
+        return None if answering is None else answering.times()
 
     def reconnections_told(self) -> list[str]:
         """What happened to such ports since the activation, a sentence each."""
@@ -349,7 +366,9 @@ class Loop:
             elif reason == "device_safe":
                 cause = ports[status["fault_port"]].device_safe() + self._starved()
             elif reason == "infer_error":
-                cause += f". It said: {' '.join(self._configured().runner.error.split())}"
+                said = " ".join(self._configured().runner.error.split())
+                called = self._configured().graph.call is not None
+                cause = said if called and said else f"{cause}. It said: {said}"
             elif reason == "terminated":
                 parts = self._configured()
                 cause += f". It was {' and '.join(terminated_by(parts.graph, parts.runner))}"
@@ -388,6 +407,22 @@ class Loop:
         except (OSError, ValueError) as error:
             raise RtloopError(f"loop '{self.name}' cannot be activated: {error}") from error
         return _Activation(ring, loop, core.LoopThreads(loop))
+
+    def _start_answering(self, parts: Parts, activation: _Activation) -> None:
+        """The thread of a Python function. Raises RtloopError where it fails, StoppedError."""
+        call, external = parts.graph.call, parts.runner.external
+        if call is None or external is None:
+            return
+        activation.answering = Answering(
+            call.function, external, function_thread(self.name, self.loop_config)
+        )
+        weakref.finalize(activation, external.close)
+        try:
+            activation.answering.start(go_on)
+        except FunctionError as error:
+            place = self.config.where("loops", self.name, "policy", "python")
+            message = f"loop '{self.name}' did not start: {error}"
+            raise RtloopError([Finding(message, place)]) from error
 
     def _look_after_ports(self) -> None:
         """Of a loop that was just released: those of its ports that may be lost and come back."""

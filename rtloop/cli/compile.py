@@ -21,16 +21,23 @@ def compile_policies(options: argparse.Namespace) -> int:
     config = load(options.file)
     found: dict[str, Backends] = {}
     folders = {}
+    notes: list[str] = []
     for name, loop in config.loops.items():
         folders[name] = options.into or loop.policy.aot_cache or own_folder()
-        found[name] = backends(opened(config, name, backend="ort").assembled.graph, folders[name])
+        graph = opened(config, name, backend="ort").assembled.graph
+        found[name] = backends(graph, folders[name])
+        if graph.call is not None:
+            told = (
+                f"the Python function '{graph.call.function.name}' is not compiled: export a model"
+            )
+            notes.append(f"{name}: {told}")
     code = int(any(made.reasons for made in found.values()))
     if options.json:
         loops = {name: _as_dict(made, str(folders[name])) for name, made in found.items()}
         text = json.dumps({"file": str(options.file), "loops": loops, "exit_code": code}, indent=2)
         return code if say(text) else 1
     terminal = Terminal(sys.stdout)
-    lines = []
+    lines = list(notes)
     for name, made in found.items():
         lines += [f"{name}: {note}" for note in made.notes]
         lines += [f"{name}: {folders[name]}/{entry.name}.so" for entry in made.entries.values()]
