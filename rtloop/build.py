@@ -18,6 +18,7 @@ from rtloop.config.problem import Keys
 from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
 from rtloop.policy import ComposedGraph, Policy, Sink
 from rtloop.policy.aot import Backends, backends, in_onnxruntime
+from rtloop.policy.callable.function import try_function
 from rtloop.policy.findings import findings
 from rtloop.policy.runner import runner as runner_of
 from rtloop.policy.terms.elements import Scope, Vector
@@ -270,6 +271,9 @@ def assemble(
     try:
         chosen = _backends(loop, graph, backend or loop.policy.backend)
         runner = runner_of(graph, chosen.objects)
+        is_known = not are_assumed or all(s.element_count is not None for s in loop.inputs.values())
+        if policy.function is not None and is_known:
+            try_function(policy.function, graph.observation_size, where("python"))
         core_config = _core_config(name, loop)
         of_port = _port_numbers(loop)
         core_config.inputs = [

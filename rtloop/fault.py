@@ -28,7 +28,9 @@ def in_words(name: str, config: LoopConfig, parts: Parts, status: Mapping[str, A
         elif reason == "device_safe":
             cause = parts.ports[status["fault_port"]].device_safe() + _starved(config, parts)
         elif reason == "infer_error":
-            cause += f". It said: {' '.join(parts.runner.error.split())}"
+            said = " ".join(parts.runner.error.split())
+            called = parts.acting.graph.call is not None
+            cause = said if called and said else f"{cause}. It said: {said}"
         elif reason == "terminated":
             acting = parts.acting
             cause += f". It was {' and '.join(terminated_by(acting.graph, acting.runner))}"

@@ -136,7 +136,7 @@ def new_ring(
     try:
         make_ring_directory(path.parent, config.recording.group)
         ring = core.RingWriter(
-            str(path), loop.ring_cycles, len(loop.inputs), n_inputs, n_outputs, NO_METADATA
+            str(path), loop.ring_cycles, len(loop.sources), n_inputs, n_outputs, NO_METADATA
         )
         path.chmod(file_mode(path.parent))
     except OSError as error:
@@ -218,6 +218,8 @@ def judge_probes(
 
     And notes of what was not tried.
     """
+    if policy.function is not None:  # it may take its time, and do anything
+        return [], []
     loop = config.loops[name]
     inputs, outputs = assumed_inputs(config, name, policy), assumed_outputs(loop, policy)
     table = table_of(config, name, policy, inputs, outputs)

@@ -22,14 +22,16 @@ from rtloop.errors import Finding, Place, RtloopError, do_each
 from rtloop.fault import faulty_port, in_words
 from rtloop.judge import new_ring, refuse_denied, refuse_slow
 from rtloop.policy import Policy
+from rtloop.policy.callable.answering import Answering
+from rtloop.policy.callable.function import FunctionError
 from rtloop.ports.command import holds
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, report
-from rtloop.realtime.threads import guard_thread, loop_thread
+from rtloop.realtime.threads import function_thread, guard_thread, loop_thread
 from rtloop.reconnection import Reconnection
 from rtloop.stopping import go_on
 from rtloop.telemetry.observe.ring import LoopMetadata
-from rtloop.telemetry.observe.summary import PortLosses
+from rtloop.telemetry.observe.summary import FunctionTimes, PortLosses
 
 WARM_UP_RUNS = 200
 #: From arming to the first sample of every input.
@@ -56,6 +58,7 @@ class _Activation:
     rights: list[RightReport] = field(default_factory=list)
     armed: list[Port] = field(default_factory=list)
     reconnections: list[Reconnection] = field(default_factory=list)
+    answering: Answering | None = None
     has_ended: bool = False
 
 
@@ -122,8 +125,8 @@ class Loop:
         parts = self._configured()
         if self._hangs:
             raise RtloopError(
-                f"a cycle of loop '{self.name}' hung and may still use its graph; call cleanup() and "
-                "configure() first"
+                f"a cycle of loop '{self.name}', or its Python function, hung and may still use its graph; "
+                "call cleanup() and configure() first"
             )
         if self._activation is not None:
             raise RtloopError(f"loop '{self.name}' is active already; call deactivate() first")
@@ -152,6 +155,7 @@ class Loop:
                 place = self.config.where("loops", self.name, *keys)
                 raise RtloopError([Finding(message, place)])
             refuse_slow(self.config, self.name, set_up.warm_up_ns)
+            self._start_answering(parts, activation)
 
     def refuse_unready(self, *, clear: bool = False) -> None:
         """Raises LinkError where a device, as it was found, could not be armed; sends nothing."""
@@ -219,6 +223,7 @@ class Loop:
         returned = activation.threads.deactivate(DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns)
         for reconnection in activation.reconnections:
             reconnection.end()
+        answers = activation.answering is None or activation.answering.end()
         # That a port does not answer whose loss is the fault is no news.
         lost = faulty_port(self._configured(), activation.loop.status(), "port_error")
         unconfirmed = [
@@ -230,6 +235,13 @@ class Loop:
             core.leaks_are_meant()
             raise RtloopError(
                 f"a cycle of loop '{self.name}' hangs and did not end; the safe command was sent"
+            )
+        if not answers:
+            self._hangs = True
+            core.leaks_are_meant()
+            unconfirmed.append(
+                f"the Python function of loop '{self.name}' hangs and did not end; the safe command was sent "
+                "without it"
             )
         if unconfirmed:
             raise RtloopError("; ".join(unconfirmed))
@@ -300,7 +312,7 @@ class Loop:
             deadline_ns=self.loop_config.deadline_ns,
             inputs=tuple(parts.inputs),
             outputs=tuple(parts.outputs),
-            sources=tuple(self.loop_config.inputs),
+            sources=self.loop_config.sources,
             realtime_ns_offset=time.time_ns() - time.monotonic_ns(),
             run={**run, **parts.facts},
             max_share=self.loop_config.share_limits,
@@ -313,6 +325,11 @@ class Loop:
         reconnections = [] if self._activation is None else self._activation.reconnections
         told = [reconnection.losses() for reconnection in reconnections]
         return tuple(losses for losses in told if losses.losses > 0)
+
+    def function_times(self) -> FunctionTimes | None:
+        """What the calls of its Python function took since the activation; None where it has none."""
+        answering = None if self._activation is None else self._activation.answering
+        return None if answering is None else answering.times()
 
     def reconnections_told(self) -> list[str]:
         """What happened to such ports since the activation, a sentence each."""
@@ -381,6 +398,23 @@ class Loop:
         except (OSError, ValueError) as error:
             raise RtloopError(f"loop '{self.name}' cannot be activated: {error}") from error
         return _Activation(ring, loop, core.LoopThreads(loop))
+
+    def _start_answering(self, parts: Parts, activation: _Activation) -> None:
+        """The thread of a Python function. Raises RtloopError where it fails, StoppedError."""
+        acting = parts.acting
+        call, external = acting.graph.call, acting.runner.external
+        if call is None or external is None:
+            return
+        activation.answering = Answering(
+            call.function, external, function_thread(self.name, self.loop_config)
+        )
+        weakref.finalize(activation, external.close)
+        try:
+            activation.answering.start(go_on)
+        except FunctionError as error:
+            place = self.config.where("loops", self.name, "policy", "python")
+            message = f"loop '{self.name}' did not start: {error}"
+            raise RtloopError([Finding(message, place)]) from error
 
     def _look_after_ports(self) -> None:
         """Of a loop that was just released: those of its ports that may be lost and come back."""

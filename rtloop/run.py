@@ -205,6 +205,7 @@ class Run:
         self._request_stops()
         problems = [fault for loop in self.loops.values() if (fault := loop.fault())]
         problems += self._end_loops()
+        times = {name: loop.function_times() for name, loop in self.loops.items()}
         losses = [losses for loop in self.loops.values() for losses in loop.losses()]
         loops = activation.summarise_loops()
         self._close_rings()
@@ -218,6 +219,7 @@ class Run:
             stopped_by=self._stopped_by or "stop",
             problems=tuple(problems),
             losses=tuple(losses),
+            functions={name: told for name, told in times.items() if told is not None},
         )
         self._state = "inactive"
         self._forget_stop()

@@ -31,6 +31,9 @@ from rtloop.policy.section import PolicyConfig
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, PortSection
 from rtloop.telemetry.observe.shares import LOST_JOBS, default_limits, window_releases
 
+ANSWER = "answer"
+"""What a Python function answers, among the sources of a loop."""
+
 
 class RecordingConfig(Section):
     """The recorder process."""
@@ -243,7 +246,8 @@ class LoopConfig(Section):
         for source in self.inputs.values():
             source.bind(loops)
         if any(source.read_output for source in self.inputs.values()):
-            self.policy.bind(self.inputs, self.outputs)
+            for _, policy in self.every_policy.values():
+                policy.bind(self.inputs, self.outputs)
 
     @property
     def every_policy(self) -> dict[str, tuple[Keys, PolicyConfig]]:
@@ -335,6 +339,12 @@ class LoopConfig(Section):
         return -(-self.ring_seconds * 1_000_000_000 // self.period_ns)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """What each record has an age of: the inputs, and what a Python function answers."""
+        answers = any(policy.python is not None for _, policy in self.every_policy.values())
+        return (*self.inputs, *([ANSWER] if answers else []))
+
+    @property
     def port_sections(self) -> tuple[PortSection, ...]:
         """All inputs, then all outputs, in the order of the file."""
         return (*self.inputs.values(), *self.outputs.values())
@@ -406,8 +416,31 @@ class LoopConfig(Section):
         elif self.switch is not None:
             yield from self.switch.rules(switch, self.inputs, list(self.policies))
 
+    def _function_rules(self, here: Keys) -> Iterator[Problem]:
+        for keys, policy in self.every_policy.values():
+            if policy.python is None:
+                continue
+            if len(keys) > 1:
+                expected = "a model: of several policies none may be a Python function"
+                yield Problem((*here, *keys, "python"), expected)
+                return
+            break
+        else:
+            return
+        if self.loop_class == "hard":
+            expected = (
+                "a model in a hard loop, or class: firm or soft: a Python function waits for the interpreter "
+                "(the GIL), which any other Python thread may keep for 5 ms and more. Export it as `model`"
+            )
+            judged = ((*here, "class"),)
+            yield Problem((*here, "policy", "python"), expected, judged=judged)
+        if ANSWER in self.inputs:
+            expected = "another name: this one is that of what the Python function answers"
+            yield Problem((*here, "inputs", ANSWER), expected, at_key=True)
+
     def _class_rules(self, here: Keys) -> Iterator[Problem]:
         judged = ((*here, "class"),)
+        yield from self._function_rules(here)
         if self.loop_class != "firm" and "on_miss" in self.model_fields_set:
             expected = {
                 "hard": "no on_miss in a hard loop: a miss sends the safe command and latches FAULT",

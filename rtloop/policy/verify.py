@@ -106,6 +106,9 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     policy = opened(config, name, signals)
     _refuse_unnamed(loop, policy, file)
     graph, known = policy.assembled.graph, policy.table
+    if graph.call is not None and policy.assembled.runner.external is not None:
+        function = graph.call.function  # in each step, as in training: without the cycle of delay
+        policy.assembled.runner.external.answer_at_once(function.answer, function.reset)
     cases = file.cases(
         {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()},
         {key: graph.tensors[tensor].size for key, tensor in graph.observations.items()},

@@ -96,7 +96,7 @@ def samples_of_cases(file: CasesFile, policy: Opened, every: int) -> Samples:
     cases = file.cases(
         {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()},
         {key: graph.tensors[tensor].size for key, tensor in graph.observations.items()},
-        policy.policy.action.size,
+        graph.tensors[graph.raw_action].size,
         [f"{key}.{name}" if many else name for key, own in names.items() for name in own],
         every,
     )
