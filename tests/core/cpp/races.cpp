@@ -414,6 +414,8 @@ void race_stand_in(int64_t total) {
     config.outputs.resize(2);
     config.outputs[1].port = 1;
     const auto mailbox = std::make_shared<rtloop::Mailbox>(0, std::vector<float>{0.0F});
+    const auto relay = std::make_shared<rtloop::Relay>(1, 64, false);
+    config.outputs[1].relay = relay;
     const rtloop::Wiring wiring(config, {std::make_shared<rtloop::LinkPort>(link), mailbox});
     rtloop::Limits limits;
     config.outputs[0].safe = config.outputs[1].safe = {0.0F};
@@ -436,6 +438,17 @@ void race_stand_in(int64_t total) {
         int64_t time_ns = 0;
         while (!stop.load(std::memory_order_relaxed)) mailbox->newest(&value, time_ns);
     });
+    // By whichever of the two sends: the commands are read in their order.
+    std::thread other_loop([&] {
+        float value = 0.0F;
+        int64_t newest_ns = -1;
+        while (!stop.load(std::memory_order_relaxed)) {
+            const int64_t from_ns = relay->newest(total, &value);
+            CHECK(from_ns >= newest_ns || from_ns == rtloop::Relay::kNone);
+            newest_ns = std::max(newest_ns, from_ns);
+        }
+        CHECK(newest_ns > 0);
+    });
     rtloop::Port *port = wiring.outputs[0];
     int64_t left = 0;
     int64_t by_guard = 0;
@@ -451,7 +464,7 @@ void race_stand_in(int64_t total) {
         if (gate.begin_write(k)) {
             if (!stand_in.is_out()) {
                 left += port->write(standing, k, k) ? 1 : 0;
-                wiring.outputs[1]->write(standing, k, k);
+                wiring.write(1, standing, k, k);
             }
             CHECK(gate.end_write(k));
         } else {
@@ -468,6 +481,7 @@ void race_stand_in(int64_t total) {
     stop.store(true);
     guard.join();
     reader.join();
+    other_loop.join();
     const auto counters = port->counters();
     device.hang_up();
     CHECK(device.broken == 0);
