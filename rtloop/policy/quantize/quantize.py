@@ -190,12 +190,16 @@ def quantize(config: Config, name: str, request: Request) -> Quantized:
         "largest_error_of_range": max(error.relative for error in found_errors),
     }
     data = {stage.name: _bytes(models[stage.name], stage, facts) for stage in stages}
-    for stage in stages:
-        read_model(data[stage.name])  # as a loop would
     tell("measuring …")
-    times, conditions = warm_in_turn(
-        [policy.assembled.runner, runner(changed)], loop.realtime, request.seconds
-    )
+    try:
+        for stage in stages:
+            read_model(data[stage.name])  # as a loop would
+        times, conditions = warm_in_turn(
+            [policy.assembled.runner, runner(changed)], loop.realtime, request.seconds
+        )
+    except (ConfigError, RuntimeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise RtloopError(f"loop '{name}': its {request.kind} cannot be run: {text}") from error
     import numpy as np
 
     before, after = (Distribution.of(np.concatenate(own)) for own in times)
@@ -269,7 +273,7 @@ def _traced(
             in_cycles=samples.in_cycles,
             watched=watched_for(graph) if watch else (),
         )
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())
         raise RtloopError(
             f"{samples.path}: the policy cannot be stepped through it: {text}"
