@@ -86,9 +86,7 @@ def _row(error: ElementError) -> tuple[str, ...]:
 def _plant(found: Quantized, terminal: Terminal) -> Iterator[str]:
     plant = found.closed_loop
     if plant is None:
-        yield terminal.wrapped(
-            "in closed loop: not known, no plant is known of this policy (--plant)\n"
-        )
+        yield terminal.wrapped(f"in closed loop: not known: {found.no_plant}\n")
         return
     yield f"in closed loop: {plant.plant}"
     names = [name for name in plant.before if name in plant.after]

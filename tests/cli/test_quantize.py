@@ -75,7 +75,7 @@ def test_what_is_accepted_is_written_and_the_line_is_named(
     assert text.startswith("arm: int8\nranges from ")
     assert "raw[0]" in text
     assert "float32 / itself" in text
-    assert "in closed loop: not known, no plant is known of this policy (--plant)" in text
+    assert "in closed loop: not known: no plant is known of this policy (--plant)" in text
     assert f"written: {folder}/policy.int8.onnx" in text
     assert "arm.yaml:8:14: loops.arm.policy.model: `model: policy.int8.onnx` takes it" in text
     changed = TEXT.replace("model: policy.onnx", "model: policy.int8.onnx")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from rtloop import core
 from rtloop.realtime import host
 from rtloop.realtime.rights import RightReport, denied, report
+from rtloop.stopping import stopped_when
 
 T = TypeVar("T")
 
@@ -60,21 +62,34 @@ class Watch:
 def in_thread(setup: core.ThreadSetup, work: Callable[[list[RightReport]], T]) -> T:
     """What ``work`` returns or raises, from a thread of its own, set up so: nothing else inherits it.
 
-    ``work`` is given what became of the rights.
+    ``work`` is given what became of the rights. A Ctrl-C ends it where it next asks whether to go on:
+    its loops are ended in order.
     """
     results: list[T] = []
     errors: list[BaseException] = []
+    interrupted, ended = threading.Event(), threading.Event()  # a join that is interrupted is over
 
     def run() -> None:
         try:
             results.append(work([report(right) for right in core.apply_to_this_thread(setup)]))
         except BaseException as error:
             errors.append(error)
+        finally:
+            ended.set()
 
-    context = contextvars.copy_context()
+    with stopped_when(lambda: "Ctrl-C" if interrupted.is_set() else ""):
+        context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(run,), name="measure", daemon=True)
-    thread.start()
-    thread.join()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # it starts, or it does not
+    try:
+        thread.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        ended.wait()
+    except KeyboardInterrupt:
+        interrupted.set()
+        ended.wait()
+        errors.clear()  # else it would hold itself, by its traceback, and what was measured with it
+        raise
     if errors:
-        raise errors[0]
+        raise errors.pop()
     return results[0]

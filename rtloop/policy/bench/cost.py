@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rtloop.policy.composed import CallStep, ComposedGraph, ModelStep, NodeStep
+from rtloop.policy.model_file import walk_graphs
 
 if TYPE_CHECKING:
     import onnx
@@ -85,13 +86,20 @@ def cost(graph: ComposedGraph) -> Cost:
 
 
 def weight_bytes(graph: ComposedGraph) -> int:
-    """Of the initializers of all models."""
+    """Of the initializers and constants of all models, those inside branches and loops too."""
     return sum(
         math.prod(tensor.dims) * _item_bytes_of(tensor.data_type)
         for step in graph.steps
         if isinstance(step, ModelStep)
-        for tensor in step.model.graph.initializer
+        for inner in walk_graphs(step.model.graph)
+        for tensor in (*inner.initializer, *_constants(inner))
     )
+
+
+def _constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    for node in graph.node:
+        if node.op_type == "Constant":
+            yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
 
 
 def _shapes(step: ModelStep, around: Shapes) -> tuple[dict[str, Shape], int]:

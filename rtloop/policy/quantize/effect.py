@@ -94,9 +94,9 @@ def plant_named(name: str) -> Plant:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         expected = "module:function, which takes the path of a policy and returns numbers by name"
-        raise ConfigError(f"--plant: found '{name}' ({error}); expected {expected}") from error
+        raise ConfigError(f"plant: found '{name}' ({error}); expected {expected}") from error
     if not callable(found):
-        raise ConfigError(f"--plant: found '{name}', no function; expected one")
+        raise ConfigError(f"plant: found '{name}', no function; expected one")
     plant: Plant = found
     return plant
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtloop.config import Config
 from rtloop.config.problem import number
-from rtloop.errors import ConfigError, Place, RtloopError
+from rtloop.errors import ConfigError, Place, RtloopError, StoppedError
 from rtloop.policy.bench.bench import warm_in_turn
 from rtloop.policy.bench.conditions import Conditions
 from rtloop.policy.bench.distribution import Distribution, noise_floor, ratio
@@ -98,6 +98,8 @@ class Quantized:
     after: Distribution
     noise: float | None
     closed_loop: ClosedLoop | None
+    no_plant: str
+    """Why nothing is known of a plant."""
     refused: tuple[str, ...]
     written: Mapping[str, Written]
     """By the name of a model; none where something was refused."""
@@ -128,6 +130,7 @@ class Quantized:
                 self.kind: dict(plant.after),
                 "loss": plant.loss,
             },
+            "no_plant": self.no_plant,
             "refused": list(self.refused),
             "written": {name: str(new.path) for name, new in self.written.items()},
             "conditions": self.conditions.as_dict(),
@@ -190,16 +193,20 @@ def quantize(config: Config, name: str, request: Request) -> Quantized:
         "largest_error_of_range": max(error.relative for error in found_errors),
     }
     data = {stage.name: _bytes(models[stage.name], stage, facts) for stage in stages}
-    for stage in stages:
-        read_model(data[stage.name])  # as a loop would
     tell("measuring …")
-    times, conditions = warm_in_turn(
-        [policy.assembled.runner, runner(changed)], loop.realtime, request.seconds
-    )
+    try:
+        for stage in stages:
+            read_model(data[stage.name])  # as a loop would
+        times, conditions = warm_in_turn(
+            [policy.assembled.runner, runner(changed)], loop.realtime, request.seconds
+        )
+    except (ConfigError, RuntimeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise RtloopError(f"loop '{name}': its {request.kind} cannot be run: {text}") from error
     import numpy as np
 
     before, after = (Distribution.of(np.concatenate(own)) for own in times)
-    plant = _on_plant(stages, data, request)
+    plant, no_plant = _on_plant(stages, data, request)
     refused = tuple(_refused(found_errors, ratio(after.p50, before.p50), plant, request))
     written = {}
     for stage in stages if not refused else ():
@@ -219,6 +226,7 @@ def quantize(config: Config, name: str, request: Request) -> Quantized:
         after,
         noise_floor(times[0])[0],
         plant,
+        no_plant,
         refused,
         written,
         conditions,
@@ -269,7 +277,7 @@ def _traced(
             in_cycles=samples.in_cycles,
             watched=watched_for(graph) if watch else (),
         )
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())
         raise RtloopError(
             f"{samples.path}: the policy cannot be stepped through it: {text}"
@@ -317,24 +325,31 @@ def _bytes(model: onnx.ModelProto, stage: Stage, facts: Mapping[str, Any]) -> by
 
 def _on_plant(
     stages: tuple[Stage, ...], data: Mapping[str, bytes], request: Request
-) -> ClosedLoop | None:
-    """None where no plant is known. Raises ConfigError, RtloopError."""
+) -> tuple[ClosedLoop | None, str]:
+    """Or why it is not known. One that was asked for must run: raises ConfigError, RtloopError."""
     if len(stages) != 1:
         if request.plant is not None:
             found = f"--plant, and a policy of {len(stages)} models"
             raise ConfigError(f"found {found}; expected one model: a plant is given its path")
-        return None
+        return None, f"a plant is given one model, and these are {len(stages)}"
     (stage,) = stages
     name = request.plant or known_plant(stage.file.file_sha256)
     if name is None:
-        return None
+        return None, "no plant is known of this policy (--plant)"
     tell(f"running {name} …")
     with tempfile.TemporaryDirectory(prefix="rtloop-quantize-") as folder:
         before, after = Path(folder, "float32.onnx"), Path(folder, f"{request.kind}.onnx")
         # As the loop runs it: dimensions fixed, weights inside.
         before.write_bytes(stage.file.model.SerializeToString())
         after.write_bytes(data[stage.name])
-        return closed_loop(name, before, after)
+        try:
+            return closed_loop(name, before, after), ""
+        except StoppedError:
+            raise
+        except RtloopError as error:
+            if request.plant is not None:
+                raise
+            return None, str(error)
 
 
 def _refused(

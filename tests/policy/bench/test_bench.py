@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from rtloop.policy.bench.versions import Version, bare, made
 from rtloop.policy.model_file import read_model
 from rtloop.policy.runner import runner
 from rtloop.realtime.rights import RightReport
+from rtloop.stopping import go_on
 from tests.policy.models import linear, recurrent, save
 
 LOOP = """\
@@ -125,6 +129,22 @@ def test_conditions_name_what_was_denied() -> None:
     told = Watch().conditions(rights)
     assert told.denied == ("scheduler: other, not fifo 80. Run as root",)
     assert told.scheduler == "other"
+
+
+def test_ctrl_c_ends_what_measures_in_order() -> None:
+    ended = []
+
+    def work(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            while True:
+                go_on()
+        finally:
+            ended.append(threading.current_thread().name)
+
+    with pytest.raises(KeyboardInterrupt):
+        in_thread(core.ThreadSetup(), work)
+    assert ended == ["measure"]
 
 
 def test_what_measures_fails_where_it_was_asked_for() -> None:

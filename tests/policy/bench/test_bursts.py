@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,35 +14,54 @@ from rtloop.policy.bench.distribution import Distribution
 from rtloop.stopping import stopped_when
 
 
-def recording(name: str, log: list[tuple[str, int]], run_s: float = 0.0) -> Callable[[int], Times]:
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that only bursts and sleeping move."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr("rtloop.policy.bench.bursts.time", clock)
+    return now
+
+
+def recording(
+    name: str, log: list[tuple[str, int]], now_s: list[float], run_s: float
+) -> Callable[[int], Times]:
     def burst(n: int) -> Times:
         log.append((name, n))
-        time.sleep(n * run_s)
+        now_s[0] += n * run_s
         return np.full(n, 5, np.int64)
 
     return burst
 
 
-def test_bursts_alternate_after_all_are_warm() -> None:
+def test_bursts_alternate_after_all_are_warm(now_s: list[float]) -> None:
     log: list[tuple[str, int]] = []
-    found = alternate([recording("a", log, 1e-6), recording("b", log, 1e-6)], 0.0)
+    bursts = [recording("a", log, now_s, 1e-5), recording("b", log, now_s, 1e-4)]
+    found = alternate(bursts, 0.0)
     assert [len(times) for times in found] == [LEAST_BURSTS, LEAST_BURSTS]
-    assert [name for name, _ in log[-2 * LEAST_BURSTS :]] == ["a", "b"] * LEAST_BURSTS
-    warming = log[: -2 * LEAST_BURSTS]
-    assert [name for name, _ in warming] == ["a", "a", "b", "b"]
-    assert sum(n for name, n in warming if name == "a") >= WARM_UP_RUNS
+    assert log[:4] == [(name, n) for name in "ab" for n in (LEAST_RUNS, WARM_UP_RUNS)]
+    assert log[4:] == [("a", 1000), ("b", 100)] * LEAST_BURSTS, "10 ms of each"
 
 
-def test_what_is_slow_runs_seldom() -> None:
+def test_it_lasts_as_long_as_it_may(now_s: list[float]) -> None:
+    found = alternate([recording("a", [], now_s, 1e-5)], 1.0)
+    assert len(found[0]) == 50, "bursts of 10 ms, and rests as long"
+
+
+def test_what_is_slow_runs_seldom(now_s: list[float]) -> None:
     log: list[tuple[str, int]] = []
-    alternate([recording("slow", log, 0.003)], 0.0)
-    assert {n for _, n in log[-LEAST_BURSTS:]} == {LEAST_RUNS}
-    assert max(n for _, n in log) < WARM_UP_RUNS
+    alternate([recording("slow", log, now_s, 0.1)], 0.0)
+    assert {n for _, n in log} == {LEAST_RUNS}
 
 
 def test_a_stop_ends_it() -> None:
+    now_s = [0.0]
     with stopped_when(lambda: "Ctrl-C"), pytest.raises(StoppedError):
-        alternate([recording("a", [])], 3600.0)
+        alternate([recording("a", [], now_s, 1e-5)], 3600.0)
 
 
 def test_few_values_tell_no_tail() -> None:

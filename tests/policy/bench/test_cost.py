@@ -89,6 +89,17 @@ def test_a_product_of_unknown_shape_is_not_counted_as_nothing() -> None:
     assert found.unsized == 1
 
 
+def test_constants_are_weights_too() -> None:
+    value = onnx.numpy_helper.from_array(ones(4, 2), "value")
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=value),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    model = save(nodes, [("x", FLOAT, [1, 4])], [("y", FLOAT, [1, 2])], {})
+    found = cost(bare(read_model(model)))
+    assert (found.flops, found.weight_bytes) == (16, 32)
+
+
 def test_terms_are_counted_with_the_models() -> None:
     graph = compose(linear(ones(4, 2)), {"x": 4}, action=ActionTerm(scale=2.0))
     found = cost(graph)

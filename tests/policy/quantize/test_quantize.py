@@ -323,15 +323,27 @@ def test_what_is_worse_on_its_plant_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("plants")
+def test_a_plant_of_a_demo_that_cannot_run_here_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = "rtloop.policy.quantize.quantize.known_plant"
+    monkeypatch.setattr(known, lambda _: "plants_of_a_test:breaks")
+    found = done()
+    assert found.refused == ()
+    assert found.closed_loop is None
+    assert found.no_plant == "plant 'plants_of_a_test:breaks' failed: no simulator"
+    with pytest.raises(RtloopError, match="no simulator"):
+        done("float16", plant="plants_of_a_test:breaks")
+
+
+@pytest.mark.usefixtures("plants")
 @pytest.mark.parametrize(
     ("name", "error", "told"),
     [
         (
             "nowhere_at_all:f",
             ConfigError,
-            "--plant: found 'nowhere_at_all:f' .*; expected module:function",
+            "plant: found 'nowhere_at_all:f' .*; expected module:function",
         ),
-        ("plants_of_a_test:none", ConfigError, "--plant: found 'plants_of_a_test:none'"),
+        ("plants_of_a_test:none", ConfigError, "plant: found 'plants_of_a_test:none'"),
         ("plants_of_a_test:number", ConfigError, "no function; expected one"),
         ("plants_of_a_test:silent", ConfigError, "found m; expected 'score' among them"),
         ("plants_of_a_test:breaks", RtloopError, "plant 'plants_of_a_test:breaks' failed: no sim"),
