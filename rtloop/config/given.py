@@ -147,7 +147,7 @@ class Given:
             return _ABSENT
 
     def _in_python(self, problem: Problem) -> Problem:
-        """Without the file that a schema speaks of; rows where numbers were expected are told of their array."""
+        """Without the file that a schema speaks of; rows in place of numbers are told of their array."""
         expected = problem.expected
         for file in ("this file", "this one"):
             expected = expected.replace(f"relative to {file}", "relative to the working directory")
