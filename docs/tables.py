@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from rtloop import core
 from rtloop.config.kinds import KindSection
+from rtloop.demos.quadruped.live import live_table
 from rtloop.demos.quadruped.scores import read_scores, table
 from rtloop.errors import EXIT_CODES
 from rtloop.policy.controllers.controller import CONTROLLERS
@@ -93,6 +94,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "words of port events": lambda: words("port_events"),
     "exit codes": exit_codes,
     "score of the quadruped": lambda: "\n".join(table(read_scores())) + "\n",
+    "live walk of the quadruped": lambda: "\n".join(live_table()) + "\n",
     "words of fault reasons": lambda: words("fault_reasons"),
 }
 

@@ -35,7 +35,9 @@ def assumed_inputs(config: Config, name: str, policy: Policy) -> _Signals:
     open_inputs = [key for key, section in loop.inputs.items() if section.element_count is None]
     observed = partial(_observation_size, loop, scope, names)
     wanted = sum(tensor.size for stage in policy.stages for tensor in stage.observed.values())
-    if not policy.stages:
+    if policy.function is not None:  # it takes whatever is observed
+        wanted = observed(sizes)
+    elif not policy.stages:
         wanted = max(observed(sizes), _commanded_size(loop, policy))
     # A size that counts several times is that of an input which several terms read whole.
     times = {key: observed({**sizes, key: sizes[key] + 1}) - observed(sizes) for key in open_inputs}

@@ -7,7 +7,7 @@ functions judge both.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from rtloop.config.problem import Keys
 from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
 from rtloop.policy import ComposedGraph, Policy, Sink
 from rtloop.policy.aot import Backends, backends, in_onnxruntime
+from rtloop.policy.callable.function import try_function
 from rtloop.policy.findings import findings
 from rtloop.policy.runner import runner as runner_of
 from rtloop.policy.terms.elements import Scope, Vector
@@ -70,9 +71,33 @@ class Parts:
 
     def close(self) -> None:
         """Closes every port; raises what the last that failed raised."""
-        with ExitStack() as every:
-            for port in self.ports:
-                every.callback(port.close)
+        close(self.ports)
+
+
+def close(ports: Iterable[Port]) -> None:
+    """Closes each of them; raises what the last that failed raised."""
+    with ExitStack() as every:
+        for port in ports:
+            every.callback(port.close)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The ports of a loop, before it is known what it does between them."""
+
+    input_ports: dict[str, Port]
+    """By the name of the loop's input."""
+    output_ports: dict[str, Port]
+    """By the name of the loop's output."""
+    places: dict[Port, Place]
+    """Where the configuration names what each of the ports has opened."""
+    relays: dict[str, core.Relay]
+    """By the name of an output that other loops read: where they read it."""
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """Each once. Their order is what ``core.InputConfig.port`` means."""
+        return tuple(dict.fromkeys((*self.input_ports.values(), *self.output_ports.values())))
 
 
 @dataclass(frozen=True)
@@ -94,19 +119,24 @@ def build(
     name: str,
     stalls: Sequence[core.Stall] = (),
     policies: Mapping[str, Policy] | None = None,
+    opened: Mapping[str, Opened] | None = None,
 ) -> Parts:
     """Opens the ports of the loop ``name`` and composes its graphs. Nothing is armed or started.
 
-    ``stalls`` injects slowness; ``policies`` are the loop's, where they were loaded already. Raises
-    ConfigError, LinkError, RtloopError; then every port that was opened is closed again.
+    ``stalls`` injects slowness; ``policies`` are the loop's, where they were loaded already; ``opened`` has the
+    ports of all loops that were opened already, which a loop that reads another needs. Raises ConfigError,
+    LinkError, RtloopError; then every port of it is closed again.
     """
+    own = (opened or {}).get(name) or open_ports(config, name)
     with ExitStack() as on_error:
-        input_ports, output_ports, places = _open_ports(config, name, on_error)
-        ports = tuple(dict.fromkeys((*input_ports.values(), *output_ports.values())))
-        inputs = {key: port.inputs for key, port in input_ports.items()}
-        outputs = {key: port.outputs for key, port in output_ports.items()}
+        on_error.callback(close, own.ports)
+        _connect(config, name, own, opened or {})
+        inputs = {key: port.inputs for key, port in own.input_ports.items()}
+        outputs = {key: port.outputs for key, port in own.output_ports.items()}
         assembled = {
-            policy: assemble(alone, name, inputs, outputs, (policies or {}).get(policy))
+            policy: assemble(
+                alone, name, inputs, outputs, (policies or {}).get(policy), relays=own.relays
+            )
             for policy, alone in config.each_policy(name).items()
         }
         runner = _runner(config, name, inputs, assembled)
@@ -114,10 +144,10 @@ def build(
         core_config.stalls = list(stalls)
         on_error.pop_all()
     return Parts(
-        ports=ports,
-        places=tuple(places[port] for port in ports),
-        input_ports=input_ports,
-        output_ports=output_ports,
+        ports=own.ports,
+        places=tuple(own.places[port] for port in own.ports),
+        input_ports=own.input_ports,
+        output_ports=own.output_ports,
         inputs=_named(inputs),
         outputs=_named(outputs),
         policies=assembled,
@@ -208,11 +238,13 @@ def assemble(
     *,
     are_assumed: bool = False,
     backend: str | None = None,
+    relays: Mapping[str, core.Relay] | None = None,
 ) -> Assembled:
     """The graph of the loop ``name`` between the elements of its inputs and outputs, by their names.
 
     ``are_assumed``: devices may have more elements, and other names where these are numbers; ``backend``
-    stands in for that of the configuration. Raises ConfigError, RtloopError with everything that is wrong.
+    stands in for that of the configuration; ``relays`` are those of outputs that other loops read. Raises
+    ConfigError, RtloopError with everything that is wrong.
     """
     loop = config.loops[name]
     where = partial(config.where, "loops", name, "policy")
@@ -239,6 +271,9 @@ def assemble(
     try:
         chosen = _backends(loop, graph, backend or loop.policy.backend)
         runner = runner_of(graph, chosen.objects)
+        is_known = not are_assumed or all(s.element_count is not None for s in loop.inputs.values())
+        if policy.function is not None and is_known:
+            try_function(policy.function, graph.observation_size, where("python"))
         core_config = _core_config(name, loop)
         of_port = _port_numbers(loop)
         core_config.inputs = [
@@ -246,7 +281,7 @@ def assemble(
             for number, section in zip(of_port, loop.inputs.values(), strict=False)
         ]
         core_config.outputs = [
-            _core_output(section, number, commanded[key], measured)
+            _core_output(section, number, commanded[key], measured, (relays or {}).get(key))
             for number, (key, section) in zip(
                 of_port[len(loop.inputs) :], loop.outputs.items(), strict=True
             )
@@ -294,13 +329,18 @@ def port_errors(loop: str, port: str, done: str, place: Place) -> Iterator[None]
         raise RtloopError([Finding(message, place)]) from error
 
 
-def _open_ports(
-    config: Config, name: str, on_error: ExitStack
-) -> tuple[dict[str, Port], dict[str, Port], dict[Port, Place]]:
-    """The ports of the inputs and of the outputs, by name; sections of one identity share one.
+def open_ports(config: Config, name: str) -> Opened:
+    """The ports of the inputs and of the outputs of a loop; sections of one identity share one.
 
-    And where the configuration names what each has opened.
+    Raises ConfigError, LinkError, RtloopError; then every port that was opened is closed again.
     """
+    with ExitStack() as on_error:
+        opened = _opened(config, name, on_error)
+        on_error.pop_all()
+    return opened
+
+
+def _opened(config: Config, name: str, on_error: ExitStack) -> Opened:
     loop = config.loops[name]
     places: dict[Port, Place] = {}
     shared: dict[tuple[str, str], Port] = {}
@@ -320,7 +360,35 @@ def _open_ports(
 
     input_ports = {key: opened("inputs", key, section) for key, section in loop.inputs.items()}
     output_ports = {key: opened("outputs", key, section) for key, section in loop.outputs.items()}
-    return input_ports, output_ports, places
+    relays = {
+        key: _relay(loop, port, readers)
+        for key, port in output_ports.items()
+        if (readers := config.readers(name, key))
+    }
+    return Opened(input_ports, output_ports, places, relays)
+
+
+def _relay(loop: LoopConfig, port: Port, readers: Sequence[LoopConfig]) -> core.Relay:
+    """Keeps as many commands as come while a reader is late by a period, or by those it catches up with."""
+    behind_ns = max(reader.period_ns * (1 + reader.catch_up) for reader in readers)
+    kept = -(-behind_ns // loop.period_ns) + loop.catch_up + 3
+    return core.Relay(len(port.outputs), kept, loop.output == "at_deadline")
+
+
+def _connect(config: Config, name: str, own: Opened, opened: Mapping[str, Opened]) -> None:
+    """Tells each input that reads another loop what it reads. Raises RtloopError where that is not open."""
+    for key, section in config.loops[name].inputs.items():
+        if section.read_output is None:
+            continue
+        other, output = section.read_output
+        if other not in opened:
+            found = (
+                f"input '{key}' of loop '{name}' reads loop '{other}', which is not there: the loops of a file "
+                "that read each other run together, in one `rtloop.Run`"
+            )
+            raise RtloopError([Finding(found, config.where("loops", name, "inputs", key, "loop"))])
+        signals = opened[other].output_ports[output].outputs
+        own.input_ports[key].read_from(opened[other].relays[output], signals)
 
 
 def _named(signals: Mapping[str, Sequence[Signal]]) -> tuple[Signal, ...]:
@@ -439,7 +507,11 @@ def _core_config(name: str, loop: LoopConfig) -> core.LoopConfig:
 
 
 def _core_output(
-    section: OutputSection, port: int, names: Sequence[str], inputs: _Elements
+    section: OutputSection,
+    port: int,
+    names: Sequence[str],
+    inputs: _Elements,
+    relay: core.Relay | None,
 ) -> core.OutputConfig:
     limits = (
         (section.min, -math.inf),
@@ -452,5 +524,5 @@ def _core_output(
         () if values is None else numbers(values, names, no_limit) for values, no_limit in limits
     )
     return core.OutputConfig(
-        port, low, high, rate, safe, default, sources(section.safe, names, inputs)
+        port, low, high, rate, safe, default, sources(section.safe, names, inputs), relay
     )

@@ -143,7 +143,7 @@ class RecordingError(RtloopError):
 
 
 def raise_all(errors: Iterable[RtloopError]) -> None:
-    """Raises nothing, the one error, or one with the findings of all: a ConfigError, if one of them is."""
+    """Raises nothing, the one error, or one with the findings of all, each once: a ConfigError, if one is."""
     errors = list(errors)
     if len(errors) == 1:
         try:
@@ -155,7 +155,8 @@ def raise_all(errors: Iterable[RtloopError]) -> None:
         # A kind from elsewhere may want more to be made of than what is wrong; those of this file do not.
         kinds = (ConfigError, HostRefusedError, LinkError, RecordingError, RtloopError)
         kind = next(kind for kind in kinds if isinstance(first, kind))
-        raise kind([finding for error in errors for finding in error.findings]) from first
+        findings = dict.fromkeys(finding for error in errors for finding in error.findings)
+        raise kind(list(findings)) from first
 
 
 def do_each(steps: Iterable[Callable[[], None]]) -> None:

@@ -136,7 +136,7 @@ def new_ring(
     try:
         make_ring_directory(path.parent, config.recording.group)
         ring = core.RingWriter(
-            str(path), loop.ring_cycles, len(loop.inputs), n_inputs, n_outputs, NO_METADATA
+            str(path), loop.ring_cycles, len(loop.sources), n_inputs, n_outputs, NO_METADATA
         )
         path.chmod(file_mode(path.parent))
     except OSError as error:
@@ -218,6 +218,8 @@ def judge_probes(
 
     And notes of what was not tried.
     """
+    if policy.function is not None:  # it may take its time, and do anything
+        return [], []
     loop = config.loops[name]
     inputs, outputs = assumed_inputs(config, name, policy), assumed_outputs(loop, policy)
     table = table_of(config, name, policy, inputs, outputs)
@@ -283,8 +285,10 @@ def judge_rate(config: Config, name: str, policy: Policy) -> list[Finding]:
     return [Finding.of(place, found, expected, severity="warning")]
 
 
-def judge_time(config: Config, name: str, run_ns: npt.NDArray[np.int64]) -> list[Finding]:
-    """What is wrong with the time that single runs of the policy took here.
+def judge_time(
+    config: Config, name: str, run_ns: npt.NDArray[np.int64], called: str = ""
+) -> list[Finding]:
+    """What is wrong with the time that single runs of the policy took here; ``called`` is one of several.
 
     A median above deadline or budget is an error: most cycles would be late. A 99th percentile above
     them is a warning.
@@ -300,7 +304,8 @@ def judge_time(config: Config, name: str, run_ns: npt.NDArray[np.int64]) -> list
         is_wrong = median_ns > limit_ns
         taken = f"{median_ns / 1e6:.3g} ms in the median" if is_wrong else f"{p99_ns / 1e6:.3g} ms"
         often = "" if is_wrong else " once in a hundred times"
-        found = f"a policy that takes {taken}{often} (of {len(run_ns)} runs on this host)"
+        who = f"policy '{called}', which" if called else "a policy that"
+        found = f"{who} takes {taken}{often} (of {len(run_ns)} runs on this host)"
         expected = (
             f"at most {limit_ns / 1e6:.9g} ms, its {key.removesuffix('_ms')}: take a smaller or "
             "quantized policy, a lower rate, or a faster CPU"

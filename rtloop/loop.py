@@ -6,7 +6,7 @@ import atexit
 import os
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,22 +16,22 @@ from typing import Any
 import numpy as np
 
 from rtloop import core
-from rtloop.build import Parts, build, port_errors
+from rtloop.build import Opened, Parts, build, close, open_ports, port_errors
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import Finding, Place, RtloopError, do_each
+from rtloop.fault import faulty_port, in_words
 from rtloop.judge import new_ring, refuse_denied, refuse_slow
 from rtloop.policy import Policy
-from rtloop.policy.runner import terminated_by
+from rtloop.policy.callable.answering import Answering
+from rtloop.policy.callable.function import FunctionError
 from rtloop.ports.command import holds
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, report
-from rtloop.realtime.threads import guard_thread, loop_thread
+from rtloop.realtime.threads import function_thread, guard_thread, loop_thread
 from rtloop.reconnection import Reconnection
 from rtloop.stopping import go_on
-from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import LoopMetadata
-from rtloop.telemetry.observe.summary import PortLosses
-from rtloop.telemetry.observe.words import explain
+from rtloop.telemetry.observe.summary import FunctionTimes, PortLosses
 
 WARM_UP_RUNS = 200
 #: From arming to the first sample of every input.
@@ -58,6 +58,7 @@ class _Activation:
     rights: list[RightReport] = field(default_factory=list)
     armed: list[Port] = field(default_factory=list)
     reconnections: list[Reconnection] = field(default_factory=list)
+    answering: Answering | None = None
     has_ended: bool = False
 
 
@@ -77,6 +78,7 @@ class Loop:
         self.name = name
         self.loop_config: LoopConfig = config.loops[name]
         self._stalls = tuple(stalls)
+        self._opened: Opened | None = None
         self._parts: Parts | None = None
         #: By output, what ``read_output`` says of it once it was cleaned up.
         self._last_commands: Mapping[str, _Command | ValueError] = {}
@@ -86,14 +88,30 @@ class Loop:
 
     # --- lifecycle ---
 
-    def configure(self, policies: Mapping[str, Policy] | None = None) -> None:
+    def open(self) -> None:
+        """Opens the ports, the first part of :meth:`configure`, of whose errors it raises the same.
+
+        All loops of a run are open before one is configured: it may read another.
+        """
+        self._refuse_configured()
+        self._opened = open_ports(self.config, self.name)
+
+    def configure(
+        self, policies: Mapping[str, Policy] | None = None, loops: Iterable[Loop] = ()
+    ) -> None:
         """Raises ConfigError, LinkError, RtloopError; whatever was opened is closed again.
 
-        ``policies`` are the loop's own, by name, where they were loaded already.
+        ``policies`` are the loop's own, by name, where they were loaded already; ``loops`` those of its run.
         """
-        if self._parts is not None:
-            raise RtloopError(f"loop '{self.name}' is configured already; call cleanup() first")
-        self._parts = build(self.config, self.name, self._stalls, policies)
+        self._refuse_configured()
+        if self._opened is None:
+            self.open()
+        opened = {loop.name: loop._opened for loop in (*loops, self) if loop._opened is not None}
+        try:
+            self._parts = build(self.config, self.name, self._stalls, policies, opened)
+        except BaseException:
+            self._opened = None  # and closed
+            raise
         self._last_commands = {}
 
     def prepare(self, ring_path: Path, process_rights: Sequence[RightReport] = ()) -> None:
@@ -107,8 +125,8 @@ class Loop:
         parts = self._configured()
         if self._hangs:
             raise RtloopError(
-                f"a cycle of loop '{self.name}' hung and may still use its graph; call cleanup() and "
-                "configure() first"
+                f"a cycle of loop '{self.name}', or its Python function, hung and may still use its graph; "
+                "call cleanup() and configure() first"
             )
         if self._activation is not None:
             raise RtloopError(f"loop '{self.name}' is active already; call deactivate() first")
@@ -137,6 +155,7 @@ class Loop:
                 place = self.config.where("loops", self.name, *keys)
                 raise RtloopError([Finding(message, place)])
             refuse_slow(self.config, self.name, set_up.warm_up_ns)
+            self._start_answering(parts, activation)
 
     def refuse_unready(self, *, clear: bool = False) -> None:
         """Raises LinkError where a device, as it was found, could not be armed; sends nothing."""
@@ -204,7 +223,9 @@ class Loop:
         returned = activation.threads.deactivate(DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns)
         for reconnection in activation.reconnections:
             reconnection.end()
-        lost = self._lost_port(activation)
+        answers = activation.answering is None or activation.answering.end()
+        # That a port does not answer whose loss is the fault is no news.
+        lost = faulty_port(self._configured(), activation.loop.status(), "port_error")
         unconfirmed = [
             text for port in activation.armed if (text := _stopped(port)) and port is not lost
         ]
@@ -214,6 +235,13 @@ class Loop:
             core.leaks_are_meant()
             raise RtloopError(
                 f"a cycle of loop '{self.name}' hangs and did not end; the safe command was sent"
+            )
+        if not answers:
+            self._hangs = True
+            core.leaks_are_meant()
+            unconfirmed.append(
+                f"the Python function of loop '{self.name}' hangs and did not end; the safe command was sent "
+                "without it"
             )
         if unconfirmed:
             raise RtloopError("; ".join(unconfirmed))
@@ -233,12 +261,13 @@ class Loop:
             if self._parts is not None:
                 ports = self._parts.output_ports
                 self._last_commands = {name: _last_command(port) for name, port in ports.items()}
-            parts, self._parts = self._parts, None
-            if parts is not None:
+            self._parts = None
+            opened, self._opened = self._opened, None
+            if opened is not None:
                 with ExitStack() as every:
-                    every.callback(parts.close)
+                    every.callback(close, opened.ports)
                     # A cycle that hangs holds its ports; what is behind them is free for the next.
-                    for port in parts.ports if hung else ():
+                    for port in opened.ports if hung else ():
                         every.callback(port.let_go)
 
     # --- while it runs ---
@@ -283,7 +312,7 @@ class Loop:
             deadline_ns=self.loop_config.deadline_ns,
             inputs=tuple(parts.inputs),
             outputs=tuple(parts.outputs),
-            sources=tuple(self.loop_config.inputs),
+            sources=self.loop_config.sources,
             realtime_ns_offset=time.time_ns() - time.monotonic_ns(),
             run={**run, **parts.facts},
             max_share=self.loop_config.share_limits,
@@ -296,6 +325,11 @@ class Loop:
         reconnections = [] if self._activation is None else self._activation.reconnections
         told = [reconnection.losses() for reconnection in reconnections]
         return tuple(losses for losses in told if losses.losses > 0)
+
+    def function_times(self) -> FunctionTimes | None:
+        """What the calls of its Python function took since the activation; None where it has none."""
+        answering = None if self._activation is None else self._activation.answering
+        return None if answering is None else answering.times()
 
     def reconnections_told(self) -> list[str]:
         """What happened to such ports since the activation, a sentence each."""
@@ -331,33 +365,13 @@ class Loop:
         """Why the loop is in FAULT, and what to do; empty when it is not."""
         if self._activation is None:
             return ""
-        status = self.status()
-        reason = rec.name_of(rec.FAULT_REASON_NAMES, status["fault_reason"])
-        if reason == "none":
-            return ""
-        ports = self._configured().ports
-        word = core.WORDS["fault_reasons"].get(reason)
-        cause = f"{reason}, which this version has no word for" if word is None else explain(word)
-        try:
-            # The port knows what was lost, and its device why it went SAFE.
-            if reason == "port_error":
-                cause = ports[status["fault_port"]].loss(status["fault_errno"])
-            elif reason == "device_safe":
-                cause = ports[status["fault_port"]].device_safe() + self._starved()
-            elif reason == "infer_error":
-                cause += f". It said: {' '.join(self._configured().runner.error.split())}"
-            elif reason == "terminated":
-                acting = self._configured().acting
-                cause += f". It was {' and '.join(terminated_by(acting.graph, acting.runner))}"
-        except Exception as error:  # a port is anybody's code, and this is told while loops end
-            cause += f" (its port could not say more: {error!r})"
-        others = [port for port in self._lost_ports() if port is not self._faulty_port(status)]
-        lost = " and ".join(f"'{port.name}' ({port.hardware_id})" for port in others)
-        return (
-            f"loop '{self.name}' is in FAULT{f', while {lost} was lost' if lost else ''}: {cause}"
-        )
+        return in_words(self.name, self.loop_config, self._configured(), self.status())
 
     # --- inside ---
+
+    def _refuse_configured(self) -> None:
+        if self._parts is not None:
+            raise RtloopError(f"loop '{self.name}' is configured already; call cleanup() first")
 
     def _configured(self) -> Parts:
         if self._parts is None:
@@ -371,8 +385,8 @@ class Loop:
 
     def _disown(self) -> None:
         """In a forked child: devices, threads and ring are the parent's. The loop is unconfigured here."""
-        _of_the_parent.append((self._activation, self._parts))
-        self._activation = self._parts = None
+        _of_the_parent.append((self._activation, self._parts, self._opened))
+        self._activation = self._parts = self._opened = None
         self._last_commands = {}
         self._hangs = False
 
@@ -384,6 +398,23 @@ class Loop:
         except (OSError, ValueError) as error:
             raise RtloopError(f"loop '{self.name}' cannot be activated: {error}") from error
         return _Activation(ring, loop, core.LoopThreads(loop))
+
+    def _start_answering(self, parts: Parts, activation: _Activation) -> None:
+        """The thread of a Python function. Raises RtloopError where it fails, StoppedError."""
+        acting = parts.acting
+        call, external = acting.graph.call, acting.runner.external
+        if call is None or external is None:
+            return
+        activation.answering = Answering(
+            call.function, external, function_thread(self.name, self.loop_config)
+        )
+        weakref.finalize(activation, external.close)
+        try:
+            activation.answering.start(go_on)
+        except FunctionError as error:
+            place = self.config.where("loops", self.name, "policy", "python")
+            message = f"loop '{self.name}' did not start: {error}"
+            raise RtloopError([Finding(message, place)]) from error
 
     def _look_after_ports(self) -> None:
         """Of a loop that was just released: those of its ports that may be lost and come back."""
@@ -417,42 +448,6 @@ class Loop:
             f"{FIRST_SAMPLE_TIMEOUT_S:g} s. {source.awaits}",
             self.config.where("loops", self.name, "inputs", name),
         )
-
-    def _faulty_port(self, status: Mapping[str, Any]) -> Port | None:
-        """The port that has latched the fault, if it was one."""
-        words = {core.FAULT_REASONS[name] for name in ("port_error", "device_safe", "not_obeyed")}
-        if status["fault_reason"] not in words:
-            return None
-        port: Port = self._configured().ports[status["fault_port"]]
-        return port
-
-    def _lost_ports(self) -> list[Port]:
-        """Those that were lost when the loop ended, though that is no fault: no line is taken after it."""
-        told = [(port, port.core.counters()) for port in self._configured().ports if port.back_off]
-        return [port for port, n in told if n.get("losses", 0) > n.get("reconnections", 0)]
-
-    def _starved(self) -> str:
-        """What a loss kept from the devices that were left; empty where it kept nothing."""
-        lost, parts = self._lost_ports(), self._configured()
-        inputs = [
-            f"'{name}'"
-            for name, section in self.loop_config.inputs.items()
-            if parts.input_ports[name] in lost and section.on_stale == "hold"
-        ]
-        if not inputs:
-            return ""
-        return (
-            f". Input {' and '.join(inputs)} was stale for that loss and held every command, also to the "
-            "devices that were left; with on_stale: use these go on getting commands"
-        )
-
-    def _lost_port(self, activation: _Activation) -> Port | None:
-        """The port whose loss is the loop's fault: that it does not answer is no news."""
-        status = activation.loop.status()
-        if status["fault_reason"] != core.FAULT_REASONS["port_error"]:
-            return None
-        port: Port = self._configured().ports[status["fault_port"]]
-        return port
 
     @contextmanager
     def _ended_on_error(self) -> Iterator[None]:

@@ -145,7 +145,10 @@ class Run:
                 # Whatever can be refused without a device is, before the first one is opened.
                 judgement = judge(self.config, record=self.record)
                 judgement.refuse()
-                _each(self.loops, lambda name, loop: loop.configure(judgement.policies[name]))
+                _each(self.loops, lambda _, loop: loop.open())
+                loops = tuple(self.loops.values())
+                policies = judgement.policies
+                _each(self.loops, lambda name, loop: loop.configure(policies[name], loops))
         except BaseException as error:
             self._cleanup_loops()
             self._end_start(error, [kernel_report()])
@@ -202,6 +205,7 @@ class Run:
         self._request_stops()
         problems = [fault for loop in self.loops.values() if (fault := loop.fault())]
         problems += self._end_loops()
+        times = {name: loop.function_times() for name, loop in self.loops.items()}
         losses = [losses for loop in self.loops.values() for losses in loop.losses()]
         loops = activation.summarise_loops()
         self._close_rings()
@@ -215,6 +219,7 @@ class Run:
             stopped_by=self._stopped_by or "stop",
             problems=tuple(problems),
             losses=tuple(losses),
+            functions={name: told for name, told in times.items() if told is not None},
         )
         self._state = "inactive"
         self._forget_stop()

@@ -226,8 +226,7 @@ def test_show_and_verify_take_one_of_them(path: Path, capsys: pytest.CaptureFixt
     assert "there is no policy 'run'; there is: 'stand', 'walk', 'jump'" in capsys.readouterr().err
     seen = np.random.default_rng(1).normal(size=(30, 2)).astype(np.float32)
     cases = path.parent / "cases.npz"
-    mode = np.zeros((30, 2), np.float32)
-    np.savez(cases, in_joints=seen, in_mode=mode, raw=np.cumsum(seen * np.float32(0.001), axis=0))
+    np.savez(cases, in_joints=seen, raw=np.cumsum(seen * np.float32(0.001), axis=0))
     assert main(["policy", "verify", str(path), str(cases)]) == 2
     told = capsys.readouterr().err
     assert "3 policies ('stand', 'walk', 'jump'): say which one, with --policy" in told

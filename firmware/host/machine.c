@@ -3,6 +3,9 @@
 #include <string.h>
 #include <time.h>
 
+/* What one pass takes from the line at most: a host that floods it cannot hold up a tick. */
+#define READ_SIZE 4096
+
 int64_t machine_clock_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -17,6 +20,11 @@ uint64_t machine_now_us(void *context) {
 static bool transmit(void *context, const uint8_t *bytes, size_t n) {
     machine *const self = context;
     return pty_write_frame(&self->line, bytes, n);
+}
+
+static bool transmit_packet(void *context, const uint8_t *packet, size_t size) {
+    machine *const self = context;
+    return tcp_send(&self->zmq, packet, size);
 }
 
 /* As long as the button is pressed, nobody lets the machine move. */
@@ -35,9 +43,29 @@ static void state_changed(void *context, rtl_state state, uint16_t reasons) {
     }
 }
 
+static bool open_lines(machine *self, const options *chosen, char *error, size_t error_size) {
+    const rtl_zmtp_settings settings = {
+        .in = self->zmq_in,
+        .in_size = sizeof self->zmq_in,
+        .out = self->zmq_out,
+        .out_size = sizeof self->zmq_out,
+        .idle_timeout_us = MACHINE_ZMQ_IDLE_US,
+    };
+    self->zmq = (tcp)TCP_CLOSED;
+    if (!pty_open(&self->line, chosen->pty_path, error, error_size)) {
+        return false;
+    }
+    if (chosen->zmq_address != NULL &&
+        !tcp_open(&self->zmq, chosen->zmq_address, &settings, error, error_size)) {
+        pty_close(&self->line);
+        return false;
+    }
+    return true;
+}
+
 bool machine_open(machine *self, const machine_kind *kind, const options *chosen, char *error,
                   size_t error_size) {
-    if (!pty_open(&self->line, chosen->pty_path, error, error_size)) {
+    if (!open_lines(self, chosen, error, error_size)) {
         return false;
     }
     self->clock_origin_ns = machine_clock_ns() - (int64_t)chosen->clock_start_us * 1000;
@@ -48,6 +76,7 @@ bool machine_open(machine *self, const machine_kind *kind, const options *chosen
         .apply = kind->apply,
         .safe = kind->safe,
         .transmit = transmit,
+        .transmit_packet = transmit_packet,
         .veto = veto,
         .state_changed = state_changed,
         .command_min = kind->command_min,
@@ -67,7 +96,7 @@ bool machine_open(machine *self, const machine_kind *kind, const options *chosen
     };
     if (!rtl_device_init(&self->device, &hardware, &description)) {
         snprintf(error, error_size, "the device refused its own description");
-        pty_close(&self->line);
+        machine_unplug(self);
         return false;
     }
     rtl_device_ready(&self->device);
@@ -95,6 +124,37 @@ void machine_press(machine *self) {
     if (self->emergency_stop) {
         rtl_device_trip_from_isr(&self->device, RTL_REASON_HARDWARE);
     }
+}
+
+/* ---- lines --------------------------------------------------------------------------------- */
+
+static void on_packet(void *context, const uint8_t *packet, size_t size) {
+    machine *const self = context;
+    rtl_device_receive_packet(&self->device, packet, size, machine_now_us(self));
+}
+
+/* Received bytes go first: what came in time is not to be called a timeout by a late tick. */
+void machine_pass(machine *self) {
+    uint8_t bytes[READ_SIZE];
+    self->advance(self);
+    const size_t n = pty_read(&self->line, bytes, sizeof bytes);
+    if (n > 0) {
+        rtl_device_receive(&self->device, bytes, n, machine_now_us(self));
+    }
+    tcp_receive(&self->zmq, machine_now_us(self), on_packet, self);
+    rtl_device_tick(&self->device);
+    tcp_flush(&self->zmq);
+}
+
+uint64_t machine_next_due_us(const machine *self) {
+    const uint64_t device_us = rtl_device_next_due_us(&self->device);
+    const uint64_t zmq_us = tcp_deadline_us(&self->zmq);
+    return device_us < zmq_us ? device_us : zmq_us;
+}
+
+void machine_unplug(machine *self) {
+    pty_close(&self->line);
+    tcp_close(&self->zmq);
 }
 
 /* ---- summary ------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /*
- * What every machine of this program is: an rtl_device on a pty, an emergency stop, a clock. Each
- * kind begins with one of these and fills in the rest; main.c knows no more of it.
+ * What every machine of this program is: an rtl_device on a pty and, where asked for, on ZeroMQ, an
+ * emergency stop, a clock. Each kind begins with one of these and fills in the rest; main.c knows
+ * no more of it.
  */
 #ifndef RTLOOP_HOST_MACHINE_H_
 #define RTLOOP_HOST_MACHINE_H_
@@ -13,14 +14,23 @@
 #include "options.h"
 #include "pty.h"
 #include "rtloop/device.h"
+#include "tcp.h"
 
 /* A stop longer than this (SIGSTOP, a suspended laptop) is dropped instead of simulated in a rush
  * during which the device would be deaf; ordinary scheduling hiccups are far shorter. */
 #define MACHINE_CATCH_UP_MAX_NS 100000000
 
+/* Waits for a ZeroMQ peer that does not read, in bytes: what is newer than that is dropped. */
+#define MACHINE_ZMQ_QUEUE 4096
+
+/* A peer that is silent for so long has left; a host asks for the time ten times a second. */
+#define MACHINE_ZMQ_IDLE_US 5000000
+
 typedef struct machine {
     rtl_device device;
     pty line;
+    tcp zmq; /* beside the line, or closed */
+    uint8_t zmq_in[RTL_PACKET_MAX], zmq_out[MACHINE_ZMQ_QUEUE];
     char schema[4096];
     volatile sig_atomic_t emergency_stop;
     int64_t clock_origin_ns; /* CLOCK_MONOTONIC at device time 0 */
@@ -65,6 +75,15 @@ uint32_t machine_take_steps(machine *self, int64_t step_ns);
 
 /* The emergency stop: pressed, and at the next call released. May be called by a signal handler. */
 void machine_press(machine *self);
+
+/* Brings the plant to the present, takes what came, sends what is due. */
+void machine_pass(machine *self);
+
+/* When machine_pass() has something to do next, in device time; RTL_NEVER_US: when bytes come. */
+uint64_t machine_next_due_us(const machine *self);
+
+/* Hangs up all lines. May be called again. */
+void machine_unplug(machine *self);
 
 /* One line of JSON. */
 void machine_print_summary(const machine *self, FILE *stream);

@@ -20,9 +20,6 @@
 #include "options.h"
 #include "remote_device.h"
 
-/* What one pass takes from the line at most: a host that floods it cannot hold up a tick. */
-#define READ_SIZE 4096
-
 static cartpole_device cartpole_machine;
 static remote_device remote_machine;
 static machine *the_machine; /* of these, the one that was asked for */
@@ -73,7 +70,7 @@ static struct timespec to_timespec(int64_t ns) {
 
 /* Ends the sleep when something is due; not at all, when nothing is before bytes come. */
 static bool set_timer(int fd) {
-    const uint64_t due_us = rtl_device_next_due_us(&the_machine->device);
+    const uint64_t due_us = machine_next_due_us(the_machine);
     struct itimerspec due = {0};
     if (due_us != RTL_NEVER_US) {
         const int64_t due_ns = the_machine->clock_origin_ns + (int64_t)due_us * 1000;
@@ -93,7 +90,7 @@ static bool handle_signals(int fd) {
     bool go_on = true;
     while (read(fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGUSR1) {
-            pty_close(&the_machine->line);
+            machine_unplug(the_machine);
         } else {
             go_on = false;
         }
@@ -101,36 +98,28 @@ static bool handle_signals(int fd) {
     return go_on;
 }
 
-/* Received bytes go first: what came in time is not to be called a timeout by a late tick. */
-static void pass(void) {
-    uint8_t bytes[READ_SIZE];
-    the_machine->advance(the_machine);
-    const size_t n = pty_read(&the_machine->line, bytes, sizeof bytes);
-    if (n > 0) {
-        const rtl_hardware *const hardware = &the_machine->device.hardware;
-        rtl_device_receive(&the_machine->device, bytes, n, hardware->now_us(hardware->context));
-    }
-    rtl_device_tick(&the_machine->device);
-}
-
 static bool run(int signals_fd) {
     const int timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (timer_fd < 0) {
         return fail("no timer");
     }
+    const tcp *const zmq = &the_machine->zmq;
     for (;;) {
         struct pollfd waiting[] = {
             {.fd = signals_fd, .events = POLLIN},
             {.fd = timer_fd, .events = POLLIN},
             {.fd = the_machine->line.fd, .events = POLLIN}, /* -1, unplugged, is not looked at */
             {.fd = the_machine->plant_fd, .events = POLLIN},
+            {.fd = zmq->fd < 0 ? zmq->listen_fd : zmq->fd, .events = tcp_poll_events(zmq)},
         };
         /* Pressed after the timer was set, the button would not end the sleep. */
         sigset_t button, awake;
         sigemptyset(&button);
         sigaddset(&button, SIGUSR2);
         sigprocmask(SIG_BLOCK, &button, &awake);
-        if (!set_timer(timer_fd) || (ppoll(waiting, 4, NULL, &awake) < 0 && errno != EINTR)) {
+        if (!set_timer(timer_fd) ||
+            (ppoll(waiting, sizeof waiting / sizeof waiting[0], NULL, &awake) < 0 &&
+             errno != EINTR)) {
             close(timer_fd);
             return fail("cannot sleep");
         }
@@ -138,7 +127,7 @@ static bool run(int signals_fd) {
         if (!handle_signals(signals_fd)) {
             break;
         }
-        pass();
+        machine_pass(the_machine);
     }
     close(timer_fd);
     return true;
@@ -181,10 +170,11 @@ int main(int argc, char **argv) {
         return 1;
     }
     sigaction(SIGUSR2, &(struct sigaction){.sa_handler = on_emergency_stop}, NULL);
-    printf("READY %s\n", the_machine->line.line_path);
+    const char *const zmq = the_machine->zmq.address; /* nothing, when it is closed */
+    printf("READY %s%s%s\n", the_machine->line.line_path, zmq[0] == '\0' ? "" : " ", zmq);
     fflush(stdout);
     const bool ended_well = run(signals_fd);
-    pty_close(&the_machine->line);
+    machine_unplug(the_machine);
     machine_print_summary(the_machine, stdout);
     close(signals_fd);
     return ended_well ? 0 : 1;

@@ -23,6 +23,10 @@ static const char help[] =
     "\n"
     "line\n"
     "  --pty PATH               make PATH a symbolic link to the line\n"
+    "  --zmq ADDRESS            also over ZeroMQ, at tcp://127.0.0.1:PORT, for a DEALER or ROUTER "
+    "that\n"
+    "                           connects; port 0 is any, and READY says which. The device has one\n"
+    "                           host, who said HELLO last: here or on the line\n"
     "  --rate-hz N              sensor rate, a divisor of 1000000 up to 10000 (default 1000)\n"
     "  --sensors N              values of a sample, 4..128 (default 4): those that the plant does\n"
     "                           not fill count the samples\n"
@@ -47,7 +51,7 @@ static const char help[] =
     "\n"
     "signals\n"
     "  SIGTERM, SIGINT          end\n"
-    "  SIGUSR1                  unplug: hang up the line, run on without it\n"
+    "  SIGUSR1                  unplug: hang up the line and ZeroMQ, run on without them\n"
     "  SIGUSR2                  press the emergency stop, and the next time release it: HARDWARE,\n"
     "                           and as long as it is pressed neither cleared nor armed\n";
 
@@ -107,6 +111,7 @@ static bool read_rate(const char *text, uint32_t *out) {
 
 enum option_id {
     PTY = 256,
+    ZMQ,
     SEED,
     ANGLE,
     NOISE,
@@ -124,6 +129,7 @@ enum option_id {
 
 static const struct option known[] = {
     {"pty", required_argument, NULL, PTY},
+    {"zmq", required_argument, NULL, ZMQ},
     {"seed", required_argument, NULL, SEED},
     {"angle-rad", required_argument, NULL, ANGLE},
     {"noise", required_argument, NULL, NOISE},
@@ -146,6 +152,9 @@ static bool take(int id, const char *text, options *out) {
     switch (id) {
         case PTY:
             out->pty_path = text;
+            return true;
+        case ZMQ:
+            out->zmq_address = text;
             return true;
         case SEED:
             return read_integer("seed", text, 0, UINT64_MAX, &out->seed);

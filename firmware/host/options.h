@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 typedef struct {
-    const char *pty_path; /* NULL: no symbolic link */
+    const char *pty_path;    /* NULL: no symbolic link */
+    const char *zmq_address; /* NULL: no ZeroMQ */
     uint64_t seed;
     double angle_rad;
     double noise;

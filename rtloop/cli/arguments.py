@@ -169,7 +169,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
     policy = commands.add_parser(
-        "policy", help="show, verify, compile and measure the policy of a loop"
+        "policy", help="show, verify, compile, measure, quantize the policy of a loop"
     )
     policy_commands = policy.add_subparsers(required=True, metavar="COMMAND")
 
@@ -250,6 +250,70 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="for each of warm, cold and in the loop, all versions together (default 5)",
     )
     bench.add_argument("--json", action="store_true", help="for machines")
+    quantize = _command(
+        policy_commands,
+        "quantize",
+        "make the models of a loop int8 or float16, if they answer as well, and no slower",
+        "rtloop policy quantize robot.yaml --to int8 --calibration rtloop-runs/RUN/run.mcap",
+    )
+    quantize.set_defaults(command="policy quantize")
+    quantize.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+    quantize.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
+    quantize.add_argument("--to", choices=("int8", "float16"), required=True, help="the new type")
+    quantize.add_argument(
+        "--calibration",
+        type=_path,
+        metavar="RUN.mcap",
+        help="a recording of the loop: its inputs tell the ranges of values",
+    )
+    quantize.add_argument(
+        "--cases",
+        type=_path,
+        metavar="FILE.npz",
+        help="inputs that the error is told of, as docs/verify.md says (default: the recording's second half)",
+    )
+    quantize.add_argument(
+        "-o",
+        dest="out",
+        type=_path,
+        metavar="OUT.onnx",
+        help="the new model; of several a folder (default: beside the model, as policy.int8.onnx)",
+    )
+    quantize.add_argument(
+        "--plant",
+        metavar="MODULE:FUNCTION",
+        help="what runs a policy on its plant: takes a path, returns numbers by name; `score` is judged "
+        "(default: that of the demo whose policy it is, if any)",
+    )
+    quantize.add_argument(
+        "--max-error",
+        type=_positive,
+        default=0.02,
+        metavar="X",
+        help="refuse a larger error of any element, of its range (default 0.02)",
+    )
+    quantize.add_argument(
+        "--max-time",
+        type=_positive,
+        default=1.0,
+        metavar="X",
+        help="refuse what takes more than so many times the time in float32 (default 1.0)",
+    )
+    quantize.add_argument(
+        "--max-loss",
+        type=_positive,
+        default=0.02,
+        metavar="X",
+        help="refuse a score on the plant that is less by more than this share (default 0.02)",
+    )
+    quantize.add_argument(
+        "--seconds",
+        type=_positive,
+        default=3.0,
+        metavar="S",
+        help="to measure both in turn (default 3)",
+    )
+    quantize.add_argument("--json", action="store_true", help="for machines")
 
 
 def _command(

@@ -106,7 +106,7 @@ def _row(name: str, version: Measured, what: str) -> tuple[str, ...]:
     of = {"warm": version.warm, "cold": version.cold, "in_loop": version.in_loop.inference}[what]
     share = {"warm": version.of_limit, "cold": version.of_memory}.get(what)
     ratio = _ratio(version.ratios[what])
-    return ("", name, *percentiles(of), ratio, "" if share is None else f"{100 * share:.2g} %")
+    return ("", name, *percentiles(of), ratio, "" if share is None else _percent(share))
 
 
 def percentiles(of: Distribution) -> tuple[str, ...]:
@@ -115,6 +115,11 @@ def percentiles(of: Distribution) -> tuple[str, ...]:
     names = ("p50_us", "p99_us", "p99_9_us", "high_water_us")
     values = (told[name] for name in names)
     return (*("–" if value is None else f"{value:.4g}" for value in values), str(of.n))
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
 
 
 def _ratio(value: float | None) -> str:

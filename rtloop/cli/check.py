@@ -30,6 +30,9 @@ from rtloop.judge import (
 from rtloop.loop import WARM_UP_RUNS, Loop
 from rtloop.policy import Policy
 from rtloop.policy.aot.gain import Gain, gain
+from rtloop.policy.callable.function import FunctionError
+from rtloop.policy.callable.price import Price, price
+from rtloop.policy.composed import ComposedGraph
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report, report
 from rtloop.realtime.threads import guard_thread, loop_thread
@@ -69,6 +72,8 @@ class LoopCheck:
     """What was concluded of the policy without being asked, and what is not wrong but should be known."""
     backends: dict[str, str] = field(default_factory=dict)
     """``ort`` or ``aot``, by the name of the model."""
+    price: Price | None = None
+    """Of asking its Python function."""
     gain: Gain | None = None
     """Of ``backend: aot``, where it is not chosen and could be."""
 
@@ -90,6 +95,7 @@ class LoopCheck:
             "inference_p99_us": self.inference_p99_us,
             "notes": self.notes,
             "backends": self.backends,
+            "python": None if self.price is None else self.price.as_dict(),
             "aot_p50_us": None if self.gain is None else self.gain.aot_us,
             "ort_p50_us": None if self.gain is None else self.gain.ort_us,
         }
@@ -156,7 +162,7 @@ class Check:
         lines = [f"{self.path} is {'refused' if self.errors else 'valid'}"]
         for loop in self.loops:
             lines += [f"  {loop}", *(f"  {loop.label}: {note}" for note in loop.notes)]
-            lines += [f"  {loop.label}: {loop.gain}"] if loop.gain else []
+            lines += [f"  {loop.label}: {told}" for told in (loop.price, loop.gain) if told]
         lines += [f"  {name}: {told}" for name, told in self.switches.items()]
         for link, told in self.devices.items():
             lines.append(
@@ -189,6 +195,7 @@ def check(path: Path, *, device: bool = False) -> Check:
         for called, alone in config.each_policy(name).items():
             if called in judgement.policies[name]:
                 _judge_policy(alone, name, called, judgement, found)
+    found.warnings = list(dict.fromkeys(found.warnings))  # of several policies, each once
     if device:
         _ask_devices(config, judgement, found)
     for checked in found.loops:
@@ -197,6 +204,8 @@ def check(path: Path, *, device: bool = False) -> Check:
             checked.notes += assembled.backends.notes
             checked.backends = dict(assembled.backends.by_model)
             _time(config, checked, assembled.runner, found)
+            if assembled.graph.call is not None:
+                _price(config, checked, assembled.graph, found)
             alone = config.each_policy(checked.name)[checked.policy]
             if alone.loops[checked.name].policy.backend == "ort":
                 checked.gain = gain(assembled.graph)
@@ -211,7 +220,9 @@ def _judge_policy(
     policy = judgement.policies[name][called]
     account = _loop_check(config, name, called, policy)
     if all(other.name != name for other in found.loops):
-        account.notes += filter(None, [unwritten(config.loops[name], "in `rtloop run`")])
+        loop = config.loops[name]
+        account.notes += (n for key, read in loop.inputs.items() for n in read.notes(key, name))
+        account.notes += filter(None, [unwritten(loop, "in `rtloop run`")])
     found.loops.append(account)
     found.warnings += judge_zeros(config, name, policy)
     found.warnings += judge_rate(config, name, policy)
@@ -231,6 +242,12 @@ def _gathered(errors: list[RtloopError]) -> Iterator[None]:
         errors.append(error)
 
 
+def _observation(policy: Policy) -> str:
+    if not policy.stages:
+        return ""
+    return "what is observed" if policy.function else str(policy.observation or "nothing")
+
+
 def _loop_check(config: Config, name: str, called: str, policy: Policy) -> LoopCheck:
     loop = config.loops[name]
     return LoopCheck(
@@ -242,7 +259,7 @@ def _loop_check(config: Config, name: str, called: str, policy: Policy) -> LoopC
         rates=loop.rates,
         deadline_ms=loop.deadline_ns / 1e6,
         model=", ".join(str(path) for _, _, path in loop.policy.sections.values()),
-        observation=str(policy.observation or "nothing") if policy.stages else "",
+        observation=_observation(policy),
         action=str(policy.action or ""),
         notes=policy.notes_in(loop.policy),
     )
@@ -250,16 +267,26 @@ def _loop_check(config: Config, name: str, called: str, policy: Policy) -> LoopC
 
 def _ask_devices(config: Config, judgement: Judgement, found: Check) -> None:
     """Configures every loop as a run does, which opens its devices, and lets them go again."""
+    loops: dict[str, Loop] = {}
     for name in judgement.assembled:
         loop = Loop(config, name)
         with _gathered(found.errors):
-            loop.configure(judgement.policies[name])
+            loop.open()
+            loops[name] = loop
+    for name, loop in loops.items():
+        read = [section.read_output for section in loop.loop_config.inputs.values()]
+        if any(other is not None and other[0] not in loops for other in read):
+            continue  # that one has an error of its own
+        with _gathered(found.errors):
+            loop.configure(judgement.policies[name], loops.values())
             for port, place in loop.placed_ports:
                 with _gathered(found.errors), port_errors(name, port.name, "asked", place):
                     if told := port.ask():
                         found.devices[port.name] = told
             with _gathered(found.errors):
                 loop.refuse_unready(clear=False)
+    for loop in loops.values():
+        with _gathered(found.errors):
             loop.cleanup()
 
 
@@ -271,11 +298,31 @@ def _time(config: Config, loop: LoopCheck, runner: core.Graph, found: Check) -> 
     p50_ns, p99_ns = np.percentile(run_ns, [50, 99])
     loop.timed_runs = len(run_ns)
     loop.inference_p50_us, loop.inference_p99_us = p50_ns / 1000, p99_ns / 1000
-    judged = judge_time(config, loop.name, run_ns)
+    judged = judge_time(config, loop.name, run_ns, loop.policy)
     found.warnings += [finding for finding in judged if finding.severity == "warning"]
     wrong = [finding for finding in judged if finding.severity == "error"]
     if wrong:
         found.errors.append(ConfigError(wrong))
+
+
+def _price(config: Config, loop: LoopCheck, graph: ComposedGraph, found: Check) -> None:
+    """Calls the Python function as often as the loop will, alone and beside a busy thread."""
+    if graph.call is None:
+        return
+    place = config.where("loops", loop.name, "policy", "python")
+    period_ns = round(config.loops[loop.name].policy_period_s * 1_000_000_000)
+    loop.observation = f"{graph.observation_size} values"
+    loop.action = f"{graph.call.function.size} values"
+    try:
+        loop.price = price(graph.call.function, graph.observation_size, period_ns)
+    except FunctionError as error:
+        found.errors.append(ConfigError([Finding(str(error), place)]))
+        return
+    median_us = loop.price.alone.call_us.p50
+    if median_us is not None and median_us * 1000 > period_ns:
+        told = f"a function that takes {median_us / 1000:.3g} ms in the median, without any load"
+        expected = f"at most {period_ns / 1e6:.9g} ms, the period of the policy: most answers would be late"
+        found.warnings.append(Finding.of(place, told, expected, severity="warning"))
 
 
 def _timed(runner: core.Graph) -> npt.NDArray[np.int64]:

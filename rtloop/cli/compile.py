@@ -22,21 +22,26 @@ def compile_policies(options: argparse.Namespace) -> int:
     config = load(options.file)
     found: dict[str, Backends] = {}
     folders = {}
+    notes: list[str] = []
     for loop in config.loops:
         for policy, alone in config.each_policy(loop).items():
             name = label(loop, policy)
             folders[name] = options.into or alone.loops[loop].policy.aot_cache or own_folder()
             graph = opened(alone, loop, backend="ort").assembled.graph
             found[name] = backends(graph, folders[name])
+            if graph.call is not None:
+                function = graph.call.function.name
+                told = f"the Python function '{function}' is not compiled: export a model"
+                notes.append(f"{name}: {told}")
     code = int(any(made.reasons for made in found.values()))
     if options.json:
         loops = {name: _as_dict(made, str(folders[name])) for name, made in found.items()}
         text = json.dumps({"file": str(options.file), "loops": loops, "exit_code": code}, indent=2)
         return code if say(text) else 1
     terminal = Terminal(sys.stdout)
-    lines = []
+    lines = list(notes)
     for name, made in found.items():
-        if not made.by_model:
+        if not made.by_model and not any(note.startswith(f"{name}: ") for note in notes):
             lines.append(f"{name}: no model to compile")
         lines += [f"{name}: {note}" for note in made.notes]
         lines += [f"{name}: {folders[name]}/{entry.name}.so" for entry in made.entries.values()]

@@ -213,6 +213,8 @@ class Console:
             self.say(f"{self.styled('not granted', 'yellow')}: {listed} (see `rtloop check`)")
         for name, device in summary.devices.items():
             self._summarise_device(name, device)
+        for name, times in summary.functions.items():
+            self.say(f"     {name}: {times}")
         for losses in summary.losses:
             self.say(self.styled(str(losses), "yellow"))
         for problem in dict.fromkeys(summary.problems):

@@ -142,14 +142,27 @@ def _reported(
     try:
         # The loops have ended: another Ctrl-C is meant for a report that takes too long.
         with stopped_when(signals.from_now_on()):
-            if demo is not None:
-                demo.illustrate(run.recording, devices)
+            summary = _illustrated(summary, run, demo, devices)
             return replace(summary, report=run.write_report())
     except StoppedError:
         again = f"no report: it was stopped. `rtloop report {quote(str(run.directory))}` writes it"
         return replace(summary, problems=(*summary.problems, again))
     except RtloopError as error:
         return replace(summary, problems=(*summary.problems, str(error)))
+
+
+def _illustrated(
+    summary: RunSummary, run: Run, demo: Demo | None, devices: Sequence[FirmwareProcess]
+) -> RunSummary:
+    """A report without its pictures is one all the same."""
+    try:
+        if demo is not None:
+            demo.illustrate(run.recording, devices)
+    except StoppedError:
+        raise
+    except RtloopError as error:
+        return replace(summary, problems=(*summary.problems, str(error)))
+    return summary
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -212,6 +225,12 @@ def _bench_policy(options: argparse.Namespace) -> int:
     return bench_policy(options)
 
 
+def _quantize_policy(options: argparse.Namespace) -> int:
+    from rtloop.cli.quantize import quantize_policy
+
+    return quantize_policy(options)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "demo": _demo,
@@ -223,6 +242,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "policy verify": _verify_policy,
     "policy compile": _compile_policies,
     "policy bench": _bench_policy,
+    "policy quantize": _quantize_policy,
 }
 
 

@@ -101,6 +101,14 @@ class Config(Section):
         merged: dict[str, Any] = _merged(said, changes)
         return Config(**merged)
 
+    def readers(self, name: str, output: str) -> list[LoopConfig]:
+        """The loops that read an output of the loop ``name``."""
+        return [
+            loop
+            for loop in self.loops.values()
+            if any(section.read_output == (name, output) for section in loop.inputs.values())
+        ]
+
     def where(self, *keys: str | int) -> Place:
         """The place of a value, for errors found after loading: ``FILE:LINE:COL: where.the.key``.
 
@@ -146,6 +154,12 @@ class Config(Section):
         return f"<Config {'; '.join([*loops, *links])}>"
 
     __str__ = __repr__
+
+    @model_validator(mode="after")
+    def _bind_inputs(self) -> Config:
+        for loop in self.loops.values():
+            loop.bind(self.loops)
+        return self
 
     @model_validator(mode="after")
     def _judge_rules(self) -> Config:

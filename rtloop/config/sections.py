@@ -9,7 +9,7 @@ broken in a section at ``here`` whose single values are right already; rules bet
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Annotated, Literal
 
@@ -30,6 +30,9 @@ from rtloop.config.values import (
 from rtloop.policy.section import PolicyConfig
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, PortSection
 from rtloop.telemetry.observe.shares import LOST_JOBS, default_limits, window_releases
+
+ANSWER = "answer"
+"""What a Python function answers, among the sources of a loop."""
 
 
 class RecordingConfig(Section):
@@ -238,6 +241,14 @@ class LoopConfig(Section):
             policy.bind(self.inputs, self.outputs)
         return self
 
+    def bind(self, loops: Mapping[str, LoopConfig]) -> None:
+        """Tells its inputs, and then its policy, of all loops of the file."""
+        for source in self.inputs.values():
+            source.bind(loops)
+        if any(source.read_output for source in self.inputs.values()):
+            for _, policy in self.every_policy.values():
+                policy.bind(self.inputs, self.outputs)
+
     @property
     def every_policy(self) -> dict[str, tuple[Keys, PolicyConfig]]:
         """All of its policies by name, "" the only one: where it stands in this section, and it."""
@@ -304,6 +315,11 @@ class LoopConfig(Section):
         return self.period_ns if self.deadline_ms is None else nanoseconds(self.deadline_ms)
 
     @property
+    def catch_up(self) -> int:
+        """How many releases late it may run a cycle, by its ``on_overrun``."""
+        return self.max_catch_up if self.on_overrun == "catch_up" else 0
+
+    @property
     def budget_ns(self) -> int | None:
         return None if self.budget_ms is None else nanoseconds(self.budget_ms)
 
@@ -321,6 +337,12 @@ class LoopConfig(Section):
     def ring_cycles(self) -> int:
         """Cycles in ``ring_seconds``, rounded up."""
         return -(-self.ring_seconds * 1_000_000_000 // self.period_ns)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What each record has an age of: the inputs, and what a Python function answers."""
+        answers = any(policy.python is not None for _, policy in self.every_policy.values())
+        return (*self.inputs, *([ANSWER] if answers else []))
 
     @property
     def port_sections(self) -> tuple[PortSection, ...]:
@@ -394,8 +416,31 @@ class LoopConfig(Section):
         elif self.switch is not None:
             yield from self.switch.rules(switch, self.inputs, list(self.policies))
 
+    def _function_rules(self, here: Keys) -> Iterator[Problem]:
+        for keys, policy in self.every_policy.values():
+            if policy.python is None:
+                continue
+            if len(keys) > 1:
+                expected = "a model: of several policies none may be a Python function"
+                yield Problem((*here, *keys, "python"), expected)
+                return
+            break
+        else:
+            return
+        if self.loop_class == "hard":
+            expected = (
+                "a model in a hard loop, or class: firm or soft: a Python function waits for the interpreter "
+                "(the GIL), which any other Python thread may keep for 5 ms and more. Export it as `model`"
+            )
+            judged = ((*here, "class"),)
+            yield Problem((*here, "policy", "python"), expected, judged=judged)
+        if ANSWER in self.inputs:
+            expected = "another name: this one is that of what the Python function answers"
+            yield Problem((*here, "inputs", ANSWER), expected, at_key=True)
+
     def _class_rules(self, here: Keys) -> Iterator[Problem]:
         judged = ((*here, "class"),)
+        yield from self._function_rules(here)
         if self.loop_class != "firm" and "on_miss" in self.model_fields_set:
             expected = {
                 "hard": "no on_miss in a hard loop: a miss sends the safe command and latches FAULT",

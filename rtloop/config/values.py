@@ -59,10 +59,12 @@ def _resolved(value: object, info: ValidationInfo) -> object:
 NAME_OF_JOINT = r"^[^{}]*\{\}[^{}]*$"
 NAME_OF_ELEMENT = r"^[^{}]*(\{\}[^{}]*)?$"
 SHA256 = r"^[0-9a-f]{64}$"
+PYTHON_NAME = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 PATTERNS = {
     NAME_OF_JOINT: "a text with one {}, which stands for the name of a joint",
     NAME_OF_ELEMENT: "a text, with one {} at most",
     SHA256: "64 hexadecimal digits, 0 to 9 and a to f",
+    PYTHON_NAME: "MODULE:NAME of a Python function or class, for example control:act",
 }
 """What a text of such a pattern is, in words."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]

@@ -22,8 +22,10 @@ from rtloop.run import Run
 DEMOS: dict[str, Demo] = {demo.name: demo for demo in (CartpoleDemo(), QuadrupedDemo())}
 
 _FOLDER = Path(__file__).parent
+
+
 #: When the first slow inference comes.
-_OVERLOAD_FIRST_S = 2.0
+OVERLOAD_FIRST_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _stalls(config: Config, overload: Overload) -> dict[str, list[core.Stall]]:
     for i, (name, loop) in enumerate(config.loops.items()):
         per_second = 1_000_000_000 / loop.period_ns
         # Staggered, so that one loop's slow inference is not also the others'.
-        first = int((_OVERLOAD_FIRST_S + i * overload.every_s / 3) * per_second)
+        first = int((OVERLOAD_FIRST_S + i * overload.every_s / 3) * per_second)
         every = round(overload.every_s * per_second)
         duration_ns = int(overload.periods * loop.period_ns)
         stalls[name] = [core.Stall(core.Stage.infer, first, every, duration_ns)]

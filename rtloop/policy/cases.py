@@ -10,7 +10,7 @@ cycle of the loop, in every so-many-th of which the policy runs: ``obs_…`` and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,16 +100,20 @@ class CasesFile:
         raw_size: int,
         targets: Sequence[str],
         every: int = 1,
+        unread: Container[str] = (),
     ) -> Cases:
         """``inputs`` and ``targets`` are names of elements, ``observations`` sizes by ``MODEL.INPUT``.
 
-        ``every`` is that of the loop. Raises ConfigError.
+        ``every`` is that of the loop; inputs ``unread`` by the policy may be missing, and are zeros then.
+        Raises ConfigError.
         """
         import numpy as np
 
         self._refuse_useless_names()
         given = {name: self._named(f"in_{name}", elements) for name, elements in inputs.items()}
-        missing = [f"in_{name}" for name, array in given.items() if array is None]
+        missing = [
+            f"in_{name}" for name, array in given.items() if array is None and name not in unread
+        ]
         if missing:
             raise self.wrong(f"no {', '.join(missing)}", f"them beside {self._listed()}")
         seen = self._observed(observations)
@@ -129,7 +133,10 @@ class CasesFile:
         return Cases(
             steps,
             in_cycles,
-            {name: array for name, array in given.items() if array is not None},
+            {
+                name: np.zeros((steps, len(inputs[name])), np.float32) if array is None else array
+                for name, array in given.items()
+            },
             seen,
             raw,
             commanded,

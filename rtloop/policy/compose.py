@@ -102,7 +102,8 @@ def composed(
             tensor = stage.observed[name or next(iter(stage.observed))]
             here = partial(where, *at, *place)
             value = joined(builder, terms, scope, here, f"observed/{stage.name}")
-            _refuse_size(terms, scope, tensor.size, str(tensor), here)
+            if stage.file.function is None:  # which takes whatever is observed
+                _refuse_size(terms, scope, tensor.size, str(tensor), here)
             observed[tensor.name] = builder.must_be_finite(value)
             observations[f"{stage.name}.{tensor.name}"] = observed[tensor.name]
         answered = run_stage(builder, stage, observed, ran)
@@ -130,7 +131,7 @@ def composed(
         checked=tuple(builder.checked),
         last_command=builder.last_command_tensor,
         sha256=policy.sha256,
-        observation_size=policy.observation.size if policy.observation else 0,
+        observation_size=_observation_size(builder, policy, observations),
         models_sha256=policy.models_sha256,
         observations=observations,
         raw_action=builder.raw_action,
@@ -139,6 +140,14 @@ def composed(
         every=builder.every,
         cycles_since_due=builder.cycles_tensor,
     )
+
+
+def _observation_size(
+    builder: GraphBuilder, policy: Policy, observations: Mapping[str, str]
+) -> int:
+    if policy.function is not None:
+        return sum(builder.size(tensor) for tensor in observations.values())
+    return policy.observation.size if policy.observation else 0
 
 
 def _group(

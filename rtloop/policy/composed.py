@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
+    from rtloop.policy.callable.function import PolicyFunction
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -49,7 +51,18 @@ class ModelStep:
     each_cycle: bool = False
 
 
-Step = NodeStep | ModelStep
+@dataclass(frozen=True)
+class CallStep:
+    """What a Python function answers, outside the cycle: the tensors that it takes and gives."""
+
+    label: str
+    function: PolicyFunction
+    input: str
+    output: str
+    each_cycle: bool = False
+
+
+Step = NodeStep | ModelStep | CallStep
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,22 @@ class ComposedGraph:
     """The policy, all steps but those of ``each_cycle``, runs in every so-many-th cycle."""
     cycles_since_due: str = ""
     """The tensor of the cycles since that one, float32 [1, 1]; empty where nothing reads it."""
+
+    @property
+    def call(self) -> CallStep | None:
+        """The step that a Python function answers."""
+        return next((step for step in self.steps if isinstance(step, CallStep)), None)
+
+    @cached_property
+    def unread(self) -> frozenset[int]:
+        """The numbers of the inputs that nothing reads: of another policy of the loop, or its selector."""
+        read = {self.action.name, *self.checked, *(state.output_name for state in self.feedback)}
+        for step in self.steps:
+            if isinstance(step, CallStep):
+                read.add(step.input)
+            else:
+                read |= set(step.inputs if isinstance(step, NodeStep) else step.inputs.values())
+        return frozenset(n for n, spec in enumerate(self.inputs) if spec.name not in read)
 
     @cached_property
     def model(self) -> bytes:

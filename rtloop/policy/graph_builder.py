@@ -9,12 +9,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from rtloop.errors import ConfigError, Finding, Place, RtloopError
-from rtloop.policy.composed import Feedback, ModelStep, NodeStep, Step, TensorSpec
+from rtloop.policy.composed import CallStep, Feedback, ModelStep, NodeStep, Step, TensorSpec
 from rtloop.policy.node_types import inferred
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from rtloop.policy.callable.function import PolicyFunction
     from rtloop.policy.model_file import PolicyTensor
     from rtloop.policy.roles import Stage
 
@@ -336,6 +337,13 @@ class GraphBuilder:
         step = ModelStep(label, model, dict(feeds), tensors, self._in_each_cycle)
         self._add(step, *tensors.values())
         return tensors
+
+    def call(self, label: str, function: PolicyFunction, observed: str) -> str:
+        """Adds the call of a Python function, outside the cycle: float32 [1, size]."""
+        name = self._name(f"{label}/answer")
+        self.tensors[name] = TensorSpec(name, (1, function.size))
+        self._add(CallStep(label, function, observed, name), name)
+        return name
 
     def answered(self, name: str, make: Callable[[], str]) -> None:
         """From now on this makes the output ``MODEL.OUTPUT``: float32 [1, n]."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
+    from rtloop.policy.callable.function import PolicyFunction
+
 #: Min, Max and Mul broadcast as numpy does from here on.
 OLDEST_OPSET = 8
 
@@ -66,6 +68,8 @@ class ModelFile:
     """Of the file alone."""
     notes: tuple[str, ...] = ()
     """What was done to it without being asked."""
+    function: PolicyFunction | None = None
+    """What answers in place of ``model``, which is empty then."""
 
 
 def nowhere(*_keys: str | int) -> Place:

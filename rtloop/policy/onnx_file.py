@@ -24,6 +24,11 @@ def one_model(graph: ComposedGraph) -> onnx.ModelProto:
     """
     import onnx
 
+    if graph.call is not None:
+        raise ConfigError(
+            f"the Python function '{graph.call.function.name}' is in no ONNX file: export what it computes as "
+            "a model, and name that under `model`"
+        )
     models = [step.model for step in graph.steps if isinstance(step, ModelStep)]
     newest = max([_opset(model) for model in models] or [OPSET])
     for opset in dict.fromkeys((newest, max(newest, OPSET))):
@@ -56,6 +61,8 @@ def _in_opset(
     for step in graph.steps:
         if isinstance(step, NodeStep):
             nodes.append(_node(step))
+            continue
+        if not isinstance(step, ModelStep):
             continue
         n_runs += 1
         model = _renamed(_brought_to(step.model, opset, step.label), f"{step.label}_{n_runs}//")

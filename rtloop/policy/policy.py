@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from rtloop.config.problem import Keys, printable
-from rtloop.errors import Place, do_each
+from rtloop.errors import ConfigError, Finding, Place, do_each
+from rtloop.policy.callable.function import PolicyFunction, load_function
 from rtloop.policy.metadata import RATE, number_in
-from rtloop.policy.model_file import PolicyTensor, nowhere
+from rtloop.policy.model_file import ModelFile, PolicyTensor, nowhere
 from rtloop.policy.roles import Stage, action_of, read_stage
 from rtloop.policy.section import ONLY, ModelKeys, PolicyConfig
 from rtloop.policy.terms.elements import Elements, Pose, Scope, Vector
@@ -46,6 +47,11 @@ class Policy:
         """The model that answers the action; None without models."""
         last = self.stages[-1] if self.stages else None
         return next((s for s in self.stages if s.name == self.acts), last)
+
+    @property
+    def function(self) -> PolicyFunction | None:
+        """The Python function that answers in place of a model."""
+        return None if self.acting is None else self.acting.file.function
 
     @property
     def observation(self) -> PolicyTensor | None:
@@ -150,6 +156,8 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
         from rtloop.policy.leapp.load import load_bundle
 
         return load_bundle(section, where)
+    if section.python is not None:
+        return _of_function(section, section.python, where)
     if not section.sections:
         return Policy((), None, models_of_terms=models_of_terms(section, where))
     stages = tuple(
@@ -164,6 +172,7 @@ def load(section: PolicyConfig, where: Callable[..., Place] = nowhere) -> Policy
     )
     at = section.sections[stages[-1].name][0]
     action = action_of(stages[-1], section.action_output, where=partial(where, *at))
+    _refuse_action_size(section, action, where)
     *others, last = stages
     last = replace(last, answers={**last.answers, action.name: action})  # though it may be state
     stages = (*others, last)
@@ -191,6 +200,32 @@ def load_policy(
     stage = read_stage(ONLY, model, keys, None, where=where)
     told = told_of_joints((stage,), where)
     return Policy((stage,), action_of(stage, None, where=where), told.joints, told.pose)
+
+
+def _refuse_action_size(
+    section: PolicyConfig, action: PolicyTensor, where: Callable[..., Place]
+) -> None:
+    if section.action_size not in (None, action.size):
+        expected = f"{action.size}, the size of the policy's action {action}"
+        found = str(section.action_size)
+        raise ConfigError([Finding.of(where("action_size"), found, expected)])
+
+
+def _of_function(section: PolicyConfig, name: str, where: Callable[..., Place]) -> Policy:
+    """A policy that a Python function answers. How much it observes is known once it is composed."""
+    import onnx
+
+    size, place = section.answered_size or 1, where("python")
+    function = load_function(name, Path(place.file).parent.absolute(), size, place)
+    observed = {"observation": PolicyTensor("observation", (1, 0), "float32")}
+    action = PolicyTensor("action", (1, size), "float32")
+    answers = {action.name: action}
+    file = ModelFile(
+        onnx.ModelProto(), observed, answers, function.sha256, 0, {}, function=function
+    )
+    stage = Stage(ONLY, file, observed, {}, {}, (), answers, ())
+    models = models_of_terms(section, where)
+    return Policy((stage,), action, models_of_terms=models)
 
 
 def models_of_terms(section: PolicyConfig, where: Callable[..., Place]) -> dict[str, Stage]:

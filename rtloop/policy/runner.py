@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rtloop import core
-from rtloop.policy.composed import ComposedGraph, ModelStep, NodeStep, Step, TensorSpec
+from rtloop.policy.composed import (
+    CallStep,
+    ComposedGraph,
+    ModelStep,
+    NodeStep,
+    Step,
+    TensorSpec,
+)
 from rtloop.policy.library import onnxruntime_library
 from rtloop.policy.node_types import OPSET
 
@@ -48,7 +55,8 @@ def model_steps(graph: ComposedGraph) -> dict[int, ModelStep]:
     return {
         index: step if isinstance(step, ModelStep) else _model_of(graph, step)
         for index, step in enumerate(graph.steps)
-        if isinstance(step, ModelStep) or step.operator not in core.OPERATORS
+        if isinstance(step, ModelStep)
+        or (isinstance(step, NodeStep) and step.operator not in core.OPERATORS)
     }
 
 
@@ -62,7 +70,11 @@ def terminated_by(graph: ComposedGraph, run: core.Graph) -> list[str]:
 
 def _step(
     graph: ComposedGraph, step: Step, numbers: dict[str, int], compiled: bytes | None
-) -> core.Node | core.ModelRun | core.CompiledRun:
+) -> core.Node | core.ModelRun | core.CompiledRun | core.ExternalRun:
+    if isinstance(step, CallStep):
+        asked, answered = graph.tensors[step.input].size, graph.tensors[step.output].size
+        external = core.External(asked, answered)
+        return core.ExternalRun(external, numbers[step.input], numbers[step.output])
     if isinstance(step, NodeStep):
         if step.operator in core.OPERATORS:
             read = [numbers[name] for name in step.inputs]

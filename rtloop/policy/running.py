@@ -24,6 +24,10 @@ def run_stage(
     """
     import numpy as np
 
+    if stage.file.function is not None:
+        (taken,), (answer,) = observed.values(), stage.answers
+        given = builder.call(stage.name, stage.file.function, taken)
+        return {answer: lambda: given}
     feeds = {}
     for name, value in observed.items():
         tensor = stage.observed[name]

@@ -8,10 +8,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, PrivateAttr, Strict
+from pydantic import Field, PrivateAttr, Strict, StringConstraints
 
 from rtloop.config.problem import Keys, Problem, each_of, guarded
-from rtloop.config.values import ElementNames, ModelPath, Name, NumberList, Text
+from rtloop.config.values import (
+    PYTHON_NAME,
+    VECTOR_SIZE_MAX,
+    ElementNames,
+    ModelPath,
+    Name,
+    NumberList,
+    Text,
+)
 from rtloop.policy.files import file_rules
 from rtloop.policy.model_keys import BorderKeys
 from rtloop.policy.terms.action import ActionTerm, Sink
@@ -83,6 +91,11 @@ class PolicyConfig(ModelKeys):
     models: dict[Name, ModelConfig] = Field(
         default={}, description="several models, in the order in which they run; the last one acts"
     )
+    python: Annotated[str, StringConstraints(pattern=PYTHON_NAME)] | None = Field(
+        default=None,
+        description="`MODULE:NAME` of a Python function in place of a model, in a soft or firm loop; the "
+        "module lies beside this file, or in sys.path",
+    )
     leapp: ModelPath | None = Field(
         default=None,
         description="YAML of a LEAPP bundle, relative to this file: its models, flows and initial values",
@@ -97,6 +110,11 @@ class PolicyConfig(ModelKeys):
     default_joint_pos: NumberList | None = Field(
         default=None,
         description="the pose of the joints that an action of 0 commands; null is what the metadata say",
+    )
+    action_size: Annotated[int, Field(ge=1, le=VECTOR_SIZE_MAX)] | None = Field(
+        default=None,
+        description="how many values the policy answers; null is what its model has, and of a Python function "
+        "as many as there are `joints`, or else elements of all outputs",
     )
     action_output: Text | None = Field(
         default=None, description="the output that is the action, where a model has several"
@@ -133,6 +151,7 @@ class PolicyConfig(ModelKeys):
     )
 
     _binding: Binding | None = PrivateAttr(None)
+    _n_commanded: int | None = PrivateAttr(None)
 
     # --- what it says ---
 
@@ -141,6 +160,9 @@ class PolicyConfig(ModelKeys):
 
         A bundle that cannot be read stays unbound, which the rules report.
         """
+        counts = [output.element_count for output in outputs.values()]
+        known = [count for count in counts if count is not None]
+        self._n_commanded = sum(known) if known and len(known) == len(counts) else None
         if self.leapp is not None:
             from rtloop.policy.leapp import bound
 
@@ -152,12 +174,19 @@ class PolicyConfig(ModelKeys):
         return self._binding
 
     @property
+    def answered_size(self) -> int | None:
+        """How many values a Python function is to answer; None where nothing says."""
+        return self.action_size or (len(self.joints) if self.joints else self._n_commanded)
+
+    @property
     def sections(self) -> dict[str, tuple[Keys, ModelKeys, Path]]:
         """By the name of a model: where it stands in this section, its section, its file."""
         if self._binding is not None:
             return self._binding.sections
         if self.model is not None:
             return {ONLY: ((), self, self.model)}
+        if self.python is not None:
+            return {ONLY: ((), self, Path(self.python))}
         return {name: (("models", name), model, model.model) for name, model in self.models.items()}
 
     @property
@@ -315,13 +344,15 @@ class PolicyConfig(ModelKeys):
         yield from self.terminations.rules((*here, "terminations"), scope)
 
     def _model_rules(self, here: Keys) -> Iterator[Problem]:
-        keys = ("model", "models", "leapp")
+        keys = ("model", "models", "leapp", "python")
         given = [key for key in keys if getattr(self, key)]
         beside = [
-            key for key in (*_OF_A_MODEL, "observations", "action_output") if getattr(self, key)
+            key
+            for key in (*_OF_A_MODEL, "observations", "action_output", "action_size")
+            if getattr(self, key)
         ]
         if len(given) > 1 or (not given and (self.observation is None or beside)):
-            expected = "exactly one of `model`, `models` and `leapp`"
+            expected = "exactly one of `model`, `models`, `leapp` and `python`"
             if not given:
                 expected += ", or `observation` alone: what is observed is the action"
             judged = tuple((*here, key) for key in keys)
@@ -332,7 +363,8 @@ class PolicyConfig(ModelKeys):
         if self.leapp is not None:
             yield from file_rules((*here, "leapp"), self.leapp, ".yaml")
         for at, section, path in self.sections.values():
-            yield from file_rules((*here, *at, "model"), path)
+            if self.python is None:
+                yield from file_rules((*here, *at, "model"), path)
             yield from section.key_rules((*here, *at))
             said = section.observation is not None or "observations" in section.model_fields_set
             if not said and self.leapp is None:
@@ -340,6 +372,8 @@ class PolicyConfig(ModelKeys):
                 judged = ((*here, *at, "observation"), (*here, *at, "observations"))
                 found = "a model that observes nothing"
                 yield Problem((*here, *at), expected, found, judged=judged, at_key=True)
+        if self.python is not None:
+            yield from self._function_rules(here)
         if self.every == 1 and self.between == "interpolate":
             expected = "`every` beside it, of 2 cycles or more: there are none between"
             judged = ((*here, "every"),)
@@ -358,6 +392,26 @@ class PolicyConfig(ModelKeys):
                 if getattr(self, key):
                     expected = f"no {key} beside `models`: each of them has its own"
                     yield Problem((*here, key), expected, at_key=True)
+
+    def _function_rules(self, here: Keys) -> Iterator[Problem]:
+        """What a model has, and a Python function has not."""
+        judged = ((*here, "python"),)
+        for key in (
+            "observations", "fix_dimensions", "state", "constants", "counters", "sha256",
+            "action_output", "aot_cache",
+        ):  # fmt: skip
+            if getattr(self, key):
+                expected = f"no {key} beside `python`: a function takes one vector and answers one"
+                yield Problem((*here, key), expected, judged=judged, at_key=True)
+        if self.backend != "ort":
+            expected = "no backend beside `python`: export the function as a model to compile it"
+            yield Problem((*here, "backend"), expected, judged=judged)
+        if self.answered_size is None:
+            expected = (
+                "`action_size` beside it, how many values it answers: no `joints` say so, and not "
+            )
+            expected += "all outputs say how many elements they have"
+            yield Problem(judged[0], expected, judged=((*here, "action_size"), (*here, "joints")))
 
     def _name_rules(self, here: Keys, inputs: Mapping[str, Elements]) -> Iterator[Problem]:
         for name in (name for name in (*inputs, *self.groups) if name == DEFAULT_POSE):

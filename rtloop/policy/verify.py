@@ -19,6 +19,7 @@ from rtloop.policy.opened import Opened, opened, standing
 from rtloop.policy.show import PolicyTable
 from rtloop.policy.trace import Trace, trace
 from rtloop.policy.unseen import Unseen, unseen
+from rtloop.ports.command import holds
 from rtloop.ports.signal import Signal
 
 if TYPE_CHECKING:
@@ -105,12 +106,16 @@ def verify(config: Config, name: str, path: Path, tolerance: float = TOLERANCE) 
     policy = opened(config, name, signals)
     _refuse_unnamed(loop, policy, file)
     graph, known = policy.assembled.graph, policy.table
+    if graph.call is not None and policy.assembled.runner.external is not None:
+        function = graph.call.function  # in each step, as in training: without the cycle of delay
+        policy.assembled.runner.external.answer_at_once(function.answer, function.reset)
     cases = file.cases(
         {key: [signal.name for signal in signals] for key, signals in policy.inputs.items()},
         {key: graph.tensors[tensor].size for key, tensor in graph.observations.items()},
         len(known.raw),
         _target_names(policy.outputs),
         loop.policy.every,
+        _unread(loop, policy),
     )
     import numpy as np
 
@@ -212,6 +217,13 @@ def _refuse_runs_alone(config: Config, name: str, file: CasesFile) -> None:
         expected = f"'every' in {file.path}, {policy.every}, and a step for each cycle"
         places = [config.where("loops", name, "policy", *at) for at in keys]
         raise ConfigError([Finding.of(place, found, expected) for place in places])
+
+
+def _unread(loop: LoopConfig, policy: Opened) -> set[str]:
+    """The inputs that change nothing: neither the policy reads them, nor does an output hold them."""
+    names = list(policy.inputs)
+    held = {hold.hold for output in loop.outputs.values() for _, hold in holds((), output.safe)}
+    return {names[number] for number in policy.assembled.graph.unread} - held
 
 
 def _refuse_unnamed(loop: LoopConfig, policy: Opened, file: CasesFile) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from rtloop.core import Relay
     from rtloop.link.section import LinkConfig
 
 
@@ -48,6 +49,19 @@ class ServedLoop(Protocol):
 
     def pace_keys(self, here: Keys) -> tuple[Keys, ...]:
         """Where the file says the period, for a loop at ``here``."""
+
+
+class ReadableLoop(ServedLoop, Protocol):
+    """What another loop may know of the loop whose commands it reads."""
+
+    @property
+    def deadline_ns(self) -> int: ...
+    @property
+    def on_overrun(self) -> str: ...
+    @property
+    def output(self) -> str: ...
+    @property
+    def outputs(self) -> Mapping[str, OutputSection]: ...
 
 
 class PortSection(KindSection):
@@ -106,8 +120,9 @@ class PortSection(KindSection):
         """
 
 
-FirstSample = Literal["device", "file", "program"]
-"""Who gives an input its first sample; a program does with ``Loop.write_input``."""
+FirstSample = Literal["device", "file", "program", "loop"]
+"""Who gives an input its first sample; a program does with ``Loop.write_input``, another loop before its
+first release."""
 
 
 class InputSection(PortSection):
@@ -123,6 +138,18 @@ class InputSection(PortSection):
     @property
     def first_sample(self) -> FirstSample:
         return "device"
+
+    @property
+    def read_output(self) -> tuple[str, str] | None:
+        """The loop of the file and its output whose commands are the samples; None where none is."""
+        return None
+
+    def bind(self, loops: Mapping[str, ReadableLoop]) -> None:
+        """Told of all loops of the file, before anything else is asked that may rest on them."""
+
+    def notes(self, name: str, reader: str) -> list[str]:
+        """What people should know of the input ``name`` of the loop ``reader``, a sentence each."""
+        return []
 
     @property
     def max_age_ns(self) -> int | None:
@@ -278,6 +305,10 @@ class Port(ABC):
     """What to do where the first sample of an input does not come."""
     is_armed: bool = True
     """False of one that came back and gets no command any more (``rearm: never``)."""
+
+    def read_from(self, relay: Relay, signals: tuple[Signal, ...]) -> None:
+        """Of a section with ``read_output``: where that loop, open by now, leaves its commands."""
+        raise ValueError(f"'{self.name}' reads no loop")
 
     @abstractmethod
     def prepare(self) -> None:

@@ -49,6 +49,15 @@ def guard_thread(name: str, config: Paced) -> core.ThreadSetup:
     return setup
 
 
+def function_thread(name: str, config: Paced) -> core.ThreadSetup:
+    """The thread of a policy's Python function: never real-time, and off the loop's CPUs where it can."""
+    setup = _setup(f"py:{name}", "other", 0)
+    taken = config.realtime.cpu_affinity
+    if taken is not None:
+        setup.cpus = sorted(set(core.allowed_cpus()) - set(taken)) or list(taken)
+    return setup
+
+
 def _setup(name: str, scheduler: str, priority: int) -> core.ThreadSetup:
     setup = core.ThreadSetup()
     setup.name = name

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.command_line import EXIT_MISSED, EXIT_UNAVAILABLE
 from benchmarks.result import Result
+from benchmarks.walker import VARIANTS
 from rtloop import core
 
 ROOT = Path(__file__).parents[2]
@@ -209,3 +210,32 @@ def test_busy_says_how_to_get_the_loops_of_others(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert fix in json.loads(done.stdout)["unavailable"]
+
+
+def test_a_slow_inference_of_a_walker_is_a_miss_and_takes_no_other_release_with_it() -> None:
+    for variant in VARIANTS:
+        overload = variant.overload()
+        if overload is None:
+            assert list(variant.config().loops) == ["walk"]
+            continue
+        ((name, loop),) = variant.config().loops.items()
+        assert list(variant.config().links) == [f"{loop.loop_class}_robot"]
+        assert name == variant.loop
+        assert loop.deadline_ns < overload.periods * loop.period_ns < loop.period_ns
+        assert overload.every_s * 1e9 == pytest.approx(variant.slow_of * loop.period_ns)
+
+
+def test_a_walker_is_late_as_often_as_it_is_told() -> None:
+    result = run("walker", "--minutes", "0.06")
+    walks = result.settings["walks"]
+    assert [walk["name"] for walk in walks] == [variant.name for variant in VARIANTS]
+    for walk, variant in zip(walks, VARIANTS, strict=True):
+        name = variant.name
+        assert target(result, f"{name}: elapsed - executed - skipped") == 0
+        # A machine that stops a board for longer than its command timeout ends a walk before that.
+        if walk["executed"] < 105 or not variant.slow_of:
+            continue
+        if variant.walks:  # fewer where some of them were skipped
+            assert walk["missed"] >= (walk["executed"] - 101) // variant.slow_of // 2
+        else:
+            assert "COMMAND_TIMEOUT" in walk["ended"]

@@ -19,7 +19,7 @@ from onnx import helper
 
 from rtloop import core
 from tests.core.compiled import compiled
-from tests.core.conftest import MS, model_bytes
+from tests.core.conftest import MS, model_bytes, read_records
 from tests.core.fake_device import FakeDevice
 from tests.core.steps import Steps
 
@@ -93,7 +93,7 @@ def main(seconds: float) -> None:
         core.OutputConfig(0, [-5.0], [5.0], [1000.0], [0.0], [0.0]),
         core.OutputConfig(1, safe=[0.0, 0.0], hold=[2, -1], relay=relay),
     ]
-    runner = make_graph()
+    runner = core.Switch([make_graph(), make_graph()], 1, 0, 4, [[1], [0]])
     port = device.port(silence_timeout_ns=60_000 * MS)
     box = core.Port("mailbox", {"inputs": 1, "safe": [0.0, 0.0]})
     box.put(np.ones(1, np.float32))
@@ -110,7 +110,8 @@ def main(seconds: float) -> None:
             while not stop.is_set():
                 device.send_sensor([0.5, 0.25])
                 device.received()
-                box.put(np.ones(1, np.float32))
+                # The policies take turns; 2 is none of them.
+                box.put(np.array([int(time.monotonic() * 20) % 3], np.float32))
 
         feeder = threading.Thread(target=feed)
         feeder.start()
@@ -123,6 +124,8 @@ def main(seconds: float) -> None:
         feeder.join()
         result = loop.status()
         result["counters"] = port.counters()
+        switched = read_records(f"{folder}/ring")["events"] & core.EVENTS["switched"]
+        result["switched"] = int(np.count_nonzero(switched))
         preloaded = ctypes.CDLL(None)
         if hasattr(preloaded, "probe_allocations"):
             for name in ("self_test", "allocations", "runs", "threads"):

@@ -23,7 +23,7 @@ class Steps:
     def __init__(self) -> None:
         self.tensors: list[tuple[str, str, list[int]]] = []
         self.constants: dict[int, NDArray[Any]] = {}
-        self.steps: list[core.Node | core.ModelRun | core.CompiledRun] = []
+        self.steps: list[core.Node | core.ModelRun | core.CompiledRun | core.ExternalRun] = []
         self.inputs: list[int] = []
         self.feedback: list[tuple[int, int, bool]] = []
         self.checked: list[int] = []

@@ -260,8 +260,8 @@ def test_one_who_runs_the_graph_may_answer_at_once() -> None:
     graph.reset()
     assert begun == [1]
     assert [float(graph.run([vector(v)])[0]) for v in (1, 2, 3)] == [2, 3, 4]
-    external.answer_at_once(lambda seen: 1 / 0)
-    with pytest.raises(RuntimeError, match="^division by zero$"):
+    external.answer_at_once(lambda seen: seen * (1 // 0))
+    with pytest.raises(RuntimeError, match="by zero$"):
         graph.run([vector(1)])
 
 

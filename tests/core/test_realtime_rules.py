@@ -56,6 +56,7 @@ def test_an_active_loop_allocates_nothing_outside_onnxruntime(tmp_path: Path) ->
     assert result["threads"] == 2
     assert result["executed"] > 50
     assert result["runs"] > 50, "inference is among what was counted around"
+    assert result["switched"] > 2, "policies took over from each other"
     assert result["counters"]["rx_packets"] > 50
     assert result["allocations"] == 0
 
@@ -67,6 +68,7 @@ def test_an_active_loop_makes_no_system_call_but_sleep_clock_and_io(tmp_path: Pa
     trace = tmp_path / "trace"
     (loop, guard), result = run_program(["strace", "-ff", "-o", str(trace)], {}, 1.5)
     assert result["executed"] > 50
+    assert result["switched"] > 2
 
     def active_calls(thread: int) -> list[str]:
         lines = Path(f"{trace}.{thread}").read_text().splitlines()

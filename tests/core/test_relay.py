@@ -401,7 +401,7 @@ def test_what_is_held_is_read_before_the_first_command_once_it_was_measured(
 
 def test_loops_may_read_each_other(tmp_path: Path) -> None:
     relays = [core.Relay(1, 5, True) for _ in range(2)]
-    timing = {"period_ns": 2 * MS, "deadline_ns": MS, "output_at_deadline": True}
+    timing: dict[str, Any] = {"period_ns": 2 * MS, "deadline_ns": MS, "output_at_deadline": True}
     one = Stepped(tmp_path / "one", relays[1].reader(), relays[0], **timing)
     two = Stepped(tmp_path / "two", relays[0].reader(), relays[1], {"safe": [-7.0]}, **timing)
     for loop in (one, two):

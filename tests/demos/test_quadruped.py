@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from rtloop.config import load
+from rtloop.demos.quadruped.live import LIVE, live_table
 from rtloop.policy.verify import verify
 from tests.demos import needs_mujoco
 
@@ -41,6 +42,29 @@ def test_the_score_is_that_of_the_committed_policy_and_meets_the_bar() -> None:
         assert score[name]["falls"] == 0
         assert score[name]["distance_m"] > 0.8 * 0.5 * score[name]["duration_s"]
     assert abs(score["firm, all missed"]["distance_m"]) < 0.5
+
+
+def test_the_live_walks_are_those_of_the_committed_policy_with_their_conditions() -> None:
+    told = json.loads(LIVE.read_text(encoding="utf-8"))
+    assert told["policy_sha256"] == hashlib.sha256(POLICY.read_bytes()).hexdigest()
+    table = "\n".join(live_table())
+    for walk in told["walks"]:
+        assert walk["elapsed"] == walk["executed"] + walk["skipped"]
+        assert f"| {walk['name']} |" in table
+    for condition in ("cpu", "kernel", "load before", "stolen by the hypervisor"):
+        assert told["machine"][condition] in table
+
+
+def test_a_fall_and_losses_are_in_the_table_of_live_walks(tmp_path: Path) -> None:
+    told = json.loads(LIVE.read_text(encoding="utf-8"))
+    told["walks"] = [{**told["walks"][0], "fell_at_s": 12.34, "missed": 5, "executed": 100}]
+    told["denied"] = ["scheduler"]
+    path = tmp_path / "live.json"
+    path.write_text(json.dumps(told), encoding="utf-8")
+    table = "\n".join(live_table(path))
+    assert "| after 12.3 s |" in table
+    assert "| 5 (5 %) |" in table
+    assert "denied: scheduler" in table
 
 
 def test_the_policy_is_small_and_of_fixed_shape() -> None:

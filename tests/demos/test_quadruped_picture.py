@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,7 +19,7 @@ from rtloop.demos.quadruped.strobe import strobe
 from rtloop.demos.quadruped.track import RATE_HZ, ROW, Rows
 from rtloop.errors import RtloopError
 from tests.demos import needs_mujoco
-from tests.running import rtloop, summary_of
+from tests.running import ROOT, rtloop, summary_of
 
 NONE = np.empty(0, np.int64)
 STANDING = np.tile([0.0, 0.8, -1.6], 4)
@@ -144,6 +147,34 @@ def test_what_keeps_it_from_being_drawn_is_told(place: str, tmp_path: Path) -> N
     """No recording, and no folder of one."""
     with pytest.raises(RtloopError, match=r"run"):
         QuadrupedDemo().illustrate(tmp_path / place, [Robot(tmp_path / "tty")])
+
+
+#: `rtloop demo` that has no pictures to show.
+UNPAINTED = """
+import sys
+from rtloop.cli.main import main
+from rtloop.demos.cartpole.demo import CartpoleDemo
+from rtloop.errors import RtloopError
+def fail(*_):
+    raise RtloopError("the paint is dry")
+CartpoleDemo.illustrate = fail
+sys.exit(main(["demo", "--duration", "1", "--json"]))
+"""
+
+
+def test_a_report_without_its_pictures_is_one_all_the_same(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", UNPAINTED],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    summary = summary_of(done)
+    assert "the paint is dry" in summary["problems"]
+    assert (tmp_path / summary["report"]).exists()
+    assert done.returncode == 1
 
 
 @needs_mujoco

@@ -47,7 +47,12 @@ class FirmwareProgram:
 
     @property
     def slave(self) -> str:
-        return self.ready_line.removeprefix("READY ").strip()
+        return self.ready_line.split()[1]
+
+    @property
+    def zmq_address(self) -> str:
+        """With --zmq."""
+        return self.ready_line.split()[2]
 
     def unplug(self) -> None:
         self.process.send_signal(signal.SIGUSR1)
@@ -94,6 +99,9 @@ class Host:
         payload = ref.encode_message(name, fields)
         packet = ref.encode_packet(ref.MESSAGES[name][0], self._seq, 0, self.schema_id, 0, payload)
         self._seq = (self._seq + 1) & 0xFFFF
+        self.transmit(packet)
+
+    def transmit(self, packet: bytes) -> None:
         os.write(self.fd, ref.encode_frame(packet))
 
     def send_command(self, *values: float, valid_for_us: int = 50_000) -> None:

@@ -12,9 +12,12 @@ TESTS = [
     "device",
     "device_safety",
     "device_board",
+    "device_transports",
+    "zmtp",
     "example",
     "fuzz_frames",
     "fuzz_device",
+    "fuzz_zmtp",
 ]
 
 

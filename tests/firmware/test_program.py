@@ -324,7 +324,15 @@ def test_wrong_arguments_are_explained(
 def test_help_names_every_option(firmware_build: Path) -> None:
     done = _run(firmware_build, "--help")
     assert done.returncode == 0
-    for option in ("--pty", "--seed", "--rate-hz", "--die-with-parent", "SIGUSR1", "SIGUSR2"):
+    for option in (
+        "--pty",
+        "--zmq",
+        "--seed",
+        "--rate-hz",
+        "--die-with-parent",
+        "SIGUSR1",
+        "SIGUSR2",
+    ):
         assert option in done.stdout
 
 

@@ -27,6 +27,9 @@ static void on_hello(rtl_device *d, const rtl_hello *hello) {
     }
     uint8_t payload[RTL_PAYLOAD_MAX];
     rtl_send_packet(d, RTL_TYPE_HELLO_REPLY, payload, rtl_hello_reply_encode(&reply, payload));
+    if (in_common) {
+        d->peer_transport = d->answer_transport;
+    }
     if (in_common && !d->peer_is_known) {
         const uint64_t period_us = d->description.sensor_period_us;
         d->next_sensor_us = (rtl_now_us(d) / period_us + 1) * period_us;
@@ -122,11 +125,42 @@ static void follow_seq(rtl_device *d, const rtl_header *header) {
     d->rx_seq_is_known = true;
 }
 
-static void receive_packet(rtl_device *d, const uint8_t *packet, size_t packet_size) {
+/* The host is on the other transport. */
+static bool is_elsewhere(const rtl_device *d, rtl_transport from) {
+    return d->peer_is_known && d->peer_transport != from;
+}
+
+/* A HELLO makes its sender the host; what a STOP has shown of another one is forgotten. */
+static void receive_elsewhere(rtl_device *d, rtl_transport from, const rtl_header *header,
+                              const uint8_t *payload, size_t size) {
+    const bool may_take_over = header->type == RTL_TYPE_HELLO && d->state != RTL_STATE_ACTIVE;
+    if (!may_take_over && header->type != RTL_TYPE_STOP) {
+        return;
+    }
+    const uint16_t rx_seq = d->rx_seq;
+    d->rx_packets++;
+    d->rx_seq = header->seq;
+    d->answer_transport = from;
+    dispatch(d, header, payload, size);
+    d->answer_transport = d->peer_transport;
+    if (d->peer_transport != from) {
+        d->rx_seq = rx_seq;
+    }
+}
+
+static void receive_packet(rtl_device *d, rtl_transport from, const uint8_t *packet,
+                           size_t packet_size) {
     rtl_header header;
     const uint8_t *payload;
     size_t size;
     const rtl_status status = rtl_packet_decode(packet, packet_size, &header, &payload, &size);
+    if (is_elsewhere(d, from)) {
+        if (status == RTL_OK) {
+            receive_elsewhere(d, from, &header, payload, size);
+        }
+        return;
+    }
+    d->answer_transport = from;
     if (status == RTL_VERSION) { /* intact, so no damage of the line */
         d->frame_errors++;
         d->consecutive_link_errors = 0;
@@ -156,21 +190,38 @@ static void receive_packet(rtl_device *d, const uint8_t *packet, size_t packet_s
     }
 }
 
+static void begin_receiving(rtl_device *d, uint64_t arrived_us) {
+    const uint64_t now = rtl_now_us(d);
+    d->received_us = arrived_us < now ? arrived_us : now;
+    rtl_take_trips(d);
+}
+
+void rtl_device_receive_packet(rtl_device *device, const uint8_t *packet, size_t size,
+                               uint64_t arrived_us) {
+    if (device->hardware.transmit_packet == NULL) {
+        return;
+    }
+    begin_receiving(device, arrived_us);
+    receive_packet(device, RTL_TRANSPORT_PACKETS, packet, size);
+}
+
 void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n, uint64_t arrived_us) {
-    const uint64_t now = rtl_now_us(device);
-    device->received_us = arrived_us < now ? arrived_us : now;
-    rtl_take_trips(device);
+    if (device->hardware.transmit == NULL) {
+        return;
+    }
+    begin_receiving(device, arrived_us);
     while (n > 0) {
         const uint8_t *packet;
         size_t size;
         const uint32_t errors = device->decoder.errors;
         const size_t used = rtl_frame_decoder_feed(&device->decoder, bytes, n, &packet, &size);
-        for (uint32_t i = errors; i != device->decoder.errors; ++i) {
+        for (uint32_t i = errors;
+             i != device->decoder.errors && !is_elsewhere(device, RTL_TRANSPORT_STREAM); ++i) {
             device->frame_errors++;
             rtl_note_link_error(device);
         }
         if (size > 0) {
-            receive_packet(device, packet, size);
+            receive_packet(device, RTL_TRANSPORT_STREAM, packet, size);
         }
         bytes += used;
         n -= used;
@@ -243,7 +294,8 @@ uint64_t rtl_device_next_due_us(const rtl_device *device) {
 
 static bool is_complete(const rtl_hardware *hardware) {
     return hardware->now_us != NULL && hardware->sample != NULL && hardware->apply != NULL &&
-           hardware->safe != NULL && hardware->transmit != NULL;
+           hardware->safe != NULL &&
+           (hardware->transmit != NULL || hardware->transmit_packet != NULL);
 }
 
 static bool is_valid(const rtl_description *own) {
@@ -264,6 +316,8 @@ bool rtl_device_init(rtl_device *device, const rtl_hardware *hardware,
     }
     device->hardware = *hardware;
     device->description = *description;
+    device->answer_transport =
+        hardware->transmit != NULL ? RTL_TRANSPORT_STREAM : RTL_TRANSPORT_PACKETS;
     device->schema_bytes = (uint16_t)strlen(description->schema);
     device->schema_id = rtl_schema_id(description->schema, device->schema_bytes);
     device->state = RTL_STATE_INIT;

@@ -1,5 +1,14 @@
 #include "device_send.h"
 
+static bool transmit(rtl_device *d, const uint8_t *packet, size_t size) {
+    const rtl_hardware *const hardware = &d->hardware;
+    if (d->answer_transport == RTL_TRANSPORT_PACKETS) {
+        return hardware->transmit_packet(hardware->context, packet, size);
+    }
+    uint8_t frame[RTL_FRAME_MAX];
+    return hardware->transmit(hardware->context, frame, rtl_frame_encode(packet, size, frame));
+}
+
 bool rtl_send_packet(rtl_device *d, rtl_type type, const uint8_t *payload, size_t size) {
     const rtl_header header = {
         .type = (uint8_t)type,
@@ -9,11 +18,9 @@ bool rtl_send_packet(rtl_device *d, rtl_type type, const uint8_t *payload, size_
         .time_us = (uint32_t)rtl_now_us(d),
     };
     uint8_t packet[RTL_PACKET_MAX];
-    uint8_t frame[RTL_FRAME_MAX];
     const size_t packet_size = rtl_packet_encode(&header, payload, size, packet);
-    const size_t frame_size = rtl_frame_encode(packet, packet_size, frame);
     d->tx_seq++; /* a dropped packet is a gap the host can see */
-    if (!d->hardware.transmit(d->hardware.context, frame, frame_size)) {
+    if (!transmit(d, packet, packet_size)) {
         d->tx_dropped++;
         return false;
     }

@@ -1,6 +1,7 @@
 #include "rtloop/core/cycle/loop.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -86,7 +87,9 @@ std::optional<size_t> Loop::missing_input() {
     for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
         const InputConfig &config = config_.inputs[i];
         const Sample sample = wiring_.inputs[i]->read(values);
-        values += wiring_.inputs[i]->n_inputs();
+        const size_t n = wiring_.inputs[i]->n_inputs();
+        if (sample.time_ns < 0) std::fill_n(values, n, std::numeric_limits<float>::quiet_NaN());
+        values += n;
         if (!wiring_.inputs[i]->awaits_first_sample()) continue;
         const bool must_be_fresh = config.on_stale == OnStale::fault && config.max_age_ns > 0;
         if (sample.time_ns < 0) return i;

@@ -51,8 +51,8 @@ class Port {
     // no sample, no fault, no safe command in force. Cannot fail.
     virtual void rearm() noexcept {}
 
-    // Any: constant. Whether a loop waits for its first sample before its first release. Not where
-    // there is none before it.
+    // Any: constant. Whether a loop waits for its first sample before its first release. Where not,
+    // it waits for what its safe command holds.
     virtual bool awaits_first_sample() const noexcept { return true; }
 
     // Loop, once a cycle, before poll: its release, for a port whose sample is the one that counts

@@ -91,12 +91,14 @@ void RelayReader::released(int64_t release_ns) noexcept {
     release_ns_ = release_ns;
 }
 
+// Before the first release: what is read at it, unless nobody has polled.
 Sample RelayReader::read(float *values) noexcept {
-    if (release_ns_ == kNever) return {};  // which command counts is not known yet
-    const int64_t from_ns =
-        relay_->newest(relay_->at_deadline() ? release_ns_ : now_ns_, found_.data());
+    const bool is_released = release_ns_ != kNever;
+    const int64_t at_ns = relay_->at_deadline() ? release_ns_ : now_ns_;
+    const int64_t from_ns = relay_->newest(is_released ? at_ns : kNever, found_.data());
     if (from_ns != Relay::kNone) {
-        time_ns_ = from_ns == Relay::kFirst ? first_release_ns_ : from_ns;
+        const int64_t first_ns = is_released ? first_release_ns_ : now_ns_;
+        time_ns_ = from_ns == Relay::kFirst ? first_ns : from_ns;
         std::copy(found_.begin(), found_.end(), values);
     }
     return {time_ns_, 0};

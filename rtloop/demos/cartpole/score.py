@@ -107,6 +107,13 @@ def evaluate(
     }
 
 
+def closed_loop(policy: Path) -> dict[str, float]:
+    """Numbers by name; ``score`` is the share of 10 episodes of 10 s that stay upright."""
+    found = evaluate(policy, episodes=10, duration_s=10.0, seed=2011, push_newton=4.0)
+    told = ("max_angle_rad", "rms_position_m", "rms_force_n", "rms_force_change_n")
+    return {"score": found["fraction_upright"], **{name: found[name] for name in told}}
+
+
 def write_score(policy: Path, score: Path, training: dict[str, Any]) -> None:
     """Evaluates ``policy`` and writes ``score``: results, sha256, versions and the training."""
     content = {

@@ -98,7 +98,10 @@ class ViewerProcess:
                     said.seek(0)
                     lines = said.read().decode(errors="replace").strip().splitlines()
                     why = lines[-1] if lines else f"it said nothing for {_START_S:g} s"
-                    raise RtloopError(f"--viewer: MuJoCo's viewer opened no window: {why}")
+                    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+                    raise RtloopError(
+                        f"--viewer: MuJoCo's viewer opened no window on the display {display}: {why}"
+                    )
             except BaseException:
                 self.close()
                 raise

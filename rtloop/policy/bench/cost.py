@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rtloop.policy.composed import ComposedGraph, ModelStep, NodeStep
+from rtloop.policy.composed import CallStep, ComposedGraph, ModelStep, NodeStep
 
 if TYPE_CHECKING:
     import onnx
@@ -59,6 +59,8 @@ def cost(graph: ComposedGraph) -> Cost:
         if isinstance(step, NodeStep):
             made = onnx.helper.make_node(step.operator, step.inputs, [step.output])
             nodes, shapes = [made], own_shapes
+        elif isinstance(step, CallStep):
+            continue  # nobody knows what a Python function costs
         else:
             shapes, inner_bytes = _shapes(step, own_shapes)
             nodes = list(step.model.graph.node)

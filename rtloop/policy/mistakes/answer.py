@@ -28,7 +28,7 @@ def other_answer(policy: Policy, cases: Cases, part: Part) -> str | None:
     Not tried where it reads the answers of other models, or something that the cases do not have.
     """
     stage, action = policy.acting, policy.action
-    if stage is None or action is None:
+    if stage is None or action is None or stage.file.function is not None:
         return None
     observed = {name: cases.observations.get(f"{stage.name}.{name}") for name in stage.observed}
     seen = {name: values for name, values in observed.items() if values is not None}

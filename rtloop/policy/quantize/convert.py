@@ -98,10 +98,12 @@ def _feeds(graph: ComposedGraph, step: ModelStep, seen: Trace) -> list[dict[str,
 def _float16(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     made: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True)
+    OnnxModel(made).topological_sort()  # casts stand at the end, which ONNX has not
     if all(t.data_type != onnx.TensorProto.FLOAT16 for t in made.graph.initializer):
         raise NotQuantizedError("it has no weights in float32")
     return made
@@ -110,6 +112,7 @@ def _float16(model: onnx.ModelProto) -> onnx.ModelProto:
 def _int8(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
     """Static: QuantizeLinear and DequantizeLinear around what has int8, a scale for each row of weights."""
     import onnx
+    from onnx import version_converter
     from onnxruntime.quantization import (
         CalibrationDataReader,
         QuantFormat,
@@ -130,7 +133,7 @@ def _int8(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
     copy.CopyFrom(model)
     opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if opset < OPSET_OF_ROWS:
-        copy = onnx.version_converter.convert_version(copy, OPSET_OF_ROWS)
+        copy = version_converter.convert_version(copy, OPSET_OF_ROWS)
     with tempfile.TemporaryDirectory(prefix="rtloop-quantize-") as folder:
         path = Path(folder) / "int8.onnx"
         quantize_static(

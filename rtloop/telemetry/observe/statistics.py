@@ -329,10 +329,10 @@ class LoopStatistics:
             },
             rate_hz=None if rate_hz is None else round(rate_hz, 4),
             records_lost=self.lost,
-            release_latency_us=_percentiles(self.release_latency),
-            response_us=_percentiles(self.response),
-            infer_us=_percentiles(self.infer),
-            lateness_us=_percentiles(self.lateness),
+            release_latency_us=percentiles(self.release_latency),
+            response_us=percentiles(self.response),
+            infer_us=percentiles(self.infer),
+            lateness_us=percentiles(self.lateness),
             causes={
                 name: int(self._causes[value])
                 for value, name in enumerate(rec.STAGE_NAMES)
@@ -362,6 +362,7 @@ def _us(value_ns: int | None) -> float | None:
     return None if value_ns is None else value_ns / 1e3
 
 
-def _percentiles(histogram: Histogram) -> Percentiles:
+def percentiles(histogram: Histogram) -> Percentiles:
+    """In µs, of durations in ns."""
     p50, p99, p99_9 = histogram.percentiles(_FRACTIONS)
     return Percentiles(_us(p50), _us(p99), _us(p99_9), _us(histogram.max), histogram.n)

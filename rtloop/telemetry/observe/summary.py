@@ -237,6 +237,24 @@ class PortLosses:
         )
 
 
+@dataclass(frozen=True)
+class FunctionTimes:
+    """What the calls of the Python function of a policy took."""
+
+    function: str
+    """As ``MODULE:NAME``."""
+    wake_us: Percentiles
+    """From the observation to the call: its thread woke up, and had the interpreter (the GIL) to itself."""
+    call_us: Percentiles
+    """The function itself."""
+
+    def __str__(self) -> str:
+        return (
+            f"'{self.function}' was entered {_spread(self.wake_us)} after the observation (wake-up and GIL), "
+            f"and took {_spread(self.call_us)} (p50, p99, high water; {self.call_us.n} calls)"
+        )
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class RunSummary:
     """One activation of all loops of a configuration, and what it left behind."""
@@ -252,11 +270,13 @@ class RunSummary:
     """What went wrong, in sentences."""
     losses: tuple[PortLosses, ...] = ()
     """The ports that were lost while their loops went on."""
+    functions: Mapping[str, FunctionTimes] = field(default_factory=dict)
+    """The Python functions of policies, by loop."""
     devices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What the simulated devices of a demo say about themselves, by link."""
 
     def __post_init__(self) -> None:
-        for name in ("loops", "devices"):
+        for name in ("loops", "devices", "functions"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __repr__(self) -> str:
@@ -282,9 +302,17 @@ class RunSummary:
             "problems": list(self.problems),
             "losses": [asdict(losses) for losses in self.losses],
         }
+        if self.functions:
+            result["functions"] = {name: asdict(times) for name, times in self.functions.items()}
         if self.devices:
             result["devices"] = {name: dict(told) for name, told in self.devices.items()}
         return result
+
+
+def _spread(p: Percentiles) -> str:
+    if p.p50 is None or p.p99 is None or p.max is None:
+        return "–"
+    return f"{p.p50:.4g}, {p.p99:.4g}, {p.max:.4g} µs"
 
 
 def _plural(n: int, what: str, ending: str = "s") -> str:

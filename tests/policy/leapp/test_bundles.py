@@ -285,7 +285,7 @@ def test_a_bundle_that_cannot_run_is_refused_with_the_reason(
         (
             "leapp: chain.yaml",
             "leapp: chain.yaml\n      model: chain.yaml",
-            "exactly one of `model`, `models` and `leapp`",
+            "exactly one of `model`, `models`, `leapp` and `python`",
         ),
         (
             "leapp: chain.yaml",

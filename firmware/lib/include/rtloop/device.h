@@ -20,6 +20,10 @@
  * - Nothing is sent unasked before the first HELLO. From then on a SENSOR leaves at every multiple
  *   of the sensor period in device time, ahead of everything that waits; missed ones are skipped.
  *   Events are limited in rate, see event_queue.h, so that a flood of them starves nothing.
+ * - A device may be on a stream (a serial line) and on packets (ZeroMQ, UDP) at once, and has one
+ *   host: on the transport from which the last HELLO came. Everything unasked goes there. From the
+ *   other one only STOP is heard, and, except in ACTIVE, HELLO; both are answered where they came
+ *   from. Damage there does not count.
  *
  * No allocation, no OS, no clock of its own: time comes from rtl_hardware. Call every function of
  * one device from one thread, not from an ISR (`apply` and `sample` handle floats); the one
@@ -56,6 +60,9 @@ extern "C" {
 /* rtl_device_next_due_us(): nothing is due before bytes arrive. */
 #define RTL_NEVER_US UINT64_MAX
 
+/* How bytes travel: as frames on a stream, or as packets that the transport itself keeps apart. */
+typedef enum rtl_transport { RTL_TRANSPORT_STREAM = 0, RTL_TRANSPORT_PACKETS } rtl_transport;
+
 /*
  * The machine. All functions return without waiting; those that may be NULL say so. `sample`,
  * `apply` and `state_changed` may call rtl_device_trip(), and `apply` must not drive the machine
@@ -79,6 +86,8 @@ typedef struct rtl_hardware {
     void (*safe)(void *context);
     /* Takes all of a frame or, when there is no room for it, nothing and returns false. */
     bool (*transmit)(void *context, const uint8_t *bytes, size_t n);
+    /* The same for a bare packet. One of the two may be NULL: the device has no such transport. */
+    bool (*transmit_packet)(void *context, const uint8_t *packet, size_t size);
     /*
      * May be NULL. Why the machine must not be armed (RTL_TYPE_ARM, in IDLE) or cleared
      * (RTL_TYPE_CLEAR, in SAFE) now: rtl_reason bits, which the host is told; 0: it may.
@@ -116,7 +125,9 @@ typedef struct rtl_device {
     uint16_t reasons;
     rtl_arm arm; /* of the last ARM; command_timeout_us is the one in force */
 
-    bool peer_is_known; /* a HELLO was received */
+    bool peer_is_known;             /* a HELLO was received */
+    rtl_transport peer_transport;   /* where it came from */
+    rtl_transport answer_transport; /* where what is sent now goes to */
     bool rx_seq_is_known;
     bool command_seq_is_known; /* since ARM */
     uint16_t tx_seq, rx_seq, command_seq;
@@ -152,6 +163,10 @@ void rtl_device_ready(rtl_device *device);
  * the error of the host's clock. Where nothing notes it: now.
  */
 void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n, uint64_t arrived_us);
+
+/* Takes a packet of a transport that keeps packets apart. `arrived_us` is when it came in. */
+void rtl_device_receive_packet(rtl_device *device, const uint8_t *packet, size_t size,
+                               uint64_t arrived_us);
 
 /* Watches the command timeout and sends what is due. */
 void rtl_device_tick(rtl_device *device);
