@@ -54,7 +54,7 @@ class Section(BaseModel):
 
 
 def name_in_python(field: str, alias: str | None) -> str:
-    """What the argument is called: as the key of a file, but for a word that Python keeps (``class``, ``from``)."""
+    """What the argument is called: as the key of a file, but for a word of Python (``class``, ``from``)."""
     return field if alias is None or iskeyword(alias) else alias
 
 
