@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from rtloop.config.document import MAX_DEPTH, MAX_VALUES, has_controls
 from rtloop.config.kinds import KindSection
 from rtloop.config.problem import Keys, Problem
-from rtloop.config.section import Section, in_words_of_files
+from rtloop.config.section import Section, in_words_of_files, name_in_python
 from rtloop.errors import ConfigError, Place
 
 _ABSENT = object()
@@ -54,10 +54,10 @@ class Given:
         return "nothing" if value is _ABSENT else describe(value)
 
     def where(self, at: tuple[int, int], keys: Keys) -> Place:
-        own = spoken(keys, self.data, self._root)
-        if self._root.__name__ != "Config":
-            own = f"{self._root.__name__}.{own}" if own else self._root.__name__
-        return Place(key=own or self._root.__name__)
+        """The argument, for messages; of a section alone behind its name."""
+        own, name = spoken(keys, self.data, self._root), self._root.__name__
+        is_whole = "loops" in self._root.model_fields
+        return Place(key=own if own and is_whole else f"{name}.{own}".rstrip("."))
 
     def refuse(self) -> None:
         """Raises ConfigError where something is wrong, though no section minds."""
@@ -71,7 +71,7 @@ class Given:
         problems = list(self.problems)
         if error is not None:
             problems += problems_in(self, error, {"folder": ""}, self._root)
-        return ConfigError(findings([self._of_array(p) for p in problems], self))
+        return ConfigError(findings([self._in_python(p) for p in problems], self))
 
     # --- inside ---
 
@@ -146,19 +146,19 @@ class Given:
         except (AttributeError, LookupError, TypeError):
             return _ABSENT
 
-    def _of_array(self, problem: Problem) -> Problem:
-        """Of rows where numbers were expected: of the array, which has too many dimensions."""
-        keys = problem.keys
-        if not keys or not _is_array(self._values.get(keys[:-1])) or not isinstance(keys[-1], int):
-            return problem
-        array = keys
+    def _in_python(self, problem: Problem) -> Problem:
+        """Without the file that a schema speaks of; rows in place of numbers are told of their array."""
+        expected = problem.expected
+        for file in ("this file", "this one"):
+            expected = expected.replace(f"relative to {file}", "relative to the working directory")
+        array = keys = problem.keys
         while array and _is_array(self._values.get(array[:-1])):
             array = array[:-1]
-        if not _is_array(self._values.get(keys)):
-            return problem
         levels = len(keys) - len(array)
-        expected = f"an array of {levels} dimension{'' if levels == 1 else 's'}"
-        return replace(problem, keys=array, expected=expected, found=None, nearest=None)
+        if levels and _is_array(self._values.get(keys)):
+            expected = f"an array of {levels} dimension{'' if levels == 1 else 's'}"
+            return replace(problem, keys=array, expected=expected, found=None, nearest=None)
+        return replace(problem, expected=expected)
 
 
 def spoken(keys: Keys, data: Any, root: type[BaseModel]) -> str:
@@ -174,7 +174,11 @@ def spoken(keys: Keys, data: Any, root: type[BaseModel]) -> str:
         if not sections or not key.isidentifier() or len(key) > 60:
             text += f"[{json.dumps(key if len(key) <= 60 else key[:40] + '...')}]"
             continue
-        named = {field.alias: name for s in sections for name, field in s.model_fields.items()}
+        named = {
+            field.alias: name_in_python(name, field.alias)
+            for section in sections
+            for name, field in section.model_fields.items()
+        }
         text += f".{named.get(key, key)}"
     return text.removeprefix(".")
 

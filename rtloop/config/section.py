@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from keyword import iskeyword
 from typing import Any
 
 from pydantic import (
@@ -52,6 +53,11 @@ class Section(BaseModel):
         return {key: value for key, value in handler(self).items() if key in said}
 
 
+def name_in_python(field: str, alias: str | None) -> str:
+    """What the argument is called: as the key of a file, but for a word of Python (``class``, ``from``)."""
+    return field if alias is None or iskeyword(alias) else alias
+
+
 def in_words_of_files(section: Any, kind: type[BaseModel]) -> Any:
     """A mapping with the keys of a file where the names in Python differ: ``class``, which is no name there."""
     if not isinstance(section, Mapping):
@@ -59,6 +65,6 @@ def in_words_of_files(section: Any, kind: type[BaseModel]) -> Any:
     keys = {
         name: field.alias
         for name, field in kind.model_fields.items()
-        if field.alias is not None and field.alias not in section
+        if field.alias not in section and name_in_python(name, field.alias) != field.alias
     }
-    return {keys.get(key, key): value for key, value in section.items()}
+    return {keys.get(key) or key: value for key, value in section.items()}

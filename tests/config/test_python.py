@@ -154,7 +154,7 @@ def test_a_model_is_relative_to_the_working_directory(
         (
             {"policy": None},
             ".policy: found nothing; expected this required key (the ONNX policy between inputs and "
-            "outputs)",
+            "outputs), or `policies` with a `switch` between them",
         ),
         (
             {"loop_class": None},
@@ -223,7 +223,7 @@ def test_a_model_is_relative_to_the_working_directory(
         (
             {"policy": {"model": b"\x08\x07", "observation": [{"input": "pole"}]}},
             ".policy.model: found an object of class bytes; expected the path of a file (ONNX file, "
-            "relative to this file)",
+            "relative to the working directory)",
         ),
         (
             {"policy": {"model": "policy\n.onnx", "observation": [{"input": "pole"}]}},
