@@ -149,13 +149,13 @@ void tcp_flush(tcp *line) {
     }
 }
 
+/* In this order: who sees the connection end finds nobody listening. */
 void tcp_close(tcp *line) {
-    if (line->fd >= 0) {
-        close(line->fd);
-    }
     if (line->listen_fd >= 0) {
         close(line->listen_fd);
     }
-    line->fd = -1;
     line->listen_fd = -1;
+    if (line->fd >= 0) {
+        let_go(line);
+    }
 }
