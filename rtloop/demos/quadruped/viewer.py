@@ -61,8 +61,8 @@ def missing_display() -> str:
         return ""
     return (
         "--viewer opens a window, and there is no display: neither DISPLAY nor WAYLAND_DISPLAY is set. "
-        "Run it on a desktop, through `ssh -X`, or on a display that nobody sees: "
-        "`xvfb-run rtloop demo quadruped --viewer` (Debian's package xvfb)"
+        "Run it on a desktop, through `ssh -X`, or under `xvfb-run`, on a display that nobody sees "
+        "(Debian's package xvfb)"
     )
 
 
