@@ -267,11 +267,11 @@ def test_all_mistakes_are_told_in_the_order_of_the_arguments() -> None:
 
 
 def test_what_is_wrong_at_the_top_is_told_so() -> None:
-    wrong: dict[str, Any] = {"loop": {}}
+    wrong: dict[str, Any] = {"lops": {}}
     with pytest.raises(ConfigError) as caught:
         Config(**wrong)
     assert str(caught.value) == (
-        "loop: found an unknown key; expected one of links, recording, loops; nearest known key 'loops'"
+        "lops: found an unknown key; expected one of links, recording, loops; nearest known key 'loops'"
     )
     with pytest.raises(ConfigError, match="^loops: found an empty mapping; expected at least 1"):
         Config(loops={})
