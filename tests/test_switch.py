@@ -242,6 +242,16 @@ def test_a_graph_is_that_of_one_of_them(path: Path, capsys: pytest.CaptureFixtur
     assert out.stat().st_size > 0
 
 
+def test_the_models_of_all_of_them_are_compiled(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")  # without a compiler the reasons are told: quick
+    main(["policy", "compile", str(path), "--into", str(path.parent / "compiled"), "--json"])
+    told = json.loads(capsys.readouterr().out)["loops"]
+    assert list(told) == ["robot/stand", "robot/walk", "robot/jump"]
+    assert all(list(made["backends"]) == ["policy"] for made in told.values())
+
+
 # --- in a run ---
 
 

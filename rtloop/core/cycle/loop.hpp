@@ -10,6 +10,7 @@
 #include "rtloop/core/cycle/cycle.hpp"
 #include "rtloop/core/cycle/guard.hpp"
 #include "rtloop/core/cycle/pacer.hpp"
+#include "rtloop/core/graph/graph.hpp"
 #include "rtloop/core/ring/ring.hpp"
 
 namespace rtloop {
