@@ -59,6 +59,8 @@ class _Activation:
     armed: list[Port] = field(default_factory=list)
     reconnections: list[Reconnection] = field(default_factory=list)
     answering: Answering | None = None
+    #: Ends the thread of a loop that was let go of without an end.
+    forsaken: weakref.finalize[[], _Activation] | None = None
     has_ended: bool = False
 
 
@@ -224,6 +226,8 @@ class Loop:
         for reconnection in activation.reconnections:
             reconnection.end()
         answers = activation.answering is None or activation.answering.end()
+        if activation.forsaken is not None:
+            activation.forsaken.detach()
         # That a port does not answer whose loss is the fault is no news.
         lost = faulty_port(self._configured(), activation.loop.status(), "port_error")
         unconfirmed = [
@@ -408,7 +412,7 @@ class Loop:
         activation.answering = Answering(
             call.function, external, function_thread(self.name, self.loop_config)
         )
-        weakref.finalize(activation, external.close)
+        activation.forsaken = weakref.finalize(activation, external.close)
         try:
             activation.answering.start(go_on)
         except FunctionError as error:

@@ -71,7 +71,7 @@ def test_the_summary_is_by_class_and_says_where_everything_is() -> None:
     assert "missed 2 %" not in text, "told once"
     assert "100 executed + 0 skipped" in text
     assert "98 written, 2 written late" in text
-    assert "longest stage of 2: infer – the graph and the limits on its commands. Use a" in text
+    assert "longest stage of 2: infer – the graph and the limits on its commands, or a" in text
     assert "not granted: lock_memory" in text
     assert "the disk is full" in text
     assert "recording  runs/run.mcap" in text

@@ -34,8 +34,8 @@ def thread_id(name: str) -> int:
 
 
 def make_graph() -> core.Graph:
-    """Models, one of them compiled, with nodes of every kind about them, states, the last command, and what
-    is checked."""
+    """Models, one of them compiled, with nodes of every kind about them, states, the last command, what is
+    checked, and what Python answers."""
     steps = Steps()
     a, b = steps.input("a", 2), steps.input("b", 1)
     steps.last_command = last = steps.tensor("last_command", 3)
@@ -76,7 +76,15 @@ def make_graph() -> core.Graph:
     steps.compiled(compiled(COPY, [12], [12]), [y], [command])
     steps.feedback = [(history, following, False), (count, next_count, True)]
     steps.checked = [relative, value]
-    return steps.graph(steps.node("Reshape", [command], 3))
+    answer = steps.tensor("answer", 3)
+    steps.steps.append(core.ExternalRun(core.External(3, 3), command, answer))
+    return steps.graph(steps.node("Reshape", [answer], 3))
+
+
+def give_back(external: core.External) -> None:
+    """Answers what was asked, until it is closed."""
+    while (question := external.next()) is not None:
+        external.answer(question[0])
 
 
 def main(seconds: float) -> None:
@@ -98,7 +106,7 @@ def main(seconds: float) -> None:
     box = core.Port("mailbox", {"inputs": 1, "safe": [0.0, 0.0]})
     box.put(np.ones(1, np.float32))
     with tempfile.TemporaryDirectory() as folder:
-        ring = core.RingWriter(f"{folder}/ring", 1 << 14, 2, 3, 3, b"{}")
+        ring = core.RingWriter(f"{folder}/ring", 1 << 14, 3, 3, 3, b"{}")
         loop = core.Loop(config, [port, box], runner, ring, core.MonotonicClock())
         threads = core.LoopThreads(loop)
         setup, guard = core.ThreadSetup(), core.ThreadSetup()
@@ -116,11 +124,18 @@ def main(seconds: float) -> None:
         feeder = threading.Thread(target=feed)
         feeder.start()
         assert not threads.set_up(setup, guard, 200).error
+        external = runner.external
+        assert external is not None
+        external.open()
+        answering = threading.Thread(target=give_back, args=(external,))
+        answering.start()
         core.activate([threads])
         print(json.dumps([thread_id("rt:probe"), thread_id("rtg:probe")]), flush=True)
         time.sleep(seconds)
         threads.deactivate(1_000_000_000)
         stop.set()
+        external.close()
+        answering.join()
         feeder.join()
         result = loop.status()
         result["counters"] = port.counters()

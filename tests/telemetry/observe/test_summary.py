@@ -12,7 +12,12 @@ import pytest
 from rtloop.errors import RecordingError
 from rtloop.realtime.rights import RightReport
 from rtloop.telemetry.observe.statistics import LoopStatistics
-from rtloop.telemetry.observe.summary import LoopSummary, Percentiles, RunSummary
+from rtloop.telemetry.observe.summary import (
+    FunctionTimes,
+    LoopSummary,
+    Percentiles,
+    RunSummary,
+)
 from tests.telemetry.loops import cycles, metadata
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "recording.md"
@@ -39,7 +44,12 @@ def test_a_loop_has_exactly_the_documented_keys_in_their_order() -> None:
 
 def test_a_run_has_exactly_the_documented_keys_in_their_order() -> None:
     device = {"state": "SAFE"}
-    run = RunSummary(loops={"balance": loop_summary()}, rights=(), devices={"cart": device})
+    run = RunSummary(
+        loops={"balance": loop_summary()},
+        rights=(),
+        functions={"balance": FunctionTimes("control:act", Percentiles(), Percentiles())},
+        devices={"cart": device},
+    )
     assert list(run.as_dict()) == documented("## The `--json` summary")
     assert run.as_dict()["devices"] == {"cart": device}
 
