@@ -16,7 +16,8 @@ from rtloop.cli.terminal import Terminal
 from rtloop.config import Config, load
 from rtloop.config.problem import number
 from rtloop.policy.quantize.effect import ElementError
-from rtloop.policy.quantize.quantize import Limits, Quantized, Request, quantize
+from rtloop.policy.quantize.outcome import Limits, Quantized
+from rtloop.policy.quantize.quantize import Request, quantize
 
 #: Of more elements, the worst are shown.
 SHOWN = 12

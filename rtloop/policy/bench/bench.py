@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,8 +17,8 @@ from rtloop.policy.bench.bursts import Burst, Times, alternate, of_graph
 from rtloop.policy.bench.conditions import Conditions, Watch, in_thread
 from rtloop.policy.bench.cost import Cost, cost
 from rtloop.policy.bench.distribution import Distribution, noise_floor, ratio
+from rtloop.policy.bench.in_loop import InLoop, Pace, run_in_turn
 from rtloop.policy.bench.limit import Eviction, Limit, measure_limit
-from rtloop.policy.bench.paced_loop import PacedLoop
 from rtloop.policy.bench.versions import VERSIONS, Version, bare, made
 from rtloop.policy.composed import ComposedGraph
 from rtloop.policy.model_file import read_model
@@ -27,20 +26,8 @@ from rtloop.policy.opened import opened
 from rtloop.progress import tell
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport
-from rtloop.realtime.threads import guard_thread, loop_thread
-from rtloop.stopping import go_on
-from rtloop.telemetry.observe.records import (
-    FAULT_REASON_NAMES,
-    Records,
-    infer_duration_ns,
-    missed,
-    name_of,
-)
+from rtloop.realtime.threads import loop_thread
 
-#: In the loop, the versions take turns so often.
-ROUNDS = 4
-#: Of a segment in the loop: of a slow loop fewer cycles are measured than fit into its seconds.
-LEAST_CYCLES = 10
 #: A model alone has no rate: the fastest of these that leaves three quarters of the period free.
 RATES_HZ = (1000, 500, 200, 100, 50, 20, 10, 5, 2, 1)
 
@@ -57,37 +44,6 @@ class Subject:
     deadline_ns: int | None = None
     budget_ns: int | None = None
     aot_cache: Path | None = None
-
-
-@dataclass(frozen=True)
-class _Pace:
-    """How a subject is paced."""
-
-    realtime: RealtimeConfig
-    period_ns: int
-    deadline_ns: int
-    budget_ns: int | None
-
-
-@dataclass(frozen=True)
-class InLoop:
-    """Cycles in which the policy ran, paced by the clock."""
-
-    inference: Distribution
-    cycles: int
-    missed: int
-    skipped: int
-    ended: str = ""
-    """Why it ended early; empty where it did not."""
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            **self.inference.as_dict(),
-            "cycles": self.cycles,
-            "missed": self.missed,
-            "skipped": self.skipped,
-            "ended": self.ended,
-        }
 
 
 @dataclass(frozen=True)
@@ -227,7 +183,7 @@ def _measuring_thread(realtime: RealtimeConfig) -> core.ThreadSetup:
     """As that of the loop; but for one that Linux would stop once it had used up its budget."""
     if realtime.scheduler == "deadline":
         realtime = RealtimeConfig(thread_priority=98)
-    return loop_thread("bench", _Pace(realtime, 1, 1, None))
+    return loop_thread("bench", Pace(realtime, 1, 1, None))
 
 
 def _measured(
@@ -250,7 +206,10 @@ def _measured(
     cold = dict(zip(running, alternate(cold_bursts, seconds), strict=True))
     period_ns = subject.period_ns or _period_ns(float(np.median(np.concatenate(warm["ort"]))))
     tell("measuring in the loop …")
-    in_loop = _in_loop(subject, running, period_ns, seconds, rights)
+    deadline_ns = subject.deadline_ns or period_ns
+    pace = Pace(subject.realtime, period_ns, deadline_ns, subject.budget_ns)
+    named = {name: version.graph for name, version in running.items()}
+    in_loop = run_in_turn(named, subject.graph, pace, seconds, rights)
 
     warmest, coldest = _distributions(warm), _distributions(cold)
     paced = {name: loop.inference for name, (loop, _) in in_loop.items()}
@@ -304,66 +263,3 @@ def _period_ns(p50_ns: float) -> int:
     """Of a model that no loop runs."""
     periods = [round(1e9 / rate) for rate in RATES_HZ]
     return next((period for period in periods if period >= 4 * p50_ns), periods[-1])
-
-
-def _in_loop(
-    subject: Subject,
-    running: Mapping[str, Version],
-    period_ns: int,
-    seconds: float,
-    rights: list[RightReport],
-) -> dict[str, tuple[InLoop, list[Times]]]:
-    """Of each version, and the inference times of its segments."""
-    segment_s = max(seconds / (ROUNDS * len(running)), LEAST_CYCLES * period_ns / 1e9)
-    deadline_ns = subject.deadline_ns or period_ns
-    pace = _Pace(subject.realtime, period_ns, deadline_ns, subject.budget_ns)
-    threads = (loop_thread("bench", pace), guard_thread("bench", pace))
-    seen: dict[str, list[Records]] = {name: [] for name in running}
-    ended: dict[str, str] = {}
-    skipped = dict.fromkeys(running, 0)
-    for _ in range(ROUNDS):
-        for name, version in running.items():
-            with PacedLoop(
-                version.graph,
-                [spec.size for spec in subject.graph.inputs],
-                subject.graph.action.size,
-                threads,
-                name="bench",
-                period_ns=period_ns,
-                deadline_ns=deadline_ns,
-                ring_s=segment_s + 1,
-            ) as loop:
-                loop.activate()
-                end_s = time.monotonic() + segment_s
-                while time.monotonic() < end_s and not loop.status()["fault_reason"]:
-                    go_on()
-                    time.sleep(min(0.05, segment_s))
-                loop.deactivate()
-                status = loop.status()
-                rights += [right for right in loop.rights if right not in rights]
-                seen[name].append(loop.records())
-                skipped[name] += status["skipped"]
-                if reason := status["fault_reason"]:
-                    ended[name] = name_of(FAULT_REASON_NAMES, reason)
-    found = {}
-    for name, segments in seen.items():
-        times = [_policy_ran_ns(records, subject.graph.every) for records in segments]
-        found[name] = (
-            InLoop(
-                Distribution.of(np.concatenate(times)),
-                sum(map(len, segments)),
-                sum(int(np.count_nonzero(missed(records))) for records in segments),
-                skipped[name],
-                ended.get(name, ""),
-            ),
-            times,
-        )
-    return found
-
-
-def _policy_ran_ns(records: Records, every: int) -> Times:
-    """Inference of the cycles in which the policy ran: the first of each of its periods."""
-    periods = records["cycle"].astype(np.int64) // every
-    is_due = np.diff(periods, prepend=-1) != 0
-    times: Times = infer_duration_ns(records)[is_due]
-    return times

@@ -6,18 +6,16 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtloop.config import Config
-from rtloop.config.problem import number
-from rtloop.errors import ConfigError, Place, RtloopError, StoppedError
+from rtloop.errors import ConfigError, RtloopError, StoppedError
 from rtloop.policy.bench.bench import warm_in_turn
-from rtloop.policy.bench.conditions import Conditions
 from rtloop.policy.bench.distribution import Distribution, noise_floor, ratio
 from rtloop.policy.cases import CasesFile
 from rtloop.policy.composed import ComposedGraph, ModelStep
@@ -25,13 +23,12 @@ from rtloop.policy.model_file import read_model
 from rtloop.policy.opened import Opened, opened, standing
 from rtloop.policy.quantize.convert import Kind, NotQuantizedError, converted, watched_for
 from rtloop.policy.quantize.effect import (
-    SCORE,
     ClosedLoop,
-    ElementError,
     closed_loop,
     errors,
     known_plant,
 )
+from rtloop.policy.quantize.outcome import Limits, Quantized, Written, refusals
 from rtloop.policy.quantize.samples import RecordingFile, Samples, samples_of_cases
 from rtloop.policy.roles import Stage
 from rtloop.policy.runner import runner
@@ -49,18 +46,6 @@ LEAST_RUNS = 20
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What is refused."""
-
-    error: float = 0.02
-    """More than this, of the range of an element."""
-    time: float = 1.0
-    """More than this, of the warm median in float32."""
-    loss: float = 0.02
-    """More than this of the score on a plant, as a share."""
-
-
-@dataclass(frozen=True)
 class Request:
     """What is asked for."""
 
@@ -70,71 +55,8 @@ class Request:
     out: Path | None = None
     """A file; of several models a folder. None is beside the model."""
     plant: str | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     seconds: float = 3.0
-
-
-@dataclass(frozen=True)
-class Written:
-    """A new model, and where the configuration has the one that it may replace."""
-
-    path: Path
-    sha256: str
-    named_at: Place
-    pinned_at: Place | None
-    """Where it says the sha256 of the model; None where it does not."""
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """What came of it."""
-
-    loop: str
-    kind: str
-    errors: tuple[ElementError, ...]
-    calibrated_runs: int
-    compared_runs: int
-    before: Distribution
-    after: Distribution
-    noise: float | None
-    closed_loop: ClosedLoop | None
-    no_plant: str
-    """Why nothing is known of a plant."""
-    refused: tuple[str, ...]
-    written: Mapping[str, Written]
-    """By the name of a model; none where something was refused."""
-    conditions: Conditions
-
-    @property
-    def ratio(self) -> float | None:
-        """Of the warm medians, after to before."""
-        return ratio(self.after.p50, self.before.p50)
-
-    def as_dict(self) -> dict[str, Any]:
-        plant = self.closed_loop
-        return {
-            "loop": self.loop,
-            "to": self.kind,
-            "errors": [error.as_dict() for error in self.errors],
-            "calibrated_runs": self.calibrated_runs,
-            "compared_runs": self.compared_runs,
-            "float32": self.before.as_dict(),
-            self.kind: self.after.as_dict(),
-            "ratio": self.ratio,
-            "noise_floor": self.noise,
-            "closed_loop": None
-            if plant is None
-            else {
-                "plant": plant.plant,
-                "float32": dict(plant.before),
-                self.kind: dict(plant.after),
-                "loss": plant.loss,
-            },
-            "no_plant": self.no_plant,
-            "refused": list(self.refused),
-            "written": {name: str(new.path) for name, new in self.written.items()},
-            "conditions": self.conditions.as_dict(),
-        }
 
 
 def quantize(config: Config, name: str, request: Request) -> Quantized:
@@ -207,7 +129,7 @@ def quantize(config: Config, name: str, request: Request) -> Quantized:
 
     before, after = (Distribution.of(np.concatenate(own)) for own in times)
     plant, no_plant = _on_plant(stages, data, request)
-    refused = tuple(_refused(found_errors, ratio(after.p50, before.p50), plant, request))
+    refused = tuple(refusals(found_errors, ratio(after.p50, before.p50), plant, request.limits))
     written = {}
     for stage in stages if not refused else ():
         _write(paths[stage.name], data[stage.name])
@@ -350,30 +272,6 @@ def _on_plant(
             if request.plant is not None:
                 raise
             return None, str(error)
-
-
-def _refused(
-    found: tuple[ElementError, ...],
-    times: float | None,
-    plant: ClosedLoop | None,
-    request: Request,
-) -> Iterator[str]:
-    """Why nothing is written."""
-    limits = request.limits
-    worst = max(found, key=lambda error: error.relative)
-    if not worst.relative <= limits.error:
-        yield (
-            f"too large an error: '{worst.element}' is off by {100 * worst.relative:.3g} % of its range, "
-            f"more than {number(100 * limits.error)} % (--max-error)"
-        )
-    if times is None or times > limits.time:
-        found_times = "no time" if times is None else f"{times:.2f} × the time of float32"
-        yield f"slower: {found_times}, more than {number(limits.time)} × (--max-time)"
-    if plant is not None and not plant.loss <= limits.loss:
-        yield (
-            f"worse on its plant: {SCORE} {plant.after[SCORE]:.4g} in place of {plant.before[SCORE]:.4g}, "
-            f"more than {number(100 * limits.loss)} % less (--max-loss)"
-        )
 
 
 def _write(path: Path, data: bytes) -> None:

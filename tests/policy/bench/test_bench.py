@@ -16,12 +16,14 @@ from rtloop.config import load
 from rtloop.errors import ConfigError
 from rtloop.policy.bench.bench import Bench, Measured, bench, subject_of_loop
 from rtloop.policy.bench.conditions import Watch, in_thread
+from rtloop.policy.bench.in_loop import ROUNDS, policy_ran_ns
 from rtloop.policy.bench.limit import Limit, measure_limit
 from rtloop.policy.bench.versions import Version, bare, made
 from rtloop.policy.model_file import read_model
 from rtloop.policy.runner import runner
 from rtloop.realtime.rights import RightReport
 from rtloop.stopping import go_on
+from rtloop.telemetry.observe.records import empty_records
 from tests.policy.models import linear, recurrent, save
 
 LOOP = """\
@@ -55,7 +57,8 @@ def test_a_loop_is_measured_as_it_runs(found: Bench) -> None:
         assert isinstance(version, Measured)
         loop = version.in_loop
         assert loop.ended == "", "made-up samples that would terminate it do not"
-        assert 1 <= loop.inference.n <= loop.cycles // 4 + 8, "only where the policy ran"
+        periods = loop.cycles + loop.skipped
+        assert ROUNDS <= loop.inference.n <= periods // 4 + ROUNDS, "only where the policy ran"
         assert version.first_run_ns > 0
         assert version.warm.n > version.cold.n >= 40
     ort = found.versions["ort"]
@@ -63,6 +66,14 @@ def test_a_loop_is_measured_as_it_runs(found: Bench) -> None:
     assert ort.ratios == {"warm": 1.0, "cold": 1.0, "in_loop": 1.0}
     assert set(found.noise) == {"warm", "cold", "in_loop"}
     assert found.conditions.denied == ()
+
+
+def test_only_cycles_in_which_the_policy_ran_are_its_inferences() -> None:
+    cycles = np.array([0, 1, 2, 3, 6, 7, 8])  # of the second period the first two were skipped
+    records = empty_records(len(cycles))
+    records["cycle"], records["infer_ns"] = cycles, cycles + 100
+    assert policy_ran_ns(records, 4).tolist() == [100, 106, 108]
+    assert policy_ran_ns(records, 1).tolist() == (cycles + 100).tolist()
 
 
 def test_a_version_that_does_not_work_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:

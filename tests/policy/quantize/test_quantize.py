@@ -23,7 +23,8 @@ from rtloop.policy.quantize.effect import (
     known_plant,
     plant_named,
 )
-from rtloop.policy.quantize.quantize import Limits, Quantized, Request, quantize
+from rtloop.policy.quantize.outcome import Limits, Quantized
+from rtloop.policy.quantize.quantize import Request, quantize
 from rtloop.policy.verify import verify
 from tests.policy.models import linear, recurrent, save
 from tests.running import POLICY
