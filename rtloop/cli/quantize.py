@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from rtloop.cli.bench import of_conditions, percentiles
 from rtloop.cli.outlet import say
-from rtloop.cli.policy import loop_named
+from rtloop.cli.policy import chosen_policy
 from rtloop.cli.table import table
 from rtloop.cli.terminal import Terminal
 from rtloop.config import Config, load
@@ -25,7 +25,7 @@ SHOWN = 12
 
 def quantize_policy(options: argparse.Namespace) -> int:
     """0 where a model was written; 1 where one was refused, and nothing was."""
-    config = load(options.file)
+    one = chosen_policy(load(options.file), options)
     request = Request(
         options.to,
         options.calibration,
@@ -35,12 +35,12 @@ def quantize_policy(options: argparse.Namespace) -> int:
         Limits(options.max_error, options.max_time, options.max_loss),
         options.seconds,
     )
-    found = quantize(config, loop_named(config, options.loop), request)
+    found = quantize(one.config, one.loop, request)
     code = int(bool(found.refused))
     if options.json:
         told = {"file": str(options.file), **found.as_dict(), "exit_code": code}
         return code if say(json.dumps(told, indent=2)) else 1
-    return code if say("\n".join(_told(found, config, Terminal(sys.stdout)))) else 1
+    return code if say("\n".join(_told(found, one.config, Terminal(sys.stdout)))) else 1
 
 
 def _told(found: Quantized, config: Config, terminal: Terminal) -> Iterator[str]:

@@ -49,6 +49,8 @@ def converted(
     Raises NotQuantizedError where one of the models has no such version.
     """
     steps = list(graph.steps)
+    if not any(isinstance(step, ModelStep) for step in steps):
+        raise NotQuantizedError("it has no models")
     for index, step in enumerate(graph.steps):
         if isinstance(step, ModelStep) and which(step):
             feeds = [] if seen is None else _feeds(graph, step, seen)
