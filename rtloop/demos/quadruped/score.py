@@ -1,6 +1,6 @@
 """Scores the policy as it will be run: ``python -m rtloop.demos.quadruped.score``.
 
-The ONNX file through onnxruntime on the plant of the demo, 0.5 m/s straight on for 60 s, with pushes,
+The ONNX file through onnxruntime on the plant of the demo, 0.5 m/s straight on for 10 minutes, with pushes,
 noise, robots that differ and a delay of up to 20 ms from a sample to the command that follows from
 it. Each row is another fate of results that come late.
 """
@@ -191,8 +191,8 @@ def write_score(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("policy", type=Path, nargs="?", default=POLICY)
-    parser.add_argument("--episodes", type=int, default=20)
-    parser.add_argument("--duration-s", type=float, default=60.0)
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--duration-s", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=SCORE_SEED)
     parser.add_argument("--cases", type=Path, help="write cases for `rtloop policy verify` there")
     arguments = parser.parse_args()

@@ -234,7 +234,7 @@ def main() -> None:
     print(f"trained in {train_s:.0f} s, wrote {arguments.output}", flush=True)
 
     if not arguments.no_score:
-        scores = score_all(arguments.output, episodes=20, duration_s=60.0, seed=SCORE_SEED)
+        scores = score_all(arguments.output, episodes=10, duration_s=600.0, seed=SCORE_SEED)
         training = {
             "algorithm": "PPO (stable-baselines3), begins with an open trot",
             "command": (
