@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from rtloop.cli.outlet import say
-from rtloop.cli.policy import loop_named
+from rtloop.cli.policy import chosen_policy
 from rtloop.cli.table import table
 from rtloop.cli.terminal import Terminal
 from rtloop.config import load
@@ -42,12 +42,14 @@ def bench_policy(options: argparse.Namespace) -> int:
         listed = ", ".join(VERSIONS)
         raise ConfigError(f"--versions: found '{unknown[0]}'; expected some of {listed}")
     if options.file.suffix == ".onnx":
-        if options.loop is not None:
-            raise ConfigError(f"--loop: found {options.file}, a model alone; it has no loops")
+        for key in ("loop", "policy"):
+            if getattr(options, key) is not None:
+                found = f"{options.file}, a model alone; it has no loops"
+                raise ConfigError(f"--{key}: found {found}")
         subject = subject_of_model(options.file)
     else:
-        config = load(options.file)
-        subject = subject_of_loop(config, loop_named(config, options.loop))
+        one = chosen_policy(load(options.file), options)
+        subject = subject_of_loop(one.config, one.loop, one.label)
     found = bench(subject, options.versions, options.seconds)
     if options.json:
         told = {"file": str(options.file), **found.as_dict(), "exit_code": 0}

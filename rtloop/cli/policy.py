@@ -36,9 +36,9 @@ SOME = 6
 def show(options: argparse.Namespace) -> int:
     """Prints the tables of a loop, or of all; its exit code."""
     config = load(options.file)
-    chosen = _policies(config, options)
+    chosen = chosen_policies(config, options)
     if options.graph is not None:
-        chosen = [_policy(config, options)]
+        chosen = [chosen_policy(config, options)]
         if options.graph.exists() and not options.force:
             found = f"{options.graph} is there already"
             raise ConfigError(f"{found}; --force overwrites it, or name another file")
@@ -60,7 +60,7 @@ def show(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Prints what differs; 0 within the tolerance, else 1."""
-    one = _policy(load(options.file), options)
+    one = chosen_policy(load(options.file), options)
     found = verified(one.config, one.loop, options.cases, options.tolerance or TOLERANCE)
     if options.json:
         text = json.dumps({**found.as_dict(), "exit_code": int(not found.agrees)}, indent=2)
@@ -70,7 +70,7 @@ def verify(options: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class ChosenPolicy:
     """One policy of one loop, in a configuration in which the loop has no other."""
 
     config: Config
@@ -78,11 +78,11 @@ class _Chosen:
     label: str
 
 
-def _policies(config: Config, options: argparse.Namespace) -> list[_Chosen]:
+def chosen_policies(config: Config, options: argparse.Namespace) -> list[ChosenPolicy]:
     """Those that the options leave: all, or one of each loop. Raises ConfigError."""
     loops = list(config.loops) if options.loop is None else [loop_named(config, options.loop)]
     found = [
-        _Chosen(alone, loop, label(loop, name))
+        ChosenPolicy(alone, loop, label(loop, name))
         for loop in loops
         for name, alone in config.each_policy(loop).items()
         if options.policy in (None, name)
@@ -94,10 +94,10 @@ def _policies(config: Config, options: argparse.Namespace) -> list[_Chosen]:
     return found
 
 
-def _policy(config: Config, options: argparse.Namespace) -> _Chosen:
+def chosen_policy(config: Config, options: argparse.Namespace) -> ChosenPolicy:
     """One policy. Raises ConfigError."""
     loop = loop_named(config, options.loop)
-    found = _policies(config, argparse.Namespace(loop=loop, policy=options.policy))
+    found = chosen_policies(config, argparse.Namespace(loop=loop, policy=options.policy))
     if len(found) > 1:
         listed = ", ".join(f"'{name}'" for name in config.loops[loop].policies)
         raise ConfigError(f"{len(found)} policies ({listed}): say which one, with --policy")
@@ -133,7 +133,7 @@ def _write(path: Path, loop: LoopConfig, policy: Opened, force: bool) -> None:
 # --- show ---
 
 
-def _shown(one: _Chosen, policy: Opened, all_of_it: bool, terminal: Terminal) -> Iterator[str]:
+def _shown(one: ChosenPolicy, policy: Opened, all_of_it: bool, terminal: Terminal) -> Iterator[str]:
     loop = one.config.loops[one.loop]
     yield terminal.styled(f"{one.label}: {loop.loop_class}, {loop.rates}", "bold")
     for tensor, elements in policy.table.observations.items():

@@ -7,10 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rtloop.cli.bench import of_conditions, percentiles
 from rtloop.cli.outlet import say
-from rtloop.cli.policy import loop_named
+from rtloop.cli.policy import chosen_policy
 from rtloop.cli.table import table
 from rtloop.cli.terminal import Terminal
 from rtloop.config import Config, load
@@ -35,7 +36,8 @@ def quantize_policy(options: argparse.Namespace) -> int:
         Limits(options.max_error, options.max_time, options.max_loss),
         options.seconds,
     )
-    found = quantize(config, loop_named(config, options.loop), request)
+    one = chosen_policy(config, options)
+    found = replace(quantize(one.config, one.loop, request), loop=one.label)
     code = int(bool(found.refused))
     if options.json:
         told = {"file": str(options.file), **found.as_dict(), "exit_code": code}

@@ -130,3 +130,38 @@ def test_a_model_that_cannot_be_used_is_refused(
     (folder / "dynamic.onnx").write_bytes(linear(weight, [1, "length"]))
     assert main(["policy", "bench", "dynamic.onnx"]) == 2
     assert "dynamic dimension 'length'" in capsys.readouterr().err
+
+
+def several_policies(folder: Path) -> None:
+    text = TEXT[: TEXT.index("    policy:")] + (
+        "    policies:\n"
+        "      walk: {model: policy.onnx, observation: [{input: q}], action: {scale: 2.0}}\n"
+        "      stand: {observation: [{constant: [0.5, -0.5]}]}\n"
+        "    switch: {input: q, element: 0, blend_s: 0.1}\n"
+    )
+    (folder / "arm.yaml").write_text(text + TEXT[TEXT.index("    outputs:") :])
+
+
+def test_of_several_policies_one_is_measured_and_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several_policies(folder)
+    arguments = ["policy", "bench", "arm.yaml", "--versions", "ort", *SHORT]
+    assert main(arguments) == 2
+    assert "2 policies ('walk', 'stand'): say which one, with --policy" in capsys.readouterr().err
+    assert main([*arguments, "--policy", "walk"]) == 0
+    assert capsys.readouterr().out.startswith("arm/walk: 500 Hz\n")
+    assert main([*arguments, "--policy", "run"]) == 2
+    assert "there is no policy 'run'" in capsys.readouterr().err
+    assert main(["policy", "bench", "policy.onnx", "--policy", "walk", *SHORT]) == 2
+    assert "--policy: found policy.onnx, a model alone" in capsys.readouterr().err
+
+
+def test_without_a_model_there_is_nothing_of_another_type(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several_policies(folder)
+    assert main(["policy", "bench", "arm.yaml", "--policy", "stand", "--json", *SHORT]) == 0
+    versions = told(capsys)["versions"]
+    assert versions["float16"] == versions["int8"] == {"reason": "it has no model"}
+    assert versions["ort"]["warm"]["n"] > 0

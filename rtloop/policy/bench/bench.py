@@ -113,14 +113,17 @@ class Bench:
         }
 
 
-def subject_of_loop(config: Config, name: str) -> Subject:
-    """The policy of a loop, between mailboxes in place of its devices. Raises ConfigError, RtloopError."""
+def subject_of_loop(config: Config, name: str, called: str = "") -> Subject:
+    """The only policy of a loop, between mailboxes in place of its devices; ``called`` in what is told.
+
+    Raises ConfigError, RtloopError.
+    """
     loop: LoopConfig = config.loops[name]
     graph = opened(config, name, backend="ort").assembled.graph
     # What ends the loop on made-up samples is no part of what is measured.
     graph = replace(graph, terminations="", termination_sentences=())
     return Subject(
-        name,
+        called or name,
         graph,
         loop.realtime,
         loop.period_ns,
