@@ -181,8 +181,8 @@ def test_the_last_action_is_what_was_observed_when_it_was_applied(tmp_path: Path
         ),
         (
             "action: {scale: 2}",
-            "6:5: loops.a.policy: found none of them; expected exactly one of `model`, `models` and "
-            "`leapp`, or `observation` alone: what is observed is the action",
+            "6:5: loops.a.policy: found none of them; expected exactly one of `model`, `models`, "
+            "`leapp` and `python`, or `observation` alone: what is observed is the action",
         ),
         (
             "observation: [{input: joints}]\n      sha256: " + 64 * "a",
@@ -217,7 +217,13 @@ def test_the_last_action_is_what_was_observed_when_it_was_applied(tmp_path: Path
         ),
         (
             "observation: [{input: joints}]\n      action: {output: policy.action}",
-            "loops.a.policy.action.output: found 'policy.action'; expected an output of a model",
+            "loops.a.policy.action.output: found 'policy.action'; expected an output of a model: this policy has "
+            "none",
+        ),
+        (
+            "observation: [{output: policy.action}]",
+            "7:30: loops.a.policy.observation[0].output: found 'policy.action'; expected an output of a model: "
+            "this policy has none",
         ),
     ],
 )  # fmt: skip
