@@ -94,7 +94,8 @@ def _way(
     end: tuple[str, str],
 ) -> tuple[tuple[str, str], ...]:
     """A shortest way along the edges, both ends included; () where there is none."""
-    ways, seen = [(start,)], {start}
+    ways: list[tuple[tuple[str, str], ...]] = [(start,)]
+    seen = {start}
     for way in ways:
         if way[-1] == end:
             return way

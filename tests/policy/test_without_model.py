@@ -217,8 +217,8 @@ def test_the_last_action_is_what_was_observed_when_it_was_applied(tmp_path: Path
         ),
         (
             "observation: [{input: joints}]\n      action: {output: policy.action}",
-            "loops.a.policy.action.output: found 'policy.action'; expected an output of a model: this policy has "
-            "none",
+            "loops.a.policy.action.output: found 'policy.action'; expected an output of a model: this "
+            "policy has none",
         ),
         (
             "observation: [{output: policy.action}]",
