@@ -202,8 +202,6 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="how far values may be apart: absolute up to 1, relative above, and of its range for an "
         "element that ranges over less than 1 (default 0.001)",
     )
-    for command in (show, verify):
-        _add_which(command)
     compile_ = _command(
         policy_commands,
         "compile",
@@ -231,7 +229,6 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
     bench.add_argument(
         "file", type=_path, metavar="FILE", help="the YAML configuration, or a model alone (.onnx)"
     )
-    _add_which(bench)
     bench.add_argument(
         "--versions",
         type=_names,
@@ -255,7 +252,6 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     quantize.set_defaults(command="policy quantize")
     quantize.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
-    _add_which(quantize)
     quantize.add_argument("--to", choices=("int8", "float16"), required=True, help="the new type")
     quantize.add_argument(
         "--calibration",
@@ -311,13 +307,11 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="to measure both in turn (default 3)",
     )
     quantize.add_argument("--json", action="store_true", help="for machines")
-
-
-def _add_which(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
-    command.add_argument(
-        "--policy", metavar="NAME", help="which policy of it, where there are several"
-    )
+    for command in (show, verify, bench, quantize):
+        command.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
+        command.add_argument(
+            "--policy", metavar="NAME", help="which policy of it, where there are several"
+        )
 
 
 def _command(

@@ -42,9 +42,9 @@ def bench_policy(options: argparse.Namespace) -> int:
         listed = ", ".join(VERSIONS)
         raise ConfigError(f"--versions: found '{unknown[0]}'; expected some of {listed}")
     if options.file.suffix == ".onnx":
-        given = [key for key in ("loop", "policy") if getattr(options, key) is not None]
-        if given:
-            raise ConfigError(f"--{given[0]}: found {options.file}, a model alone; it has no loops")
+        if options.loop is not None or options.policy is not None:
+            option = "--policy" if options.loop is None else "--loop"
+            raise ConfigError(f"{option}: found {options.file}, a model alone; it has no loops")
         subject = subject_of_model(options.file)
     else:
         one = chosen_policy(load(options.file), options)

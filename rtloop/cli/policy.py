@@ -36,7 +36,7 @@ SOME = 6
 def show(options: argparse.Namespace) -> int:
     """Prints the tables of a loop, or of all; its exit code."""
     config = load(options.file)
-    chosen = chosen_policies(config, options)
+    chosen = _policies(config, options)
     if options.graph is not None:
         chosen = [chosen_policy(config, options)]
         if options.graph.exists() and not options.force:
@@ -70,7 +70,7 @@ def verify(options: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True)
-class ChosenPolicy:
+class Chosen:
     """One policy of one loop, in a configuration in which the loop has no other."""
 
     config: Config
@@ -78,11 +78,11 @@ class ChosenPolicy:
     label: str
 
 
-def chosen_policies(config: Config, options: argparse.Namespace) -> list[ChosenPolicy]:
+def _policies(config: Config, options: argparse.Namespace) -> list[Chosen]:
     """Those that the options leave: all, or one of each loop. Raises ConfigError."""
     loops = list(config.loops) if options.loop is None else [loop_named(config, options.loop)]
     found = [
-        ChosenPolicy(alone, loop, label(loop, name))
+        Chosen(alone, loop, label(loop, name))
         for loop in loops
         for name, alone in config.each_policy(loop).items()
         if options.policy in (None, name)
@@ -94,10 +94,10 @@ def chosen_policies(config: Config, options: argparse.Namespace) -> list[ChosenP
     return found
 
 
-def chosen_policy(config: Config, options: argparse.Namespace) -> ChosenPolicy:
+def chosen_policy(config: Config, options: argparse.Namespace) -> Chosen:
     """One policy. Raises ConfigError."""
     loop = loop_named(config, options.loop)
-    found = chosen_policies(config, argparse.Namespace(loop=loop, policy=options.policy))
+    found = _policies(config, argparse.Namespace(loop=loop, policy=options.policy))
     if len(found) > 1:
         listed = ", ".join(f"'{name}'" for name in config.loops[loop].policies)
         raise ConfigError(f"{len(found)} policies ({listed}): say which one, with --policy")
@@ -133,7 +133,7 @@ def _write(path: Path, loop: LoopConfig, policy: Opened, force: bool) -> None:
 # --- show ---
 
 
-def _shown(one: ChosenPolicy, policy: Opened, all_of_it: bool, terminal: Terminal) -> Iterator[str]:
+def _shown(one: Chosen, policy: Opened, all_of_it: bool, terminal: Terminal) -> Iterator[str]:
     loop = one.config.loops[one.loop]
     yield terminal.styled(f"{one.label}: {loop.loop_class}, {loop.rates}", "bold")
     for tensor, elements in policy.table.observations.items():

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 
 from rtloop.cli.bench import of_conditions, percentiles
 from rtloop.cli.outlet import say
@@ -26,7 +25,7 @@ SHOWN = 12
 
 def quantize_policy(options: argparse.Namespace) -> int:
     """0 where a model was written; 1 where one was refused, and nothing was."""
-    config = load(options.file)
+    one = chosen_policy(load(options.file), options)
     request = Request(
         options.to,
         options.calibration,
@@ -36,13 +35,12 @@ def quantize_policy(options: argparse.Namespace) -> int:
         Limits(options.max_error, options.max_time, options.max_loss),
         options.seconds,
     )
-    one = chosen_policy(config, options)
-    found = replace(quantize(one.config, one.loop, request), loop=one.label)
+    found = quantize(one.config, one.loop, request)
     code = int(bool(found.refused))
     if options.json:
         told = {"file": str(options.file), **found.as_dict(), "exit_code": code}
         return code if say(json.dumps(told, indent=2)) else 1
-    return code if say("\n".join(_told(found, config, Terminal(sys.stdout)))) else 1
+    return code if say("\n".join(_told(found, one.config, Terminal(sys.stdout)))) else 1
 
 
 def _told(found: Quantized, config: Config, terminal: Terminal) -> Iterator[str]:

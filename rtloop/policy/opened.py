@@ -10,6 +10,7 @@ from itertools import chain
 from rtloop.assumed import assumed_inputs, assumed_outputs
 from rtloop.build import Assembled, assemble, sink_of
 from rtloop.config import Config, LoopConfig
+from rtloop.errors import ConfigError, Finding
 from rtloop.policy.policy import Policy
 from rtloop.policy.show import PolicyTable, table
 from rtloop.ports.command import first_standing, limits
@@ -52,6 +53,15 @@ def opened(
     known = table_of(config, name, policy, inputs, outputs)
     known = replace(known, notes=(*known.notes, *assembled.backends.notes))
     return Opened(policy, inputs, outputs, assembled, known)
+
+
+def refuse_function(config: Config, name: str) -> None:
+    """What is done to the models of a loop is not done to a Python function. Raises ConfigError."""
+    function = config.loops[name].policy.python
+    if function is not None:
+        place = config.where("loops", name, "policy", "python")
+        expected = "a model: export the function as one"
+        raise ConfigError([Finding.of(place, f"the Python function '{function}'", expected)])
 
 
 def standing(loop: LoopConfig, policy: Opened, measured: Sequence[float] = ()) -> list[float]:

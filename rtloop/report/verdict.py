@@ -9,6 +9,8 @@ from rtloop.telemetry.observe.words import explain, find
 
 #: What a share counts, where it counts an event.
 _EVENT_OF = {"stale": "stale_input", "clamped": "clamped"}
+#: The lateness of a record, 1 ns, that says no more than that it was later than the deadline.
+JUDGED_US = 0.001
 
 
 class Level(Enum):
@@ -73,7 +75,7 @@ def _misses(summary: LoopSummary) -> str:
     latest = summary.lateness_us.max
     of = f"{count(misses)} of {plural(executed, 'cycle')} ({share(misses, executed)})"
     worst = ""
-    if latest is not None and latest > 0:
+    if latest is not None and latest > JUDGED_US:
         worst = f" The latest was {duration_us(latest)} past its deadline."
     row = summary.max_consecutive_misses
     in_a_row = f" At most {count(row)} in a row." if row > 1 else ""

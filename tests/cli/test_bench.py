@@ -132,36 +132,46 @@ def test_a_model_that_cannot_be_used_is_refused(
     assert "dynamic dimension 'length'" in capsys.readouterr().err
 
 
-def several_policies(folder: Path) -> None:
-    text = TEXT[: TEXT.index("    policy:")] + (
-        "    policies:\n"
-        "      walk: {model: policy.onnx, observation: [{input: q}], action: {scale: 2.0}}\n"
-        "      stand: {observation: [{constant: [0.5, -0.5]}]}\n"
-        "    switch: {input: q, element: 0, blend_s: 0.1}\n"
+def test_one_of_several_policies_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = "{model: policy.onnx, observation: [{input: q}]}"
+    text = TEXT[: TEXT.index("    policy:")].replace(
+        "inputs: {q", "inputs: {mode: {mailbox: [0]}, q"
     )
+    text += f"    policies: {{stand: {policy}, walk: {policy}}}\n    switch: {{input: mode, blend_s: 0.1}}\n"
     (folder / "arm.yaml").write_text(text + TEXT[TEXT.index("    outputs:") :])
-
-
-def test_of_several_policies_one_is_measured_and_named(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    several_policies(folder)
-    arguments = ["policy", "bench", "arm.yaml", "--versions", "ort", *SHORT]
-    assert main(arguments) == 2
-    assert "2 policies ('walk', 'stand'): say which one, with --policy" in capsys.readouterr().err
-    assert main([*arguments, "--policy", "walk"]) == 0
-    assert capsys.readouterr().out.startswith("arm/walk: 500 Hz\n")
-    assert main([*arguments, "--policy", "run"]) == 2
-    assert "there is no policy 'run'" in capsys.readouterr().err
-    assert main(["policy", "bench", "policy.onnx", "--policy", "walk", *SHORT]) == 2
+    assert main(["policy", "bench", "arm.yaml", *SHORT]) == 2
+    assert "2 policies ('stand', 'walk'): say which one, with --policy" in capsys.readouterr().err
+    arguments = ["--policy", "walk", "--versions", "ort", "--json", *SHORT]
+    assert main(["policy", "bench", "arm.yaml", *arguments]) == 0
+    assert told(capsys)["name"] == "arm/walk"
+    assert main(["policy", "bench", "policy.onnx", "--policy", "walk"]) == 2
     assert "--policy: found policy.onnx, a model alone" in capsys.readouterr().err
 
 
-def test_without_a_model_there_is_nothing_of_another_type(
+def test_a_policy_without_a_model_is_measured(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    several_policies(folder)
-    assert main(["policy", "bench", "arm.yaml", "--policy", "stand", "--json", *SHORT]) == 0
-    versions = told(capsys)["versions"]
-    assert versions["float16"] == versions["int8"] == {"reason": "it has no model"}
-    assert versions["ort"]["warm"]["n"] > 0
+    text = TEXT.replace("      model: policy.onnx\n", "").replace(
+        "[{input: q}]", "[{input: q, select: [0, 1]}]"
+    )
+    (folder / "arm.yaml").write_text(text)
+    assert main(["policy", "bench", "arm.yaml", "--versions", "ort,int8", "--json", *SHORT]) == 0
+    found = told(capsys)
+    assert found["versions"]["ort"]["weight_bytes"] == 0
+    assert found["versions"]["int8"] == {"reason": "it has no models"}
+    assert main(["policy", "quantize", "arm.yaml", "--to", "int8"]) == 2
+    assert "found a policy without a model; expected `model`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["bench"], ["quantize", "--to", "int8"]])
+def test_a_python_function_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    (folder / "functions.py").write_text("def act(observation):\n    return observation[:2]\n")
+    text = TEXT.replace("model: policy.onnx", 'python: "functions:act"')
+    (folder / "arm.yaml").write_text(text)
+    assert main(["policy", command[0], "arm.yaml", *command[1:]]) == 2
+    error = capsys.readouterr().err
+    assert (
+        "arm.yaml:7:15: loops.arm.policy.python: found the Python function 'functions:act'" in error
+    )

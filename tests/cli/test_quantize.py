@@ -143,37 +143,3 @@ def test_cases_are_what_is_compared_where_both_are_given(
 def test_the_limits_are_numbers_above_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert quantize("--max-error", "-1") == 2
     assert "-1 is no number above 0" in capsys.readouterr().err
-
-
-def test_of_several_policies_one_is_converted_and_its_line_is_named(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = TEXT.replace(
-        "    policy:\n",
-        "    policies:\n      stand: {observation: [{input: q, select: [0, 1, 2]}]}\n      walk:\n",
-    )
-    text = text.replace(
-        "      model: policy.onnx\n      observation",
-        "        model: policy.onnx\n        observation",
-    )
-    text = text.replace(
-        "    outputs:", "    switch: {input: q, element: 0, blend_s: 0.1}\n    outputs:"
-    )
-    (folder / "arm.yaml").write_text(text)
-    assert quantize(*LOOSE) == 2
-    assert "2 policies ('stand', 'walk'): say which one, with --policy" in capsys.readouterr().err
-    assert quantize(*LOOSE, "--policy", "walk") == 0
-    found = capsys.readouterr().out
-    assert found.startswith("arm/walk: int8\n")
-    assert "loops.arm.policies.walk.model: `model: policy.int8.onnx` takes it" in found
-
-
-def test_without_a_model_there_is_nothing_to_convert(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = TEXT.replace("      model: policy.onnx\n", "").replace(
-        "input: q,", "input: q, select: [0, 1, 2],"
-    )
-    (folder / "arm.yaml").write_text(text)
-    assert quantize(*LOOSE) == 1
-    assert "loop 'arm': no int8: it has no model" in capsys.readouterr().err

@@ -33,9 +33,9 @@ def thread_id(name: str) -> int:
     raise RuntimeError(f"no thread {name}")
 
 
-def make_graph() -> core.Graph:
+def make_graph(external: core.External | None = None) -> core.Graph:
     """Models, one of them compiled, with nodes of every kind about them, states, the last command, what is
-    checked, and what Python answers."""
+    checked, and what ``external`` answers."""
     steps = Steps()
     a, b = steps.input("a", 2), steps.input("b", 1)
     steps.last_command = last = steps.tensor("last_command", 3)
@@ -76,9 +76,10 @@ def make_graph() -> core.Graph:
     steps.compiled(compiled(COPY, [12], [12]), [y], [command])
     steps.feedback = [(history, following, False), (count, next_count, True)]
     steps.checked = [relative, value]
-    answer = steps.tensor("answer", 3)
-    steps.steps.append(core.ExternalRun(core.External(3, 3), command, answer))
-    return steps.graph(steps.node("Reshape", [answer], 3))
+    if external is not None:
+        question, command = command, steps.tensor("answer", 3)
+        steps.steps.append(core.ExternalRun(external, question, command))
+    return steps.graph(steps.node("Reshape", [command], 3))
 
 
 def give_back(external: core.External) -> None:
@@ -87,7 +88,8 @@ def give_back(external: core.External) -> None:
         external.answer(question[0])
 
 
-def main(seconds: float) -> None:
+def main(seconds: float, kind: str) -> None:
+    """Of this ``kind``: "switch", between two policies, or "function", answered in Python."""
     device = FakeDevice()
     relay = core.Relay(2, 8, False)
     config = core.LoopConfig()
@@ -101,12 +103,15 @@ def main(seconds: float) -> None:
         core.OutputConfig(0, [-5.0], [5.0], [1000.0], [0.0], [0.0]),
         core.OutputConfig(1, safe=[0.0, 0.0], hold=[2, -1], relay=relay),
     ]
-    runner = core.Switch([make_graph(), make_graph()], 1, 0, 4, [[1], [0]])
+    external = core.External(3, 3)
+    runner: core.Runner = core.Switch([make_graph(), make_graph()], 1, 0, 4, [[1], [0]])
+    if kind == "function":
+        runner = make_graph(external)
     port = device.port(silence_timeout_ns=60_000 * MS)
     box = core.Port("mailbox", {"inputs": 1, "safe": [0.0, 0.0]})
     box.put(np.ones(1, np.float32))
     with tempfile.TemporaryDirectory() as folder:
-        ring = core.RingWriter(f"{folder}/ring", 1 << 14, 3, 3, 3, b"{}")
+        ring = core.RingWriter(f"{folder}/ring", 1 << 14, 2 + (kind == "function"), 3, 3, b"{}")
         loop = core.Loop(config, [port, box], runner, ring, core.MonotonicClock())
         threads = core.LoopThreads(loop)
         setup, guard = core.ThreadSetup(), core.ThreadSetup()
@@ -124,8 +129,6 @@ def main(seconds: float) -> None:
         feeder = threading.Thread(target=feed)
         feeder.start()
         assert not threads.set_up(setup, guard, 200).error
-        external = runner.external
-        assert external is not None
         external.open()
         answering = threading.Thread(target=give_back, args=(external,))
         answering.start()
@@ -150,4 +153,4 @@ def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1]), sys.argv[2])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rtloop import core
 from rtloop.policy.library import onnxruntime_library
-from tests.core.conftest import MS, Rig
+from tests.core.conftest import MS, Rig, identity_graph
 from tests.core.steps import Steps, vector
 
 MakeRig = Callable[..., Rig]
@@ -325,3 +325,9 @@ def test_whatever_answers_take_the_jobs_are_judged_as_a_model_judges_them(took: 
         status = asked.rig.loop.status()
         assert status["executed"] == len(took)
         assert status["misses"] == sum(late)
+
+
+def test_a_policy_that_is_answered_outside_is_none_of_several() -> None:
+    graphs = [identity_graph(1), asking()]
+    with pytest.raises(ValueError, match="policy 1 is answered outside the cycle"):
+        core.Switch(graphs, 0, 0, 0, [[1], [0]])

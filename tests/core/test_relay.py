@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtloop import core
-from rtloop.telemetry.observe.records import INPUT_RECORD_DTYPE, MISS
+from rtloop.telemetry.observe.records import GUARD, INPUT_RECORD_DTYPE, MISS
 from tests.core.conftest import MS, identity_graph, read_records, stall
 
 HARD, FIRM, SOFT = core.LoopClass.hard, core.LoopClass.firm, core.LoopClass.soft
@@ -141,6 +141,7 @@ def expected(consumer: Stepped, producer: Stepped) -> Counts:
     """The model: of the commands with the time from which each counts, the newest at each release."""
     releases = consumer.records()["release_ns"].tolist()
     commands = [(SAFE, releases[0])]
+    armed_ns = 0  # of a cycle that catches up, after its deadline
     for record in producer.records():
         outcome = record["outcome"]
         if outcome == core.OUTCOMES["written"]:
@@ -148,7 +149,10 @@ def expected(consumer: Stepped, producer: Stepped) -> Counts:
         elif outcome == core.OUTCOMES["written_late"]:
             commands.append((float(record["cycle"]), int(record["finish_ns"])))
         elif outcome == core.OUTCOMES["default"]:
-            commands.append((DEFAULT, int(record["deadline_ns"]) + 1))
+            by_guard = record["events"] & GUARD
+            guard_ns = max(int(record["deadline_ns"]) + 1, armed_ns)
+            commands.append((DEFAULT, guard_ns if by_guard else int(record["finish_ns"])))
+        armed_ns = int(record["finish_ns"])
     return [max(c for c in enumerate(commands) if c[1][1] <= release)[1] for release in releases]
 
 

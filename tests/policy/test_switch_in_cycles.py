@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,33 @@ def test_warming_up_takes_all_policies_and_tells_the_time_of_the_slowest(tmp_pat
     assert len(run_ns) == 20
     assert rig.switch.acting == 0
     assert not next(iter(rig.graphs[1].state().values())).any()
+
+
+def slow() -> bytes:
+    """obs [1, 2] → action [1, 2], by way of 20 layers of 256."""
+    names = ["obs", *(f"x{layer}" for layer in range(20)), "action"]
+    sizes = [2, *[256] * 20, 2]
+    weights = {
+        f"w{layer}": np.zeros(shape, np.float32) for layer, shape in enumerate(pairwise(sizes))
+    }
+    nodes = [
+        helper.make_node("MatMul", [names[layer], f"w{layer}"], [names[layer + 1]])
+        for layer in range(21)
+    ]
+    side = [("obs", TensorProto.FLOAT, [1, 2])], [("action", TensorProto.FLOAT, [1, 2])]
+    return save(nodes, *side, weights)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_time_of_the_slowest_is_told_wherever_it_stands(tmp_path: Path, place: int) -> None:
+    """By which a run is refused: a hundred times the work is more than three times the time."""
+    (tmp_path / "slow.onnx").write_bytes(slow())
+    sections = [POLICIES["stand"]] * 3
+    sections[place] = {**SEEN, "model": "slow.onnx"}
+    rig = Rig(tmp_path, sections)
+    _, quick_ns = rig.graphs[(place + 1) % 3].warm_up(50)
+    _, run_ns = rig.switch.warm_up(50)
+    assert np.median(run_ns) > 3 * np.median(quick_ns)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from rtloop import core
 from rtloop.report.verdict import Level, judge
 from rtloop.telemetry.observe.statistics import LoopStatistics
-from rtloop.telemetry.observe.summary import LoopSummary
+from rtloop.telemetry.observe.summary import LoopSummary, Percentiles
 from tests.telemetry.loops import cycles, metadata
 
 
@@ -103,3 +103,13 @@ def test_holds_for_a_stale_input_are_told_apart_from_those_for_a_late_result() -
     text = sentences(found).replace("\u00a0", " ")
     assert "were discarded: the previous command was held 2 times" in text
     assert "The previous command stood in 3 cycles because an input was stale." in text
+
+
+def test_how_late_an_answer_was_that_had_not_come_is_not_claimed() -> None:
+    """A record of one is 1 ns past its deadline: later than that is all that is known."""
+    judged = replace(
+        summary(miss_every=10), lateness_us=Percentiles(-50.0, 0.001, 0.001, 0.001, 100)
+    )
+    assert "past its deadline" not in sentences(judged)
+    measured = replace(judged, lateness_us=Percentiles(-50.0, 2.0, 2.0, 2.0, 100))
+    assert "past its deadline" in sentences(measured)

@@ -38,7 +38,7 @@ class MissLimit {
         uint32_t in_window = in_window_;
         size_t next = next_;
         for (uint32_t n = 1; n <= most; ++n) {
-            if (!lost_.empty()) {
+            if (n <= lost_.size()) {  // a window full of lost jobs stays full
                 in_window += 1U - lost_[next];
                 next = after(next);
             }

@@ -30,6 +30,9 @@ Switch::Switch(std::vector<std::shared_ptr<Graph>> policies, SwitchSpec spec)
     const Graph &first = *policies_.front();
     for (size_t p = 0; p < policies_.size(); ++p) {
         const Graph &policy = *policies_[p];
+        refuse(policy.external() != nullptr,
+               "policy " + std::to_string(p) +
+                   " is answered outside the cycle, which none of several can be");
         bool fits = policy.n_inputs() == first.n_inputs() &&
                     policy.command_size() == first.command_size() &&
                     std::count(policies_.begin(), policies_.end(), policies_[p]) == 1;

@@ -22,7 +22,7 @@ from rtloop.policy.bench.limit import Eviction, Limit, measure_limit
 from rtloop.policy.bench.versions import VERSIONS, Version, bare, made
 from rtloop.policy.composed import ComposedGraph
 from rtloop.policy.model_file import read_model
-from rtloop.policy.opened import opened
+from rtloop.policy.opened import opened, refuse_function
 from rtloop.progress import tell
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport
@@ -113,17 +113,18 @@ class Bench:
         }
 
 
-def subject_of_loop(config: Config, name: str, called: str = "") -> Subject:
-    """The only policy of a loop, between mailboxes in place of its devices; ``called`` in what is told.
+def subject_of_loop(config: Config, name: str, label: str = "") -> Subject:
+    """The policy of a loop, between mailboxes in place of its devices; ``label`` is what it is called.
 
     Raises ConfigError, RtloopError.
     """
     loop: LoopConfig = config.loops[name]
+    refuse_function(config, name)
     graph = opened(config, name, backend="ort").assembled.graph
     # What ends the loop on made-up samples is no part of what is measured.
     graph = replace(graph, terminations="", termination_sentences=())
     return Subject(
-        called or name,
+        label or name,
         graph,
         loop.realtime,
         loop.period_ns,

@@ -46,15 +46,15 @@ def converted(
     """The graph with its models in another type. ``seen`` are runs that int8 takes the ranges of values from,
     with ``watched_for`` of them; ``which`` tells the models that are to be.
 
-    Raises NotQuantizedError where one of the models has no such version, or there is none.
+    Raises NotQuantizedError where one of the models has no such version.
     """
     steps = list(graph.steps)
+    if not any(isinstance(step, ModelStep) for step in steps):
+        raise NotQuantizedError("it has no models")
     for index, step in enumerate(graph.steps):
         if isinstance(step, ModelStep) and which(step):
             feeds = [] if seen is None else _feeds(graph, step, seen)
             steps[index] = replace(step, model=convert(step.model, kind, feeds))
-    if all(new is old for new, old in zip(steps, graph.steps, strict=True)):
-        raise NotQuantizedError("it has no model")
     return replace(graph, steps=tuple(steps))
 
 

@@ -20,7 +20,7 @@ from rtloop.policy.bench.distribution import Distribution, noise_floor, ratio
 from rtloop.policy.cases import CasesFile
 from rtloop.policy.composed import ComposedGraph, ModelStep
 from rtloop.policy.model_file import read_model
-from rtloop.policy.opened import Opened, opened, standing
+from rtloop.policy.opened import Opened, opened, refuse_function, standing
 from rtloop.policy.quantize.convert import Kind, NotQuantizedError, converted, watched_for
 from rtloop.policy.quantize.effect import (
     ClosedLoop,
@@ -67,6 +67,10 @@ def quantize(config: Config, name: str, request: Request) -> Quantized:
     loop = config.loops[name]
     if loop.policy.leapp is not None:
         found = f"a LEAPP bundle ({loop.policy.leapp.name}), which names its own models"
+        raise ConfigError(f"loop '{name}': found {found}; expected `model` or `models`")
+    refuse_function(config, name)
+    if not loop.policy.sections:
+        found = "a policy without a model"
         raise ConfigError(f"loop '{name}': found {found}; expected `model` or `models`")
     told: dict[str, Any] = {}
     recording = cases = None

@@ -181,3 +181,17 @@ def test_there_is_nothing_to_compile(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "is not compiled: export a model" in said
     assert main(["policy", "compile", str(function), "--into", str(tmp_path / "so"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["loops"]["arm"]["objects"] == []
+
+
+def test_verify_tells_what_differs_of_a_function(tmp_path: Path) -> None:
+    function, _ = files(tmp_path, TEXT)
+    path = cases(tmp_path)
+    text = function.read_text()
+    name = text.partition("python: ")[2].partition(":")[0]
+    code = (tmp_path / f"{name}.py").read_text()
+    other = module(tmp_path, code.replace("return seen @", "return 1.5 * seen @"))
+    function.write_text(text.replace(name, other))
+    found = verify(load(function), "arm", path)
+    assert not found.agrees
+    assert found.first is not None
+    assert found.first.array == "raw"
