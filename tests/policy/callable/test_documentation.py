@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from rtloop.config import load
 from rtloop.judge import judge
@@ -42,9 +44,25 @@ def test_the_function_and_the_policy_of_the_page_are_a_loop(tmp_path: Path) -> N
     np.testing.assert_allclose(got, [2 * (-8 * 0.5 - 1.5 * 0.2)], rtol=1e-6)
 
 
-def test_the_program_with_torch_is_one(tmp_path: Path) -> None:
-    """It needs more than the tests have; its names are those of the text."""
+def test_the_program_with_torch_is_the_policy_that_it_exports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip(
+        "torch", reason="no torch: pip install --group exporters", exc_type=ImportError
+    )
+    import numpy as np
+    import onnxruntime
+
     _, program = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
-    names = {node.name for node in ast.walk(ast.parse(program)) if hasattr(node, "name")}
-    assert {"Walker", "export"} <= names
     assert "`python: walker:Walker` becomes `model: walker.onnx`" in SECTION
+    monkeypatch.chdir(tmp_path)
+    layers = torch.nn.Sequential(torch.nn.Linear(48, 32), torch.nn.ELU(), torch.nn.Linear(32, 12))
+    torch.save(layers, "walker.pt")
+    names: dict[str, Any] = {}
+    exec(program, names)
+    names["export"]()
+    observation = np.random.default_rng(1).standard_normal(48, np.float32)
+    answered = names["Walker"]()(observation)
+    session = onnxruntime.InferenceSession("walker.onnx", providers=["CPUExecutionProvider"])
+    (exported,) = session.run(["action"], {"obs": observation[None]})
+    np.testing.assert_allclose(exported[0], answered, rtol=1e-4, atol=1e-5)
