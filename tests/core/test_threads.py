@@ -274,6 +274,7 @@ def test_a_command_that_waits_when_the_loop_is_stopped_was_not_held_by_anything(
         output_at_deadline=True,
     )
     threaded.activate()
+    wait_for(lambda: threaded.loop.status()["state"] == "active")
     first_ns = int(threaded.loop.status()["first_release_ns"])
     wait_for(lambda: core.MonotonicClock().now() > first_ns + 500 * MS)
     assert threaded.deactivate()
