@@ -15,7 +15,7 @@ from rtloop import core
 from rtloop.build import build
 from rtloop.cli.check import check
 from rtloop.config import load, loads
-from rtloop.errors import RtloopError
+from rtloop.errors import ConfigError, RtloopError
 from rtloop.judge import judge
 from rtloop.loop import Loop
 from rtloop.ports.signal import Signal
@@ -146,7 +146,7 @@ loops:
     rate_hz: 100
     deadline_ms: 5
     output: at_deadline
-    inputs: {other: {loop: two, max_age_ms: 10000}, own: {mailbox: [3.0]}}
+    inputs: {other: {loop: two, max_age_ms: 10000}, own: OWN}
     policy: {model: first.onnx, observation: [{input: other}, {input: own}]}
     outputs: {x: {mailbox: true, names: [x], safe: ONE}}
     realtime: &realtime {scheduler: other, lock_memory: false, cpu_dma_latency_us: null}
@@ -164,10 +164,11 @@ loops:
 """
 
 
-def circle(folder: Path, one: str, two: str) -> Run:
+def circle(folder: Path, one: str, two: str, own: str = "{mailbox: [3.0]}") -> Run:
     (folder / "pass.onnx").write_bytes(passthrough(1))
     (folder / "first.onnx").write_bytes(linear(np.array([[1], [0]], np.float32)))
-    (folder / "circle.yaml").write_text(CIRCLE.replace("ONE", one).replace("TWO", two))
+    text = CIRCLE.replace("ONE", one).replace("TWO", two).replace("OWN", own)
+    (folder / "circle.yaml").write_text(text)
     return Run(load(folder / "circle.yaml"), "circle")
 
 
@@ -193,15 +194,29 @@ def test_what_is_held_is_known_before_the_first_release_through_all_loops_betwee
     assert loops["one"].inputs[0].tolist() == [3.0, 3.0]
 
 
-def test_a_circle_that_only_holds_itself_does_not_start(
+def test_a_circle_that_only_holds_itself_is_refused_with_its_way(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        circle(tmp_path, one="{hold: other}", two="{hold: other}")
+    first, second = str(caught.value).splitlines()
+    assert first.endswith(
+        "circle.yaml:10:46: loops.one.outputs.x.safe: found a circle of what is held: 'one.x' → 'two.y' → "
+        "'one.x'; expected a number or what is measured, in one of them: none knows what is safe before "
+        "another does, and no loop starts"
+    )
+    assert "circle.yaml:20:46: loops.two.outputs.y.safe: found a circle of what is held" in second
+
+
+def test_what_is_held_of_a_loop_that_has_measured_nothing_is_awaited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rtloop.loop.FIRST_SAMPLE_TIMEOUT_S", 0.2)
-    run = circle(tmp_path, one="{hold: other}", two="{hold: other}")
+    run = circle(
+        tmp_path, one="{hold: own}", two="{hold: other}", own="{mailbox: true, names: [x]}"
+    )
     with pytest.raises(RtloopError) as caught:
         run.start()
     assert (
-        "loop 'one' did not start: input 'other' (other) had no finite sample within 0.2 s. Loop 'two' has "
+        "loop 'two' did not start: input 'other' (other) had no finite sample within 0.2 s. Loop 'one' has "
         "no safe command before it has measured what it holds itself" in str(caught.value)
     )
 

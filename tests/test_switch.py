@@ -180,6 +180,15 @@ def test_without_transitions_every_policy_may_follow(path: Path) -> None:
     assert loop.switch.following(list(loop.policies)) == [[1, 2], [0, 2], [0, 1]]
 
 
+def test_a_policy_that_no_way_leads_to_is_told(path: Path) -> None:
+    loop = load(path).loops["robot"]
+    assert loop.switch is not None
+    ways = {"stand": ("walk",), "jump": ("stand",)}
+    switch = loop.switch.model_copy(update={"transitions": ways})
+    told = switch.told(list(loop.policies))
+    assert told.endswith("; stand → walk; jump → stand; jump never acts")
+
+
 def test_the_example_of_the_documentation_can_run(tmp_path: Path) -> None:
     (text,) = re.findall(
         r"## Several policies in one loop\n.*?```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL

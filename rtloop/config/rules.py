@@ -26,6 +26,7 @@ def broken_rules(
         yield from link.rules(("links", name))
     yield from _one_link_a_device(links)
     yield from _one_user_a_port(loops)
+    yield from _no_circle_of_holds(loops)
     for name, loop in loops.items():
         here: Keys = ("loops", name)
         yield from loop.rules(here)
@@ -62,6 +63,47 @@ def _hold_rules(here: Keys, loop: LoopConfig, sink: OutputSection) -> Iterator[P
         )
         judged = ((*here[:2], "on_miss"), (*here, "default"))
         yield Problem(held[0], expected, judged=judged)
+
+
+def _no_circle_of_holds(loops: Mapping[str, LoopConfig]) -> Iterator[Problem]:
+    """What is held through other loops is measured somewhere; else none of them ever starts."""
+    held: dict[tuple[str, str], dict[tuple[str, str], Keys]] = {}
+    for name, loop in loops.items():
+        for key, sink in loop.outputs.items():
+            of_output = held.setdefault((name, key), {})
+            for keys, hold in holds(("loops", name, "outputs", key, "safe"), sink.safe):
+                source = loop.inputs.get(hold.hold)
+                read = None if source is None else source.read_output
+                if read is not None and read[0] != name:
+                    of_output.setdefault(read, keys)
+    for first, following in held.items():
+        for second, keys in following.items():
+            way = _way(held, second, first)
+            if way:
+                circle = " → ".join(f"'{loop}.{output}'" for loop, output in (first, *way))
+                expected = (
+                    "a number or what is measured, in one of them: none knows what is safe before "
+                    "another does, and no loop starts"
+                )
+                yield Problem(keys, expected, f"a circle of what is held: {circle}", at_key=True)
+
+
+def _way(
+    edges: Mapping[tuple[str, str], Mapping[tuple[str, str], Keys]],
+    start: tuple[str, str],
+    end: tuple[str, str],
+) -> tuple[tuple[str, str], ...]:
+    """A shortest way along the edges, both ends included; () where there is none."""
+    ways: list[tuple[tuple[str, str], ...]] = [(start,)]
+    seen = {start}
+    for way in ways:
+        if way[-1] == end:
+            return way
+        for following in edges.get(way[-1], {}):
+            if following not in seen:
+                seen.add(following)
+                ways.append((*way, following))
+    return ()
 
 
 def _one_link_a_device(links: Mapping[str, LinkConfig]) -> Iterator[Problem]:

@@ -48,10 +48,18 @@ class SwitchConfig(Section):
             if following
         ]
         listed = ", ".join(f"{number} {name}" for number, name in enumerate(policies))
+        never = [f"{policies[number]} never acts" for number in self._never(policies)]
         return (
             f"'{selector}' selects the policy ({listed}), blended over {self.blend_s:g} s; "
-            f"{'; '.join(ways) or 'none follows'}"
+            f"{'; '.join([*ways, *never]) or 'none follows'}"
         )
+
+    def _never(self, policies: Sequence[str]) -> list[int]:
+        """The policies that no way leads to from the first."""
+        following, reached = self.following(policies), [0]
+        for number in reached:
+            reached += (to for to in following[number] if to not in reached)
+        return [number for number in range(len(policies)) if number not in reached]
 
     def element_in(self, names: Sequence[str]) -> int | None:
         """The index of the selector among the elements ``names`` of its input; None where it is none."""

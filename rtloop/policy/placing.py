@@ -148,7 +148,8 @@ def _source(
     else:
         known = answer_called(action.output, builder.answers)
         if known is None:
-            expected = f"an output of a model: {', '.join(builder.answers)}"
+            outputs = ", ".join(builder.answers) or "this policy has none"
+            expected = f"an output of a model: {outputs}"
             raise ConfigError([Finding.of(where(*keys, "output"), f"'{action.output}'", expected)])
         value = builder.answer(known)
     is_raw = value == builder.raw_action

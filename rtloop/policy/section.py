@@ -355,7 +355,7 @@ class PolicyConfig(ModelKeys):
             expected = "exactly one of `model`, `models`, `leapp` and `python`"
             if not given:
                 expected += ", or `observation` alone: what is observed is the action"
-            judged = tuple((*here, key) for key in keys)
+            judged = tuple((*here, key) for key in (*keys, "observation"))
             found = each_of(given) if given else "none of them"
             if beside and not given:
                 found += f" beside {each_of(beside)}"

@@ -263,6 +263,28 @@ def test_a_process_that_is_stopped_while_its_command_waits_has_missed(
     assert stopped_in in records["cycle"][miss], "what left late was not counted as met"
 
 
+@pytest.mark.parametrize("loop_class", [*core.LoopClass.__members__.values()])
+def test_a_command_that_waits_when_the_loop_is_stopped_was_not_held_by_anything(
+    make_threaded: MakeThreaded, loop_class: core.LoopClass
+) -> None:
+    threaded = make_threaded(
+        loop_class=loop_class,
+        period_ns=3_000 * MS,
+        deadline_ns=2_500 * MS,
+        output_at_deadline=True,
+    )
+    threaded.activate()
+    wait_for(lambda: threaded.loop.status()["state"] == "active")
+    first_ns = int(threaded.loop.status()["first_release_ns"])
+    wait_for(lambda: core.MonotonicClock().now() > first_ns + 500 * MS)
+    assert threaded.deactivate()
+    (record,) = read_records(threaded.path)
+    assert record["finish_ns"] < record["deadline_ns"]
+    assert record["outcome"] == core.OUTCOMES["none"]
+    assert record["events"] == 0
+    assert threaded.safe_in_force()
+
+
 @pytest.mark.parametrize("loop_class", [core.LoopClass.firm, core.LoopClass.soft])
 def test_a_limit_is_broken_by_the_releases_that_pass_while_a_cycle_runs(
     make_threaded: MakeThreaded, loop_class: core.LoopClass

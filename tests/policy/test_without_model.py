@@ -23,6 +23,7 @@ from rtloop.errors import ConfigError
 from rtloop.policy.opened import opened
 from rtloop.policy.runner import runner
 from rtloop.policy.verify import verify
+from rtloop.ports.signal import Signal
 from rtloop.report.page import write_report
 from rtloop.run import Run
 from rtloop.telemetry.mcap.reader import read_recording
@@ -181,8 +182,8 @@ def test_the_last_action_is_what_was_observed_when_it_was_applied(tmp_path: Path
         ),
         (
             "action: {scale: 2}",
-            "6:5: loops.a.policy: found none of them; expected exactly one of `model`, `models` and "
-            "`leapp`, or `observation` alone: what is observed is the action",
+            "6:5: loops.a.policy: found none of them; expected exactly one of `model`, `models`, "
+            "`leapp` and `python`, or `observation` alone: what is observed is the action",
         ),
         (
             "observation: [{input: joints}]\n      sha256: " + 64 * "a",
@@ -217,7 +218,13 @@ def test_the_last_action_is_what_was_observed_when_it_was_applied(tmp_path: Path
         ),
         (
             "observation: [{input: joints}]\n      action: {output: policy.action}",
-            "loops.a.policy.action.output: found 'policy.action'; expected an output of a model",
+            "loops.a.policy.action.output: found 'policy.action'; expected an output of a model: this "
+            "policy has none",
+        ),
+        (
+            "observation: [{output: policy.action}]",
+            "7:30: loops.a.policy.observation[0].output: found 'policy.action'; expected an output of a model: "
+            "this policy has none",
         ),
     ],
 )  # fmt: skip
@@ -230,6 +237,44 @@ def test_what_makes_no_action_is_refused_in_its_place(section: str, message: str
     )
     with pytest.raises(ConfigError) as error:
         opened(loads(text, "a.yaml"), "a")
+    assert message in str(error.value)
+
+
+def test_an_observation_that_is_wrong_is_none_that_is_missing() -> None:
+    text = STAND.replace("constant: [0.4, -0.8]", "constant: 0.4")
+    with pytest.raises(ConfigError) as error:
+        loads(text, "a.yaml")
+    assert str(error.value) == (
+        "a.yaml:8:32: loops.stand.policy.observation[0].constant: found 0.4; expected a list (the numbers)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("observation", "message"),
+    [
+        (
+            "{input: board, select: [kne]}",
+            "8:45: loops.a.policy.observation[0].select[0]: found 'kne'; expected a field of input 'board': "
+            "hip or knee; nearest 'knee'",
+        ),
+        (
+            "{input: board, select: [2]}",
+            "8:45: loops.a.policy.observation[0].select[0]: found 2; expected an index below 2",
+        ),
+    ],
+)
+def test_what_a_device_does_not_have_is_refused_in_its_place(
+    observation: str, message: str
+) -> None:
+    text = (
+        "links: {board: {device: /dev/ttyACM0}}\n"
+        "loops:\n  a:\n    class: soft\n    rate_hz: 100\n    inputs: {board: {link: board}}\n"
+        f"    policy:\n      observation: [{observation}]\n"
+        "    outputs: {o: {mailbox: true, size: 1, safe: 0}}\n"
+    )
+    told = {"board": (Signal("hip"), Signal("knee"))}
+    with pytest.raises(ConfigError) as error:
+        opened(loads(text, "a.yaml"), "a", told)
     assert message in str(error.value)
 
 

@@ -276,7 +276,7 @@ bool Cycle::limit() noexcept {
 void Cycle::send(bool usable) noexcept {
     overslept_ns_ = 0;
     sending_ns_ = record_.infer_ns;
-    if (config_.output_at_deadline && !wait_to_send()) usable = false;
+    is_stopped_ = config_.output_at_deadline && !wait_to_send();
     const bool in_time =
         !is_late_ && clock_.now() <= record_.deadline_ns && gate_.begin_write(record_.cycle);
     // One judge, and it is the judge who sends what replaces a result that was never begun.
@@ -369,6 +369,7 @@ Outcome Cycle::write_result(bool usable, Outcome written) noexcept {
     // Before there is a first answer nothing was commanded that could be held.
     if (awaits_first_ && !is_late_) return Outcome::none;
     if (!usable || fault_.is_latched()) return Outcome::held;
+    if (is_stopped_) return Outcome::none;  // what comes next is the safe command
     left_ = write(command_);
     return left_ == Left::all ? written : Outcome::dropped;
 }

@@ -105,6 +105,7 @@ class Cycle {
 
     CycleRecord record_{};
     bool awaits_first_ = false;  // there is no answer yet, and none is due
+    bool is_stopped_ = false;    // while its command waited to be sent
     bool is_late_ = false;       // the answer that this job is to command is not there
     int64_t overslept_ns_ = 0;   // after the wait for the instant to send at
     int64_t sending_ns_ = 0;     // when sending began

@@ -51,6 +51,8 @@ Switch::Switch(std::vector<std::shared_ptr<Graph>> policies, SwitchSpec spec)
     for (const auto &next : spec_.transitions) {
         for (const size_t p : next) refuse(p >= policies_.size(), "a policy that there is not");
     }
+    has_slower_ = std::any_of(policies_.begin(), policies_.end(),
+                              [](const auto &policy) { return policy->every() > 1; });
     for (size_t i = 0; i < first.n_inputs(); ++i) inputs_.emplace_back(first.input_size(i), 0.0F);
     last_command_.assign(first.command_size(), 0.0F);
     from_ = command_ = last_command_;
@@ -69,6 +71,11 @@ bool Switch::run(int64_t cycle, int64_t now_ns) noexcept {
     std::copy_n(policy.command(), command_.size(), command_.begin());
     if (is_entered_) blend(cycle);
     return true;
+}
+
+// Beside one that is slower than the loop, the runs of all are told: they are counted together.
+uint32_t Switch::events() const noexcept {
+    return events_ | (has_slower_ && policy().policy_ran() ? event::policy : 0);
 }
 
 // Whatever is no number of a policy that may follow, NaN too, changes nothing: the one that acts

@@ -38,7 +38,7 @@ class Switch final : public Runner {
     float *last_command() noexcept override { return last_command_.data(); }
 
     bool run(int64_t cycle, int64_t now_ns) noexcept override;
-    uint32_t events() const noexcept override { return events_ | policy().events(); }
+    uint32_t events() const noexcept override;
     bool terminates() const noexcept override { return policy().terminates(); }
     void applied() noexcept override;
     void reset() noexcept override;
@@ -59,6 +59,7 @@ class Switch final : public Runner {
 
     const std::vector<std::shared_ptr<Graph>> policies_;
     const SwitchSpec spec_;
+    bool has_slower_ = false;  // one of them does not run in each cycle
     std::atomic<size_t> acting_{0};
     int64_t entered_ = 0;      // in this cycle
     bool is_entered_ = false;  // not only begun with

@@ -127,7 +127,8 @@ class OutputTerm(ObservationTerm):
 
     def source_rules(self, here: Keys, scope: Scope) -> Iterator[Problem]:
         if scope.are_models_known and self.output not in scope.outputs:
-            expected = f"an output of a model: {any_of(list(scope.outputs))}"
+            known = any_of(list(scope.outputs)) if scope.outputs else "this policy has none"
+            expected = f"an output of a model: {known}"
             yield Problem((*here, "output"), expected)
 
     def elements(self, scope: Scope) -> Elements:

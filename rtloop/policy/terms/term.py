@@ -197,6 +197,8 @@ class ObservationTerm(Shape, KindSection):
         if names is None:
             selected = tuple(e for e in self.select or () if isinstance(e, str))
             return selected if selected and selected == self.select else None
+        if not all(e in names if isinstance(e, str) else e < len(names) for e in self.select or ()):
+            return None  # its own rules tell what is not there
         return tuple(names[index] for index in self.indices(scope))
 
     def is_moved(self, scope: Scope) -> bool:
