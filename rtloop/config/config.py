@@ -138,7 +138,7 @@ class Config(Section):
         each = {}
         for name, (keys, policy) in section.every_policy.items():
             loops = {**self.loops, loop: section.with_policy(policy)}
-            each[name] = self.model_copy(update={"loops": loops})
+            each[name] = self.with_values(loops=loops)
             each[name]._policy_at = {**self._policy_at, loop: keys}
         return each
 
