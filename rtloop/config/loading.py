@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
@@ -124,6 +125,8 @@ def _config(text: str, name: str) -> Config:
     if problems or config is None:
         raise ConfigError(findings(problems, document))
     config._path = Path(name)
+    with suppress(FileNotFoundError):  # a text, in a working directory that was deleted
+        config._folder = Path(os.path.abspath(context["folder"]))
     config._source_text = text
     config._places = document.places()
     return config

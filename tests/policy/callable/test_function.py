@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rtloop.config import load
+from rtloop.config import Config, load
 from rtloop.errors import ConfigError
 from rtloop.judge import judge
 from rtloop.policy.callable.function import PolicyFunction
@@ -118,6 +118,24 @@ def test_it_is_found_beside_the_file_before_what_lies_in_the_path(
     function = function_of(loop_file(tmp_path, f"python: {name}:act"))
     assert function.answer(np.zeros(2, np.float32)).tolist() == [1]
     assert sys.path == before
+
+
+def test_its_module_stays_beside_the_file_of_what_is_varied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = module(tmp_path, "def act(seen): return [1]")
+    loop_file(tmp_path, f"python: {name}:act")
+    monkeypatch.chdir(tmp_path)
+    config = load("loop.yaml")
+    made = Config(loops=config.loops)  # in Python: the working directory, then
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    slower = {"pole": {"rate_hz": 50}}
+    for each in (config, made, config.replace(loops=slower), made.replace(loops=slower)):
+        judge(each, record=False).refuse()
+        del sys.modules[name]
+    with pytest.raises(ConfigError, match=r"no module .* in '.*elsewhere', beside this file"):
+        judge(Config(loops=config.loops), record=False).refuse()
 
 
 def test_another_module_of_its_name_that_is_imported_already_is_no_mistake_that_goes_unseen(
