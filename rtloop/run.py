@@ -24,7 +24,7 @@ from rtloop.realtime import host
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report
 from rtloop.report.process import write_report_beside
-from rtloop.stopping import go_on, stopped_when
+from rtloop.stopping import go_on, reach_others, stopped_when
 from rtloop.telemetry.observe.observed import Observed
 from rtloop.telemetry.observe.summary import LoopSummary, RunSummary
 from rtloop.telemetry.recorder.split import Split
@@ -273,11 +273,13 @@ class Run:
         """Ends ``wait`` soon, and a start before anything moves: it raises StoppedError.
 
         Safe from a signal handler or another thread; the first caller is remembered. It counts once: for the
-        start or the activation that it ends.
+        start or the activation that it ends. A handler that strikes the code of a policy's Python function, as
+        that is imported and tried, raises StoppedError, which ends it.
         """
         if not self._stop_is_requested:
             self._stopped_by = by
         self._stop_is_requested = True
+        reach_others()
 
     @_one_thread_at_a_time
     def statistics(self) -> dict[str, LoopSummary]:

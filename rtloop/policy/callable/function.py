@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from rtloop.config.problem import printable
 from rtloop.errors import ConfigError, Finding, Place
+from rtloop.stopping import go_on, in_code_of_others
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     Array = npt.NDArray[np.float32]
+
+_TOLD_BYTES = 500
+"""Of an exception's text: what the core keeps of an error is bounded, and ends between two letters."""
 
 
 class FunctionError(Exception):
@@ -70,17 +75,35 @@ class PolicyFunction:
     @contextmanager
     def _told(self, who: str) -> Iterator[None]:
         try:
-            yield
-        except (Exception, SystemExit) as error:
+            with in_code_of_others():
+                yield
+        except BaseException as error:
+            _pass_on_stops(error)
             raise FunctionError(f"{who} '{self.name}' raised {raised(error)}") from error
 
 
 def raised(error: BaseException) -> str:
     """An exception of the user's code, and the line that raised it."""
-    text = printable(" ".join(str(error).split()))
+    try:
+        text = printable(" ".join(str(error).split()))
+    except Exception:  # of its own __str__
+        text = ""
+    if len(told := text.encode()) > _TOLD_BYTES:
+        text = f"{told[:_TOLD_BYTES].decode(errors='ignore')}…"
     frames = traceback.extract_tb(error.__traceback__)
-    at = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    is_theirs = bool(frames) and frames[-1].filename != __file__
+    at = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if is_theirs else ""
     return f"{type(error).__name__}{f': {text}' if text else ''}{at}"
+
+
+def _pass_on_stops(error: BaseException) -> None:
+    """A stop, and Ctrl-C in a program, are not of the code that they struck."""
+    go_on()
+    if (
+        isinstance(error, KeyboardInterrupt)
+        and threading.current_thread() is threading.main_thread()
+    ):
+        raise error
 
 
 def load_function(name: str, folder: Path, size: int, place: Place) -> PolicyFunction:
@@ -100,8 +123,10 @@ def load_function(name: str, folder: Path, size: int, place: Place) -> PolicyFun
     begin = None
     if inspect.isclass(found):
         try:
-            found = found()
-        except (Exception, SystemExit) as error:
+            with in_code_of_others():
+                found = found()
+        except BaseException as error:
+            _pass_on_stops(error)
             told = f"'{name}', a class that cannot be made an instance of: {raised(error)}"
             raise ConfigError([Finding.of(place, told, "one that needs no argument")]) from error
         begin = getattr(found, "reset", None)
@@ -140,8 +165,10 @@ def _imported(name: str, folder: Path, place: Place) -> ModuleType:
     importlib.invalidate_caches()
     sys.path.insert(0, str(folder))
     try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+        with in_code_of_others():
+            return importlib.import_module(name)
+    except BaseException as error:
+        _pass_on_stops(error)
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             there = [path.stem for path in folder.glob("*.py")] if folder.is_dir() else []
             near = get_close_matches(name, there, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from rtloop.run import Run, exit_code
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.observe.summary import RunSummary
 from tests.policy.callable.files import loop_file, module
+from tests.running import background
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -111,7 +113,10 @@ def test_the_recording_has_the_age_of_each_answer(tmp_path: Path) -> None:
         ("return seen", "infer_error", "answered float32[2], no vector of 1 values"),
         ("return [np.nan]", "non_finite", "NaN or infinity"),
         ("raise SystemExit(1)", "infer_error", "raised SystemExit: 1"),
-        ("raise KeyboardInterrupt", "infer_error", "KeyboardInterrupt"),
+        ("raise KeyboardInterrupt", "infer_error", "'NAME:act' raised KeyboardInterrupt ("),
+        ("raise GeneratorExit", "infer_error", "'NAME:act' raised GeneratorExit ("),
+        ("raise ValueError('ü€' * 3000)", "infer_error", "raised ValueError: ü€ü€"),
+        ("raise type('Mute', (Exception,), {'__str__': None})", "infer_error", "raised Mute ("),
     ],
 )
 def test_a_function_that_fails_is_a_fault_with_its_own_words(
@@ -133,10 +138,45 @@ def test_a_function_that_fails_is_a_fault_with_its_own_words(
     summary = run.summary
     assert summary is not None
     assert fault.startswith("loop 'pole' is in FAULT: ")
-    assert told in fault
+    assert told.replace("NAME", module_of(run).__name__) in fault
     assert summary.loops["pole"].fault_reason == reason
     assert exit_code(summary) == 1
     assert fault in summary.problems
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print('here', flush=True); time.sleep(60)",
+        """
+        class act:
+            def __init__(self): print('here', flush=True); time.sleep(60)
+        """,
+        """
+        def act(seen):
+            print('here', flush=True)
+            time.sleep(60)
+        """,
+        """
+        class act:
+            def reset(self): print('here', flush=True); time.sleep(60)
+            def __call__(self, seen): return [1]
+        """,
+    ],
+    ids=["import", "init", "trial", "reset"],
+)
+def test_a_signal_ends_what_hangs_before_the_loop_starts(
+    tmp_path: Path, code: str, number: signal.Signals
+) -> None:
+    path = loop_file(tmp_path, f"python: {module(tmp_path, code)}:act")
+    with background(["run", path]) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == "here\n"
+        started.send_signal(number)
+        said, _ = started.communicate(timeout=30)
+    assert f"stopped by {number.name} before it started: no loop ran" in said
+    assert started.returncode == 4
 
 
 def test_a_call_that_hangs_is_misses_and_the_run_ends_without_it(tmp_path: Path) -> None:
