@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _TOLD_BYTES = 500
 """Of an exception's text: what the core keeps of an error is bounded, and ends between two letters."""
+
+_read: dict[str, tuple[ModuleSpec | None, str]] = {}
+"""Of each module: its import, and the SHA-256 of its file then."""
 
 
 class FunctionError(Exception):
@@ -113,6 +116,17 @@ def load_function(name: str, folder: Path, size: int, place: Place) -> PolicyFun
     """
     module_name, _, attribute = name.partition(":")
     module = _imported(module_name, folder, place)
+    path = None if module.__file__ is None else Path(module.__file__)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else ""
+    # Another spec is another import.
+    spec, first = _read.setdefault(module_name, (module.__spec__, sha256))
+    if spec is not module.__spec__:
+        _read[module_name] = module.__spec__, sha256
+    elif first != sha256:
+        told = f"'{module_name}', whose file ({path}) has changed since it was imported"
+        anew = f"`del sys.modules['{module_name}']`"
+        expected = f"a new process, or {anew}, so that what runs is what the file says"
+        raise ConfigError([Finding.of(place, told, expected)])
     found = getattr(module, attribute, None)
     if found is None:
         names = [key for key, value in vars(module).items() if callable(value)]
@@ -134,8 +148,6 @@ def load_function(name: str, folder: Path, size: int, place: Place) -> PolicyFun
         told = f"'{name}', which is {_a(type(found).__name__)} and cannot be called"
         expected = "a function, or a class whose instances can be called (`__call__`)"
         raise ConfigError([Finding.of(place, told, expected)])
-    path = None if module.__file__ is None else Path(module.__file__)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else ""
     return PolicyFunction(name, found, begin, path, sha256, size)
 
 

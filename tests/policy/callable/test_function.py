@@ -138,6 +138,19 @@ def test_its_module_stays_beside_the_file_of_what_is_varied(
         judge(Config(loops=config.loops), record=False).refuse()
 
 
+def test_a_module_that_was_edited_since_is_not_run_as_it_was(tmp_path: Path) -> None:
+    name = module(tmp_path, "def act(seen): return [1]")
+    path = loop_file(tmp_path, f"python: {name}:act")
+    sha256 = function_of(path).sha256
+    (tmp_path / f"{name}.py").write_text("def act(seen): return [1 + 1]")
+    assert f"'{name}', whose file ({tmp_path / name}.py) has changed since" in refused(path)
+    assert f"expected a new process, or `del sys.modules['{name}']`" in refused(path)
+    del sys.modules[name]
+    function = function_of(path)
+    assert function.answer(np.zeros(2, np.float32)).tolist() == [2]
+    assert function.sha256 != sha256
+
+
 def test_another_module_of_its_name_that_is_imported_already_is_no_mistake_that_goes_unseen(
     tmp_path: Path,
 ) -> None:
