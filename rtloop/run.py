@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from rtloop import core
 from rtloop.activation import Activation, checked_name
 from rtloop.config import Config
+from rtloop.config.given import describe
 from rtloop.errors import RtloopError, StoppedError, do_each
 from rtloop.judge import claim, judge
 from rtloop.loop import Loop
@@ -73,6 +75,11 @@ class Run:
         clear: bool = False,
         record: bool | None = None,
     ) -> None:
+        if not isinstance(config, Config):
+            raise TypeError(
+                f"config: found {describe(config)}; expected a Config: rtloop.load(PATH) of a file, or "
+                "rtloop.Config(loops=...)"
+            )
         self.config = config
         self.name = checked_name(config.path.stem.strip("<>") if name is None else name)
         self.clear = clear
@@ -255,7 +262,12 @@ class Run:
     def wait(
         self, duration_s: float | None = None, on_tick: Callable[[], None] | None = None
     ) -> None:
-        """Returns after ``duration_s``, once a stop was requested, or when every loop is in FAULT."""
+        """Returns after ``duration_s``, once a stop was requested, or when every loop is in FAULT.
+
+        Raises ValueError for NaN, of which no time is the end.
+        """
+        if duration_s is not None and math.isnan(duration_s):
+            raise ValueError("duration_s: found nan; expected seconds, or None until a stop")
         end = None if duration_s is None else time.monotonic() + duration_s
         while not self._stop_is_requested:
             left_s = TICK_S if end is None else min(TICK_S, end - time.monotonic())
