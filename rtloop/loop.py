@@ -226,7 +226,9 @@ class Loop:
         returned = activation.threads.deactivate(DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns)
         for reconnection in activation.reconnections:
             reconnection.end()
-        answers = activation.answering is None or activation.answering.end()
+        answers = activation.answering is None or activation.answering.end(
+            float(self.loop_config.policy_period_s)
+        )
         if activation.forsaken is not None:
             activation.forsaken.detach()
         # That a port does not answer whose loss is the fault is no news.

@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rtloop import core
@@ -20,6 +22,8 @@ from rtloop.cli.check import check
 from rtloop.cli.console import Console
 from rtloop.config import load
 from rtloop.errors import RtloopError
+from rtloop.policy.callable.answering import Answering
+from rtloop.policy.callable.function import PolicyFunction
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.observe.summary import RunSummary
@@ -319,6 +323,51 @@ def test_check_tells_the_price_also_beside_a_busy_thread(tmp_path: Path) -> None
     assert "with another busy Python thread: " in said
     told = found.as_dict()["loops"]["pole"]["python"]
     assert told["alone"]["call_us"]["n"] > 0 < told["with_busy_thread"]["wake_us"]["n"]
+
+
+def test_check_refuses_a_function_that_hangs(tmp_path: Path) -> None:
+    code = """
+        N = [0]
+        def act(seen):
+            N[0] += 1
+            time.sleep(4 if N[0] == 40 else 0)
+            return [1]
+        """
+    found = check(loop_file(tmp_path, f"python: {module(tmp_path, code)}:act"))
+    assert found.error is not None
+    assert ":act', a call of which hangs; expected an answer in 10 ms" in str(found.error)
+
+
+def test_what_the_call_before_took_is_not_the_price_of_the_interpreter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Asks:
+        """Three questions, all left before the first call."""
+
+        question_size = 1
+        n = 0
+
+        def open(self) -> None: ...
+        def close(self) -> None: ...
+        def answer(self, _values: object) -> None: ...
+        def next(self) -> tuple[Any, int, int] | None:
+            self.n += 1
+            return (np.zeros(1, np.float32), 50_000, self.n) if self.n <= 3 else None
+
+    ns = iter([100_000, 600_000, 601_000, 1_101_000, 1_105_000, 1_605_000])  # entered, left
+    clock = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=lambda: next(ns))
+    monkeypatch.setattr("rtloop.policy.callable.answering.time", clock)
+    asks: Any = Asks()
+    setup = core.ThreadSetup()
+    setup.name = "py:test"
+    function = PolicyFunction("a:act", lambda seen: seen, None, None, "", 1)
+    answering = Answering(function, asks, setup)
+    answering.start(lambda: None)
+    assert answering.end()
+    told = answering.times()
+    assert (told.wake_us.n, told.wake_us.max) == (3, 50.0)
+    assert told.wake_us.p50 == pytest.approx(4.0, rel=1e-3), "of the others, from the call before"
+    assert (told.call_us.n, told.call_us.max) == (3, 500.0)
 
 
 def test_check_warns_of_a_function_that_takes_longer_than_its_period(tmp_path: Path) -> None:
