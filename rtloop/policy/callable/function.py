@@ -116,7 +116,8 @@ def load_function(name: str, folder: Path, size: int, place: Place) -> PolicyFun
     """
     module_name, _, attribute = name.partition(":")
     module = _imported(module_name, folder, place)
-    path = None if module.__file__ is None else Path(module.__file__)
+    file = getattr(module, "__file__", None)  # a notebook has none, nor has what is built in
+    path = None if file is None else Path(file)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else ""
     # Another spec is another import.
     spec, first = _read.setdefault(module_name, (module.__spec__, sha256))
@@ -131,7 +132,7 @@ def load_function(name: str, folder: Path, size: int, place: Place) -> PolicyFun
     if found is None:
         names = [key for key, value in vars(module).items() if callable(value)]
         near = get_close_matches(attribute, names, 1)
-        told = f"'{name}', and '{module_name}' ({module.__file__}) has no '{attribute}'"
+        told = f"'{name}', and '{module_name}' ({file or 'of no file'}) has no '{attribute}'"
         expected = "a function, or a class whose instances can be called"
         raise ConfigError([Finding.of(place, told, expected, f"'{near[0]}'" if near else None)])
     begin = None

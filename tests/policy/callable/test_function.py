@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -149,6 +150,20 @@ def test_a_module_that_was_edited_since_is_not_run_as_it_was(tmp_path: Path) -> 
     function = function_of(path)
     assert function.answer(np.zeros(2, np.float32)).tolist() == [2]
     assert function.sha256 != sha256
+
+
+def test_a_function_of_a_notebook_whose_module_has_no_file_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = ModuleType("notebook_of_a_test")
+    notebook.__dict__["act"] = of_the_path
+    monkeypatch.setitem(sys.modules, notebook.__name__, notebook)
+    function = function_of(loop_file(tmp_path, "python: notebook_of_a_test:act"))
+    assert function.answer(np.ones(2, np.float32)).tolist() == [1]
+    assert (function.path, function.sha256) == (None, "")
+    message = refused(loop_file(tmp_path, "python: notebook_of_a_test:akt"))
+    assert "'notebook_of_a_test' (of no file) has no 'akt'" in message
+    assert "nearest 'act'" in message
 
 
 def test_another_module_of_its_name_that_is_imported_already_is_no_mistake_that_goes_unseen(

@@ -320,6 +320,7 @@ def test_check_tells_the_price_also_beside_a_busy_thread(tmp_path: Path) -> None
     assert found.error is None
     said = str(found)
     assert "was entered" in said
+    assert "; the graph round the function " in said, "which nothing was waited for in"
     assert "with another busy Python thread: " in said
     told = found.as_dict()["loops"]["pole"]["python"]
     assert told["alone"]["call_us"]["n"] > 0 < told["with_busy_thread"]["wake_us"]["n"]
