@@ -345,6 +345,12 @@ class Loop:
         answering = None if self._activation is None else self._activation.answering
         return None if answering is None else answering.times()
 
+    @property
+    def is_asking_this_thread(self) -> bool:
+        """Whether this is the thread of its policy's Python function."""
+        answering = None if self._activation is None else self._activation.answering
+        return answering is not None and answering.is_this_thread
+
     def reconnections_told(self) -> list[str]:
         """What happened to such ports since the activation, a sentence each."""
         reconnections = [] if self._activation is None else self._activation.reconnections

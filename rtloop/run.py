@@ -204,11 +204,17 @@ class Run:
     def deactivate(self) -> RunSummary:
         """Ends the loops (safe command last) and the recording; returns the summary.
 
-        Of a run that is not active: the summary of its newest activation, or an empty one.
+        Of a run that is not active: the summary of its newest activation, or an empty one. Raises RtloopError
+        in the thread of a policy's Python function, which would wait for itself.
         """
         activation = self._activation
         if self._state != "active" or activation is None:
             return self._summary or RunSummary(loops={}, rights=tuple(self.rights), started=False)
+        if any(loop.is_asking_this_thread for loop in self.loops.values()):
+            raise RtloopError(
+                "a policy's Python function cannot end its own run, which waits for it; expected "
+                "run.request_stop('its reason')"
+            )
         self._request_stops()
         problems = [fault for loop in self.loops.values() if (fault := loop.fault())]
         problems += self._end_loops()
@@ -262,12 +268,13 @@ class Run:
     def wait(
         self, duration_s: float | None = None, on_tick: Callable[[], None] | None = None
     ) -> None:
-        """Returns after ``duration_s``, once a stop was requested, or when every loop is in FAULT.
+        """Returns after ``duration_s``, once a stop was requested or made, or when every loop is in FAULT.
 
-        Raises ValueError for NaN, of which no time is the end.
+        Raises ValueError for NaN, of which no time is the end, RtloopError when it was not active.
         """
         if duration_s is not None and math.isnan(duration_s):
             raise ValueError("duration_s: found nan; expected seconds, or None until a stop")
+        was_active = self._state == "active"
         end = None if duration_s is None else time.monotonic() + duration_s
         while not self._stop_is_requested:
             left_s = TICK_S if end is None else min(TICK_S, end - time.monotonic())
@@ -278,7 +285,13 @@ class Run:
             self.observe()
             if on_tick is not None:
                 on_tick()
-            if all(loop.status()["state"] == "fault" for loop in self.loops.values()):
+            try:
+                states = [loop.status()["state"] for loop in self.loops.values()]
+            except RtloopError:
+                if was_active:
+                    return  # another thread has stopped it
+                raise
+            if all(state == "fault" for state in states):
                 self.request_stop("fault")
 
     def request_stop(self, by: str) -> None:

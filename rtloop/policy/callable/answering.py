@@ -99,6 +99,10 @@ class Answering:
         self._thread.join(END_TIMEOUT_S + period_s)
         return not self._thread.is_alive()
 
+    @property
+    def is_this_thread(self) -> bool:
+        return threading.current_thread() is self._thread
+
     def times(self) -> FunctionTimes:
         """So far, without the calls before the first release."""
         return self._times.told(self._function.name)

@@ -218,6 +218,23 @@ def test_a_call_that_hangs_is_misses_and_the_run_ends_without_it(tmp_path: Path)
         module_of(run).GO.set()
 
 
+def test_a_function_that_ends_its_own_run_is_a_fault_that_says_what_to_do(tmp_path: Path) -> None:
+    code = """
+        RUN = None
+        def act(seen):
+            if RUN: RUN.stop()
+            return [1]
+        """
+    run = run_of(tmp_path, code)
+    with run:
+        module_of(run).RUN = run
+        run.wait(20)
+        assert "expected run.request_stop('its reason')" in run.loops["pole"].fault()
+        assert run.loops["pole"].read_output("push")[0][0] == 0.0
+    assert run.summary is not None
+    assert run.summary.loops["pole"].fault_reason == "infer_error"
+
+
 def test_reset_is_called_at_each_activation_before_its_first_question(tmp_path: Path) -> None:
     code = """
         class Act:
