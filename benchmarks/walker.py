@@ -54,11 +54,9 @@ class Variant:
         config = demo_config(DEMOS["quadruped"], overload=bool(self.slow_of))
         if not self.slow_of:
             return config
-        loop = config.loops[self.loop].model_copy(update={"deadline_ms": DEADLINE_MS})
+        loop = config.loops[self.loop].with_values(deadline_ms=DEADLINE_MS)
         link = f"{self.loop.partition('_')[0]}_robot"
-        return config.model_copy(
-            update={"loops": {self.loop: loop}, "links": {link: config.links[link]}}
-        )
+        return config.with_values(loops={self.loop: loop}, links={link: config.links[link]})
 
     def overload(self) -> Overload | None:
         if not self.slow_of:

@@ -28,7 +28,8 @@ _NAME_BYTES_MAX = 200
 
 def checked_name(name: str) -> str:
     """A run's name, which is part of the names of its folders. Raises ConfigError for one that cannot be."""
-    if name and name.isprintable() and "/" not in name and len(name.encode()) <= _NAME_BYTES_MAX:
+    is_text = isinstance(name, str) and name.isprintable() and "/" not in name
+    if is_text and 0 < len(name.encode()) <= _NAME_BYTES_MAX:
         return name
     raise ConfigError(
         f"found {name!r:.100} as the name of a run; expected part of a file's name: printable, without "

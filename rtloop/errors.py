@@ -21,6 +21,8 @@ class Place:
     line: int | None = None
     column: int | None = None
     key: str = ""
+    folder: str = field(default="", compare=False, repr=False)
+    """Where its configuration looks for Python modules."""
 
     def __bool__(self) -> bool:
         return bool(self.file or self.key)

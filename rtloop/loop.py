@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -39,6 +39,7 @@ FIRST_SAMPLE_TIMEOUT_S = 5.0
 FIRST_SAMPLE_LOOK_S = 0.0005
 DEACTIVATE_TIMEOUT_NS = 1_000_000_000
 
+_T = TypeVar("_T")
 _Command = tuple[np.ndarray[Any, Any], int]
 """What is in force, and since when."""
 
@@ -225,7 +226,9 @@ class Loop:
         returned = activation.threads.deactivate(DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns)
         for reconnection in activation.reconnections:
             reconnection.end()
-        answers = activation.answering is None or activation.answering.end()
+        answers = activation.answering is None or activation.answering.end(
+            float(self.loop_config.policy_period_s)
+        )
         if activation.forsaken is not None:
             activation.forsaken.detach()
         # That a port does not answer whose loss is the fault is no news.
@@ -285,10 +288,17 @@ class Loop:
 
         What was written before an activation counts in it, with its own time: docs/safe.md. Raises KeyError,
         ValueError (no mailbox, or wrong size), TypeError (not one row of numbers), RtloopError when not
-        configured.
+        configured. NaN and infinity are let through, as from a device: what the policy makes of them is judged.
         """
-        port = self._configured().input_ports[name]
-        port.put(np.ascontiguousarray(values, np.float32))
+        port = _named(self._configured().input_ports, name)
+        row = np.asarray(values)
+        if row.ndim > 1 or row.dtype.kind not in "fiub":
+            found = f"{row.dtype}{list(row.shape)}"
+            raise TypeError(f"values of '{name}': found {found}; expected one row of real numbers")
+        try:
+            port.put(np.ascontiguousarray(row, np.float32))
+        except ValueError as error:
+            raise ValueError(f"values of '{name}': {error}") from None
 
     def read_output(self, name: str) -> tuple[np.ndarray[Any, Any], int]:
         """The command in the mailbox ``name``, float32 [size], and since when it is in force (ns, -1 none yet).
@@ -299,8 +309,8 @@ class Loop:
         """
         parts = self._parts  # another thread may clean up meanwhile
         if parts is not None or not self._last_commands:
-            return (parts or self._configured()).output_ports[name].core.newest()
-        last = self._last_commands[name]
+            return _named((parts or self._configured()).output_ports, name).core.newest()
+        last = _named(self._last_commands, name)
         if isinstance(last, ValueError):
             raise last
         return last
@@ -334,6 +344,12 @@ class Loop:
         """What the calls of its Python function took since the activation; None where it has none."""
         answering = None if self._activation is None else self._activation.answering
         return None if answering is None else answering.times()
+
+    @property
+    def is_asking_this_thread(self) -> bool:
+        """Whether this is the thread of its policy's Python function."""
+        answering = None if self._activation is None else self._activation.answering
+        return answering is not None and answering.is_this_thread
 
     def reconnections_told(self) -> list[str]:
         """What happened to such ports since the activation, a sentence each."""
@@ -502,3 +518,11 @@ def _disown_all() -> None:
 
 atexit.register(_deactivate_all)
 os.register_at_fork(after_in_child=_disown_all)
+
+
+def _named(there: Mapping[str, _T], name: str) -> _T:
+    """One by its name. Raises KeyError."""
+    try:
+        return there[name]
+    except KeyError:
+        raise KeyError(f"found {name!r}; expected one of {', '.join(there) or 'none'}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from rtloop import core
 from rtloop.activation import Activation, checked_name
 from rtloop.config import Config
+from rtloop.config.given import describe
 from rtloop.errors import RtloopError, StoppedError, do_each
 from rtloop.judge import claim, judge
 from rtloop.loop import Loop
@@ -24,7 +26,7 @@ from rtloop.realtime import host
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report
 from rtloop.report.process import write_report_beside
-from rtloop.stopping import go_on, stopped_when
+from rtloop.stopping import go_on, reach_others, stopped_when
 from rtloop.telemetry.observe.observed import Observed
 from rtloop.telemetry.observe.summary import LoopSummary, RunSummary
 from rtloop.telemetry.recorder.split import Split
@@ -73,6 +75,11 @@ class Run:
         clear: bool = False,
         record: bool | None = None,
     ) -> None:
+        if not isinstance(config, Config):
+            raise TypeError(
+                f"config: found {describe(config)}; expected a Config: rtloop.load(PATH) of a file, or "
+                "rtloop.Config(loops=...)"
+            )
         self.config = config
         self.name = checked_name(config.path.stem.strip("<>") if name is None else name)
         self.clear = clear
@@ -197,11 +204,17 @@ class Run:
     def deactivate(self) -> RunSummary:
         """Ends the loops (safe command last) and the recording; returns the summary.
 
-        Of a run that is not active: the summary of its newest activation, or an empty one.
+        Of a run that is not active: the summary of its newest activation, or an empty one. Raises RtloopError
+        in the thread of a policy's Python function, which would wait for itself.
         """
         activation = self._activation
         if self._state != "active" or activation is None:
             return self._summary or RunSummary(loops={}, rights=tuple(self.rights), started=False)
+        if any(loop.is_asking_this_thread for loop in self.loops.values()):
+            raise RtloopError(
+                "a policy's Python function cannot end its own run, which waits for it; expected "
+                "run.request_stop('its reason')"
+            )
         self._request_stops()
         problems = [fault for loop in self.loops.values() if (fault := loop.fault())]
         problems += self._end_loops()
@@ -255,7 +268,13 @@ class Run:
     def wait(
         self, duration_s: float | None = None, on_tick: Callable[[], None] | None = None
     ) -> None:
-        """Returns after ``duration_s``, once a stop was requested, or when every loop is in FAULT."""
+        """Returns after ``duration_s``, once a stop was requested or made, or when every loop is in FAULT.
+
+        Raises ValueError for NaN, of which no time is the end, RtloopError when it was not active.
+        """
+        if duration_s is not None and math.isnan(duration_s):
+            raise ValueError("duration_s: found nan; expected seconds, or None until a stop")
+        was_active = self._state == "active"
         end = None if duration_s is None else time.monotonic() + duration_s
         while not self._stop_is_requested:
             left_s = TICK_S if end is None else min(TICK_S, end - time.monotonic())
@@ -266,18 +285,26 @@ class Run:
             self.observe()
             if on_tick is not None:
                 on_tick()
-            if all(loop.status()["state"] == "fault" for loop in self.loops.values()):
+            try:
+                states = [loop.status()["state"] for loop in self.loops.values()]
+            except RtloopError:
+                if was_active:
+                    return  # another thread has stopped it
+                raise
+            if all(state == "fault" for state in states):
                 self.request_stop("fault")
 
     def request_stop(self, by: str) -> None:
         """Ends ``wait`` soon, and a start before anything moves: it raises StoppedError.
 
         Safe from a signal handler or another thread; the first caller is remembered. It counts once: for the
-        start or the activation that it ends.
+        start or the activation that it ends. A handler that strikes the code of a policy's Python function, as
+        that is imported and tried, raises StoppedError, which ends it.
         """
         if not self._stop_is_requested:
             self._stopped_by = by
         self._stop_is_requested = True
+        reach_others()
 
     @_one_thread_at_a_time
     def statistics(self) -> dict[str, LoopSummary]:

@@ -15,6 +15,7 @@ def _nobody() -> str:
 
 
 _asked_by: ContextVar[Callable[[], str]] = ContextVar("asked_by", default=_nobody)
+_never_looks: ContextVar[bool] = ContextVar("never_looks", default=False)
 
 
 @contextmanager
@@ -35,6 +36,22 @@ def go_on() -> None:
     """Raises StoppedError once a stop was asked for; a stop itself, and what undoes a start, do not ask."""
     if by := _asked_by.get()():
         raise StoppedError(f"stopped by {by} before it started")
+
+
+@contextmanager
+def in_code_of_others() -> Iterator[None]:
+    """Inside, which never calls :func:`go_on`, a handler of signals raises: see :func:`reach_others`."""
+    token = _never_looks.set(True)
+    try:
+        yield
+    finally:
+        _never_looks.reset(token)
+
+
+def reach_others() -> None:
+    """After a stop was asked for. Raises StoppedError where this thread is in the code of others."""
+    if _never_looks.get():
+        go_on()
 
 
 def stop_signals() -> list[signal.Signals]:

@@ -117,6 +117,12 @@ def test_a_mailbox_is_written_from_configure_to_cleanup(tmp_path: Path) -> None:
     run.configure()
     with pytest.raises(ValueError, match="got 2 values, expected 1"):
         leg.write_input("q", [0.8, 0.9])
+    for wrong in (None, [None], ["0.8"], [0.8j], [[0.8]]):
+        with pytest.raises(TypeError, match=r"values of 'q': found .*; expected one row of real"):
+            leg.write_input("q", wrong)  # type: ignore[arg-type]
+    for use in (leg.read_output, lambda name: leg.write_input(name, [0.8])):
+        with pytest.raises(KeyError, match="found 'p'; expected one of [oq]"):
+            use("p")
     run.cleanup()
     with pytest.raises(RtloopError, match="not configured"):
         leg.write_input("q", [0.8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,17 @@ def test_what_a_run_refuses_is_told_by_the_name_of_its_argument() -> None:
     with pytest.raises(ConfigError) as caught:
         Run(config, record=False).configure()
     assert str(caught.value).startswith('loops["balance"].policy.observation: found ')
+    wrong: Any
+    for wrong, told in (("robot.yaml", "'robot.yaml'"), ({}, "an empty mapping"), (None, "None")):
+        with pytest.raises(
+            TypeError, match=rf"config: found {told}; expected a Config: rtloop.load"
+        ):
+            Run(wrong)
+    wrong = 5
+    with pytest.raises(ConfigError, match="found 5 as the name of a run"):
+        Run(config, wrong)
+    with pytest.raises(ValueError, match="duration_s: found nan; expected seconds"):
+        Run(config).wait(math.nan)
 
 
 def test_summaries_show_themselves_in_a_line_and_as_a_table() -> None:

@@ -223,6 +223,18 @@ def test_an_exception_after_the_end_is_not_what_ended_the_next_activation(config
     assert run.stop().stopped_by == "stop"
 
 
+def test_a_wait_ends_with_a_run_that_another_thread_stops(config: Config) -> None:
+    run = Run(config, "test")
+    run.start()
+    other = threading.Timer(0.2, run.stop)
+    other.start()
+    run.wait(30)
+    other.join()
+    assert run.state == "unconfigured"
+    with pytest.raises(RtloopError, match="is not active"):
+        run.wait(0.1)
+
+
 def test_two_threads_that_stop_a_run_get_one_summary(config: Config) -> None:
     run = Run(config, "twice")
     run.start()

@@ -102,9 +102,10 @@ class LoopCheck:
 
     def __str__(self) -> str:
         timed = ""
+        what = "inference" if self.price is None else "the graph round the function"
         if self.timed_runs:
             timed = (
-                f"; inference {self.inference_p50_us:.3g} µs in the median, 99 of 100 within "
+                f"; {what} {self.inference_p50_us:.3g} µs in the median, 99 of 100 within "
                 f"{self.inference_p99_us:.3g} µs ({self.timed_runs} runs here)"
             )
         policy = f"policy {self.model}: {self.observation} → {self.action}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ class Config(Section):
     loops: dict[Name, LoopConfig] = Field(min_length=1, description="loop names and loops")
 
     _path: Path = PrivateAttr(PYTHON)
+    _folder: Path = PrivateAttr(Path())
+    """Where Python modules are looked for: of the file, of the process as it was made in Python."""
     _source_text: str = PrivateAttr("")
     _places: Mapping[Keys, tuple[int, int]] = PrivateAttr(default_factory=dict)
     _policy_at: Mapping[str, Keys] = PrivateAttr(default_factory=dict)
@@ -62,6 +65,8 @@ class Config(Section):
 
         def __init__(self, /, **keys: Any) -> None:
             super().__init__(**keys)
+            with suppress(FileNotFoundError):  # a working directory that was deleted
+                self._folder = Path.cwd()
             self._source_text = self.to_yaml()
             if len(self._source_text) > MAX_BYTES:
                 found = f"{len(self._source_text)} bytes as YAML"
@@ -83,7 +88,8 @@ class Config(Section):
     def to_yaml(self) -> str:
         """What it says, as YAML that loads to an equal one, from any folder: paths of models are absolute.
 
-        What was left to its default is left out.
+        What was left to its default is left out. A Python function is its module's name: it is found beside
+        the file that this is written to, or in sys.path.
         """
         return as_yaml(self.model_dump(mode="json", by_alias=True))
 
@@ -99,7 +105,9 @@ class Config(Section):
             renamed = {name: in_words_of_files(loop, LoopConfig) for name, loop in loops.items()}
             changes = {**changes, "loops": renamed}
         merged: dict[str, Any] = _merged(said, changes)
-        return Config(**merged)
+        made = Config(**merged)
+        made._folder = self._folder
+        return made
 
     def readers(self, name: str, output: str) -> list[LoopConfig]:
         """The loops that read an output of the loop ``name``."""
@@ -120,12 +128,13 @@ class Config(Section):
         if self._path == PYTHON:
             from rtloop.config.given import spoken  # which looks into sections
 
-            return Place(key=spoken(keys, None, Config) or "Config")
+            key = spoken(keys, None, Config) or "Config"
+            return Place(key=key, folder=str(self._folder))
         line, column = next(
             (self._places[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self._places),
             (1, 1),
         )
-        return Place(str(self._path), line, column, written(keys))
+        return Place(str(self._path), line, column, written(keys), str(self._folder))
 
     def each_policy(self, loop: str) -> dict[str, Config]:
         """By each policy of a loop, "" the only one: this configuration, in which the loop has no other.
@@ -138,7 +147,7 @@ class Config(Section):
         each = {}
         for name, (keys, policy) in section.every_policy.items():
             loops = {**self.loops, loop: section.with_policy(policy)}
-            each[name] = self.model_copy(update={"loops": loops})
+            each[name] = self.with_values(loops=loops)
             each[name]._policy_at = {**self._policy_at, loop: keys}
         return each
 

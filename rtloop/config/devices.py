@@ -29,7 +29,7 @@ def with_devices(config: Config, devices: Mapping[str, str]) -> Config:
             place = config.where("links", name, "device")
             raise ConfigError([Finding.of(place, f"'{device}'", str(error))]) from None
     links = {
-        name: link.model_copy(update={"device": moved.get(name, link.device)})
+        name: link.with_values(device=moved.get(name, link.device))
         for name, link in config.links.items()
     }
-    return config.model_copy(update={"links": links})
+    return config.with_values(links=links)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from rtloop.config.config import RULES_BROKEN, Config
 from rtloop.config.document import MAX_BYTES, Document, Unreadable
+from rtloop.config.given import describe
 from rtloop.config.problem import Keys, Problem, written
 from rtloop.config.values import TAGS
 from rtloop.config.wording import problem_of, union_problem
@@ -37,6 +39,8 @@ def loads(text: str, name: str = "<text>") -> Config:
 
     Raises ConfigError with every problem found, each with name, line and column.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"text: found {describe(text)}; expected the text of a YAML file")
     if len(text) > MAX_BYTES:
         raise _wrong_file(name, *_too_large("characters"))
     return _config(text.removeprefix("\ufeff"), name)
@@ -124,6 +128,8 @@ def _config(text: str, name: str) -> Config:
     if problems or config is None:
         raise ConfigError(findings(problems, document))
     config._path = Path(name)
+    with suppress(FileNotFoundError):  # a text, in a working directory that was deleted
+        config._folder = Path(os.path.abspath(context["folder"]))
     config._source_text = text
     config._places = document.places()
     return config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from keyword import iskeyword
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import (
     BaseModel,
@@ -12,7 +12,26 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_INSTEAD = "expected Config.replace(...), which makes another one"
+
+
+class FrozenDict(dict[Any, Any]):
+    """A mapping of a section: a value that is put in later would be judged by nobody."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(f"a configuration stays as it was judged; {_INSTEAD}")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[Any, Any]]]:
+        return FrozenDict, (dict(self),)
 
 
 class Section(BaseModel):
@@ -39,6 +58,23 @@ class Section(BaseModel):
 
     # As pydantic marks its own: sections within sections are not made by it.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @model_validator(mode="after")
+    def _keep(self) -> Self:
+        for name, value in self.__dict__.items():
+            if type(value) is dict:
+                self.__dict__[name] = FrozenDict(value)
+        return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Raises TypeError with ``update``: pydantic judges none of it, no class, limit or safe command."""
+        if update:
+            raise TypeError(f"model_copy(update=...) judges nothing; {_INSTEAD}")
+        return super().model_copy(deep=deep)
+
+    def with_values(self, **values: Any) -> Self:
+        """A copy with other values, by the names of fields. Nothing is judged: what is given is right."""
+        return super().model_copy(update=values)
 
     def under(self, key: str) -> Any:
         """The value of a key, as the file calls it. Raises AttributeError."""

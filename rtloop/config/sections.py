@@ -265,8 +265,7 @@ class LoopConfig(Section):
 
     def with_policy(self, policy: PolicyConfig) -> LoopConfig:
         """The same, with another policy, and no others."""
-        changed = {"only_policy": policy, "policies": {}, "switch": None}
-        return self.model_copy(update=changed)
+        return self.with_values(only_policy=policy, policies={}, switch=None)
 
     @property
     def is_paced(self) -> bool:

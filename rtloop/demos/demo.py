@@ -110,12 +110,10 @@ def _cpu_of_loops() -> int | None:
 def _on_one_cpu(config: Config, cpu: int | None) -> Config:
     affinity = None if cpu is None else (cpu,)
     loops = {
-        name: loop.model_copy(
-            update={"realtime": loop.realtime.model_copy(update={"cpu_affinity": affinity})}
-        )
+        name: loop.with_values(realtime=loop.realtime.with_values(cpu_affinity=affinity))
         for name, loop in config.loops.items()
     }
-    return config.model_copy(update={"loops": loops})
+    return config.with_values(loops=loops)
 
 
 def _stalls(config: Config, overload: Overload) -> dict[str, list[core.Stall]]:

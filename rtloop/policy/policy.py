@@ -216,7 +216,9 @@ def _of_function(section: PolicyConfig, name: str, where: Callable[..., Place]) 
     import onnx
 
     size, place = section.answered_size or 1, where("python")
-    function = load_function(name, Path(place.file).parent.absolute(), size, place)
+    function = load_function(
+        name, Path(place.folder or Path(place.file).parent).absolute(), size, place
+    )
     observed = {"observation": PolicyTensor("observation", (1, 0), "float32")}
     action = PolicyTensor("action", (1, size), "float32")
     answers = {action.name: action}

@@ -180,7 +180,7 @@ def _acting_at_once(config: Config, name: str, in_cycles: bool) -> tuple[Config,
             if action.relative and action.measured is None:
                 update["measured"] = action.start.measured  # what its first target adds to
         left_out += [written((*keys, key)) for key in update if key != "measured"]
-        changed[keys] = action.model_copy(update=update)
+        changed[keys] = action.with_values(**update)
     of_policy: dict[str, Any] = {}
     if left_out:
         terms = tuple(changed.values())
@@ -190,9 +190,9 @@ def _acting_at_once(config: Config, name: str, in_cycles: bool) -> tuple[Config,
         left_out.append("between")
     if not left_out:
         return config, ()
-    policy = loop.policy.model_copy(update=of_policy)
+    policy = loop.policy.with_values(**of_policy)
     loops = {**config.loops, name: loop.with_policy(policy)}
-    return config.model_copy(update={"loops": loops}), tuple(left_out)
+    return config.with_values(loops=loops), tuple(left_out)
 
 
 def _refuse_runs_alone(config: Config, name: str, file: CasesFile) -> None:

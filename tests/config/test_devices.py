@@ -16,7 +16,7 @@ def test_a_link_gets_another_device_and_keeps_the_rest(folder: Path) -> None:
     config = loaded(EXAMPLE, folder)
     name, link = next(iter(config.links.items()))
     moved = with_devices(config, {name: "/dev/pts/7"})
-    assert moved.links[name] == link.model_copy(update={"device": "/dev/pts/7"})
+    assert moved.links[name] == link.with_values(device="/dev/pts/7")
     assert moved.loops == config.loops
     assert moved.where("links", name) == config.where("links", name)
     assert with_devices(config, {}) == config

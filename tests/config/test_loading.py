@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,6 +27,14 @@ def written(folder: Path, data: bytes) -> Path:
     path = folder / "loops.yaml"
     path.write_bytes(data)
     return path
+
+
+def test_a_text_is_no_bytes() -> None:
+    wrong: Any = b"loops: {}"
+    with pytest.raises(
+        TypeError, match="text: found an object of class bytes; expected the text of"
+    ):
+        loads(wrong)
 
 
 def test_the_example_file_loads(folder: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
+import pickle
 import shutil
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -333,6 +336,24 @@ def test_what_was_varied_is_judged_again() -> None:
     assert str(caught.value) == (
         'loops["balance"].deadline_ms: found 0.5; expected at most the period, 0.25 ms'
     )
+
+
+def test_what_was_judged_cannot_be_changed_behind_the_rules(folder: Path) -> None:
+    config = Config(loops={"balance": loop()})
+    balance = config.loops["balance"]
+    changes: list[Callable[[], Any]] = [
+        lambda: config.loops.update(other=balance),
+        lambda: config.loops.__setitem__("other", balance),
+        lambda: balance.inputs.pop("pole"),
+        lambda: balance.inputs.clear(),
+        lambda: balance.model_copy(update={"loop_class": "hard"}),
+        lambda: config.model_copy(update={"loops": {}}),
+    ]
+    for change in changes:
+        with pytest.raises(TypeError, match=r"expected Config\.replace"):
+            change()
+    assert config == config.model_copy() == copy.deepcopy(config) == loads(config.to_yaml())
+    assert pickle.loads(pickle.dumps(config)) == config
 
 
 def test_it_shows_itself_in_one_line(folder: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_hard_loop_trips_the_device_with_its_first_late_command(
     device: ScriptedDevice, folder: Path
 ) -> None:
     config = configured(device, folder)
-    loop = config.loops["a"].model_copy(update={"loop_class": "hard"})
+    loop = config.loops["a"].with_values(loop_class="hard")
     port = LinkPort.open("arm", loop, config.links["arm"])
     port.prepare()
     port.arm(clear=False)
@@ -261,7 +261,7 @@ def test_a_line_that_is_too_slow_for_the_loop_is_refused_and_closed(
     device: ScriptedDevice, folder: Path
 ) -> None:
     config = configured(device, folder, baud=38400)
-    loop = config.loops["a"].model_copy(update={"rate_hz": 1000})
+    loop = config.loops["a"].with_values(rate_hz=1000)
     with pytest.raises(ConfigError, match="the line cannot carry 1000 Hz"):
         LinkPort.open("arm", loop, config.links["arm"])
     opened(configured(device, folder)).close()

@@ -39,7 +39,10 @@ class CallTimes:
         self._lock = threading.Lock()
 
     def add(self, wake_ns: int, call_ns: int) -> None:
-        """``wake_ns`` from the observation to the call: the thread woke up, and had the interpreter."""
+        """``wake_ns`` from the observation to the call: the thread woke up, and had the interpreter.
+
+        Of one that was left while the call before went on: from the end of that.
+        """
         with self._lock:
             self._batch[:, self._n] = wake_ns, call_ns
             self._n += 1
@@ -87,11 +90,18 @@ class Answering:
             self._external.close()
             raise
 
-    def end(self) -> bool:
-        """After the loop has ended. False where a call hangs: its thread is left behind, and sends nothing."""
+    def end(self, period_s: float = 0.0) -> bool:
+        """After the loop has ended. False where a call hangs: its thread is left behind, and sends nothing.
+
+        One that goes on for a second more than ``period_s``, which is a call's time, hangs.
+        """
         self._external.close()
-        self._thread.join(END_TIMEOUT_S)
+        self._thread.join(END_TIMEOUT_S + period_s)
         return not self._thread.is_alive()
+
+    @property
+    def is_this_thread(self) -> bool:
+        return threading.current_thread() is self._thread
 
     def times(self) -> FunctionTimes:
         """So far, without the calls before the first release."""
@@ -107,13 +117,15 @@ class Answering:
             return
         self._is_ready.set()
         try:
+            left_ns = 0
             while (question := self._external.next()) is not None:
                 observation, asked_ns, _ = question
                 entered_ns = time.monotonic_ns()
+                wake_ns = entered_ns - max(asked_ns, left_ns)  # before, it was busy by itself
                 answer = self._function.answer(observation)
                 left_ns = time.monotonic_ns()
                 self._external.answer(answer)
-                self._times.add(entered_ns - asked_ns, left_ns - entered_ns)
+                self._times.add(wake_ns, left_ns - entered_ns)
         except BaseException as error:  # the loop is to know of it, whatever it was
             self._external.fail(str(error) or type(error).__name__)
 

@@ -6,24 +6,32 @@ import hashlib
 import importlib
 import inspect
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rtloop.config.problem import printable
 from rtloop.errors import ConfigError, Finding, Place
+from rtloop.stopping import go_on, in_code_of_others
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     Array = npt.NDArray[np.float32]
+
+_TOLD_BYTES = 500
+"""Of an exception's text: what the core keeps of an error is bounded, and ends between two letters."""
+
+_read: dict[str, tuple[ModuleSpec | None, str]] = {}
+"""Of each module: its import, and the SHA-256 of its file then."""
 
 
 class FunctionError(Exception):
@@ -70,17 +78,35 @@ class PolicyFunction:
     @contextmanager
     def _told(self, who: str) -> Iterator[None]:
         try:
-            yield
-        except (Exception, SystemExit) as error:
+            with in_code_of_others():
+                yield
+        except BaseException as error:
+            _pass_on_stops(error)
             raise FunctionError(f"{who} '{self.name}' raised {raised(error)}") from error
 
 
 def raised(error: BaseException) -> str:
     """An exception of the user's code, and the line that raised it."""
-    text = printable(" ".join(str(error).split()))
+    try:
+        text = printable(" ".join(str(error).split()))
+    except Exception:  # of its own __str__
+        text = ""
+    if len(told := text.encode()) > _TOLD_BYTES:
+        text = f"{told[:_TOLD_BYTES].decode(errors='ignore')}…"
     frames = traceback.extract_tb(error.__traceback__)
-    at = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    is_theirs = bool(frames) and frames[-1].filename != __file__
+    at = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if is_theirs else ""
     return f"{type(error).__name__}{f': {text}' if text else ''}{at}"
+
+
+def _pass_on_stops(error: BaseException) -> None:
+    """A stop, and Ctrl-C in a program, are not of the code that they struck."""
+    go_on()
+    if (
+        isinstance(error, KeyboardInterrupt)
+        and threading.current_thread() is threading.main_thread()
+    ):
+        raise error
 
 
 def load_function(name: str, folder: Path, size: int, place: Place) -> PolicyFunction:
@@ -90,18 +116,32 @@ def load_function(name: str, folder: Path, size: int, place: Place) -> PolicyFun
     """
     module_name, _, attribute = name.partition(":")
     module = _imported(module_name, folder, place)
+    file = getattr(module, "__file__", None)  # a notebook has none, nor has what is built in
+    path = None if file is None else Path(file)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else ""
+    # Another spec is another import.
+    spec, first = _read.setdefault(module_name, (module.__spec__, sha256))
+    if spec is not module.__spec__:
+        _read[module_name] = module.__spec__, sha256
+    elif first != sha256:
+        told = f"'{module_name}', whose file ({path}) has changed since it was imported"
+        anew = f"`del sys.modules['{module_name}']`"
+        expected = f"a new process, or {anew}, so that what runs is what the file says"
+        raise ConfigError([Finding.of(place, told, expected)])
     found = getattr(module, attribute, None)
     if found is None:
         names = [key for key, value in vars(module).items() if callable(value)]
         near = get_close_matches(attribute, names, 1)
-        told = f"'{name}', and '{module_name}' ({module.__file__}) has no '{attribute}'"
+        told = f"'{name}', and '{module_name}' ({file or 'of no file'}) has no '{attribute}'"
         expected = "a function, or a class whose instances can be called"
         raise ConfigError([Finding.of(place, told, expected, f"'{near[0]}'" if near else None)])
     begin = None
     if inspect.isclass(found):
         try:
-            found = found()
-        except (Exception, SystemExit) as error:
+            with in_code_of_others():
+                found = found()
+        except BaseException as error:
+            _pass_on_stops(error)
             told = f"'{name}', a class that cannot be made an instance of: {raised(error)}"
             raise ConfigError([Finding.of(place, told, "one that needs no argument")]) from error
         begin = getattr(found, "reset", None)
@@ -109,8 +149,6 @@ def load_function(name: str, folder: Path, size: int, place: Place) -> PolicyFun
         told = f"'{name}', which is {_a(type(found).__name__)} and cannot be called"
         expected = "a function, or a class whose instances can be called (`__call__`)"
         raise ConfigError([Finding.of(place, told, expected)])
-    path = None if module.__file__ is None else Path(module.__file__)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else ""
     return PolicyFunction(name, found, begin, path, sha256, size)
 
 
@@ -140,8 +178,10 @@ def _imported(name: str, folder: Path, place: Place) -> ModuleType:
     importlib.invalidate_caches()
     sys.path.insert(0, str(folder))
     try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+        with in_code_of_others():
+            return importlib.import_module(name)
+    except BaseException as error:
+        _pass_on_stops(error)
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             there = [path.stem for path in folder.glob("*.py")] if folder.is_dir() else []
             near = get_close_matches(name, there, 1)

@@ -10,7 +10,7 @@ from typing import Any
 
 from rtloop import core
 from rtloop.policy.callable.answering import Answering
-from rtloop.policy.callable.function import PolicyFunction
+from rtloop.policy.callable.function import FunctionError, PolicyFunction
 from rtloop.stopping import go_on
 from rtloop.telemetry.observe.summary import FunctionTimes
 
@@ -48,7 +48,12 @@ def _measured(function: PolicyFunction, n_observed: int, period_ns: int) -> Func
     answering = Answering(function, external, setup)
     answering.start(go_on)
     external.ask(max(2, min(QUESTIONS, int(MEASURED_S * 1e9) // period_ns)), period_ns)
-    answering.end()
+    if not answering.end(period_ns / 1e9):
+        core.leaks_are_meant()
+        raise FunctionError(
+            f"found the policy's Python function '{function.name}', a call of which hangs; expected an answer "
+            f"in {period_ns / 1e6:.9g} ms, the period of the policy"
+        )
     return answering.times()
 
 

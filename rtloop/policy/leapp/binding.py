@@ -116,7 +116,7 @@ class Binding:
         if not all(isinstance(element, int) and element < len(names) for element in picked):
             return action
         to = tuple(names[element] for element in picked if isinstance(element, int))
-        return action.model_copy(update={"to": to})
+        return action.with_values(to=to)
 
     @property
     def terms(self) -> dict[Keys, Sequence[ObservationTerm]]:

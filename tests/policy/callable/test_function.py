@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rtloop.config import load
+from rtloop.config import Config, load
 from rtloop.errors import ConfigError
 from rtloop.judge import judge
 from rtloop.policy.callable.function import PolicyFunction
@@ -118,6 +119,51 @@ def test_it_is_found_beside_the_file_before_what_lies_in_the_path(
     function = function_of(loop_file(tmp_path, f"python: {name}:act"))
     assert function.answer(np.zeros(2, np.float32)).tolist() == [1]
     assert sys.path == before
+
+
+def test_its_module_stays_beside_the_file_of_what_is_varied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = module(tmp_path, "def act(seen): return [1]")
+    loop_file(tmp_path, f"python: {name}:act")
+    monkeypatch.chdir(tmp_path)
+    config = load("loop.yaml")
+    made = Config(loops=config.loops)  # in Python: the working directory, then
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    slower = {"pole": {"rate_hz": 50}}
+    for each in (config, made, config.replace(loops=slower), made.replace(loops=slower)):
+        judge(each, record=False).refuse()
+        del sys.modules[name]
+    with pytest.raises(ConfigError, match=r"no module .* in '.*elsewhere', beside this file"):
+        judge(Config(loops=config.loops), record=False).refuse()
+
+
+def test_a_module_that_was_edited_since_is_not_run_as_it_was(tmp_path: Path) -> None:
+    name = module(tmp_path, "def act(seen): return [1]")
+    path = loop_file(tmp_path, f"python: {name}:act")
+    sha256 = function_of(path).sha256
+    (tmp_path / f"{name}.py").write_text("def act(seen): return [1 + 1]")
+    assert f"'{name}', whose file ({tmp_path / name}.py) has changed since" in refused(path)
+    assert f"expected a new process, or `del sys.modules['{name}']`" in refused(path)
+    del sys.modules[name]
+    function = function_of(path)
+    assert function.answer(np.zeros(2, np.float32)).tolist() == [2]
+    assert function.sha256 != sha256
+
+
+def test_a_function_of_a_notebook_whose_module_has_no_file_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = ModuleType("notebook_of_a_test")
+    notebook.__dict__["act"] = of_the_path
+    monkeypatch.setitem(sys.modules, notebook.__name__, notebook)
+    function = function_of(loop_file(tmp_path, "python: notebook_of_a_test:act"))
+    assert function.answer(np.ones(2, np.float32)).tolist() == [1]
+    assert (function.path, function.sha256) == (None, "")
+    message = refused(loop_file(tmp_path, "python: notebook_of_a_test:akt"))
+    assert "'notebook_of_a_test' (of no file) has no 'akt'" in message
+    assert "nearest 'act'" in message
 
 
 def test_another_module_of_its_name_that_is_imported_already_is_no_mistake_that_goes_unseen(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rtloop import core
@@ -19,10 +22,13 @@ from rtloop.cli.check import check
 from rtloop.cli.console import Console
 from rtloop.config import load
 from rtloop.errors import RtloopError
+from rtloop.policy.callable.answering import Answering
+from rtloop.policy.callable.function import PolicyFunction
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.observe.summary import RunSummary
 from tests.policy.callable.files import loop_file, module
+from tests.running import background
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -111,7 +117,10 @@ def test_the_recording_has_the_age_of_each_answer(tmp_path: Path) -> None:
         ("return seen", "infer_error", "answered float32[2], no vector of 1 values"),
         ("return [np.nan]", "non_finite", "NaN or infinity"),
         ("raise SystemExit(1)", "infer_error", "raised SystemExit: 1"),
-        ("raise KeyboardInterrupt", "infer_error", "KeyboardInterrupt"),
+        ("raise KeyboardInterrupt", "infer_error", "'NAME:act' raised KeyboardInterrupt ("),
+        ("raise GeneratorExit", "infer_error", "'NAME:act' raised GeneratorExit ("),
+        ("raise ValueError('ü€' * 3000)", "infer_error", "raised ValueError: ü€ü€"),
+        ("raise type('Mute', (Exception,), {'__str__': None})", "infer_error", "raised Mute ("),
     ],
 )
 def test_a_function_that_fails_is_a_fault_with_its_own_words(
@@ -133,10 +142,45 @@ def test_a_function_that_fails_is_a_fault_with_its_own_words(
     summary = run.summary
     assert summary is not None
     assert fault.startswith("loop 'pole' is in FAULT: ")
-    assert told in fault
+    assert told.replace("NAME", module_of(run).__name__) in fault
     assert summary.loops["pole"].fault_reason == reason
     assert exit_code(summary) == 1
     assert fault in summary.problems
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print('here', flush=True); time.sleep(60)",
+        """
+        class act:
+            def __init__(self): print('here', flush=True); time.sleep(60)
+        """,
+        """
+        def act(seen):
+            print('here', flush=True)
+            time.sleep(60)
+        """,
+        """
+        class act:
+            def reset(self): print('here', flush=True); time.sleep(60)
+            def __call__(self, seen): return [1]
+        """,
+    ],
+    ids=["import", "init", "trial", "reset"],
+)
+def test_a_signal_ends_what_hangs_before_the_loop_starts(
+    tmp_path: Path, code: str, number: signal.Signals
+) -> None:
+    path = loop_file(tmp_path, f"python: {module(tmp_path, code)}:act")
+    with background(["run", path]) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == "here\n"
+        started.send_signal(number)
+        said, _ = started.communicate(timeout=30)
+    assert f"stopped by {number.name} before it started: no loop ran" in said
+    assert started.returncode == 4
 
 
 def test_a_call_that_hangs_is_misses_and_the_run_ends_without_it(tmp_path: Path) -> None:
@@ -172,6 +216,23 @@ def test_a_call_that_hangs_is_misses_and_the_run_ends_without_it(tmp_path: Path)
             assert run.stop().problems == ()
     finally:
         module_of(run).GO.set()
+
+
+def test_a_function_that_ends_its_own_run_is_a_fault_that_says_what_to_do(tmp_path: Path) -> None:
+    code = """
+        RUN = None
+        def act(seen):
+            if RUN: RUN.stop()
+            return [1]
+        """
+    run = run_of(tmp_path, code)
+    with run:
+        module_of(run).RUN = run
+        run.wait(20)
+        assert "expected run.request_stop('its reason')" in run.loops["pole"].fault()
+        assert run.loops["pole"].read_output("push")[0][0] == 0.0
+    assert run.summary is not None
+    assert run.summary.loops["pole"].fault_reason == "infer_error"
 
 
 def test_reset_is_called_at_each_activation_before_its_first_question(tmp_path: Path) -> None:
@@ -276,9 +337,55 @@ def test_check_tells_the_price_also_beside_a_busy_thread(tmp_path: Path) -> None
     assert found.error is None
     said = str(found)
     assert "was entered" in said
+    assert "; the graph round the function " in said, "which nothing was waited for in"
     assert "with another busy Python thread: " in said
     told = found.as_dict()["loops"]["pole"]["python"]
     assert told["alone"]["call_us"]["n"] > 0 < told["with_busy_thread"]["wake_us"]["n"]
+
+
+def test_check_refuses_a_function_that_hangs(tmp_path: Path) -> None:
+    code = """
+        N = [0]
+        def act(seen):
+            N[0] += 1
+            time.sleep(4 if N[0] == 40 else 0)
+            return [1]
+        """
+    found = check(loop_file(tmp_path, f"python: {module(tmp_path, code)}:act"))
+    assert found.error is not None
+    assert ":act', a call of which hangs; expected an answer in 10 ms" in str(found.error)
+
+
+def test_what_the_call_before_took_is_not_the_price_of_the_interpreter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Asks:
+        """Three questions, all left before the first call."""
+
+        question_size = 1
+        n = 0
+
+        def open(self) -> None: ...
+        def close(self) -> None: ...
+        def answer(self, _values: object) -> None: ...
+        def next(self) -> tuple[Any, int, int] | None:
+            self.n += 1
+            return (np.zeros(1, np.float32), 50_000, self.n) if self.n <= 3 else None
+
+    ns = iter([100_000, 600_000, 601_000, 1_101_000, 1_105_000, 1_605_000])  # entered, left
+    clock = SimpleNamespace(monotonic=time.monotonic, monotonic_ns=lambda: next(ns))
+    monkeypatch.setattr("rtloop.policy.callable.answering.time", clock)
+    asks: Any = Asks()
+    setup = core.ThreadSetup()
+    setup.name = "py:test"
+    function = PolicyFunction("a:act", lambda seen: seen, None, None, "", 1)
+    answering = Answering(function, asks, setup)
+    answering.start(lambda: None)
+    assert answering.end()
+    told = answering.times()
+    assert (told.wake_us.n, told.wake_us.max) == (3, 50.0)
+    assert told.wake_us.p50 == pytest.approx(4.0, rel=1e-3), "of the others, from the call before"
+    assert (told.call_us.n, told.call_us.max) == (3, 500.0)
 
 
 def test_check_warns_of_a_function_that_takes_longer_than_its_period(tmp_path: Path) -> None:
