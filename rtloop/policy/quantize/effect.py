@@ -92,7 +92,9 @@ def plant_named(name: str) -> Plant:
         sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except RtloopError:
+        raise
+    except (Exception, SystemExit) as error:  # anybody's code
         expected = "module:function, which takes the path of a policy and returns numbers by name"
         raise ConfigError(f"plant: found '{name}' ({error}); expected {expected}") from error
     if not callable(found):
@@ -116,11 +118,15 @@ def closed_loop(name: str, before: Path, after: Path) -> ClosedLoop:
     told = []
     for path in (before, after):
         try:
-            numbers = {key: float(value) for key, value in plant(path).items()}
+            answer = plant(path)
+            if not isinstance(answer, Mapping):
+                raise ConfigError(f"plant '{name}': found {answer!r}; expected numbers by name")
+            numbers = {str(key): float(value) for key, value in answer.items()}
         except RtloopError:
             raise
-        except Exception as error:  # anybody's code
+        except (Exception, SystemExit) as error:  # anybody's code: a script may end by sys.exit(0)
             text = " ".join(str(error).split()) or type(error).__name__
+            text = f"it left by SystemExit: {text}" if isinstance(error, SystemExit) else text
             raise RtloopError(f"plant '{name}' failed: {text}") from error
         if SCORE not in numbers:
             listed = ", ".join(numbers) or "nothing"

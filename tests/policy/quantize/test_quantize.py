@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from collections.abc import Iterator
@@ -208,6 +209,27 @@ def test_nothing_is_overwritten(folder: Path) -> None:
     assert done(out=Path("other.onnx")).written["policy"].path == Path("other.onnx")
 
 
+def test_what_cannot_be_written_whole_is_not_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at the second of two models: the first is not left behind, either."""
+    (folder / "encoder.onnx").write_bytes(perceptron(6, 16, 3))
+    (folder / "actor.onnx").write_bytes(perceptron(9, 16, 3))
+    written(folder, CHAIN)
+    (folder / "new").mkdir()
+    synced = []
+
+    def full(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RtloopError, match=r"cannot write '.*actor.*': No space left on device"):
+        done("float16", out=folder / "new")
+    assert list((folder / "new").iterdir()) == []
+
+
 def test_a_pinned_model_has_another_sha256(folder: Path) -> None:
     config = load("arm.yaml")
     loop = config.loops["arm"]
@@ -302,6 +324,9 @@ def plants(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "def stands(path): return {'score': 1.0}\n"
         "def silent(path): return {'m': 2}\n"
         "def breaks(path): raise OSError('no simulator')\n"
+        "def leaves(path): raise SystemExit(0)\n"
+        "def nothing(path): return None\n"
+        "def words(path): return {'score': 'good'}\n"
         "number = 1\n"
     )
     monkeypatch.syspath_prepend(str(folder))
@@ -348,6 +373,9 @@ def test_a_plant_of_a_demo_that_cannot_run_here_is_a_line(monkeypatch: pytest.Mo
         ("plants_of_a_test:number", ConfigError, "no function; expected one"),
         ("plants_of_a_test:silent", ConfigError, "found m; expected 'score' among them"),
         ("plants_of_a_test:breaks", RtloopError, "plant 'plants_of_a_test:breaks' failed: no sim"),
+        ("plants_of_a_test:leaves", RtloopError, "failed: it left by SystemExit: 0"),
+        ("plants_of_a_test:nothing", ConfigError, "found None; expected numbers by name"),
+        ("plants_of_a_test:words", RtloopError, "could not convert string to float: 'good'"),
     ],
 )
 def test_a_plant_that_is_none(name: str, error: type[RtloopError], told: str) -> None:
