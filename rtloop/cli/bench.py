@@ -115,7 +115,11 @@ def percentiles(of: Distribution) -> tuple[str, ...]:
     told: Mapping[str, float | int | None] = of.as_dict()
     names = ("p50_us", "p99_us", "p99_9_us", "high_water_us")
     values = (told[name] for name in names)
-    return (*("–" if value is None else f"{value:.4g}" for value in values), str(of.n))
+    return (*("–" if value is None else _us(value) for value in values), str(of.n))
+
+
+def _us(value: float) -> str:
+    return f"{value:.4g}" if value < 1e4 else f"{value:.0f}"  # 52940, not 5.294e+04
 
 
 def _percent(share: float) -> str:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from rtloop.cli.bench import percentiles
 from rtloop.cli.main import main
+from rtloop.policy.bench.distribution import Distribution
 from tests.policy.models import linear, save
 
 TEXT = """\
@@ -175,3 +177,8 @@ def test_a_python_function_is_refused(
     assert (
         "arm.yaml:7:15: loops.arm.policy.python: found the Python function 'functions:act'" in error
     )
+
+
+def test_a_long_time_is_told_in_digits() -> None:
+    of = Distribution.of(np.array([1_234, 52_940_000, 123_456_789]))
+    assert percentiles(of) == ("52940", "–", "–", "123457", "3")
