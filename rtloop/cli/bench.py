@@ -139,7 +139,7 @@ def _of_cost(cost: Cost) -> Iterator[str]:
     )
     if cost.not_counted:
         listed = ", ".join(f"{name} {count}" for name, count in cost.not_counted.items())
-        yield f"not among the FLOPs, as no sums of products or of unknown shape: {listed}"
+        yield f"not among the FLOPs, as no sum of products that is counted, or of unknown shape: {listed}"
     if cost.unsized:
         yield f"not among the bytes: {cost.unsized} tensors whose shape the models do not tell"
 
