@@ -24,7 +24,7 @@ from rtloop.policy.quantize.effect import (
     known_plant,
     plant_named,
 )
-from rtloop.policy.quantize.outcome import Limits, Quantized
+from rtloop.policy.quantize.outcome import Limits, Quantized, refusals
 from rtloop.policy.quantize.quantize import Request, quantize
 from rtloop.policy.verify import verify
 from tests.policy.models import linear, recurrent, save
@@ -298,6 +298,25 @@ def test_what_is_not_finite_is_infinitely_wrong() -> None:
     assert found.as_dict()["relative"] is None
     with pytest.raises(RtloopError, match="found no run with a finite answer"):
         errors(["a"], got[2:], expected[2:])
+
+
+@pytest.mark.parametrize("got", [0.0, 0.25])
+def test_where_nothing_moves_no_error_is_small(got: float) -> None:
+    """A policy without biases, at rest: every version answers nothing, also one that is worth nothing."""
+    still = np.zeros((3, 2), np.float32)
+    found = errors(["a", "b"], still + np.float32(got), still)
+    (told,) = refusals(found, 0.5, None, Limits())
+    expected = (
+        "no error can be told: nothing that the policy answers moves in the runs that were compared"
+    )
+    assert told.startswith(f"{expected}, and the largest difference is {got:g}.")
+
+
+def test_what_is_not_finite_is_told_in_words() -> None:
+    expected = np.array([[0], [1]], np.float32)
+    found = errors(["a"], np.array([[0], [np.inf]], np.float32), expected)
+    told = ["too large an error: 'a' is not finite where it is in float32"]
+    assert list(refusals(found, 0.5, None, Limits())) == told
 
 
 def test_an_answer_that_never_moves_may_not_begin_to() -> None:
