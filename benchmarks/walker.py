@@ -103,7 +103,7 @@ def walk(variant: Variant, seconds: float, seed: int) -> tuple[Walk, list[str]]:
         missed=loop.misses,
         refused=told["counters"]["late_commands"],
         ended=f"{told['state']} ({', '.join(told['reasons'])})",
-        stopped="; ".join(summary.problems),
+        stopped="; ".join(summary.problems).replace(f" ({device.link})", ""),  # a folder of its own
     )
     return found, [right.name for right in denied(summary.rights) if right.name != "kernel"]
 
