@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,8 @@ def plant_named(name: str) -> Plant:
     if (here := os.getcwd()) not in sys.path:  # as for `python -m`; a console script has it not
         sys.path.append(here)
     try:
-        found = getattr(importlib.import_module(module), function)
+        with redirect_stdout(sys.stderr):
+            found = getattr(importlib.import_module(module), function)
     except RtloopError:
         raise
     except (Exception, SystemExit) as error:  # anybody's code
@@ -118,7 +120,8 @@ def closed_loop(name: str, before: Path, after: Path) -> ClosedLoop:
     told = []
     for path in (before, after):
         try:
-            answer = plant(path)
+            with redirect_stdout(sys.stderr):  # stdout is for what the command tells
+                answer = plant(path)
             if not isinstance(answer, Mapping):
                 raise ConfigError(f"plant '{name}': found {answer!r}; expected numbers by name")
             numbers = {str(key): float(value) for key, value in answer.items()}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtloop.config import Config
-from rtloop.errors import ConfigError, RtloopError, StoppedError
+from rtloop.errors import ConfigError, Finding, RtloopError, StoppedError
 from rtloop.policy.bench.bench import warm_in_turn
 from rtloop.policy.bench.distribution import Distribution, noise_floor, ratio
 from rtloop.policy.cases import CasesFile
@@ -90,6 +90,14 @@ def quantize(config: Config, name: str, request: Request) -> Quantized:
         raise ConfigError(f"found {found}; expected {expected}")
     policy = opened(config, name, told, backend="ort")
     stages = policy.policy.stages
+    for stage in stages:
+        if any(item.key == METADATA for item in stage.file.model.metadata_props):
+            at, _, _ = loop.policy.sections[stage.name]
+            place = config.where("loops", name, "policy", *at, "model")
+            found = f"a model that was quantised already ('{METADATA}' in its metadata)"
+            raise ConfigError(
+                [Finding.of(place, found, "the one in float32 that it was made from")]
+            )
     paths = _paths(stages, loop.policy.sections, request)
     graph = policy.assembled.graph
     samples = [

@@ -209,6 +209,16 @@ def test_nothing_is_overwritten(folder: Path) -> None:
     assert done(out=Path("other.onnx")).written["policy"].path == Path("other.onnx")
 
 
+def test_what_was_quantised_is_not_quantised_again(folder: Path) -> None:
+    """It would be compared with itself, under the name of float32."""
+    done("float16")
+    written(folder, ONE.replace("policy.onnx", "policy.float16.onnx"))
+    with pytest.raises(
+        ConfigError, match="7:14: .*model: found a model that was quantised already"
+    ):
+        done("int8")
+
+
 def test_what_cannot_be_written_whole_is_not_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,6 +353,7 @@ def plants(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "def stands(path): return {'score': 1.0}\n"
         "def silent(path): return {'m': 2}\n"
         "def breaks(path): raise OSError('no simulator')\n"
+        "def talks(path):\n    print('walking')\n    return {'score': 1.0}\n"
         "def leaves(path): raise SystemExit(0)\n"
         "def nothing(path): return None\n"
         "def words(path): return {'score': 'good'}\n"
@@ -400,6 +411,15 @@ def test_a_plant_of_a_demo_that_cannot_run_here_is_a_line(monkeypatch: pytest.Mo
 def test_a_plant_that_is_none(name: str, error: type[RtloopError], told: str) -> None:
     with pytest.raises(error, match=told):
         closed_loop(name, Path("a"), Path("b"))
+
+
+@pytest.mark.usefixtures("plants")
+def test_what_a_plant_prints_is_not_among_what_the_command_tells(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    closed_loop("plants_of_a_test:talks", Path("a"), Path("b"))
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "walking\nwalking\n")
 
 
 def test_the_plants_of_the_demos_are_known_by_their_policies() -> None:
