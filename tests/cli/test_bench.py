@@ -113,6 +113,7 @@ def test_a_model_alone_is_measured(folder: Path, capsys: pytest.CaptureFixture[s
             ["arm.yaml", "--versions", "ort,int4"],
             "found 'int4'; expected some of ort, aot, float16",
         ),
+        (["gone.onnx"], "gone.onnx: found no such file; expected the path of an ONNX model"),
         (["policy.onnx", "--loop", "arm"], "a model alone; it has no loops"),
         (["arm.yaml", "--loop", "leg"], "there is no loop 'leg'; there is: 'arm'"),
         (["arm.yaml", "--seconds", "0"], "0 is no number above 0"),
