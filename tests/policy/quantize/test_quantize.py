@@ -263,6 +263,20 @@ def test_an_operator_without_int8_is_named(folder: Path) -> None:
         done("float16")
 
 
+def test_what_onnxruntime_logs_on_the_way_stays_there(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    node = helper.make_node("Einsum", ["obs", "w"], ["action"], equation="bi,ij->bj")
+    values = [(name, TensorProto.FLOAT, [1, 3]) for name in ("obs", "action")]
+    weight = {"w": np.ones((3, 3), np.float32)}
+    (folder / "policy.onnx").write_bytes(save([node], values[:1], values[1:], weight))
+    written(folder, n=3)
+    cases(folder, n=3)
+    with pytest.raises(RtloopError, match=r"has none of its operators in int8 \(Einsum\)"):
+        done()
+    assert "onnxruntime" not in capfd.readouterr().err
+
+
 def test_too_few_runs_tell_no_range(folder: Path) -> None:
     cases(folder, steps=30)
     with pytest.raises(ConfigError, match=r"cases.npz: found 30 runs .*; expected 40 or more"):
