@@ -101,6 +101,7 @@ def walk(variant: Variant, seconds: float, seed: int) -> tuple[Walk, list[str]]:
         missed=loop.misses,
         refused=told["counters"]["late_commands"],
         ended=f"{told['state']} ({', '.join(told['reasons'])})",
+        stopped="; ".join(summary.problems).replace(f" ({device.link})", ""),  # a folder of its own
     )
     return found, [right.name for right in denied(summary.rights) if right.name != "kernel"]
 
@@ -140,6 +141,8 @@ def measure(options: argparse.Namespace, result: Result) -> None:
             raise UnavailableError(str(error)) from None
         walks.append(found)
         table.add(variant.name, *found.cells())
+        if found.stopped:
+            result.notes.append(f"{found.name}, after {found.seconds:.0f} s: {found.stopped}")
         result.denied = sorted({*result.denied, *refused_rights})
         result.targets += _targets(variant, found, options.seconds)
     result.settings["walks"] = [asdict(found) for found in walks]
@@ -167,6 +170,11 @@ def write(result: Result) -> None:
         "denied": result.denied,
         "machine": result.machine,
         "walks": settings["walks"],
+        "missed_targets": [
+            f"{t.text}: {t.value:.3g}{t.unit} ({t.relation} {t.limit:g})"
+            for t in result.targets
+            if t.value is not None and not t.passed
+        ],
     }
     LIVE.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     subprocess.run([sys.executable, str(ROOT / "docs" / "tables.py")], check=True, stdout=2)
@@ -178,6 +186,7 @@ def main() -> int:
         "--minutes",
         type=lambda text: 60 * float(text),
         dest="seconds",
+        metavar="MINUTES",
         default=argparse.SUPPRESS,
         help="the same as 60 times as many --seconds",
     )

@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="one loop of each class, with some inferences made too slow",
     )
-    demo.add_argument("--seed", type=int, default=1, help="of noise and pushes (default 1)")
+    demo.add_argument("--seed", type=_seed, default=1, help="of noise and pushes (default 1)")
     demo.add_argument(
         "--viewer", action="store_true", help="watch the quadruped in MuJoCo's viewer (a display)"
     )
@@ -346,24 +346,37 @@ def _add_run_options(parser: argparse.ArgumentParser, duration: float | None = N
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no duration in seconds")
     return value
 
 
 def _tolerance(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no tolerance: a number above 0")
     return value
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no number above 0")
     return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")  # in no range: the caller says what would be right
+
+
+def _seed(text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"{text} is no seed: a whole number from 0 to {2**32 - 1}")
+    return int(text)
 
 
 def _pair(text: str) -> tuple[str, str]:

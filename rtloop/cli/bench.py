@@ -115,7 +115,11 @@ def percentiles(of: Distribution) -> tuple[str, ...]:
     told: Mapping[str, float | int | None] = of.as_dict()
     names = ("p50_us", "p99_us", "p99_9_us", "high_water_us")
     values = (told[name] for name in names)
-    return (*("–" if value is None else f"{value:.4g}" for value in values), str(of.n))
+    return (*("–" if value is None else _us(value) for value in values), str(of.n))
+
+
+def _us(value: float) -> str:
+    return f"{value:.4g}" if value < 1e4 else f"{value:.0f}"  # 52940, not 5.294e+04
 
 
 def _percent(share: float) -> str:
@@ -135,7 +139,7 @@ def _of_cost(cost: Cost) -> Iterator[str]:
     )
     if cost.not_counted:
         listed = ", ".join(f"{name} {count}" for name, count in cost.not_counted.items())
-        yield f"not among the FLOPs, as no sums of products or of unknown shape: {listed}"
+        yield f"not among the FLOPs, as no sum of products that is counted, or of unknown shape: {listed}"
     if cost.unsized:
         yield f"not among the bytes: {cost.unsized} tensors whose shape the models do not tell"
 

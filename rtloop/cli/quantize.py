@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from math import isfinite
 
 from rtloop.cli.bench import of_conditions, percentiles
 from rtloop.cli.outlet import say
@@ -80,7 +81,7 @@ def _told(found: Quantized, config: Config, terminal: Terminal) -> Iterator[str]
 
 
 def _row(error: ElementError) -> tuple[str, ...]:
-    share = f"{100 * error.relative:.3g} %"
+    share = f"{100 * error.relative:.3g} %" if error.range and isfinite(error.relative) else "–"
     return ("", error.element, f"{error.largest:.3g}", f"{error.range:.4g}", share)
 
 

@@ -77,6 +77,8 @@ class FirmwareProcess:
         if not line.startswith("READY"):
             self._process.kill()
             said = self._process.communicate()[1].strip()
+            if said.startswith("Traceback"):  # of a board in Python: its last line tells it
+                said = said.splitlines()[-1]
             raise RtloopError(f"the demo's firmware program did not start: {said or line!r}")
 
     def stop(self) -> dict[str, Any]:

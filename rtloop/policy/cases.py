@@ -101,10 +101,13 @@ class CasesFile:
         targets: Sequence[str],
         every: int = 1,
         unread: Container[str] = (),
+        *,
+        inputs_suffice: bool = False,
     ) -> Cases:
         """``inputs`` and ``targets`` are names of elements, ``observations`` sizes by ``MODEL.INPUT``.
 
         ``every`` is that of the loop; inputs ``unread`` by the policy may be missing, and are zeros then.
+        ``inputs_suffice``: what the policy was seen to do is not needed.
         Raises ConfigError.
         """
         import numpy as np
@@ -118,7 +121,7 @@ class CasesFile:
             raise self.wrong(f"no {', '.join(missing)}", f"them beside {self._listed()}")
         seen = self._observed(observations)
         raw, commanded = self._numbers("raw", raw_size), self._named("targets", targets)
-        if not seen and raw is None and commanded is None:
+        if not (seen or inputs_suffice) and raw is None and commanded is None:
             wanted = [*(f"obs_{name}" for name in observations), "raw", "targets"]
             raise self.wrong(f"nothing to compare with ({self._listed()})", any_of(wanted))
         ended = self._numbers("terminated", 1)

@@ -239,3 +239,4 @@ def test_a_walker_is_late_as_often_as_it_is_told() -> None:
             assert walk["missed"] >= (walk["executed"] - 101) // variant.slow_of // 2
         else:
             assert "COMMAND_TIMEOUT" in walk["ended"]
+            assert "latched SAFE by itself" in walk["stopped"]

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from rtloop.cli.bench import percentiles
 from rtloop.cli.main import main
+from rtloop.policy.bench.distribution import Distribution
 from tests.policy.models import linear, save
 
 TEXT = """\
@@ -111,6 +113,7 @@ def test_a_model_alone_is_measured(folder: Path, capsys: pytest.CaptureFixture[s
             ["arm.yaml", "--versions", "ort,int4"],
             "found 'int4'; expected some of ort, aot, float16",
         ),
+        (["gone.onnx"], "gone.onnx: found no such file; expected the path of an ONNX model"),
         (["policy.onnx", "--loop", "arm"], "a model alone; it has no loops"),
         (["arm.yaml", "--loop", "leg"], "there is no loop 'leg'; there is: 'arm'"),
         (["arm.yaml", "--seconds", "0"], "0 is no number above 0"),
@@ -175,3 +178,8 @@ def test_a_python_function_is_refused(
     assert (
         "arm.yaml:7:15: loops.arm.policy.python: found the Python function 'functions:act'" in error
     )
+
+
+def test_a_long_time_is_told_in_digits() -> None:
+    of = Distribution.of(np.array([1_234, 52_940_000, 123_456_789]))
+    assert percentiles(of) == ("52940", "–", "–", "123457", "3")

@@ -503,3 +503,28 @@ def test_importing_rtloop_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     heavy = {"numpy", "onnx", "onnxruntime", "pydantic", "mcap", "yaml", "serial"}
     assert not heavy & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["cartpole", "quadruped"])
+@pytest.mark.parametrize("seed", ["-1", "abc", "1.5", "99999999999999999999"])
+def test_a_seed_that_is_none_starts_no_demo(
+    name: str, seed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", name, "--seed", seed, "--duration", "1", "--no-record"]) == 2
+    told = capsys.readouterr().err
+    assert f"--seed: {seed} is no seed: a whole number from 0 to 4294967295" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "a.yaml", "--duration", "long"], "long is no duration in seconds"),
+        (["policy", "bench", "a.yaml", "--seconds", "long"], "long is no number above 0"),
+        (["policy", "verify", "a.yaml", "c.npz", "--tolerance", "x"], "x is no tolerance"),
+    ],
+)
+def test_a_word_is_no_number(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert told in capsys.readouterr().err

@@ -140,6 +140,14 @@ def test_cases_are_what_is_compared_where_both_are_given(
     assert told(capsys)["compared_runs"] == 37
 
 
+def test_inputs_are_cases_enough(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the float32 model that int8 is compared with, not what the cases say of it."""
+    random = np.random.default_rng(4)
+    np.savez(folder / "cases.npz", in_q=random.uniform(-1, 1, (37, 6)).astype(np.float32))
+    assert quantize("--cases", "cases.npz", "--json", *LOOSE) == 0
+    assert told(capsys)["compared_runs"] == 37
+
+
 def test_the_limits_are_numbers_above_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert quantize("--max-error", "-1") == 2
     assert "-1 is no number above 0" in capsys.readouterr().err

@@ -67,6 +67,22 @@ def test_a_fall_and_losses_are_in_the_table_of_live_walks(tmp_path: Path) -> Non
     assert "denied: scheduler" in table
 
 
+def test_a_walk_that_ended_early_says_why_below_its_table(tmp_path: Path) -> None:
+    told = json.loads(LIVE.read_text(encoding="utf-8"))
+    whole = {**told["walks"][0], "stopped": ""}
+    cut = {**whole, "name": "every 2nd", "seconds": 11.2, "stopped": "its board latched SAFE"}
+    path = tmp_path / "live.json"
+    path.write_text(json.dumps({**told, "walks": [whole, cut], "missed_targets": []}))
+    table = "\n".join(live_table(path))
+    assert "\n- every 2nd, after 11 s: its board latched SAFE" in table
+    assert table.count("\n- ") == 1
+    assert "Targets that were missed" not in table
+    path.write_text(json.dumps({**told, "walks": [whole], "missed_targets": ["ahead: 6.5 m"]}))
+    table = "\n".join(live_table(path))
+    assert "Ended before their time" not in table
+    assert "Targets that were missed: ahead: 6.5 m." in table
+
+
 def test_the_policy_is_small_and_of_fixed_shape() -> None:
     assert POLICY.stat().st_size < 50_000
     model = onnx.load(POLICY)

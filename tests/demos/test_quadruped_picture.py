@@ -14,6 +14,7 @@ import pytest
 
 from rtloop.demos.quadruped.course import course
 from rtloop.demos.quadruped.demo import QuadrupedDemo, Robot
+from rtloop.demos.quadruped.picture import main
 from rtloop.demos.quadruped.skeleton import legs
 from rtloop.demos.quadruped.strobe import strobe
 from rtloop.demos.quadruped.track import RATE_HZ, ROW, Rows
@@ -147,6 +148,20 @@ def test_what_keeps_it_from_being_drawn_is_told(place: str, tmp_path: Path) -> N
     """No recording, and no folder of one."""
     with pytest.raises(RtloopError, match=r"run"):
         QuadrupedDemo().illustrate(tmp_path / place, [Robot(tmp_path / "tty")])
+
+
+@pytest.mark.parametrize("place", ["run.mcap", "gone", "."])
+def test_a_run_without_tracks_is_told_where_it_is_drawn_again(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.mcap").touch()
+    assert main([str(tmp_path / place)]) == 1
+    told = capsys.readouterr()
+    assert (
+        "found no track of a driven robot (*.track.npz); expected those that `rtloop demo q"
+        in told.err
+    )
+    assert told.out == ""
 
 
 #: `rtloop demo` that has no pictures to show.

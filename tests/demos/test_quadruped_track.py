@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtloop.demos.firmware import FirmwareProcess
 from rtloop.demos.quadruped import track as track_module
 from rtloop.demos.quadruped.demo import QuadrupedDemo, Robot
 from rtloop.demos.quadruped.track import Track, TrackWriter, load_track
+from rtloop.errors import RtloopError
 from tests.demos import write_rows
 from tests.running import ROOT
 
@@ -82,3 +85,24 @@ def test_a_live_line_has_distance_and_speed_of_it() -> None:
     assert demo.status(level, robot).startswith(" 0.0 m  ")  # and not -0.0
     writer.append(201, 4.02, qpos, is_driven=True, is_pushed=False, has_fallen=True)
     assert demo.status(level, robot) == "FALLEN  tilt  0.0°"
+
+
+def test_a_track_that_finds_no_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.ftruncate", full)
+    with pytest.raises(
+        RtloopError, match=r"track of the robot, \d+ bytes .*: No space left on dev"
+    ):
+        Track.create()
+
+
+def test_a_board_that_does_not_start_is_told_in_a_line(tmp_path: Path) -> None:
+    """As where MuJoCo is there, and cannot be imported."""
+    broken = "raise ImportError('libGL.so.1: cannot open')"
+    board = FirmwareProcess(tmp_path / "tty", (), (sys.executable, "-c", broken))
+    with pytest.raises(RtloopError) as told:
+        board.start()
+    said = "ImportError: libGL.so.1: cannot open"
+    assert str(told.value) == f"the demo's firmware program did not start: {said!r}"

@@ -27,6 +27,7 @@ class Walk:
     missed: int  # of the executed
     refused: int  # commands that its board refused as late
     ended: str  # state of its board, and why
+    stopped: str = ""  # what ended the run before its time
 
     def cells(self) -> tuple[float, float, str, float, int, int, int, int, str]:
         """Seconds, metres, falls, degrees, missed, skipped, refused, executed, how it ended."""
@@ -45,7 +46,7 @@ def live_table(path: Path = LIVE) -> Iterator[str]:
     yield f"| in real time | {' | '.join(columns)} | the board at the end |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for raw in told["walks"]:
-        walk = Walk(**raw)
+        walk = _walk(raw)
         seconds, ahead, fell, tilt, missed, skipped, refused, n, ended = walk.cells()
         yield (
             f"| {walk.name} | {seconds:.0f} s | {ahead:.1f} m | {fell} | {tilt:.0f}° "
@@ -61,6 +62,20 @@ def live_table(path: Path = LIVE) -> Iterator[str]:
     ]
     yield ""
     yield f"{'; '.join(facts)}."
+    early = [walk for walk in map(_walk, told["walks"]) if walk.stopped]
+    if early:
+        yield ""
+        yield "Ended before their time:"
+        yield ""
+        for walk in early:
+            yield f"- {walk.name}, after {walk.seconds:.0f} s: {walk.stopped}"
+    if targets := told.get("missed_targets"):
+        yield ""
+        yield f"Targets that were missed: {'; '.join(targets)}."
+
+
+def _walk(raw: dict[str, Any]) -> Walk:
+    return Walk(**raw)
 
 
 def _share(part: int, whole: int) -> str:

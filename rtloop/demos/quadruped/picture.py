@@ -7,7 +7,9 @@ the loop missed below.
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,10 +88,25 @@ def _losses(recording: Path) -> dict[str, Losses]:
     return losses
 
 
-def main() -> int:
-    (recording,) = map(Path, sys.argv[1:])
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m rtloop.demos.quadruped.picture",
+        description="Draws the walks of a run again.",
+    )
+    parser.add_argument("run", type=Path, help="its folder, or the recording in it")
+    recording: Path = parser.parse_args(arguments).run
     recording = recording / "run.mcap" if recording.is_dir() else recording
-    for path in draw(recording):
+    try:
+        drawn = draw(recording)
+        if not drawn:
+            expected = "those that `rtloop demo quadruped` leaves where it makes a report"
+            raise RtloopError(
+                f"{recording}: found no track of a driven robot (*{_TRACK}); expected {expected}"
+            )
+    except RtloopError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for path in drawn:
         print(path)
     return 0
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rtloop.errors import RtloopError
 from rtloop.telemetry.private import replace_file
 
 RATE_HZ = 50
@@ -45,9 +46,15 @@ class Track:
 
     @classmethod
     def create(cls) -> Track:
-        """An empty one."""
-        track = cls(os.memfd_create("rtloop-track", os.MFD_CLOEXEC))
-        os.ftruncate(track.descriptor, _HEADER + _CAPACITY * ROW.itemsize)
+        """An empty one. Raises RtloopError."""
+        size = _HEADER + _CAPACITY * ROW.itemsize
+        try:
+            track = cls(os.memfd_create("rtloop-track", os.MFD_CLOEXEC))
+            os.ftruncate(track.descriptor, size)
+        except OSError as error:
+            raise RtloopError(
+                f"cannot keep the track of the robot, {size} bytes of memory: {error.strerror}"
+            ) from error
         return track
 
     @property

@@ -12,7 +12,7 @@ import numpy as np
 
 from rtloop import core
 from rtloop.config import Config, LoopConfig, RealtimeConfig
-from rtloop.errors import RtloopError
+from rtloop.errors import ConfigError, RtloopError
 from rtloop.policy.bench.bursts import Burst, Times, alternate, of_graph
 from rtloop.policy.bench.conditions import Conditions, Watch, in_thread
 from rtloop.policy.bench.cost import Cost, cost
@@ -136,6 +136,8 @@ def subject_of_loop(config: Config, name: str, label: str = "") -> Subject:
 
 def subject_of_model(path: Path) -> Subject:
     """A model alone. Raises ConfigError."""
+    if not path.exists():
+        raise ConfigError(f"{path}: found no such file; expected the path of an ONNX model")
     return Subject(path.name, bare(read_model(path)), RealtimeConfig(), None)
 
 

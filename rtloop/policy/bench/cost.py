@@ -175,6 +175,18 @@ def _gemm(node: onnx.NodeProto, shapes: Shapes) -> int:
     return 2 * math.prod(shapes[node.output[0]]) * depth
 
 
+def _einsum(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """A product for each combination of the indices of both; more operands may be taken in any order."""
+    (equation,) = (a.s.decode() for a in node.attribute if a.name == "equation")
+    terms = equation.replace(" ", "").partition("->")[0].split(",")
+    if len(terms) != 2 or "." in equation:
+        raise KeyError(equation)
+    sizes: dict[str, int] = {}
+    for term, name in zip(terms, node.input, strict=True):
+        sizes |= zip(term, shapes[name], strict=True)
+    return 2 * math.prod(sizes.values())
+
+
 def _convolution(weight: int) -> Callable[[onnx.NodeProto, Shapes], int]:
     """Each output is a sum over the kernel and the input channels of its group."""
 
@@ -204,6 +216,7 @@ _FLOPS = {
         "MatMulInteger": _matmul,
         "QLinearMatMul": _matmul,
         "Gemm": _gemm,
+        "Einsum": _einsum,
         "Conv": _convolution(1),
         "ConvInteger": _convolution(1),
         "QLinearConv": _convolution(3),

@@ -162,10 +162,14 @@ def _refuse_unrunnable(model: onnx.ModelProto) -> None:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """onnxruntime's tools warn of what they do by default, on the root logger."""
+    """onnxruntime's tools warn of what they do by default, on the root logger; their sessions on stderr."""
+    import onnxruntime
+
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
+    onnxruntime.set_default_logger_severity(4)
     try:
         yield
     finally:
+        onnxruntime.set_default_logger_severity(2)  # its default; it tells nobody what it is
         logging.disable(before)

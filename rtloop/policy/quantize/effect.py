@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,8 +92,11 @@ def plant_named(name: str) -> Plant:
     if (here := os.getcwd()) not in sys.path:  # as for `python -m`; a console script has it not
         sys.path.append(here)
     try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+        with redirect_stdout(sys.stderr):
+            found = getattr(importlib.import_module(module), function)
+    except RtloopError:
+        raise
+    except (Exception, SystemExit) as error:  # anybody's code
         expected = "module:function, which takes the path of a policy and returns numbers by name"
         raise ConfigError(f"plant: found '{name}' ({error}); expected {expected}") from error
     if not callable(found):
@@ -116,11 +120,16 @@ def closed_loop(name: str, before: Path, after: Path) -> ClosedLoop:
     told = []
     for path in (before, after):
         try:
-            numbers = {key: float(value) for key, value in plant(path).items()}
+            with redirect_stdout(sys.stderr):  # stdout is for what the command tells
+                answer = plant(path)
+            if not isinstance(answer, Mapping):
+                raise ConfigError(f"plant '{name}': found {answer!r}; expected numbers by name")
+            numbers = {str(key): float(value) for key, value in answer.items()}
         except RtloopError:
             raise
-        except Exception as error:  # anybody's code
+        except (Exception, SystemExit) as error:  # anybody's code: a script may end by sys.exit(0)
             text = " ".join(str(error).split()) or type(error).__name__
+            text = f"it left by SystemExit: {text}" if isinstance(error, SystemExit) else text
             raise RtloopError(f"plant '{name}' failed: {text}") from error
         if SCORE not in numbers:
             listed = ", ".join(numbers) or "nothing"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,14 @@ def refusals(
 ) -> Iterator[str]:
     """Why nothing is written."""
     worst = max(found, key=lambda error: error.relative)
-    if not worst.relative <= limits.error:
+    if not any(error.range for error in found):
+        yield (
+            "no error can be told: nothing that the policy answers moves in the runs that were compared, and "
+            f"the largest difference is {worst.largest:.3g}. Record it while it moves"
+        )
+    elif not isfinite(worst.relative):
+        yield f"too large an error: '{worst.element}' is not finite where it is in float32"
+    elif not worst.relative <= limits.error:
         yield (
             f"too large an error: '{worst.element}' is off by {100 * worst.relative:.3g} % of its range, "
             f"more than {number(100 * limits.error)} % (--max-error)"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtloop.config import Config
-from rtloop.errors import ConfigError, RtloopError, StoppedError
+from rtloop.errors import ConfigError, Finding, RtloopError, StoppedError
 from rtloop.policy.bench.bench import warm_in_turn
 from rtloop.policy.bench.distribution import Distribution, noise_floor, ratio
 from rtloop.policy.cases import CasesFile
@@ -90,6 +90,14 @@ def quantize(config: Config, name: str, request: Request) -> Quantized:
         raise ConfigError(f"found {found}; expected {expected}")
     policy = opened(config, name, told, backend="ort")
     stages = policy.policy.stages
+    for stage in stages:
+        if any(item.key == METADATA for item in stage.file.model.metadata_props):
+            at, _, _ = loop.policy.sections[stage.name]
+            place = config.where("loops", name, "policy", *at, "model")
+            found = f"a model that was quantised already ('{METADATA}' in its metadata)"
+            raise ConfigError(
+                [Finding.of(place, found, "the one in float32 that it was made from")]
+            )
     paths = _paths(stages, loop.policy.sections, request)
     graph = policy.assembled.graph
     samples = [
@@ -135,8 +143,9 @@ def quantize(config: Config, name: str, request: Request) -> Quantized:
     plant, no_plant = _on_plant(stages, data, request)
     refused = tuple(refusals(found_errors, ratio(after.p50, before.p50), plant, request.limits))
     written = {}
+    if not refused:
+        _write({paths[stage.name]: data[stage.name] for stage in stages})
     for stage in stages if not refused else ():
-        _write(paths[stage.name], data[stage.name])
         at, section, _ = loop.policy.sections[stage.name]
         here = partial(config.where, "loops", name, "policy", *at)
         digest = hashlib.sha256(data[stage.name]).hexdigest()
@@ -278,11 +287,20 @@ def _on_plant(
             return None, str(error)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(files: Mapping[Path, bytes]) -> None:
+    """All of them, or none: of a model that was cut off nobody would know."""
+    begun: list[Path] = []
+    path = Path()
     try:
-        with path.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise RtloopError(f"cannot write '{path}': {error.strerror}") from error
+        for path, data in files.items():
+            with path.open("xb") as file:
+                begun.append(path)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+    except BaseException as error:
+        for other in begun:
+            other.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise RtloopError(f"cannot write '{path}': {error.strerror}") from error
+        raise

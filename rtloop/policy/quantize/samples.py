@@ -89,7 +89,7 @@ class RecordingFile:
 
 
 def samples_of_cases(file: CasesFile, policy: Opened, every: int) -> Samples:
-    """What ``rtloop policy verify`` steps a policy through. Raises ConfigError."""
+    """What ``rtloop policy verify`` steps a policy through; its inputs are enough. Raises ConfigError."""
     graph = policy.assembled.graph
     names = {key: [signal.name for signal in signals] for key, signals in policy.outputs.items()}
     many = len(names) > 1
@@ -99,6 +99,7 @@ def samples_of_cases(file: CasesFile, policy: Opened, every: int) -> Samples:
         graph.tensors[graph.raw_action].size,
         [f"{key}.{name}" if many else name for key, own in names.items() for name in own],
         every,
+        inputs_suffice=True,
     )
     return Samples(file.path, cases.inputs, cases.targets, cases.steps, cases.in_cycles)
 

@@ -39,6 +39,11 @@ def test_products_of_matrices() -> None:
     assert cost_of(made, [3, 5], [3, 7], {"w": ones(7, 5)}).flops == 2 * 3 * 5 * 7
     made = helper.make_node("Gemm", ["x", "w"], ["y"], transA=1)
     assert cost_of(made, [5, 3], [3, 7], {"w": ones(5, 7)}).flops == 2 * 3 * 5 * 7
+    made = helper.make_node("Einsum", ["x", "w"], ["y"], equation="bi, ij -> bj")
+    assert cost_of(made, [3, 5], [3, 7], {"w": ones(5, 7)}).flops == 2 * 3 * 5 * 7
+    made = helper.make_node("Einsum", ["x", "w", "v"], ["y"], equation="bi,ij,jk->bk")
+    found = cost_of(made, [3, 5], [3, 2], {"w": ones(5, 7), "v": ones(7, 2)})
+    assert (found.flops, found.not_counted) == (0, {"Einsum": 1})
 
 
 def test_convolutions() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from rtloop.policy.quantize.effect import (
     known_plant,
     plant_named,
 )
-from rtloop.policy.quantize.outcome import Limits, Quantized
+from rtloop.policy.quantize.outcome import Limits, Quantized, refusals
 from rtloop.policy.quantize.quantize import Request, quantize
 from rtloop.policy.verify import verify
 from tests.policy.models import linear, recurrent, save
@@ -208,6 +209,37 @@ def test_nothing_is_overwritten(folder: Path) -> None:
     assert done(out=Path("other.onnx")).written["policy"].path == Path("other.onnx")
 
 
+def test_what_was_quantised_is_not_quantised_again(folder: Path) -> None:
+    """It would be compared with itself, under the name of float32."""
+    done("float16")
+    written(folder, ONE.replace("policy.onnx", "policy.float16.onnx"))
+    with pytest.raises(
+        ConfigError, match="7:14: .*model: found a model that was quantised already"
+    ):
+        done("int8")
+
+
+def test_what_cannot_be_written_whole_is_not_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at the second of two models: the first is not left behind, either."""
+    (folder / "encoder.onnx").write_bytes(perceptron(6, 16, 3))
+    (folder / "actor.onnx").write_bytes(perceptron(9, 16, 3))
+    written(folder, CHAIN)
+    (folder / "new").mkdir()
+    synced = []
+
+    def full(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RtloopError, match=r"cannot write '.*actor.*': No space left on device"):
+        done("float16", out=folder / "new")
+    assert list((folder / "new").iterdir()) == []
+
+
 def test_a_pinned_model_has_another_sha256(folder: Path) -> None:
     config = load("arm.yaml")
     loop = config.loops["arm"]
@@ -229,6 +261,20 @@ def test_an_operator_without_int8_is_named(folder: Path) -> None:
         done()
     with pytest.raises(RtloopError, match="no float16: it has no weights in float32"):
         done("float16")
+
+
+def test_what_onnxruntime_logs_on_the_way_stays_there(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    node = helper.make_node("Einsum", ["obs", "w"], ["action"], equation="bi,ij->bj")
+    values = [(name, TensorProto.FLOAT, [1, 3]) for name in ("obs", "action")]
+    weight = {"w": np.ones((3, 3), np.float32)}
+    (folder / "policy.onnx").write_bytes(save([node], values[:1], values[1:], weight))
+    written(folder, n=3)
+    cases(folder, n=3)
+    with pytest.raises(RtloopError, match=r"has none of its operators in int8 \(Einsum\)"):
+        done()
+    assert "onnxruntime" not in capfd.readouterr().err
 
 
 def test_too_few_runs_tell_no_range(folder: Path) -> None:
@@ -278,6 +324,25 @@ def test_what_is_not_finite_is_infinitely_wrong() -> None:
         errors(["a"], got[2:], expected[2:])
 
 
+@pytest.mark.parametrize("got", [0.0, 0.25])
+def test_where_nothing_moves_no_error_is_small(got: float) -> None:
+    """A policy without biases, at rest: every version answers nothing, also one that is worth nothing."""
+    still = np.zeros((3, 2), np.float32)
+    found = errors(["a", "b"], still + np.float32(got), still)
+    (told,) = refusals(found, 0.5, None, Limits())
+    expected = (
+        "no error can be told: nothing that the policy answers moves in the runs that were compared"
+    )
+    assert told.startswith(f"{expected}, and the largest difference is {got:g}.")
+
+
+def test_what_is_not_finite_is_told_in_words() -> None:
+    expected = np.array([[0], [1]], np.float32)
+    found = errors(["a"], np.array([[0], [np.inf]], np.float32), expected)
+    told = ["too large an error: 'a' is not finite where it is in float32"]
+    assert list(refusals(found, 0.5, None, Limits())) == told
+
+
 def test_an_answer_that_never_moves_may_not_begin_to() -> None:
     still = np.ones((3, 1), np.float32)
     assert errors(["a"], still, still)[0].relative == 0
@@ -302,6 +367,10 @@ def plants(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "def stands(path): return {'score': 1.0}\n"
         "def silent(path): return {'m': 2}\n"
         "def breaks(path): raise OSError('no simulator')\n"
+        "def talks(path):\n    print('walking')\n    return {'score': 1.0}\n"
+        "def leaves(path): raise SystemExit(0)\n"
+        "def nothing(path): return None\n"
+        "def words(path): return {'score': 'good'}\n"
         "number = 1\n"
     )
     monkeypatch.syspath_prepend(str(folder))
@@ -348,11 +417,23 @@ def test_a_plant_of_a_demo_that_cannot_run_here_is_a_line(monkeypatch: pytest.Mo
         ("plants_of_a_test:number", ConfigError, "no function; expected one"),
         ("plants_of_a_test:silent", ConfigError, "found m; expected 'score' among them"),
         ("plants_of_a_test:breaks", RtloopError, "plant 'plants_of_a_test:breaks' failed: no sim"),
+        ("plants_of_a_test:leaves", RtloopError, "failed: it left by SystemExit: 0"),
+        ("plants_of_a_test:nothing", ConfigError, "found None; expected numbers by name"),
+        ("plants_of_a_test:words", RtloopError, "could not convert string to float: 'good'"),
     ],
 )
 def test_a_plant_that_is_none(name: str, error: type[RtloopError], told: str) -> None:
     with pytest.raises(error, match=told):
         closed_loop(name, Path("a"), Path("b"))
+
+
+@pytest.mark.usefixtures("plants")
+def test_what_a_plant_prints_is_not_among_what_the_command_tells(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    closed_loop("plants_of_a_test:talks", Path("a"), Path("b"))
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "walking\nwalking\n")
 
 
 def test_the_plants_of_the_demos_are_known_by_their_policies() -> None:
