@@ -184,7 +184,7 @@ def test_a_policy_that_no_way_leads_to_is_told(path: Path) -> None:
     loop = load(path).loops["robot"]
     assert loop.switch is not None
     ways = {"stand": ("walk",), "jump": ("stand",)}
-    switch = loop.switch.model_copy(update={"transitions": ways})
+    switch = loop.switch.with_values(transitions=ways)
     told = switch.told(list(loop.policies))
     assert told.endswith("; stand → walk; jump → stand; jump never acts")
 
