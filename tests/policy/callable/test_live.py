@@ -148,7 +148,6 @@ def test_a_function_that_fails_is_a_fault_with_its_own_words(
     assert fault in summary.problems
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     "code",
     [
@@ -170,16 +169,14 @@ def test_a_function_that_fails_is_a_fault_with_its_own_words(
     ],
     ids=["import", "init", "trial", "reset"],
 )
-def test_a_signal_ends_what_hangs_before_the_loop_starts(
-    tmp_path: Path, code: str, number: signal.Signals
-) -> None:
+def test_a_signal_ends_what_hangs_before_the_loop_starts(tmp_path: Path, code: str) -> None:
     path = loop_file(tmp_path, f"python: {module(tmp_path, code)}:act")
     with background(["run", path]) as started:
         assert started.stdout is not None
         assert started.stdout.readline() == "here\n"
-        started.send_signal(number)
+        started.send_signal(signal.SIGTERM)  # Ctrl-C may be ignored here, as in a job of a script
         said, _ = started.communicate(timeout=30)
-    assert f"stopped by {number.name} before it started: no loop ran" in said
+    assert "stopped by SIGTERM before it started: no loop ran" in said
     assert started.returncode == 4
 
 
