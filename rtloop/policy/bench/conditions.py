@@ -59,6 +59,10 @@ class Watch:
         )
 
 
+#: Within it a thread that was started has begun.
+_START_S = 1.0
+
+
 def in_thread(setup: core.ThreadSetup, work: Callable[[list[RightReport]], T]) -> T:
     """What ``work`` returns or raises, from a thread of its own, set up so: nothing else inherits it.
 
@@ -82,12 +86,14 @@ def in_thread(setup: core.ThreadSetup, work: Callable[[list[RightReport]], T]) -
     thread = threading.Thread(target=context.run, args=(run,), name="measure", daemon=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # it starts, or it does not
     try:
-        thread.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            thread.start()
+        finally:  # another thread may have taken the signal: it is raised here all the same
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         ended.wait()
     except KeyboardInterrupt:
         interrupted.set()
-        ended.wait()
+        ended.wait(None if thread.ident is not None else _START_S)
         errors.clear()  # else it would hold itself, by its traceback, and what was measured with it
         raise
     if errors:

@@ -156,6 +156,23 @@ def test_ctrl_c_ends_what_measures_in_order() -> None:
     with pytest.raises(KeyboardInterrupt):
         in_thread(core.ThreadSetup(), work)
     assert ended == ["measure"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_ctrl_c_that_another_thread_took_leaves_the_signal_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "measure":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        in_thread(core.ThreadSetup(), lambda _: None)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_what_measures_fails_where_it_was_asked_for() -> None:
