@@ -69,6 +69,11 @@ class Link:
         return self._line.fileno()
 
     @property
+    def keeps_packets(self) -> bool:
+        """Whether each read and each write of it is one packet, and not bytes of a stream."""
+        return self._line.keeps_packets
+
+    @property
     def low_latency(self) -> bool:
         """Whether the driver passes received bytes on at once."""
         return self._line.low_latency

@@ -269,6 +269,7 @@ class LinkPort(Port):
             "command_validity_ns": self._timeout_ns if soft else self._loop.period_ns,
             "command_timeout_ns": self._timeout_ns,
             "reconnects": int(self.back_off is not None),
+            "keeps_packets": int(link.keeps_packets),
         }
         try:
             self.core = core.Port("link", {**options, **self._terms(link)})

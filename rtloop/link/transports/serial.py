@@ -31,6 +31,8 @@ class SerialLine:
     collect them for up to 16 ms). A driver without such a mode, or a pty, gives False.
     """
 
+    keeps_packets = False
+
     def __init__(self, port: serial.Serial, device: str, baud: int) -> None:
         self.device = device
         self.bit_rate: int | None = baud

@@ -7,19 +7,25 @@ from typing import Protocol
 
 
 class Line(Protocol):
-    """An open line. Reads and writes raise LinkError when it is gone."""
+    """An open line. Reads and writes raise LinkError when it is gone.
+
+    Its descriptor is non-blocking, and the core reads and writes it as this class does.
+    """
 
     device: str
     #: Bits per second that the wire carries; None where it sets no limit of its own.
     bit_rate: int | None
     #: Whether received bytes are passed on at once.
     low_latency: bool
+    #: Whether each read and each write is one packet; otherwise they are bytes of a stream, and packets are
+    #: framed.
+    keeps_packets: bool
     #: What to check when bytes come but no packet that holds, after "Check that".
     check: str
 
     def fileno(self) -> int: ...
     def read(self, timeout_s: float) -> bytes:
-        """The bytes that are there, after at most ``timeout_s``; empty when none came."""
+        """The bytes that are there, or the next packet, after at most ``timeout_s``; empty when none came."""
 
     def write(self, data: bytes, timeout_s: float = 0.5) -> None:
         """All of it; also raises LinkError when the line does not take it within ``timeout_s``."""
