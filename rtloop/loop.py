@@ -27,7 +27,7 @@ from rtloop.policy.callable.function import FunctionError
 from rtloop.ports.command import holds
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, report
-from rtloop.realtime.threads import function_thread, guard_thread, loop_thread
+from rtloop.realtime.threads import function_thread, guard_thread, link_thread, loop_thread
 from rtloop.reconnection import Reconnection
 from rtloop.stopping import go_on
 from rtloop.telemetry.observe.ring import LoopMetadata
@@ -150,6 +150,7 @@ class Loop:
             activation.rights += process_rights
             activation.rights += [report(r, self.name) for r in set_up.loop_rights]
             activation.rights += [report(r, f"{self.name} guard") for r in set_up.guard_rights]
+            activation.rights += self._port_rights(parts)
             refuse_denied(self.config, self.name, activation.rights)
             go_on()
             if set_up.error:
@@ -418,6 +419,14 @@ class Loop:
         except (OSError, ValueError) as error:
             raise RtloopError(f"loop '{self.name}' cannot be activated: {error}") from error
         return _Activation(ring, loop, core.LoopThreads(loop))
+
+    def _port_rights(self, parts: Parts) -> list[RightReport]:
+        """Of the threads that carry samples and commands; those of one port ask for the same."""
+        rights: list[RightReport] = []
+        for port in parts.ports:
+            setup = link_thread(port.name, self.loop_config)
+            rights += [report(r, f"{self.name} link {port.name}") for r in port.schedule(setup)]
+        return list(dict.fromkeys(rights))
 
     def _start_answering(self, parts: Parts, activation: _Activation) -> None:
         """The thread of a Python function. Raises RtloopError where it fails, StoppedError."""

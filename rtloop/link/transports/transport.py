@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
+from rtloop import core
+
 
 class Line(Protocol):
     """An open line. Reads and writes raise LinkError when it is gone.
@@ -33,6 +35,9 @@ class Line(Protocol):
     def discard_input(self) -> None:
         """Drops what was received and not read."""
 
+    def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
+        """For the threads that carry its packets, where there are any: what became of each right."""
+
     def close(self) -> None:
         """May be called again."""
 
@@ -44,6 +49,13 @@ class Transport(ABC):
     """What a device begins with, before ``://``; empty for a path."""
     device: str
     """What is written as a device, in words, behind "expected"."""
+
+    has_threads: bool = False
+    """Whether an open line has threads of its own, which carry its packets."""
+
+    def takes(self, device: str) -> bool:
+        """Whether a device with this scheme is written rightly."""
+        return True
 
     @abstractmethod
     def open(self, device: str, baud: int) -> Line:
