@@ -1,4 +1,4 @@
-"""The thread between libzmq and the line of a link: what comes out where, what a loss is, what is left behind."""
+"""The thread between libzmq and the line of a link: what comes out where, what a loss is, what is left."""
 
 from __future__ import annotations
 
@@ -255,7 +255,9 @@ def test_its_threads_take_no_signal_and_are_asked_for_their_rights(host: Host) -
     assert len(pinned) == 2 or len(core.allowed_cpus()) == 1
     for task in pinned:
         status = dict(
-            line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line
+            line.split(":\t", 1)
+            for line in (task / "status").read_text().splitlines()
+            if ":\t" in line
         )
         assert int(status["SigBlk"], 16) & 1 << 1, "SIGINT is for the main thread"
 

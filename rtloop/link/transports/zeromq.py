@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import os
 import re
@@ -55,9 +54,9 @@ class ZmqLine:
         except BlockingIOError:
             return b""
         except (OSError, ValueError) as error:
-            raise self._lost(error) from error
+            raise self._lost() from error
         if ready and not packet:
-            raise self._lost(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
+            raise self._lost()
         return packet
 
     def write(self, data: bytes, timeout_s: float = 0.5) -> None:
@@ -76,7 +75,7 @@ class ZmqLine:
                     ) from None
                 select.select([], [self.fileno()], [], remaining)
             except (OSError, ValueError) as error:
-                raise self._lost(error) from error
+                raise self._lost() from error
 
     def discard_input(self) -> None:
         """Drops what was received and not read."""
@@ -93,9 +92,9 @@ class ZmqLine:
         """What was written still leaves, STOP among it. May be called again."""
         self._close()
 
-    def _lost(self, error: Exception) -> LinkError:
+    def _lost(self) -> LinkError:
         return LinkError(
-            f"{self.device} was lost: {error}; check the network and that the device has power"
+            f"{self.device} was lost: the connection has ended; check the network and that the device has power"
         )
 
 
