@@ -15,7 +15,9 @@ TESTS = [
     "device_transports",
     "zmtp",
     "example",
+    "fuzz_packet",
     "fuzz_frames",
+    "fuzz_messages",
     "fuzz_device",
     "fuzz_zmtp",
 ]
