@@ -12,6 +12,7 @@ TESTS = [
     "device",
     "device_safety",
     "device_board",
+    "device_refusals",
     "device_transports",
     "zmtp",
     "example",
