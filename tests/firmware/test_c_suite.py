@@ -12,10 +12,13 @@ TESTS = [
     "device",
     "device_safety",
     "device_board",
+    "device_refusals",
     "device_transports",
     "zmtp",
     "example",
+    "fuzz_packet",
     "fuzz_frames",
+    "fuzz_messages",
     "fuzz_device",
     "fuzz_zmtp",
 ]
