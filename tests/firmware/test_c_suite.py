@@ -13,6 +13,7 @@ TESTS = [
     "device_safety",
     "device_board",
     "device_transports",
+    "device_account",
     "zmtp",
     "example",
     "fuzz_frames",
