@@ -14,6 +14,7 @@ TESTS = [
     "device_board",
     "device_refusals",
     "device_transports",
+    "device_account",
     "zmtp",
     "example",
     "fuzz_packet",
