@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rtloop import core
-from rtloop.build import Opened, Parts, build, close, open_ports, port_errors
+from rtloop.build import Parts, build
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import Finding, Place, RtloopError, do_each
 from rtloop.fault import faulty_port, in_words
 from rtloop.judge import new_ring, refuse_denied, refuse_slow
+from rtloop.opening import Opened, close, open_ports, port_errors
 from rtloop.policy import Policy
 from rtloop.policy.callable.answering import Answering
 from rtloop.policy.callable.function import FunctionError

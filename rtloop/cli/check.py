@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtloop import core
-from rtloop.build import port_errors
 from rtloop.config import Config, host_problems, load
 from rtloop.config.config import label
 from rtloop.errors import ConfigError, Finding, RtloopError, raise_all
@@ -28,6 +27,7 @@ from rtloop.judge import (
     uncommanded,
 )
 from rtloop.loop import WARM_UP_RUNS, Loop
+from rtloop.opening import port_errors
 from rtloop.policy import Policy
 from rtloop.policy.aot.gain import Gain, gain
 from rtloop.policy.callable.function import FunctionError

@@ -54,7 +54,7 @@ def demo_run(
     viewer: bool = False,
     transport: str = "serial",
 ) -> Iterator[tuple[Run, list[FirmwareProcess]]]:
-    """A run that is ready to start, beside its running microcontrollers.
+    """A run that is ready to start, once, beside its running microcontrollers, which end with its loops.
 
     ``transport``, a key of ``TRANSPORTS``, is what its links travel over.
     Raises ConfigError, RtloopError. Everything it started ends with it.
@@ -116,7 +116,16 @@ def run_of(
         if disturbances.busy_python:
             stack.enter_context(_busy_python())
         stalls = None if overload is None else _stalls(config, overload)
-        yield Run(config, demo.name, stalls=stalls, record=record), devices
+        yield (
+            Run(
+                config,
+                demo.name,
+                stalls=stalls,
+                record=record,
+                plant=lambda: demo.problems({d.link.name: d.stop() for d in devices}),
+            ),
+            devices,
+        )
 
 
 def _cpu_of_loops() -> int | None:

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "device_account.h"
 #include "device_send.h"
 #include "device_state.h"
 
@@ -26,9 +27,10 @@ static void on_hello(rtl_device *d, const rtl_hello *hello) {
         reply.name[i] = name[i];
     }
     uint8_t payload[RTL_PAYLOAD_MAX];
-    rtl_send_packet(d, RTL_TYPE_HELLO_REPLY, payload, rtl_hello_reply_encode(&reply, payload));
+    rtl_send_flagged(d, d->description.account != NULL ? RTL_FLAG_ACCOUNTS : 0,
+                     RTL_TYPE_HELLO_REPLY, payload, rtl_hello_reply_encode(&reply, payload));
     if (in_common) {
-        d->peer_transport = d->answer_transport;
+        d->peer = d->answer_to;
     }
     if (in_common && !d->peer_is_known) {
         const uint64_t period_us = d->description.sensor_period_us;
@@ -70,6 +72,7 @@ static bool dispatch(rtl_device *d, const rtl_header *header, const uint8_t *pay
         rtl_time_request time_request;
         rtl_command command;
         rtl_arm arm;
+        rtl_histogram_request histogram_request;
     } m;
     switch (header->type) {
         case RTL_TYPE_HELLO:
@@ -87,7 +90,7 @@ static bool dispatch(rtl_device *d, const rtl_header *header, const uint8_t *pay
         case RTL_TYPE_COMMAND:
             if (!rtl_command_decode(payload, size, &m.command)) return false;
             if (m.command.count != d->description.n_command) return false;
-            rtl_on_command(d, &m.command, header->seq);
+            rtl_on_command(d, &m.command, header);
             return true;
         case RTL_TYPE_ARM:
             if (!rtl_arm_decode(payload, size, &m.arm)) return false;
@@ -103,6 +106,11 @@ static bool dispatch(rtl_device *d, const rtl_header *header, const uint8_t *pay
         case RTL_TYPE_STATUS_REQUEST:
             rtl_send_status(d, d->reasons);
             return true;
+        case RTL_TYPE_STATS_REQUEST:
+            return rtl_on_stats_request(d);
+        case RTL_TYPE_HISTOGRAM_REQUEST:
+            return rtl_histogram_request_decode(payload, size, &m.histogram_request) &&
+                   rtl_on_histogram_request(d, &m.histogram_request);
         default:
             return false;
     }
@@ -125,13 +133,18 @@ static void follow_seq(rtl_device *d, const rtl_header *header) {
     d->rx_seq_is_known = true;
 }
 
-/* The host is on the other transport. */
-static bool is_elsewhere(const rtl_device *d, rtl_transport from) {
-    return d->peer_is_known && d->peer_transport != from;
+static bool is_same(const rtl_peer *a, const rtl_peer *b) {
+    return a->transport == b->transport && a->address.size == b->address.size &&
+           memcmp(a->address.bytes, b->address.bytes, a->address.size) == 0;
+}
+
+/* The host is on the other transport, or at another address. */
+static bool is_elsewhere(const rtl_device *d, const rtl_peer *from) {
+    return d->peer_is_known && !is_same(&d->peer, from);
 }
 
 /* A HELLO makes its sender the host; what a STOP has shown of another one is forgotten. */
-static void receive_elsewhere(rtl_device *d, rtl_transport from, const rtl_header *header,
+static void receive_elsewhere(rtl_device *d, const rtl_peer *from, const rtl_header *header,
                               const uint8_t *payload, size_t size) {
     const bool may_take_over = header->type == RTL_TYPE_HELLO && d->state != RTL_STATE_ACTIVE;
     if (!may_take_over && header->type != RTL_TYPE_STOP) {
@@ -140,15 +153,15 @@ static void receive_elsewhere(rtl_device *d, rtl_transport from, const rtl_heade
     const uint16_t rx_seq = d->rx_seq;
     d->rx_packets++;
     d->rx_seq = header->seq;
-    d->answer_transport = from;
+    d->answer_to = *from;
     dispatch(d, header, payload, size);
-    d->answer_transport = d->peer_transport;
-    if (d->peer_transport != from) {
+    d->answer_to = d->peer;
+    if (is_elsewhere(d, from)) {
         d->rx_seq = rx_seq;
     }
 }
 
-static void receive_packet(rtl_device *d, rtl_transport from, const uint8_t *packet,
+static void receive_packet(rtl_device *d, const rtl_peer *from, const uint8_t *packet,
                            size_t packet_size) {
     rtl_header header;
     const uint8_t *payload;
@@ -160,7 +173,7 @@ static void receive_packet(rtl_device *d, rtl_transport from, const uint8_t *pac
         }
         return;
     }
-    d->answer_transport = from;
+    d->answer_to = *from;
     if (status == RTL_VERSION) { /* intact, so no damage of the line */
         d->frame_errors++;
         d->consecutive_link_errors = 0;
@@ -196,32 +209,40 @@ static void begin_receiving(rtl_device *d, uint64_t arrived_us) {
     rtl_take_trips(d);
 }
 
-void rtl_device_receive_packet(rtl_device *device, const uint8_t *packet, size_t size,
-                               uint64_t arrived_us) {
+void rtl_device_receive_packet_from(rtl_device *device, const rtl_address *from,
+                                    const uint8_t *packet, size_t size, uint64_t arrived_us) {
+    const rtl_peer peer = {.transport = RTL_TRANSPORT_PACKETS, .address = *from};
     if (device->hardware.transmit_packet == NULL) {
         return;
     }
     begin_receiving(device, arrived_us);
-    receive_packet(device, RTL_TRANSPORT_PACKETS, packet, size);
+    receive_packet(device, &peer, packet, size);
+}
+
+void rtl_device_receive_packet(rtl_device *device, const uint8_t *packet, size_t size,
+                               uint64_t arrived_us) {
+    const rtl_address the_other_end = {0};
+    rtl_device_receive_packet_from(device, &the_other_end, packet, size, arrived_us);
 }
 
 void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n, uint64_t arrived_us) {
     if (device->hardware.transmit == NULL) {
         return;
     }
+    const rtl_peer line = {.transport = RTL_TRANSPORT_STREAM};
     begin_receiving(device, arrived_us);
     while (n > 0) {
         const uint8_t *packet;
         size_t size;
         const uint32_t errors = device->decoder.errors;
         const size_t used = rtl_frame_decoder_feed(&device->decoder, bytes, n, &packet, &size);
-        for (uint32_t i = errors;
-             i != device->decoder.errors && !is_elsewhere(device, RTL_TRANSPORT_STREAM); ++i) {
+        for (uint32_t i = errors; i != device->decoder.errors && !is_elsewhere(device, &line);
+             ++i) {
             device->frame_errors++;
             rtl_note_link_error(device);
         }
         if (size > 0) {
-            receive_packet(device, RTL_TRANSPORT_STREAM, packet, size);
+            receive_packet(device, &line, packet, size);
         }
         bytes += used;
         n -= used;
@@ -232,7 +253,8 @@ void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n, uint
 
 static void send_sensor(rtl_device *d) {
     rtl_sensor sensor;
-    sensor.sample_time_us = (uint32_t)d->hardware.sample(d->hardware.context, sensor.values);
+    const uint64_t sample_us = d->hardware.sample(d->hardware.context, sensor.values);
+    sensor.sample_time_us = (uint32_t)sample_us;
     rtl_take_trips(d); /* sampling may have taken long, and may have tripped */
     sensor.state = (uint8_t)d->state;
     sensor.count = d->description.n_sensor;
@@ -240,6 +262,7 @@ static void send_sensor(rtl_device *d) {
     sensor.command_seq = d->command_seq;
     sensor.late_commands = (uint16_t)d->late_commands;
     uint8_t payload[RTL_PAYLOAD_MAX];
+    rtl_account_sensor_sent(d, d->tx_seq, sample_us);
     rtl_send_packet(d, RTL_TYPE_SENSOR, payload, rtl_sensor_encode(&sensor, payload));
 }
 
@@ -270,13 +293,14 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
+uint64_t rtl_device_next_sample_us(const rtl_device *device) {
+    return is_sampling(device) ? device->next_sensor_us : RTL_NEVER_US;
+}
+
 uint64_t rtl_device_next_due_us(const rtl_device *device) {
-    uint64_t due_us = RTL_NEVER_US;
+    uint64_t due_us = rtl_device_next_sample_us(device);
     if (device->state != RTL_STATE_INIT && rtl_is_tripped(device)) {
         return 0;
-    }
-    if (is_sampling(device)) {
-        due_us = device->next_sensor_us;
     }
     if (device->state == RTL_STATE_ACTIVE) {
         const uint64_t last_us = device->last_command_us + device->arm.command_timeout_us;
@@ -316,7 +340,7 @@ bool rtl_device_init(rtl_device *device, const rtl_hardware *hardware,
     }
     device->hardware = *hardware;
     device->description = *description;
-    device->answer_transport =
+    device->answer_to.transport =
         hardware->transmit != NULL ? RTL_TRANSPORT_STREAM : RTL_TRANSPORT_PACKETS;
     device->schema_bytes = (uint16_t)strlen(description->schema);
     device->schema_id = rtl_schema_id(description->schema, device->schema_bytes);
@@ -324,6 +348,9 @@ bool rtl_device_init(rtl_device *device, const rtl_hardware *hardware,
     device->arm.loop_class = RTL_CLASS_SOFT;
     rtl_event_queue_init(&device->events, rtl_now_us(device));
     rtl_frame_decoder_init(&device->decoder);
+    if (!rtl_account_init(device)) {
+        return false;
+    }
     hardware->safe(hardware->context);
     return true;
 }

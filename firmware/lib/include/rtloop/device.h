@@ -20,10 +20,10 @@
  * - Nothing is sent unasked before the first HELLO. From then on a SENSOR leaves at every multiple
  *   of the sensor period in device time, ahead of everything that waits; missed ones are skipped.
  *   Events are limited in rate, see event_queue.h, so that a flood of them starves nothing.
- * - A device may be on a stream (a serial line) and on packets (ZeroMQ, UDP) at once, and has one
- *   host: on the transport from which the last HELLO came. Everything unasked goes there. From the
- *   other one only STOP is heard, and, except in ACTIVE, HELLO; both are answered where they came
- *   from. Damage there does not count.
+ * - A device may be on a stream (a serial line) and on packets (ZeroMQ, UDP) at once, and packets
+ *   may come from any address; it has one host: where the last HELLO came from. Everything unasked
+ *   goes there. From elsewhere only STOP is heard, and, except in ACTIVE, HELLO; both are answered
+ *   where they came from. Damage there does not count.
  *
  * No allocation, no OS, no clock of its own: time comes from rtl_hardware. Call every function of
  * one device from one thread, not from an ISR (`apply` and `sample` handle floats); the one
@@ -46,6 +46,7 @@ typedef std::atomic<bool> rtl_flag;
 typedef atomic_bool rtl_flag;
 #endif
 
+#include "rtloop/device_account.h"
 #include "rtloop/event_queue.h"
 #include "rtloop/frame.h"
 #include "rtloop/messages.h"
@@ -62,6 +63,23 @@ extern "C" {
 
 /* How bytes travel: as frames on a stream, or as packets that the transport itself keeps apart. */
 typedef enum rtl_transport { RTL_TRANSPORT_STREAM = 0, RTL_TRANSPORT_PACKETS } rtl_transport;
+
+/* An IPv6 address with its port and scope, as the sockets of Linux, Zephyr and lwIP have it. */
+#define RTL_ADDRESS_MAX 28u
+
+/*
+ * Who sends on a transport that many can reach (UDP): any bytes, compared as they are. Empty on one
+ * that has two ends (a serial line, a connection).
+ */
+typedef struct rtl_address {
+    uint8_t size;
+    uint8_t bytes[RTL_ADDRESS_MAX];
+} rtl_address;
+
+typedef struct rtl_peer {
+    rtl_transport transport;
+    rtl_address address;
+} rtl_peer;
 
 /*
  * The machine. All functions return without waiting; those that may be NULL say so. `sample`,
@@ -86,7 +104,10 @@ typedef struct rtl_hardware {
     void (*safe)(void *context);
     /* Takes all of a frame or, when there is no room for it, nothing and returns false. */
     bool (*transmit)(void *context, const uint8_t *bytes, size_t n);
-    /* The same for a bare packet. One of the two may be NULL: the device has no such transport. */
+    /*
+     * The same for a bare packet. One of the two may be NULL: the device has no such transport.
+     * Where it goes to, where there is more than one address: rtl_device.answer_to.
+     */
     bool (*transmit_packet)(void *context, const uint8_t *packet, size_t size);
     /*
      * May be NULL. Why the machine must not be armed (RTL_TYPE_ARM, in IDLE) or cleared
@@ -102,7 +123,7 @@ typedef struct rtl_hardware {
     const float *command_min, *command_max;
 } rtl_hardware;
 
-/* What the device says about itself, and when it gives up. Copied; the strings are not. */
+/* What the device says about itself, and when it gives up. Copied; what it points to is not. */
 typedef struct rtl_description {
     const char *name;                /* at most RTL_NAME_SIZE - 1 bytes are sent */
     const char *schema;              /* the canonical schema text */
@@ -112,9 +133,11 @@ typedef struct rtl_description {
     uint32_t command_timeout_us;     /* default, > 0 */
     uint32_t command_timeout_max_us; /* an ARM that asks for more is refused */
     uint32_t boot_id;
+    rtl_device_account *account; /* NULL: the device does not account for itself */
 } rtl_description;
 
-/* Read the counters and the state; leave the rest to the functions below. */
+/* Read the counters, the state and, to transmit, answer_to; leave the rest to the functions below.
+ */
 typedef struct rtl_device {
     rtl_hardware hardware;
     rtl_description description;
@@ -125,9 +148,9 @@ typedef struct rtl_device {
     uint16_t reasons;
     rtl_arm arm; /* of the last ARM; command_timeout_us is the one in force */
 
-    bool peer_is_known;             /* a HELLO was received */
-    rtl_transport peer_transport;   /* where it came from */
-    rtl_transport answer_transport; /* where what is sent now goes to */
+    bool peer_is_known; /* a HELLO was received */
+    rtl_peer peer;      /* where it came from */
+    rtl_peer answer_to; /* where what is sent now goes to */
     bool rx_seq_is_known;
     bool command_seq_is_known; /* since ARM */
     uint16_t tx_seq, rx_seq, command_seq;
@@ -168,6 +191,10 @@ void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n, uint
 void rtl_device_receive_packet(rtl_device *device, const uint8_t *packet, size_t size,
                                uint64_t arrived_us);
 
+/* The same where many can send: UDP. */
+void rtl_device_receive_packet_from(rtl_device *device, const rtl_address *from,
+                                    const uint8_t *packet, size_t size, uint64_t arrived_us);
+
 /* Watches the command timeout and sends what is due. */
 void rtl_device_tick(rtl_device *device);
 
@@ -177,6 +204,24 @@ void rtl_device_tick(rtl_device *device);
  * True until the next call of another function.
  */
 uint64_t rtl_device_next_due_us(const rtl_device *device);
+
+/* When the next sample is due, by the clock of `now_us`; RTL_NEVER_US: nobody has asked yet. */
+uint64_t rtl_device_next_sample_us(const rtl_device *device);
+
+/*
+ * Around one pass of a main loop, from when it wakes up until it sleeps: where a sample was due in
+ * it that was a job, released at the sample's tick. Of a device without an account they do nothing.
+ */
+void rtl_device_begin_pass(rtl_device *device);
+void rtl_device_end_pass(rtl_device *device);
+
+/*
+ * Instead, for a loop of the device's own: a job of it has ended. It counts if it was released
+ * while ARMED or ACTIVE. A miss is reported as event 5; a failure (loop_account.h) is SAFE at once,
+ * DEADLINE_MISSES. A loop in another thread hands its jobs to this one, and where it has failed
+ * calls rtl_device_trip_from_isr() itself.
+ */
+void rtl_device_job(rtl_device *device, uint64_t release_us, uint64_t start_us, uint64_t finish_us);
 
 /*
  * The machine's own trouble, e.g. RTL_REASON_LIMIT at an end stop: SAFE, in any state but INIT.
