@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+FORMS = ("stream", "packets", "zmtp")
 TESTS = [
     "codec",
     "device",
@@ -16,6 +17,7 @@ TESTS = [
     "device_transports",
     "zmtp",
     "example",
+    *(f"bit_errors_{form}_{one_in}" for form in FORMS for one_in in (100, 10000)),
     "fuzz_packet",
     "fuzz_frames",
     "fuzz_messages",
