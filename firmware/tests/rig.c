@@ -87,6 +87,10 @@ static bool take_payload(rig *r, uint8_t type, const uint8_t *payload, size_t si
             return rtl_sensor_decode(payload, size, &r->sensor);
         case RTL_TYPE_STATUS:
             return rtl_device_status_decode(payload, size, &r->status);
+        case RTL_TYPE_STATS:
+            return rtl_stats_decode(payload, size, &r->stats);
+        case RTL_TYPE_HISTOGRAM:
+            return rtl_histogram_counts_decode(payload, size, &r->histogram);
         case RTL_TYPE_EVENT:
             if (!rtl_event_decode(payload, size, &event) || event.event == 0 ||
                 event.event >= RTL_EVENT_KINDS) {
@@ -130,6 +134,7 @@ void rig_send(rig *r, rtl_type type, const uint8_t *payload, size_t size) {
     const rtl_header header = {
         .type = (uint8_t)type,
         .seq = r->tx_seq++,
+        .ack = r->ack,
         .schema_id = r->schema_id,
         .time_us = (uint32_t)r->now_us,
     };
@@ -217,17 +222,28 @@ rtl_description rig_description(void) {
     };
 }
 
-void rig_init(rig *r, uint64_t now) {
-    memset(r, 0, sizeof *r);
+static void init(rig *r, uint64_t now, rtl_device_account *account) {
     r->now_us = now;
     r->applied_value = -1.0f;
     rtl_frame_decoder_init(&r->decoder);
     const rtl_hardware hardware = rig_hardware(r);
-    const rtl_description description = rig_description();
+    rtl_description description = rig_description();
+    description.account = account;
     if (!rtl_device_init(&r->device, &hardware, &description)) {
         r->received_bad++;
     }
     r->schema_id = rtl_schema_id(rig_schema, strlen(rig_schema));
+}
+
+void rig_init(rig *r, uint64_t now) {
+    memset(r, 0, sizeof *r);
+    init(r, now, NULL);
+}
+
+void rig_init_accounting(rig *r, uint64_t now, const rtl_loop_terms *terms) {
+    memset(r, 0, sizeof *r);
+    r->account.loop.terms = *terms;
+    init(r, now, &r->account);
 }
 
 void rig_open(rig *r) {

@@ -12,7 +12,7 @@
 #define RIG_TIMEOUT_MAX_US 100000u
 #define RIG_LINK_ERRORS 5u
 #define RIG_LIMIT 20.0f
-#define RIG_TYPES 16u
+#define RIG_TYPES 19u
 
 extern const char rig_schema[];
 
@@ -36,7 +36,10 @@ typedef struct {
     unsigned moved_outside_active; /* must stay 0 */
     float applied_value;
 
+    rtl_device_account account; /* rig_init_accounting() */
+
     uint16_t tx_seq, schema_id; /* of the host */
+    uint16_t ack;               /* what it says to have received last */
     rtl_frame_decoder decoder;
     unsigned received[RIG_TYPES]; /* packets from the device, by type */
     unsigned received_bad;        /* must stay 0 */
@@ -49,6 +52,8 @@ typedef struct {
     rtl_event events[RTL_EVENT_KINDS]; /* the newest of each kind */
     unsigned received_events[RTL_EVENT_KINDS];
     rtl_device_status status;
+    rtl_stats stats;
+    rtl_histogram_counts histogram;
 } rig;
 
 /* What the device of a rig is made of. */
@@ -57,6 +62,9 @@ rtl_description rig_description(void);
 
 /* In INIT at the given time. */
 void rig_init(rig *r, uint64_t now_us);
+
+/* The same of a device that accounts for its loop. */
+void rig_init_accounting(rig *r, uint64_t now_us, const rtl_loop_terms *terms);
 
 /* Ready, and the host has said HELLO: IDLE. */
 void rig_open(rig *r);

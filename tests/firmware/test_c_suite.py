@@ -15,6 +15,7 @@ TESTS = [
     "device_board",
     "device_refusals",
     "device_transports",
+    "device_account",
     "zmtp",
     "example",
     *(f"bit_errors_{form}_{one_in}" for form in FORMS for one_in in (100, 10000)),
