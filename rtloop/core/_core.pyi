@@ -131,21 +131,18 @@ DEVICE_STATES: dict[str, int]
 DEVICE_REASONS: dict[str, int]
 
 def schema_id(text: bytes) -> int: ...
+def message_decode(type: int, payload: bytes) -> dict[str, Any]:
+    """The fields of any message, by their names in messages.h; ``values`` and ``bytes`` as sent.
 
-# Payloads of the handshake. Decoding raises ValueError for a payload that is not of that message.
+    Raises ValueError for an unknown type, and for a payload that is not of that message.
+    """
+
+# What a host asks in the handshake.
 def hello_encode(min_version: int, max_version: int) -> bytes: ...
 def schema_request_encode(offset: int) -> bytes: ...
 def time_request_encode(host_ns: int) -> bytes: ...
 def stop_encode(reasons: int) -> bytes: ...
 def arm_encode(loop_class: int, max_late_commands: int, command_timeout_us: int) -> bytes: ...
-def hello_reply_decode(payload: bytes) -> dict[str, Any]: ...
-def schema_chunk_decode(payload: bytes) -> tuple[int, int, bytes]:
-    """(offset, total, bytes)"""
-
-def time_reply_decode(payload: bytes) -> tuple[int, int, int]:
-    """(host_ns echoed, t2_us, t3_us)"""
-
-def status_decode(payload: bytes) -> dict[str, int]: ...
 
 # --- ports ---
 
