@@ -3,6 +3,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "summary.h"
+
 /* What one pass takes from the line at most: a host that floods it cannot hold up a tick. */
 #define READ_SIZE 4096
 
@@ -188,36 +190,9 @@ void machine_unplug(machine *self) {
 
 /* ---- summary ------------------------------------------------------------------------------- */
 
-static const char *const state_names[] = {"INIT", "IDLE", "ARMED", "ACTIVE", "SAFE"};
-static const char *const reason_names[] = {"COMMAND_TIMEOUT", "DEADLINE_MISSES", "LINK_ERRORS",
-                                           "NON_FINITE",      "LIMIT",           "HOST_STOP",
-                                           "HARDWARE"};
-
-static void print_reasons(uint16_t reasons, FILE *stream) {
-    const char *comma = "";
-    for (unsigned bit = 0; bit < sizeof reason_names / sizeof reason_names[0]; ++bit) {
-        if ((reasons & 1u << bit) != 0) {
-            fprintf(stream, "%s\"%s\"", comma, reason_names[bit]);
-            comma = ", ";
-        }
-    }
-}
-
 void machine_print_summary(const machine *self, FILE *stream) {
-    const rtl_device *const d = &self->device;
-    fprintf(stream, "{\"state\": \"%s\", \"reasons\": [", state_names[d->state]);
-    print_reasons(d->reasons, stream);
-    fprintf(stream,
-            "], \"counters\": {\"rx_packets\": %u, \"tx_packets\": %u, \"tx_dropped\": %u, "
-            "\"crc_errors\": %u, \"frame_errors\": %u, \"seq_gaps\": %u, \"late_commands\": %u, "
-            "\"rejected_commands\": %u, \"command_timeouts\": %u}",
-            (unsigned)d->rx_packets, (unsigned)d->tx_packets, (unsigned)d->tx_dropped,
-            (unsigned)d->crc_errors, (unsigned)d->frame_errors, (unsigned)d->seq_gaps,
-            (unsigned)d->late_commands, (unsigned)d->rejected_commands,
-            (unsigned)d->command_timeouts);
-    const rtl_loop_account *const loop = &self->account.loop;
-    fprintf(stream, ", \"loop\": {\"jobs\": %u, \"skipped\": %u, \"misses\": %u}",
-            (unsigned)loop->jobs, (unsigned)loop->skipped, (unsigned)loop->misses);
+    fputc('{', stream);
+    summary_print(&self->device, stream);
     self->print_plant(self, stream);
     fprintf(stream, ", \"dropped_s\": %.4f, \"clock_origin_ns\": %lld}\n",
             (double)self->dropped_ns / 1e9, (long long)self->clock_origin_ns);

@@ -67,6 +67,9 @@ static void state_changed(void *context, rtl_state state, uint16_t reasons) {
     if (state == RTL_STATE_ACTIVE && r->trips_when_active != 0) {
         rtl_device_trip(&r->device, r->trips_when_active);
     }
+    if (state == RTL_STATE_ARMED && r->trips_when_armed != 0) {
+        rtl_device_trip(&r->device, r->trips_when_armed);
+    }
 }
 
 /* ---- the host's end of the line ------------------------------------------------------------ */
@@ -190,11 +193,8 @@ void rig_send_damaged(rig *r) {
 
 /* ---- the course of things ------------------------------------------------------------------ */
 
-static void init(rig *r, uint64_t now, rtl_device_account *account) {
-    r->now_us = now;
-    r->applied_value = -1.0f;
-    rtl_frame_decoder_init(&r->decoder);
-    const rtl_hardware hardware = {
+rtl_hardware rig_hardware(rig *r) {
+    return (rtl_hardware){
         .context = r,
         .now_us = now_us,
         .sample = sample,
@@ -206,7 +206,10 @@ static void init(rig *r, uint64_t now, rtl_device_account *account) {
         .command_min = limit_min,
         .command_max = limit_max,
     };
-    const rtl_description description = {
+}
+
+rtl_description rig_description(void) {
+    return (rtl_description){
         .name = "rig",
         .schema = rig_schema,
         .n_sensor = 2,
@@ -216,8 +219,16 @@ static void init(rig *r, uint64_t now, rtl_device_account *account) {
         .command_timeout_us = RIG_TIMEOUT_US,
         .command_timeout_max_us = RIG_TIMEOUT_MAX_US,
         .boot_id = 77,
-        .account = account,
     };
+}
+
+static void init(rig *r, uint64_t now, rtl_device_account *account) {
+    r->now_us = now;
+    r->applied_value = -1.0f;
+    rtl_frame_decoder_init(&r->decoder);
+    const rtl_hardware hardware = rig_hardware(r);
+    rtl_description description = rig_description();
+    description.account = account;
     if (!rtl_device_init(&r->device, &hardware, &description)) {
         r->received_bad++;
     }

@@ -24,7 +24,8 @@ typedef struct {
     uint16_t trips_when_applied; /* reasons the machine trips with as soon as it is driven */
     uint16_t isr_when_applied;   /* and those of an interrupt that comes just before */
     uint16_t trips_when_active;  /* as soon as it hears of that state */
-    uint16_t veto;               /* of ARM and CLEAR alike */
+    uint16_t trips_when_armed;
+    uint16_t veto; /* of ARM and CLEAR alike */
     uint64_t sample_age_us;
     uint64_t delay_us; /* from the arrival of bytes to rtl_device_receive() */
 
@@ -54,6 +55,10 @@ typedef struct {
     rtl_stats stats;
     rtl_histogram_counts histogram;
 } rig;
+
+/* What the device of a rig is made of. */
+rtl_hardware rig_hardware(rig *r);
+rtl_description rig_description(void);
 
 /* In INIT at the given time. */
 void rig_init(rig *r, uint64_t now_us);
