@@ -35,8 +35,15 @@ class Reconnecting(LinkedLoop):
         self, device: FakeDevice, path: Path, max_age_ns: int = 0, hold: int | None = None
     ) -> None:
         rate = 1e9 / PERIOD_NS
-        limits = {"period_ns": PERIOD_NS, "max_age_ns": max_age_ns}
-        super().__init__(device, path, **limits, max_rate_per_s=rate, hold=hold, reconnects=1)
+        super().__init__(
+            device,
+            path,
+            period_ns=PERIOD_NS,
+            max_age_ns=max_age_ns,
+            max_rate_per_s=rate,
+            hold=hold,
+            reconnects=1,
+        )
         self.loop.begin()
 
     def statistics(self) -> LoopStatistics:
