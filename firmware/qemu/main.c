@@ -68,7 +68,8 @@ static void safe(void *context) {
     cart.force_n = 0.0;
 }
 
-void make_safe_at_fault(void) {
+void at_fault(uint32_t pc) {
+    (void)pc; /* say_ready() tells it, after the reset */
     safe(NULL);
 }
 
@@ -112,6 +113,7 @@ static void on_letter(uint8_t letter) {
 }
 
 static void say_summary(void) {
+    const uint32_t stack_bytes = stack_used(); /* before printing, which takes the most */
     char text[1024];
     FILE *const stream = fmemopen(text, sizeof text, "w");
     if (stream == NULL) {
@@ -124,7 +126,7 @@ static void say_summary(void) {
             "\"dropped_s\": %.4f, \"resets\": %u, \"uart_dropped\": %u, \"stack_bytes\": %u}\n",
             driven_cartpole_upright_s(&cart), cart.max_angle_rad, cart.fell ? "true" : "false",
             driven_cartpole_judged_s(&cart), (double)dropped_us / 1e6, (unsigned)last_reset.count,
-            (unsigned)uart_dropped(uart_link), (unsigned)stack_used());
+            (unsigned)uart_dropped(uart_link), (unsigned)stack_bytes);
     const long size = ftell(stream);
     fclose(stream);
     uart_write(uart_console, (const uint8_t *)text, (size_t)size);
