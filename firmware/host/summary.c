@@ -26,4 +26,9 @@ void summary_print(const rtl_device *d, FILE *stream) {
             (unsigned)d->crc_errors, (unsigned)d->frame_errors, (unsigned)d->seq_gaps,
             (unsigned)d->late_commands, (unsigned)d->rejected_commands,
             (unsigned)d->command_timeouts);
+    if (d->description.account != NULL) {
+        const rtl_loop_account *const loop = &d->description.account->loop;
+        fprintf(stream, ", \"loop\": {\"jobs\": %u, \"skipped\": %u, \"misses\": %u}",
+                (unsigned)loop->jobs, (unsigned)loop->skipped, (unsigned)loop->misses);
+    }
 }

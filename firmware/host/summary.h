@@ -6,7 +6,7 @@
 
 #include "rtloop/device.h"
 
-/* State, reasons and counters, as members of a JSON object. */
+/* State, reasons, counters and what it accounts for, as members of a JSON object. */
 void summary_print(const rtl_device *device, FILE *stream);
 
 #endif /* RTLOOP_HOST_SUMMARY_H_ */
