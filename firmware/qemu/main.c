@@ -20,6 +20,7 @@
 #define CATCH_UP_STEPS 100u
 
 static rtl_device device;
+static rtl_device_account account;
 static driven_cartpole cart;
 static char schema[256];
 static bool is_released; /* ACTIVE for the first time: until then the plant is held still */
@@ -153,6 +154,14 @@ static void init_plant(const options *chosen) {
 }
 
 static bool init_device(const options *chosen) {
+    const uint32_t period_us = 1000000u / chosen->rate_hz;
+    account.loop.terms = (rtl_loop_terms){
+        .loop_class = chosen->loop_class,
+        .max_misses = chosen->loop_max_misses,
+        .window = chosen->loop_window,
+        .period_us = period_us,
+        .deadline_us = chosen->loop_deadline_us > 0 ? chosen->loop_deadline_us : period_us,
+    };
     const rtl_hardware hardware = {
         .now_us = now_us,
         .sample = sample,
@@ -171,11 +180,12 @@ static bool init_device(const options *chosen) {
         .n_sensor = CARTPOLE_SENSORS,
         .n_command = 1,
         .max_link_errors = 10,
-        .sensor_period_us = 1000000u / chosen->rate_hz,
+        .sensor_period_us = period_us,
         .command_timeout_us = timeout_us,
         .command_timeout_max_us = timeout_us > 1000000u ? timeout_us : 1000000u,
         /* The argument outlives a reset, as everything around this program does. */
         .boot_id = chosen->boot_id + last_reset.count * 0x9E3779B9u,
+        .account = &account,
     };
     if (!rtl_device_init(&device, &hardware, &description)) {
         return false;
@@ -185,6 +195,35 @@ static bool init_device(const options *chosen) {
         rtl_device_trip(&device, RTL_REASON_HARDWARE); /* latched: somebody has to look at it */
     }
     return true;
+}
+
+/* ---- main loop ----------------------------------------------------------------------------- */
+
+/* What a firmware that is too slow would do, where that was asked for. */
+static void delay_job(const options *chosen) {
+    static uint32_t jobs;
+    if (device.state != RTL_STATE_ACTIVE || ++jobs % chosen->loop_delay_every != 0) {
+        return;
+    }
+    const uint64_t end_us = clock_now_us() + chosen->loop_delay_us;
+    while (clock_now_us() < end_us) {
+    }
+}
+
+static void pass(const options *chosen) {
+    uint8_t bytes[256];
+    uint64_t arrived_us;
+    size_t n;
+    rtl_device_begin_pass(&device);
+    const uint64_t sample_us = rtl_device_next_sample_us(&device);
+    while ((n = uart_read(uart_link, bytes, sizeof bytes, &arrived_us)) > 0) {
+        rtl_device_receive(&device, bytes, n, arrived_us);
+    }
+    rtl_device_tick(&device);
+    if (rtl_device_next_sample_us(&device) != sample_us) {
+        delay_job(chosen);
+    }
+    rtl_device_end_pass(&device);
 }
 
 int main(int argc, char **argv) {
@@ -199,13 +238,7 @@ int main(int argc, char **argv) {
     uart_write(uart_link, (const uint8_t[]){0}, 1); /* ends a frame that a reset cut off */
     say_ready();
     for (;;) {
-        uint8_t bytes[256];
-        uint64_t arrived_us;
-        size_t n;
-        while ((n = uart_read(uart_link, bytes, sizeof bytes, &arrived_us)) > 0) {
-            rtl_device_receive(&device, bytes, n, arrived_us);
-        }
-        rtl_device_tick(&device);
+        pass(&chosen);
         if (is_summary_wanted) {
             is_summary_wanted = false;
             say_summary();

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.skipif(bool(missing_tools()), reason=missing_tools())
 SOURCES = Path(__file__).parents[2] / "firmware" / "qemu"
 #: Beyond what a shared machine stalls an emulator.
 LONG_US = 1_000_000
+DEADLINE_MISSES = 2
 Start = Callable[..., EmulatedFirmware]
 
 
@@ -119,6 +120,21 @@ def test_commands_move_it_and_without_them_it_is_safe_until_cleared(start: Start
     assert told["uart_dropped"] == 0
     print(f"stack: {told['stack_bytes']} bytes, of library, plant and interrupts")
     assert 1000 < told["stack_bytes"] < 8000
+
+
+def test_a_hard_loop_of_its_own_that_misses_is_safe_at_once(start: Start) -> None:
+    # Deadlines so long that an emulator on a busy machine keeps them.
+    slow = ("--rate-hz", "10", "--loop-class", "hard", "--loop-deadline-us", "60000")
+    board = start(*slow, "--loop-delay-us", "80000", "--loop-delay-every", "3")
+    with Host(board.link) as host:
+        host.activate(command_timeout_us=LONG_US)
+        miss = host.wait_for("event", lambda fields: fields["event"] == 5)
+        assert miss["lateness_us"] >= 20_000
+        assert (miss["loop_class"], miss["state"]) == (0, SAFE)
+        assert miss["reasons"] & DEADLINE_MISSES
+        host.send("stats_request")
+        assert host.wait_for("stats")["misses"] == 1
+    assert board.stop()["loop"]["misses"] == 1
 
 
 def test_its_clock_runs_on_over_the_wrap_of_32_bits(start: Start) -> None:
