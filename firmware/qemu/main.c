@@ -69,9 +69,13 @@ static void safe(void *context) {
     cart.force_n = 0.0;
 }
 
+/* What the machine was left with, for say_ready() after the reset. */
+static double force_after_fault __attribute__((section(".noinit")));
+
 void at_fault(uint32_t pc) {
-    (void)pc; /* say_ready() tells it, after the reset */
+    (void)pc;
     safe(NULL);
+    force_after_fault = cart.force_n;
 }
 
 static bool transmit(void *context, const uint8_t *bytes, size_t n) {
@@ -135,9 +139,13 @@ static void say_summary(void) {
 
 static void say_ready(void) {
     static const char *const causes[] = {"power-on", "reset", "fault"};
-    char text[64];
-    const int size = snprintf(text, sizeof text, "READY %s pc=0x%08x\n", causes[last_reset.cause],
-                              (unsigned)last_reset.fault_pc);
+    char text[96];
+    int size = snprintf(text, sizeof text, "READY %s", causes[last_reset.cause]);
+    if (last_reset.cause == RESET_FAULT) {
+        size += snprintf(text + size, sizeof text - (size_t)size, " pc=0x%08x force_n=%g",
+                         (unsigned)last_reset.fault_pc, force_after_fault);
+    }
+    text[size++] = '\n';
     uart_write(uart_console, (const uint8_t *)text, (size_t)size);
 }
 

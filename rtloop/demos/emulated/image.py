@@ -47,11 +47,10 @@ def missing_tools() -> str:
 
 
 def firmware_sources() -> Path:
-    """The folder ``firmware``, of the package or of the checkout it runs from. Raises RtloopError."""
-    # Beside the compiled core: also right for an editable install, whose sources are elsewhere.
-    package = Path(core._core.__file__).parents[1]
+    """The folder ``firmware``, of the checkout this runs from or of the package. Raises RtloopError."""
     checkout = Path(__file__).parents[3]
-    for folder in (package / "firmware", checkout / "firmware"):
+    package = Path(core._core.__file__).parents[1]
+    for folder in (checkout / "firmware", package / "firmware"):
         if (folder / "qemu" / "CMakeLists.txt").is_file():
             return folder
     raise RtloopError(f"{package / 'firmware'} is missing; reinstall rtloop: pip install .")
