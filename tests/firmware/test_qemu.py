@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -260,6 +261,25 @@ def test_the_image_is_built_once() -> None:
     assert firmware_image() == first
     assert first.stat().st_mtime_ns == built.st_mtime_ns
     assert first.parent.stat().st_mode & 0o077 == 0
+
+
+def test_what_pip_installed_is_enough_to_build_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    try:
+        files = importlib.metadata.files("rtloop") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("rtloop is not installed: pip install -e .")
+    for file in files:
+        if file.parts[:2] == ("rtloop", "firmware"):
+            target = tmp_path.joinpath(*file.parts[1:])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(str(file.locate()), target)
+    monkeypatch.setattr(
+        "rtloop.demos.emulated.image.firmware_sources", lambda: tmp_path / "firmware"
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert firmware_image().stat().st_size > 10_000
 
 
 def test_what_is_not_installed_is_told_with_its_packages(
