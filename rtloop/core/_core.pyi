@@ -131,21 +131,18 @@ DEVICE_STATES: dict[str, int]
 DEVICE_REASONS: dict[str, int]
 
 def schema_id(text: bytes) -> int: ...
+def message_decode(type: int, payload: bytes) -> dict[str, Any]:
+    """The fields of any message, by their names in messages.h; ``values`` and ``bytes`` as sent.
 
-# Payloads of the handshake. Decoding raises ValueError for a payload that is not of that message.
+    Raises ValueError for an unknown type, and for a payload that is not of that message.
+    """
+
+# What a host asks in the handshake.
 def hello_encode(min_version: int, max_version: int) -> bytes: ...
 def schema_request_encode(offset: int) -> bytes: ...
 def time_request_encode(host_ns: int) -> bytes: ...
 def stop_encode(reasons: int) -> bytes: ...
 def arm_encode(loop_class: int, max_late_commands: int, command_timeout_us: int) -> bytes: ...
-def hello_reply_decode(payload: bytes) -> dict[str, Any]: ...
-def schema_chunk_decode(payload: bytes) -> tuple[int, int, bytes]:
-    """(offset, total, bytes)"""
-
-def time_reply_decode(payload: bytes) -> tuple[int, int, int]:
-    """(host_ns echoed, t2_us, t3_us)"""
-
-def status_decode(payload: bytes) -> dict[str, int]: ...
 
 # --- ports ---
 
@@ -208,6 +205,34 @@ class Relay:
     def __init__(self, size: int, capacity: int, at_deadline: bool) -> None: ...
     def reader(self) -> Port:
         """A port for one more loop that reads them."""
+
+class ZmqBridge:
+    """One connection of libzmq, and a descriptor beside it that keeps packets apart: each read and each write
+    of it is one. A thread without the interpreter moves them. When the connection ends, the descriptor fails
+    with ECONNRESET, once; it does not connect again."""
+
+    class Stage(enum.Enum):
+        connecting = 0
+        greeting = 1
+        open = 2
+        lost = 3
+
+    def __init__(self, library: str, endpoint: str) -> None:
+        """Loads libzmq from the path ``library`` and begins to connect to ``endpoint``, as ``tcp://1.2.3.4:5555``.
+
+        Raises RuntimeError, OSError.
+        """
+    def fileno(self) -> int:
+        """Non-blocking; -1 once closed."""
+    def wait(self, timeout_ns: int) -> Stage:
+        """Returns once it is open or lost, or after ``timeout_ns``."""
+    @property
+    def reached(self) -> Stage:
+        """How far it came, whether it was lost or not."""
+    def schedule(self, setup: ThreadSetup) -> list[Right]:
+        """For its thread and for that of libzmq; the name in ``setup`` is not given to them."""
+    def close(self) -> None:
+        """What was written still leaves, within 0.2 s. May be called again."""
 
 class TimeMap:
     """A device's clock mapped to CLOCK_MONOTONIC: an interval that packets narrow; the offset is slewed."""

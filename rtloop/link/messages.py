@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import TypeVar
+from typing import Any
 
 from rtloop import core
 from rtloop.errors import LinkError
 
 PROTOCOL_VERSION = core.PROTOCOL_VERSION
-_Decoded = TypeVar("_Decoded")
 
 
 class PacketType(IntEnum):
@@ -129,7 +127,7 @@ def encode_stop(reasons: Reason) -> bytes:
 
 def decode_hello_reply(payload: bytes) -> HelloReply:
     """Raises LinkError when this is no HELLO_REPLY."""
-    raw = _decode(core.hello_reply_decode, payload)
+    raw = _decode(PacketType.HELLO_REPLY, payload)
     state, reasons = _state(raw.pop("state")), Reason(raw.pop("reasons") & _KNOWN)
     # It is shown in terminals: nothing in it may control one.
     name = "".join(c if c.isprintable() else "?" for c in raw.pop("name"))
@@ -138,17 +136,18 @@ def decode_hello_reply(payload: bytes) -> HelloReply:
 
 def decode_schema_chunk(payload: bytes) -> SchemaChunk:
     """Raises LinkError when this is no SCHEMA_CHUNK."""
-    return SchemaChunk(*_decode(core.schema_chunk_decode, payload))
+    raw = _decode(PacketType.SCHEMA_CHUNK, payload)
+    return SchemaChunk(raw["offset"], raw["total"], raw["bytes"])
 
 
 def decode_time_reply(payload: bytes) -> TimeReply:
     """Raises LinkError when this is no TIME_REPLY."""
-    return TimeReply(*_decode(core.time_reply_decode, payload))
+    return TimeReply(**_decode(PacketType.TIME_REPLY, payload))
 
 
 def decode_status(payload: bytes) -> DeviceStatus:
     """Raises LinkError when this is no STATUS."""
-    raw = _decode(core.status_decode, payload)
+    raw = _decode(PacketType.STATUS, payload)
     state, reasons = _state(raw.pop("state")), Reason(raw.pop("reasons") & _KNOWN)
     return DeviceStatus(state=state, reasons=reasons, **raw)
 
@@ -156,9 +155,9 @@ def decode_status(payload: bytes) -> DeviceStatus:
 _KNOWN = sum(Reason)
 
 
-def _decode(decode: Callable[[bytes], _Decoded], payload: bytes) -> _Decoded:
+def _decode(type: PacketType, payload: bytes) -> dict[str, Any]:
     try:
-        return decode(payload)
+        return core.message_decode(type, payload)
     except ValueError as error:
         raise LinkError(
             f"the device's answer is not understood ({error}); its firmware speaks another "

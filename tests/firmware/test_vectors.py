@@ -38,6 +38,23 @@ def test_packets_decode_to_what_was_encoded(vector: dict[str, Any]) -> None:
     assert list(decoded) == [*expected, bytes.fromhex(vector["payload"])]
 
 
+@named("packets")
+def test_messages_decode_to_their_fields(vector: dict[str, Any]) -> None:
+    packet = ref.decode_packet(bytes.fromhex(vector["packet"]))
+    expected = {name: value for name, value in packet.fields.items() if name != "count"}
+    fields = core.message_decode(vector["header"]["type"], bytes.fromhex(vector["payload"]))
+    assert repr(dict(sorted(fields.items()))) == repr(dict(sorted(expected.items())))
+
+
+def test_a_message_of_no_known_type_or_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="no message of type 99"):
+        core.message_decode(99, b"")
+    for name, number in core.MESSAGE_TYPES.items():
+        if name not in ("CLEAR", "STATUS_REQUEST"):  # of no payload
+            with pytest.raises(ValueError, match=f"1 bytes are no {name}"):
+                core.message_decode(number, b"x")
+
+
 @named("frames")
 def test_frames_match_their_vectors_both_ways(vector: dict[str, Any]) -> None:
     packet, frame = bytes.fromhex(vector["packet"]), bytes.fromhex(vector["frame"])

@@ -33,6 +33,7 @@ inline void check_size(const FloatVector &values, size_t size) {
 void bind_words(nb::module_ &m);
 void bind_ring(nb::module_ &m);
 void bind_link(nb::module_ &m);
+void bind_messages(nb::module_ &m);
 void bind_ports(nb::module_ &m);
 void bind_graph(nb::module_ &m);
 void bind_cycle(nb::module_ &m);

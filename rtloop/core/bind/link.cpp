@@ -1,9 +1,9 @@
-// The wire format of firmware/lib for Python: packets, frames, and the messages of the handshake.
-// The messages of the cycle (SENSOR, COMMAND) are read and written in ports/link.cpp.
+// The wire format of firmware/lib for Python: packets, frames, and what a host asks in the
+// handshake. Decoded messages are in messages.cpp; in the cycle SENSOR and COMMAND are read and
+// written in ports/link.cpp.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
-#include <cstring>
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
@@ -89,64 +89,8 @@ nb::bytes encoded(size_t (*encode)(const Message *, uint8_t *), const Message &m
     return nb::bytes(payload, n);
 }
 
-template <typename Message>
-Message decoded(bool (*decode)(const uint8_t *, size_t, Message *), nb::bytes payload,
-                const char *name) {
-    Message message;
-    if (!decode(static_cast<const uint8_t *>(payload.data()), payload.size(), &message)) {
-        throw std::invalid_argument(std::to_string(payload.size()) + " bytes are no " + name);
-    }
-    return message;
-}
-
 nb::bytes arm_encode(uint8_t loop_class, uint16_t max_late_commands, uint32_t command_timeout_us) {
     return encoded(rtl_arm_encode, rtl_arm{loop_class, max_late_commands, command_timeout_us});
-}
-
-nb::dict hello_reply_decode(nb::bytes payload) {
-    const auto m = decoded(rtl_hello_reply_decode, payload, "HELLO_REPLY");
-    nb::dict d;
-    d["version"] = m.version;
-    d["state"] = m.state;
-    d["reasons"] = m.reasons;
-    d["n_sensor"] = m.n_sensor;
-    d["n_command"] = m.n_command;
-    d["schema_bytes"] = m.schema_bytes;
-    d["sensor_period_us"] = m.sensor_period_us;
-    d["command_timeout_us"] = m.command_timeout_us;
-    d["boot_id"] = m.boot_id;
-    // The name is the peer's: never more than its own room, whatever it holds.
-    d["name"] =
-        nb::bytes(m.name, strnlen(m.name, sizeof(m.name))).attr("decode")("ascii", "replace");
-    return d;
-}
-
-nb::tuple schema_chunk_decode(nb::bytes payload) {
-    const auto m = decoded(rtl_schema_chunk_decode, payload, "SCHEMA_CHUNK");
-    return nb::make_tuple(m.offset, m.total, nb::bytes(m.bytes, m.size));
-}
-
-nb::tuple time_reply_decode(nb::bytes payload) {
-    const auto m = decoded(rtl_time_reply_decode, payload, "TIME_REPLY");
-    return nb::make_tuple(m.host_ns, m.t2_us, m.t3_us);
-}
-
-nb::dict status_decode(nb::bytes payload) {
-    const auto m = decoded(rtl_device_status_decode, payload, "STATUS");
-    nb::dict d;
-    d["state"] = m.state;
-    d["loop_class"] = m.loop_class;
-    d["reasons"] = m.reasons;
-    d["boot_id"] = m.boot_id;
-    d["rx_packets"] = m.rx_packets;
-    d["crc_errors"] = m.crc_errors;
-    d["frame_errors"] = m.frame_errors;
-    d["seq_gaps"] = m.seq_gaps;
-    d["late_commands"] = m.late_commands;
-    d["rejected_commands"] = m.rejected_commands;
-    d["command_timeouts"] = m.command_timeouts;
-    d["tx_packets"] = m.tx_packets;
-    return d;
 }
 
 nb::dict named(std::initializer_list<std::pair<const char *, int>> rows) {
@@ -221,10 +165,6 @@ void bind_link(nb::module_ &m) {
         "stop_encode", [](uint16_t reasons) { return encoded(rtl_stop_encode, rtl_stop{reasons}); },
         "reasons"_a);
     m.def("arm_encode", &arm_encode, "loop_class"_a, "max_late_commands"_a, "command_timeout_us"_a);
-    m.def("hello_reply_decode", &hello_reply_decode, "payload"_a);
-    m.def("schema_chunk_decode", &schema_chunk_decode, "payload"_a);
-    m.def("time_reply_decode", &time_reply_decode, "payload"_a);
-    m.def("status_decode", &status_decode, "payload"_a);
 }
 
 }  // namespace rtloop

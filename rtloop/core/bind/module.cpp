@@ -21,6 +21,7 @@ NB_MODULE(_core, m) {
     rtloop::bind_words(m);
     rtloop::bind_ring(m);
     rtloop::bind_link(m);
+    rtloop::bind_messages(m);
     rtloop::bind_ports(m);
     rtloop::bind_graph(m);
     rtloop::bind_cycle(m);
