@@ -22,8 +22,8 @@ from benchmarks.measured_loop import Rights, thread_setup, what_was_denied
 from benchmarks.policies import Network
 from benchmarks.result import Result, Table, Target
 from rtloop import core
+from rtloop.assembly import assemble
 from rtloop.assumed import assumed_inputs, assumed_outputs
-from rtloop.build import assemble
 from rtloop.config import load
 from rtloop.policy.bench.bursts import alternate, of_graph
 from rtloop.policy.bench.distribution import Distribution, noise_floor

@@ -84,7 +84,8 @@ def walk(variant: Variant, seconds: float, seed: int) -> tuple[Walk, list[str]]:
             run.wait(seconds, _Progress(variant.name, run, device))
         summary = run.stop()
         told = device.stop()
-    if problems := demo.problems({"robot": told}):
+    problems = demo.problems({"robot": told})
+    if problems:
         command_line.progress("; ".join(problems))
     if not all(key in told for key in ("driven_s", *demo.device_tells)):
         raise RtloopError(f"{variant.name}: {demo.account(told)}")
@@ -101,7 +102,9 @@ def walk(variant: Variant, seconds: float, seed: int) -> tuple[Walk, list[str]]:
         missed=loop.misses,
         refused=told["counters"]["late_commands"],
         ended=f"{told['state']} ({', '.join(told['reasons'])})",
-        stopped="; ".join(summary.problems).replace(f" ({device.link})", ""),  # a folder of its own
+        stopped="; ".join(p for p in summary.problems if p not in problems).replace(
+            f" ({device.link})", ""
+        ),  # a folder of its own
     )
     return found, [right.name for right in denied(summary.rights) if right.name != "kernel"]
 

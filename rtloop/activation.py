@@ -125,6 +125,11 @@ class Activation:
         self.observed.clear()
         return summaries
 
+    def tell_recorder(self, problems: Sequence[str]) -> None:
+        """What went wrong in the run, so that its recording says it; before its rings are finalized."""
+        if self.recorder is not None:
+            self.recorder.tell(problems)
+
     def finish(self, loops: Mapping[str, LoopSummary]) -> None:
         """Waits for the recording to be whole, or removes rings that nobody records.
 

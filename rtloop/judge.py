@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 from rtloop import core
 from rtloop.activation import Activation
+from rtloop.assembly import Assembled, assemble, sink_of
 from rtloop.assumed import assumed_inputs, assumed_outputs
-from rtloop.build import Assembled, assemble, sink_of
 from rtloop.config import Config
 from rtloop.config.problem import Keys
 from rtloop.errors import ConfigError, Finding, HostRefusedError, Place, RtloopError, raise_all

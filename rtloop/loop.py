@@ -16,18 +16,19 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rtloop import core
-from rtloop.build import Opened, Parts, build, close, open_ports, port_errors
+from rtloop.build import Parts, build
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import Finding, Place, RtloopError, do_each
 from rtloop.fault import faulty_port, in_words
 from rtloop.judge import new_ring, refuse_denied, refuse_slow
+from rtloop.opening import Opened, close, open_ports, port_errors
 from rtloop.policy import Policy
 from rtloop.policy.callable.answering import Answering
 from rtloop.policy.callable.function import FunctionError
 from rtloop.ports.command import holds
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, report
-from rtloop.realtime.threads import function_thread, guard_thread, loop_thread
+from rtloop.realtime.threads import function_thread, guard_thread, link_thread, loop_thread
 from rtloop.reconnection import Reconnection
 from rtloop.stopping import go_on
 from rtloop.telemetry.observe.ring import LoopMetadata
@@ -150,6 +151,7 @@ class Loop:
             activation.rights += process_rights
             activation.rights += [report(r, self.name) for r in set_up.loop_rights]
             activation.rights += [report(r, f"{self.name} guard") for r in set_up.guard_rights]
+            activation.rights += self._port_rights(parts)
             refuse_denied(self.config, self.name, activation.rights)
             go_on()
             if set_up.error:
@@ -418,6 +420,14 @@ class Loop:
         except (OSError, ValueError) as error:
             raise RtloopError(f"loop '{self.name}' cannot be activated: {error}") from error
         return _Activation(ring, loop, core.LoopThreads(loop))
+
+    def _port_rights(self, parts: Parts) -> list[RightReport]:
+        """Of the threads that carry samples and commands; those of one port ask for the same."""
+        rights: list[RightReport] = []
+        for port in parts.ports:
+            setup = link_thread(port.name, self.loop_config)
+            rights += [report(r, f"{self.name} link {port.name}") for r in port.schedule(setup)]
+        return list(dict.fromkeys(rights))
 
     def _start_answering(self, parts: Parts, activation: _Activation) -> None:
         """The thread of a Python function. Raises RtloopError where it fails, StoppedError."""

@@ -62,6 +62,8 @@ class Run:
 
     ``stalls`` injects slowness, by loop. ``clear`` allows to clear devices that are latched SAFE, ``record``
     overrides the configuration; both count when the run is activated, and may be changed before that.
+    ``plant`` is asked when the loops of an activation have ended: what went wrong behind their devices, in
+    sentences, which are problems of the run (exit code 1) and of its recording.
     ``name`` becomes part of the names of its folders, None is that of the file, ``python`` where there is none:
     ConfigError when it cannot.
     """
@@ -74,6 +76,7 @@ class Run:
         stalls: Mapping[str, Sequence[core.Stall]] | None = None,
         clear: bool = False,
         record: bool | None = None,
+        plant: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         if not isinstance(config, Config):
             raise TypeError(
@@ -88,6 +91,7 @@ class Run:
             loop_name: Loop(config, loop_name, stalls=(stalls or {}).get(loop_name, ()))
             for loop_name in config.loops
         }
+        self._plant = plant
         self._state = "unconfigured"
         self._activation: Activation | None = None
         self._process_rights = ProcessRights(())
@@ -220,6 +224,8 @@ class Run:
         problems += self._end_loops()
         times = {name: loop.function_times() for name, loop in self.loops.items()}
         losses = [losses for loop in self.loops.values() for losses in loop.losses()]
+        problems += self._plant_problems()
+        activation.tell_recorder(problems)
         loops = activation.summarise_loops()
         self._close_rings()
         self._process_rights.close()
@@ -441,6 +447,12 @@ class Run:
             except Exception as error:  # a port is anybody's code, and the other loops must end
                 problems.append(f"loop '{loop.name}' did not end in order: {error!r}")
         return problems
+
+    def _plant_problems(self) -> Sequence[str]:
+        try:
+            return () if self._plant is None else tuple(self._plant())
+        except Exception as error:  # anybody's code, and the recording must be finished
+            return (f"nobody can say what became of the plant: {error!r}",)
 
     def _request_stops(self) -> None:
         """All loops, before any of them is waited for: each sends its safe command on its own."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtloop.assembly import assemble
 from rtloop.assumed import assumed_inputs, assumed_outputs
-from rtloop.build import assemble
 from rtloop.config import Config, loads
 from rtloop.errors import ConfigError
 from rtloop.policy import load_policy

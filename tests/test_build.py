@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from rtloop import core
-from rtloop.build import build, port_errors
+from rtloop.build import build
 from rtloop.config import Config, loads
 from rtloop.errors import ConfigError, LinkError, Place, RtloopError
+from rtloop.opening import port_errors
 from rtloop.ports.mailbox import MailboxPort
 from rtloop.ports.signal import Signal
 from tests.policy.models import linear

@@ -3,6 +3,10 @@
 #include "rtloop/device.h"
 
 static rtl_device device;
+/* Its own loop, in which a deadline that is missed is a failure: 800 µs after each sample's tick.
+ */
+static rtl_device_account account = {
+    .loop.terms = {.loop_class = RTL_CLASS_HARD, .period_us = 1000, .deadline_us = 800}};
 static const float torque_min[] = {-4.0f}, torque_max[] = {4.0f};
 
 static uint64_t now_us(void *context) {
@@ -72,6 +76,7 @@ int main(void) {
         .command_timeout_us = 20000,
         .command_timeout_max_us = 100000,
         .boot_id = board_random(),
+        .account = &account,
     };
     if (!rtl_device_init(&device, &hardware, &description)) {
         return 1;
@@ -84,10 +89,12 @@ int main(void) {
         uint8_t bytes[256];
         uint64_t arrived_us;
         size_t n;
+        rtl_device_begin_pass(&device);
         while ((n = board_uart_read(bytes, sizeof bytes, &arrived_us)) > 0) {
             rtl_device_receive(&device, bytes, n, arrived_us);
         }
         rtl_device_tick(&device);
+        rtl_device_end_pass(&device);
         board_feed_watchdog();
         board_sleep_until(rtl_device_next_due_us(&device));
     }

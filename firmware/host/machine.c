@@ -3,6 +3,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "summary.h"
+
 /* What one pass takes from the line at most: a host that floods it cannot hold up a tick. */
 #define READ_SIZE 4096
 
@@ -83,16 +85,27 @@ bool machine_open(machine *self, const machine_kind *kind, const options *chosen
         .command_max = kind->command_max,
     };
     const uint32_t timeout_us = chosen->command_timeout_ms * 1000u;
+    const uint32_t period_us = 1000000u / chosen->rate_hz;
+    self->delay_us = chosen->loop_delay_us;
+    self->delay_interval = chosen->loop_delay_interval;
+    self->account.loop.terms = (rtl_loop_terms){
+        .loop_class = chosen->loop_class,
+        .max_misses = chosen->loop_max_misses,
+        .window = chosen->loop_window,
+        .period_us = period_us,
+        .deadline_us = chosen->loop_deadline_us > 0 ? chosen->loop_deadline_us : period_us,
+    };
     const rtl_description description = {
         .name = kind->name,
         .schema = self->schema,
         .n_sensor = (uint8_t)kind->n_sensor,
         .n_command = (uint8_t)kind->n_command,
         .max_link_errors = 10,
-        .sensor_period_us = 1000000u / chosen->rate_hz,
+        .sensor_period_us = period_us,
         .command_timeout_us = timeout_us,
         .command_timeout_max_us = timeout_us > 1000000u ? timeout_us : 1000000u,
         .boot_id = chosen->boot_id,
+        .account = &self->account,
     };
     if (!rtl_device_init(&self->device, &hardware, &description)) {
         snprintf(error, error_size, "the device refused its own description");
@@ -133,9 +146,23 @@ static void on_packet(void *context, const uint8_t *packet, size_t size) {
     rtl_device_receive_packet(&self->device, packet, size, machine_now_us(self));
 }
 
+/* What a firmware that is too slow would do, where that was asked for. */
+static void delay_job(machine *self) {
+    if (self->device.state != RTL_STATE_ACTIVE || ++self->delayable % self->delay_interval != 0) {
+        return;
+    }
+    const struct timespec delay = {.tv_sec = self->delay_us / 1000000u,
+                                   .tv_nsec = (long)(self->delay_us % 1000000u) * 1000};
+    if (self->delay_us > 0) {
+        nanosleep(&delay, NULL);
+    }
+}
+
 /* Received bytes go first: what came in time is not to be called a timeout by a late tick. */
 void machine_pass(machine *self) {
     uint8_t bytes[READ_SIZE];
+    rtl_device_begin_pass(&self->device);
+    const uint64_t sample_us = rtl_device_next_sample_us(&self->device);
     self->advance(self);
     const size_t n = pty_read(&self->line, bytes, sizeof bytes);
     if (n > 0) {
@@ -144,6 +171,10 @@ void machine_pass(machine *self) {
     tcp_receive(&self->zmq, machine_now_us(self), on_packet, self);
     rtl_device_tick(&self->device);
     tcp_flush(&self->zmq);
+    if (rtl_device_next_sample_us(&self->device) != sample_us) {
+        delay_job(self);
+    }
+    rtl_device_end_pass(&self->device);
 }
 
 uint64_t machine_next_due_us(const machine *self) {
@@ -159,33 +190,9 @@ void machine_unplug(machine *self) {
 
 /* ---- summary ------------------------------------------------------------------------------- */
 
-static const char *const state_names[] = {"INIT", "IDLE", "ARMED", "ACTIVE", "SAFE"};
-static const char *const reason_names[] = {"COMMAND_TIMEOUT", "DEADLINE_MISSES", "LINK_ERRORS",
-                                           "NON_FINITE",      "LIMIT",           "HOST_STOP",
-                                           "HARDWARE"};
-
-static void print_reasons(uint16_t reasons, FILE *stream) {
-    const char *comma = "";
-    for (unsigned bit = 0; bit < sizeof reason_names / sizeof reason_names[0]; ++bit) {
-        if ((reasons & 1u << bit) != 0) {
-            fprintf(stream, "%s\"%s\"", comma, reason_names[bit]);
-            comma = ", ";
-        }
-    }
-}
-
 void machine_print_summary(const machine *self, FILE *stream) {
-    const rtl_device *const d = &self->device;
-    fprintf(stream, "{\"state\": \"%s\", \"reasons\": [", state_names[d->state]);
-    print_reasons(d->reasons, stream);
-    fprintf(stream,
-            "], \"counters\": {\"rx_packets\": %u, \"tx_packets\": %u, \"tx_dropped\": %u, "
-            "\"crc_errors\": %u, \"frame_errors\": %u, \"seq_gaps\": %u, \"late_commands\": %u, "
-            "\"rejected_commands\": %u, \"command_timeouts\": %u}",
-            (unsigned)d->rx_packets, (unsigned)d->tx_packets, (unsigned)d->tx_dropped,
-            (unsigned)d->crc_errors, (unsigned)d->frame_errors, (unsigned)d->seq_gaps,
-            (unsigned)d->late_commands, (unsigned)d->rejected_commands,
-            (unsigned)d->command_timeouts);
+    fputc('{', stream);
+    summary_print(&self->device, stream);
     self->print_plant(self, stream);
     fprintf(stream, ", \"dropped_s\": %.4f, \"clock_origin_ns\": %lld}\n",
             (double)self->dropped_ns / 1e9, (long long)self->clock_origin_ns);

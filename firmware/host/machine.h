@@ -28,6 +28,7 @@
 
 typedef struct machine {
     rtl_device device;
+    rtl_device_account account;
     pty line;
     tcp zmq; /* beside the line, or closed */
     uint8_t zmq_in[RTL_PACKET_MAX], zmq_out[MACHINE_ZMQ_QUEUE];
@@ -37,6 +38,9 @@ typedef struct machine {
     bool is_released;        /* ACTIVE for the first time: until then the plant is held still */
     int64_t plant_ns;        /* CLOCK_MONOTONIC the plant was advanced to */
     int64_t dropped_ns;      /* time the plant did not live through: the process was stopped */
+    uint32_t delay_us;       /* for which a job waits while ACTIVE, */
+    uint32_t delay_interval; /* every so many */
+    uint32_t delayable;      /* jobs so far that may have been */
     int plant_fd;            /* what to wake up for beside the line, or -1 */
 
     void (*advance)(struct machine *self); /* brings the plant to the present */

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "rtloop/loop_account.h"
 #include "rtloop/messages.h"
 
 static const char help[] =
@@ -33,6 +34,14 @@ static const char help[] =
     "  --command-timeout-ms N   SAFE after so long without a command (default 20)\n"
     "  --boot-id N              what the device calls this start (default: drawn from the clock)\n"
     "  --clock-start-us N       device time at start (default 0; 4290000000 wraps after 5 s)\n"
+    "\n"
+    "its own loop: a job from each sample's tick until everything was sent\n"
+    "  --loop-class CLASS       hard, firm or soft (default soft): what a missed deadline means;\n"
+    "                           of a hard loop it is SAFE at once\n"
+    "  --loop-deadline-us N     from the tick, at most the period (default: the period)\n"
+    "  --loop-limit M/N         at most M jobs lost in any N (default: no limit)\n"
+    "  --loop-delay-us N        make jobs longer by so much, while ACTIVE (default 0)\n"
+    "  --loop-delay-every N     only every N-th (default 1)\n"
     "\n"
     "plant\n"
     "  --seed N                 of noise and pushes (default 1)\n"
@@ -109,6 +118,34 @@ static bool read_rate(const char *text, uint32_t *out) {
     return true;
 }
 
+static bool read_class(const char *text, uint8_t *out) {
+    static const char *const names[] = {"hard", "firm", "soft"};
+    for (uint8_t i = 0; i < 3; ++i) {
+        if (strcmp(text, names[i]) == 0) {
+            *out = i;
+            return true;
+        }
+    }
+    fprintf(stderr, "rtloop-firmware: --loop-class is \"%s\"; give hard, firm or soft\n", text);
+    return false;
+}
+
+static bool read_limit(const char *text, options *out) {
+    unsigned max_misses, window;
+    int length = 0;
+    if (sscanf(text, "%5u/%5u%n", &max_misses, &window, &length) == 2 && text[length] == '\0' &&
+        max_misses < window && window <= RTL_WINDOW_MAX) {
+        out->loop_max_misses = (uint16_t)max_misses;
+        out->loop_window = (uint16_t)window;
+        return true;
+    }
+    fprintf(stderr,
+            "rtloop-firmware: --loop-limit is \"%s\"; give M/N with M below N and N at most %u, "
+            "e.g. 5/1000\n",
+            text, RTL_WINDOW_MAX);
+    return false;
+}
+
 enum option_id {
     PTY = 256,
     ZMQ,
@@ -123,6 +160,11 @@ enum option_id {
     COMMAND_TIMEOUT,
     BOOT_ID,
     CLOCK_START,
+    LOOP_CLASS,
+    LOOP_DEADLINE,
+    LOOP_LIMIT,
+    LOOP_DELAY,
+    LOOP_DELAY_EVERY,
     PRIORITY,
     DIE_WITH_PARENT
 };
@@ -141,6 +183,11 @@ static const struct option known[] = {
     {"command-timeout-ms", required_argument, NULL, COMMAND_TIMEOUT},
     {"boot-id", required_argument, NULL, BOOT_ID},
     {"clock-start-us", required_argument, NULL, CLOCK_START},
+    {"loop-class", required_argument, NULL, LOOP_CLASS},
+    {"loop-deadline-us", required_argument, NULL, LOOP_DEADLINE},
+    {"loop-limit", required_argument, NULL, LOOP_LIMIT},
+    {"loop-delay-us", required_argument, NULL, LOOP_DELAY},
+    {"loop-delay-every", required_argument, NULL, LOOP_DELAY_EVERY},
     {"priority", required_argument, NULL, PRIORITY},
     {"die-with-parent", no_argument, NULL, DIE_WITH_PARENT},
     {"help", no_argument, NULL, 'h'},
@@ -182,6 +229,16 @@ static bool take(int id, const char *text, options *out) {
             return read_u32("boot-id", text, 0, UINT32_MAX, &out->boot_id);
         case CLOCK_START:
             return read_integer("clock-start-us", text, 0, UINT64_C(1) << 62, &out->clock_start_us);
+        case LOOP_CLASS:
+            return read_class(text, &out->loop_class);
+        case LOOP_DEADLINE:
+            return read_u32("loop-deadline-us", text, 1, 1000000, &out->loop_deadline_us);
+        case LOOP_LIMIT:
+            return read_limit(text, out);
+        case LOOP_DELAY:
+            return read_u32("loop-delay-us", text, 0, 1000000, &out->loop_delay_us);
+        case LOOP_DELAY_EVERY:
+            return read_u32("loop-delay-every", text, 1, UINT32_MAX, &out->loop_delay_interval);
         case PRIORITY:
             if (!read_u32("priority", text, 0, 99, &number)) {
                 return false;
@@ -213,6 +270,8 @@ options_verdict options_parse(int argc, char **argv, options *out) {
         .command_timeout_ms = 20,
         .plant_fd = -1,
         .boot_id = drawn_boot_id(),
+        .loop_class = RTL_CLASS_SOFT,
+        .loop_delay_interval = 1,
     };
     int id;
     while ((id = getopt_long(argc, argv, "h", known, NULL)) != -1) {
@@ -239,6 +298,14 @@ options_verdict options_parse(int argc, char **argv, options *out) {
             "rtloop-firmware: --plant-fd belongs to remote, and remote needs it\n"
             "see rtloop-firmware --help\n",
             stderr);
+        return OPTIONS_WRONG;
+    }
+    const uint32_t period_us = 1000000u / out->rate_hz;
+    if (out->loop_deadline_us > period_us) {
+        fprintf(stderr,
+                "rtloop-firmware: --loop-deadline-us is %u; give at most the period, %u\n"
+                "see rtloop-firmware --help\n",
+                (unsigned)out->loop_deadline_us, (unsigned)period_us);
         return OPTIONS_WRONG;
     }
     return OPTIONS_RUN;

@@ -18,6 +18,12 @@ typedef struct {
     uint32_t command_timeout_ms;
     uint32_t boot_id;
     uint64_t clock_start_us;
+    uint8_t loop_class;           /* rtl_class, of the device's own loop */
+    uint32_t loop_deadline_us;    /* 0: its period */
+    uint16_t loop_max_misses;     /* in any */
+    uint16_t loop_window;         /* releases; 0: no limit */
+    uint32_t loop_delay_us;       /* made in its jobs while ACTIVE */
+    uint32_t loop_delay_interval; /* every so many of them */
     int plant_fd; /* of the process that is the plant; -1: the cart-pole in this one */
     int priority; /* SCHED_FIFO; 0: leave alone */
     bool die_with_parent;

@@ -67,6 +67,9 @@ static void state_changed(void *context, rtl_state state, uint16_t reasons) {
     if (state == RTL_STATE_ACTIVE && r->trips_when_active != 0) {
         rtl_device_trip(&r->device, r->trips_when_active);
     }
+    if (state == RTL_STATE_ARMED && r->trips_when_armed != 0) {
+        rtl_device_trip(&r->device, r->trips_when_armed);
+    }
 }
 
 /* ---- the host's end of the line ------------------------------------------------------------ */
@@ -84,6 +87,10 @@ static bool take_payload(rig *r, uint8_t type, const uint8_t *payload, size_t si
             return rtl_sensor_decode(payload, size, &r->sensor);
         case RTL_TYPE_STATUS:
             return rtl_device_status_decode(payload, size, &r->status);
+        case RTL_TYPE_STATS:
+            return rtl_stats_decode(payload, size, &r->stats);
+        case RTL_TYPE_HISTOGRAM:
+            return rtl_histogram_counts_decode(payload, size, &r->histogram);
         case RTL_TYPE_EVENT:
             if (!rtl_event_decode(payload, size, &event) || event.event == 0 ||
                 event.event >= RTL_EVENT_KINDS) {
@@ -127,6 +134,7 @@ void rig_send(rig *r, rtl_type type, const uint8_t *payload, size_t size) {
     const rtl_header header = {
         .type = (uint8_t)type,
         .seq = r->tx_seq++,
+        .ack = r->ack,
         .schema_id = r->schema_id,
         .time_us = (uint32_t)r->now_us,
     };
@@ -185,12 +193,8 @@ void rig_send_damaged(rig *r) {
 
 /* ---- the course of things ------------------------------------------------------------------ */
 
-void rig_init(rig *r, uint64_t now) {
-    memset(r, 0, sizeof *r);
-    r->now_us = now;
-    r->applied_value = -1.0f;
-    rtl_frame_decoder_init(&r->decoder);
-    const rtl_hardware hardware = {
+rtl_hardware rig_hardware(rig *r) {
+    return (rtl_hardware){
         .context = r,
         .now_us = now_us,
         .sample = sample,
@@ -202,7 +206,10 @@ void rig_init(rig *r, uint64_t now) {
         .command_min = limit_min,
         .command_max = limit_max,
     };
-    const rtl_description description = {
+}
+
+rtl_description rig_description(void) {
+    return (rtl_description){
         .name = "rig",
         .schema = rig_schema,
         .n_sensor = 2,
@@ -213,10 +220,30 @@ void rig_init(rig *r, uint64_t now) {
         .command_timeout_max_us = RIG_TIMEOUT_MAX_US,
         .boot_id = 77,
     };
+}
+
+static void init(rig *r, uint64_t now, rtl_device_account *account) {
+    r->now_us = now;
+    r->applied_value = -1.0f;
+    rtl_frame_decoder_init(&r->decoder);
+    const rtl_hardware hardware = rig_hardware(r);
+    rtl_description description = rig_description();
+    description.account = account;
     if (!rtl_device_init(&r->device, &hardware, &description)) {
         r->received_bad++;
     }
     r->schema_id = rtl_schema_id(rig_schema, strlen(rig_schema));
+}
+
+void rig_init(rig *r, uint64_t now) {
+    memset(r, 0, sizeof *r);
+    init(r, now, NULL);
+}
+
+void rig_init_accounting(rig *r, uint64_t now, const rtl_loop_terms *terms) {
+    memset(r, 0, sizeof *r);
+    r->account.loop.terms = *terms;
+    init(r, now, &r->account);
 }
 
 void rig_open(rig *r) {

@@ -12,7 +12,7 @@
 #define RIG_TIMEOUT_MAX_US 100000u
 #define RIG_LINK_ERRORS 5u
 #define RIG_LIMIT 20.0f
-#define RIG_TYPES 16u
+#define RIG_TYPES 19u
 
 extern const char rig_schema[];
 
@@ -24,7 +24,8 @@ typedef struct {
     uint16_t trips_when_applied; /* reasons the machine trips with as soon as it is driven */
     uint16_t isr_when_applied;   /* and those of an interrupt that comes just before */
     uint16_t trips_when_active;  /* as soon as it hears of that state */
-    uint16_t veto;               /* of ARM and CLEAR alike */
+    uint16_t trips_when_armed;
+    uint16_t veto; /* of ARM and CLEAR alike */
     uint64_t sample_age_us;
     uint64_t delay_us; /* from the arrival of bytes to rtl_device_receive() */
 
@@ -35,7 +36,10 @@ typedef struct {
     unsigned moved_outside_active; /* must stay 0 */
     float applied_value;
 
+    rtl_device_account account; /* rig_init_accounting() */
+
     uint16_t tx_seq, schema_id; /* of the host */
+    uint16_t ack;               /* what it says to have received last */
     rtl_frame_decoder decoder;
     unsigned received[RIG_TYPES]; /* packets from the device, by type */
     unsigned received_bad;        /* must stay 0 */
@@ -48,10 +52,19 @@ typedef struct {
     rtl_event events[RTL_EVENT_KINDS]; /* the newest of each kind */
     unsigned received_events[RTL_EVENT_KINDS];
     rtl_device_status status;
+    rtl_stats stats;
+    rtl_histogram_counts histogram;
 } rig;
+
+/* What the device of a rig is made of. */
+rtl_hardware rig_hardware(rig *r);
+rtl_description rig_description(void);
 
 /* In INIT at the given time. */
 void rig_init(rig *r, uint64_t now_us);
+
+/* The same of a device that accounts for its loop. */
+void rig_init_accounting(rig *r, uint64_t now_us, const rtl_loop_terms *terms);
 
 /* Ready, and the host has said HELLO: IDLE. */
 void rig_open(rig *r);

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PLAIN = ("clear", "status_request")  # messages without a payload have no struct
+PLAIN = ("clear", "status_request", "stats_request")  # messages without a payload have no struct
 
 
 def c_bytes(text: str) -> str:
@@ -41,6 +41,9 @@ def c_message(fields: dict[str, Any]) -> str:
         if field == "values":
             listed = ", ".join(c_float(item) for item in value) or "0"
             parts += [f".count = {len(value)}", f".values = {{{listed}}}"]
+        elif field == "counts":
+            listed = ", ".join(map(c_integer, value)) or "0"
+            parts += [f".count = {len(value)}", f".counts = {{{listed}}}"]
         elif field == "bytes":
             listed = ", ".join(str(byte) for byte in bytes.fromhex(value)) or "0"
             parts += [f".size = {len(value) // 2}", f".bytes = {{{listed}}}"]

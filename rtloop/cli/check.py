@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtloop import core
-from rtloop.build import port_errors
 from rtloop.config import Config, host_problems, load
 from rtloop.config.config import label
 from rtloop.errors import ConfigError, Finding, RtloopError, raise_all
@@ -28,6 +27,7 @@ from rtloop.judge import (
     uncommanded,
 )
 from rtloop.loop import WARM_UP_RUNS, Loop
+from rtloop.opening import port_errors
 from rtloop.policy import Policy
 from rtloop.policy.aot.gain import Gain, gain
 from rtloop.policy.callable.function import FunctionError
@@ -35,7 +35,7 @@ from rtloop.policy.callable.price import Price, price
 from rtloop.policy.composed import ComposedGraph
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report, report
-from rtloop.realtime.threads import guard_thread, loop_thread
+from rtloop.realtime.threads import guard_thread, link_thread, loop_thread
 from rtloop.unwritten import unwritten
 
 if TYPE_CHECKING:
@@ -344,6 +344,8 @@ def _try_rights(config: Config, judgement: Judgement, found: Check) -> None:
             rights = process.of(loop.realtime)
             rights += _thread_rights(loop_thread(name, loop), name)
             rights += _thread_rights(guard_thread(name, loop), f"{name} guard")
+            for port in _ports_with_threads(config, name):
+                rights += _thread_rights(link_thread(port, loop), f"{name} link {port}")
             found.rights += [right for right in rights if right not in found.rights]
             with _gathered(found.errors):
                 refuse_denied(config, name, rights)
@@ -353,6 +355,12 @@ def _try_rights(config: Config, judgement: Judgement, found: Check) -> None:
         # Now what is made counts against it, as in a run.
         with _gathered(found.errors):
             rehearse_storage(config, None, judgement)
+
+
+def _ports_with_threads(config: Config, loop: str) -> list[str]:
+    """Those of a loop whose samples and commands are carried by threads of their own."""
+    sections = (*config.loops[loop].inputs.values(), *config.loops[loop].outputs.values())
+    return list(dict.fromkeys(str(s.port_name) for s in sections if s.has_threads(config.links)))
 
 
 def _is_locked_within_a_limit(rights: list[RightReport]) -> bool:

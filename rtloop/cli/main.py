@@ -104,11 +104,7 @@ def _execute(
         is_seen = not options.json or sys.stderr.isatty()
         run.wait(options.duration or None, (lambda: console.draw(run)) if is_seen else None)
     summary = run.stop()
-    told = {device.link.name: device.stop() for device in devices}
-    if demo is not None:
-        # A plant that was never driven has nothing to answer for.
-        problems = demo.problems(told) if summary.started else ()
-        summary = replace(summary, devices=told, problems=(*summary.problems, *problems))
+    summary = replace(summary, devices={device.link.name: device.stop() for device in devices})
     summary = _reported(summary, run, signals, options, console, demo, devices)
     signals.release()  # nothing moves: what takes the summary may be slow, and Ctrl-C ends that
     code = exit_code(summary)

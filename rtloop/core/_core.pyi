@@ -206,6 +206,34 @@ class Relay:
     def reader(self) -> Port:
         """A port for one more loop that reads them."""
 
+class ZmqBridge:
+    """One connection of libzmq, and a descriptor beside it that keeps packets apart: each read and each write
+    of it is one. A thread without the interpreter moves them. When the connection ends, the descriptor fails
+    with ECONNRESET, once; it does not connect again."""
+
+    class Stage(enum.Enum):
+        connecting = 0
+        greeting = 1
+        open = 2
+        lost = 3
+
+    def __init__(self, library: str, endpoint: str) -> None:
+        """Loads libzmq from the path ``library`` and begins to connect to ``endpoint``, as ``tcp://1.2.3.4:5555``.
+
+        Raises RuntimeError, OSError.
+        """
+    def fileno(self) -> int:
+        """Non-blocking; -1 once closed."""
+    def wait(self, timeout_ns: int) -> Stage:
+        """Returns once it is open or lost, or after ``timeout_ns``."""
+    @property
+    def reached(self) -> Stage:
+        """How far it came, whether it was lost or not."""
+    def schedule(self, setup: ThreadSetup) -> list[Right]:
+        """For its thread and for that of libzmq; the name in ``setup`` is not given to them."""
+    def close(self) -> None:
+        """What was written still leaves, within 0.2 s. May be called again."""
+
 class TimeMap:
     """A device's clock mapped to CLOCK_MONOTONIC: an interval that packets narrow; the offset is slewed."""
 

@@ -49,7 +49,7 @@ class Disturbances:
 def demo_run(
     demo: Demo, disturbances: Disturbances, *, record: bool = True, viewer: bool = False
 ) -> Iterator[tuple[Run, list[FirmwareProcess]]]:
-    """A run that is ready to start, beside its running microcontrollers.
+    """A run that is ready to start, once, beside its running microcontrollers, which end with its loops.
 
     Raises ConfigError, RtloopError. Everything it started ends with it.
     """
@@ -98,7 +98,16 @@ def run_of(
         if disturbances.busy_python:
             stack.enter_context(_busy_python())
         stalls = None if overload is None else _stalls(config, overload)
-        yield Run(config, demo.name, stalls=stalls, record=record), devices
+        yield (
+            Run(
+                config,
+                demo.name,
+                stalls=stalls,
+                record=record,
+                plant=lambda: demo.problems({d.link.name: d.stop() for d in devices}),
+            ),
+            devices,
+        )
 
 
 def _cpu_of_loops() -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import TracebackType
 
+from rtloop import core
 from rtloop.errors import LinkError
 from rtloop.link import messages
 from rtloop.link.handshake import (
@@ -79,6 +80,11 @@ class Link:
         return self._line.fileno()
 
     @property
+    def keeps_packets(self) -> bool:
+        """Whether each read and each write of it is one packet, and not bytes of a stream."""
+        return self._line.keeps_packets
+
+    @property
     def low_latency(self) -> bool:
         """Whether the driver passes received bytes on at once."""
         return self._line.low_latency
@@ -87,6 +93,10 @@ class Link:
     def bit_rate(self) -> int | None:
         """Bits per second that the wire carries; None where it sets no limit of its own."""
         return self._line.bit_rate
+
+    def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
+        """For the threads that carry its packets, where there are any: what became of each right."""
+        return self._line.schedule(setup)
 
     def resync(self) -> LinkInfo:
         """Asks for the device's state and measures its clock anew; ``info`` is renewed.

@@ -51,11 +51,12 @@ class PacketStream:
         return self._seq - 1 & 0xFFFF
 
     def restart(self) -> None:
-        """Forgets what was received, and ends whatever frame was cut on the way to the device."""
+        """Forgets what was received; on a stream ends whatever frame was cut on the way to the device."""
         self.line.discard_input()
         self._decoder = core.FrameDecoder()
         self._waiting.clear()
-        self.line.write(b"\0")
+        if not self.line.keeps_packets:
+            self.line.write(b"\0")
 
     def send(self, type: PacketType, payload: bytes = b"") -> None:
         """Raises LinkError; StoppedError, for all but a STOP, once a stop was asked for."""
@@ -64,7 +65,7 @@ class PacketStream:
         now_us = time.monotonic_ns() // 1000 & 0xFFFFFFFF
         packet = core.packet_encode(type, self._seq, self._ack, self.schema_id, now_us, payload)
         self._seq = self._seq + 1 & 0xFFFF
-        self.line.write(core.frame_encode(packet))
+        self.line.write(packet if self.line.keeps_packets else core.frame_encode(packet))
 
     def receive(self, end: float) -> Packet | None:
         """The next packet, or None when none came until ``time.monotonic()`` is ``end``."""
@@ -99,11 +100,16 @@ class PacketStream:
 
     def _take(self, data: bytes, received_ns: int) -> None:
         self.received_bytes += len(data)
-        for frame in self._decoder.feed(data):
+        for bare in self._packets(data):
             try:
-                packet = Packet(*core.packet_decode(frame), received_ns)
+                packet = Packet(*core.packet_decode(bare), received_ns)
             except ValueError:
                 self._packet_errors += 1
                 continue
             self._ack = packet.seq
             self._waiting.append(packet)
+
+    def _packets(self, data: bytes) -> list[bytes]:
+        if self.line.keeps_packets:
+            return [data] if data else []
+        return self._decoder.feed(data)

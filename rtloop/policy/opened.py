@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 
+from rtloop.assembly import Assembled, assemble, sink_of
 from rtloop.assumed import assumed_inputs, assumed_outputs
-from rtloop.build import Assembled, assemble, sink_of
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import ConfigError, Finding
 from rtloop.policy.policy import Policy

@@ -75,6 +75,9 @@ class LinkInput(InputSection):
     def hardware_id(self, links: Mapping[str, LinkConfig]) -> str:
         return links[self.link].device
 
+    def has_threads(self, links: Mapping[str, LinkConfig]) -> bool:
+        return _has_threads(links[self.link].device)
+
     def opened_at(self, here: Keys) -> Keys:
         return ("links", self.link, "device")
 
@@ -134,6 +137,9 @@ class LinkOutput(OutputSection):
     def hardware_id(self, links: Mapping[str, LinkConfig]) -> str:
         return links[self.link].device
 
+    def has_threads(self, links: Mapping[str, LinkConfig]) -> bool:
+        return _has_threads(links[self.link].device)
+
     def opened_at(self, here: Keys) -> Keys:
         return ("links", self.link, "device")
 
@@ -183,6 +189,11 @@ def _existence(here: Keys, link: str, links: Mapping[str, LinkConfig]) -> Iterat
         yield unknown((*here, "link"), link, "link", list(links), ("links",))
 
 
+def _has_threads(device: str) -> bool:
+    transport = transports.of(device)
+    return transport is not None and transport.has_threads
+
+
 def _loss_rules(here: Keys, link: str, loop: ServedLoop) -> Iterator[Problem]:
     if loop.loop_class == "hard":
         expected = f"fault: loop '{here[1]}' is hard, and its loss is a failure"
@@ -215,6 +226,7 @@ class LinkPort(Port):
         self._timeout_ns = settings.command_timeout_ns
         self.is_armed = True
         self._why_given_up = ""
+        self._threads: core.ThreadSetup | None = None  # what those of its line ask for
         self._latched_for: Reason | None = None  # SAFE, when it came back
         self._armed: tuple[DeviceStatus, int] | None = (
             None  # as it was then, and what the core had sent
@@ -269,6 +281,7 @@ class LinkPort(Port):
             "command_validity_ns": self._timeout_ns if soft else self._loop.period_ns,
             "command_timeout_ns": self._timeout_ns,
             "reconnects": int(self.back_off is not None),
+            "keeps_packets": int(link.keeps_packets),
         }
         try:
             self.core = core.Port("link", {**options, **self._terms(link)})
@@ -298,6 +311,8 @@ class LinkPort(Port):
                 "configure the loop anew"
             )
         self._link = link
+        if self._threads is not None:
+            link.schedule(self._threads)
         self.sensor_period_ns = link.info.sensor_period_us * 1000
         return link
 
@@ -315,6 +330,10 @@ class LinkPort(Port):
             "silence_timeout_ns": max(self._timeout_ns, 3 * slower_ns),
             "is_armed": int(self.is_armed),
         }
+
+    def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
+        self._threads = setup
+        return self._open_link().schedule(setup)
 
     def arm(self, clear: bool) -> None:
         self._arm(self._open_link(), _clearable(clear))

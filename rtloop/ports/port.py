@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from rtloop.core import Relay
+    from rtloop.core import Relay, Right, ThreadSetup
     from rtloop.link.section import LinkConfig
 
 
@@ -100,6 +100,10 @@ class PortSection(KindSection):
     def hardware_id(self, links: Mapping[str, LinkConfig]) -> str:
         """The device behind the port, by its path; empty where there is none."""
         return ""
+
+    def has_threads(self, links: Mapping[str, LinkConfig]) -> bool:
+        """Whether its port has threads of its own, as for :meth:`Port.schedule`."""
+        return False
 
     def opened_at(self, here: Keys) -> Keys:
         """Where the file names what is opened, for a section at ``here``."""
@@ -316,6 +320,13 @@ class Port(ABC):
 
         Raises LinkError.
         """
+
+    def schedule(self, setup: ThreadSetup) -> list[Right]:
+        """For the threads of its own that carry its samples and commands: what became of each right.
+
+        Called once ``core`` is made; nothing to do for most kinds, which have none.
+        """
+        return []
 
     @abstractmethod
     def arm(self, clear: bool) -> None:

@@ -49,6 +49,28 @@ def guard_thread(name: str, config: Paced) -> core.ThreadSetup:
     return setup
 
 
+def link_thread(name: str, config: Paced) -> core.ThreadSetup:
+    """The threads, not the loop's, that carry the packets of a link, and so also its STOP.
+
+    Real-time like the loop, or a busy machine would be late for it; one priority below, so that a flood from
+    the network cannot keep the loop from its CPU; and off the loop's CPUs where they can, so that a loop that
+    hangs cannot keep the safe command from leaving. Where there is one CPU only, it can: then the device's own
+    command timeout is what is left.
+    """
+    realtime = config.realtime
+    if realtime.scheduler == "deadline":
+        setup = _setup(
+            f"link:{name}", "fifo", 98
+        )  # below its guard; the loop comes before all of them
+    else:
+        priority = max(1, realtime.thread_priority - 1) if realtime.scheduler != "other" else 0
+        setup = _setup(f"link:{name}", realtime.scheduler, priority)
+    taken = realtime.cpu_affinity
+    if taken is not None:
+        setup.cpus = sorted(set(core.allowed_cpus()) - set(taken)) or list(taken)
+    return setup
+
+
 def function_thread(name: str, config: Paced) -> core.ThreadSetup:
     """The thread of a policy's Python function: never real-time, and off the loop's CPUs where it can."""
     setup = _setup(f"py:{name}", "other", 0)

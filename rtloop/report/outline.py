@@ -76,6 +76,8 @@ class Outline:
     """Whether the run went on in a file that is not part of this."""
     before: int
     """Cycles of the run, of all loops, in files before these."""
+    problems: tuple[str, ...]
+    """What went wrong in the run, in sentences."""
 
 
 @dataclass
@@ -189,6 +191,7 @@ def outline(path: Path) -> Outline:
         alone=reader.alone,
         continued=reader.continued,
         before=sum(int(said["summary"]["executed"]) for said in reader.before.values()),
+        problems=reader.problems,
     )
 
 

@@ -21,7 +21,7 @@ from rtloop.report.typography import (
     share,
     span_s,
 )
-from rtloop.report.verdict import Level, judge
+from rtloop.report.verdict import Level, Verdict, judge, judge_run
 from rtloop.telemetry.mcap.part_names import first_path, first_there
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.words import explain, find
@@ -30,7 +30,13 @@ from rtloop.telemetry.private import replace_file
 CLASS_ORDER = ("hard", "firm", "soft")
 #: Events that the verdict, the accounts or the list of the worst cycles tell in words of their own.
 _TOLD_ELSEWHERE = {"miss", "guard", "limit_broken", "fault", "unfinished", "policy", "switched"}
-SIGNS = {Level.MET: "✓", Level.TOLERATED: "▲", Level.FAILED: "✕", Level.NOTHING: "○"}
+SIGNS = {
+    Level.MET: "✓",
+    Level.TOLERATED: "▲",
+    Level.FAILED: "✕",
+    Level.OVERSHADOWED: "○",
+    Level.NOTHING: "○",
+}
 
 
 def report_path(recording: Path) -> Path:
@@ -62,13 +68,14 @@ def write_report(recording_path: Path, html_path: Path) -> Path:
 
 def render(recording: Outline) -> str:
     """The page as text."""
+    run = judge_run(recording.problems)
     loops = sorted(
-        (_Loop(name, loop) for name, loop in recording.loops.items()),
+        (_Loop(name, loop, run) for name, loop in recording.loops.items()),
         key=lambda loop: (_class_rank(loop.loop_class), loop.name),
     )
     body = [
         *_header(recording, loops),
-        *_verdicts(loops),
+        *_verdicts(run, loops),
         *_cautions(recording, loops),
         *_overview(loops),
         *pictures(recording.path),
@@ -88,13 +95,13 @@ def render(recording: Outline) -> str:
 class _Loop:
     """One loop with what the page says about it more than once."""
 
-    def __init__(self, name: str, recording: LoopOutline) -> None:
+    def __init__(self, name: str, recording: LoopOutline, run: Verdict | None) -> None:
         self.name = name
         self.metadata = recording.metadata
         self.loop_class = recording.metadata.loop_class
         self.outline = recording
         self.summary = recording.summary
-        self.verdict = judge(self.summary)
+        self.verdict = judge(self.summary, run)
         self.deadline_us = self.metadata.deadline_ns / 1e3
         self.anchor = f"loop-{escape(name)}"
 
@@ -130,19 +137,24 @@ def _moment(iso: str) -> str:
     return escape(f"{date} {time[:8]}{zone}")
 
 
-def _verdicts(loops: list[_Loop]) -> Iterator[str]:
+def _verdicts(run: Verdict | None, loops: list[_Loop]) -> Iterator[str]:
+    if run is not None:
+        yield from ('<div class="verdicts">', *_verdict(run, ""), "</div>")
     yield '<div class="verdicts">'
     for loop in loops:
-        verdict = loop.verdict
-        yield f'<section class="verdict {verdict.level.value}">'
-        yield (
+        yield from _verdict(
+            loop.verdict,
             f'<div class="who">{loop.badge}<a href="#{loop.anchor}">{escape(loop.name)}</a>'
-            f'<span class="quiet">{escape(_promise(loop.loop_class))}</span></div>'
+            f'<span class="quiet">{escape(_promise(loop.loop_class))}</span></div>',
         )
-        yield f"<h3>{SIGNS[verdict.level]}&ensp;{escape(verdict.headline)}</h3>"
-        yield from (f"<p>{escape(sentence)}</p>" for sentence in verdict.sentences)
-        yield "</section>"
     yield "</div>"
+
+
+def _verdict(verdict: Verdict, who: str) -> Iterator[str]:
+    yield f'<section class="verdict {verdict.level.value}">{who}'
+    yield f"<h3>{SIGNS[verdict.level]}&ensp;{escape(verdict.headline)}</h3>"
+    yield from (f"<p>{escape(sentence)}</p>" for sentence in verdict.sentences)
+    yield "</section>"
 
 
 def _cautions(recording: Outline, loops: list[_Loop]) -> Iterator[str]:

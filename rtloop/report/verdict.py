@@ -1,5 +1,6 @@
 """What the numbers of a loop mean for its class, in plain words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,11 +15,12 @@ JUDGED_US = 0.001
 
 
 class Level(Enum):
-    """How a loop did, judged by what its class promises."""
+    """How a loop did, judged by what its class promises; overshadowed: it did well, the run did not."""
 
     MET = "met"
     TOLERATED = "tolerated"
     FAILED = "failed"
+    OVERSHADOWED = "overshadowed"
     NOTHING = "nothing"
 
 
@@ -31,8 +33,15 @@ class Verdict:
     sentences: tuple[str, ...]
 
 
-def judge(summary: LoopSummary) -> Verdict:
-    """The verdict on a loop."""
+def judge_run(problems: Sequence[str]) -> Verdict | None:
+    """The verdict on what went wrong besides the loops; None where nothing is known to have."""
+    if not problems:
+        return None
+    return Verdict(Level.FAILED, f"The run had {plural(len(problems), 'problem')}", tuple(problems))
+
+
+def judge(summary: LoopSummary, run: Verdict | None = None) -> Verdict:
+    """The verdict on a loop, in a run that has a verdict of its own."""
     executed, misses = summary.executed, summary.misses
     failures = summary.failures
     if executed == 0:
@@ -57,7 +66,8 @@ def judge(summary: LoopSummary) -> Verdict:
     elif misses:
         headline, level = f"{share(misses, executed)} late, as its class allows", Level.TOLERATED
     else:
-        headline, level = "Every deadline met", Level.MET
+        # As on the console: nothing is green where the exit code was 1.
+        headline, level = "Every deadline met", Level.OVERSHADOWED if run else Level.MET
     return Verdict(level, headline, tuple(sentences))
 
 

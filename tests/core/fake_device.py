@@ -1,9 +1,10 @@
-"""A device on a pty, as far as a port's tests need one: speaks packets, keeps no rules."""
+"""A device on a pty or a socket, as far as a port's tests need one: speaks packets, keeps no rules."""
 
 from __future__ import annotations
 
 import os
 import pty
+import socket
 import struct
 import termios
 import time
@@ -19,13 +20,16 @@ SCHEMA_ID = 0x1234
 
 
 class FakeDevice:
-    """Its clock is CLOCK_MONOTONIC plus ``offset_ns``."""
+    """Its clock is CLOCK_MONOTONIC plus ``offset_ns``.
 
-    def __init__(self, offset_ns: int = 0) -> None:
+    ``wire`` is how its packets travel: ``pty``, ``udp``, ``seqpacket``. Its end is ``master``, ours ``slave``.
+    """
+
+    def __init__(self, offset_ns: int = 0, wire: str = "pty") -> None:
         self.offset_ns = offset_ns
         self.late_commands = 0
-        self.master, self.slave = pty.openpty()
-        tty.setraw(self.slave, termios.TCSANOW)
+        self.keeps_packets = wire != "pty"
+        self.master, self.slave = {"pty": _pty, "udp": _udp, "seqpacket": _seqpacket}[wire]()
         os.set_blocking(self.master, False)
         self._decoder = core.FrameDecoder()
         self._seq = 0
@@ -40,6 +44,7 @@ class FakeDevice:
         """What a handshake would have found."""
         return {
             "fd": self.slave,
+            "keeps_packets": int(self.keeps_packets),
             "schema_id": SCHEMA_ID,
             "n_sensor": 2,
             "n_command": 1,
@@ -65,7 +70,7 @@ class FakeDevice:
         self._seq += 1
         now_us = self.now_us() & 0xFFFFFFFF
         packet = core.packet_encode(kind, self._seq & 0xFFFF, 0, schema_id, now_us, payload)
-        self.send_raw(core.frame_encode(packet))
+        self.send_raw(packet if self.keeps_packets else core.frame_encode(packet))
 
     def send_raw(self, data: bytes) -> None:
         os.write(self.master, data)
@@ -93,11 +98,13 @@ class FakeDevice:
 
     def _packets(self) -> list[tuple[int, int, int, int, int, int, bytes]]:
         self._settle()
+        packets: list[bytes] = []
         try:
-            data = os.read(self.master, 65536)
+            while data := os.read(self.master, 65536):
+                packets += [data] if self.keeps_packets else self._decoder.feed(data)
         except (BlockingIOError, OSError):
-            return []
-        return [core.packet_decode(p) for p in self._decoder.feed(data)]
+            pass
+        return [core.packet_decode(packet) for packet in packets]
 
     def unplug(self) -> None:
         for name in ("master", "slave"):
@@ -105,3 +112,23 @@ class FakeDevice:
             if fd >= 0:
                 os.close(fd)
                 setattr(self, name, -1)
+
+
+def _pty() -> tuple[int, int]:
+    master, slave = pty.openpty()
+    tty.setraw(slave, termios.TCSANOW)
+    return master, slave
+
+
+def _udp() -> tuple[int, int]:
+    ends = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    for end in ends:
+        end.bind(("127.0.0.1", 0))
+    ends[0].connect(ends[1].getsockname())
+    ends[1].connect(ends[0].getsockname())
+    return ends[0].detach(), ends[1].detach()
+
+
+def _seqpacket() -> tuple[int, int]:
+    master, slave = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return master.detach(), slave.detach()

@@ -57,6 +57,7 @@ class FirmwareLoop:
         info = self.link.resync()
         options = {
             "fd": self.link.fileno(),
+            "keeps_packets": int(self.link.keeps_packets),
             "schema_id": info.schema_id,
             "n_sensor": self._sensors,
             "n_command": 1,

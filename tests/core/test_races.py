@@ -23,7 +23,8 @@ def test_ring_ports_relay_stand_in_and_gate_are_free_of_races(
     core = ROOT / "rtloop" / "core"
     library = ROOT / "firmware" / "lib"
     sources = [Path(__file__).parent / "cpp" / "races.cpp", core / "ring" / "ring.cpp"]
-    ports = ("line", "link", "link_receive", "link_send", "mailbox", "relay")
+    link = ("line", "link", "link_receive", "link_send", "packet_wire", "stream_wire", "wire")
+    ports = (*link, "mailbox", "relay")
     sources += [core / "ports" / f"{name}.cpp" for name in ports]
     sources += [core / "graph" / "external.cpp"]
     objects = []

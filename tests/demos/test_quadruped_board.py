@@ -162,7 +162,7 @@ from rtloop.demos.quadruped.demo import QuadrupedDemo, Robot
 QuadrupedDemo.device_arguments = (
     *("--command-timeout-ms", "200", "--push-newton", "5000", "--push-interval-s", "0.1"),
 )
-sys.exit(main(["demo", "quadruped", "--duration", "5", "--no-report", *sys.argv[1:]]))
+sys.exit(main(["demo", "quadruped", "--duration", "5", *sys.argv[1:]]))
 """
 
 
@@ -183,6 +183,9 @@ def test_a_fall_is_told_and_no_success(tmp_path: Path, as_json: bool) -> None:
         (told,) = summary["devices"].values()
         assert told["fell_at_s"] is not None
         assert "device robot: it fell after" in "\n".join(summary["problems"])
+        page = (tmp_path / summary["report"]).read_text()
+        assert "device robot: it fell after" in page
+        assert 'class="verdict met"' not in page
     else:
         assert "FAILED: the run had" in done.stdout
         assert done.stdout.count("device robot: it fell after") == 1

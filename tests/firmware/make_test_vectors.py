@@ -46,6 +46,31 @@ EVENT = {
     "total": 17,
     "state": 3,
 }
+STATS = {
+    "loop_class": 1,
+    "max_misses": 2,
+    "window": 1000,
+    "max_consecutive": 1,
+    "boot_id": 0xDEADBEEF,
+    "period_us": 1000,
+    "deadline_us": 900,
+    "jobs": 1_000_000,
+    "skipped": 3,
+    "misses": 17,
+    "limit_broken": 5,
+    "most_consecutive": 4,
+    "lateness_max_us": 240,
+    "worst_job": 0xFFFFFFFE,
+    "first_miss_job": 40_000,
+    "began_us": 2**32 + 1,
+    "worst_us": 2**63,
+    "first_miss_us": 2**32 + 40_000_900,
+    "response_max_us": 1140,
+    "release_latency_max_us": 1023,
+    "sample_to_actuation_max_us": 3999,
+    "traced": 999,
+    "untraced": 1,
+}
 REPLY = {
     "version": 1,
     "state": 1,
@@ -93,6 +118,15 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("event, early", "event", {**EVENT, "event": 4, "lateness_us": -2147483648}),
     ("status request", "status_request", {}),
     ("status", "device_status", STATUS),
+    ("event, a missed deadline", "event", {**EVENT, "event": 5, "loop_class": 2}),
+    ("stats request", "stats_request", {}),
+    ("stats", "stats", STATS),
+    ("stats without a miss", "stats", {**STATS, "misses": 0, "lateness_max_us": -2147483648}),
+    ("stats without a loop", "stats", {**dict.fromkeys(STATS, 0), "loop_class": 255}),
+    ("histogram request", "histogram_request", {"kind": 2}),
+    ("histogram", "histogram_counts", {"kind": 0, "counts": [0, 7, 2**32 - 1]}),
+    ("histogram, empty", "histogram_counts", {"kind": 1, "counts": []}),
+    ("histogram, full", "histogram_counts", {"kind": 2, "counts": [3 * i for i in range(80)]}),
 ]
 
 

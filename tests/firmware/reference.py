@@ -83,6 +83,39 @@ MESSAGES: dict[str, tuple[int, str, tuple[str, ...], str]] = {
         ),
         "",
     ),
+    "stats_request": (15, "<", (), ""),
+    "stats": (
+        16,
+        "<BxHHHIIIIIIIIiIIQQQIIIII",
+        (
+            "loop_class",
+            "max_misses",
+            "window",
+            "max_consecutive",
+            "boot_id",
+            "period_us",
+            "deadline_us",
+            "jobs",
+            "skipped",
+            "misses",
+            "limit_broken",
+            "most_consecutive",
+            "lateness_max_us",
+            "worst_job",
+            "first_miss_job",
+            "began_us",
+            "worst_us",
+            "first_miss_us",
+            "response_max_us",
+            "release_latency_max_us",
+            "sample_to_actuation_max_us",
+            "traced",
+            "untraced",
+        ),
+        "",
+    ),
+    "histogram_request": (17, "<Bxxx", ("kind",), ""),
+    "histogram_counts": (18, "<BBxx", ("kind", "count"), "counts"),
 }
 NAME_OF_TYPE = {row[0]: name for name, row in MESSAGES.items()}
 
@@ -108,16 +141,18 @@ class Packet(NamedTuple):
 
 
 def encode_message(name: str, fields: dict[str, Any]) -> bytes:
-    """The payload of a message; ``values`` and ``bytes`` follow their head."""
+    """The payload of a message; ``values``, ``counts`` and ``bytes`` follow their head."""
     _, head, names, tail = MESSAGES[name]
     fields = dict(fields)
-    if tail == "values":
-        fields.setdefault("count", len(fields["values"]))
+    if tail in ("values", "counts"):
+        fields.setdefault("count", len(fields[tail]))
     if isinstance(fields.get("name"), str):
         fields["name"] = fields["name"].encode()
     payload = struct.pack(head, *(fields[field] for field in names))
     if tail == "values":
         payload += struct.pack(f"<{len(fields['values'])}f", *fields["values"])
+    elif tail == "counts":
+        payload += struct.pack(f"<{len(fields['counts'])}I", *fields["counts"])
     elif tail == "bytes":
         payload += fields["bytes"]
     return payload
@@ -133,6 +168,8 @@ def decode_message(name: str, payload: bytes) -> dict[str, Any]:
     fields: dict[str, Any] = dict(zip(names, struct.unpack(head, payload[:size]), strict=True))
     if tail == "values":
         fields["values"] = list(struct.unpack(f"<{fields['count']}f", rest))
+    elif tail == "counts":
+        fields["counts"] = list(struct.unpack(f"<{fields['count']}I", rest))
     elif tail == "bytes":
         fields["bytes"] = rest
     if name == "hello_reply":

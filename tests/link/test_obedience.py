@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+from rtloop import open_recording
 from rtloop.config import load
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.observe.summary import RunSummary
@@ -15,7 +16,7 @@ from tests.running import UNDISTURBED, firmware, wait_for, write_config
 
 def test_a_stop_that_is_not_confirmed_is_a_problem_and_exit_code_1(tmp_path: Path) -> None:
     with firmware(tmp_path, *UNDISTURBED) as device:
-        run = Run(load(write_config(tmp_path, device.link)), "test", record=False)
+        run = Run(load(write_config(tmp_path, device.link)), "test")
         run.start()
         run.wait(0.2)
         os.kill(device.pid, signal.SIGSTOP)
@@ -25,6 +26,7 @@ def test_a_stop_that_is_not_confirmed_is_a_problem_and_exit_code_1(tmp_path: Pat
             os.kill(device.pid, signal.SIGCONT)
         assert any("did not confirm STOP" in problem for problem in summary.problems)
         assert exit_code(summary) == 1
+        assert open_recording(run.recording).problems == summary.problems
 
 
 def ran_over(cable: Cable, folder: Path) -> RunSummary:

@@ -8,7 +8,7 @@ from textwrap import indent
 
 import numpy as np
 
-from rtloop.build import assemble
+from rtloop.assembly import assemble
 from rtloop.config import loads
 from rtloop.policy.composed import NodeStep
 from rtloop.policy.opened import opened

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rtloop import Run, core
+from rtloop.assembly import assemble
 from rtloop.assumed import assumed_inputs, assumed_outputs
-from rtloop.build import assemble
 from rtloop.config import Config, loads
 from rtloop.telemetry.mcap.reader import LoopRecording, read_recording
 from tests.policy.test_wild import NAMES, folder_of

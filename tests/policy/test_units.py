@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rtloop.build import assemble
+from rtloop.assembly import assemble
 from rtloop.config import loads
 from rtloop.errors import ConfigError
 from rtloop.ports.signal import Signal

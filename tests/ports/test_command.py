@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rtloop.build import assemble
+from rtloop.assembly import assemble
 from rtloop.config import Config, loads
 from rtloop.config.by_name import Hold, Value, Values, key_of
 from rtloop.errors import ConfigError

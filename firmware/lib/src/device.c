@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "device_account.h"
 #include "device_send.h"
 #include "device_state.h"
 
@@ -26,7 +27,8 @@ static void on_hello(rtl_device *d, const rtl_hello *hello) {
         reply.name[i] = name[i];
     }
     uint8_t payload[RTL_PAYLOAD_MAX];
-    rtl_send_packet(d, RTL_TYPE_HELLO_REPLY, payload, rtl_hello_reply_encode(&reply, payload));
+    rtl_send_flagged(d, d->description.account != NULL ? RTL_FLAG_ACCOUNTS : 0,
+                     RTL_TYPE_HELLO_REPLY, payload, rtl_hello_reply_encode(&reply, payload));
     if (in_common) {
         d->peer_transport = d->answer_transport;
     }
@@ -70,6 +72,7 @@ static bool dispatch(rtl_device *d, const rtl_header *header, const uint8_t *pay
         rtl_time_request time_request;
         rtl_command command;
         rtl_arm arm;
+        rtl_histogram_request histogram_request;
     } m;
     switch (header->type) {
         case RTL_TYPE_HELLO:
@@ -87,7 +90,7 @@ static bool dispatch(rtl_device *d, const rtl_header *header, const uint8_t *pay
         case RTL_TYPE_COMMAND:
             if (!rtl_command_decode(payload, size, &m.command)) return false;
             if (m.command.count != d->description.n_command) return false;
-            rtl_on_command(d, &m.command, header->seq);
+            rtl_on_command(d, &m.command, header);
             return true;
         case RTL_TYPE_ARM:
             if (!rtl_arm_decode(payload, size, &m.arm)) return false;
@@ -103,6 +106,11 @@ static bool dispatch(rtl_device *d, const rtl_header *header, const uint8_t *pay
         case RTL_TYPE_STATUS_REQUEST:
             rtl_send_status(d, d->reasons);
             return true;
+        case RTL_TYPE_STATS_REQUEST:
+            return rtl_on_stats_request(d);
+        case RTL_TYPE_HISTOGRAM_REQUEST:
+            return rtl_histogram_request_decode(payload, size, &m.histogram_request) &&
+                   rtl_on_histogram_request(d, &m.histogram_request);
         default:
             return false;
     }
@@ -232,7 +240,8 @@ void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n, uint
 
 static void send_sensor(rtl_device *d) {
     rtl_sensor sensor;
-    sensor.sample_time_us = (uint32_t)d->hardware.sample(d->hardware.context, sensor.values);
+    const uint64_t sample_us = d->hardware.sample(d->hardware.context, sensor.values);
+    sensor.sample_time_us = (uint32_t)sample_us;
     rtl_take_trips(d); /* sampling may have taken long, and may have tripped */
     sensor.state = (uint8_t)d->state;
     sensor.count = d->description.n_sensor;
@@ -240,6 +249,7 @@ static void send_sensor(rtl_device *d) {
     sensor.command_seq = d->command_seq;
     sensor.late_commands = (uint16_t)d->late_commands;
     uint8_t payload[RTL_PAYLOAD_MAX];
+    rtl_account_sensor_sent(d, d->tx_seq, sample_us);
     rtl_send_packet(d, RTL_TYPE_SENSOR, payload, rtl_sensor_encode(&sensor, payload));
 }
 
@@ -270,13 +280,14 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
+uint64_t rtl_device_next_sample_us(const rtl_device *device) {
+    return is_sampling(device) ? device->next_sensor_us : RTL_NEVER_US;
+}
+
 uint64_t rtl_device_next_due_us(const rtl_device *device) {
-    uint64_t due_us = RTL_NEVER_US;
+    uint64_t due_us = rtl_device_next_sample_us(device);
     if (device->state != RTL_STATE_INIT && rtl_is_tripped(device)) {
         return 0;
-    }
-    if (is_sampling(device)) {
-        due_us = device->next_sensor_us;
     }
     if (device->state == RTL_STATE_ACTIVE) {
         const uint64_t last_us = device->last_command_us + device->arm.command_timeout_us;
@@ -324,6 +335,9 @@ bool rtl_device_init(rtl_device *device, const rtl_hardware *hardware,
     device->arm.loop_class = RTL_CLASS_SOFT;
     rtl_event_queue_init(&device->events, rtl_now_us(device));
     rtl_frame_decoder_init(&device->decoder);
+    if (!rtl_account_init(device)) {
+        return false;
+    }
     hardware->safe(hardware->context);
     return true;
 }

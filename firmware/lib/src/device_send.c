@@ -10,7 +10,13 @@ static bool transmit(rtl_device *d, const uint8_t *packet, size_t size) {
 }
 
 bool rtl_send_packet(rtl_device *d, rtl_type type, const uint8_t *payload, size_t size) {
+    return rtl_send_flagged(d, 0, type, payload, size);
+}
+
+bool rtl_send_flagged(rtl_device *d, uint8_t flags, rtl_type type, const uint8_t *payload,
+                      size_t size) {
     const rtl_header header = {
+        .flags = flags,
         .type = (uint8_t)type,
         .seq = d->tx_seq,
         .ack = d->rx_seq,

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "device_account.h"
 #include "device_send.h"
 
 /* Every reason that is defined; a STOP cannot latch others. */
@@ -20,6 +21,9 @@ rtl_event *rtl_note_event(rtl_device *d, rtl_event_kind kind) {
 
 static void enter(rtl_device *d, rtl_state state) {
     d->state = state;
+    if (state != RTL_STATE_ARMED && state != RTL_STATE_ACTIVE) {
+        rtl_account_end(d);
+    }
     rtl_note_event(d, RTL_EVENT_STATE_CHANGE);
     if (d->hardware.state_changed != NULL) {
         d->hardware.state_changed(d->hardware.context, state, d->reasons);
@@ -133,9 +137,9 @@ static void refuse_late_command(rtl_device *d, const rtl_command *command, int32
     }
 }
 
-static void apply_command(rtl_device *d, const rtl_command *command, uint16_t seq) {
+static void apply_command(rtl_device *d, const rtl_command *command, const rtl_header *header) {
     d->consecutive_late = 0;
-    d->command_seq = seq;
+    d->command_seq = header->seq;
     d->command_seq_is_known = true;
     d->last_command_us = d->received_us;
     if (d->state == RTL_STATE_ARMED) {
@@ -145,6 +149,9 @@ static void apply_command(rtl_device *d, const rtl_command *command, uint16_t se
     if (d->state == RTL_STATE_ACTIVE) { /* the machine may have tripped when it heard of it */
         d->hardware.apply(d->hardware.context, command->values);
         rtl_take_trips(d);
+        if (d->state == RTL_STATE_ACTIVE) {
+            rtl_account_command_applied(d, header->ack);
+        }
     }
 }
 
@@ -153,8 +160,9 @@ static bool is_repeated(const rtl_device *d, uint16_t seq) {
     return d->command_seq_is_known && (uint16_t)(seq - d->command_seq - 1u) >= 0x8000u;
 }
 
-void rtl_on_command(rtl_device *d, const rtl_command *command, uint16_t seq) {
-    if ((d->state != RTL_STATE_ARMED && d->state != RTL_STATE_ACTIVE) || is_repeated(d, seq)) {
+void rtl_on_command(rtl_device *d, const rtl_command *command, const rtl_header *header) {
+    if ((d->state != RTL_STATE_ARMED && d->state != RTL_STATE_ACTIVE) ||
+        is_repeated(d, header->seq)) {
         d->rejected_commands++;
         return;
     }
@@ -178,7 +186,7 @@ void rtl_on_command(rtl_device *d, const rtl_command *command, uint16_t seq) {
         enter_safe(d, trouble);
         return;
     }
-    apply_command(d, command, seq);
+    apply_command(d, command, header);
 }
 
 void rtl_watch_command_timeout(rtl_device *d, uint64_t now) {
@@ -217,6 +225,7 @@ void rtl_on_arm(rtl_device *d, const rtl_arm *arm) {
         }
         d->consecutive_late = 0;
         d->command_seq_is_known = false;
+        rtl_account_begin(d);
         if (d->state == RTL_STATE_IDLE) {
             enter(d, RTL_STATE_ARMED);
         }

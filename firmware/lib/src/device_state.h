@@ -20,7 +20,7 @@ uint32_t rtl_command_timeout_us(const rtl_device *d);
 
 void rtl_watch_command_timeout(rtl_device *d, uint64_t now);
 
-void rtl_on_command(rtl_device *d, const rtl_command *command, uint16_t seq);
+void rtl_on_command(rtl_device *d, const rtl_command *command, const rtl_header *header);
 void rtl_on_arm(rtl_device *d, const rtl_arm *arm);
 void rtl_on_clear(rtl_device *d);
 /* A STOP is obeyed whatever its payload says. */

@@ -14,6 +14,7 @@
 #include "rtloop/core/ports/port.hpp"
 #include "rtloop/core/ports/relay.hpp"
 #include "rtloop/core/ports/time_map.hpp"
+#include "rtloop/core/ports/zmq_bridge.hpp"
 
 namespace rtloop {
 
@@ -103,6 +104,19 @@ void bind_ports(nb::module_ &m) {
         .def(
             "reader", [](std::shared_ptr<Relay> relay) -> Port * { return new RelayReader(relay); },
             nb::rv_policy::take_ownership);
+
+    nb::class_<ZmqBridge> bridge(m, "ZmqBridge");
+    nb::enum_<ZmqBridge::Stage>(bridge, "Stage")
+        .value("connecting", ZmqBridge::Stage::connecting)
+        .value("greeting", ZmqBridge::Stage::greeting)
+        .value("open", ZmqBridge::Stage::open)
+        .value("lost", ZmqBridge::Stage::lost);
+    bridge.def(nb::init<const std::string &, const std::string &>(), "library"_a, "endpoint"_a)
+        .def("fileno", &ZmqBridge::fd)
+        .def("wait", &ZmqBridge::wait, "timeout_ns"_a, nb::call_guard<nb::gil_scoped_release>())
+        .def_prop_ro("reached", &ZmqBridge::reached)
+        .def("schedule", &ZmqBridge::schedule, "setup"_a)
+        .def("close", &ZmqBridge::close, nb::call_guard<nb::gil_scoped_release>());
 
     nb::class_<TimeMap>(m, "TimeMap")
         .def(nb::init<int64_t, int64_t, int64_t>(), "offset_ns"_a, "error_ns"_a, "now_ns"_a)

@@ -33,6 +33,7 @@ TimeMap time_map_of(const LineTerms &terms) {
 LinkConfig config_of(const PortOptions &options) {
     LinkConfig config;
     config.fd = static_cast<int>(options.integer("fd"));
+    config.keeps_packets = options.integer("keeps_packets") != 0;
     config.schema_id = static_cast<uint16_t>(options.integer("schema_id"));
     config.n_sensor = static_cast<uint32_t>(options.integer("n_sensor"));
     config.n_command = static_cast<uint32_t>(options.integer("n_command"));
@@ -48,25 +49,25 @@ LinkConfig config_of(const PortOptions &options) {
 LinkPort::LinkPort(const PortOptions &options) : LinkPort(config_of(options)) {}
 
 LinkPort::LinkPort(const LinkConfig &config)
-    : config_(config), line_(config.fd), terms_(config.terms), time_(time_map_of(config.terms)) {
+    : config_(config),
+      line_(config.fd),
+      terms_(config.terms),
+      wire_(Wire::make(config.keeps_packets)),
+      time_(time_map_of(config.terms)) {
     if (config.n_sensor > RTL_VALUES_MAX || config.n_command > RTL_VALUES_MAX) {
         throw std::invalid_argument("a link carries at most " + std::to_string(RTL_VALUES_MAX) +
                                     " values each way");
     }
-    rtl_frame_decoder_init(&decoder_);
-
     uint8_t payload[RTL_PAYLOAD_MAX];
-    uint8_t frame[RTL_FRAME_MAX + 1] = {0};  // a leading delimiter ends whatever frame was cut
     const rtl_stop stop = {RTL_REASON_HOST_STOP};
-    const size_t n =
-        append_packet(frame + 1, RTL_TYPE_STOP, payload, rtl_stop_encode(&stop, payload), 0, 0);
-    stop_frame_.assign(frame, frame + 1 + n);
+    stop_ = packet(RTL_TYPE_STOP, payload, rtl_stop_encode(&stop, payload), 0, 0);
 }
 
 LinkPort::~LinkPort() = default;
 
 void LinkPort::rearm() noexcept {
-    drain();
+    // What the line still holds is from before arming: its states are history.
+    wire_->drain(line_.fd());
     line_.reset();
     forget_device();
     report_ = {};
@@ -82,7 +83,7 @@ void LinkPort::rearm() noexcept {
 // Nothing that a device has said or was told counts any more, but its newest sample, and what it
 // has counted: that of one that comes back goes on from there, and zero in between would be a step.
 void LinkPort::forget_device() noexcept {
-    rtl_frame_decoder_init(&decoder_);
+    wire_->forget_received();
     last_sensor_ns_ = -1;
     last_receive_ns_ = 0;
     last_time_request_ns_ = 0;
@@ -96,6 +97,7 @@ void LinkPort::forget_device() noexcept {
     is_disobeyed_ = false;
     clock_told_ns_ = -1;
     loss_is_told_ = false;
+    refusal_ = 0;
     error_ = 0;
     counters_.device_state.store(0, std::memory_order_relaxed);
     counters_.device_reasons.store(0, std::memory_order_relaxed);
@@ -105,7 +107,7 @@ void LinkPort::forget_device() noexcept {
 void LinkPort::attach(const LineTerms &terms) noexcept {
     forget_device();
     sample_has_arrived_ = false;
-    frame_was_cut_ = false;
+    wire_->forget_sent();
     terms_ = terms;
     time_ = time_map_of(terms);
 }
@@ -153,7 +155,9 @@ void LinkPort::poll(int64_t now_ns) noexcept {
     }
     receive(now_ns);
     if (last_sensor_ns_ < 0) last_sensor_ns_ = now_ns;
-    if (now_ns - last_sensor_ns_ > terms_.silence_timeout_ns && error_ == 0) error_ = ETIMEDOUT;
+    if (now_ns - last_sensor_ns_ > terms_.silence_timeout_ns && error_ == 0) {
+        error_ = refusal_ != 0 ? refusal_ : ETIMEDOUT;
+    }
     // A SAFE device says so itself. What has just been received has been looked at.
     is_disobeyed_ |= terms_.obey_timeout_ns > 0 && unconfirmed_since_ns_ >= 0 &&
                      report_.device_state != RTL_STATE_SAFE &&

@@ -1,10 +1,11 @@
-// The firmware link inside the cycle: newest SENSOR in, COMMAND out, on a byte stream that is
-// already open and past its handshake.
+// The firmware link inside the cycle: newest SENSOR in, COMMAND out, on a line that is already open
+// and past its handshake.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,13 +13,14 @@
 #include "rtloop/core/ports/line.hpp"
 #include "rtloop/core/ports/port.hpp"
 #include "rtloop/core/ports/time_map.hpp"
-#include "rtloop/frame.h"
+#include "rtloop/core/ports/wire.hpp"
 #include "rtloop/messages.h"
 
 namespace rtloop {
 
 struct LinkConfig {
-    int fd = -1;  // duplicated by the port, and set to non-blocking
+    int fd = -1;                 // duplicated by the port, and set to non-blocking
+    bool keeps_packets = false;  // each read and write of it is one packet; else bytes of frames
     uint16_t schema_id = 0;
     uint32_t n_sensor = 0;
     uint32_t n_command = 0;
@@ -48,7 +50,7 @@ struct LinkCounters {
     std::atomic<uint32_t> clock_contradictions{0};
 };
 
-class LinkPort final : public Port {
+class LinkPort final : public Port, private Wire::Receiver {
   public:
     // Throws std::system_error, std::invalid_argument.
     explicit LinkPort(const LinkConfig &config);
@@ -89,12 +91,9 @@ class LinkPort final : public Port {
     void tell_clock(int64_t now_ns) noexcept;
 
     // link_receive.cpp
-    void drain() noexcept;
     Sample newest_sample() const noexcept;
     void receive(int64_t now_ns) noexcept;
-    size_t receive_some(uint8_t *bytes) noexcept;
-    void decode(const uint8_t *bytes, size_t n) noexcept;
-    void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept;
+    void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept override;
     void tell_event(const rtl_event &event, int64_t now_ns) noexcept;
     void follow_sequence(uint16_t seq) noexcept;
     void follow_pace(uint32_t sent_us) noexcept;
@@ -105,13 +104,14 @@ class LinkPort final : public Port {
     bool send_default(int64_t now_ns) noexcept;
     int64_t valid_until_ns(int64_t now_ns, int64_t deadline_ns) const noexcept;
     rtl_command command_of(const float *values, int64_t valid_until_ns) const noexcept;
-    size_t append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
-                         uint16_t ack, int64_t now_ns) noexcept;
+    void count_sent(size_t n, size_t left) noexcept;
+    Packet packet(uint8_t type, const uint8_t *payload, size_t size, uint16_t ack,
+                  int64_t now_ns) noexcept;
 
     const LinkConfig config_;
     Line line_;
     LineTerms terms_;  // of the line that is attached
-    rtl_frame_decoder decoder_;
+    const std::unique_ptr<Wire> wire_;
     TimeMap time_;
     rtl_sensor sensor_{};
     bool sample_has_arrived_ = false;
@@ -136,14 +136,14 @@ class LinkPort final : public Port {
     bool pace_is_known_ = false;  // nothing was lost since the sample sent at:
     uint32_t paced_since_us_ = 0;
     int64_t paced_us_ = 0;
-    bool frame_was_cut_ = false;  // of the one that writes
     rtl_command default_{};
     int64_t default_valid_until_ns_ = 0;
     uint16_t default_ack_ = 0;
     uint32_t default_line_ = 0;  // the number of the line that it is for
     PortReport report_;
-    std::vector<uint8_t> stop_frame_;
+    Packet stop_;
     std::atomic<bool> stopped_{true};
+    int refusal_ = 0;  // the network's, since the newest packet: if that was the last, the reason
     int error_ = 0;
     int64_t clock_told_ns_ = -1;  // of this activation, and what its error was then
     int64_t told_error_ns_ = 0;

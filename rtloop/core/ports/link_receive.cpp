@@ -1,32 +1,19 @@
-// What arrives from a device: bytes, packets, its newest sample, and what it says of itself.
-#include <sys/ioctl.h>
-#include <unistd.h>
-
+// What arrives from a device: packets, its newest sample, and what it says of itself.
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 
-#include "rtloop/core/cycle/clock.hpp"
 #include "rtloop/core/ports/link.hpp"
 
 namespace rtloop {
 
 namespace {
 
-// A tty hands out at most so much at once.
-constexpr size_t kReadBytes = 4096;
-// What a poll looks at: more than the line of a device that keeps its rate ever holds. What is
-// beyond is a flood; it is skipped, up to its end or to this bound, and its last bytes are looked
-// at again: they hold the newest sample.
-constexpr int kReadsLookedAt = 4;
-constexpr int kReadsSkipped = 64;
 // How often the line is looked at between far releases: in that time 4 kB are 800 kB/s.
 constexpr int64_t kAttentionNs = 5'000'000;
 // The arrival of the reply to a time request counts. The first look for it, and then each time
 // twice as long after the request.
 constexpr int64_t kFirstLookNs = 300'000;
-constexpr int kReadsToDrain = 256;
 // 142 years: what is beyond no device has counted, and does not fit in nanoseconds.
 constexpr uint64_t kDeviceTimeMaxUs = uint64_t{1} << 52;
 
@@ -37,14 +24,6 @@ static_assert(static_cast<int>(PortEventKind::bad_packet) == RTL_EVENT_BAD_PACKE
 static_assert(static_cast<int>(PortEventKind::schema_mismatch) == RTL_EVENT_SCHEMA_MISMATCH);
 
 }  // namespace
-
-// What the line still holds is from before arming: its states are history.
-void LinkPort::drain() noexcept {
-    uint8_t bytes[kReadBytes];
-    for (int i = 0; i < kReadsToDrain; ++i) {
-        if (::read(line_.fd(), bytes, sizeof(bytes)) <= 0) break;
-    }
-}
 
 int64_t LinkPort::attention_ns(int64_t now_ns) const noexcept {
     if (!line_.is_attached()) return std::numeric_limits<int64_t>::max();
@@ -57,71 +36,13 @@ void LinkPort::attend(int64_t now_ns) noexcept {
     if (line_.is_attached()) receive(now_ns);
 }
 
-// At its end the newest sample that had arrived is there, whatever else came before it.
 void LinkPort::receive(int64_t now_ns) noexcept {
-    uint8_t bytes[kReadBytes];
     last_receive_ns_ = now_ns;
-    for (int i = 0; i < kReadsLookedAt; ++i) {
-        const size_t n = receive_some(bytes);
-        if (n == 0) return;
-        decode(bytes, n);
-    }
-    // A flood. Of what follows the last bytes are kept, which hold a whole packet.
-    static_assert(kReadBytes > 2 * RTL_FRAME_MAX);
-    size_t kept = 0;
-    for (int i = 0; i < kReadsSkipped; ++i) {
-        uint8_t more[kReadBytes];
-        const size_t n = receive_some(more);
-        if (n == 0) break;
-        const size_t old = std::min(kept, kReadBytes - n);
-        std::memmove(bytes, bytes + kept - old, old);
-        std::memcpy(bytes + old, more, n);
-        counters_.rx_discarded.fetch_add(static_cast<uint32_t>(kept - old),
-                                         std::memory_order_relaxed);
-        kept = old + n;
-    }
-    if (kept == 0) return;
-    // Bytes may be missing before these: begin at a delimiter.
-    const void *const delimiter = std::memchr(bytes, 0, kept);
-    if (delimiter == nullptr) return;
-    const auto skipped = static_cast<size_t>(static_cast<const uint8_t *>(delimiter) - bytes);
-    rtl_frame_decoder_init(&decoder_);
-    decode(bytes + skipped, kept - skipped);
-}
-
-// 0: nothing more is there, or the line is gone.
-size_t LinkPort::receive_some(uint8_t *bytes) noexcept {
-    // Never read() an empty line: for a tty the kernel then waits, O_NONBLOCK or not, for the
-    // worker that moves received bytes (n_tty_read → tty_buffer_flush_work), and with it for
-    // everything that keeps an ordinary thread off the CPU. Measured: 200 ms on a busy machine.
-    // Asking first does not wait.
-    int available = 0;
-    if (ioctl(line_.fd(), FIONREAD, &available) < 0) {
-        error_ = errno;
-        return 0;
-    }
-    if (available == 0) return 0;
-    const ssize_t n = ::read(line_.fd(), bytes, kReadBytes);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
-    if (n <= 0) {
-        error_ = n == 0 ? ENODEV : errno;
-        return 0;
-    }
-    return static_cast<size_t>(n);
-}
-
-void LinkPort::decode(const uint8_t *bytes, size_t n) noexcept {
-    // Now, not when the cycle began: what has just been read may have arrived since, and no packet
-    // may seem to have arrived before it was sent.
-    const int64_t now_ns = MonotonicClock().now();
-    const uint32_t errors = decoder_.errors;
-    for (size_t used = 0; used < n;) {
-        const uint8_t *packet = nullptr;
-        size_t size = 0;
-        used += rtl_frame_decoder_feed(&decoder_, bytes + used, n - used, &packet, &size);
-        if (size > 0) accept(packet, size, now_ns);
-    }
-    counters_.rx_errors.fetch_add(decoder_.errors - errors, std::memory_order_relaxed);
+    const Wire::Received received = wire_->receive(line_.fd(), *this);
+    counters_.rx_errors.fetch_add(received.broken, std::memory_order_relaxed);
+    counters_.rx_discarded.fetch_add(received.discarded, std::memory_order_relaxed);
+    if (received.refusal != 0) refusal_ = received.refusal;
+    if (received.error != 0) error_ = received.error;
 }
 
 void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept {
@@ -134,6 +55,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         return;
     }
     counters_.rx_packets.fetch_add(1, std::memory_order_relaxed);
+    refusal_ = 0;
     follow_sequence(header.seq);
     time_.packet_arrived(header.time_us, now_ns);
     rtl_time_reply time_reply;

@@ -1,8 +1,5 @@
 // What leaves to a device: commands, requests for its time, and STOP, from loop and guard.
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 #include "rtloop/core/ports/link.hpp"
@@ -55,41 +52,31 @@ rtl_command LinkPort::command_of(const float *values, int64_t valid_until_ns) co
 
 // Returns whether the command, if there is one, has left. What else is due goes with it.
 bool LinkPort::send(const rtl_command *command, int64_t now_ns) noexcept {
-    uint8_t bytes[1 + 2 * RTL_FRAME_MAX];
     uint8_t payload[RTL_PAYLOAD_MAX];
-    size_t size = 0;
-    if (frame_was_cut_) bytes[size++] = 0;
-
-    uint32_t packets = 0;
+    Packet packets[2];
+    size_t n = 0;
     const uint16_t command_seq = tx_seq_.load(std::memory_order_relaxed);
     if (command != nullptr) {
-        size += append_packet(bytes + size, RTL_TYPE_COMMAND, payload,
-                              rtl_command_encode(command, payload), rx_seq_, now_ns);
-        ++packets;
+        packets[n++] = packet(RTL_TYPE_COMMAND, payload, rtl_command_encode(command, payload),
+                              rx_seq_, now_ns);
     }
-    const size_t command_size = size;
     if (now_ns - last_time_request_ns_ >= kTimeRequestIntervalNs) {
         last_time_request_ns_ = now_ns;
         time_reply_is_due_ = true;
         const rtl_time_request request = {static_cast<uint64_t>(now_ns)};
-        size += append_packet(bytes + size, RTL_TYPE_TIME_REQUEST, payload,
+        packets[n++] = packet(RTL_TYPE_TIME_REQUEST, payload,
                               rtl_time_request_encode(&request, payload), rx_seq_, now_ns);
-        ++packets;
     }
-    if (packets == 0) return false;
+    if (n == 0) return false;
 
-    const ssize_t n = ::write(line_.fd(), bytes, size);
-    if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        error_ = errno;
+    const Wire::Sent sent = wire_->send(line_.fd(), packets, n);
+    if (sent.refusal != 0) refusal_ = sent.refusal;
+    if (sent.error != 0) {
+        if (error_ == 0) error_ = sent.error;  // the first one says most
         judge_line(now_ns);
     }
-    const size_t sent = n > 0 ? static_cast<size_t>(n) : 0;
-    const uint32_t left = sent == size ? packets : sent >= command_size ? packets - 1 : 0;
-    // The delimiter that ends a cut frame is the first byte of the next one.
-    if (sent > 0) frame_was_cut_ = sent != size && sent != command_size;
-    counters_.tx_packets.fetch_add(left, std::memory_order_relaxed);
-    counters_.tx_dropped.fetch_add(packets - left, std::memory_order_relaxed);
-    if (command == nullptr || sent < command_size) return false;
+    count_sent(n, sent.packets);
+    if (command == nullptr || sent.packets == 0) return false;
     if (!has_commanded_) confirmed_seq_ = static_cast<uint16_t>(command_seq - 1);
     has_commanded_ = true;
     newest_command_seq_ = command_seq;
@@ -97,17 +84,22 @@ bool LinkPort::send(const rtl_command *command, int64_t now_ns) noexcept {
     return true;
 }
 
-size_t LinkPort::append_packet(uint8_t *out, uint8_t type, const uint8_t *payload, size_t size,
-                               uint16_t ack, int64_t now_ns) noexcept {
+void LinkPort::count_sent(size_t n, size_t left) noexcept {
+    counters_.tx_packets.fetch_add(static_cast<uint32_t>(left), std::memory_order_relaxed);
+    counters_.tx_dropped.fetch_add(static_cast<uint32_t>(n - left), std::memory_order_relaxed);
+}
+
+Packet LinkPort::packet(uint8_t type, const uint8_t *payload, size_t size, uint16_t ack,
+                        int64_t now_ns) noexcept {
     const rtl_header header = {0,
                                type,
                                tx_seq_.fetch_add(1, std::memory_order_relaxed),
                                ack,
                                config_.schema_id,
                                static_cast<uint32_t>(now_ns / 1000)};
-    uint8_t packet[RTL_PACKET_MAX];
-    const size_t packet_size = rtl_packet_encode(&header, payload, size, packet);
-    return rtl_frame_encode(packet, packet_size, out);
+    Packet packet;
+    packet.size = rtl_packet_encode(&header, payload, size, packet.bytes);
+    return packet;
 }
 
 // The clock and the numbers of what was received are the loop's: all that depends on them is done
@@ -132,27 +124,21 @@ bool LinkPort::send_default(int64_t now_ns) noexcept {
         counters_.tx_expired.fetch_add(1, std::memory_order_relaxed);
         return false;
     }
-    uint8_t bytes[1 + RTL_FRAME_MAX];
     uint8_t payload[RTL_PAYLOAD_MAX];
-    size_t size = 0;
-    if (frame_was_cut_) bytes[size++] = 0;
-    size += append_packet(bytes + size, RTL_TYPE_COMMAND, payload,
-                          rtl_command_encode(&default_, payload), default_ack_, now_ns);
+    const Packet command = packet(RTL_TYPE_COMMAND, payload, rtl_command_encode(&default_, payload),
+                                  default_ack_, now_ns);
     // A line that is gone shows in the loop's own calls.
-    const ssize_t n = ::write(line_.fd(), bytes, size);
-    const bool left = n == static_cast<ssize_t>(size);
-    if (n > 0) frame_was_cut_ = !left;
-    (left ? counters_.tx_packets : counters_.tx_dropped).fetch_add(1, std::memory_order_relaxed);
+    const size_t left = wire_->send(line_.fd(), &command, 1).packets;
+    count_sent(1, left);
     // Beside it the loop may have ended: STOP is the last packet on the line.
     if (stopped_.load(std::memory_order_acquire)) write_safe();
-    return left;
+    return left == 1;
 }
 
 void LinkPort::write_safe() noexcept {
     stopped_.store(true);
     // Best effort by nature: on a dead line the device's own command timeout does the same.
-    const ssize_t ignored = ::write(line_.fd(), stop_frame_.data(), stop_frame_.size());
-    static_cast<void>(ignored);
+    wire_->send_last(line_.fd(), stop_);
 }
 
 }  // namespace rtloop

@@ -32,6 +32,7 @@ struct SchedAttr {
 };
 constexpr uint32_t kSchedDeadline = 6;
 constexpr uint64_t kResetOnFork = 1;
+constexpr pid_t kThisThread = 0;
 
 uint32_t policy_number(Scheduler scheduler) {
     switch (scheduler) {
@@ -80,7 +81,7 @@ std::vector<int> cpus_of(const cpu_set_t &set) {
     return cpus;
 }
 
-Right set_affinity(std::vector<int> cpus) {
+Right set_affinity(pid_t thread, std::vector<int> cpus) {
     std::sort(cpus.begin(), cpus.end());
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -88,15 +89,15 @@ Right set_affinity(std::vector<int> cpus) {
         if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(static_cast<size_t>(cpu), &set);
     }
     Right right{"cpu_affinity", describe(cpus), "", false, 0};
-    if (sched_setaffinity(0, sizeof(set), &set) != 0) right.error = errno;
+    if (sched_setaffinity(thread, sizeof(set), &set) != 0) right.error = errno;
     CPU_ZERO(&set);
-    sched_getaffinity(0, sizeof(set), &set);
+    sched_getaffinity(thread, sizeof(set), &set);
     right.actual = describe(cpus_of(set));
     right.granted = right.actual == right.requested;
     return right;
 }
 
-Right set_scheduler(const ThreadSetup &setup) {
+Right set_scheduler(pid_t thread, const ThreadSetup &setup) {
     SchedAttr wanted = {};
     wanted.size = sizeof(wanted);
     wanted.policy = policy_number(setup.scheduler);
@@ -110,9 +111,9 @@ Right set_scheduler(const ThreadSetup &setup) {
         wanted.period = static_cast<uint64_t>(setup.period_ns);
     }
     Right right{"scheduler", describe(wanted), "", false, 0};
-    if (syscall(SYS_sched_setattr, 0, &wanted, 0) != 0) right.error = errno;
+    if (syscall(SYS_sched_setattr, thread, &wanted, 0) != 0) right.error = errno;
     SchedAttr actual = {};
-    syscall(SYS_sched_getattr, 0, &actual, sizeof(actual), 0);
+    syscall(SYS_sched_getattr, thread, &actual, sizeof(actual), 0);
     right.actual = describe(actual);
     right.granted = right.actual == right.requested;
     return right;
@@ -141,9 +142,16 @@ int64_t locked_kib() {
 std::vector<Right> apply_to_this_thread(const ThreadSetup &setup) {
     pthread_setname_np(pthread_self(), setup.name.substr(0, 15).c_str());
     std::vector<Right> rights;
-    if (!setup.cpus.empty()) rights.push_back(set_affinity(setup.cpus));
+    if (!setup.cpus.empty()) rights.push_back(set_affinity(kThisThread, setup.cpus));
     rights.push_back(set_timer_slack());  // before the scheduler: real-time threads cannot set it
-    rights.push_back(set_scheduler(setup));
+    rights.push_back(set_scheduler(kThisThread, setup));
+    return rights;
+}
+
+std::vector<Right> apply_to_thread(pid_t thread, const ThreadSetup &setup) {
+    std::vector<Right> rights;
+    if (!setup.cpus.empty()) rights.push_back(set_affinity(thread, setup.cpus));
+    rights.push_back(set_scheduler(thread, setup));
     return rights;
 }
 

@@ -2,6 +2,8 @@
 // denied.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -31,6 +33,9 @@ struct ThreadSetup {
 
 // To the calling thread, whose children do not inherit it (SCHED_RESET_ON_FORK).
 std::vector<Right> apply_to_this_thread(const ThreadSetup &setup);
+
+// CPUs and scheduler of another thread of this process, which a library has started.
+std::vector<Right> apply_to_thread(pid_t thread, const ThreadSetup &setup);
 
 // Touches the stack, so that the cycle never faults a page of it in.
 void prefault_stack() noexcept;

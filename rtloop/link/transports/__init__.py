@@ -19,9 +19,10 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 
 
 def of(device: str) -> Transport | None:
-    """The transport that a device is written for; None when there is none."""
+    """The transport that a device is written for; None when there is none, or it takes no such device."""
     scheme = _SCHEME.match(device)
-    return _transports().get(scheme[1].lower() if scheme else "")
+    transport = _transports().get(scheme[1].lower() if scheme else "")
+    return transport if transport is not None and transport.takes(device) else None
 
 
 def devices() -> list[str]:

@@ -13,6 +13,7 @@ import time
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from rtloop import core
 from rtloop.errors import LinkError
 from rtloop.link.transports.serial_latency import latency_problem
 from rtloop.link.transports.transport import Transport, register
@@ -31,6 +32,8 @@ class SerialLine:
     ``low_latency`` tells whether the driver passes bytes on at once (USB adapters otherwise
     collect them for up to 16 ms). A driver without such a mode, or a pty, gives False.
     """
+
+    keeps_packets = False
 
     def __init__(self, port: serial.Serial, device: str, baud: int) -> None:
         self.device = device
@@ -80,6 +83,9 @@ class SerialLine:
         """Drops what was received and not read."""
         with contextlib.suppress(*_ERRORS):
             self._port.reset_input_buffer()
+
+    def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
+        return []
 
     def close(self) -> None:
         """The device is free for others, also where a forked child still has it open. May be called again."""

@@ -180,6 +180,11 @@ class PartsReader:
         return self._readers[-1].summary
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """What went wrong in the run, in sentences, each once: its last file says it."""
+        return tuple(dict.fromkeys(self._readers[-1].problems))
+
+    @property
     def size_bytes(self) -> int:
         return sum(reader.size_bytes for reader in self._readers)
 

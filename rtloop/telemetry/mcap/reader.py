@@ -72,6 +72,8 @@ class Recording:
     """Messages by topic."""
     chunks: int
     library: str
+    problems: tuple[str, ...] = ()
+    """What went wrong in the run, in sentences; empty where nobody could say."""
 
     def __repr__(self) -> str:
         told = ", ".join(f"{name}: {len(loop.records)} cycles" for name, loop in self.loops.items())
@@ -109,6 +111,7 @@ def read_recording(path: Path, *, signals: bool = False) -> Recording:
         messages=reader.messages,
         chunks=reader.chunks,
         library=reader.library,
+        problems=reader.problems,
     )
 
 

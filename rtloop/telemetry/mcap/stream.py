@@ -83,6 +83,8 @@ class RecordingReader:
         self.lost: dict[str, int] = defaultdict(int)
         self.summary: dict[str, Any] = {}
         """Of the run up to the end of this file, by loop."""
+        self.problems: tuple[str, ...] = ()
+        """What went wrong in the run as a whole, in sentences."""
         self.part = 0
         self.before: dict[str, Any] = {}
         """What came before this file, by loop: ``LoopStatistics.so_far``."""
@@ -244,6 +246,7 @@ class RecordingReader:
             for said in loops.values():
                 LoopSummary.from_dict(said)
             self.summary = loops
+            self.problems = tuple(map(str, json.loads(facts.get("problems", "[]"))))
             self.continued = facts.get("continued") == "true"
         elif name == BEFORE_METADATA:
             before = _object(facts["json"])

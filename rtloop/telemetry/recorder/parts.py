@@ -1,7 +1,7 @@
 """The files of one recording: split by size or time, the oldest deleted where so many are not kept."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -93,9 +93,12 @@ class SplitRecording:
             writer.abandon()
             raise
 
-    def finish(self, summaries: dict[str, Any]) -> None:
-        """The end of the run."""
-        self._finish(self._writer, {"complete": "true", "loops": summaries}, sync=True)
+    def finish(self, summaries: dict[str, Any], problems: Sequence[str] | None = None) -> None:
+        """The end of the run; ``problems`` of it in sentences, None where they are not known."""
+        end: dict[str, Any] = {"complete": "true", "loops": summaries}
+        self._finish(
+            self._writer, end if problems is None else {**end, "problems": problems}, sync=True
+        )
 
     def abandon(self) -> None:
         """Give up after an error: what was flushed stays."""

@@ -3,7 +3,8 @@
 ``start.py`` starts it. It outlives the process it records: it ends when every ring is finalized or
 its writer is dead, and everything was written. No signal but SIGKILL ends it before that: whoever
 stops a run (`systemctl stop`) sends SIGTERM to both, and the end of the loops is still to come. Who
-started it says on its stdin (``start.END``) that the loops have ended, though a ring may not be finalized.
+started it says on its stdin what went wrong in the run (``start.PROBLEMS``), before the rings are
+finalized, and that the loops have ended (``start.END``), though a ring may not be finalized.
 
 It says two lines of JSON on stdout: ``{"ready": true}`` once the file and the rings are open, and
 its result (see ``start.RecordingResult``) at the end. Exit code 0 when the recording is
@@ -35,7 +36,7 @@ from rtloop.telemetry.private import pinned
 from rtloop.telemetry.recorder.parts import SplitRecording
 from rtloop.telemetry.recorder.pointer import POINTER_NAME, write_pointer
 from rtloop.telemetry.recorder.split import Split
-from rtloop.telemetry.recorder.start import END
+from rtloop.telemetry.recorder.start import END, PROBLEMS
 
 # Often enough for a ring of any sensible size and for the flushes, seldom enough to cost nothing:
 # numpy calls have a fixed price, which a batch pays once.
@@ -47,6 +48,7 @@ _FLUSH_INTERVAL_S: Final = 0.25
 _BATCH: Final = 4096
 _NICE: Final = 5
 _STDIN: Final = 0
+_PIPE_BYTES: Final = 65536
 
 
 @dataclass
@@ -88,6 +90,10 @@ class Recorder:
         self._has_been_told = False
         """That the loops have ended."""
         self._told_by = told_by
+        self._heard = b""
+        """On that descriptor, behind the last whole line."""
+        self._problems: list[str] | None = None
+        """What went wrong in the run; None where nobody has said."""
         self.error: str | None = None
         self._writer = SplitRecording(out, split or Split(), self._describe)
         try:
@@ -117,7 +123,8 @@ class Recorder:
         """Record until the end. Afterwards ``error`` is None or says why the recording is cut."""
         try:
             self._drain_until_done()
-            self._writer.finish(self._summaries())
+            self._hear_the_rest()
+            self._writer.finish(self._summaries(), self._problems)
         except OSError as error:
             self.error = _explain(error, self.out)
             self._writer.abandon()
@@ -186,13 +193,21 @@ class Recorder:
 
     def _listen(self, descriptor: int) -> None:
         try:
-            said = os.read(descriptor, len(END))
+            said = os.read(descriptor, _PIPE_BYTES)
         except OSError:
             said = b""
         if said == b"":
             self._told_by = None  # the parent has gone, which ends no recording
-        else:
-            self._has_been_told = True
+        *lines, self._heard = (self._heard + said).split(b"\n")
+        for line in lines:
+            self._has_been_told |= line == END.rstrip()
+            if line.startswith(PROBLEMS):
+                self._problems = json.loads(line.removeprefix(PROBLEMS))
+
+    def _hear_the_rest(self) -> None:
+        """What was said before the rings were finalized is here by now."""
+        while self._told_by is not None and select.select([self._told_by], [], [], 0)[0]:
+            self._listen(self._told_by)
 
     def remove_rings(self) -> None:
         """Delete the rings, their pointer, and their directory when it is empty then."""

@@ -180,6 +180,8 @@ def write_restored(
             summaries[name] = summary.as_dict()
             result.notes += loop_restorer.notes
         end = {"complete": "true", "recovered": "true", "loops": summaries}
+        if found is not None and found.reader.problems:
+            end["problems"] = found.reader.problems
         writer.finish(end if then is None else {**end, "continued": "true"})
     except BaseException:
         writer.abandon()

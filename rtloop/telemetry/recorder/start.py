@@ -17,8 +17,12 @@ from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.recorder.split import Split
 
 _END_GRACE_S = 2.0
-# Said on the recorder's stdin: the loops have ended.
+# Said on the recorder's stdin, a line each: what went wrong in the run (a list in JSON), and that
+# the loops have ended.
+PROBLEMS = b"problems "
 END = b"end\n"
+# What the pipe holds: nobody waits for a recorder that does not listen.
+_PROBLEMS_BYTES_MAX = 60_000
 
 
 @dataclass(frozen=True)
@@ -113,15 +117,27 @@ class RecorderProcess:
             f"the recorder ended before the loops. Run `rtloop recover {quote(str(self.out))}` after the run."
         )
 
+    def tell(self, problems: Sequence[str]) -> None:
+        """What went wrong in the run, in sentences: its recording says so, too, if it is told before the
+        rings are finalized. Returns at once."""
+        # What no UTF-8 can say, as in the name of a file, must not keep the recorder from finishing.
+        told = [problem.encode(errors="backslashreplace").decode() for problem in problems]
+        while len(said := PROBLEMS + json.dumps(told).encode() + b"\n") > _PROBLEMS_BYTES_MAX:
+            del told[-1]
+        self._say(said)
+
+    def _say(self, line: bytes) -> None:
+        stdin = self._process.stdin
+        if stdin is not None and not stdin.closed:
+            with suppress(OSError):  # it has ended
+                os.write(stdin.fileno(), line)
+
     def end(self) -> None:
         """Tell it that the loops have ended: it writes what the rings hold and finishes, even if a ring
         is not finalized, because a cycle hangs. Returns at once."""
-        stdin = self._process.stdin
-        if stdin is None or stdin.closed:
-            return
-        with suppress(OSError):  # it has ended
-            os.write(stdin.fileno(), END)
-        stdin.close()
+        self._say(END)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def wait(self, timeout_s: float = 15.0) -> RecordingResult:
         """Wait for the end, by itself once the rings are finalized. Never longer than ~2 s over.

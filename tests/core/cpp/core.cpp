@@ -91,6 +91,7 @@ void a_polled_link_sends_nothing_and_asks_for_the_time_when_it_keeps_up() {
     int ends[2];
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     LinkPort link(PortOptions{{"fd", int64_t{ends[0]}},
+                              {"keeps_packets", int64_t{0}},
                               {"schema_id", int64_t{1}},
                               {"n_sensor", int64_t{1}},
                               {"n_command", int64_t{1}},

@@ -23,6 +23,7 @@
 #include "rtloop/core/ports/mailbox.hpp"
 #include "rtloop/core/ports/relay.hpp"
 #include "rtloop/core/ring/ring.hpp"
+#include "rtloop/frame.h"
 
 namespace {
 
@@ -329,8 +330,9 @@ void race_safe(int rounds) {
 // A device that talks all the time, and counts the commands that reach it whole.
 class Device {
   public:
-    Device() {
-        CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds_) == 0);
+    explicit Device(bool keeps_packets) : keeps_packets_(keeps_packets) {
+        const int type = keeps_packets ? SOCK_SEQPACKET : SOCK_STREAM;
+        CHECK(socketpair(AF_UNIX, type, 0, fds_) == 0);
         talker_ = std::thread([this] { talk(); });
         listener_ = std::thread([this] { listen(); });
     }
@@ -359,9 +361,11 @@ class Device {
             uint8_t frame[RTL_FRAME_MAX];
             const rtl_header header = {0, RTL_TYPE_SENSOR, seq, 0, 7, seq};
             const size_t size = rtl_sensor_encode(&sensor, payload);
+            const size_t packet_size = rtl_packet_encode(&header, payload, size, packet);
             const size_t n =
-                rtl_frame_encode(packet, rtl_packet_encode(&header, payload, size, packet), frame);
-            if (send(fds_[0], frame, n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) std::this_thread::yield();
+                keeps_packets_ ? packet_size : rtl_frame_encode(packet, packet_size, frame);
+            const uint8_t *const bytes = keeps_packets_ ? packet : frame;
+            if (send(fds_[0], bytes, n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) std::this_thread::yield();
         }
     }
     void listen() {
@@ -369,30 +373,37 @@ class Device {
         rtl_frame_decoder_init(&decoder);
         uint8_t bytes[4096];
         for (ssize_t n = 0; (n = read(fds_[0], bytes, sizeof(bytes))) > 0;) {
+            if (keeps_packets_) {
+                take(bytes, static_cast<size_t>(n));
+                continue;
+            }
             for (size_t used = 0; used < static_cast<size_t>(n);) {
                 const uint8_t *packet = nullptr;
-                const uint8_t *payload = nullptr;
                 size_t size = 0;
-                size_t payload_size = 0;
-                rtl_header header;
                 used += rtl_frame_decoder_feed(&decoder, bytes + used,
                                                static_cast<size_t>(n) - used, &packet, &size);
-                if (size == 0) continue;
-                if (rtl_packet_decode(packet, size, &header, &payload, &payload_size) != RTL_OK) {
-                    ++broken;
-                } else if (header.type == RTL_TYPE_COMMAND) {
-                    rtl_command command;
-                    CHECK(rtl_command_decode(payload, payload_size, &command));
-                    least = std::min(least, command.values[0]);
-                    greatest = std::max(greatest, command.values[0]);
-                    ++commands;
-                } else if (header.type == RTL_TYPE_STOP) {
-                    ++stops;
-                }
+                if (size > 0) take(packet, size);
             }
         }
     }
+    void take(const uint8_t *packet, size_t size) {
+        const uint8_t *payload = nullptr;
+        size_t payload_size = 0;
+        rtl_header header;
+        if (rtl_packet_decode(packet, size, &header, &payload, &payload_size) != RTL_OK) {
+            ++broken;
+        } else if (header.type == RTL_TYPE_COMMAND) {
+            rtl_command command;
+            CHECK(rtl_command_decode(payload, payload_size, &command));
+            least = std::min(least, command.values[0]);
+            greatest = std::max(greatest, command.values[0]);
+            ++commands;
+        } else if (header.type == RTL_TYPE_STOP) {
+            ++stops;
+        }
+    }
 
+    const bool keeps_packets_;
     int fds_[2] = {-1, -1};
     std::atomic<bool> stop_{false};
     std::thread talker_;
@@ -400,10 +411,11 @@ class Device {
 };
 
 // A loop that is now in time, now late, and its guard, on a link and a mailbox.
-void race_stand_in(int64_t total) {
-    Device device;
+void race_stand_in(int64_t total, bool keeps_packets) {
+    Device device(keeps_packets);
     rtloop::LinkConfig link;
     link.fd = device.fd();
+    link.keeps_packets = keeps_packets;
     link.schema_id = 7;
     link.n_sensor = 2;
     link.n_command = 1;
@@ -501,10 +513,11 @@ int64_t reconnections(const rtloop::Port &port) {
 
 // A loop with its guard, whose device is exchanged again and again beside it. Each device must get
 // what was meant for it: the loop commands the number of the device that it has.
-void race_line(int n_devices) {
+void race_line(int n_devices, bool keeps_packets) {
     std::vector<std::unique_ptr<Device>> devices;
-    devices.push_back(std::make_unique<Device>());
+    devices.push_back(std::make_unique<Device>(keeps_packets));
     rtloop::LinkConfig link;
+    link.keeps_packets = keeps_packets;
     link.fd = devices[0]->fd();
     link.schema_id = 7;
     link.n_sensor = 2;
@@ -542,7 +555,7 @@ void race_line(int n_devices) {
             devices.back()->hang_up();
             while (!port->is_lost()) std::this_thread::yield();
             port->let_go();
-            devices.push_back(std::make_unique<Device>());
+            devices.push_back(std::make_unique<Device>(keeps_packets));
             port->reconnect({{"fd", int64_t{devices.back()->fd()}},
                              {"clock_offset_ns", int64_t{0}},
                              {"clock_error_ns", int64_t{0}},
@@ -643,8 +656,10 @@ int main(int argc, char **argv) {
     race_external(20'000);
     race_gate(200'000);
     race_safe(300);
-    race_stand_in(10'000);
-    race_line(20);
+    race_stand_in(10'000, false);
+    race_stand_in(10'000, true);
+    race_line(20, false);
+    race_line(20, true);
     race_end_of_line(500);
     std::puts("no race");
     return 0;

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pytest
 
 from rtloop import core
+from rtloop.assembly import assemble
 from rtloop.assumed import assumed_inputs, assumed_outputs
-from rtloop.build import assemble
 from rtloop.cli.main import main
 from rtloop.config import load
 from rtloop.errors import ConfigError

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from rtloop.build import assemble
+from rtloop.assembly import assemble
 from rtloop.cli.check import check
 from rtloop.cli.main import main
 from rtloop.config import load

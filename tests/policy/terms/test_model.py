@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from rtloop.assembly import assemble
 from rtloop.assumed import assumed_inputs
-from rtloop.build import assemble
 from rtloop.config import load, loads
 from rtloop.errors import ConfigError
 from rtloop.policy import PolicyConfig

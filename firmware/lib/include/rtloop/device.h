@@ -46,6 +46,7 @@ typedef std::atomic<bool> rtl_flag;
 typedef atomic_bool rtl_flag;
 #endif
 
+#include "rtloop/device_account.h"
 #include "rtloop/event_queue.h"
 #include "rtloop/frame.h"
 #include "rtloop/messages.h"
@@ -102,7 +103,7 @@ typedef struct rtl_hardware {
     const float *command_min, *command_max;
 } rtl_hardware;
 
-/* What the device says about itself, and when it gives up. Copied; the strings are not. */
+/* What the device says about itself, and when it gives up. Copied; what it points to is not. */
 typedef struct rtl_description {
     const char *name;                /* at most RTL_NAME_SIZE - 1 bytes are sent */
     const char *schema;              /* the canonical schema text */
@@ -112,6 +113,7 @@ typedef struct rtl_description {
     uint32_t command_timeout_us;     /* default, > 0 */
     uint32_t command_timeout_max_us; /* an ARM that asks for more is refused */
     uint32_t boot_id;
+    rtl_device_account *account; /* NULL: the device does not account for itself */
 } rtl_description;
 
 /* Read the counters and the state; leave the rest to the functions below. */
@@ -177,6 +179,24 @@ void rtl_device_tick(rtl_device *device);
  * True until the next call of another function.
  */
 uint64_t rtl_device_next_due_us(const rtl_device *device);
+
+/* When the next sample is due, by the clock of `now_us`; RTL_NEVER_US: nobody has asked yet. */
+uint64_t rtl_device_next_sample_us(const rtl_device *device);
+
+/*
+ * Around one pass of a main loop, from when it wakes up until it sleeps: where a sample was due in
+ * it that was a job, released at the sample's tick. Of a device without an account they do nothing.
+ */
+void rtl_device_begin_pass(rtl_device *device);
+void rtl_device_end_pass(rtl_device *device);
+
+/*
+ * Instead, for a loop of the device's own: a job of it has ended. It counts if it was released
+ * while ARMED or ACTIVE. A miss is reported as event 5; a failure (loop_account.h) is SAFE at once,
+ * DEADLINE_MISSES. A loop in another thread hands its jobs to this one, and where it has failed
+ * calls rtl_device_trip_from_isr() itself.
+ */
+void rtl_device_job(rtl_device *device, uint64_t release_us, uint64_t start_us, uint64_t finish_us);
 
 /*
  * The machine's own trouble, e.g. RTL_REASON_LIMIT at an end stop: SAFE, in any state but INIT.

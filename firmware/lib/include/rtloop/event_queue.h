@@ -19,7 +19,7 @@ extern "C" {
 
 #define RTL_EVENT_INTERVAL_US 10000u
 #define RTL_EVENT_BURST 4u
-#define RTL_EVENT_KINDS 5u /* rtl_event_kind is the index; 0 is not used */
+#define RTL_EVENT_KINDS 6u /* rtl_event_kind is the index; 0 is not used */
 
 typedef struct rtl_event_queue {
     rtl_event waiting[RTL_EVENT_KINDS]; /* event == 0: none */

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rtloop/histogram.h"
 #include "rtloop/packet.h"
 
 #ifdef __cplusplus
@@ -22,6 +23,10 @@ extern "C" {
 #define RTL_VALUES_MAX 128u /* each way */
 #define RTL_SCHEMA_CHUNK_MAX 200u
 #define RTL_NAME_SIZE 24u /* with the terminating 0 */
+
+/* Flag of a HELLO_REPLY: the device answers STATS_REQUEST and HISTOGRAM_REQUEST. */
+#define RTL_FLAG_ACCOUNTS 1u
+#define RTL_CLASS_NONE 255u /* in STATS: the device has no loop that it accounts for */
 
 /* h→d: sent by the host to the device. */
 typedef enum rtl_type {
@@ -38,7 +43,11 @@ typedef enum rtl_type {
     RTL_TYPE_STOP = 11,           /* h→d, answered with STATUS */
     RTL_TYPE_EVENT = 12,          /* d→h */
     RTL_TYPE_STATUS_REQUEST = 13, /* h→d, no payload */
-    RTL_TYPE_STATUS = 14          /* d→h */
+    RTL_TYPE_STATUS = 14,         /* d→h */
+    RTL_TYPE_STATS_REQUEST = 15,  /* h→d, no payload */
+    RTL_TYPE_STATS = 16,          /* d→h */
+    RTL_TYPE_HISTOGRAM_REQUEST = 17, /* h→d */
+    RTL_TYPE_HISTOGRAM = 18          /* d→h */
 } rtl_type;
 
 typedef enum rtl_state {
@@ -65,8 +74,15 @@ typedef enum rtl_event_kind {
     RTL_EVENT_LATE_COMMAND = 1,
     RTL_EVENT_STATE_CHANGE = 2,
     RTL_EVENT_BAD_PACKET = 3,
-    RTL_EVENT_SCHEMA_MISMATCH = 4
+    RTL_EVENT_SCHEMA_MISMATCH = 4,
+    RTL_EVENT_DEADLINE_MISS = 5 /* of the device's own loop */
 } rtl_event_kind;
+
+typedef enum rtl_histogram_kind {
+    RTL_HISTOGRAM_RESPONSE = 0,
+    RTL_HISTOGRAM_RELEASE_LATENCY = 1,
+    RTL_HISTOGRAM_SAMPLE_TO_ACTUATION = 2
+} rtl_histogram_kind;
 
 typedef struct rtl_hello {
     uint8_t min_version, max_version; /* protocol versions the host speaks, inclusive */
@@ -133,8 +149,8 @@ typedef struct rtl_event {
     uint8_t loop_class;
     uint16_t reasons;
     uint32_t time_us;        /* device time of the event */
-    uint32_t valid_until_us; /* late command only */
-    int32_t lateness_us;     /* late command only */
+    uint32_t valid_until_us; /* late command; of a deadline miss the deadline */
+    int32_t lateness_us;     /* late command, deadline miss */
     uint32_t total;          /* events of this kind since boot, whether or not each was sent */
     uint8_t state;
 } rtl_event;
@@ -146,6 +162,29 @@ typedef struct rtl_device_status {
     uint32_t rx_packets, crc_errors, frame_errors, seq_gaps;
     uint32_t late_commands, rejected_commands, command_timeouts, tx_packets;
 } rtl_device_status;
+
+/* Of the newest ARM until SAFE: loop_account.h and device_account.h say what each is. */
+typedef struct rtl_stats {
+    uint8_t loop_class; /* rtl_class, or RTL_CLASS_NONE: all of the loop is 0 */
+    uint16_t max_misses, window, max_consecutive;
+    uint32_t boot_id, period_us, deadline_us;
+    uint32_t jobs, skipped, misses, limit_broken, most_consecutive;
+    int32_t lateness_max_us;
+    uint32_t worst_job, first_miss_job;
+    uint64_t began_us, worst_us, first_miss_us; /* device time */
+    uint32_t response_max_us, release_latency_max_us, sample_to_actuation_max_us;
+    uint32_t traced, untraced; /* commands that were applied */
+} rtl_stats;
+
+typedef struct rtl_histogram_request {
+    uint8_t kind; /* rtl_histogram_kind */
+} rtl_histogram_request;
+
+/* Without its last buckets that are empty. */
+typedef struct rtl_histogram_counts {
+    uint8_t kind, count;
+    uint32_t counts[RTL_HISTOGRAM_BUCKETS];
+} rtl_histogram_counts;
 
 size_t rtl_hello_encode(const rtl_hello *m, uint8_t *payload);
 size_t rtl_hello_reply_encode(const rtl_hello_reply *m, uint8_t *payload);
@@ -159,6 +198,9 @@ size_t rtl_arm_encode(const rtl_arm *m, uint8_t *payload);
 size_t rtl_stop_encode(const rtl_stop *m, uint8_t *payload);
 size_t rtl_event_encode(const rtl_event *m, uint8_t *payload);
 size_t rtl_device_status_encode(const rtl_device_status *m, uint8_t *payload);
+size_t rtl_stats_encode(const rtl_stats *m, uint8_t *payload);
+size_t rtl_histogram_request_encode(const rtl_histogram_request *m, uint8_t *payload);
+size_t rtl_histogram_counts_encode(const rtl_histogram_counts *m, uint8_t *payload);
 
 bool rtl_hello_decode(const uint8_t *payload, size_t size, rtl_hello *m);
 bool rtl_hello_reply_decode(const uint8_t *payload, size_t size, rtl_hello_reply *m);
@@ -172,6 +214,9 @@ bool rtl_arm_decode(const uint8_t *payload, size_t size, rtl_arm *m);
 bool rtl_stop_decode(const uint8_t *payload, size_t size, rtl_stop *m);
 bool rtl_event_decode(const uint8_t *payload, size_t size, rtl_event *m);
 bool rtl_device_status_decode(const uint8_t *payload, size_t size, rtl_device_status *m);
+bool rtl_stats_decode(const uint8_t *payload, size_t size, rtl_stats *m);
+bool rtl_histogram_request_decode(const uint8_t *payload, size_t size, rtl_histogram_request *m);
+bool rtl_histogram_counts_decode(const uint8_t *payload, size_t size, rtl_histogram_counts *m);
 
 /* The id of a schema text: the low 16 bits of its CRC-32, 1 in place of 0. */
 uint16_t rtl_schema_id(const char *text, size_t size);

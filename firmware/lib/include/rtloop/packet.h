@@ -32,7 +32,7 @@ extern "C" {
 
 /* The version is not a field: encode writes RTL_PROTOCOL_VERSION, decode accepts no other. */
 typedef struct rtl_header {
-    uint8_t flags; /* 0..15; none is defined in version 1 */
+    uint8_t flags; /* 0..15; HELLO_REPLY: RTL_FLAG_ACCOUNTS, see messages.h */
     uint8_t type;
     uint16_t seq, ack, schema_id;
     uint32_t time_us;

@@ -1,0 +1,34 @@
+#include "summary.h"
+
+static const char *const state_names[] = {"INIT", "IDLE", "ARMED", "ACTIVE", "SAFE"};
+static const char *const reason_names[] = {"COMMAND_TIMEOUT", "DEADLINE_MISSES", "LINK_ERRORS",
+                                           "NON_FINITE",      "LIMIT",           "HOST_STOP",
+                                           "HARDWARE"};
+
+static void print_reasons(uint16_t reasons, FILE *stream) {
+    const char *comma = "";
+    for (unsigned bit = 0; bit < sizeof reason_names / sizeof reason_names[0]; ++bit) {
+        if ((reasons & 1u << bit) != 0) {
+            fprintf(stream, "%s\"%s\"", comma, reason_names[bit]);
+            comma = ", ";
+        }
+    }
+}
+
+void summary_print(const rtl_device *d, FILE *stream) {
+    fprintf(stream, "\"state\": \"%s\", \"reasons\": [", state_names[d->state]);
+    print_reasons(d->reasons, stream);
+    fprintf(stream,
+            "], \"counters\": {\"rx_packets\": %u, \"tx_packets\": %u, \"tx_dropped\": %u, "
+            "\"crc_errors\": %u, \"frame_errors\": %u, \"seq_gaps\": %u, \"late_commands\": %u, "
+            "\"rejected_commands\": %u, \"command_timeouts\": %u}",
+            (unsigned)d->rx_packets, (unsigned)d->tx_packets, (unsigned)d->tx_dropped,
+            (unsigned)d->crc_errors, (unsigned)d->frame_errors, (unsigned)d->seq_gaps,
+            (unsigned)d->late_commands, (unsigned)d->rejected_commands,
+            (unsigned)d->command_timeouts);
+    if (d->description.account != NULL) {
+        const rtl_loop_account *const loop = &d->description.account->loop;
+        fprintf(stream, ", \"loop\": {\"jobs\": %u, \"skipped\": %u, \"misses\": %u}",
+                (unsigned)loop->jobs, (unsigned)loop->skipped, (unsigned)loop->misses);
+    }
+}
