@@ -18,7 +18,7 @@ from rtloop.cli.command import (
     seed,
     tolerance,
 )
-from rtloop.cli.link.arguments import add_devices, add_link
+from rtloop.cli.link.arguments import add_devices, add_gateway, add_link
 from rtloop.errors import EXIT_CODES
 
 
@@ -147,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
     _add_policy(commands)
     add_devices(commands)
     add_link(commands)
+    add_gateway(commands)
 
     recover = command(
         commands,

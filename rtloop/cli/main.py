@@ -1,4 +1,4 @@
-"""The command line: run, demo, check, init, policy, report, recover, devices, link."""
+"""The command line: run, demo, check, init, policy, report, recover, devices, link, gateway."""
 
 from __future__ import annotations
 
@@ -263,6 +263,12 @@ def _link_sniff(options: argparse.Namespace) -> int:
     return sniff(options)
 
 
+def _gateway(options: argparse.Namespace) -> int:
+    from rtloop.cli.gateway import gateway
+
+    return gateway(options)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "demo": _demo,
@@ -283,6 +289,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "link clear": _link_state,
     "link safe": _link_state,
     "link sniff": _link_sniff,
+    "gateway": _gateway,
 }
 
 

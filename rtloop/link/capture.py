@@ -7,21 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtloop import core
-from rtloop.link.messages import PacketType
 
+_NAMES = {number: name for name, number in core.MESSAGE_TYPES.items()}
 #: What a host sends; all else is a device's. Each side numbers its own packets.
-OF_HOST = {
-    PacketType.HELLO,
-    PacketType.SCHEMA_REQUEST,
-    PacketType.TIME_REQUEST,
-    PacketType.COMMAND,
-    PacketType.ARM,
-    PacketType.CLEAR,
-    PacketType.STOP,
-    PacketType.STATUS_REQUEST,
-}
+_OF_HOST = {"HELLO", "COMMAND", "ARM", "CLEAR", "STOP"}
 #: Begin a new count, whatever they carry.
-_BEGINNINGS = {PacketType.HELLO, PacketType.STOP}
+_BEGINNINGS = {"HELLO", "STOP"}
 
 
 @dataclass(frozen=True)
@@ -77,13 +68,13 @@ def _captured(frame: bytes, offset: int, newest: dict[bool, int]) -> Captured:
         fields = core.message_decode(type, payload)
     except ValueError as wrong:
         error = str(wrong)
-    is_of_host = type in OF_HOST
+    name = _NAMES.get(type, f"type {type}")
+    is_of_host = name in _OF_HOST or name.endswith("_REQUEST")
     missing = 0
-    if is_of_host in newest and type not in _BEGINNINGS:
+    if is_of_host in newest and name not in _BEGINNINGS:
         missing = seq - newest[is_of_host] - 1 & 0xFFFF
         missing = missing if missing < 0x8000 else 0  # one that goes back began anew
     newest[is_of_host] = seq
-    name = PacketType(type).name if type in PacketType.__members__.values() else f"type {type}"
     return Captured(
         offset, size, error, name, is_of_host, seq, ack, schema_id, time_us, missing, fields
     )

@@ -116,6 +116,37 @@ def add_link(commands: Commands) -> None:
     sniff.add_argument("--json", action="store_true", help="an object a packet, in lines")
 
 
+def add_gateway(commands: Commands) -> None:
+    gateway = command(
+        commands,
+        "gateway",
+        "offer a device over ZeroMQ: samples and events to many, commands from one at a time",
+        "rtloop gateway /dev/ttyACM0 --command tcp://127.0.0.1:5555 --pub tcp://127.0.0.1:5556",
+    )
+    gateway.add_argument("device", metavar="DEVICE", help=_DEVICE)
+    _add_baud(gateway)
+    gateway.add_argument(
+        "--pub",
+        default="tcp://127.0.0.1:5556",
+        metavar="ADDRESS",
+        help="where samples and events are published as JSON (default tcp://127.0.0.1:5556)",
+    )
+    gateway.add_argument(
+        "--command",
+        dest="command_address",
+        default="tcp://127.0.0.1:5555",
+        metavar="ADDRESS",
+        help="where the one host connects that commands (default tcp://127.0.0.1:5555)",
+    )
+    gateway.add_argument(
+        "--keys",
+        type=path,
+        metavar="FOLDER",
+        help="CURVE keys, which addresses beyond this host need; made where there are none yet",
+    )
+    gateway.add_argument("--json", action="store_true", help="the addresses and the end, in lines")
+
+
 def _add(commands: Commands, name: str, summary: str, example: str) -> argparse.ArgumentParser:
     parser = command(commands, name, summary, f"rtloop link {name} {example}")
     parser.set_defaults(command=f"link {name}")
