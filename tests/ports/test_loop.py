@@ -85,18 +85,20 @@ SLIP = "skip or catch_up: loop 'b' reads loop 'a' at its deadlines, and slip mov
         ),
         (
             WALK,
-            READS.replace("45", "19"),
+            READS.replace("45", "19.005"),
             [
-                "loops.b.inputs.x.max_age_ms: found 19; expected more than 19: so old the commands of loop "
-                "'a' become before the next one counts, every 20 ms, though none is late"
+                "loops.b.inputs.x.max_age_ms: found 19.005; expected at least 19.1: 19 ms old the commands of "
+                "loop 'a' become before the next one counts, every 20 ms, though none is late, and the age "
+                "counts when 'b' has woken up, for which there is a tenth of its period (0.1 ms)"
             ],
         ),
         (
             "rate_hz: 50",
             READS.replace("45", "20"),
             [
-                "loops.b.inputs.x.max_age_ms: found 20; expected more than 20: so old the commands of loop "
-                "'a' become before the next one counts, every 20 ms, though none is late"
+                "loops.b.inputs.x.max_age_ms: found 20; expected at least 20.1: 20 ms old the commands of "
+                "loop 'a' become before the next one counts, every 20 ms, though none is late, and the age "
+                "counts when 'b' has woken up, for which there is a tenth of its period (0.1 ms)"
             ],
         ),
         (
