@@ -44,8 +44,11 @@ class PacedLoop:
         period_ns: int,
         deadline_ns: int | None = None,
         ring_s: float = 60.0,
+        is_observed: bool = False,
     ) -> None:
-        """``inputs`` are sizes, ``threads`` those of the loop and of its guard."""
+        """``inputs`` are sizes, ``threads`` those of the loop and of its guard. A loop that other processes
+        observe has a ring with a name, ``ring_path``, until it is closed; no other leaves one, however it ends.
+        """
         config = core.LoopConfig()
         config.name = name
         config.loop_class = core.LoopClass.firm
@@ -99,6 +102,8 @@ class PacedLoop:
             metadata.to_json().encode(),
         )
         self._reader = core.RingReader(str(self.ring_path))
+        if not is_observed:
+            self.close()
         self.core_loop = self._new_loop()
         self._threads: core.LoopThreads | None = None
         self.rights: list[RightReport] = []
