@@ -77,9 +77,9 @@ def parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--transport",
-        choices=("serial", "zmq"),
+        choices=("serial", "zmq", "udp"),
         default="serial",
-        help="of its links: a pseudo-terminal (default), or ZeroMQ on loopback",
+        help="of its links: a pseudo-terminal (default), or ZeroMQ or UDP on loopback",
     )
     demo.add_argument("--seed", type=_seed, default=1, help="of noise and pushes (default 1)")
     demo.add_argument(
