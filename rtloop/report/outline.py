@@ -145,6 +145,11 @@ class _Survey:
         elif reader.alone:
             # The summary is that of the run; how the run ended is true of its last file, too.
             state, reason = summary.state, summary.fault_reason
+            seen.devices.accounts = {
+                port: device.account
+                for port, device in summary.devices.items()
+                if device.account is not None
+            }
             summary = replace(seen.summary(), state=state, fault_reason=reason)
         period_ns = seen.metadata.period_ns
         span_ns = self.last_release_ns - self.first_release_ns + period_ns if seen.executed else 0
