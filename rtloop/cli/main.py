@@ -81,7 +81,14 @@ def _demo(options: argparse.Namespace) -> int:
             raise ConfigError(f"there is no demo '{options.name}'; there is: {', '.join(DEMOS)}")
         disturbances = Disturbances(options.busy_python, options.overload, options.seed)
         record = not options.no_record
-        with demo_run(demo, disturbances, record=record, viewer=options.viewer) as (run, devices):
+        running = demo_run(
+            demo,
+            disturbances,
+            record=record,
+            viewer=options.viewer,
+            transport=options.transport,
+        )
+        with running as (run, devices):
             signals.end(run)
             return _execute(run, options, signals, demo, devices)
 
