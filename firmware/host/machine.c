@@ -44,7 +44,9 @@ static bool transmit(void *context, const uint8_t *bytes, size_t n) {
 
 static bool transmit_packet(void *context, const uint8_t *packet, size_t size) {
     machine *const self = context;
-    return tcp_send(&self->zmq, packet, size);
+    return self->datagrams.fd >= 0
+               ? udp_send(&self->datagrams, &self->device.answer_to.address, packet, size)
+               : tcp_send(&self->zmq, packet, size);
 }
 
 /* As long as the button is pressed, nobody lets the machine move. */
@@ -72,11 +74,14 @@ static bool open_lines(machine *self, const options *chosen, char *error, size_t
         .idle_timeout_us = MACHINE_ZMQ_IDLE_US,
     };
     self->zmq = (tcp)TCP_CLOSED;
+    self->datagrams = (udp)UDP_CLOSED;
     if (!pty_open(&self->line, chosen->pty_path, error, error_size)) {
         return false;
     }
-    if (chosen->zmq_address != NULL &&
-        !tcp_open(&self->zmq, chosen->zmq_address, &settings, error, error_size)) {
+    if ((chosen->zmq_address != NULL &&
+         !tcp_open(&self->zmq, chosen->zmq_address, &settings, error, error_size)) ||
+        (chosen->udp_address != NULL &&
+         !udp_open(&self->datagrams, chosen->udp_address, error, error_size))) {
         pty_close(&self->line);
         return false;
     }
@@ -178,6 +183,12 @@ static void delay_job(machine *self) {
     }
 }
 
+static void on_datagram(void *context, const rtl_address *from, const uint8_t *packet,
+                        size_t size) {
+    machine *const self = context;
+    rtl_device_receive_packet_from(&self->device, from, packet, size, machine_now_us(self));
+}
+
 /* Received bytes go first: what came in time is not to be called a timeout by a late tick. */
 void machine_pass(machine *self) {
     uint8_t bytes[READ_SIZE];
@@ -189,6 +200,7 @@ void machine_pass(machine *self) {
         rtl_device_receive(&self->device, bytes, n, machine_now_us(self));
     }
     tcp_receive(&self->zmq, machine_now_us(self), on_packet, self);
+    udp_receive(&self->datagrams, on_datagram, self);
     rtl_device_tick(&self->device);
     tcp_flush(&self->zmq);
     if (rtl_device_next_sample_us(&self->device) != sample_us) {
@@ -203,9 +215,14 @@ uint64_t machine_next_due_us(const machine *self) {
     return device_us < zmq_us ? device_us : zmq_us;
 }
 
+const char *machine_address(const machine *self) {
+    return self->datagrams.fd >= 0 ? self->datagrams.address : self->zmq.address;
+}
+
 void machine_unplug(machine *self) {
     pty_close(&self->line);
     tcp_close(&self->zmq);
+    udp_close(&self->datagrams);
 }
 
 /* ---- summary ------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /*
- * What every machine of this program is: an rtl_device on a pty and, where asked for, on ZeroMQ, an
- * emergency stop, a clock. Each kind begins with one of these and fills in the rest; main.c knows
- * no more of it.
+ * What every machine of this program is: an rtl_device on a pty and, where asked for, on ZeroMQ or
+ * UDP, an emergency stop, a clock. Each kind begins with one of these and fills in the rest; main.c
+ * knows no more of it.
  */
 #ifndef RTLOOP_HOST_MACHINE_H_
 #define RTLOOP_HOST_MACHINE_H_
@@ -15,6 +15,7 @@
 #include "pty.h"
 #include "rtloop/device.h"
 #include "tcp.h"
+#include "udp.h"
 
 /* A stop longer than this (SIGSTOP, a suspended laptop) is dropped instead of simulated in a rush
  * during which the device would be deaf; ordinary scheduling hiccups are far shorter. */
@@ -30,7 +31,8 @@ typedef struct machine {
     rtl_device device;
     rtl_device_account account;
     pty line;
-    tcp zmq; /* beside the line, or closed */
+    tcp zmq;       /* beside the line, or closed */
+    udp datagrams; /* the same; not both */
     uint8_t zmq_in[RTL_PACKET_MAX], zmq_out[MACHINE_ZMQ_QUEUE];
     char schema[4096];
     volatile sig_atomic_t emergency_stop;
@@ -91,6 +93,9 @@ void machine_pass(machine *self);
 
 /* When machine_pass() has something to do next, in device time; RTL_NEVER_US: when bytes come. */
 uint64_t machine_next_due_us(const machine *self);
+
+/* Where it is found beside its line; empty: nowhere. */
+const char *machine_address(const machine *self);
 
 /* Hangs up all lines. May be called again. */
 void machine_unplug(machine *self);

@@ -28,6 +28,7 @@ static const char help[] =
     "ROUTER;\n"
     "                           port 0 is any that is free, and READY says which. The device has\n"
     "                           one host, who said HELLO last, here or on the line\n"
+    "  --udp ADDRESS            also over UDP, at udp://127.0.0.1:PORT, in place of ZeroMQ\n"
     "  --rate-hz N              sensor rate, a divisor of 1000000 up to 10000 (default 1000)\n"
     "  --sensors N              values of a sample, 4..128 (default 4): those that the plant does\n"
     "                           not fill count the samples\n"
@@ -62,7 +63,7 @@ static const char help[] =
     "\n"
     "signals\n"
     "  SIGTERM, SIGINT          end\n"
-    "  SIGUSR1                  unplug: hang up the line and ZeroMQ, run on without them\n"
+    "  SIGUSR1                  unplug: hang up the line, ZeroMQ and UDP, run on without\n"
     "  SIGUSR2                  press the emergency stop, and the next time release it: HARDWARE,\n"
     "                           and as long as it is pressed neither cleared nor armed\n";
 
@@ -151,6 +152,7 @@ static bool read_limit(const char *text, options *out) {
 enum option_id {
     PTY = 256,
     ZMQ,
+    UDP,
     SEED,
     ANGLE,
     NOISE,
@@ -175,6 +177,7 @@ enum option_id {
 static const struct option known[] = {
     {"pty", required_argument, NULL, PTY},
     {"zmq", required_argument, NULL, ZMQ},
+    {"udp", required_argument, NULL, UDP},
     {"seed", required_argument, NULL, SEED},
     {"angle-rad", required_argument, NULL, ANGLE},
     {"noise", required_argument, NULL, NOISE},
@@ -206,6 +209,9 @@ static bool take(int id, const char *text, options *out) {
             return true;
         case ZMQ:
             out->zmq_address = text;
+            return true;
+        case UDP:
+            out->udp_address = text;
             return true;
         case SEED:
             return read_integer("seed", text, 0, UINT64_MAX, &out->seed);
@@ -295,6 +301,13 @@ options_verdict options_parse(int argc, char **argv, options *out) {
     if (!is_remote && strcmp(plant, "cartpole") != 0) {
         fputs(
             "rtloop-firmware: name the plant to simulate: cartpole or remote\n"
+            "see rtloop-firmware --help\n",
+            stderr);
+        return OPTIONS_WRONG;
+    }
+    if (out->zmq_address != NULL && out->udp_address != NULL) {
+        fputs(
+            "rtloop-firmware: --zmq and --udp exclude each other\n"
             "see rtloop-firmware --help\n",
             stderr);
         return OPTIONS_WRONG;

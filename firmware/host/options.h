@@ -8,6 +8,7 @@
 typedef struct {
     const char *pty_path;    /* NULL: no symbolic link */
     const char *zmq_address; /* NULL: no ZeroMQ */
+    const char *udp_address; /* NULL: no UDP */
     uint64_t seed;
     double angle_rad;
     double noise;

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from rtloop.demos.firmware import FirmwareProcess
+from rtloop.demos.firmware import TRANSPORTS, FirmwareProcess
 from rtloop.errors import ConfigError
 
 
@@ -24,6 +24,8 @@ class Demo(ABC):
     """Of its simulated device; without one it is the cart-pole of ``rtloop-firmware``."""
     device_arguments: tuple[str, ...] = ()
     """Of its simulated device: how the plant starts and what disturbs it."""
+    transports: tuple[str, ...] = tuple(TRANSPORTS)
+    """What its device serves a link over."""
     overload_arguments: tuple[str, ...] = ()
     """The same, where they are others for ``--overload``."""
     overload_every_s: float = 0.5

@@ -45,6 +45,7 @@ class EmulatedCartpoleDemo(CartpoleDemo):
     description = (
         "a trained policy balances a cart-pole through the firmware of an emulated Cortex-M4F"
     )
+    transports = ("serial",)
 
     def config_file(self, *, overload: bool) -> str:
         if overload:
