@@ -71,6 +71,18 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="one loop of each class, with some inferences made too slow",
     )
+    demo.add_argument(
+        "--transport",
+        choices=("serial", "zmq"),
+        default="serial",
+        help="of its links: a pseudo-terminal (default), or ZeroMQ on loopback",
+    )
+    demo.add_argument(
+        "--firmware",
+        choices=("host", "qemu"),
+        default="host",
+        help="of the cart-pole: a program of this machine (default), or Arm code on an emulated Cortex-M4F",
+    )
     demo.add_argument("--seed", type=seed, default=1, help="of noise and pushes (default 1)")
     demo.add_argument(
         "--viewer", action="store_true", help="watch the quadruped in MuJoCo's viewer (a display)"

@@ -55,7 +55,7 @@ class Console:
         self._terminal = Terminal(stream or sys.stdout)
         self._live = Block(self._terminal)
         self._demo = demo
-        self._devices = {str(device.link): device for device in devices}
+        self._devices = {device.device: device for device in devices}
         self._next_s = 0.0
         self._warned: set[str] = set()
         self._told: dict[str, int] = {}
@@ -269,6 +269,12 @@ class Console:
                     f"     {label:<15} p50 {p.p50:7.1f}  p99 {p.p99:7.1f}  "
                     f"p99.9 {p.p99_9:7.1f}  max {p.max:8.1f} µs"
                 )
+
+        for port, device in loop.devices.items():
+            if (account := device.account) is not None:
+                told = "; ".join(filter(None, (account.loop_in_words, account.ages_in_words)))
+                styled = self.styled(told, "red") if any(account.failures) else told
+                self.say(f"     device {port}: {styled or 'accounted for nothing'}")
 
     def _tell_switches(self, loop: LoopSummary) -> None:
         n, newest = loop.events.get("switched", 0), loop.switches[-SWITCHES_TOLD:]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 from rtloop.cli.arguments import parser
 from rtloop.cli.outlet import Outlet, say, secure_standard_streams
 from rtloop.cli.signals import Signals
-from rtloop.errors import ConfigError, RtloopError, StoppedError
+from rtloop.errors import RtloopError, StoppedError
 from rtloop.progress import told_to
 from rtloop.stopping import stopped_when
 
@@ -74,14 +74,19 @@ def _run(options: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     with Signals() as signals:
-        from rtloop.demos.demo import DEMOS, Disturbances, demo_run
+        from rtloop.demos.demo import Disturbances, demo_run, find_demo
 
-        demo = DEMOS.get(options.name)
-        if demo is None:
-            raise ConfigError(f"there is no demo '{options.name}'; there is: {', '.join(DEMOS)}")
+        demo = find_demo(options.name, options.firmware)
         disturbances = Disturbances(options.busy_python, options.overload, options.seed)
         record = not options.no_record
-        with demo_run(demo, disturbances, record=record, viewer=options.viewer) as (run, devices):
+        running = demo_run(
+            demo,
+            disturbances,
+            record=record,
+            viewer=options.viewer,
+            transport=options.transport,
+        )
+        with running as (run, devices):
             signals.end(run)
             return _execute(run, options, signals, demo, devices)
 

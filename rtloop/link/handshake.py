@@ -60,6 +60,8 @@ class LinkInfo:
     clock_error_ns: int
     clock_time_ns: int
     round_trip_ns: int
+    accounts: bool = False
+    """Whether the device accounts for itself."""
 
 
 def shake_hands(stream: PacketStream) -> LinkInfo:
@@ -81,6 +83,7 @@ def shake_hands(stream: PacketStream) -> LinkInfo:
         clock_error_ns=clock.error_ns,
         clock_time_ns=clock.measured_ns,
         round_trip_ns=clock.round_trip_ns,
+        accounts=reply.accounts,
     )
 
 
@@ -94,7 +97,7 @@ def hello(stream: PacketStream) -> HelloReply:
         if packet.ack - first_seq & 0xFFFF > stream.last_seq - first_seq & 0xFFFF:
             return None
         stream.schema_id = packet.schema_id
-        return messages.decode_hello_reply(packet.payload)
+        return messages.decode_hello_reply(packet.payload, packet.flags)
 
     reply = stream.request(
         PacketType.HELLO,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
+from typing import TypeVar
 
 from rtloop import core
-from rtloop.errors import LinkError
+from rtloop.errors import LinkError, StoppedError
 from rtloop.link import messages
 from rtloop.link.handshake import (
     ANSWER_TIMEOUT_S,
@@ -20,6 +22,7 @@ from rtloop.link.handshake import (
 )
 from rtloop.link.messages import (
     DeviceState,
+    DeviceStats,
     DeviceStatus,
     HelloReply,
     PacketType,
@@ -30,8 +33,12 @@ from rtloop.link.packet_stream import Packet, PacketStream
 from rtloop.link.transports import Line, open_line
 from rtloop.link.watch import Watch
 
+_Answer = TypeVar("_Answer")
+
 #: A line that is gone fails at once; a device that does not answer may hold up the end of a run for so long.
 STOP_ATTEMPTS = 5
+#: What a device accounted for is told at the end of a run, which one that does not tell must not hold up.
+ACCOUNT_ATTEMPTS = 2
 
 
 class LatchedError(LinkError):
@@ -49,7 +56,8 @@ class TermsError(LinkError):
 class Link:
     """An open line whose device has shaken hands. ``name`` is that of the configuration.
 
-    While the core uses :meth:`fileno`, call nothing but :meth:`stop`, after the cycle has ended.
+    While the core uses :meth:`fileno`, call nothing but :meth:`stop` and :meth:`account`, after the cycle has
+    ended.
     """
 
     def __init__(self, name: str, line: Line) -> None:
@@ -168,6 +176,49 @@ class Link:
     def stop(self, reasons: Reason = Reason.HOST_STOP) -> DeviceStatus | None:
         """Makes the device go SAFE. Its answer, if it says that it is; raises nothing, the line may be gone."""
         return stop_device(self._stream, reasons)
+
+    def account(self) -> tuple[DeviceStats, dict[str, tuple[int, ...]]] | None:
+        """What the device accounted for since it was armed last, and histograms by ``core.HISTOGRAM_KINDS``.
+
+        None of one that does not account for itself, does not answer, or restarted meanwhile; raises nothing.
+        """
+        if not self.info.accounts:
+            return None
+        try:
+            stats = self._accounted(
+                PacketType.STATS_REQUEST, b"", PacketType.STATS, messages.decode_stats
+            )
+            if stats is None or stats.boot_id != self.info.boot_id:
+                return None
+            histograms = {}
+            for name, kind in core.HISTOGRAM_KINDS.items():
+                payload = messages.encode_histogram_request(kind)
+                histogram = self._accounted(
+                    PacketType.HISTOGRAM_REQUEST,
+                    payload,
+                    PacketType.HISTOGRAM,
+                    messages.decode_histogram,
+                )
+                if histogram is None or histogram[0] != kind:
+                    return None
+                histograms[name] = histogram[1]
+            return stats, histograms
+        except (LinkError, StoppedError):
+            return None
+
+    def _accounted(
+        self,
+        type: PacketType,
+        payload: bytes,
+        answer_type: PacketType,
+        decode: Callable[[bytes], _Answer],
+    ) -> _Answer | None:
+        def accept(packet: Packet) -> _Answer | None:
+            return decode(packet.payload) if packet.ack == self._stream.last_seq else None
+
+        return self._stream.request(
+            type, payload, answer_type, accept, ACCOUNT_ATTEMPTS, ANSWER_TIMEOUT_S
+        )
 
     def close(self) -> None:
         """Closes the line and sends nothing: stop first. May be called again."""
