@@ -284,6 +284,8 @@ def _ask_devices(config: Config, judgement: Judgement, found: Check) -> None:
                 with _gathered(found.errors), port_errors(name, port.name, "asked", place):
                     if told := port.ask():
                         found.devices[port.name] = told
+                        if held_back := told.get("latency_problem"):
+                            found.warnings.append(Finding(held_back, place, severity="warning"))
             with _gathered(found.errors):
                 loop.refuse_unready(clear=False)
     for loop in loops.values():

@@ -38,7 +38,7 @@ def info(options: argparse.Namespace) -> int:
     try:
         status = link.status()
         sample = _first_sample(link)
-        low_latency = link.low_latency
+        low_latency = link.low_latency if link.bit_rate is not None else None  # of a driver alone
     finally:
         link.close()
     problem = latency_problem(options.device)
@@ -124,7 +124,7 @@ def _told(
         )
 
 
-def _latency(low_latency: bool, problem: str) -> str:
+def _latency(low_latency: bool | None, problem: str) -> str:
     if problem:
         return f"  latency: {problem}"
     return "  latency: the driver passes received bytes on at once" if low_latency else ""
