@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,6 +57,7 @@ class _Activation:
     ring: core.RingWriter
     loop: core.Loop
     threads: core.LoopThreads
+    metadata: LoopMetadata | None = None
     rights: list[RightReport] = field(default_factory=list)
     armed: list[Port] = field(default_factory=list)
     reconnections: list[Reconnection] = field(default_factory=list)
@@ -64,6 +65,13 @@ class _Activation:
     #: Ends the thread of a loop that was let go of without an end.
     forsaken: weakref.finalize[[], _Activation] | None = None
     has_ended: bool = False
+
+    def publish_accounts(self) -> None:
+        """Puts what devices say of themselves, now that they are stopped, into the ring."""
+        accounts = {port.name: told for port in self.armed if (told := port.account()) is not None}
+        if accounts and self.metadata is not None:
+            self.metadata = replace(self.metadata, accounts=accounts)
+            self.ring.set_metadata(self.metadata.to_json().encode())
 
 
 class Loop:
@@ -238,6 +246,7 @@ class Loop:
         unconfirmed = [
             text for port in activation.armed if (text := _stopped(port)) and port is not lost
         ]
+        activation.publish_accounts()
         _active_loops.discard(self)
         if not returned:
             self._hangs = True
@@ -334,7 +343,9 @@ class Loop:
             max_share=self.loop_config.share_limits,
             ports=tuple(port.name for port in parts.ports),
         )
-        self._prepared().ring.set_metadata(metadata.to_json().encode())
+        activation = self._prepared()
+        activation.metadata = metadata
+        activation.ring.set_metadata(metadata.to_json().encode())
 
     def losses(self) -> tuple[PortLosses, ...]:
         """Of every port that was lost since the activation, though its loss was no fault."""

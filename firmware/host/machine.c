@@ -14,9 +14,27 @@ int64_t machine_clock_ns(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* By thousands of ns: more would not fit in 64 bits after some days. */
+static int64_t drift_ns(int64_t elapsed_ns, int64_t ppb) {
+    return elapsed_ns / 1000 * ppb / 1000000;
+}
+
+uint64_t machine_time_us(const machine *self, int64_t clock_ns) {
+    const int64_t gained_ns = drift_ns(clock_ns - self->clock_began_ns, self->clock_drift_ppb);
+    return (uint64_t)(clock_ns - self->clock_origin_ns + gained_ns) / 1000u;
+}
+
+int64_t machine_clock_at_ns(const machine *self, uint64_t time_us) {
+    const int64_t clock_ns = self->clock_origin_ns + (int64_t)time_us * 1000;
+    if (self->clock_drift_ppb == 0) {
+        return clock_ns;
+    }
+    const int64_t ppb = self->clock_drift_ppb * 1000000000 / (1000000000 + self->clock_drift_ppb);
+    return clock_ns - drift_ns(clock_ns - self->clock_began_ns, ppb) + 2000;
+}
+
 uint64_t machine_now_us(void *context) {
-    const machine *const self = context;
-    return (uint64_t)(machine_clock_ns() - self->clock_origin_ns) / 1000u;
+    return machine_time_us(context, machine_clock_ns());
 }
 
 static bool transmit(void *context, const uint8_t *bytes, size_t n) {
@@ -75,7 +93,9 @@ bool machine_open(machine *self, const machine_kind *kind, const options *chosen
     if (!open_lines(self, chosen, error, error_size)) {
         return false;
     }
-    self->clock_origin_ns = machine_clock_ns() - (int64_t)chosen->clock_start_us * 1000;
+    self->clock_began_ns = machine_clock_ns();
+    self->clock_origin_ns = self->clock_began_ns - (int64_t)chosen->clock_start_us * 1000;
+    self->clock_drift_ppb = (int64_t)(chosen->clock_drift_ppm * 1000);
     const rtl_hardware hardware = {
         .context = self,
         .now_us = machine_now_us,

@@ -36,7 +36,9 @@ typedef struct machine {
     uint8_t zmq_in[RTL_PACKET_MAX], zmq_out[MACHINE_ZMQ_QUEUE];
     char schema[4096];
     volatile sig_atomic_t emergency_stop;
-    int64_t clock_origin_ns; /* CLOCK_MONOTONIC at device time 0 */
+    int64_t clock_origin_ns; /* CLOCK_MONOTONIC at device time 0, but for the drift since: */
+    int64_t clock_began_ns;
+    int64_t clock_drift_ppb; /* how much faster the device's clock runs */
     bool is_released;        /* ACTIVE for the first time: until then the plant is held still */
     int64_t plant_ns;        /* CLOCK_MONOTONIC the plant was advanced to */
     int64_t dropped_ns;      /* time the plant did not live through: the process was stopped */
@@ -65,6 +67,10 @@ int64_t machine_clock_ns(void);
 
 /* Device time; `context` is the machine. */
 uint64_t machine_now_us(void *context);
+
+/* Device time at a time of CLOCK_MONOTONIC, and when it will be, rounded up. */
+uint64_t machine_time_us(const machine *self, int64_t clock_ns);
+int64_t machine_clock_at_ns(const machine *self, uint64_t time_us);
 
 /*
  * Opens the line and makes the device, whose context is `self` and whose schema is written already.

@@ -73,7 +73,7 @@ static bool set_timer(int fd) {
     const uint64_t due_us = machine_next_due_us(the_machine);
     struct itimerspec due = {0};
     if (due_us != RTL_NEVER_US) {
-        const int64_t due_ns = the_machine->clock_origin_ns + (int64_t)due_us * 1000;
+        const int64_t due_ns = machine_clock_at_ns(the_machine, due_us);
         due.it_value = to_timespec(due_ns > 1 ? due_ns : 1); /* 0 would disarm it */
     }
     return timerfd_settime(fd, TFD_TIMER_ABSTIME, &due, NULL) == 0;

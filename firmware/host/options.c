@@ -35,6 +35,8 @@ static const char help[] =
     "  --command-timeout-ms N   SAFE after so long without a command (default 20)\n"
     "  --boot-id N              what the device calls this start (default: drawn from the clock)\n"
     "  --clock-start-us N       device time at start (default 0; 4290000000 wraps after 5 s)\n"
+    "  --clock-drift-ppm X      how much faster than the host's the device's clock runs (default "
+    "0)\n"
     "\n"
     "its own loop: a job from each sample's tick until everything was sent\n"
     "  --loop-class CLASS       hard, firm or soft (default soft): what a missed deadline means;\n"
@@ -162,6 +164,7 @@ enum option_id {
     COMMAND_TIMEOUT,
     BOOT_ID,
     CLOCK_START,
+    CLOCK_DRIFT,
     LOOP_CLASS,
     LOOP_DEADLINE,
     LOOP_LIMIT,
@@ -186,6 +189,7 @@ static const struct option known[] = {
     {"command-timeout-ms", required_argument, NULL, COMMAND_TIMEOUT},
     {"boot-id", required_argument, NULL, BOOT_ID},
     {"clock-start-us", required_argument, NULL, CLOCK_START},
+    {"clock-drift-ppm", required_argument, NULL, CLOCK_DRIFT},
     {"loop-class", required_argument, NULL, LOOP_CLASS},
     {"loop-deadline-us", required_argument, NULL, LOOP_DEADLINE},
     {"loop-limit", required_argument, NULL, LOOP_LIMIT},
@@ -235,6 +239,8 @@ static bool take(int id, const char *text, options *out) {
             return read_u32("boot-id", text, 0, UINT32_MAX, &out->boot_id);
         case CLOCK_START:
             return read_integer("clock-start-us", text, 0, UINT64_C(1) << 62, &out->clock_start_us);
+        case CLOCK_DRIFT:
+            return read_real("clock-drift-ppm", text, -1000, 1000, &out->clock_drift_ppm);
         case LOOP_CLASS:
             return read_class(text, &out->loop_class);
         case LOOP_DEADLINE:

@@ -270,6 +270,12 @@ class Console:
                     f"p99.9 {p.p99_9:7.1f}  max {p.max:8.1f} µs"
                 )
 
+        for port, device in loop.devices.items():
+            if (account := device.account) is not None:
+                told = "; ".join(filter(None, (account.loop_in_words, account.ages_in_words)))
+                styled = self.styled(told, "red") if any(account.failures) else told
+                self.say(f"     device {port}: {styled or 'accounted for nothing'}")
+
     def _tell_switches(self, loop: LoopSummary) -> None:
         n, newest = loop.events.get("switched", 0), loop.switches[-SWITCHES_TOLD:]
         if n:

@@ -7,8 +7,12 @@ logs, throws or touches Python. Nothing in here knows YAML, ROS or the recording
 from typing import NamedTuple
 
 from rtloop.core._core import (
+    CLASS_NONE,
     DEVICE_REASONS,
     DEVICE_STATES,
+    FLAG_ACCOUNTS,
+    HISTOGRAM_EDGES_US,
+    HISTOGRAM_KINDS,
     INPUT_RECORD_FIELDS,
     INPUT_RECORD_SIZE,
     LINK_VALUES_MAX,
@@ -59,6 +63,7 @@ from rtloop.core._core import (
     arm_encode,
     frame_encode,
     hello_encode,
+    histogram_request_encode,
     leaks_are_meant,
     lock_memory,
     message_decode,
@@ -74,10 +79,14 @@ from rtloop.core._core import (
 
 __all__ = [
     "CLASSES",
+    "CLASS_NONE",
     "DEVICE_REASONS",
     "DEVICE_STATES",
     "EVENTS",
     "FAULT_REASONS",
+    "FLAG_ACCOUNTS",
+    "HISTOGRAM_EDGES_US",
+    "HISTOGRAM_KINDS",
     "INPUT_RECORD_FIELDS",
     "INPUT_RECORD_SIZE",
     "LINK_VALUES_MAX",
@@ -133,6 +142,7 @@ __all__ = [
     "arm_encode",
     "frame_encode",
     "hello_encode",
+    "histogram_request_encode",
     "leaks_are_meant",
     "lock_memory",
     "message_decode",

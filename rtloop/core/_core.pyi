@@ -126,13 +126,20 @@ PROTOCOL_VERSION: int
 #: Most values that a sample or a command of a link carries.
 LINK_VALUES_MAX: int
 MESSAGE_TYPES: dict[str, int]
+HISTOGRAM_KINDS: dict[str, int]
+#: The smallest duration of each bucket of a device's histogram; the last has no end.
+HISTOGRAM_EDGES_US: tuple[int, ...]
+#: A HELLO_REPLY with this flag is of a device that answers STATS_REQUEST.
+FLAG_ACCOUNTS: int
+#: The class in STATS of a device that accounts for no loop.
+CLASS_NONE: int
 DEVICE_STATES: dict[str, int]
 #: Bits of a device's ``reasons`` for being SAFE.
 DEVICE_REASONS: dict[str, int]
 
 def schema_id(text: bytes) -> int: ...
 def message_decode(type: int, payload: bytes) -> dict[str, Any]:
-    """The fields of any message, by their names in messages.h; ``values`` and ``bytes`` as sent.
+    """The fields of any message, by their names in messages.h; ``values``, ``counts`` and ``bytes`` as sent.
 
     Raises ValueError for an unknown type, and for a payload that is not of that message.
     """
@@ -142,6 +149,7 @@ def hello_encode(min_version: int, max_version: int) -> bytes: ...
 def schema_request_encode(offset: int) -> bytes: ...
 def time_request_encode(host_ns: int) -> bytes: ...
 def stop_encode(reasons: int) -> bytes: ...
+def histogram_request_encode(kind: int) -> bytes: ...
 def arm_encode(loop_class: int, max_late_commands: int, command_timeout_us: int) -> bytes: ...
 
 # --- ports ---

@@ -60,6 +60,8 @@ class LinkInfo:
     clock_error_ns: int
     clock_time_ns: int
     round_trip_ns: int
+    accounts: bool = False
+    """Whether the device accounts for itself."""
 
 
 def shake_hands(stream: PacketStream) -> LinkInfo:
@@ -81,6 +83,7 @@ def shake_hands(stream: PacketStream) -> LinkInfo:
         clock_error_ns=clock.error_ns,
         clock_time_ns=clock.measured_ns,
         round_trip_ns=clock.round_trip_ns,
+        accounts=reply.accounts,
     )
 
 
@@ -94,7 +97,7 @@ def hello(stream: PacketStream) -> HelloReply:
         if packet.ack - first_seq & 0xFFFF > stream.last_seq - first_seq & 0xFFFF:
             return None
         stream.schema_id = packet.schema_id
-        return messages.decode_hello_reply(packet.payload)
+        return messages.decode_hello_reply(packet.payload, packet.flags)
 
     reply = stream.request(
         PacketType.HELLO,
@@ -194,7 +197,7 @@ def _chunk(stream: PacketStream, offset: int) -> SchemaChunk:
 
 def clock_offset(stream: PacketStream) -> ClockOffset:
     """The exchange with the lowest round trip of 16. Raises LinkError when too few succeed."""
-    exchanges = [exchange for _ in range(TIME_EXCHANGES) if (exchange := _exchange(stream))]
+    exchanges = [found for _ in range(TIME_EXCHANGES) if (found := exchange_time(stream))]
     if len(exchanges) < TIME_EXCHANGES_MIN:
         raise LinkError(
             f"the device on {stream.line.device} answered {len(exchanges)} of {TIME_EXCHANGES} "
@@ -204,7 +207,8 @@ def clock_offset(stream: PacketStream) -> ClockOffset:
     return min(exchanges, key=lambda exchange: exchange.round_trip_ns)
 
 
-def _exchange(stream: PacketStream) -> ClockOffset | None:
+def exchange_time(stream: PacketStream) -> ClockOffset | None:
+    """One request and its answer; None when none came in time that can be true. Raises LinkError."""
     t1_ns = time.monotonic_ns()
 
     def accept(packet: Packet) -> ClockOffset | None:

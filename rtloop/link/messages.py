@@ -27,6 +27,10 @@ class PacketType(IntEnum):
     EVENT = 12
     STATUS_REQUEST = 13
     STATUS = 14
+    STATS_REQUEST = 15
+    STATS = 16
+    HISTOGRAM_REQUEST = 17
+    HISTOGRAM = 18
 
 
 class DeviceState(IntEnum):
@@ -69,6 +73,8 @@ class HelloReply:
     command_timeout_us: int
     boot_id: int
     name: str
+    accounts: bool = False
+    """Whether it answers STATS_REQUEST and HISTOGRAM_REQUEST."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,79 @@ class DeviceStatus:
     tx_packets: int
 
 
+@dataclass(frozen=True)
+class DeviceStats:
+    """What a device accounted for from ARM until SAFE; times in µs, by its own clock.
+
+    ``loop_class`` None: it has no loop that it accounts for. A job is numbered by its release; the worst is
+    that of the largest lateness, and there is a first miss where there are ``misses``.
+    """
+
+    loop_class: str | None
+    max_misses: int
+    window: int
+    max_consecutive: int
+    boot_id: int
+    period_us: int
+    deadline_us: int
+    jobs: int
+    skipped: int
+    misses: int
+    limit_broken: int
+    most_consecutive: int
+    lateness_max_us: int
+    worst_job: int
+    first_miss_job: int
+    began_us: int
+    worst_us: int
+    first_miss_us: int
+    response_max_us: int
+    release_latency_max_us: int
+    sample_to_actuation_max_us: int
+    traced: int
+    untraced: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a device has measured; ``sample_time_us`` is 32 bits of device time."""
+
+    sample_time_us: int
+    state: DeviceState
+    reasons: Reason
+    command_seq: int
+    late_commands: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DeviceEvent:
+    """What happened to a device, with its state since; ``time_us`` is 32 bits of device time, ``total`` counts
+    all of the kind. ``lateness_us`` is that of a late command."""
+
+    event: str
+    state: DeviceState
+    reasons: Reason
+    time_us: int
+    lateness_us: int
+    total: int
+
+    def __str__(self) -> str:
+        if self.event == "state_change":
+            return f"state_change to {self.told_state}"
+        late = f", {self.lateness_us} µs late" if self.lateness_us else ""
+        return f"{self.event}{late} ({self.total} so far), {self.told_state}"
+
+    @property
+    def told_state(self) -> str:
+        return told_state(self.state, self.reasons)
+
+
+def told_state(state: DeviceState, reasons: Reason) -> str:
+    """``"ACTIVE"``; of SAFE with its reasons: ``"SAFE: COMMAND_TIMEOUT"``."""
+    return f"{state.name}: {reasons.names()}" if state == DeviceState.SAFE else state.name
+
+
 def encode_hello() -> bytes:
     return core.hello_encode(PROTOCOL_VERSION, PROTOCOL_VERSION)
 
@@ -125,13 +204,18 @@ def encode_stop(reasons: Reason) -> bytes:
     return core.stop_encode(int(reasons))
 
 
-def decode_hello_reply(payload: bytes) -> HelloReply:
-    """Raises LinkError when this is no HELLO_REPLY."""
+def encode_histogram_request(kind: int) -> bytes:
+    return core.histogram_request_encode(kind)
+
+
+def decode_hello_reply(payload: bytes, flags: int = 0) -> HelloReply:
+    """``flags`` are those of its packet. Raises LinkError when this is no HELLO_REPLY."""
     raw = _decode(PacketType.HELLO_REPLY, payload)
     state, reasons = _state(raw.pop("state")), Reason(raw.pop("reasons") & _KNOWN)
     # It is shown in terminals: nothing in it may control one.
     name = "".join(c if c.isprintable() else "?" for c in raw.pop("name"))
-    return HelloReply(state=state, reasons=reasons, name=name, **raw)
+    accounts = bool(flags & core.FLAG_ACCOUNTS)
+    return HelloReply(state=state, reasons=reasons, name=name, accounts=accounts, **raw)
 
 
 def decode_schema_chunk(payload: bytes) -> SchemaChunk:
@@ -152,7 +236,50 @@ def decode_status(payload: bytes) -> DeviceStatus:
     return DeviceStatus(state=state, reasons=reasons, **raw)
 
 
+def decode_stats(payload: bytes) -> DeviceStats:
+    """Raises LinkError when this is no STATS."""
+    raw = _decode(PacketType.STATS, payload)
+    number = raw.pop("loop_class")
+    if number == core.CLASS_NONE:
+        return DeviceStats(loop_class=None, **raw)
+    names = [name for name, value in core.CLASSES.items() if value == number]
+    if not names:
+        raise LinkError(f"the device says that its own loop is of class {number}: there is none")
+    return DeviceStats(loop_class=names[0], **raw)
+
+
+def decode_histogram(payload: bytes) -> tuple[int, tuple[int, ...]]:
+    """Its kind and its counts, by the buckets of ``core.HISTOGRAM_EDGES_US``, without the last that are empty.
+
+    Raises LinkError when this is no HISTOGRAM."""
+    raw = _decode(PacketType.HISTOGRAM, payload)
+    return raw["kind"], tuple(raw["counts"])
+
+
+def decode_sample(payload: bytes) -> Sample:
+    """Raises LinkError when this is no SENSOR."""
+    raw = _decode(PacketType.SENSOR, payload)
+    state, reasons = _state(raw.pop("state")), Reason(raw.pop("reasons") & _KNOWN)
+    return Sample(state=state, reasons=reasons, values=tuple(raw.pop("values")), **raw)
+
+
+def decode_event(payload: bytes) -> DeviceEvent:
+    """Raises LinkError when this is no EVENT."""
+    raw = _decode(PacketType.EVENT, payload)
+    name = _EVENTS.get(raw["event"], f"event {raw['event']}")
+    return DeviceEvent(
+        event=name,
+        state=_state(raw["state"]),
+        reasons=Reason(raw["reasons"] & _KNOWN),
+        time_us=raw["time_us"],
+        lateness_us=raw["lateness_us"],
+        total=raw["total"],
+    )
+
+
 _KNOWN = sum(Reason)
+#: Those that devices send; what else a port reports has no number on the wire.
+_EVENTS = {number: name for name, number in core.PORT_EVENTS.items() if 1 <= number <= 4}
 
 
 def _decode(type: PacketType, payload: bytes) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from rtloop.link import (
     transports,
 )
 from rtloop.link.delivery import Delivery
-from rtloop.link.messages import DeviceStatus
+from rtloop.link.messages import DeviceStats, DeviceStatus
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
 from rtloop.ports.port import (
     INPUTS,
@@ -36,6 +36,7 @@ from rtloop.ports.port import (
 )
 from rtloop.ports.signal import Signal
 from rtloop.stopping import go_on
+from rtloop.telemetry.observe.device_account import DeviceAccount, DeviceHistogram
 
 if TYPE_CHECKING:
     from rtloop.link.section import LinkConfig
@@ -201,6 +202,41 @@ def _loss_rules(here: Keys, link: str, loop: ServedLoop) -> Iterator[Problem]:
         yield Problem(("links", link, "on_lost"), expected, judged=judged)
 
 
+def _account_of(
+    told: tuple[DeviceStats, Mapping[str, tuple[int, ...]]] | None,
+) -> DeviceAccount | None:
+    if told is None:
+        return None
+    stats, histograms = told
+    missed = stats.misses > 0
+    return DeviceAccount(
+        loop_class=stats.loop_class,
+        period_us=stats.period_us,
+        deadline_us=stats.deadline_us,
+        max_misses=stats.max_misses,
+        window=stats.window,
+        max_consecutive=stats.max_consecutive,
+        jobs=stats.jobs,
+        skipped=stats.skipped,
+        misses=stats.misses,
+        limit_broken=stats.limit_broken,
+        most_consecutive=stats.most_consecutive,
+        lateness_max_us=stats.lateness_max_us,
+        worst_job=stats.worst_job,
+        worst_after_us=stats.worst_us - stats.began_us if stats.jobs else 0,
+        first_miss_job=stats.first_miss_job if missed else None,
+        first_miss_after_us=stats.first_miss_us - stats.began_us if missed else None,
+        untraced=stats.untraced,
+        response_us=DeviceHistogram(histograms["response"], stats.response_max_us),
+        release_latency_us=DeviceHistogram(
+            histograms["release_latency"], stats.release_latency_max_us
+        ),
+        sample_to_actuation_us=DeviceHistogram(
+            histograms["sample_to_actuation"], stats.sample_to_actuation_max_us
+        ),
+    )
+
+
 def _clearable(clear: bool) -> Reason:
     """What a device may be SAFE for and is armed all the same: an ordinary stop, or anything."""
     return ~Reason(0) if clear else Reason.HOST_STOP
@@ -231,6 +267,7 @@ class LinkPort(Port):
         self._armed: tuple[DeviceStatus, int] | None = (
             None  # as it was then, and what the core had sent
         )
+        self._account: DeviceAccount | None = None
 
     @classmethod
     def open(cls, name: str, loop: ServedLoop, settings: LinkConfig) -> LinkPort:
@@ -269,7 +306,7 @@ class LinkPort(Port):
         Raises LinkError.
         """
         self.is_armed, self._why_given_up, self._latched_for = True, "", None
-        self._armed = None
+        self._armed = self._account = None
         link = self._agreed()
         # The next cycle's command supersedes this one within a period; a late soft result keeps
         # some value.
@@ -403,6 +440,8 @@ class LinkPort(Port):
                 "that; go and look"
             )
         status = self._link.stop()
+        if status is not None and self._armed is not None:
+            self._account = _account_of(self._link.account())
         problems = [self._undelivered(status) if status else self._unconfirmed_stop()]
         if not self.is_armed:
             problems.append(
@@ -411,6 +450,9 @@ class LinkPort(Port):
             )
         problems.append(self._wrong_pace())
         return "; ".join(filter(None, problems))
+
+    def account(self) -> DeviceAccount | None:
+        return self._account
 
     def _unconfirmed_stop(self) -> str:
         return (

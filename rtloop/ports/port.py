@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from rtloop.core import Relay, Right, ThreadSetup
     from rtloop.link.section import LinkConfig
+    from rtloop.telemetry.observe.device_account import DeviceAccount
 
 
 class ServedLoop(Protocol):
@@ -58,6 +59,8 @@ class ReadableLoop(ServedLoop, Protocol):
     def deadline_ns(self) -> int: ...
     @property
     def on_overrun(self) -> str: ...
+    @property
+    def catch_up(self) -> int: ...
     @property
     def output(self) -> str: ...
     @property
@@ -359,6 +362,10 @@ class Port(ABC):
         a sentence with what to do. Nothing to do for most kinds, as in ``close``.
         """
         return ""
+
+    def account(self) -> DeviceAccount | None:
+        """What its device accounted for itself, once it was stopped; None where it does not, or did not say."""
+        return None
 
     def let_go(self) -> None:
         """Of a port that was lost, or whose cycle hangs: lets go of what is held of its device.

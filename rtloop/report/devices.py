@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtloop import core
+from rtloop.report.device_account import device_account
 from rtloop.report.svg import Axis, Drawing
 from rtloop.report.tables import Cell, Column, wide_table
 from rtloop.report.typography import NOTHING, count, duration_us, escape
@@ -18,7 +19,7 @@ from rtloop.telemetry.observe.records import PortEvents
 from rtloop.telemetry.observe.words import find
 
 _CLOCK = core.PORT_EVENTS["clock"]
-_LATE_COMMAND = core.PORT_EVENTS["late_command"]
+_WITH_LATENESS = tuple(core.PORT_EVENTS[name] for name in ("late_command", "deadline_miss"))
 _BINS = 500
 _FIRST_BIN_NS = 100_000_000
 _WIDTH, _HEIGHT = 1064.0, 190.0
@@ -109,7 +110,8 @@ def devices(
 
     ``told`` is the loop's summary of them by name, ``lost`` the events that nobody has.
     """
-    if not outline.ports:
+    silent = [name for name in told if name not in names or names.index(name) not in outline.ports]
+    if not outline.ports and not silent:
         return
     yield "<h3>Devices</h3>"
     for index, port in sorted(outline.ports.items()):
@@ -122,6 +124,11 @@ def devices(
                 for number, kind in sorted(port.kinds.items())
             )
             yield from wide_table(_KIND_COLUMNS, rows)
+        if summary.account is not None or port.clock.n:
+            yield from device_account(name, summary)
+    for name in silent:
+        yield f"<p><b>{escape(name)}</b></p>"
+        yield from device_account(name, told[name])
     if lost:
         yield f'<p class="quiet small">{count(lost)} events were lost and are not in here.</p>'
 
@@ -201,7 +208,7 @@ def _kind_row(
         f"<span{title}>{escape(port)}: {escape(name.replace('_', ' '))}</span>",
         count(summary.events.get(name, 0)),
         *(f"{(at - first_release_ns) / 1e9:.3f}" for at in (kind.first_ns, kind.last_ns)),
-        (duration_us(kind.worst_us), "late") if number == _LATE_COMMAND else NOTHING,
+        (duration_us(kind.worst_us), "late") if number in _WITH_LATENESS else NOTHING,
         escape(", ".join(classes)) or NOTHING,
         "" if word is None else escape(word.remedy),
     ]

@@ -58,6 +58,7 @@ def judge(summary: LoopSummary, run: Verdict | None = None) -> Verdict:
     if broken and summary.loop_class != "hard":
         sentences.append(f"Its limit of misses was broken {plural(broken, 'time')}.")
     sentences += _too_much(summary)
+    sentences += [f"The device of {failure}." for failure in summary.device_failures]
     sentences += [f"The device of {absence}." for absence in summary.absences]
     sentences += _besides(summary)
     if failures:

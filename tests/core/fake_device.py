@@ -90,13 +90,23 @@ class FakeDevice:
 
     def received(self) -> list[tuple[int, bytes]]:
         """(type, payload) of the packets since the last call."""
-        return [(packet[0], packet[6]) for packet in self._packets()]
+        return [(packet[0], packet[6]) for packet in self.packets()]
 
     def command_seqs(self) -> list[int]:
         """The numbers of the commands since the last call."""
-        return [packet[2] for packet in self._packets() if packet[0] == COMMAND]
+        return [packet[2] for packet in self.packets() if packet[0] == COMMAND]
 
-    def _packets(self) -> list[tuple[int, int, int, int, int, int, bytes]]:
+    def command_acks(self) -> list[int]:
+        """What the commands since the last call say to have received."""
+        return [packet[3] for packet in self.packets() if packet[0] == COMMAND]
+
+    @property
+    def newest_seq(self) -> int:
+        """Of the packets that were sent."""
+        return self._seq & 0xFFFF
+
+    def packets(self) -> list[tuple[int, int, int, int, int, int, bytes]]:
+        """As ``core.packet_decode`` gives them, since the last call."""
         self._settle()
         packets: list[bytes] = []
         try:

@@ -25,6 +25,7 @@ class LinkedLoop:
         max_age_ns: int = 20 * MS,
         max_rate_per_s: float | None = None,
         hold: int | None = None,
+        stalls: list[core.Stall] | None = None,
         **changes: int,
     ) -> None:
         self.port = device.port(**changes)
@@ -37,6 +38,7 @@ class LinkedLoop:
         safe = [0.0] if hold is None else [math.nan]
         held = [] if hold is None else [hold]
         config.outputs = [core.OutputConfig(0, max_rate_per_s=rates, safe=safe, hold=held)]
+        config.stalls = stalls or []
         self.path = str(path)
         ring = core.RingWriter(self.path, 1024, 1, 2, 1, b"{}")
         self.loop = core.Loop(config, [self.port], first_of(2), ring, core.MonotonicClock())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,29 @@ def test_the_newest_sensor_becomes_a_command_valid_until_the_next_deadline(
     assert (count, value) == (1, 0.5)
     expected_us = (record["deadline_ns"] + 500 * MS + device.offset_ns) // 1000
     assert abs((expected_us & 0xFFFFFFFF) - valid_until_us) < 50
+
+
+def test_a_command_acknowledges_the_sample_that_its_cycle_used(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    stalls = [core.Stall(core.Stage.infer, 1, 0, 200 * MS)]
+    linked = LinkedLoop(device, tmp_path / "r", stalls=stalls, max_age_ns=1000 * MS)
+    linked.loop.begin()
+    device.send_sensor([0.25, 1.0])
+    device.send_sensor([0.5, 1.0])
+    linked.loop.step()
+    assert device.command_acks() == [device.newest_seq]
+    device.send_sensor([0.75, 1.0])
+    used = device.newest_seq
+    comes = threading.Timer(0.1, device.send_sensor, ([1.0, 1.0],))
+    comes.start()
+    linked.loop.step()  # while it infers, the next sample comes
+    comes.join()
+    assert linked.last()[1] == [0.75, 1.0, 0.75]
+    assert device.command_acks() == [used]
+    linked.loop.step()
+    assert linked.last()[1] == [1.0, 1.0, 1.0]
+    assert device.command_acks() == [device.newest_seq] == [used + 1]
 
 
 def test_the_age_does_not_depend_on_the_two_clocks_agreeing(

@@ -15,7 +15,7 @@ from tests.core.fake_device import ACTIVE, SAFE, TIME_REPLY, TIME_REQUEST, FakeD
 from tests.core.linked_loop import LinkedLoop
 
 MS = 1_000_000
-EVENT = 12
+EVENT, DEADLINE_MISS = 12, 5
 KINDS = core.PORT_EVENTS
 
 
@@ -56,6 +56,18 @@ def test_a_refused_command_is_recorded_with_its_lateness_and_class(
     assert (event["device_state"], event["device_reasons"]) == (SAFE, 0x12)
     assert abs(int(event["time_ns"]) - sent_ns) < 10 * MS, "the device's time on our clock"
     assert linked.port.counters()["device_events"] == 1
+
+
+def test_a_deadline_that_the_device_missed_is_recorded_with_its_lateness_and_class(
+    device: FakeDevice, tmp_path: Path
+) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    send_event(device, DEADLINE_MISS, total=7, lateness_us=321)
+    (event,) = step_until(linked, device, "deadline_miss")
+    assert (event["lateness_us"], event["total"]) == (321, 7)
+    assert event["device_event"] == DEADLINE_MISS != KINDS["deadline_miss"]
+    assert event["loop_class"] == core.CLASSES["firm"]
 
 
 def test_an_event_of_a_newer_device_is_recorded_as_unknown(

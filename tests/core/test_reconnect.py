@@ -35,8 +35,15 @@ class Reconnecting(LinkedLoop):
         self, device: FakeDevice, path: Path, max_age_ns: int = 0, hold: int | None = None
     ) -> None:
         rate = 1e9 / PERIOD_NS
-        limits = {"period_ns": PERIOD_NS, "max_age_ns": max_age_ns}
-        super().__init__(device, path, **limits, max_rate_per_s=rate, hold=hold, reconnects=1)
+        super().__init__(
+            device,
+            path,
+            period_ns=PERIOD_NS,
+            max_age_ns=max_age_ns,
+            max_rate_per_s=rate,
+            hold=hold,
+            reconnects=1,
+        )
         self.loop.begin()
 
     def statistics(self) -> LoopStatistics:
@@ -84,6 +91,20 @@ def test_a_loss_is_recorded_and_the_loop_goes_on(device: FakeDevice, tmp_path: P
     counters = loop.port.counters()
     assert (counters["losses"], counters["reconnections"]) == (1, 0)
     assert counters["lost_ns"] > 0
+
+
+def test_a_command_acknowledges_nothing_that_came_over_another_line(
+    device: FakeDevice, returned: FakeDevice, tmp_path: Path
+) -> None:
+    loop = Reconnecting(device, tmp_path / "r")
+    loop.step_with(device, 0.5, cycles=3)
+    assert device.command_acks()[-1] == device.newest_seq != 0
+    loop.lose(device)
+    loop.hand_over(returned)
+    assert loop.loop.step()  # with the sample of before: there is none yet
+    assert returned.command_acks() == [0]
+    loop.step_with(returned, 0.5)
+    assert returned.command_acks() == [returned.newest_seq]
 
 
 def test_a_device_that_comes_back_is_commanded_from_the_safe_command_on(

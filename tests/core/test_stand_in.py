@@ -147,12 +147,14 @@ def test_a_device_gets_the_default_while_the_inference_hangs(tmp_path: Path) -> 
     feeder.start()
     core.activate([threads])
     commands: dict[float, int] = {}
+    acks: dict[float, int] = {}
 
     def has_default() -> bool:
-        for kind, payload in device.received():
+        for kind, _, _, ack, _, _, payload in device.packets():
             if kind == COMMAND:
                 valid_until_us, _, value = struct.unpack("<IB3xf", payload)
                 commands[value] = valid_until_us
+                acks[value] = ack
         return -2.0 in commands
 
     wait_for(has_default)
@@ -162,6 +164,7 @@ def test_a_device_gets_the_default_while_the_inference_hangs(tmp_path: Path) -> 
     assert status["expired_outcome"] == OUTCOME["default"], "for whoever looks while it hangs"
     valid_until_us = (status["expired_deadline_ns"] + 500 * MS) // 1000 & 0xFFFFFFFF
     assert abs(commands[-2.0] - valid_until_us) < 5_000, "valid like a command of that cycle"
+    assert acks[-2.0] == acks[0.5], "made before its cycle: it knows of no sample since"
     wait_for(lambda: loop.status()["executed"] > 3)
     threads.deactivate(5_000 * MS)
     stop.set()

@@ -35,7 +35,7 @@ def bucket(us: int) -> int:
     if us < 4:
         return us
     octave = us.bit_length() - 1
-    quarter = (us - 2**octave) * 4 // 2**octave
+    quarter = (us << 2 >> octave) - 4
     return min(4 * (octave - 1) + quarter, BUCKETS - 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 from collections.abc import Iterator
@@ -107,4 +108,4 @@ def test_a_job_longer_than_its_numbers_is_told_as_the_longest(in_c: AccountInC) 
 
 def test_a_bucket_is_never_wider_than_a_quarter_of_what_it_holds() -> None:
     edges = [us for us in range(1, 1 << 16) if bucket(us) != bucket(us - 1)]
-    assert all(high - low <= max(1, low // 4) for low, high in zip(edges, edges[1:], strict=False))
+    assert all(high - low <= max(1, low // 4) for low, high in itertools.pairwise(edges))

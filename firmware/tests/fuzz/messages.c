@@ -69,20 +69,29 @@ static void take(uint8_t type, const uint8_t *payload, size_t size) {
         case RTL_TYPE_STATUS:
             TAKE(device_status);
             break;
+        case RTL_TYPE_STATS:
+            TAKE(stats);
+            break;
+        case RTL_TYPE_HISTOGRAM_REQUEST:
+            TAKE(histogram_request);
+            break;
+        case RTL_TYPE_HISTOGRAM:
+            TAKE(histogram_counts);
+            break;
         default:
             break;
     }
 }
 
 /* The sizes that a message of this type may have: of a random size hardly any is taken. */
-static const uint16_t sizes[] = {4, 4, 8, 8, 8, 12, 24, 28, 40, 48};
+static const uint16_t sizes[] = {4, 8, 12, 16, 24, 40, 44, 96, 100};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0 || size > 1 + RTL_PAYLOAD_MAX) {
         return 0;
     }
     take(data[0], data + 1, size - 1);
-    const uint8_t type = data[0] % 15u;
+    const uint8_t type = data[0] % 19u;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
         const size_t cut = sizes[i];
         if (cut < size) {

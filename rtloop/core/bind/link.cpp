@@ -93,6 +93,14 @@ nb::bytes arm_encode(uint8_t loop_class, uint16_t max_late_commands, uint32_t co
     return encoded(rtl_arm_encode, rtl_arm{loop_class, max_late_commands, command_timeout_us});
 }
 
+nb::tuple histogram_edges_us() {
+    nb::list edges;
+    for (unsigned bucket = 0; bucket < RTL_HISTOGRAM_BUCKETS; ++bucket) {
+        edges.append(rtl_histogram_edge_us(bucket));
+    }
+    return nb::tuple(edges);
+}
+
 nb::dict named(std::initializer_list<std::pair<const char *, int>> rows) {
     nb::dict d;
     for (const auto &[name, value] : rows) d[name] = value;
@@ -117,7 +125,17 @@ void bind_link(nb::module_ &m) {
                                      {"STOP", RTL_TYPE_STOP},
                                      {"EVENT", RTL_TYPE_EVENT},
                                      {"STATUS_REQUEST", RTL_TYPE_STATUS_REQUEST},
-                                     {"STATUS", RTL_TYPE_STATUS}});
+                                     {"STATUS", RTL_TYPE_STATUS},
+                                     {"STATS_REQUEST", RTL_TYPE_STATS_REQUEST},
+                                     {"STATS", RTL_TYPE_STATS},
+                                     {"HISTOGRAM_REQUEST", RTL_TYPE_HISTOGRAM_REQUEST},
+                                     {"HISTOGRAM", RTL_TYPE_HISTOGRAM}});
+    m.attr("HISTOGRAM_KINDS") = named({{"response", RTL_HISTOGRAM_RESPONSE},
+                                       {"release_latency", RTL_HISTOGRAM_RELEASE_LATENCY},
+                                       {"sample_to_actuation", RTL_HISTOGRAM_SAMPLE_TO_ACTUATION}});
+    m.attr("HISTOGRAM_EDGES_US") = histogram_edges_us();
+    m.attr("FLAG_ACCOUNTS") = static_cast<int>(RTL_FLAG_ACCOUNTS);
+    m.attr("CLASS_NONE") = static_cast<int>(RTL_CLASS_NONE);
     m.attr("DEVICE_STATES") = named({{"INIT", RTL_STATE_INIT},
                                      {"IDLE", RTL_STATE_IDLE},
                                      {"ARMED", RTL_STATE_ARMED},
@@ -164,6 +182,12 @@ void bind_link(nb::module_ &m) {
     m.def(
         "stop_encode", [](uint16_t reasons) { return encoded(rtl_stop_encode, rtl_stop{reasons}); },
         "reasons"_a);
+    m.def(
+        "histogram_request_encode",
+        [](uint8_t kind) {
+            return encoded(rtl_histogram_request_encode, rtl_histogram_request{kind});
+        },
+        "kind"_a);
     m.def("arm_encode", &arm_encode, "loop_class"_a, "max_late_commands"_a, "command_timeout_us"_a);
 }
 

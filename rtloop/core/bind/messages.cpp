@@ -19,7 +19,8 @@ namespace {
 
 using Fields = nb::dict;
 
-nb::list listed(const float *values, size_t count) {
+template <typename Value>
+nb::list listed(const Value *values, size_t count) {
     nb::list list;
     for (size_t i = 0; i < count; ++i) list.append(values[i]);
     return list;
@@ -139,6 +140,47 @@ Fields fields(const rtl_device_status &m) {
     return d;
 }
 
+Fields fields(const rtl_stats &m) {
+    Fields d;
+    d["loop_class"] = m.loop_class;
+    d["max_misses"] = m.max_misses;
+    d["window"] = m.window;
+    d["max_consecutive"] = m.max_consecutive;
+    d["boot_id"] = m.boot_id;
+    d["period_us"] = m.period_us;
+    d["deadline_us"] = m.deadline_us;
+    d["jobs"] = m.jobs;
+    d["skipped"] = m.skipped;
+    d["misses"] = m.misses;
+    d["limit_broken"] = m.limit_broken;
+    d["most_consecutive"] = m.most_consecutive;
+    d["lateness_max_us"] = m.lateness_max_us;
+    d["worst_job"] = m.worst_job;
+    d["first_miss_job"] = m.first_miss_job;
+    d["began_us"] = m.began_us;
+    d["worst_us"] = m.worst_us;
+    d["first_miss_us"] = m.first_miss_us;
+    d["response_max_us"] = m.response_max_us;
+    d["release_latency_max_us"] = m.release_latency_max_us;
+    d["sample_to_actuation_max_us"] = m.sample_to_actuation_max_us;
+    d["traced"] = m.traced;
+    d["untraced"] = m.untraced;
+    return d;
+}
+
+Fields fields(const rtl_histogram_request &m) {
+    Fields d;
+    d["kind"] = m.kind;
+    return d;
+}
+
+Fields fields(const rtl_histogram_counts &m) {
+    Fields d;
+    d["kind"] = m.kind;
+    d["counts"] = listed(m.counts, m.count);
+    return d;
+}
+
 template <typename Message>
 Fields decoded(bool (*decode)(const uint8_t *, size_t, Message *), nb::bytes payload,
                const char *name) {
@@ -175,8 +217,15 @@ Fields message_decode(uint8_t type, nb::bytes payload) {
             return decoded(rtl_event_decode, payload, "EVENT");
         case RTL_TYPE_STATUS:
             return decoded(rtl_device_status_decode, payload, "STATUS");
+        case RTL_TYPE_STATS:
+            return decoded(rtl_stats_decode, payload, "STATS");
+        case RTL_TYPE_HISTOGRAM_REQUEST:
+            return decoded(rtl_histogram_request_decode, payload, "HISTOGRAM_REQUEST");
+        case RTL_TYPE_HISTOGRAM:
+            return decoded(rtl_histogram_counts_decode, payload, "HISTOGRAM");
         case RTL_TYPE_CLEAR:
         case RTL_TYPE_STATUS_REQUEST:
+        case RTL_TYPE_STATS_REQUEST:
             return {};
         default:
             throw std::invalid_argument("there is no message of type " + std::to_string(type));

@@ -88,6 +88,7 @@ void LinkPort::forget_device() noexcept {
     last_receive_ns_ = 0;
     last_time_request_ns_ = 0;
     time_reply_is_due_ = false;
+    rx_seq_ = 0;  // of another line it would name a sample that this device has not sent
     rx_seq_is_known_ = false;
     pace_is_known_ = false;
     report_ = {.device_late_commands = report_.device_late_commands};

@@ -17,11 +17,22 @@ constexpr int64_t kFirstLookNs = 300'000;
 // 142 years: what is beyond no device has counted, and does not fit in nanoseconds.
 constexpr uint64_t kDeviceTimeMaxUs = uint64_t{1} << 52;
 
-// A device's event is recorded by the number that it was sent with.
+// A device's event is recorded by the number that it was sent with, but for the newest.
 static_assert(static_cast<int>(PortEventKind::late_command) == RTL_EVENT_LATE_COMMAND);
 static_assert(static_cast<int>(PortEventKind::state_change) == RTL_EVENT_STATE_CHANGE);
 static_assert(static_cast<int>(PortEventKind::bad_packet) == RTL_EVENT_BAD_PACKET);
 static_assert(static_cast<int>(PortEventKind::schema_mismatch) == RTL_EVENT_SCHEMA_MISMATCH);
+
+PortEventKind kind_of(uint8_t device_event) noexcept {
+    if (device_event == RTL_EVENT_DEADLINE_MISS) return PortEventKind::deadline_miss;
+    const bool is_known =
+        device_event >= RTL_EVENT_LATE_COMMAND && device_event <= RTL_EVENT_SCHEMA_MISMATCH;
+    return is_known ? static_cast<PortEventKind>(device_event) : PortEventKind::unknown;
+}
+
+bool has_lateness(PortEventKind kind) noexcept {
+    return kind == PortEventKind::late_command || kind == PortEventKind::deadline_miss;
+}
 
 }  // namespace
 
@@ -143,17 +154,15 @@ void LinkPort::follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcep
 }
 
 void LinkPort::tell_event(const rtl_event &event, int64_t now_ns) noexcept {
-    const bool is_known =
-        event.event >= RTL_EVENT_LATE_COMMAND && event.event <= RTL_EVENT_SCHEMA_MISMATCH;
-    events().add(
-        {.time_ns = time_.to_host_ns(time_.widened_us(event.time_us, now_ns)),
-         .lateness_us = event.event == RTL_EVENT_LATE_COMMAND ? event.lateness_us : 0,
-         .total = event.total,
-         .device_reasons = event.reasons,
-         .kind = is_known ? static_cast<PortEventKind>(event.event) : PortEventKind::unknown,
-         .loop_class = event.loop_class,
-         .device_state = event.state,
-         .device_event = event.event});
+    const PortEventKind kind = kind_of(event.event);
+    events().add({.time_ns = time_.to_host_ns(time_.widened_us(event.time_us, now_ns)),
+                  .lateness_us = has_lateness(kind) ? event.lateness_us : 0,
+                  .total = event.total,
+                  .device_reasons = event.reasons,
+                  .kind = kind,
+                  .loop_class = event.loop_class,
+                  .device_state = event.state,
+                  .device_event = event.event});
 }
 
 Sample LinkPort::read(float *values) noexcept {

@@ -18,7 +18,7 @@ struct PortEvent {
     int64_t clock_offset_ns = 0;  // `clock`: device clock - CLOCK_MONOTONIC,
     int64_t clock_error_ns = 0;   // right within this
     int32_t clock_skew_ppb = 0;   // how much faster the device's clock runs; 0: not known yet
-    int32_t lateness_us = 0;      // `late_command`: after its valid-until
+    int32_t lateness_us = 0;      // `late_command`: after its valid-until; `deadline_miss`
     // A device's event: of its kind since it booted, told or not. `clock`: packets so far whose
     // times contradicted the bound.
     uint32_t total = 0;
@@ -26,7 +26,7 @@ struct PortEvent {
     uint16_t device_reasons = 0;  // rtl_reason bits
     uint16_t port = 0;            // index of the port in its loop
     PortEventKind kind = PortEventKind::clock;
-    uint8_t loop_class = 0;    // a device's event: of the loop that armed it
+    uint8_t loop_class = 0;    // a device's event: of the loop that armed it; a miss: of its own
     uint8_t device_state = 0;  // rtl_state
     uint8_t device_event = 0;  // a device's event: its rtl_event_kind as it was sent
 };

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <stdexcept>
 #include <system_error>
+#include <thread>
 
 namespace rtloop {
 
@@ -239,16 +240,21 @@ RingReader::RingReader(const std::string &path, bool of_anybody) {
     writer_start_time_ = header.writer_start_time;
 }
 
+// Its writer may be about to say more, at the end of its loop.
 std::string RingReader::metadata() const {
+    constexpr int kAttempts = 16;
     const auto &header = *reinterpret_cast<const Header *>(mapping_.data());
-    const size_t size = std::min<size_t>(header.metadata_size, header.metadata_room);
-    std::string text(reinterpret_cast<const char *>(mapping_.data() + kPage), size);
-    if (layout_.checksum_words != 0 &&
-        header.metadata_checksum !=
-            checksum(reinterpret_cast<const std::byte *>(text.data()), size)) {
-        throw std::invalid_argument("its metadata is damaged");
+    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+        const size_t size = std::min<size_t>(header.metadata_size, header.metadata_room);
+        std::string text(reinterpret_cast<const char *>(mapping_.data() + kPage), size);
+        if (layout_.checksum_words == 0 ||
+            header.metadata_checksum ==
+                checksum(reinterpret_cast<const std::byte *>(text.data()), size)) {
+            return text;
+        }
+        std::this_thread::yield();
     }
-    return text;
+    throw std::invalid_argument("its metadata is damaged");
 }
 
 }  // namespace rtloop

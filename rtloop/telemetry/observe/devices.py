@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from rtloop import core
 from rtloop.telemetry.observe import records as rec
+from rtloop.telemetry.observe.device_account import DeviceAccount
 from rtloop.telemetry.observe.records import PortEvents
 
 _CLOCK = core.PORT_EVENTS["clock"]
@@ -17,6 +18,7 @@ _CLOCK_FIELDS = ("time_ns", "clock_offset_ns", "clock_error_ns", "clock_skew_ppb
 _GONE = tuple(core.PORT_EVENTS[name] for name in ("lost", "reconnecting", "gave_up"))
 _NOT_ARMED = core.PORT_EVENTS["not_armed"]
 _LATE_COMMAND = core.PORT_EVENTS["late_command"]
+_DEADLINE_MISS = core.PORT_EVENTS["deadline_miss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +46,29 @@ class DeviceSummary:
     """It was lost, and has not come back since."""
     is_unarmed: bool = False
     """It came back, and was not armed again (``rearm: never``)."""
+    missed_lateness_max_us: int | None = None
+    """How late the latest was of the jobs of the device's own loop that were told of."""
+    account: DeviceAccount | None = None
+    """What the device said at the end; None: it does not account for itself, or could not be asked."""
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
-        return {**asdict(self), "events": dict(self.events)}
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        account = None if self.account is None else self.account.as_dict()
+        return {**told, "events": dict(self.events), "account": account}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> DeviceSummary:
         """The inverse of ``as_dict``, also of a newer version. Raises TypeError, ValueError."""
         known = {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
         events = {str(name): int(n) for name, n in dict(known.pop("events", {})).items()}
+        said = known.pop("account", None)
+        account = None if said is None else DeviceAccount.from_dict(said)
         is_lost, is_unarmed = (bool(known.pop(name, False)) for name in ("is_lost", "is_unarmed"))
         numbers: dict[str, Any] = {name: None if n is None else int(n) for name, n in known.items()}
-        return cls(events=events, is_lost=is_lost, is_unarmed=is_unarmed, **numbers)
+        return cls(
+            events=events, is_lost=is_lost, is_unarmed=is_unarmed, account=account, **numbers
+        )
 
 
 class DeviceStatistics:
@@ -69,6 +81,8 @@ class DeviceStatistics:
         self._seen = 0
         self.highest = -1
         """The largest number of an event that was seen."""
+        self.accounts: dict[str, DeviceAccount] = {}
+        """What devices said at the end, by port."""
 
     @classmethod
     def resumed(cls, ports: Iterable[str], so_far: Mapping[str, Any] | None) -> DeviceStatistics:
@@ -109,7 +123,10 @@ class DeviceStatistics:
 
     def summary(self) -> dict[str, DeviceSummary]:
         """By port; those that reported nothing are left out."""
-        return {self.name(index): port.summary() for index, port in sorted(self._ports.items())}
+        told = {self.name(index): port.summary() for index, port in sorted(self._ports.items())}
+        for name, account in self.accounts.items():
+            told[name] = replace(told.get(name, DeviceSummary(events={})), account=account)
+        return told
 
     def name(self, index: int) -> str:
         """The name of a port."""
@@ -124,6 +141,7 @@ class _Port:
         self.newest: dict[int, int] = {}
         """The largest number of an event, by kind."""
         self.worst_us: int | None = None
+        self.missed_by_us: int | None = None
         self.clock: dict[str, int] | None = None
         """The newest estimate."""
         self.clock_error_max_ns = 0
@@ -141,6 +159,8 @@ class _Port:
         }
         port.newest = {int(kind): int(n) for kind, n in dict(said.get("newest", {})).items()}
         port.worst_us = None if worst_us is None else int(worst_us)
+        missed_by_us = said.get("missed_by_us")
+        port.missed_by_us = None if missed_by_us is None else int(missed_by_us)
         port.clock = None if clock is None else {name: int(clock[name]) for name in _CLOCK_FIELDS}
         port.clock_error_max_ns = int(said["clock_error_max_ns"])
         port.clock_contradictions = int(said["clock_contradictions"])
@@ -167,6 +187,8 @@ class _Port:
             elif kind == _LATE_COMMAND:
                 worst_us = int(of_kind["lateness_us"].max())
                 self.worst_us = worst_us if self.worst_us is None else max(self.worst_us, worst_us)
+            elif kind == _DEADLINE_MISS:
+                self.missed_by_us = max(self.missed_by_us or 0, int(of_kind["lateness_us"].max()))
 
     def _count(self, kind: int, sent_as: int, events: PortEvents) -> None:
         """A device sends the newest of several events, with their total since it booted: each of the kinds
@@ -200,6 +222,7 @@ class _Port:
                 if kind != _CLOCK
             },
             refused_lateness_max_us=self.worst_us,
+            missed_lateness_max_us=self.missed_by_us,
             clock_offset_ns=clock["clock_offset_ns"],
             clock_error_ns=clock["clock_error_ns"],
             clock_error_max_ns=None if self.clock is None else self.clock_error_max_ns,

@@ -55,4 +55,5 @@ class Observed:
         )
         if hung is not None:
             self.statistics.update(hung.records)
+        self.statistics.devices.accounts = self.ring.accounts()
         return self.statistics.summary(status=status)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rtloop import core
 from rtloop.errors import RecordingError
 from rtloop.ports.signal import Signal
+from rtloop.telemetry.observe.device_account import DeviceAccount
 from rtloop.telemetry.observe.process_identity import ProcessIdentity
 from rtloop.telemetry.observe.records import (
     GUARD,
@@ -102,6 +103,8 @@ class LoopMetadata:
     """Limits of the loop's shares, 0 to 1, by name; empty in what a version before them wrote."""
     ports: tuple[str, ...] = ()
     """Names of the loop's ports, which its port events count; empty in what older versions wrote."""
+    accounts: dict[str, DeviceAccount] = field(default_factory=dict)
+    """What devices accounted for themselves, by port: known once the loop has ended, empty before."""
 
     @classmethod
     def from_json(cls, text: bytes | str) -> "LoopMetadata":
@@ -123,6 +126,10 @@ class LoopMetadata:
                 run=dict(raw.get("run") or {}),
                 max_share=_limits(raw.get("max_share") or {}),
                 ports=tuple(str(name) for name in raw.get("ports") or ()),
+                accounts={
+                    str(port): DeviceAccount.from_dict(told)
+                    for port, told in dict(raw.get("accounts") or {}).items()
+                },
             )
             parsed._check()
         except (
@@ -161,6 +168,8 @@ class LoopMetadata:
             "max_share": self.max_share,
             "run": {k: v for k, v in self.run.items() if with_run or k in LOOP_FACTS},
         }
+        if self.accounts:
+            raw["accounts"] = {port: told.as_dict() for port, told in self.accounts.items()}
         return json.dumps(raw, ensure_ascii=False)
 
 
@@ -233,6 +242,13 @@ class Ring:
                 ("outputs", "<f4", (n_outputs,)),
             ]
         )
+
+    def accounts(self) -> dict[str, DeviceAccount]:
+        """What devices accounted for themselves, by port, as its metadata have it by now."""
+        try:
+            return LoopMetadata.from_json(self._reader.metadata).accounts
+        except (ValueError, RecordingError):
+            return {}
 
     @property
     def position(self) -> int:

@@ -154,7 +154,14 @@ class LoopSummary:
             why["skipped"] = f": {self.skipped} skipped, {slipped}"
         for share in self.too_much:
             found.append(f"{share}{why.get(share.name, '')}")
-        return (*found, *self.absences)
+        return (*found, *self.device_failures, *self.absences)
+
+    @property
+    def device_failures(self) -> Iterator[str]:
+        """What devices say of their own loops that no loop of that class may do."""
+        for port, device in self.devices.items():
+            if device.account is not None:
+                yield from (f"'{port}': {failure}" for failure in device.account.failures)
 
     @property
     def absences(self) -> Iterator[str]:

@@ -176,6 +176,7 @@ class Recorder:
         if last is not None:
             seen.update(last.records)
             self._writer.write(source.name, last)
+        seen.devices.accounts = source.ring.accounts()
         source.summary = seen.summary(status=status)
         source.done = True
 

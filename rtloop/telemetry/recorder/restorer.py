@@ -226,6 +226,7 @@ class LoopRestorer:
         self._ring = ring
         self._writer = writer
         held = np.empty(0, PORT_EVENT_DTYPE) if ring is None else ring.held_events()
+        seen.devices.accounts = {} if ring is None else ring.accounts()
         self._rung: PortEvents = held[held["number"] > seen.devices.highest]
 
     def add_from_file(self, batch: Batch) -> None:
