@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from rtloop.config import load
 from rtloop.run import Run
 from rtloop.telemetry.mcap.reader import read_recording
+from rtloop.telemetry.recorder.recover import recover
 from tests.running import UNDISTURBED, edited, firmware, rtloop, write_config
 
 pytestmark = pytest.mark.timeout(60)
@@ -90,6 +92,26 @@ def test_a_broken_limit_of_the_device_fails_the_run_and_misses_without_one_do_no
     broken = [failure for failure in loop.failures if "limit of lost jobs" in failure]
     assert len(broken) == (1 if limit else 0)
     assert account.limit_broken == (account.misses if limit else 0)
+
+
+def test_an_account_outlives_the_recorder(tmp_path: Path) -> None:
+    with firmware(tmp_path, *UNDISTURBED) as device:
+        run = Run(load(write_config(tmp_path, device.link)), "test")
+        with run:
+            run.wait(0.5)
+            (recorder,) = (
+                child
+                for child in psutil.Process().children()
+                if "recorder" in " ".join(child.cmdline())
+            )
+            recorder.kill()
+            run.wait(0.3)
+    assert run.summary is not None
+    account = run.summary.loops["balance"].devices["cart"].account
+    assert account is not None
+    recover(run.recording)
+    restored = read_recording(run.recording).loops["balance"].summary
+    assert restored.devices["cart"].account == account
 
 
 def test_the_console_has_a_line_for_each_device_and_the_report_both_ends(tmp_path: Path) -> None:

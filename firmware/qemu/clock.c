@@ -5,8 +5,8 @@
 #include "mps2_an386.h"
 
 #define TICKS_PER_US (CLOCK_HZ / 1000000u)
-/* The counter wraps after 171 s and has to be read before that; the alarm is of 32 bits, too. */
-#define SLEEP_MAX_US 60000000u
+/* The counter wraps after 171 s and has to be read before that, the watchdog fed far sooner. */
+#define SLEEP_MAX_US 100000u
 
 static volatile uint32_t wraps, newest_ticks;
 static volatile bool is_woken;

@@ -16,6 +16,9 @@
  * them, would be a third of it. */
 #define PLANT_STEP_US 1000u
 
+/* Beyond any pause of an emulator on a busy machine; a board of its own would take milliseconds. */
+#define WATCHDOG_US 3000000u
+
 /* Longer pauses of the emulator are dropped, not simulated in a rush; see host/machine.h. */
 #define CATCH_UP_STEPS 100u
 
@@ -98,11 +101,11 @@ static void state_changed(void *context, rtl_state state, uint16_t reasons) {
 
 /* ---- console ------------------------------------------------------------------------------- */
 
-static volatile bool is_summary_wanted;
+static volatile bool is_summary_wanted, is_to_hang;
 
 /*
  * Letters, in the interrupt: `s` asks for the summary, `e` presses the emergency stop and the next
- * time releases it, `f` executes what the core does not know.
+ * time releases it, `f` executes what the core does not know, `h` hangs the main loop.
  */
 static void on_letter(uint8_t letter) {
     if (letter == 's') {
@@ -114,6 +117,8 @@ static void on_letter(uint8_t letter) {
         }
     } else if (letter == 'f') {
         __asm volatile("udf #0");
+    } else if (letter == 'h') {
+        is_to_hang = true;
     }
 }
 
@@ -137,11 +142,15 @@ static void say_summary(void) {
     uart_write(uart_console, (const uint8_t *)text, (size_t)size);
 }
 
+static bool is_after_fault(void) {
+    return last_reset.cause == RESET_FAULT || last_reset.cause == RESET_WATCHDOG;
+}
+
 static void say_ready(void) {
-    static const char *const causes[] = {"power-on", "reset", "fault"};
+    static const char *const causes[] = {"power-on", "reset", "fault", "watchdog"};
     char text[96];
     int size = snprintf(text, sizeof text, "READY %s", causes[last_reset.cause]);
-    if (last_reset.cause == RESET_FAULT) {
+    if (is_after_fault()) {
         size += snprintf(text + size, sizeof text - (size_t)size, " pc=0x%08x force_n=%g",
                          (unsigned)last_reset.fault_pc, force_after_fault);
     }
@@ -199,7 +208,7 @@ static bool init_device(const options *chosen) {
         return false;
     }
     rtl_device_ready(&device);
-    if (last_reset.cause == RESET_FAULT) {
+    if (is_after_fault()) {
         rtl_device_trip(&device, RTL_REASON_HARDWARE); /* latched: somebody has to look at it */
     }
     return true;
@@ -245,8 +254,12 @@ int main(int argc, char **argv) {
     uart_start(uart_console, on_letter);
     uart_write(uart_link, (const uint8_t[]){0}, 1); /* ends a frame that a reset cut off */
     say_ready();
+    watchdog_start(WATCHDOG_US);
     for (;;) {
         pass(&chosen);
+        watchdog_feed();
+        while (is_to_hang) {
+        }
         if (is_summary_wanted) {
             is_summary_wanted = false;
             say_summary();

@@ -35,6 +35,18 @@ typedef struct {
 #define TIMER0 ((timer_registers *)0x40000000u)
 #define TIMER1 ((timer_registers *)0x40001000u)
 
+typedef struct {
+    volatile uint32_t load, value, control, clear, raw_status, status;
+    uint32_t unused[0x2FA];
+    volatile uint32_t lock;
+} watchdog_registers;
+
+#define WATCHDOG_CONTROL_NMI 1u
+#define WATCHDOG_CONTROL_RESET 2u
+#define WATCHDOG_UNLOCK 0x1ACCE551u
+
+#define WATCHDOG ((watchdog_registers *)0x40008000u)
+
 enum {
     IRQ_UART0_RX = 0,
     IRQ_UART0_TX = 1,

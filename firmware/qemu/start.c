@@ -14,6 +14,7 @@
 #define ARGUMENTS_MAX 48
 #define COMMAND_LINE_MAX 1024
 #define SYS_GET_CMDLINE 0x15
+#define EXCEPTION_NMI 2u
 #define STACK_PAINT 0xA5A5A5A5u
 /* In memory that a reset leaves alone and power on fills with something else. */
 #define IS_KEPT 0x6B657074u
@@ -29,25 +30,18 @@ void reset_handler(void);
 reset_record last_reset;
 
 static struct {
-    uint32_t is_kept, count, is_fault, fault_pc;
+    uint32_t is_kept, count, cause, fault_pc;
 } kept __attribute__((section(".noinit")));
 
 static void read_reset_cause(void) {
-    const bool is_power_on = kept.is_kept != IS_KEPT;
-    if (is_power_on) {
+    if (kept.is_kept != IS_KEPT) {
         memset(&kept, 0, sizeof kept);
         kept.is_kept = IS_KEPT;
     } else {
         kept.count++;
     }
-    last_reset = (reset_record){
-        .cause = is_power_on           ? RESET_POWER_ON
-                 : kept.is_fault != 0u ? RESET_FAULT
-                                       : RESET_PIN,
-        .count = kept.count,
-        .fault_pc = kept.fault_pc,
-    };
-    kept.is_fault = 0;
+    last_reset = (reset_record){kept.cause, kept.count, kept.fault_pc};
+    kept.cause = RESET_PIN; /* of the next one, unless somebody writes something else */
     kept.fault_pc = 0;
 }
 
@@ -120,10 +114,10 @@ __attribute__((weak)) void at_fault(uint32_t pc) {
     exit(3);
 }
 
-__attribute__((noreturn, used)) static void on_fault(const uint32_t *frame) {
+__attribute__((noreturn, used)) static void on_fault(const uint32_t *frame, uint32_t exception) {
     const bool has_frame = frame >= stack_begin && frame + 8 <= stack_end;
     kept.fault_pc = has_frame ? frame[6] : 0;
-    kept.is_fault = 1;
+    kept.cause = exception == EXCEPTION_NMI ? RESET_WATCHDOG : RESET_FAULT;
     at_fault(kept.fault_pc);
     __asm volatile("dsb" ::: "memory");
     SCB_AIRCR = SCB_AIRCR_RESET;
@@ -132,7 +126,19 @@ __attribute__((noreturn, used)) static void on_fault(const uint32_t *frame) {
 }
 
 __attribute__((naked)) static void fault_handler(void) {
-    __asm volatile("mrs r0, msp\n\tb on_fault");
+    __asm volatile("mrs r0, msp\n\tmrs r1, ipsr\n\tb on_fault");
+}
+
+/* ---- watchdog ------------------------------------------------------------------------------ */
+
+void watchdog_start(uint32_t timeout_us) {
+    WATCHDOG->lock = WATCHDOG_UNLOCK;
+    WATCHDOG->load = timeout_us * (CLOCK_HZ / 1000000u);
+    WATCHDOG->control = WATCHDOG_CONTROL_NMI | WATCHDOG_CONTROL_RESET;
+}
+
+void watchdog_feed(void) {
+    WATCHDOG->clear = 1;
 }
 
 /* ---- vectors ------------------------------------------------------------------------------- */

@@ -106,8 +106,8 @@ def test_the_bridge_to_zeromq_is_free_of_races(tmp_path: Path, sanitizer: str) -
     sources += [core / "ports" / f"zmq_{name}.cpp" for name in ("api", "bridge")]
     sources += [core / "threads" / "thread_setup.cpp"]
     includes = [f"-I{ROOT}", f"-I{ROOT / 'firmware' / 'lib' / 'include'}"]
-    compiled = ["g++", *FLAGS, f"-fsanitize={sanitizer}", *includes, *sources, "-ldl"]
-    subprocess.run([*compiled, "-o", program], check=True)
+    flags = [*FLAGS, f"-fsanitize={sanitizer}", *includes]
+    subprocess.run(["g++", *flags, *sources, "-ldl", "-o", program], check=True)
     (tmp_path / "left_out").write_text("called_from_lib:libzmq\n")
     environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
     environment["TSAN_OPTIONS"] = f"suppressions={tmp_path / 'left_out'}"

@@ -166,14 +166,18 @@ def test_a_reset_in_the_middle_of_a_run_disarms_it_and_the_line_stays(start: Sta
     assert board.stop()["resets"] == 1
 
 
-def test_firmware_that_faults_is_safe_starts_again_safe_and_says_where(start: Start) -> None:
+@pytest.mark.parametrize("trouble", ["fault", "watchdog"])
+def test_firmware_that_faults_or_hangs_is_safe_starts_again_safe_and_says_where(
+    start: Start, trouble: str
+) -> None:
     board = start("--noise", "0", "--angle-rad", "0")
     with Host(board.link) as host:
         host.activate(command_timeout_us=LONG_US)
         host.send_command(5.0, valid_for_us=LONG_US // 2)
         host.wait_for("sensor", lambda fields: fields["values"][1] > 0.05)
-        cause, where, force = board.fault().split()
-        assert (cause, force) == ("fault", "force_n=0")  # made safe before the reset
+        said = board.fault() if trouble == "fault" else board.hang()
+        cause, where, force = said.split()
+        assert (cause, force) == (trouble, "force_n=0")  # made safe before the reset
         assert 0 < int(where.removeprefix("pc="), 16) < 0x20000  # in its code
         host.packets.clear()
         reply = host.open()

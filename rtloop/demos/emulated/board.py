@@ -9,6 +9,7 @@ signals:
   SIGHUP            press the reset button
   SIGUSR2           press the emergency stop, and the next time release it
   SIGQUIT           make the firmware fault
+  SIGALRM           make the firmware hang, until its watchdog resets it
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _PR_SET_PDEATHSIG = 1
 _START_TIMEOUT_S = 10.0
 _SUMMARY_TIMEOUT_S = 2.0
 #: What the console hears, see firmware/qemu/main.c.
-_LETTERS = {signal.SIGUSR2: b"e", signal.SIGQUIT: b"f"}
+_LETTERS = {signal.SIGUSR2: b"e", signal.SIGQUIT: b"f", signal.SIGALRM: b"h"}
 
 
 class Board:

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtloop.demos.emulated.image import firmware_image
-from rtloop.demos.firmware import READY_TIMEOUT_S, FirmwareProcess
+from rtloop.demos.firmware import FirmwareProcess
 from rtloop.errors import RtloopError
 
+#: The watchdog barks after 3 s.
+RESTART_TIMEOUT_S = 20.0
 BOARD = (sys.executable, "-m", "rtloop.demos.emulated.board")
 
 
@@ -34,11 +36,15 @@ class EmulatedFirmware(FirmwareProcess):
         """Makes the firmware fault; the same."""
         return self._restarted_by(signal.SIGQUIT)
 
+    def hang(self) -> str:
+        """Makes the firmware's main loop hang; the same, which is its watchdog."""
+        return self._restarted_by(signal.SIGALRM)
+
     def _restarted_by(self, number: signal.Signals) -> str:
         os.kill(self.pid, number)
         assert self._process is not None
         assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], READY_TIMEOUT_S)
+        ready, _, _ = select.select([self._process.stdout], [], [], RESTART_TIMEOUT_S)
         line = self._process.stdout.readline() if ready else ""
         if not line.startswith("RESTARTED "):
             raise RtloopError(f"the emulated board did not start again: {line!r}")
