@@ -15,8 +15,7 @@ from rtloop.errors import ConfigError
 class Demo(ABC):
     """What only one demo knows: the rest of rtloop treats its plant as any other.
 
-    Its configuration is ``<name>/<name>.yaml`` beside this file, and ``<name>/overload.yaml`` for
-    ``--overload``; all links of both are to one simulated device each.
+    All links of its configurations are to one simulated device each.
     """
 
     name: str
@@ -33,6 +32,11 @@ class Demo(ABC):
     """How often ``--overload`` makes an inference too slow."""
     device_tells: tuple[str, ...] = ()
     """Keys of what its device says at the end, from each of the programs that it is made of."""
+
+    def config_file(self, *, overload: bool) -> str:
+        """Of what it runs, or runs for ``--overload``: a path below the folder of this file. Raises ConfigError
+        where it has no such thing."""
+        return f"{self.name}/{'overload' if overload else self.name}.yaml"
 
     def missing(self) -> str:
         """What is not installed that it needs, and how that is cured; may be empty."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from rtloop import core
 from rtloop.config import Config, load, with_devices
 from rtloop.demos import Demo
-from rtloop.demos.cartpole.demo import CartpoleDemo
+from rtloop.demos.cartpole.demo import CartpoleDemo, EmulatedCartpoleDemo
 from rtloop.demos.firmware import TRANSPORTS, FirmwareProcess
 from rtloop.demos.folder import private_folder
 from rtloop.demos.quadruped.demo import QuadrupedDemo
@@ -20,6 +20,7 @@ from rtloop.errors import ConfigError, RtloopError
 from rtloop.run import Run
 
 DEMOS: dict[str, Demo] = {demo.name: demo for demo in (CartpoleDemo(), QuadrupedDemo())}
+_EMULATED: dict[str, Demo] = {demo.name: demo for demo in (EmulatedCartpoleDemo(),)}
 
 _FOLDER = Path(__file__).parent
 
@@ -45,6 +46,17 @@ class Disturbances:
     seed: int = 1
 
 
+def find_demo(name: str, firmware: str) -> Demo:
+    """``firmware``: "host", a program of this machine, or "qemu", that of an emulated microcontroller. Raises
+    ConfigError."""
+    if name not in DEMOS:
+        raise ConfigError(f"there is no demo '{name}'; there is: {', '.join(DEMOS)}")
+    demos = DEMOS if firmware == "host" else _EMULATED
+    if name not in demos:
+        raise ConfigError(f"--firmware {firmware}: not for '{name}', only for {', '.join(demos)}")
+    return demos[name]
+
+
 @contextmanager
 def demo_run(
     demo: Demo,
@@ -63,9 +75,9 @@ def demo_run(
         raise ConfigError(
             f"--transport {transport}: this demo's device has none; it has: {', '.join(demo.transports)}"
         )
+    config = demo_config(demo, overload=disturbances.overload)
     if missing := demo.missing():
         raise RtloopError(missing)
-    config = demo_config(demo, overload=disturbances.overload)
     overload = Overload(demo.overload_every_s) if disturbances.overload else None
     with run_of(
         demo,
@@ -81,7 +93,7 @@ def demo_run(
 
 def demo_config(demo: Demo, *, overload: bool) -> Config:
     """What a demo runs, or runs for ``--overload``."""
-    return load(_FOLDER / demo.name / f"{'overload' if overload else demo.name}.yaml")
+    return load(_FOLDER / demo.config_file(overload=overload))
 
 
 @contextmanager

@@ -237,6 +237,12 @@ void rtl_device_trip(rtl_device *device, uint16_t reasons);
  */
 void rtl_device_trip_from_isr(rtl_device *device, uint16_t reasons);
 
+/*
+ * What the host's CLEAR does, asked for at the machine (a key, a shell): SAFE → IDLE, unless the
+ * machine objects. Arms nothing; the host learns of it by the change of state.
+ */
+void rtl_device_clear(rtl_device *device);
+
 #ifdef __cplusplus
 }
 #endif
