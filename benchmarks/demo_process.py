@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 
 from benchmarks.result import UnavailableError
 from rtloop import core
@@ -66,12 +65,7 @@ class DemoProcess:
     def __enter__(self) -> DemoProcess:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         try:

@@ -90,6 +90,7 @@ class MeasuredLoop(PacedLoop):
             name=NAME,
             period_ns=period_ns,
             ring_s=ring_s,
+            is_observed=True,
         )
 
     @property

@@ -12,6 +12,7 @@ from rtloop.config import Config
 from rtloop.realtime.rights import denied, kernel_report
 from rtloop.run import Run
 from rtloop.telemetry.observe.shares import window_s
+from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
 
 _PLAIN_VALUES = (
@@ -55,10 +56,20 @@ def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
         "rate_hz": window.rate_hz,
         "response_p50_us": window.response_p50_us,
         "response_p99_us": window.response_p99_us,
+        **_acting(observed.statistics),
         "fault": fault,
         "denied_rights": ", ".join(r.name for r in denied([kernel_report(), *loop.rights])),
     }
     return _status(node, run.config, name, level, message, values)
+
+
+def _acting(statistics: LoopStatistics) -> dict[str, Any]:
+    """Of a loop with several policies: which one acts, and the newest change; the report has all."""
+    switches = statistics.switches
+    if not switches.acting:
+        return {}
+    newest = switches.newest()
+    return {"policy": switches.acting, "took_over": str(newest[-1]) if newest else None}
 
 
 def inactive_status(node: str, run: Run, name: str) -> DiagnosticStatus:

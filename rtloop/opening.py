@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from rtloop import core
 from rtloop.config import Config, LoopConfig
-from rtloop.errors import Finding, Place, RtloopError, StoppedError
+from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
+from rtloop.ports.loop import KEPT_INSTEAD, commands_kept, most_kept, what_is_kept
 from rtloop.ports.port import Port, PortSection
 
 
@@ -89,18 +90,22 @@ def _opened(config: Config, name: str, on_error: ExitStack) -> Opened:
     input_ports = {key: opened("inputs", key, section) for key, section in loop.inputs.items()}
     output_ports = {key: opened("outputs", key, section) for key, section in loop.outputs.items()}
     relays = {
-        key: _relay(loop, port, readers)
+        key: _relay(loop, port, readers, config.where("loops", name, "outputs", key))
         for key, port in output_ports.items()
         if (readers := config.readers(name, key))
     }
     return Opened(input_ports, output_ports, places, relays)
 
 
-def _relay(loop: LoopConfig, port: Port, readers: Sequence[LoopConfig]) -> core.Relay:
-    """Keeps as many commands as come while a reader is late by a period, or by those it catches up with."""
-    behind_ns = max(reader.period_ns * (1 + reader.catch_up) for reader in readers)
-    kept = -(-behind_ns // loop.period_ns) + loop.catch_up + 3
-    return core.Relay(len(port.outputs), kept, loop.output == "at_deadline")
+def _relay(loop: LoopConfig, port: Port, readers: Sequence[LoopConfig], place: Place) -> core.Relay:
+    """Raises ConfigError where a device has more values than may be kept of it."""
+    size, at_deadline = len(port.outputs), loop.output == "at_deadline"
+    kept, most = max(commands_kept(loop, reader) for reader in readers), most_kept(size)
+    if kept > most and at_deadline:
+        found = f"an output {what_is_kept(kept, size)}"
+        raise ConfigError([Finding.of(place, found, KEPT_INSTEAD)])
+    # Of a loop that says nothing of when its commands leave, only the newest is ever read.
+    return core.Relay(size, min(kept, most), at_deadline)
 
 
 def connect(config: Config, name: str, own: Opened, opened: Mapping[str, Opened]) -> None:

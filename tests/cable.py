@@ -10,7 +10,6 @@ import time
 import tty
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from rtloop import core
 
@@ -56,12 +55,7 @@ class Cable:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._ended = True
         self._thread.join()
         if self._master >= 0:

@@ -42,7 +42,7 @@ loops:
 """
 
 
-def write_config(folder: Path, device: Path, model: Path = POLICY) -> Path:
+def write_config(folder: Path, device: Path | str, model: Path = POLICY) -> Path:
     """A configuration for one loop on one device."""
     path = folder / "loop.yaml"
     path.write_text(TEMPLATE.format(device=device, directory=folder / "runs", model=model))

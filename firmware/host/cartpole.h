@@ -19,7 +19,9 @@ extern "C" {
 #endif
 
 /* The longest actuator delay, in steps of dt_s (102.3 ms at the default step). */
+#ifndef CARTPOLE_DELAY_STEPS_MAX
 #define CARTPOLE_DELAY_STEPS_MAX 1023
+#endif
 
 /* Limits of cartpole_upright(). */
 #define CARTPOLE_UPRIGHT_RAD 0.5

@@ -14,9 +14,27 @@ int64_t machine_clock_ns(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* By thousands of ns: more would not fit in 64 bits after some days. */
+static int64_t drift_ns(int64_t elapsed_ns, int64_t ppb) {
+    return elapsed_ns / 1000 * ppb / 1000000;
+}
+
+uint64_t machine_time_us(const machine *self, int64_t clock_ns) {
+    const int64_t gained_ns = drift_ns(clock_ns - self->clock_began_ns, self->clock_drift_ppb);
+    return (uint64_t)(clock_ns - self->clock_origin_ns + gained_ns) / 1000u;
+}
+
+int64_t machine_clock_at_ns(const machine *self, uint64_t time_us) {
+    const int64_t clock_ns = self->clock_origin_ns + (int64_t)time_us * 1000;
+    if (self->clock_drift_ppb == 0) {
+        return clock_ns;
+    }
+    const int64_t ppb = self->clock_drift_ppb * 1000000000 / (1000000000 + self->clock_drift_ppb);
+    return clock_ns - drift_ns(clock_ns - self->clock_began_ns, ppb) + 2000;
+}
+
 uint64_t machine_now_us(void *context) {
-    const machine *const self = context;
-    return (uint64_t)(machine_clock_ns() - self->clock_origin_ns) / 1000u;
+    return machine_time_us(context, machine_clock_ns());
 }
 
 static bool transmit(void *context, const uint8_t *bytes, size_t n) {
@@ -26,7 +44,9 @@ static bool transmit(void *context, const uint8_t *bytes, size_t n) {
 
 static bool transmit_packet(void *context, const uint8_t *packet, size_t size) {
     machine *const self = context;
-    return tcp_send(&self->zmq, packet, size);
+    return self->datagrams.fd >= 0
+               ? udp_send(&self->datagrams, &self->device.answer_to.address, packet, size)
+               : tcp_send(&self->zmq, packet, size);
 }
 
 /* As long as the button is pressed, nobody lets the machine move. */
@@ -54,11 +74,14 @@ static bool open_lines(machine *self, const options *chosen, char *error, size_t
         .idle_timeout_us = MACHINE_ZMQ_IDLE_US,
     };
     self->zmq = (tcp)TCP_CLOSED;
+    self->datagrams = (udp)UDP_CLOSED;
     if (!pty_open(&self->line, chosen->pty_path, error, error_size)) {
         return false;
     }
-    if (chosen->zmq_address != NULL &&
-        !tcp_open(&self->zmq, chosen->zmq_address, &settings, error, error_size)) {
+    if ((chosen->zmq_address != NULL &&
+         !tcp_open(&self->zmq, chosen->zmq_address, &settings, error, error_size)) ||
+        (chosen->udp_address != NULL &&
+         !udp_open(&self->datagrams, chosen->udp_address, error, error_size))) {
         pty_close(&self->line);
         return false;
     }
@@ -70,7 +93,9 @@ bool machine_open(machine *self, const machine_kind *kind, const options *chosen
     if (!open_lines(self, chosen, error, error_size)) {
         return false;
     }
-    self->clock_origin_ns = machine_clock_ns() - (int64_t)chosen->clock_start_us * 1000;
+    self->clock_began_ns = machine_clock_ns();
+    self->clock_origin_ns = self->clock_began_ns - (int64_t)chosen->clock_start_us * 1000;
+    self->clock_drift_ppb = (int64_t)(chosen->clock_drift_ppm * 1000);
     const rtl_hardware hardware = {
         .context = self,
         .now_us = machine_now_us,
@@ -158,6 +183,12 @@ static void delay_job(machine *self) {
     }
 }
 
+static void on_datagram(void *context, const rtl_address *from, const uint8_t *packet,
+                        size_t size) {
+    machine *const self = context;
+    rtl_device_receive_packet_from(&self->device, from, packet, size, machine_now_us(self));
+}
+
 /* Received bytes go first: what came in time is not to be called a timeout by a late tick. */
 void machine_pass(machine *self) {
     uint8_t bytes[READ_SIZE];
@@ -169,6 +200,7 @@ void machine_pass(machine *self) {
         rtl_device_receive(&self->device, bytes, n, machine_now_us(self));
     }
     tcp_receive(&self->zmq, machine_now_us(self), on_packet, self);
+    udp_receive(&self->datagrams, on_datagram, self);
     rtl_device_tick(&self->device);
     tcp_flush(&self->zmq);
     if (rtl_device_next_sample_us(&self->device) != sample_us) {
@@ -183,9 +215,14 @@ uint64_t machine_next_due_us(const machine *self) {
     return device_us < zmq_us ? device_us : zmq_us;
 }
 
+const char *machine_address(const machine *self) {
+    return self->datagrams.fd >= 0 ? self->datagrams.address : self->zmq.address;
+}
+
 void machine_unplug(machine *self) {
     pty_close(&self->line);
     tcp_close(&self->zmq);
+    udp_close(&self->datagrams);
 }
 
 /* ---- summary ------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /*
- * What every machine of this program is: an rtl_device on a pty and, where asked for, on ZeroMQ, an
- * emergency stop, a clock. Each kind begins with one of these and fills in the rest; main.c knows
- * no more of it.
+ * What every machine of this program is: an rtl_device on a pty and, where asked for, on ZeroMQ or
+ * UDP, an emergency stop, a clock. Each kind begins with one of these and fills in the rest; main.c
+ * knows no more of it.
  */
 #ifndef RTLOOP_HOST_MACHINE_H_
 #define RTLOOP_HOST_MACHINE_H_
@@ -15,6 +15,7 @@
 #include "pty.h"
 #include "rtloop/device.h"
 #include "tcp.h"
+#include "udp.h"
 
 /* A stop longer than this (SIGSTOP, a suspended laptop) is dropped instead of simulated in a rush
  * during which the device would be deaf; ordinary scheduling hiccups are far shorter. */
@@ -30,11 +31,14 @@ typedef struct machine {
     rtl_device device;
     rtl_device_account account;
     pty line;
-    tcp zmq; /* beside the line, or closed */
+    tcp zmq;       /* beside the line, or closed */
+    udp datagrams; /* the same; not both */
     uint8_t zmq_in[RTL_PACKET_MAX], zmq_out[MACHINE_ZMQ_QUEUE];
     char schema[4096];
     volatile sig_atomic_t emergency_stop;
-    int64_t clock_origin_ns; /* CLOCK_MONOTONIC at device time 0 */
+    int64_t clock_origin_ns; /* CLOCK_MONOTONIC at device time 0, but for the drift since: */
+    int64_t clock_began_ns;
+    int64_t clock_drift_ppb; /* how much faster the device's clock runs */
     bool is_released;        /* ACTIVE for the first time: until then the plant is held still */
     int64_t plant_ns;        /* CLOCK_MONOTONIC the plant was advanced to */
     int64_t dropped_ns;      /* time the plant did not live through: the process was stopped */
@@ -64,6 +68,10 @@ int64_t machine_clock_ns(void);
 /* Device time; `context` is the machine. */
 uint64_t machine_now_us(void *context);
 
+/* Device time at a time of CLOCK_MONOTONIC, and when it will be, rounded up. */
+uint64_t machine_time_us(const machine *self, int64_t clock_ns);
+int64_t machine_clock_at_ns(const machine *self, uint64_t time_us);
+
 /*
  * Opens the line and makes the device, whose context is `self` and whose schema is written already.
  * Returns false with a message in `error`. Not to be moved.
@@ -85,6 +93,9 @@ void machine_pass(machine *self);
 
 /* When machine_pass() has something to do next, in device time; RTL_NEVER_US: when bytes come. */
 uint64_t machine_next_due_us(const machine *self);
+
+/* Where it is found beside its line; empty: nowhere. */
+const char *machine_address(const machine *self);
 
 /* Hangs up all lines. May be called again. */
 void machine_unplug(machine *self);

@@ -73,7 +73,7 @@ static bool set_timer(int fd) {
     const uint64_t due_us = machine_next_due_us(the_machine);
     struct itimerspec due = {0};
     if (due_us != RTL_NEVER_US) {
-        const int64_t due_ns = the_machine->clock_origin_ns + (int64_t)due_us * 1000;
+        const int64_t due_ns = machine_clock_at_ns(the_machine, due_us);
         due.it_value = to_timespec(due_ns > 1 ? due_ns : 1); /* 0 would disarm it */
     }
     return timerfd_settime(fd, TFD_TIMER_ABSTIME, &due, NULL) == 0;
@@ -111,6 +111,7 @@ static bool run(int signals_fd) {
             {.fd = the_machine->line.fd, .events = POLLIN}, /* -1, unplugged, is not looked at */
             {.fd = the_machine->plant_fd, .events = POLLIN},
             {.fd = zmq->fd < 0 ? zmq->listen_fd : zmq->fd, .events = tcp_poll_events(zmq)},
+            {.fd = the_machine->datagrams.fd, .events = POLLIN},
         };
         /* Pressed after the timer was set, the button would not end the sleep. */
         sigset_t button, awake;
@@ -170,8 +171,8 @@ int main(int argc, char **argv) {
         return 1;
     }
     sigaction(SIGUSR2, &(struct sigaction){.sa_handler = on_emergency_stop}, NULL);
-    const char *const zmq = the_machine->zmq.address; /* nothing, when it is closed */
-    printf("READY %s%s%s\n", the_machine->line.line_path, zmq[0] == '\0' ? "" : " ", zmq);
+    const char *const address = machine_address(the_machine);
+    printf("READY %s%s%s\n", the_machine->line.line_path, address[0] == '\0' ? "" : " ", address);
     fflush(stdout);
     const bool ended_well = run(signals_fd);
     machine_unplug(the_machine);

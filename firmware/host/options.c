@@ -28,12 +28,15 @@ static const char help[] =
     "ROUTER;\n"
     "                           port 0 is any that is free, and READY says which. The device has\n"
     "                           one host, who said HELLO last, here or on the line\n"
+    "  --udp ADDRESS            also over UDP, at udp://127.0.0.1:PORT, in place of ZeroMQ\n"
     "  --rate-hz N              sensor rate, a divisor of 1000000 up to 10000 (default 1000)\n"
     "  --sensors N              values of a sample, 4..128 (default 4): those that the plant does\n"
     "                           not fill count the samples\n"
     "  --command-timeout-ms N   SAFE after so long without a command (default 20)\n"
     "  --boot-id N              what the device calls this start (default: drawn from the clock)\n"
     "  --clock-start-us N       device time at start (default 0; 4290000000 wraps after 5 s)\n"
+    "  --clock-drift-ppm X      how much faster than the host's the device's clock runs (default "
+    "0)\n"
     "\n"
     "its own loop: a job from each sample's tick until everything was sent\n"
     "  --loop-class CLASS       hard, firm or soft (default soft): what a missed deadline means;\n"
@@ -60,7 +63,7 @@ static const char help[] =
     "\n"
     "signals\n"
     "  SIGTERM, SIGINT          end\n"
-    "  SIGUSR1                  unplug: hang up the line and ZeroMQ, run on without them\n"
+    "  SIGUSR1                  unplug: hang up the line, ZeroMQ and UDP, run on without\n"
     "  SIGUSR2                  press the emergency stop, and the next time release it: HARDWARE,\n"
     "                           and as long as it is pressed neither cleared nor armed\n";
 
@@ -149,6 +152,7 @@ static bool read_limit(const char *text, options *out) {
 enum option_id {
     PTY = 256,
     ZMQ,
+    UDP,
     SEED,
     ANGLE,
     NOISE,
@@ -160,6 +164,7 @@ enum option_id {
     COMMAND_TIMEOUT,
     BOOT_ID,
     CLOCK_START,
+    CLOCK_DRIFT,
     LOOP_CLASS,
     LOOP_DEADLINE,
     LOOP_LIMIT,
@@ -172,6 +177,7 @@ enum option_id {
 static const struct option known[] = {
     {"pty", required_argument, NULL, PTY},
     {"zmq", required_argument, NULL, ZMQ},
+    {"udp", required_argument, NULL, UDP},
     {"seed", required_argument, NULL, SEED},
     {"angle-rad", required_argument, NULL, ANGLE},
     {"noise", required_argument, NULL, NOISE},
@@ -183,6 +189,7 @@ static const struct option known[] = {
     {"command-timeout-ms", required_argument, NULL, COMMAND_TIMEOUT},
     {"boot-id", required_argument, NULL, BOOT_ID},
     {"clock-start-us", required_argument, NULL, CLOCK_START},
+    {"clock-drift-ppm", required_argument, NULL, CLOCK_DRIFT},
     {"loop-class", required_argument, NULL, LOOP_CLASS},
     {"loop-deadline-us", required_argument, NULL, LOOP_DEADLINE},
     {"loop-limit", required_argument, NULL, LOOP_LIMIT},
@@ -202,6 +209,9 @@ static bool take(int id, const char *text, options *out) {
             return true;
         case ZMQ:
             out->zmq_address = text;
+            return true;
+        case UDP:
+            out->udp_address = text;
             return true;
         case SEED:
             return read_integer("seed", text, 0, UINT64_MAX, &out->seed);
@@ -229,6 +239,8 @@ static bool take(int id, const char *text, options *out) {
             return read_u32("boot-id", text, 0, UINT32_MAX, &out->boot_id);
         case CLOCK_START:
             return read_integer("clock-start-us", text, 0, UINT64_C(1) << 62, &out->clock_start_us);
+        case CLOCK_DRIFT:
+            return read_real("clock-drift-ppm", text, -1000, 1000, &out->clock_drift_ppm);
         case LOOP_CLASS:
             return read_class(text, &out->loop_class);
         case LOOP_DEADLINE:
@@ -289,6 +301,13 @@ options_verdict options_parse(int argc, char **argv, options *out) {
     if (!is_remote && strcmp(plant, "cartpole") != 0) {
         fputs(
             "rtloop-firmware: name the plant to simulate: cartpole or remote\n"
+            "see rtloop-firmware --help\n",
+            stderr);
+        return OPTIONS_WRONG;
+    }
+    if (out->zmq_address != NULL && out->udp_address != NULL) {
+        fputs(
+            "rtloop-firmware: --zmq and --udp exclude each other\n"
             "see rtloop-firmware --help\n",
             stderr);
         return OPTIONS_WRONG;

@@ -8,6 +8,7 @@
 typedef struct {
     const char *pty_path;    /* NULL: no symbolic link */
     const char *zmq_address; /* NULL: no ZeroMQ */
+    const char *udp_address; /* NULL: no UDP */
     uint64_t seed;
     double angle_rad;
     double noise;
@@ -18,6 +19,7 @@ typedef struct {
     uint32_t command_timeout_ms;
     uint32_t boot_id;
     uint64_t clock_start_us;
+    double clock_drift_ppm;
     uint8_t loop_class;           /* rtl_class, of the device's own loop */
     uint32_t loop_deadline_us;    /* 0: its period */
     uint16_t loop_max_misses;     /* in any */

@@ -73,7 +73,7 @@ static uint64_t sample(void *context, float *values) {
     if (!self->base.is_released) {
         return machine_now_us(self); /* held still, it is as it was */
     }
-    return (uint64_t)(self->sample.taken_ns - self->base.clock_origin_ns) / 1000u;
+    return machine_time_us(&self->base, self->sample.taken_ns);
 }
 
 static void apply(void *context, const float *values) {

@@ -20,6 +20,7 @@
 #define CATCH_UP_STEPS 100u
 
 static rtl_device device;
+static rtl_device_account account;
 static driven_cartpole cart;
 static char schema[256];
 static bool is_released; /* ACTIVE for the first time: until then the plant is held still */
@@ -68,8 +69,13 @@ static void safe(void *context) {
     cart.force_n = 0.0;
 }
 
-void make_safe_at_fault(void) {
+/* What the machine was left with, for say_ready() after the reset. */
+static double force_after_fault __attribute__((section(".noinit")));
+
+void at_fault(uint32_t pc) {
+    (void)pc;
     safe(NULL);
+    force_after_fault = cart.force_n;
 }
 
 static bool transmit(void *context, const uint8_t *bytes, size_t n) {
@@ -112,6 +118,7 @@ static void on_letter(uint8_t letter) {
 }
 
 static void say_summary(void) {
+    const uint32_t stack_bytes = stack_used(); /* before printing, which takes the most */
     char text[1024];
     FILE *const stream = fmemopen(text, sizeof text, "w");
     if (stream == NULL) {
@@ -124,7 +131,7 @@ static void say_summary(void) {
             "\"dropped_s\": %.4f, \"resets\": %u, \"uart_dropped\": %u, \"stack_bytes\": %u}\n",
             driven_cartpole_upright_s(&cart), cart.max_angle_rad, cart.fell ? "true" : "false",
             driven_cartpole_judged_s(&cart), (double)dropped_us / 1e6, (unsigned)last_reset.count,
-            (unsigned)uart_dropped(uart_link), (unsigned)stack_used());
+            (unsigned)uart_dropped(uart_link), (unsigned)stack_bytes);
     const long size = ftell(stream);
     fclose(stream);
     uart_write(uart_console, (const uint8_t *)text, (size_t)size);
@@ -132,9 +139,13 @@ static void say_summary(void) {
 
 static void say_ready(void) {
     static const char *const causes[] = {"power-on", "reset", "fault"};
-    char text[64];
-    const int size = snprintf(text, sizeof text, "READY %s pc=0x%08x\n", causes[last_reset.cause],
-                              (unsigned)last_reset.fault_pc);
+    char text[96];
+    int size = snprintf(text, sizeof text, "READY %s", causes[last_reset.cause]);
+    if (last_reset.cause == RESET_FAULT) {
+        size += snprintf(text + size, sizeof text - (size_t)size, " pc=0x%08x force_n=%g",
+                         (unsigned)last_reset.fault_pc, force_after_fault);
+    }
+    text[size++] = '\n';
     uart_write(uart_console, (const uint8_t *)text, (size_t)size);
 }
 
@@ -151,6 +162,14 @@ static void init_plant(const options *chosen) {
 }
 
 static bool init_device(const options *chosen) {
+    const uint32_t period_us = 1000000u / chosen->rate_hz;
+    account.loop.terms = (rtl_loop_terms){
+        .loop_class = chosen->loop_class,
+        .max_misses = chosen->loop_max_misses,
+        .window = chosen->loop_window,
+        .period_us = period_us,
+        .deadline_us = chosen->loop_deadline_us > 0 ? chosen->loop_deadline_us : period_us,
+    };
     const rtl_hardware hardware = {
         .now_us = now_us,
         .sample = sample,
@@ -169,11 +188,12 @@ static bool init_device(const options *chosen) {
         .n_sensor = CARTPOLE_SENSORS,
         .n_command = 1,
         .max_link_errors = 10,
-        .sensor_period_us = 1000000u / chosen->rate_hz,
+        .sensor_period_us = period_us,
         .command_timeout_us = timeout_us,
         .command_timeout_max_us = timeout_us > 1000000u ? timeout_us : 1000000u,
         /* The argument outlives a reset, as everything around this program does. */
         .boot_id = chosen->boot_id + last_reset.count * 0x9E3779B9u,
+        .account = &account,
     };
     if (!rtl_device_init(&device, &hardware, &description)) {
         return false;
@@ -183,6 +203,35 @@ static bool init_device(const options *chosen) {
         rtl_device_trip(&device, RTL_REASON_HARDWARE); /* latched: somebody has to look at it */
     }
     return true;
+}
+
+/* ---- main loop ----------------------------------------------------------------------------- */
+
+/* What a firmware that is too slow would do, where that was asked for. */
+static void delay_job(const options *chosen) {
+    static uint32_t jobs;
+    if (device.state != RTL_STATE_ACTIVE || ++jobs % chosen->loop_delay_every != 0) {
+        return;
+    }
+    const uint64_t end_us = clock_now_us() + chosen->loop_delay_us;
+    while (clock_now_us() < end_us) {
+    }
+}
+
+static void pass(const options *chosen) {
+    uint8_t bytes[256];
+    uint64_t arrived_us;
+    size_t n;
+    rtl_device_begin_pass(&device);
+    const uint64_t sample_us = rtl_device_next_sample_us(&device);
+    while ((n = uart_read(uart_link, bytes, sizeof bytes, &arrived_us)) > 0) {
+        rtl_device_receive(&device, bytes, n, arrived_us);
+    }
+    rtl_device_tick(&device);
+    if (rtl_device_next_sample_us(&device) != sample_us) {
+        delay_job(chosen);
+    }
+    rtl_device_end_pass(&device);
 }
 
 int main(int argc, char **argv) {
@@ -197,13 +246,7 @@ int main(int argc, char **argv) {
     uart_write(uart_link, (const uint8_t[]){0}, 1); /* ends a frame that a reset cut off */
     say_ready();
     for (;;) {
-        uint8_t bytes[256];
-        uint64_t arrived_us;
-        size_t n;
-        while ((n = uart_read(uart_link, bytes, sizeof bytes, &arrived_us)) > 0) {
-            rtl_device_receive(&device, bytes, n, arrived_us);
-        }
-        rtl_device_tick(&device);
+        pass(&chosen);
         if (is_summary_wanted) {
             is_summary_wanted = false;
             say_summary();

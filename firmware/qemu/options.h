@@ -8,6 +8,10 @@ typedef struct {
     uint32_t seed, rate_hz, command_timeout_ms, boot_id;
     uint64_t clock_start_us;
     int32_t clock_drift_ppm;
+    uint8_t loop_class; /* rtl_class */
+    uint16_t loop_max_misses, loop_window;
+    uint32_t loop_deadline_us; /* 0: the period */
+    uint32_t loop_delay_us, loop_delay_every;
     double angle_rad, noise, push_newton, push_interval_s;
 } options;
 

@@ -5,6 +5,7 @@
 #include "start.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,14 +115,16 @@ uint32_t stack_used(void) {
 
 /* ---- faults -------------------------------------------------------------------------------- */
 
-__attribute__((weak)) void make_safe_at_fault(void) {}
+__attribute__((weak)) void at_fault(uint32_t pc) {
+    printf("fault at 0x%08x\n", (unsigned)pc);
+    exit(3);
+}
 
 __attribute__((noreturn, used)) static void on_fault(const uint32_t *frame) {
-    make_safe_at_fault();
-    /* The stack may be what is broken: without it there is no program counter to tell. */
     const bool has_frame = frame >= stack_begin && frame + 8 <= stack_end;
     kept.fault_pc = has_frame ? frame[6] : 0;
     kept.is_fault = 1;
+    at_fault(kept.fault_pc);
     __asm volatile("dsb" ::: "memory");
     SCB_AIRCR = SCB_AIRCR_RESET;
     for (;;) {

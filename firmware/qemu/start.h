@@ -19,9 +19,10 @@ extern reset_record last_reset;
 uint32_t stack_used(void);
 
 /*
- * The program's: called by the fault handler, on a stack that may be damaged, before it resets the
- * board. Drives the machine to its safe output, by stores alone.
+ * Called after a fault at `pc`, which is 0 where the stack is what broke; then the board is reset.
+ * A program with a machine defines it, and drives that to its safe output, by stores alone. In any
+ * other it says so and ends with an error.
  */
-void make_safe_at_fault(void);
+void at_fault(uint32_t pc);
 
 #endif /* RTLOOP_QEMU_START_H_ */

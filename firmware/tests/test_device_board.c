@@ -263,6 +263,26 @@ static void a_clear_that_the_machine_refuses_adds_its_reasons(void) {
     CHECK_EQUAL(r.vetoes_asked, 2);
 }
 
+static void a_clear_at_the_machine_does_what_that_of_the_host_does(void) {
+    rig_init(&r, 0);
+    rig_open(&r);
+    rtl_device_clear(&r.device); /* outside SAFE: nothing */
+    CHECK_EQUAL(r.device.state, RTL_STATE_IDLE);
+    rig_send_stop(&r, 0);
+    r.veto = RTL_REASON_LIMIT;
+    rtl_device_clear(&r.device);
+    CHECK_EQUAL(r.device.state, RTL_STATE_SAFE);
+    CHECK_EQUAL(r.device.reasons, RTL_REASON_HOST_STOP | RTL_REASON_LIMIT);
+    r.veto = 0;
+    rtl_device_trip_from_isr(&r.device, RTL_REASON_HARDWARE);
+    rtl_device_clear(&r.device); /* whoever asked had not seen that one */
+    CHECK_EQUAL(r.device.state, RTL_STATE_SAFE);
+    CHECK_EQUAL(r.device.reasons, RTL_REASON_HOST_STOP | RTL_REASON_LIMIT | RTL_REASON_HARDWARE);
+    rtl_device_clear(&r.device);
+    CHECK_EQUAL(r.device.state, RTL_STATE_IDLE);
+    CHECK_EQUAL(r.device.reasons, 0);
+}
+
 /* ---- changes of state ---------------------------------------------------------------------- */
 
 static void the_machine_hears_of_every_change_of_state(void) {
@@ -333,6 +353,7 @@ int main(void) {
     RUN(an_arm_that_is_repeated_is_not_asked_about_again);
     RUN(a_timeout_beyond_the_maximum_is_told_as_the_reason);
     RUN(a_clear_that_the_machine_refuses_adds_its_reasons);
+    RUN(a_clear_at_the_machine_does_what_that_of_the_host_does);
     RUN(the_machine_hears_of_every_change_of_state);
     RUN(a_machine_that_trips_when_it_hears_of_active_is_not_driven);
     RUN(neither_veto_nor_state_changed_is_needed);

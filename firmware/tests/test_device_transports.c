@@ -1,4 +1,5 @@
-/* A device on a stream and on packets at once: where its one host is, and what the others may. */
+/* A device on a stream and on packets at once, and on packets of many: where its one host is, and
+ * what the others may. */
 #include <string.h>
 
 #include "check.h"
@@ -162,6 +163,126 @@ static void damage_where_the_host_is_not_does_not_count(void) {
     CHECK_EQUAL(r.device.crc_errors, 1);
 }
 
+/* ---- many that can send ---------------------------------------------------------------------- */
+
+static const rtl_address here = {6, {127, 0, 0, 1, 9, 9}};
+static const rtl_address there = {6, {127, 0, 0, 1, 9, 8}};
+static const rtl_address longer = {7, {127, 0, 0, 1, 9, 9}};
+static unsigned sent_here, sent_there, sent_elsewhere;
+
+static bool is_it(const rtl_address *a, const rtl_address *b) {
+    return a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0;
+}
+
+static bool transmit_somewhere(void *context, const uint8_t *packet, size_t size) {
+    const rtl_address *const to = &r.device.answer_to.address;
+    sent_here += is_it(to, &here);
+    sent_there += is_it(to, &there);
+    sent_elsewhere += !is_it(to, &here) && !is_it(to, &there);
+    return transmit_packet(context, packet, size);
+}
+
+static void send_from(const rtl_address *from, rtl_type type, uint16_t seq, const void *payload,
+                      size_t size) {
+    const rtl_header header = {.type = (uint8_t)type, .seq = seq, .schema_id = r.schema_id};
+    uint8_t packet[RTL_PACKET_MAX];
+    const size_t packet_size = rtl_packet_encode(&header, payload, size, packet);
+    rtl_device_receive_packet_from(&r.device, from, packet, packet_size, r.now_us);
+}
+
+static void send_hello_from(const rtl_address *from, uint16_t seq) {
+    const rtl_hello hello = {1, 1};
+    uint8_t payload[RTL_PAYLOAD_MAX];
+    send_from(from, RTL_TYPE_HELLO, seq, payload, rtl_hello_encode(&hello, payload));
+}
+
+static void send_command_from(const rtl_address *from, uint16_t seq, float value) {
+    const rtl_command command = {(uint32_t)r.now_us + 1000, 1, {value}};
+    uint8_t payload[RTL_PAYLOAD_MAX];
+    send_from(from, RTL_TYPE_COMMAND, seq, payload, rtl_command_encode(&command, payload));
+}
+
+/* The host is here. */
+static void begin_among_many(void) {
+    begin();
+    rtl_hardware hardware = r.device.hardware;
+    const rtl_description description = r.device.description;
+    hardware.transmit_packet = transmit_somewhere;
+    CHECK(rtl_device_init(&r.device, &hardware, &description));
+    rtl_device_ready(&r.device);
+    send_hello_from(&here, 1);
+    rig_run(&r, RIG_PERIOD_US); /* with the event of its being ready */
+    sent_here = sent_there = sent_elsewhere = 0;
+}
+
+static void activate_from(const rtl_address *from) {
+    const rtl_arm arm = {RTL_CLASS_FIRM, 0, 0};
+    uint8_t payload[RTL_PAYLOAD_MAX];
+    send_from(from, RTL_TYPE_ARM, 2, payload, rtl_arm_encode(&arm, payload));
+    send_command_from(from, 3, 1.0f);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+}
+
+static void who_said_hello_last_is_the_host_by_address(void) {
+    begin_among_many();
+    rig_run(&r, 3 * RIG_PERIOD_US);
+    CHECK_EQUAL(sent_here, 3);
+    send_from(&there, RTL_TYPE_STATUS_REQUEST, 5, NULL, 0);
+    send_from(&longer, RTL_TYPE_STATUS_REQUEST, 5, NULL, 0);
+    CHECK_EQUAL(packets[RTL_TYPE_STATUS], 0);
+    send_hello_from(&there, 6);
+    rig_run(&r, 3 * RIG_PERIOD_US);
+    CHECK_EQUAL(sent_here, 3);
+    CHECK_EQUAL(sent_there, 1 + 3);
+    CHECK_EQUAL(sent_elsewhere, 0);
+    send_from(&here, RTL_TYPE_STATUS_REQUEST, 2, NULL, 0); /* it has lost the device */
+    CHECK_EQUAL(packets[RTL_TYPE_STATUS], 0);
+    CHECK_EQUAL(r.device.seq_gaps, 0);
+}
+
+static void while_it_moves_another_address_is_not_heard(void) {
+    begin_among_many();
+    activate_from(&here);
+    sent_here = 0;
+    send_hello_from(&there, 1);
+    send_command_from(&there, 4, 9.0f);
+    send_from(&there, RTL_TYPE_CLEAR, 5, NULL, 0);
+    CHECK(r.applied_value == 1.0f);
+    CHECK_EQUAL(sent_there + sent_here, 0);
+    CHECK_EQUAL(r.device.rx_packets, 3);
+    send_command_from(&here, 4, 2.0f);
+    CHECK(r.applied_value == 2.0f);
+    CHECK_EQUAL(r.device.seq_gaps, 0);
+}
+
+static void a_stop_from_any_address_is_obeyed_and_answered_there(void) {
+    begin_among_many();
+    activate_from(&here);
+    sent_here = 0;
+    send_from(&there, RTL_TYPE_STOP, 700, NULL, 0);
+    CHECK_EQUAL(r.device.state, RTL_STATE_SAFE);
+    CHECK_EQUAL(sent_there, 1);
+    CHECK_EQUAL(last_header.ack, 700);
+    rig_run(&r, RIG_PERIOD_US);
+    CHECK(sent_here > 0); /* the host is where it was */
+    CHECK_EQUAL(sent_there, 1);
+}
+
+static void damage_from_another_address_does_not_count(void) {
+    static const uint8_t noise[20] = {3, 9};
+    begin_among_many();
+    activate_from(&here);
+    for (unsigned i = 0; i < 2 * RIG_LINK_ERRORS; ++i) {
+        rtl_device_receive_packet_from(&r.device, &there, noise, sizeof noise, r.now_us);
+    }
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+    CHECK_EQUAL(r.device.crc_errors, 0);
+    for (unsigned i = 0; i < RIG_LINK_ERRORS; ++i) {
+        rtl_device_receive_packet_from(&r.device, &here, noise, sizeof noise, r.now_us);
+    }
+    CHECK_EQUAL(r.device.state, RTL_STATE_SAFE);
+}
+
 static void one_transport_is_enough(void) {
     begin();
     rtl_hardware hardware = r.device.hardware;
@@ -188,6 +309,10 @@ int main(void) {
     RUN(while_it_moves_nobody_else_takes_it_over_or_commands_it);
     RUN(a_stop_is_obeyed_from_anywhere_and_answered_where_it_came_from);
     RUN(damage_where_the_host_is_not_does_not_count);
+    RUN(who_said_hello_last_is_the_host_by_address);
+    RUN(while_it_moves_another_address_is_not_heard);
+    RUN(a_stop_from_any_address_is_obeyed_and_answered_there);
+    RUN(damage_from_another_address_does_not_count);
     RUN(one_transport_is_enough);
     CHECK_EQUAL(r.received_bad, 0);
     return check_verdict();

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import os
 import textwrap
-from pathlib import Path
-from typing import NoReturn
 
 from rtloop import __version__
-from rtloop.errors import EXIT_CODES, RtloopError
-
-
-class UsageError(RtloopError):
-    """An option or argument that there is not, or that is wrong."""
-
-    exit_code = 2
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises what is wrong: ``--json`` is for errors, too."""
-
-    def error(self, message: str) -> NoReturn:
-        usage = " ".join(self.format_usage().split())
-        raise UsageError(f"{message}\n{usage}")
+from rtloop.cli.command import (
+    Commands,
+    Parser,
+    command,
+    names,
+    pair,
+    path,
+    positive,
+    seconds,
+    seed,
+    tolerance,
+)
+from rtloop.cli.link.arguments import add_devices, add_gateway, add_link
+from rtloop.errors import EXIT_CODES
 
 
 def exit_codes() -> str:
@@ -36,7 +32,7 @@ def exit_codes() -> str:
 
 def parser() -> argparse.ArgumentParser:
     """Its options have ``command``, the name of one of them; ``parse_args`` raises UsageError."""
-    parser = _Parser(
+    parser = Parser(
         prog="rtloop",
         description="Real-time control loops with machine-learned policies.",
         epilog=exit_codes(),
@@ -45,19 +41,19 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rtloop {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = _command(
+    run = command(
         commands,
         "run",
         "run the loops of a configuration",
         "rtloop run robot.yaml --duration 60",
     )
-    run.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+    run.add_argument("file", type=path, metavar="FILE", help="the YAML configuration")
     _add_run_options(run)
     run.add_argument(
         "--clear", action="store_true", help="clear a device that is latched SAFE, then arm it"
     )
 
-    demo = _command(
+    demo = command(
         commands,
         "demo",
         "balance a simulated cart-pole, or walk; no hardware needed",
@@ -75,18 +71,30 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="one loop of each class, with some inferences made too slow",
     )
-    demo.add_argument("--seed", type=_seed, default=1, help="of noise and pushes (default 1)")
+    demo.add_argument(
+        "--transport",
+        choices=("serial", "zmq"),
+        default="serial",
+        help="of its links: a pseudo-terminal (default), or ZeroMQ on loopback",
+    )
+    demo.add_argument(
+        "--firmware",
+        choices=("host", "qemu"),
+        default="host",
+        help="of the cart-pole: a program of this machine (default), or Arm code on an emulated Cortex-M4F",
+    )
+    demo.add_argument("--seed", type=seed, default=1, help="of noise and pushes (default 1)")
     demo.add_argument(
         "--viewer", action="store_true", help="watch the quadruped in MuJoCo's viewer (a display)"
     )
 
-    check = _command(
+    check = command(
         commands,
         "check",
         "say what would keep a configuration from running here; starts nothing, moves nothing",
         "rtloop check robot.yaml --device",
     )
-    check.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+    check.add_argument("file", type=path, metavar="FILE", help="the YAML configuration")
     check.add_argument(
         "--device",
         action="store_true",
@@ -96,16 +104,16 @@ def parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="for editors and CI: problems with places"
     )
 
-    init = _command(
+    init = command(
         commands,
         "init",
         "write the configuration of a loop from a policy and what its exporter wrote beside it",
         "rtloop init policy.onnx deploy.yaml -o robot.yaml",
     )
-    init.add_argument("model", type=_path, metavar="MODEL", help="the policy, an ONNX file")
+    init.add_argument("model", type=path, metavar="MODEL", help="the policy, an ONNX file")
     init.add_argument(
         "deploy",
-        type=_path,
+        type=path,
         nargs="?",
         metavar="DEPLOY",
         help="deploy.yaml of unitree_rl_lab, or IO descriptors of Isaac Lab",
@@ -118,13 +126,13 @@ def parser() -> argparse.ArgumentParser:
         "--rename",
         action="append",
         default=[],
-        type=_pair,
+        type=pair,
         metavar="NAME=NAME",
         help="another name for an input or output of the loop; may be repeated",
     )
     init.add_argument(
         "--joints",
-        type=_names,
+        type=names,
         metavar="A,B,…",
         help="the joints in the order of the robot, where the files do not name them",
     )
@@ -132,25 +140,28 @@ def parser() -> argparse.ArgumentParser:
         "--fix-dimension",
         action="append",
         default=[],
-        type=_pair,
+        type=pair,
         metavar="NAME=N",
         help="the size of a dynamic dimension of the model; may be repeated",
     )
     init.add_argument("--json", action="store_true", help="for machines: what is left to decide")
 
-    report = _command(
+    report = command(
         commands,
         "report",
         "render a recording as one HTML file",
         "rtloop report rtloop-runs/20260101T120000-robot/run.mcap",
     )
-    report.add_argument("recording", type=_path, metavar="RUN", help="a RUN.mcap or its folder")
-    report.add_argument("--out", type=_path, metavar="FILE", help="default: report.html beside it")
+    report.add_argument("recording", type=path, metavar="RUN", help="a RUN.mcap or its folder")
+    report.add_argument("--out", type=path, metavar="FILE", help="default: report.html beside it")
     report.add_argument("--json", action="store_true", help="for machines")
 
     _add_policy(commands)
+    add_devices(commands)
+    add_link(commands)
+    add_gateway(commands)
 
-    recover = _command(
+    recover = command(
         commands,
         "recover",
         "restore recordings whose loop and recorder were killed",
@@ -158,7 +169,7 @@ def parser() -> argparse.ArgumentParser:
     )
     recover.add_argument(
         "recording",
-        type=_path,
+        type=path,
         nargs="?",
         metavar="RUN",
         help="a cut RUN.mcap or its folder; default: every dead run on this machine",
@@ -167,13 +178,13 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
+def _add_policy(commands: Commands) -> None:
     policy = commands.add_parser(
         "policy", help="show, verify, compile, measure, quantize the policy of a loop"
     )
     policy_commands = policy.add_subparsers(required=True, metavar="COMMAND")
 
-    show = _command(
+    show = command(
         policy_commands,
         "show",
         "say what every element is that a policy observes and commands",
@@ -184,12 +195,12 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     show.add_argument(
         "--graph",
-        type=_path,
+        type=path,
         metavar="OUT.onnx",
         help="write the policy and all around it as one ONNX model",
     )
     show.add_argument("--force", action="store_true", help="overwrite OUT.onnx")
-    verify = _command(
+    verify = command(
         policy_commands,
         "verify",
         "step a policy through recorded inputs, and compare with what it did in training",
@@ -197,12 +208,12 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     verify.add_argument(
         "--tolerance",
-        type=_tolerance,
+        type=tolerance,
         metavar="X",
         help="how far values may be apart: absolute up to 1, relative above, and of its range for an "
         "element that ranges over less than 1 (default 0.001)",
     )
-    compile_ = _command(
+    compile_ = command(
         policy_commands,
         "compile",
         "compile the models of a configuration ahead of time, for `backend: aot`",
@@ -210,16 +221,16 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     compile_.add_argument(
         "--into",
-        type=_path,
+        type=path,
         metavar="DIR",
         help="to take along (default: `aot_cache` of the policy, else this user's cache)",
     )
-    for name, command in (("show", show), ("verify", verify), ("compile", compile_)):
-        command.set_defaults(command=f"policy {name}")
-        command.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
-        command.add_argument("--json", action="store_true", help="for machines")
-    verify.add_argument("cases", type=_path, metavar="CASES.npz", help="as docs/verify.md says")
-    bench = _command(
+    for name, each in (("show", show), ("verify", verify), ("compile", compile_)):
+        each.set_defaults(command=f"policy {name}")
+        each.add_argument("file", type=path, metavar="FILE", help="the YAML configuration")
+        each.add_argument("--json", action="store_true", help="for machines")
+    verify.add_argument("cases", type=path, metavar="CASES.npz", help="as docs/verify.md says")
+    bench = command(
         policy_commands,
         "bench",
         "measure a policy: first run, warm, cold caches, in the loop, in each version of its models",
@@ -227,48 +238,48 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     bench.set_defaults(command="policy bench")
     bench.add_argument(
-        "file", type=_path, metavar="FILE", help="the YAML configuration, or a model alone (.onnx)"
+        "file", type=path, metavar="FILE", help="the YAML configuration, or a model alone (.onnx)"
     )
     bench.add_argument(
         "--versions",
-        type=_names,
+        type=names,
         default=("ort", "aot", "float16", "int8"),
         metavar="A,B",
         help="of ort (onnxruntime, with which the others are compared), aot, float16 and int8 (default: all)",
     )
     bench.add_argument(
         "--seconds",
-        type=_positive,
+        type=positive,
         default=5.0,
         metavar="S",
         help="for each of warm, cold and in the loop, all versions together (default 5)",
     )
     bench.add_argument("--json", action="store_true", help="for machines")
-    quantize = _command(
+    quantize = command(
         policy_commands,
         "quantize",
         "make the models of a loop int8 or float16, if they answer as well, and no slower",
         "rtloop policy quantize robot.yaml --to int8 --calibration rtloop-runs/RUN/run.mcap",
     )
     quantize.set_defaults(command="policy quantize")
-    quantize.add_argument("file", type=_path, metavar="FILE", help="the YAML configuration")
+    quantize.add_argument("file", type=path, metavar="FILE", help="the YAML configuration")
     quantize.add_argument("--to", choices=("int8", "float16"), required=True, help="the new type")
     quantize.add_argument(
         "--calibration",
-        type=_path,
+        type=path,
         metavar="RUN.mcap",
         help="a recording of the loop: its inputs tell the ranges of values",
     )
     quantize.add_argument(
         "--cases",
-        type=_path,
+        type=path,
         metavar="FILE.npz",
         help="inputs that the error is told of, as docs/verify.md says (default: the recording's second half)",
     )
     quantize.add_argument(
         "-o",
         dest="out",
-        type=_path,
+        type=path,
         metavar="OUT.onnx",
         help="the new model; of several a folder (default: beside the model, as policy.int8.onnx)",
     )
@@ -280,62 +291,45 @@ def _add_policy(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     quantize.add_argument(
         "--max-error",
-        type=_positive,
+        type=positive,
         default=0.02,
         metavar="X",
         help="refuse a larger error of any element, of its range (default 0.02)",
     )
     quantize.add_argument(
         "--max-time",
-        type=_positive,
+        type=positive,
         default=1.0,
         metavar="X",
         help="refuse what takes more than so many times the time in float32 (default 1.0)",
     )
     quantize.add_argument(
         "--max-loss",
-        type=_positive,
+        type=positive,
         default=0.02,
         metavar="X",
         help="refuse a score on the plant that is less by more than this share (default 0.02)",
     )
     quantize.add_argument(
         "--seconds",
-        type=_positive,
+        type=positive,
         default=3.0,
         metavar="S",
         help="to measure both in turn (default 3)",
     )
     quantize.add_argument("--json", action="store_true", help="for machines")
-    for command in (show, verify, bench, quantize):
-        command.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
-        command.add_argument(
+    for each in (show, verify, bench, quantize):
+        each.add_argument("--loop", metavar="NAME", help="which loop, where there are several")
+        each.add_argument(
             "--policy", metavar="NAME", help="which policy of it, where there are several"
         )
-
-
-def _command(
-    commands: argparse._SubParsersAction[_Parser],
-    name: str,
-    summary: str,
-    example: str,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(command=name)
-    return parser
 
 
 def _add_run_options(parser: argparse.ArgumentParser, duration: float | None = None) -> None:
     until = "until Ctrl-C" if duration is None else f"{duration:g}; 0 is until Ctrl-C"
     parser.add_argument(
         "--duration",
-        type=_seconds,
+        type=seconds,
         default=duration,
         metavar="S",
         help=f"seconds to run (default: {until})",
@@ -343,59 +337,3 @@ def _add_run_options(parser: argparse.ArgumentParser, duration: float | None = N
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.add_argument("--no-record", action="store_true", help="record nothing")
     parser.add_argument("--no-report", action="store_true", help="render no report")
-
-
-def _seconds(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no duration in seconds")
-    return value
-
-
-def _tolerance(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no tolerance: a number above 0")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")  # in no range: the caller says what would be right
-
-
-def _seed(text: str) -> int:
-    if not (text.isdecimal() and text.isascii() and int(text) < 2**32):
-        raise argparse.ArgumentTypeError(f"{text} is no seed: a whole number from 0 to {2**32 - 1}")
-    return int(text)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    if not name or not value:
-        raise argparse.ArgumentTypeError(f"{text} is no NAME=VALUE")
-    return name, value
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) != len(names):
-        raise argparse.ArgumentTypeError(f"{text} is no list of different names")
-    return names
-
-
-def _path(text: str) -> Path:
-    """A path; ``~`` is a home directory also where no shell has seen it, as in ``--out=~/x``."""
-    path = os.path.expanduser(text)
-    if text.startswith("~") and path == text:
-        raise argparse.ArgumentTypeError(f"{text}: there is no such user of this host")
-    return Path(path)

@@ -55,7 +55,7 @@ class Console:
         self._terminal = Terminal(stream or sys.stdout)
         self._live = Block(self._terminal)
         self._demo = demo
-        self._devices = {str(device.link): device for device in devices}
+        self._devices = {device.device: device for device in devices}
         self._next_s = 0.0
         self._warned: set[str] = set()
         self._told: dict[str, int] = {}

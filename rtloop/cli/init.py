@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from rtloop.cli.arguments import UsageError
+from rtloop.cli.command import UsageError
 from rtloop.cli.outlet import say
 from rtloop.errors import ConfigError, RtloopError
 

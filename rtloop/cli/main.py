@@ -1,4 +1,4 @@
-"""The command line: run, demo, check, init, policy, report, recover."""
+"""The command line: run, demo, check, init, policy, report, recover, devices, link, gateway."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 from rtloop.cli.arguments import parser
 from rtloop.cli.outlet import Outlet, say, secure_standard_streams
 from rtloop.cli.signals import Signals
-from rtloop.errors import ConfigError, RtloopError, StoppedError
+from rtloop.errors import RtloopError, StoppedError
 from rtloop.progress import told_to
 from rtloop.stopping import stopped_when
 
@@ -74,14 +74,19 @@ def _run(options: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     with Signals() as signals:
-        from rtloop.demos.demo import DEMOS, Disturbances, demo_run
+        from rtloop.demos.demo import Disturbances, demo_run, find_demo
 
-        demo = DEMOS.get(options.name)
-        if demo is None:
-            raise ConfigError(f"there is no demo '{options.name}'; there is: {', '.join(DEMOS)}")
+        demo = find_demo(options.name, options.firmware)
         disturbances = Disturbances(options.busy_python, options.overload, options.seed)
         record = not options.no_record
-        with demo_run(demo, disturbances, record=record, viewer=options.viewer) as (run, devices):
+        running = demo_run(
+            demo,
+            disturbances,
+            record=record,
+            viewer=options.viewer,
+            transport=options.transport,
+        )
+        with running as (run, devices):
             signals.end(run)
             return _execute(run, options, signals, demo, devices)
 
@@ -227,6 +232,48 @@ def _quantize_policy(options: argparse.Namespace) -> int:
     return quantize_policy(options)
 
 
+def _devices(options: argparse.Namespace) -> int:
+    from rtloop.cli.devices import devices
+
+    return devices(options)
+
+
+def _link_info(options: argparse.Namespace) -> int:
+    from rtloop.cli.link.info import info
+
+    return info(options)
+
+
+def _link_monitor(options: argparse.Namespace) -> int:
+    from rtloop.cli.link.monitor import monitor
+
+    return monitor(options)
+
+
+def _link_ping(options: argparse.Namespace) -> int:
+    from rtloop.cli.link.ping import ping
+
+    return ping(options)
+
+
+def _link_state(options: argparse.Namespace) -> int:
+    from rtloop.cli.link.states import change_state
+
+    return change_state(options)
+
+
+def _link_sniff(options: argparse.Namespace) -> int:
+    from rtloop.cli.link.sniff import sniff
+
+    return sniff(options)
+
+
+def _gateway(options: argparse.Namespace) -> int:
+    from rtloop.cli.gateway import gateway
+
+    return gateway(options)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "demo": _demo,
@@ -239,6 +286,15 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "policy compile": _compile_policies,
     "policy bench": _bench_policy,
     "policy quantize": _quantize_policy,
+    "devices": _devices,
+    "link info": _link_info,
+    "link monitor": _link_monitor,
+    "link ping": _link_ping,
+    "link arm": _link_state,
+    "link clear": _link_state,
+    "link safe": _link_state,
+    "link sniff": _link_sniff,
+    "gateway": _gateway,
 }
 
 

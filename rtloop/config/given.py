@@ -40,7 +40,7 @@ class Given:
         self._root = root
         self._values: dict[Keys, Any] = {}
         self._places: dict[Keys, int] = {}
-        self.data = self._plain(in_words_of_files(arguments, root), ())
+        self.data = self._plain(self._by_one_name(arguments, root, ()), ())
 
     def place(self, keys: Keys, at_key: bool = False) -> tuple[int, int]:
         """A number that orders problems as the arguments were given; of the nearest parent if absent."""
@@ -117,8 +117,23 @@ class Given:
         if keys[:1] == ("loops",) and len(keys) == 2:
             from rtloop.config.sections import LoopConfig
 
-            value = in_words_of_files(value, LoopConfig)
+            value = self._by_one_name(value, LoopConfig, keys)
         return [(key, each) for key, each in value.items() if isinstance(key, str)]
+
+    def _by_one_name(
+        self, value: Mapping[Any, Any], kind: type[Section], keys: Keys
+    ) -> Mapping[Any, Any]:
+        """Its keys as a file has them; of what is given by both names of a key, the file's counts."""
+        for name, field in kind.model_fields.items():
+            alias = field.alias
+            if {name, alias} <= value.keys() and name_in_python(name, alias) != alias:
+                both = f"{describe(value[name])}, and {describe(value[alias])} as {alias!r}"
+                self.problems.append(
+                    Problem((*keys, str(alias)), "one of them: they are one key", both)
+                )
+                value = {key: each for key, each in value.items() if key != name}
+        words: Mapping[Any, Any] = in_words_of_files(value, kind)
+        return words
 
     def _text(self, value: str, keys: Keys) -> str:
         if has_controls(value):

@@ -8,15 +8,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from rtloop.demos.firmware import FirmwareProcess
+from rtloop.demos.firmware import TRANSPORTS, FirmwareProcess
 from rtloop.errors import ConfigError
 
 
 class Demo(ABC):
     """What only one demo knows: the rest of rtloop treats its plant as any other.
 
-    Its configuration is ``<name>/<name>.yaml`` beside this file, and ``<name>/overload.yaml`` for
-    ``--overload``; all links of both are to one simulated device each.
+    All links of its configurations are to one simulated device each.
     """
 
     name: str
@@ -25,12 +24,19 @@ class Demo(ABC):
     """Of its simulated device; without one it is the cart-pole of ``rtloop-firmware``."""
     device_arguments: tuple[str, ...] = ()
     """Of its simulated device: how the plant starts and what disturbs it."""
+    transports: tuple[str, ...] = tuple(TRANSPORTS)
+    """What its device serves a link over."""
     overload_arguments: tuple[str, ...] = ()
     """The same, where they are others for ``--overload``."""
     overload_every_s: float = 0.5
     """How often ``--overload`` makes an inference too slow."""
     device_tells: tuple[str, ...] = ()
     """Keys of what its device says at the end, from each of the programs that it is made of."""
+
+    def config_file(self, *, overload: bool) -> str:
+        """Of what it runs, or runs for ``--overload``: a path below the folder of this file. Raises ConfigError
+        where it has no such thing."""
+        return f"{self.name}/{'overload' if overload else self.name}.yaml"
 
     def missing(self) -> str:
         """What is not installed that it needs, and how that is cured; may be empty."""

@@ -12,14 +12,15 @@ from pathlib import Path
 from rtloop import core
 from rtloop.config import Config, load, with_devices
 from rtloop.demos import Demo
-from rtloop.demos.cartpole.demo import CartpoleDemo
-from rtloop.demos.firmware import FirmwareProcess
+from rtloop.demos.cartpole.demo import CartpoleDemo, EmulatedCartpoleDemo
+from rtloop.demos.firmware import TRANSPORTS, FirmwareProcess
 from rtloop.demos.folder import private_folder
 from rtloop.demos.quadruped.demo import QuadrupedDemo
-from rtloop.errors import RtloopError
+from rtloop.errors import ConfigError, RtloopError
 from rtloop.run import Run
 
 DEMOS: dict[str, Demo] = {demo.name: demo for demo in (CartpoleDemo(), QuadrupedDemo())}
+_EMULATED: dict[str, Demo] = {demo.name: demo for demo in (EmulatedCartpoleDemo(),)}
 
 _FOLDER = Path(__file__).parent
 
@@ -45,27 +46,54 @@ class Disturbances:
     seed: int = 1
 
 
+def find_demo(name: str, firmware: str) -> Demo:
+    """``firmware``: "host", a program of this machine, or "qemu", that of an emulated microcontroller. Raises
+    ConfigError."""
+    if name not in DEMOS:
+        raise ConfigError(f"there is no demo '{name}'; there is: {', '.join(DEMOS)}")
+    demos = DEMOS if firmware == "host" else _EMULATED
+    if name not in demos:
+        raise ConfigError(f"--firmware {firmware}: not for '{name}', only for {', '.join(demos)}")
+    return demos[name]
+
+
 @contextmanager
 def demo_run(
-    demo: Demo, disturbances: Disturbances, *, record: bool = True, viewer: bool = False
+    demo: Demo,
+    disturbances: Disturbances,
+    *,
+    record: bool = True,
+    viewer: bool = False,
+    transport: str = "serial",
 ) -> Iterator[tuple[Run, list[FirmwareProcess]]]:
     """A run that is ready to start, once, beside its running microcontrollers, which end with its loops.
 
+    ``transport``, a key of ``TRANSPORTS``, is what its links travel over.
     Raises ConfigError, RtloopError. Everything it started ends with it.
     """
+    if transport not in demo.transports:
+        raise ConfigError(
+            f"--transport {transport}: this demo's device has none; it has: {', '.join(demo.transports)}"
+        )
+    config = demo_config(demo, overload=disturbances.overload)
     if missing := demo.missing():
         raise RtloopError(missing)
-    config = demo_config(demo, overload=disturbances.overload)
     overload = Overload(demo.overload_every_s) if disturbances.overload else None
     with run_of(
-        demo, config, disturbances, overload=overload, record=record, viewer=viewer
+        demo,
+        config,
+        disturbances,
+        overload=overload,
+        record=record,
+        viewer=viewer,
+        transport=transport,
     ) as running:
         yield running
 
 
 def demo_config(demo: Demo, *, overload: bool) -> Config:
     """What a demo runs, or runs for ``--overload``."""
-    return load(_FOLDER / demo.name / f"{'overload' if overload else demo.name}.yaml")
+    return load(_FOLDER / demo.config_file(overload=overload))
 
 
 @contextmanager
@@ -77,6 +105,7 @@ def run_of(
     overload: Overload | None,
     record: bool,
     viewer: bool = False,
+    transport: str = "serial",
 ) -> Iterator[tuple[Run, list[FirmwareProcess]]]:
     """As :func:`demo_run`, of a configuration like the demo's."""
     cpu = _cpu_of_loops()
@@ -85,6 +114,7 @@ def run_of(
         devices = []
         for i, link in enumerate(config.links):
             arguments = ["--seed", str(disturbances.seed + i), *demo.device_arguments]
+            arguments += TRANSPORTS[transport]
             arguments += demo.overload_arguments if disturbances.overload else ()
             # A board's firmware is never preempted by a desktop; where we may, neither is this one.
             arguments += ["--priority", "60"] if os.geteuid() == 0 else []
@@ -93,7 +123,7 @@ def run_of(
             stack.enter_context(demo.viewer(device, [] if cpu is None else [cpu]))
         for device in devices:
             stack.enter_context(device)
-        config = with_devices(config, {d.link.name: str(d.link) for d in devices})
+        config = with_devices(config, {d.link.name: d.device for d in devices})
         config = _on_one_cpu(config, cpu)
         if disturbances.busy_python:
             stack.enter_context(_busy_python())

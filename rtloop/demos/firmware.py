@@ -18,6 +18,12 @@ from rtloop.errors import RtloopError
 
 READY_TIMEOUT_S = 5.0
 
+#: What the program is told, to serve a link over it.
+TRANSPORTS: dict[str, tuple[str, ...]] = {
+    "serial": (),
+    "zmq": ("--zmq", "tcp://127.0.0.1:0"),
+}
+
 
 def firmware_path() -> Path:
     """The program installed with the package. Raises RtloopError when it is not there."""
@@ -32,7 +38,8 @@ def firmware_path() -> Path:
 class FirmwareProcess:
     """A simulated machine on a pty, driven by the real firmware library. A context manager.
 
-    ``link`` is the path to connect to (a symlink that the program makes and removes). Further arguments go to
+    ``link`` is the path to connect to (a symlink that the program makes and removes), ``device`` what the link
+    of a configuration names, where ``arguments`` hold one of ``TRANSPORTS``. Further arguments go to
     the program, which is the cart-pole of ``rtloop-firmware`` unless ``program`` is another one that
     takes ``--pty``, says READY and ends with lines of JSON. It inherits the descriptors ``inherited``.
     """
@@ -51,6 +58,7 @@ class FirmwareProcess:
         self._program = list(program)
         self._process: subprocess.Popen[str] | None = None
         self._owner = os.getpid()
+        self._addresses: list[str] = []
         self.summary: dict[str, Any] = {}
 
     @property
@@ -58,6 +66,14 @@ class FirmwareProcess:
         if self._process is None:
             raise RtloopError("the firmware program is not running")
         return self._process.pid
+
+    @property
+    def device(self) -> str:
+        """As a link names it: the path, or the address where it serves a network, too. Once it is started."""
+        for address in self._addresses:
+            if address.startswith("tcp://"):
+                return f"zmq+{address}"
+        return str(self.link)
 
     def start(self) -> None:
         """Raises RtloopError when the program does not get ready."""
@@ -80,6 +96,7 @@ class FirmwareProcess:
             if said.startswith("Traceback"):  # of a board in Python: its last line tells it
                 said = said.splitlines()[-1]
             raise RtloopError(f"the demo's firmware program did not start: {said or line!r}")
+        self._addresses = line.split()[2:]  # behind READY and the pty
 
     def stop(self) -> dict[str, Any]:
         """Ends the program and returns what it says about its run; parts of it that died say nothing."""

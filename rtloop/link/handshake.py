@@ -197,7 +197,7 @@ def _chunk(stream: PacketStream, offset: int) -> SchemaChunk:
 
 def clock_offset(stream: PacketStream) -> ClockOffset:
     """The exchange with the lowest round trip of 16. Raises LinkError when too few succeed."""
-    exchanges = [exchange for _ in range(TIME_EXCHANGES) if (exchange := _exchange(stream))]
+    exchanges = [found for _ in range(TIME_EXCHANGES) if (found := exchange_time(stream))]
     if len(exchanges) < TIME_EXCHANGES_MIN:
         raise LinkError(
             f"the device on {stream.line.device} answered {len(exchanges)} of {TIME_EXCHANGES} "
@@ -207,7 +207,8 @@ def clock_offset(stream: PacketStream) -> ClockOffset:
     return min(exchanges, key=lambda exchange: exchange.round_trip_ns)
 
 
-def _exchange(stream: PacketStream) -> ClockOffset | None:
+def exchange_time(stream: PacketStream) -> ClockOffset | None:
+    """One request and its answer; None when none came in time that can be true. Raises LinkError."""
     t1_ns = time.monotonic_ns()
 
     def accept(packet: Packet) -> ClockOffset | None:

@@ -13,8 +13,10 @@ from rtloop.link import messages
 from rtloop.link.handshake import (
     ANSWER_TIMEOUT_S,
     ATTEMPTS,
+    ClockOffset,
     LinkInfo,
     clock_offset,
+    exchange_time,
     hello,
     shake_hands,
 )
@@ -25,9 +27,11 @@ from rtloop.link.messages import (
     HelloReply,
     PacketType,
     Reason,
+    told_state,
 )
 from rtloop.link.packet_stream import Packet, PacketStream
 from rtloop.link.transports import Line, open_line
+from rtloop.link.watch import Watch
 
 _Answer = TypeVar("_Answer")
 
@@ -124,6 +128,19 @@ class Link:
         """Asks the device. Raises LinkError when it does not answer."""
         return self._ask(PacketType.STATUS_REQUEST)
 
+    def exchange_time(self) -> ClockOffset | None:
+        """One round trip; None when no answer came that can be true. Raises LinkError."""
+        return exchange_time(self._stream)
+
+    @property
+    def damaged(self) -> int:
+        """Packets that were received and did not hold."""
+        return self._stream.errors
+
+    def watch(self) -> Watch:
+        """What the device sends from now on. Call nothing else before it is done with."""
+        return Watch(self._stream, self.info)
+
     def clear(self) -> DeviceStatus:
         """Lets a device that is latched SAFE go back to IDLE; it stays disarmed."""
         return self._ask(PacketType.CLEAR)
@@ -158,13 +175,7 @@ class Link:
 
     def stop(self, reasons: Reason = Reason.HOST_STOP) -> DeviceStatus | None:
         """Makes the device go SAFE. Its answer, if it says that it is; raises nothing, the line may be gone."""
-        payload = messages.encode_stop(reasons)
-        try:
-            self._stream.restart()
-            status = self._ask(PacketType.STOP, payload, STOP_ATTEMPTS)
-            return status if status.state == DeviceState.SAFE else None
-        except LinkError:
-            return None
+        return stop_device(self._stream, reasons)
 
     def account(self) -> tuple[DeviceStats, dict[str, tuple[int, ...]]] | None:
         """What the device accounted for since it was armed last, and histograms by ``core.HISTOGRAM_KINDS``.
@@ -240,7 +251,7 @@ class Link:
         reply = self._greet()
         if reply.state != DeviceState.ARMED:
             raise self._error(
-                f"was armed, and says right after it that it is {_told(reply.state, reply.reasons)}, "
+                f"was armed, and says right after it that it is {told_state(reply.state, reply.reasons)}, "
                 "before any command was sent. Find out what its machine, its firmware or another program "
                 "on its line did, and start again"
             )
@@ -262,9 +273,7 @@ class Link:
         if state == DeviceState.ACTIVE:
             raise self._error("is ACTIVE: another program commands it; end that one first")
         if reasons & ~clear:
-            what = (
-                f"is latched {_told(state, reasons)}. Find out why; when it may move again, pass "
-            )
+            what = f"is latched {told_state(state, reasons)}. Find out why; when it may move again, pass "
             raise LatchedError(self._told_of(f"{what}--clear to clear and arm it"), reasons)
 
     def _make_idle(self, state: DeviceState, reasons: Reason, clear: Reason) -> None:
@@ -273,24 +282,15 @@ class Link:
             return
         status = self.clear()
         if status.state != DeviceState.IDLE:
+            told = told_state(status.state, status.reasons)
             raise self._error(
-                f"was not cleared: it is {_told(status.state, status.reasons)}. Its machine objects, or the "
-                "cause is still there: remove it"
+                f"was not cleared: it is {told}. Its machine objects, or the cause is still there: remove it"
             )
 
-    def _ask(
-        self, type: PacketType, payload: bytes = b"", attempts: int = ATTEMPTS
-    ) -> DeviceStatus:
-        def accept(packet: Packet) -> DeviceStatus | None:
-            # The answer to an earlier request may still be on its way.
-            acknowledged = packet.ack == self._stream.last_seq
-            return messages.decode_status(packet.payload) if acknowledged else None
-
-        answer = self._stream.request(
-            type, payload, PacketType.STATUS, accept, attempts, ANSWER_TIMEOUT_S
-        )
+    def _ask(self, type: PacketType, payload: bytes = b"") -> DeviceStatus:
+        answer = _status_after(self._stream, type, payload)
         if answer is None:
-            waited_s = attempts * ANSWER_TIMEOUT_S
+            waited_s = ATTEMPTS * ANSWER_TIMEOUT_S
             raise self._error(
                 f"did not answer {type.name} within {waited_s:g} s; check cable and power"
             )
@@ -303,8 +303,35 @@ class Link:
         return f"link '{self.name}': device '{self.info.name}' {what}"
 
 
+def stop_device(stream: PacketStream, reasons: Reason = Reason.HOST_STOP) -> DeviceStatus | None:
+    """Makes the device go SAFE; no handshake has to come before.
+
+    Its answer, if it says that it is; raises nothing, the line may be gone.
+    """
+    try:
+        stream.restart()
+        payload = messages.encode_stop(reasons)
+        status = _status_after(stream, PacketType.STOP, payload, STOP_ATTEMPTS)
+    except LinkError:
+        return None
+    return status if status is not None and status.state == DeviceState.SAFE else None
+
+
+def _status_after(
+    stream: PacketStream, type: PacketType, payload: bytes, attempts: int = ATTEMPTS
+) -> DeviceStatus | None:
+    """The answer to a request; None when none came."""
+
+    def accept(packet: Packet) -> DeviceStatus | None:
+        # The answer to an earlier request may still be on its way.
+        acknowledged = packet.ack == stream.last_seq
+        return messages.decode_status(packet.payload) if acknowledged else None
+
+    return stream.request(type, payload, PacketType.STATUS, accept, attempts, ANSWER_TIMEOUT_S)
+
+
 def _why_not_armed(status: DeviceStatus, command_timeout_us: int) -> str:
-    told = _told(status.state, status.reasons)
+    told = told_state(status.state, status.reasons)
     objections = status.reasons & ~Reason.COMMAND_TIMEOUT
     if status.state not in (DeviceState.IDLE, DeviceState.ARMED):
         return f"it is {told}"
@@ -333,7 +360,3 @@ def _other_timeout(asked_us: int, said_us: int, announced_us: int) -> str:
             f"flash it, or set command_timeout_ms to {said_us / 1000:g}"
         )
     return f"{what}. Correct what its firmware does with ARM, or what it answers to HELLO, and flash it"
-
-
-def _told(state: DeviceState, reasons: Reason) -> str:
-    return f"{state.name}: {reasons.names()}" if state == DeviceState.SAFE else state.name

@@ -144,6 +144,46 @@ class DeviceStats:
     untraced: int
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What a device has measured; ``sample_time_us`` is 32 bits of device time."""
+
+    sample_time_us: int
+    state: DeviceState
+    reasons: Reason
+    command_seq: int
+    late_commands: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DeviceEvent:
+    """What happened to a device, with its state since; ``time_us`` is 32 bits of device time, ``total`` counts
+    all of the kind. ``lateness_us`` is that of a late command."""
+
+    event: str
+    state: DeviceState
+    reasons: Reason
+    time_us: int
+    lateness_us: int
+    total: int
+
+    def __str__(self) -> str:
+        if self.event == "state_change":
+            return f"state_change to {self.told_state}"
+        late = f", {self.lateness_us} µs late" if self.lateness_us else ""
+        return f"{self.event}{late} ({self.total} so far), {self.told_state}"
+
+    @property
+    def told_state(self) -> str:
+        return told_state(self.state, self.reasons)
+
+
+def told_state(state: DeviceState, reasons: Reason) -> str:
+    """``"ACTIVE"``; of SAFE with its reasons: ``"SAFE: COMMAND_TIMEOUT"``."""
+    return f"{state.name}: {reasons.names()}" if state == DeviceState.SAFE else state.name
+
+
 def encode_hello() -> bytes:
     return core.hello_encode(PROTOCOL_VERSION, PROTOCOL_VERSION)
 
@@ -216,7 +256,30 @@ def decode_histogram(payload: bytes) -> tuple[int, tuple[int, ...]]:
     return raw["kind"], tuple(raw["counts"])
 
 
+def decode_sample(payload: bytes) -> Sample:
+    """Raises LinkError when this is no SENSOR."""
+    raw = _decode(PacketType.SENSOR, payload)
+    state, reasons = _state(raw.pop("state")), Reason(raw.pop("reasons") & _KNOWN)
+    return Sample(state=state, reasons=reasons, values=tuple(raw.pop("values")), **raw)
+
+
+def decode_event(payload: bytes) -> DeviceEvent:
+    """Raises LinkError when this is no EVENT."""
+    raw = _decode(PacketType.EVENT, payload)
+    name = _EVENTS.get(raw["event"], f"event {raw['event']}")
+    return DeviceEvent(
+        event=name,
+        state=_state(raw["state"]),
+        reasons=Reason(raw["reasons"] & _KNOWN),
+        time_us=raw["time_us"],
+        lateness_us=raw["lateness_us"],
+        total=raw["total"],
+    )
+
+
 _KNOWN = sum(Reason)
+#: Those that devices send; what else a port reports has no number on the wire.
+_EVENTS = {number: name for name, number in core.PORT_EVENTS.items() if 1 <= number <= 4}
 
 
 def _decode(type: PacketType, payload: bytes) -> dict[str, Any]:

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from rtloop import core
+from rtloop.errors import LinkError
 from rtloop.link.messages import PacketType
 from rtloop.link.transports import Line
 from rtloop.stopping import go_on
 
 Answer = TypeVar("Answer")
+
+#: How a message begins that is no packet, but says why a gateway passes nothing on.
+REFUSED = b"refused: "
 
 
 class Packet(NamedTuple):
@@ -104,6 +108,8 @@ class PacketStream:
             try:
                 packet = Packet(*core.packet_decode(bare), received_ns)
             except ValueError:
+                if self.line.keeps_packets and bare.startswith(REFUSED):
+                    raise LinkError(_refusal(self.line.device, bare)) from None
                 self._packet_errors += 1
                 continue
             self._ack = packet.seq
@@ -113,3 +119,8 @@ class PacketStream:
         if self.line.keeps_packets:
             return [data] if data else []
         return self._decoder.feed(data)
+
+
+def _refusal(device: str, message: bytes) -> str:
+    said = message.removeprefix(REFUSED).decode("ascii", "replace")
+    return f"{device} refused: {''.join(c if c.isprintable() else '?' for c in said)}"

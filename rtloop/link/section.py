@@ -36,8 +36,12 @@ class ReconnectConfig(Section):
 class LinkConfig(Section):
     """A connection to one microcontroller."""
 
-    device: PathText = Field(description="path of the serial device; may be a pty or a symlink")
-    baud: int = Field(default=1_000_000, ge=300, le=12_000_000, description="bits per second")
+    device: PathText = Field(
+        description="path of the serial device, which may be a pty or a symlink; or scheme://HOST:PORT"
+    )
+    baud: int = Field(
+        default=1_000_000, ge=300, le=12_000_000, description="bits per second of a serial line"
+    )
     command_timeout_ms: float = Field(
         default=20,
         ge=0.1,
@@ -57,8 +61,13 @@ class LinkConfig(Section):
         return nanoseconds(self.command_timeout_ms)
 
     def rules(self, here: Keys) -> Iterator[Problem]:
-        if transports.of(self.device) is None:
-            yield Problem((*here, "device"), any_of(transports.devices()))
+        device, baud = (*here, "device"), (*here, "baud")
+        transport = transports.of(self.device)
+        if transport is None:
+            yield Problem(device, any_of(transports.devices()))
+        elif transport.bit_rate(self.baud) is None and "baud" in self.model_fields_set:
+            expected = "no baud: only serial lines have one"
+            yield Problem(baud, expected, f"device: {self.device}", judged=(device,), at_key=True)
         on_lost, reconnect = (*here, "on_lost"), (*here, "reconnect")
         if self.on_lost == "reconnect" and self.reconnect is None:
             expected = (

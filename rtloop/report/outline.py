@@ -19,6 +19,7 @@ from rtloop.telemetry.observe.records import Records, empty_records
 from rtloop.telemetry.observe.ring import LoopMetadata
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
+from rtloop.telemetry.observe.switches import PolicySwitch
 
 # numpy calls have a fixed price, and a chunk holds some hundred cycles.
 _BATCH: Final = 1 << 14
@@ -151,6 +152,10 @@ class _Survey:
                 if device.account is not None
             }
             summary = replace(seen.summary(), state=state, fault_reason=reason)
+        # What selects a policy is among the signals, which are not read here: whoever recorded them knows.
+        told = {switch.cycle: switch for switch in _switches(said)}
+        switches = tuple(told.get(switch.cycle, switch) for switch in summary.switches)
+        summary = replace(summary, switches=switches)
         period_ns = seen.metadata.period_ns
         span_ns = self.last_release_ns - self.first_release_ns + period_ns if seen.executed else 0
         return LoopOutline(
@@ -198,6 +203,10 @@ def outline(path: Path) -> Outline:
         before=sum(int(said["summary"]["executed"]) for said in reader.before.values()),
         problems=reader.problems,
     )
+
+
+def _switches(said: dict[str, Any] | None) -> tuple[PolicySwitch, ...]:
+    return LoopSummary.from_dict(said).switches if said else ()
 
 
 def _take_events(reader: PartsReader, surveys: dict[str, _Survey]) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import struct
 import termios
-from types import TracebackType
 
 _CODES = re.compile(r"\x1b\[(\d*(?:;\d+)*)([A-Za-z])|([^\x1b]+)")
 
@@ -74,11 +73,6 @@ class Screen:
     def __enter__(self) -> Screen:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stream.close()
         os.close(self._master)

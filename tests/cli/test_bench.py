@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rtloop.cli.bench import percentiles
 from rtloop.cli.main import main
 from rtloop.policy.bench.distribution import Distribution
 from tests.policy.models import linear, save
+from tests.running import background, wait_for
 
 TEXT = """\
 loops:
@@ -183,3 +185,23 @@ def test_a_python_function_is_refused(
 def test_a_long_time_is_told_in_digits() -> None:
     of = Distribution.of(np.array([1_234, 52_940_000, 123_456_789]))
     assert percentiles(of) == ("52940", "–", "–", "123457", "3")
+
+
+def ring_of(pid: int) -> Path | None:
+    """The ring of the loop that a process measures, which it may have unlinked."""
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        if "/rtloop-bench-" in line:
+            return Path(line[line.index("/") :].removesuffix(" (deleted)"))
+    return None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_it_leaves_no_ring_in_memory(number: signal.Signals) -> None:
+    command = ["policy", "bench", "arm.yaml", "--versions", "ort", "--seconds", "3"]
+    with background(command) as process:
+        wait_for(lambda: ring_of(process.pid) is not None, "the loop that is measured", 60)
+        ring = ring_of(process.pid)
+        process.send_signal(number)
+        process.wait(30)
+    assert ring is not None
+    assert not ring.parent.exists()

@@ -155,6 +155,10 @@ def test_a_model_is_relative_to_the_working_directory(
             "nearest 'firm'",
         ),
         (
+            {"class": "hard"},
+            ".loop_class: found 'firm', and 'hard' as 'class'; expected one of them: they are one key",
+        ),
+        (
             {"policy": None},
             ".policy: found nothing; expected this required key (the ONNX policy between inputs and "
             "outputs), or `policies` with a `switch` between them",

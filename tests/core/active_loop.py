@@ -1,4 +1,4 @@
-"""A program for tests that look at a process from outside: one loop on a pty, one on mailboxes.
+"""A program for tests that look at a process from outside: one loop on a link, one on mailboxes.
 
 Prints the loop threads' ids, runs for the seconds given, and prints the status as JSON.
 """
@@ -22,6 +22,7 @@ from tests.core.compiled import compiled
 from tests.core.conftest import MS, model_bytes, read_records
 from tests.core.fake_device import FakeDevice
 from tests.core.steps import Steps
+from tests.core.zmq_device import ZmqDevice
 
 COPY = "for (int i = 0; i < 3; ++i) ((float *)outputs[0])[i] = ((const float *)inputs[0])[i];"
 
@@ -89,8 +90,9 @@ def give_back(external: core.External) -> None:
 
 
 def main(seconds: float, kind: str) -> None:
-    """Of this ``kind``: "switch", between two policies, or "function", answered in Python."""
-    device = FakeDevice()
+    """Of this ``kind``: "switch", between two policies, or "function", answered in Python; "zmq" is the first
+    of them on a device over ZeroMQ."""
+    device: FakeDevice = ZmqDevice() if kind == "zmq" else FakeDevice()
     relay = core.Relay(2, 8, False)
     config = core.LoopConfig()
     config.name = "probe"

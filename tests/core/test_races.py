@@ -1,21 +1,34 @@
-"""Ring, ports, relay, safe command, stand-in and deadline gate under ThreadSanitizer."""
+"""Ring, ports, relay, safe command, stand-in, deadline gate and the bridge to ZeroMQ under ThreadSanitizer."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import zmq
+
+from rtloop.link.transports.zeromq import libzmq
 
 ROOT = Path(__file__).parents[2]
 FLAGS = ["-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]
 
 
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None, reason="no C++ compiler: apt-get install g++"
+)
+both_sanitizers = pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+
+
 @pytest.mark.timeout(320)  # ThreadSanitizer is slow where cores are shared
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: apt-get install g++")
-@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+@needs_compiler
+@both_sanitizers
 def test_ring_ports_relay_stand_in_and_gate_are_free_of_races(
     tmp_path: Path, sanitizer: str
 ) -> None:
@@ -47,5 +60,74 @@ def test_ring_ports_relay_stand_in_and_gate_are_free_of_races(
         text=True,
         timeout=300,
     )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no race" in done.stdout
+
+
+HANG_UP = 2
+
+
+def send_back(end: zmq.Socket[bytes], address: str, over: threading.Event) -> None:
+    """A device that returns what it gets, and hangs up when it is told to."""
+    while not over.is_set():
+        if not end.poll(50):
+            continue
+        message = end.recv()
+        if message[0] != HANG_UP:
+            with suppress(zmq.Again):  # whom it was from has left
+                end.send(message, zmq.DONTWAIT)
+            continue
+        end.unbind(address)  # and with it the connection
+        end.close()
+        end = bound(end.context, address)
+
+
+def bound(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
+    end = context.socket(zmq.DEALER)
+    end.linger = 0
+    end.sndhwm = 100_000
+    until_s = time.monotonic() + 20
+    while True:
+        try:
+            end.bind(address)
+            return end
+        except zmq.ZMQError:  # the one before lets go of it in its own time
+            assert time.monotonic() < until_s
+            time.sleep(0.005)
+
+
+@pytest.mark.timeout(320)
+@needs_compiler
+@both_sanitizers
+def test_the_bridge_to_zeromq_is_free_of_races(tmp_path: Path, sanitizer: str) -> None:
+    program = tmp_path / "zmq_races"
+    core = ROOT / "rtloop" / "core"
+    sources = [Path(__file__).parent / "cpp" / "zmq_races.cpp"]
+    sources += [core / "ports" / f"zmq_{name}.cpp" for name in ("api", "bridge")]
+    sources += [core / "threads" / "thread_setup.cpp"]
+    includes = [f"-I{ROOT}", f"-I{ROOT / 'firmware' / 'lib' / 'include'}"]
+    compiled = ["g++", *FLAGS, f"-fsanitize={sanitizer}", *includes, *sources, "-ldl"]
+    subprocess.run([*compiled, "-o", program], check=True)
+    (tmp_path / "left_out").write_text("called_from_lib:libzmq\n")
+    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+    environment["TSAN_OPTIONS"] = f"suppressions={tmp_path / 'left_out'}"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+    context = zmq.Context()
+    over = threading.Event()
+    device = threading.Thread(target=send_back, args=(bound(context, address), address, over))
+    device.start()
+    try:
+        done = subprocess.run(
+            ["setarch", "-R", program, libzmq(), address],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    finally:
+        over.set()
+        device.join()
+        context.destroy(linger=0)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no race" in done.stdout

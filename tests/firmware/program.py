@@ -50,8 +50,8 @@ class FirmwareProgram:
         return self.ready_line.split()[1]
 
     @property
-    def zmq_address(self) -> str:
-        """With --zmq."""
+    def address(self) -> str:
+        """With --zmq or --udp."""
         return self.ready_line.split()[2]
 
     def unplug(self) -> None:

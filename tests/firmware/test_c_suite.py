@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+FORMS = ("stream", "packets", "zmtp")
 TESTS = [
     "codec",
     "device",
@@ -17,6 +18,7 @@ TESTS = [
     "device_account",
     "zmtp",
     "example",
+    *(f"bit_errors_{form}_{one_in}" for form in FORMS for one_in in (100, 10000)),
     "fuzz_packet",
     "fuzz_frames",
     "fuzz_messages",

@@ -176,7 +176,7 @@ def test_heartbeats_keep_a_connection_on_which_nothing_else_is_said(
     start_program: Start, open_socket: Open
 ) -> None:
     # Nor a sample: a device that was never spoken to is silent.
-    end = open_socket(start_program(*ZMQ).zmq_address, heartbeat_ivl=100, heartbeat_timeout=1500)
+    end = open_socket(start_program(*ZMQ).address, heartbeat_ivl=100, heartbeat_timeout=1500)
     events = end.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
     assert events.poll(20_000)
     events.recv_multipart()
@@ -185,7 +185,7 @@ def test_heartbeats_keep_a_connection_on_which_nothing_else_is_said(
 
 def test_a_peer_that_is_silent_for_longer_than_its_own_ttl_has_left(start_program: Start) -> None:
     program = start_program(*ZMQ)
-    with closing(raw_connection(program.zmq_address)) as connection:
+    with closing(raw_connection(program.address)) as connection:
         began = time.monotonic()
         connection.sendall(GREETING + ready(b"DEALER") + b"\4\7\4PING\0\2")
         assert read_to_the_end(connection) == GREETING + ready(b"DEALER") + b"\4\5\4PONG"
@@ -197,8 +197,8 @@ def test_a_peer_that_never_speaks_makes_room_for_the_next(
 ) -> None:
     program = start_program(*ZMQ)
     with (
-        closing(raw_connection(program.zmq_address)) as silent,
-        ZmqHost(open_socket(program.zmq_address)) as host,
+        closing(raw_connection(program.address)) as silent,
+        ZmqHost(open_socket(program.address)) as host,
     ):
         assert is_served(host)["name"] == "cartpole"
         assert read_to_the_end(silent) == GREETING
@@ -209,7 +209,7 @@ def test_it_connects_again_by_itself_after_the_device_has_restarted(
     start_program: Start, open_socket: Open, kind: int
 ) -> None:
     program = start_program(*ZMQ, "--boot-id", "1")
-    address = program.zmq_address
+    address = program.address
     with ZmqHost(open_socket(address, kind, **HEARTBEATS)) as host:
         assert is_served(host)["boot_id"] == 1
         program.process.kill()
@@ -223,7 +223,7 @@ def test_it_connects_again_by_itself_after_the_device_has_restarted(
 def test_the_next_peer_is_served_after_one_has_left(
     start_program: Start, open_socket: Open
 ) -> None:
-    address = start_program(*ZMQ).zmq_address
+    address = start_program(*ZMQ).address
     with ZmqHost(open_socket(address)) as first:
         is_served(first)
         second = ZmqHost(open_socket(address))
@@ -238,16 +238,16 @@ def test_the_next_peer_is_served_after_one_has_left(
 
 def test_other_kinds_of_sockets_are_told_by_error(start_program: Start, open_socket: Open) -> None:
     program = start_program(*ZMQ)
-    with closing(raw_connection(program.zmq_address)) as connection:
+    with closing(raw_connection(program.address)) as connection:
         connection.sendall(GREETING + ready(b"REQ"))
         got = read_to_the_end(connection)
     assert got == GREETING + b"\4\x2a\5ERROR\x23Socket-Type is not DEALER or ROUTER"
-    end = open_socket(program.zmq_address, zmq.REQ)
+    end = open_socket(program.address, zmq.REQ)
     failed = end.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
     end.send(b"question")
     assert failed.poll(20_000)
     end.close()
-    with ZmqHost(open_socket(program.zmq_address)) as host:
+    with ZmqHost(open_socket(program.address)) as host:
         is_served(host)
 
 
@@ -265,7 +265,7 @@ def test_300_connections_of_garbage_do_not_stop_it(start_program: Start, open_so
             data = begun[:at] + data[:1] + begun[at + 1 :] + data
         elif kind == 3:
             data = begun[: draw.randrange(len(begun))]
-        with closing(raw_connection(program.zmq_address)) as connection:
+        with closing(raw_connection(program.address)) as connection:
             try:
                 connection.sendall(data)
                 if draw.randrange(2):
@@ -273,7 +273,7 @@ def test_300_connections_of_garbage_do_not_stop_it(start_program: Start, open_so
                     read_to_the_end(connection)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # it was refused by its first bytes
-    with ZmqHost(open_socket(program.zmq_address)) as host:
+    with ZmqHost(open_socket(program.address)) as host:
         assert is_served(host)["state"] == IDLE
     program.stop()  # a sanitizer's complaint would be a failure
 
@@ -286,7 +286,7 @@ def test_a_session_of_the_link_over_zeromq(
     start_program: Start, open_socket: Open, kind: int
 ) -> None:
     program = start_program(*ZMQ, "--boot-id", "4711")
-    with ZmqHost(open_socket(program.zmq_address, kind, **HEARTBEATS)) as host:
+    with ZmqHost(open_socket(program.address, kind, **HEARTBEATS)) as host:
         assert host.receive(0.2) == []  # it does not speak first
         reply = host.open()
         assert (reply["name"], reply["boot_id"], reply["state"]) == ("cartpole", 4711, IDLE)
@@ -310,7 +310,7 @@ def test_a_session_of_the_link_over_zeromq(
 
 def test_a_peer_that_does_not_read_stalls_nothing(start_program: Start, open_socket: Open) -> None:
     program = start_program(*ZMQ, "--sensors", "128")
-    with ZmqHost(open_socket(program.zmq_address, rcvhwm=10, rcvbuf=4096)) as host:
+    with ZmqHost(open_socket(program.address, rcvhwm=10, rcvbuf=4096)) as host:
         host.activate()
         time.sleep(2.5)  # more than a megabyte
         newest = host.wait_for("sensor", lambda fields: fields["state"] == SAFE)
@@ -325,7 +325,7 @@ def test_messages_that_are_no_packets_are_counted_as_damage(
     start_program: Start, open_socket: Open
 ) -> None:
     program = start_program(*ZMQ)
-    with ZmqHost(open_socket(program.zmq_address)) as host:
+    with ZmqHost(open_socket(program.address)) as host:
         is_served(host)
         host.end.send(b"")
         host.end.send(b"not a packet")
@@ -338,7 +338,7 @@ def test_messages_that_are_no_packets_are_counted_as_damage(
 
 def test_line_and_zeromq_at_once_have_one_host(start_program: Start, open_socket: Open) -> None:
     program = start_program(*ZMQ, *LONG)
-    with Host(program.path) as host, ZmqHost(open_socket(program.zmq_address)) as other:
+    with Host(program.path) as host, ZmqHost(open_socket(program.address)) as other:
         host.activate()
         other.send("hello", min_version=1, max_version=1)
         assert other.receive(0.5) == []
@@ -356,7 +356,7 @@ def test_line_and_zeromq_at_once_have_one_host(start_program: Start, open_socket
 
 def test_a_connection_does_not_keep_it_awake(start_program: Start, open_socket: Open) -> None:
     program = start_program(*ZMQ)
-    end = open_socket(program.zmq_address)
+    end = open_socket(program.address)
     connected = end.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
     assert connected.poll(20_000)
     stat = Path(f"/proc/{program.process.pid}/stat").read_text
@@ -372,12 +372,12 @@ def test_a_connection_does_not_keep_it_awake(start_program: Start, open_socket: 
 
 def test_unplugged_it_hangs_up_here_too(start_program: Start) -> None:
     program = start_program(*ZMQ)
-    with closing(raw_connection(program.zmq_address)) as connection:
+    with closing(raw_connection(program.address)) as connection:
         assert select.select([connection], [], [], 20)[0]  # the greeting
         program.unplug()
         assert read_to_the_end(connection) == GREETING
     with pytest.raises(ConnectionRefusedError):
-        raw_connection(program.zmq_address)
+        raw_connection(program.address)
     program.stop()
 
 
@@ -391,7 +391,7 @@ def test_an_address_that_is_not_loopback_is_refused(firmware_build: Path, addres
 
 
 def test_a_port_that_is_taken_is_named(start_program: Start, firmware_build: Path) -> None:
-    address = start_program(*ZMQ).zmq_address
+    address = start_program(*ZMQ).address
     done = run(firmware_build, address)
     assert done.returncode == 1
     assert f"cannot listen at {address}: Address already in use" in done.stderr

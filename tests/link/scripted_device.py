@@ -9,7 +9,6 @@ import threading
 import time
 import tty
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 from tests.firmware import reference as ref
@@ -52,12 +51,7 @@ class ScriptedDevice:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._ended = True
         self._thread.join()
         os.close(self._master)

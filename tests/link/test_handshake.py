@@ -192,7 +192,7 @@ def test_the_exchange_with_the_lowest_round_trip_of_16_decides(
     exchanges = [handshake.ClockOffset(offset, 500, 1000 - offset, 0) for offset in range(16)]
     random.Random(3).shuffle(exchanges)
     left = iter([*exchanges[:5], None, *exchanges[6:]])  # one is lost
-    monkeypatch.setattr(handshake, "_exchange", lambda _: next(left))
+    monkeypatch.setattr(handshake, "exchange_time", lambda _: next(left))
     with ScriptedDevice() as device, opened(device) as link:
         kept = [e for e in exchanges if e is not exchanges[5]]
         assert link.info.round_trip_ns == min(e.round_trip_ns for e in kept)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pytest
@@ -25,8 +24,9 @@ from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from rtloop.nodes.loop_node import LoopNode  # noqa: E402
 from std_msgs.msg import Float64MultiArray  # noqa: E402
+
+from rtloop.nodes.loop_node import LoopNode  # noqa: E402
 
 __all__ = ["Client", "Float64MultiArray", "LoopNode", "NodeProcess", "Status"]
 
@@ -80,12 +80,7 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.executor.shutdown()
         self.node.destroy_node()
         rclpy.try_shutdown(context=self.context)

@@ -9,7 +9,10 @@ from rtloop import core
 from rtloop.config import load
 from rtloop.run import Run
 from tests.nodes.ros import ERROR, WARN, Status
-from tests.running import POLICY
+from tests.running import POLICY, wait_for
+from tests.test_switch import path
+
+__all__ = ["path"]
 
 LOOP = """\
 loops:
@@ -68,3 +71,28 @@ def test_a_loop_that_has_not_run_yet_has_met_nothing(tmp_path: Path) -> None:
         run.observe()
         told = Status(active_status("node", run, "balance"))
         assert (told.level, told.message) == (WARN, "no cycle was executed yet")
+
+
+def test_of_several_policies_it_names_the_one_that_acts(path: Path) -> None:
+    from rtloop.nodes.diagnostics import active_status
+
+    run = Run(load(path), "told", record=False)
+
+    def values() -> dict[str, str]:
+        run.observe()
+        return Status(active_status("node", run, "robot")).values
+
+    with run:
+        assert (values()["policy"], values()["took_over"]) == ("stand", "n/a")
+        run.loops["robot"].write_input("mode", [0.0, 1.0])
+        wait_for(lambda: values()["policy"] == "walk", "the other policy")
+        assert values()["took_over"].endswith(" s stand → walk")
+
+
+def test_of_one_policy_it_names_none(tmp_path: Path) -> None:
+    from rtloop.nodes.diagnostics import active_status
+
+    (tmp_path / "loop.yaml").write_text(LOOP.format(policy=POLICY))
+    with Run(load(tmp_path / "loop.yaml"), "told", record=False) as run:
+        run.observe()
+        assert "policy" not in Status(active_status("node", run, "balance")).values

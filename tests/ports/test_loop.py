@@ -5,11 +5,14 @@ from __future__ import annotations
 from math import gcd
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rtloop.config import Config
+from rtloop.errors import ConfigError
+from rtloop.opening import close, open_ports
 from rtloop.ports.loop import LoopInput, age_at_release_ns
 from tests.config.example import complaints, loaded, small
 
@@ -85,18 +88,20 @@ SLIP = "skip or catch_up: loop 'b' reads loop 'a' at its deadlines, and slip mov
         ),
         (
             WALK,
-            READS.replace("45", "19"),
+            READS.replace("45", "19.005"),
             [
-                "loops.b.inputs.x.max_age_ms: found 19; expected more than 19: so old the commands of loop "
-                "'a' become before the next one counts, every 20 ms, though none is late"
+                "loops.b.inputs.x.max_age_ms: found 19.005; expected at least 19.1: 19 ms old the commands of "
+                "loop 'a' become before the next one counts, every 20 ms, though none is late, and the age "
+                "counts when 'b' has woken up, for which there is a tenth of its period (0.1 ms)"
             ],
         ),
         (
             "rate_hz: 50",
             READS.replace("45", "20"),
             [
-                "loops.b.inputs.x.max_age_ms: found 20; expected more than 20: so old the commands of loop "
-                "'a' become before the next one counts, every 20 ms, though none is late"
+                "loops.b.inputs.x.max_age_ms: found 20; expected at least 20.1: 20 ms old the commands of "
+                "loop 'a' become before the next one counts, every 20 ms, though none is late, and the age "
+                "counts when 'b' has woken up, for which there is a tenth of its period (0.1 ms)"
             ],
         ),
         (
@@ -131,6 +136,42 @@ def test_what_is_wrong_is_refused_where_it_stands(
     assert len(lines) == len(told), lines
     for line, start in zip(lines, told, strict=True):
         assert line.startswith(start)
+
+
+FAST = "rate_hz: 20000, deadline_ms: 0.04, output: at_deadline"
+SLOW = "rate_hz: 0.1, inputs: {x: {loop: a, max_age_ms: 20000}}"
+
+
+def wide(text: str) -> str:
+    return text.replace("safe: [0]", "size: 1024, safe: 0", 1)
+
+
+def test_what_memory_cannot_keep_for_a_slow_reader_is_refused(folder: Path) -> None:
+    (line,) = complaints(wide(small(FAST, SLOW)), folder)
+    assert (
+        "loops.b.inputs.x.loop: found 'a', of which 200003 commands of 1024 values would be kept"
+        in line
+    )
+    assert "(793 MiB); expected at most 64 MiB of them" in line
+    assert loaded(small(FAST, SLOW), folder).loops.keys() == {"a", "b"}
+
+
+def test_a_device_that_has_more_values_than_can_be_kept_is_refused_as_it_is_opened(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = loaded(small(FAST, SLOW), folder)
+    monkeypatch.setattr("rtloop.ports.loop.KEPT_BYTES_MAX", 1 << 20)
+    with pytest.raises(
+        ConfigError, match="loops.a.outputs.o: found an output of which 200003 comm"
+    ):
+        open_ports(config, "a")
+
+
+def test_of_a_loop_without_a_time_for_its_commands_only_the_newest_are_kept(folder: Path) -> None:
+    config = loaded(wide(small(FAST.replace("at_deadline", "asap"), SLOW)), folder)
+    before = psutil.Process().memory_info().rss
+    close(open_ports(config, "a").ports)
+    assert psutil.Process().memory_info().rss - before < 200 << 20
 
 
 def test_of_several_outputs_one_is_named(folder: Path) -> None:

@@ -30,7 +30,7 @@ static void on_hello(rtl_device *d, const rtl_hello *hello) {
     rtl_send_flagged(d, d->description.account != NULL ? RTL_FLAG_ACCOUNTS : 0,
                      RTL_TYPE_HELLO_REPLY, payload, rtl_hello_reply_encode(&reply, payload));
     if (in_common) {
-        d->peer_transport = d->answer_transport;
+        d->peer = d->answer_to;
     }
     if (in_common && !d->peer_is_known) {
         const uint64_t period_us = d->description.sensor_period_us;
@@ -133,13 +133,18 @@ static void follow_seq(rtl_device *d, const rtl_header *header) {
     d->rx_seq_is_known = true;
 }
 
-/* The host is on the other transport. */
-static bool is_elsewhere(const rtl_device *d, rtl_transport from) {
-    return d->peer_is_known && d->peer_transport != from;
+static bool is_same(const rtl_peer *a, const rtl_peer *b) {
+    return a->transport == b->transport && a->address.size == b->address.size &&
+           memcmp(a->address.bytes, b->address.bytes, a->address.size) == 0;
+}
+
+/* The host is on the other transport, or at another address. */
+static bool is_elsewhere(const rtl_device *d, const rtl_peer *from) {
+    return d->peer_is_known && !is_same(&d->peer, from);
 }
 
 /* A HELLO makes its sender the host; what a STOP has shown of another one is forgotten. */
-static void receive_elsewhere(rtl_device *d, rtl_transport from, const rtl_header *header,
+static void receive_elsewhere(rtl_device *d, const rtl_peer *from, const rtl_header *header,
                               const uint8_t *payload, size_t size) {
     const bool may_take_over = header->type == RTL_TYPE_HELLO && d->state != RTL_STATE_ACTIVE;
     if (!may_take_over && header->type != RTL_TYPE_STOP) {
@@ -148,15 +153,15 @@ static void receive_elsewhere(rtl_device *d, rtl_transport from, const rtl_heade
     const uint16_t rx_seq = d->rx_seq;
     d->rx_packets++;
     d->rx_seq = header->seq;
-    d->answer_transport = from;
+    d->answer_to = *from;
     dispatch(d, header, payload, size);
-    d->answer_transport = d->peer_transport;
-    if (d->peer_transport != from) {
+    d->answer_to = d->peer;
+    if (is_elsewhere(d, from)) {
         d->rx_seq = rx_seq;
     }
 }
 
-static void receive_packet(rtl_device *d, rtl_transport from, const uint8_t *packet,
+static void receive_packet(rtl_device *d, const rtl_peer *from, const uint8_t *packet,
                            size_t packet_size) {
     rtl_header header;
     const uint8_t *payload;
@@ -168,7 +173,7 @@ static void receive_packet(rtl_device *d, rtl_transport from, const uint8_t *pac
         }
         return;
     }
-    d->answer_transport = from;
+    d->answer_to = *from;
     if (status == RTL_VERSION) { /* intact, so no damage of the line */
         d->frame_errors++;
         d->consecutive_link_errors = 0;
@@ -204,32 +209,40 @@ static void begin_receiving(rtl_device *d, uint64_t arrived_us) {
     rtl_take_trips(d);
 }
 
-void rtl_device_receive_packet(rtl_device *device, const uint8_t *packet, size_t size,
-                               uint64_t arrived_us) {
+void rtl_device_receive_packet_from(rtl_device *device, const rtl_address *from,
+                                    const uint8_t *packet, size_t size, uint64_t arrived_us) {
+    const rtl_peer peer = {.transport = RTL_TRANSPORT_PACKETS, .address = *from};
     if (device->hardware.transmit_packet == NULL) {
         return;
     }
     begin_receiving(device, arrived_us);
-    receive_packet(device, RTL_TRANSPORT_PACKETS, packet, size);
+    receive_packet(device, &peer, packet, size);
+}
+
+void rtl_device_receive_packet(rtl_device *device, const uint8_t *packet, size_t size,
+                               uint64_t arrived_us) {
+    const rtl_address the_other_end = {0};
+    rtl_device_receive_packet_from(device, &the_other_end, packet, size, arrived_us);
 }
 
 void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n, uint64_t arrived_us) {
     if (device->hardware.transmit == NULL) {
         return;
     }
+    const rtl_peer line = {.transport = RTL_TRANSPORT_STREAM};
     begin_receiving(device, arrived_us);
     while (n > 0) {
         const uint8_t *packet;
         size_t size;
         const uint32_t errors = device->decoder.errors;
         const size_t used = rtl_frame_decoder_feed(&device->decoder, bytes, n, &packet, &size);
-        for (uint32_t i = errors;
-             i != device->decoder.errors && !is_elsewhere(device, RTL_TRANSPORT_STREAM); ++i) {
+        for (uint32_t i = errors; i != device->decoder.errors && !is_elsewhere(device, &line);
+             ++i) {
             device->frame_errors++;
             rtl_note_link_error(device);
         }
         if (size > 0) {
-            receive_packet(device, RTL_TRANSPORT_STREAM, packet, size);
+            receive_packet(device, &line, packet, size);
         }
         bytes += used;
         n -= used;
@@ -327,7 +340,7 @@ bool rtl_device_init(rtl_device *device, const rtl_hardware *hardware,
     }
     device->hardware = *hardware;
     device->description = *description;
-    device->answer_transport =
+    device->answer_to.transport =
         hardware->transmit != NULL ? RTL_TRANSPORT_STREAM : RTL_TRANSPORT_PACKETS;
     device->schema_bytes = (uint16_t)strlen(description->schema);
     device->schema_id = rtl_schema_id(description->schema, device->schema_bytes);

@@ -2,7 +2,7 @@
 
 static bool transmit(rtl_device *d, const uint8_t *packet, size_t size) {
     const rtl_hardware *const hardware = &d->hardware;
-    if (d->answer_transport == RTL_TRANSPORT_PACKETS) {
+    if (d->answer_to.transport == RTL_TRANSPORT_PACKETS) {
         return hardware->transmit_packet(hardware->context, packet, size);
     }
     uint8_t frame[RTL_FRAME_MAX];

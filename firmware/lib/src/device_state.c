@@ -233,7 +233,7 @@ void rtl_on_arm(rtl_device *d, const rtl_arm *arm) {
     rtl_send_status(d, d->state == RTL_STATE_SAFE ? d->reasons : against);
 }
 
-void rtl_on_clear(rtl_device *d) {
+static void clear(rtl_device *d) {
     const uint16_t against = d->state == RTL_STATE_SAFE ? veto(d, RTL_TYPE_CLEAR) : 0;
     if (against != 0) {
         enter_safe(d, against);
@@ -241,7 +241,19 @@ void rtl_on_clear(rtl_device *d) {
         d->reasons = 0;
         enter(d, RTL_STATE_IDLE);
     }
+}
+
+void rtl_on_clear(rtl_device *d) {
+    clear(d);
     rtl_send_status(d, d->reasons);
+}
+
+void rtl_device_clear(rtl_device *device) {
+    if (rtl_is_tripped(device)) {
+        rtl_take_trips(device); /* newer than what was to be cleared */
+    } else {
+        clear(device);
+    }
 }
 
 void rtl_on_stop(rtl_device *d, const uint8_t *payload, size_t size) {

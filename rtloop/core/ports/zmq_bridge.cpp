@@ -111,7 +111,8 @@ struct ZmqBridge::Shared {
     bool follow_events();
     void from_peer();
     void deliver(const uint8_t *packet, size_t size);
-    void to_peer();
+    bool to_peer();
+    void send_what_is_left();
     void hang_up();
     void end_socket();
 
@@ -228,7 +229,7 @@ void ZmqBridge::Shared::run() {
     thread_id.store(static_cast<pid_t>(syscall(SYS_gettid)));
     const bool was_told_to_end = move();
     if (was_told_to_end) {
-        to_peer();
+        send_what_is_left();
         set(zmq::kLinger, kLingerMs);
     } else {
         hang_up();
@@ -306,15 +307,25 @@ void ZmqBridge::Shared::deliver(const uint8_t *packet, size_t size) {
     }
 }
 
-void ZmqBridge::Shared::to_peer() {
+// True: all that there was.
+bool ZmqBridge::Shared::to_peer() {
     for (int i = 0; i < kTurn; ++i) {
         if (held_size == 0) {
             const ssize_t n = ::recv(bridge_fd, held, sizeof(held), MSG_DONTWAIT);
-            if (n <= 0) return;
+            if (n <= 0) return true;
             held_size = static_cast<size_t>(n);
         }
-        if (api.send(socket, held, held_size, zmq::kDontWait) < 0) return;
+        if (api.send(socket, held, held_size, zmq::kDontWait) < 0) return false;
         held_size = 0;
+    }
+    return false;
+}
+
+void ZmqBridge::Shared::send_what_is_left() {
+    const auto give_up = std::chrono::steady_clock::now() + milliseconds(kLingerMs);
+    while (!to_peer() && std::chrono::steady_clock::now() < give_up) {
+        zmq::PollItem item = {socket, -1, zmq::kPollOut, 0};
+        api.poll(&item, 1, 10);
     }
 }
 

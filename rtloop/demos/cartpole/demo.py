@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rtloop.demos import Demo
+from rtloop.demos.emulated.firmware import EmulatedFirmware
+from rtloop.demos.emulated.image import missing_tools
 from rtloop.demos.firmware import FirmwareProcess
+from rtloop.errors import ConfigError
 
 _ANGLE = "cart.pole_angle"
 
@@ -33,3 +37,25 @@ class CartpoleDemo(Demo):
 
     def is_well(self, told: Mapping[str, Any]) -> bool:
         return not told["fell"]
+
+
+class EmulatedCartpoleDemo(CartpoleDemo):
+    """The same on Arm code, in an emulator."""
+
+    description = (
+        "a trained policy balances a cart-pole through the firmware of an emulated Cortex-M4F"
+    )
+    transports = ("serial",)
+
+    def config_file(self, *, overload: bool) -> str:
+        if overload:
+            raise ConfigError(
+                "--overload: not with --firmware qemu: three emulated boards are slower than their loops"
+            )
+        return "cartpole/emulated.yaml"
+
+    def missing(self) -> str:
+        return missing_tools()
+
+    def device(self, link: Path, arguments: Sequence[str]) -> FirmwareProcess:
+        return EmulatedFirmware(link, arguments)

@@ -13,7 +13,7 @@ from rtloop.discovery import import_modules
 from rtloop.errors import LinkError
 from rtloop.link.transports.transport import Line, Transport, registered
 
-__all__ = ["Line", "Transport", "devices", "of", "open_line"]
+__all__ = ["Line", "Transport", "devices", "latency_problem", "of", "open_line"]
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 
@@ -36,6 +36,15 @@ def open_line(device: str, baud: int) -> Line:
     if transport is None:
         raise LinkError(f"'{device}' cannot be opened; a device is {' or '.join(devices())}")
     return transport.open(device, baud)
+
+
+def latency_problem(device: str) -> str:
+    """What holds received bytes back on this host, with its fix; empty where nothing is known to.
+
+    ``device`` has been opened.
+    """
+    transport = of(device)
+    return "" if transport is None else transport.latency_problem(device)
 
 
 @cache

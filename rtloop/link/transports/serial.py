@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from rtloop import core
 from rtloop.errors import LinkError
+from rtloop.link.transports.serial_latency import latency_problem
 from rtloop.link.transports.transport import Transport, register
 
 if TYPE_CHECKING:
@@ -129,6 +130,9 @@ class SerialTransport(Transport):
             group = "both: add the user to the device's group (often dialout) and log in again"
             return found, group
         return None
+
+    def latency_problem(self, device: str) -> str:
+        return latency_problem(device)
 
 
 def open_serial(device: str, baud: int) -> SerialLine:

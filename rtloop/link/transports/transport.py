@@ -69,6 +69,13 @@ class Transport(ABC):
     def host_problem(self, device: str) -> tuple[str, str] | None:
         """What this host lacks to open it: what was found, what is expected; None where nothing."""
 
+    def latency_problem(self, device: str) -> str:
+        """What holds received bytes back on this host, with its fix; empty where nothing is known to.
+
+        ``device`` has been opened.
+        """
+        return ""
+
 
 registered: dict[str, Transport] = {}
 """All transports, by scheme."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 import os
-import re
 import select
 import socket
 import sys
@@ -15,10 +13,10 @@ from pathlib import Path
 
 from rtloop import core
 from rtloop.errors import LinkError
+from rtloop.link.transports.address import host_and_port, resolved
 from rtloop.link.transports.transport import Transport, register
 from rtloop.stopping import go_on
 
-_DEVICE = re.compile(r"zmq\+tcp://(?P<host>\[[0-9a-fA-F:.%\w]+\]|[\w.-]+):(?P<port>\d{1,5})", re.I)
 _PACKET_MAX = 4096
 #: As long as a device is asked for HELLO: boards that were reset come back within a second or two.
 CONNECT_TIMEOUT_S = 3.0
@@ -55,9 +53,9 @@ class ZmqLine:
         except BlockingIOError:
             return b""
         except (OSError, ValueError) as error:
-            raise self._lost(error) from error
+            raise self._lost() from error
         if ready and not packet:
-            raise self._lost(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
+            raise self._lost()
         return packet
 
     def write(self, data: bytes, timeout_s: float = 0.5) -> None:
@@ -76,7 +74,7 @@ class ZmqLine:
                     ) from None
                 select.select([], [self.fileno()], [], remaining)
             except (OSError, ValueError) as error:
-                raise self._lost(error) from error
+                raise self._lost() from error
 
     def discard_input(self) -> None:
         """Drops what was received and not read."""
@@ -93,9 +91,9 @@ class ZmqLine:
         """What was written still leaves, STOP among it. May be called again."""
         self._close()
 
-    def _lost(self, error: Exception) -> LinkError:
+    def _lost(self) -> LinkError:
         return LinkError(
-            f"{self.device} was lost: {error}; check the network and that the device has power"
+            f"{self.device} was lost: the connection has ended; check the network and that the device has power"
         )
 
 
@@ -108,7 +106,7 @@ class ZmqTransport(Transport):
     has_threads = True
 
     def takes(self, device: str) -> bool:
-        return _host_and_port(device) is not None
+        return host_and_port(device) is not None
 
     def open(self, device: str, baud: int) -> ZmqLine:
         return open_zmq(device)
@@ -117,7 +115,7 @@ class ZmqTransport(Transport):
         return None
 
     def host_problem(self, device: str) -> tuple[str, str] | None:
-        host, _ = _host_and_port(device) or ("", 0)
+        host, _ = host_and_port(device) or ("", 0)
         try:
             libzmq()
         except LinkError as error:
@@ -174,28 +172,10 @@ def libzmq() -> str:
 _SYSTEM_FOLDERS = ("/usr/local/lib", "/usr/lib", "/usr/lib64", "/lib")
 
 
-def _host_and_port(device: str) -> tuple[str, int] | None:
-    found = _DEVICE.fullmatch(device)
-    if found is None or not 0 < int(found["port"]) < 65536:
-        return None
-    return found["host"].strip("[]"), int(found["port"])
-
-
 def _addresses(device: str) -> list[str]:
-    """``ADDRESS:PORT``, one or more. A name is resolved here, not in a real-time thread."""
-    host_and_port = _host_and_port(device)
-    if host_and_port is None:
-        raise LinkError(f"'{device}' is no ZeroMQ device; write zmq+tcp://HOST:PORT")
-    host, port = host_and_port
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise LinkError(
-            f"the name '{host}' of {device} cannot be resolved ({error.strerror}); correct it, or write the "
-            "device's address"
-        ) from error
-    addresses = dict.fromkeys(str(entry[4][0]) for entry in found)
-    return [f"[{a}]:{port}" if ":" in a else f"{a}:{port}" for a in addresses]
+    """``ADDRESS:PORT``, one or more."""
+    found = resolved(device, socket.SOCK_STREAM)
+    return [f"[{at}]:{port}" if ":" in at else f"{at}:{port}" for _, at, port in found]
 
 
 def _is_open(bridge: core.ZmqBridge, until_s: float) -> bool:
@@ -220,7 +200,7 @@ def _why_not_open(device: str, reached: core.ZmqBridge.Stage) -> str:
 
 def _why_not_connected(device: str) -> str:
     """libzmq does not tell; a plain connection does."""
-    host, port = _host_and_port(device) or ("", 0)
+    host, port = host_and_port(device) or ("", 0)
     try:
         socket.create_connection((host, port), _PROBE_TIMEOUT_S).close()
     except ConnectionRefusedError:

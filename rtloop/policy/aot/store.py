@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from rtloop.cache import cache_folder
 from rtloop.errors import RecordingError
 from rtloop.policy.aot.tools import NotCompiledError, cpu_features
 from rtloop.telemetry.private import (
@@ -117,11 +117,8 @@ class Store:
 
 
 def own_folder() -> Path:
-    """Of this user: ``$XDG_CACHE_HOME/rtloop/aot``, where that is absolute, else below ``~/.cache``."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "")
-    if not base.is_absolute():
-        base = Path(os.path.expanduser("~/.cache"))
-    return base / "rtloop" / "aot"
+    """Of this user, perhaps not there yet."""
+    return cache_folder("aot")
 
 
 def _read(path: Path) -> Entry | None:

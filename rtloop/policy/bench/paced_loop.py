@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,8 +44,11 @@ class PacedLoop:
         period_ns: int,
         deadline_ns: int | None = None,
         ring_s: float = 60.0,
+        is_observed: bool = False,
     ) -> None:
-        """``inputs`` are sizes, ``threads`` those of the loop and of its guard."""
+        """``inputs`` are sizes, ``threads`` those of the loop and of its guard. A loop that other processes
+        observe has a ring with a name, ``ring_path``, until it is closed; no other leaves one, however it ends.
+        """
         config = core.LoopConfig()
         config.name = name
         config.loop_class = core.LoopClass.firm
@@ -100,6 +102,8 @@ class PacedLoop:
             metadata.to_json().encode(),
         )
         self._reader = core.RingReader(str(self.ring_path))
+        if not is_observed:
+            self.close()
         self.core_loop = self._new_loop()
         self._threads: core.LoopThreads | None = None
         self.rights: list[RightReport] = []
@@ -154,12 +158,7 @@ class PacedLoop:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.deactivate()
         self.finalize()
         self.close()

@@ -21,7 +21,7 @@ class HostProgram(Device):
         self._program = self._start(f"{_scheme(transport)}://127.0.0.1:0")
         self.address = str(line)
         if transport != "serial":
-            self._packets_at = self._program.zmq_address  # the third word of READY, whatever it is
+            self._packets_at = self._program.address  # the third word of READY, whatever it is
             self.address = self._packets_at.replace("tcp://", "zmq+tcp://")
         self._summary: dict[str, Any] | None = None
 

@@ -39,19 +39,21 @@ def test_a_path_is_a_serial_line(device: str) -> None:
     assert isinstance(transports.of(device), SerialTransport)
 
 
-@pytest.mark.parametrize("device", ["udp://10.0.0.2:5555", "ZMQ+tcp://*:1", "serial:///dev/tty"])
+@pytest.mark.parametrize("device", ["tcp://10.0.0.2:5555", "ZMQ+tcp://*:1", "serial:///dev/tty"])
 def test_a_scheme_that_no_transport_has_is_refused_with_what_there_is(device: str) -> None:
     assert transports.of(device) is None
     with pytest.raises(LinkError) as refused:
         Link.open("arm", device, 1_000_000)
     assert str(refused.value) == (
-        f"link 'arm': '{device}' cannot be opened; a device is the path of a serial device"
+        f"link 'arm': '{device}' cannot be opened; a device is the path of a serial device or "
+        "udp://HOST:PORT or zmq+tcp://HOST:PORT"
     )
 
 
 @pytest.mark.usefixtures("toy")
 def test_a_transport_from_outside_is_known_by_its_scheme() -> None:
-    assert transports.devices() == ["the path of a serial device", "toy://NAME"]
+    assert transports.devices()[0] == "the path of a serial device"
+    assert "toy://NAME" in transports.devices()
     with pytest.raises(LinkError, match="link 'arm': TOY://x is only a toy"):
         Link.open("arm", "TOY://x", 1_000_000)
 

@@ -20,10 +20,10 @@
  * - Nothing is sent unasked before the first HELLO. From then on a SENSOR leaves at every multiple
  *   of the sensor period in device time, ahead of everything that waits; missed ones are skipped.
  *   Events are limited in rate, see event_queue.h, so that a flood of them starves nothing.
- * - A device may be on a stream (a serial line) and on packets (ZeroMQ, UDP) at once, and has one
- *   host: on the transport from which the last HELLO came. Everything unasked goes there. From the
- *   other one only STOP is heard, and, except in ACTIVE, HELLO; both are answered where they came
- *   from. Damage there does not count.
+ * - A device may be on a stream (a serial line) and on packets (ZeroMQ, UDP) at once, and packets
+ *   may come from any address; it has one host: where the last HELLO came from. Everything unasked
+ *   goes there. From elsewhere only STOP is heard, and, except in ACTIVE, HELLO; both are answered
+ *   where they came from. Damage there does not count.
  *
  * No allocation, no OS, no clock of its own: time comes from rtl_hardware. Call every function of
  * one device from one thread, not from an ISR (`apply` and `sample` handle floats); the one
@@ -64,6 +64,23 @@ extern "C" {
 /* How bytes travel: as frames on a stream, or as packets that the transport itself keeps apart. */
 typedef enum rtl_transport { RTL_TRANSPORT_STREAM = 0, RTL_TRANSPORT_PACKETS } rtl_transport;
 
+/* An IPv6 address with its port and scope, as the sockets of Linux, Zephyr and lwIP have it. */
+#define RTL_ADDRESS_MAX 28u
+
+/*
+ * Who sends on a transport that many can reach (UDP): any bytes, compared as they are. Empty on one
+ * that has two ends (a serial line, a connection).
+ */
+typedef struct rtl_address {
+    uint8_t size;
+    uint8_t bytes[RTL_ADDRESS_MAX];
+} rtl_address;
+
+typedef struct rtl_peer {
+    rtl_transport transport;
+    rtl_address address;
+} rtl_peer;
+
 /*
  * The machine. All functions return without waiting; those that may be NULL say so. `sample`,
  * `apply` and `state_changed` may call rtl_device_trip(), and `apply` must not drive the machine
@@ -87,7 +104,10 @@ typedef struct rtl_hardware {
     void (*safe)(void *context);
     /* Takes all of a frame or, when there is no room for it, nothing and returns false. */
     bool (*transmit)(void *context, const uint8_t *bytes, size_t n);
-    /* The same for a bare packet. One of the two may be NULL: the device has no such transport. */
+    /*
+     * The same for a bare packet. One of the two may be NULL: the device has no such transport.
+     * Where it goes to, where there is more than one address: rtl_device.answer_to.
+     */
     bool (*transmit_packet)(void *context, const uint8_t *packet, size_t size);
     /*
      * May be NULL. Why the machine must not be armed (RTL_TYPE_ARM, in IDLE) or cleared
@@ -116,7 +136,8 @@ typedef struct rtl_description {
     rtl_device_account *account; /* NULL: the device does not account for itself */
 } rtl_description;
 
-/* Read the counters and the state; leave the rest to the functions below. */
+/* Read the counters, the state and, to transmit, answer_to; leave the rest to the functions below.
+ */
 typedef struct rtl_device {
     rtl_hardware hardware;
     rtl_description description;
@@ -127,9 +148,9 @@ typedef struct rtl_device {
     uint16_t reasons;
     rtl_arm arm; /* of the last ARM; command_timeout_us is the one in force */
 
-    bool peer_is_known;             /* a HELLO was received */
-    rtl_transport peer_transport;   /* where it came from */
-    rtl_transport answer_transport; /* where what is sent now goes to */
+    bool peer_is_known; /* a HELLO was received */
+    rtl_peer peer;      /* where it came from */
+    rtl_peer answer_to; /* where what is sent now goes to */
     bool rx_seq_is_known;
     bool command_seq_is_known; /* since ARM */
     uint16_t tx_seq, rx_seq, command_seq;
@@ -169,6 +190,10 @@ void rtl_device_receive(rtl_device *device, const uint8_t *bytes, size_t n, uint
 /* Takes a packet of a transport that keeps packets apart. `arrived_us` is when it came in. */
 void rtl_device_receive_packet(rtl_device *device, const uint8_t *packet, size_t size,
                                uint64_t arrived_us);
+
+/* The same where many can send: UDP. */
+void rtl_device_receive_packet_from(rtl_device *device, const rtl_address *from,
+                                    const uint8_t *packet, size_t size, uint64_t arrived_us);
 
 /* Watches the command timeout and sends what is due. */
 void rtl_device_tick(rtl_device *device);
@@ -211,6 +236,12 @@ void rtl_device_trip(rtl_device *device, uint16_t reasons);
  * long, cut the power stage in hardware, too. In INIT the trip waits until the device is ready.
  */
 void rtl_device_trip_from_isr(rtl_device *device, uint16_t reasons);
+
+/*
+ * What the host's CLEAR does, asked for at the machine (a key, a shell): SAFE → IDLE, unless the
+ * machine objects. Arms nothing; the host learns of it by the change of state.
+ */
+void rtl_device_clear(rtl_device *device);
 
 #ifdef __cplusplus
 }

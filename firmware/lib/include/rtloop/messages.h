@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-#define RTL_VALUES_MAX 128u /* each way */
+#define RTL_VALUES_MAX ((RTL_PAYLOAD_MAX - 12u) / 4u) /* each way: 128 where packets are whole */
 #define RTL_SCHEMA_CHUNK_MAX 200u
 #define RTL_NAME_SIZE 24u /* with the terminating 0 */
 

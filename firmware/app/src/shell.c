@@ -1,0 +1,56 @@
+/* `rtloop status | safe | clear | stats` on the board's console. */
+#include <zephyr/shell/shell.h>
+
+#include "loop.h"
+#include "settings.h"
+#include "state_words.h"
+
+static int on_status(const struct shell *shell, size_t argc, char **argv) {
+    ARG_UNUSED(argc), ARG_UNUSED(argv);
+    char reasons[REASON_WORDS_SIZE];
+    loop_snapshot seen;
+    loop_read(&seen);
+    shell_print(shell, "%s: %s%s, boot %08x, %u Hz, command timeout %u ms, limits at %u %%",
+                settings.name, state_word(seen.link.state),
+                reason_words(seen.link.reasons, reasons), seen.link.boot_id, CONFIG_APP_RATE_HZ,
+                settings.command_timeout_ms, settings.limit_percent);
+    return 0;
+}
+
+static int on_safe(const struct shell *shell, size_t argc, char **argv) {
+    ARG_UNUSED(argc), ARG_UNUSED(argv);
+    loop_trip();
+    shell_print(shell, "safe");
+    return 0;
+}
+
+static int on_clear(const struct shell *shell, size_t argc, char **argv) {
+    ARG_UNUSED(argc), ARG_UNUSED(argv);
+    loop_clear();
+    k_sleep(K_USEC(2 * LOOP_PERIOD_US));
+    return on_status(shell, argc, argv);
+}
+
+static int on_stats(const struct shell *shell, size_t argc, char **argv) {
+    ARG_UNUSED(argc), ARG_UNUSED(argv);
+    loop_snapshot seen;
+    loop_read(&seen);
+    shell_print(shell, "loop: %u jobs, %u skipped, %u missed %u us, worst %u us", seen.jobs,
+                seen.skipped, seen.misses, CONFIG_APP_DEADLINE_US, seen.worst_response_us);
+    shell_print(shell, "received: %u packets, %u with a wrong CRC, %u damaged frames, %u lost",
+                seen.link.rx_packets, seen.link.crc_errors, seen.link.frame_errors,
+                seen.link.seq_gaps);
+    shell_print(shell, "commands: %u late, %u rejected, %u times none in time",
+                seen.link.late_commands, seen.link.rejected_commands, seen.link.command_timeouts);
+    shell_print(shell, "sent: %u packets, %u had no room", seen.link.tx_packets, seen.tx_dropped);
+    return 0;
+}
+
+SHELL_STATIC_SUBCMD_SET_CREATE(
+    commands, SHELL_CMD_ARG(status, NULL, "State, reasons, settings", on_status, 1, 0),
+    SHELL_CMD_ARG(safe, NULL, "Machine safe, latched as HARDWARE", on_safe, 1, 0),
+    SHELL_CMD_ARG(clear, NULL, "Leave SAFE; arms nothing", on_clear, 1, 0),
+    SHELL_CMD_ARG(stats, NULL, "The loop's jobs and misses, the link's counters", on_stats, 1, 0),
+    SHELL_SUBCMD_SET_END);
+
+SHELL_CMD_REGISTER(rtloop, &commands, "The device's end of the link", NULL);

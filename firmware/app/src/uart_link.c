@@ -1,0 +1,140 @@
+#include "uart_link.h"
+
+#include <zephyr/drivers/uart.h>
+#include <zephyr/kernel.h>
+#include <zephyr/sys/ring_buffer.h>
+
+#include "loop.h"
+
+#if !DT_HAS_CHOSEN(rtloop_link_uart)
+#error "no UART for the link: chosen { rtloop,link-uart = &uart1; }; in an overlay of this board"
+#endif
+
+static const struct device *const uart = DEVICE_DT_GET(DT_CHOSEN(rtloop_link_uart));
+
+/* One producer and one consumer each, which these need no lock for. */
+RING_BUF_DECLARE(received, CONFIG_APP_LINK_UART_QUEUE);
+RING_BUF_DECLARE(to_send, CONFIG_APP_LINK_UART_QUEUE);
+
+static struct k_spinlock arrival_lock;
+static uint64_t last_arrival_us;
+static uint32_t overruns;
+
+static void note_arrival(void) {
+    const uint64_t now_us = loop_now_us();
+    K_SPINLOCK(&arrival_lock) {
+        last_arrival_us = now_us;
+    }
+    loop_wake();
+}
+
+/* The time is read after the bytes: too late a time widens an error, one too early makes it. */
+size_t uart_link_read(uint8_t *bytes, size_t size, uint64_t *arrived_us) {
+    const uint32_t n = ring_buf_get(&received, bytes, (uint32_t)size);
+    K_SPINLOCK(&arrival_lock) {
+        *arrived_us = last_arrival_us;
+    }
+    return n;
+}
+
+uint32_t uart_link_overruns(void) {
+    return overruns;
+}
+
+#ifdef CONFIG_APP_LINK_UART_POLLED
+
+#define POLL_MS 1
+
+static void poll_line(void *unused_1, void *unused_2, void *unused_3) {
+    ARG_UNUSED(unused_1), ARG_UNUSED(unused_2), ARG_UNUSED(unused_3);
+    for (;;) {
+        uint8_t byte;
+        bool came = false;
+        while (uart_poll_in(uart, &byte) == 0) {
+            overruns += ring_buf_put(&received, &byte, 1) == 0;
+            came = true;
+        }
+        if (came) {
+            note_arrival();
+        }
+        while (ring_buf_get(&to_send, &byte, 1) == 1) {
+            uart_poll_out(uart, byte);
+        }
+        k_msleep(POLL_MS);
+    }
+}
+
+K_THREAD_DEFINE(uart_link, 1024, poll_line, NULL, NULL, NULL, K_PRIO_PREEMPT(0), 0, SYS_FOREVER_MS);
+
+int uart_link_start(void) {
+    if (!device_is_ready(uart)) {
+        return -ENODEV;
+    }
+    k_thread_start(uart_link);
+    return 0;
+}
+
+static void begin_sending(void) {}
+
+#else
+
+static void take_received(void) {
+    uint8_t bytes[16];
+    int n;
+    while ((n = uart_fifo_read(uart, bytes, sizeof bytes)) > 0) {
+        overruns += (uint32_t)n - ring_buf_put(&received, bytes, (uint32_t)n);
+        note_arrival();
+    }
+}
+
+static void send_waiting(void) {
+    uint8_t *bytes;
+    const uint32_t n = ring_buf_get_claim(&to_send, &bytes, CONFIG_APP_LINK_UART_QUEUE);
+    const int sent = n > 0 ? uart_fifo_fill(uart, bytes, (int)n) : 0;
+    ring_buf_get_finish(&to_send, sent > 0 ? (uint32_t)sent : 0);
+    if (n == 0) {
+        uart_irq_tx_disable(uart);
+    }
+}
+
+static void on_interrupt(const struct device *dev, void *unused) {
+    ARG_UNUSED(unused);
+    while (uart_irq_update(dev) && uart_irq_is_pending(dev)) {
+        if (uart_irq_rx_ready(dev)) {
+            take_received();
+        }
+        if (uart_irq_tx_ready(dev)) {
+            send_waiting();
+        }
+    }
+}
+
+int uart_link_start(void) {
+    if (!device_is_ready(uart) || uart_irq_callback_set(uart, on_interrupt) != 0) {
+        return -ENODEV;
+    }
+    uart_irq_rx_enable(uart);
+    return 0;
+}
+
+/* Some UARTs interrupt only after a first byte was sent; the delimiter of no frame is harmless. */
+static void begin_sending(void) {
+    static bool has_begun;
+    if (!has_begun) {
+        uart_poll_out(uart, 0x00);
+        has_begun = true;
+    }
+    uart_irq_tx_enable(uart);
+}
+
+#endif
+
+bool uart_link_write(void *context, const uint8_t *bytes, size_t n) {
+    ARG_UNUSED(context);
+    if (ring_buf_space_get(&to_send) < n) {
+        return false;
+    }
+    ring_buf_put(&to_send, bytes, (uint32_t)n);
+    begin_sending();
+    return true;
+}

@@ -1,0 +1,1 @@
+"""``rtloop link``: one device by hand, one file a command."""
