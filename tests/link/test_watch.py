@@ -55,7 +55,11 @@ def info(offset_ns: int = 0) -> LinkInfo:
 
 
 def sensor(seq: int, sample_time_us: int = 0, schema_id: int = SCHEMA_ID) -> Packet:
-    fields = {"sample_time_us": sample_time_us & 0xFFFFFFFF, "state": 1, "reasons": 0}
+    fields: dict[str, Any] = {
+        "sample_time_us": sample_time_us & 0xFFFFFFFF,
+        "state": 1,
+        "reasons": 0,
+    }
     fields |= {"command_seq": 0, "late_commands": 0, "values": [float(seq), 0.0]}
     payload = ref.encode_message("sensor", fields)
     return Packet(PacketType.SENSOR, 0, seq & 0xFFFF, 0, schema_id, 0, payload, time.monotonic_ns())
