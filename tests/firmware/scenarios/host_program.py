@@ -11,7 +11,8 @@ import pytest
 from tests.firmware.program import FirmwareProgram
 from tests.firmware.scenarios.device import Device, DeviceKind
 
-OPTIONS = frozenset({"clock-drift-ppm", "clock-start-us", "rate-hz"})
+LOOP_OPTIONS = ("loop-class", "loop-deadline-us", "loop-delay-us", "loop-delay-every")
+OPTIONS = frozenset({"clock-drift-ppm", "clock-start-us", "rate-hz", *LOOP_OPTIONS})
 
 
 class HostProgram(Device):

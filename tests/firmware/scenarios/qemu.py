@@ -10,8 +10,9 @@ import pytest
 from rtloop.demos.emulated.firmware import EmulatedFirmware
 from rtloop.demos.emulated.image import missing_tools
 from tests.firmware.scenarios.device import Device, DeviceKind
+from tests.firmware.scenarios.host_program import LOOP_OPTIONS
 
-OPTIONS = frozenset({"clock-drift-ppm", "clock-start-us", "rate-hz"})
+OPTIONS = frozenset({"clock-drift-ppm", "clock-start-us", "rate-hz", *LOOP_OPTIONS})
 
 
 class EmulatedBoard(Device):
