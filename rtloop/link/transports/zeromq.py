@@ -123,7 +123,10 @@ class ZmqTransport(Transport):
         try:
             _addresses(device)
         except LinkError:
-            return f"'{host}', a name that is not known here", "a known name, or the device's address"
+            return (
+                f"'{host}', a name that is not known here",
+                "a known name, or the device's address",
+            )
         return None
 
 
