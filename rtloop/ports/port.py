@@ -148,6 +148,11 @@ class InputSection(PortSection):
         return "device"
 
     @property
+    def initial(self) -> tuple[float, ...]:
+        """The values that it begins with; () where something has to come first."""
+        return ()
+
+    @property
     def read_output(self) -> tuple[str, str] | None:
         """The loop of the file and its output whose commands are the samples; None where none is."""
         return None

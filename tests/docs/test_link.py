@@ -34,7 +34,6 @@ def test_each_command_is_documented() -> None:
 
 def info() -> LinkInfo:
     schema = parse_schema(SCHEMA)
-    zero = dict.fromkeys(("clock_offset_ns", "clock_error_ns", "clock_time_ns", "round_trip_ns"), 0)
     return LinkInfo(
         name="scripted",
         schema=schema,
@@ -44,7 +43,10 @@ def info() -> LinkInfo:
         reasons=Reason(0),
         sensor_period_us=1,
         command_timeout_us=1,
-        **zero,
+        clock_offset_ns=0,
+        clock_error_ns=0,
+        clock_time_ns=0,
+        round_trip_ns=0,
     )
 
 
