@@ -1,62 +1,98 @@
-"""A request through the firmware link and back, against a bare echo of the same bytes on a pty."""
+"""A request through the firmware link and back, against the barest answer there is on the same transport:
+a pty and a bare echo, UDP and a bare echo of datagrams, ZeroMQ and libzmq's own; each also beside a busy
+Python thread."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import select
-import subprocess
 import sys
 import tempfile
-import termios
 import threading
 import time
-import tty
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import command_line, demo_process
+from benchmarks import command_line, demo_process, round_trips
 from benchmarks.measured_loop import Rights, thread_setup, what_was_denied
-from benchmarks.result import Result, Table
+from benchmarks.result import Result, Table, Target
+from benchmarks.round_trips import BURST, Built, End
 from rtloop import core
-from rtloop.demos.firmware import FirmwareProcess
-from rtloop.link import Link
-from rtloop.link.messages import PacketType, encode_time_request
 from rtloop.policy.bench.distribution import Distribution, noise_floor
 
-BAUD = 1_000_000
-#: Round trips in one burst, and the pause between two of them: a robot's rate, not a flood.
-BURST = 100
-PAUSE_S = 0.0007
-ECHO = "import os\nwhile True:\n    os.write(1, os.read(0, 4096))\n"
+#: p50 of the device's over the bare one's, on each transport; p99.9 beside a busy Python thread over alone.
+LIMITS = {"serial": 1.2, "zmq": 1.3, "udp": 1.2}
+BESIDE_LIMIT = 1.5
+BARE = {"serial": "bare echo on a pty", "zmq": "libzmq's own echo", "udp": "bare datagram echo"}
 
-RoundTrip = Callable[[], int]
-"""Makes one round trip; its time, ns."""
+
+@dataclass
+class Measured:
+    """Bursts over one transport, ns."""
+
+    bare: End
+    device: End
+    bare_ns: list[NDArray[np.int64]] = field(default_factory=list)
+    device_ns: list[NDArray[np.int64]] = field(default_factory=list)
+    beside_ns: list[NDArray[np.int64]] = field(default_factory=list)
+
+
+class BusyThread:
+    """Python that computes, in this process, while it is asked to."""
+
+    def __init__(self) -> None:
+        self._asked, self._ended = threading.Event(), False
+        self._thread = threading.Thread(target=self._compute, daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        self._asked.set()
+        try:
+            yield
+        finally:
+            self._asked.clear()
+
+    def end(self) -> None:
+        self._ended = True
+        self._asked.set()
+        self._thread.join()
+
+    def _compute(self) -> None:
+        while not self._ended:
+            self._asked.wait()
+            sum(i * i for i in range(1000))
 
 
 def measure(options: argparse.Namespace, result: Result) -> None:
     demo_process.require()
     rights = Rights()
-    bursts: tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]] = ([], [])
     errors: list[BaseException] = []
     with ExitStack() as stack:
-        echo = _bare_echo(stack, options)
-        link = _through_the_link(stack, options)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        built = Built(folder)
+        measured = {name: _ends(stack, built, folder, name, options) for name in LIMITS}
+        busy = BusyThread()
+        stack.callback(busy.end)
 
         def alternate() -> None:
             granted = core.apply_to_this_thread(
                 thread_setup("round-trip", [options.cpu], options.priority)
             )
             result.denied = rights.denied() + what_was_denied(granted)
-            end = time.monotonic() + options.seconds
+            end = time.monotonic() + 3 * len(LIMITS) * options.seconds
             try:
-                while time.monotonic() < end or len(bursts[0]) < 4:
-                    for round_trip, times in zip((echo, link), bursts, strict=True):
-                        times.append(_burst(round_trip))
+                while time.monotonic() < end or _bursts(measured) < 2:
+                    for one in measured.values():
+                        one.bare_ns.append(built.burst(one.bare))
+                        one.device_ns.append(built.burst(one.device))
+                        with busy.busy():
+                            one.beside_ns.append(built.burst(one.device))
             except BaseException as error:
                 errors.append(error)
 
@@ -65,103 +101,70 @@ def measure(options: argparse.Namespace, result: Result) -> None:
         thread.join()
     if errors:
         raise errors[0]
+    _say(measured, options, result)
 
-    a, b = (Distribution.of(np.concatenate(times)) for times in bursts)
+
+def _bursts(measured: dict[str, Measured]) -> int:
+    return min(len(one.beside_ns) for one in measured.values())
+
+
+def _ends(
+    stack: ExitStack, built: Built, folder: Path, transport: str, options: argparse.Namespace
+) -> Measured:
+    def place(pid: int) -> None:
+        """The other end runs on the other CPUs, one priority below, whichever it is."""
+        others = set(core.allowed_cpus()) - {options.cpu} or {options.cpu}
+        with suppress(PermissionError):  # then the measuring thread is denied its own, too
+            os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(options.priority - 1))
+        os.sched_setaffinity(pid, others)
+
+    carrier = thread_setup("carrier", core.allowed_cpus(), options.priority - 1)
+    if transport == "serial":
+        bare = round_trips.echo_on_a_pty(stack, built, place)
+    elif transport == "udp":
+        bare = round_trips.echo_of_datagrams(stack, built, place)
+    else:
+        bare = round_trips.echo_of_libzmq(stack, built, place, carrier)
+    return Measured(bare, round_trips.device(stack, folder, place, transport, carrier))
+
+
+def _say(measured: dict[str, Measured], options: argparse.Namespace, result: Result) -> None:
     table = Table(
         ["", "ratio p50", "p99", "p99.9", "p50 µs", "p99 µs", "p99.9 µs", "N"],
-        title=f"FIFO {options.priority} at both ends, bursts of {BURST} in turn, on a pty",
+        title=f"FIFO {options.priority} at both ends, bursts of {BURST} in turn",
     )
-    table.add("time request through the link / echo", *b.over(a), *b.us())
-    table.add("bare echo of the same bytes", 1, 1, 1, *a.us())
-    table.add("noise floor: echo / itself", *noise_floor(bursts[0]), *[None] * 4)
-    table.add("noise floor: link / itself", *noise_floor(bursts[1]), *[None] * 4)
     result.tables.append(table)
+    for name, one in measured.items():
+        bare, device, beside = (
+            Distribution.of(np.concatenate(times))
+            for times in (one.bare_ns, one.device_ns, one.beside_ns)
+        )
+        table.add(f"{name}: {BARE[name]}", 1, 1, 1, *bare.us())
+        table.add(f"{name}: device / {BARE[name]}", *device.over(bare), *device.us())
+        table.add(
+            f"{name}: beside a busy Python thread / alone", *beside.over(device), *beside.us()
+        )
+        table.add(f"{name}: noise floor: bare / itself", *noise_floor(one.bare_ns), *[None] * 4)
+        table.add(f"{name}: noise floor: device / itself", *noise_floor(one.device_ns), *[None] * 4)
+        result.targets += [
+            Target(f"{name}: device / {BARE[name]}, p50", device.over(bare)[0], "≤", LIMITS[name]),
+            Target(
+                f"{name}: beside a busy Python thread / alone, p99.9",
+                beside.over(device)[2],
+                "≤",
+                BESIDE_LIMIT,
+            ),
+        ]
     result.notes.append(
-        "the device also simulates its plant and sends a sensor packet every millisecond; both "
-        "host ends are Python"
+        "the device also simulates its plant and sends a sensor packet every millisecond; the host's end is C, "
+        "as a loop's is, and for ZeroMQ behind the bridge of a link, for libzmq's own echo, too"
     )
-
-
-def _burst(round_trip: RoundTrip) -> NDArray[np.int64]:
-    times = np.empty(BURST, np.int64)
-    for i in range(BURST):
-        times[i] = round_trip()
-        time.sleep(PAUSE_S)
-    return times
-
-
-def _request(schema_id: int) -> bytes:
-    payload = encode_time_request(time.monotonic_ns())
-    packet = core.packet_encode(PacketType.TIME_REQUEST, 0, 0, schema_id, 0, payload)
-    return core.frame_encode(packet)
-
-
-def _read(fd: int) -> bytes:
-    # Sleeps until there is something: the kernel thread that passes bytes on is no real-time thread.
-    select.select([fd], [], [])
-    return os.read(fd, 4096)
-
-
-def _place_peer(pid: int, options: argparse.Namespace) -> None:
-    """The other end runs on the other CPUs, one priority below, whichever it is."""
-    with suppress(PermissionError):  # then the measuring thread is denied its own, too
-        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(options.priority - 1))
-    os.sched_setaffinity(pid, set(core.allowed_cpus()) - {options.cpu} or {options.cpu})
-
-
-def _bare_echo(stack: ExitStack, options: argparse.Namespace) -> RoundTrip:
-    host_fd, peer_fd = os.openpty()
-    tty.setraw(host_fd)
-    tty.setraw(peer_fd)
-    stack.callback(os.close, host_fd)
-    peer = subprocess.Popen([sys.executable, "-c", ECHO], stdin=peer_fd, stdout=peer_fd)
-    os.close(peer_fd)
-
-    def end() -> None:
-        peer.kill()
-        peer.wait()
-
-    stack.callback(end)
-    _place_peer(peer.pid, options)
-    size = len(_request(1))
-
-    def round_trip() -> int:
-        began = time.monotonic_ns()
-        os.write(host_fd, _request(1))
-        received = 0
-        while received < size:
-            received += len(_read(host_fd))
-        return time.monotonic_ns() - began
-
-    round_trip()  # the echo is up
-    return round_trip
-
-
-def _through_the_link(stack: ExitStack, options: argparse.Namespace) -> RoundTrip:
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    device = stack.enter_context(FirmwareProcess(folder / "cart"))
-    _place_peer(device.pid, options)
-    link = Link.open("cart", str(folder / "cart"), BAUD)
-    stack.callback(link.close)
-    fd, decoder = link.fileno(), core.FrameDecoder()
-
-    def round_trip() -> int:
-        # Sensor packets that came meanwhile are nobody's round trip.
-        termios.tcflush(fd, termios.TCIFLUSH)
-        began = time.monotonic_ns()
-        os.write(fd, _request(link.info.schema_id))
-        while True:
-            for frame in decoder.feed(_read(fd)):
-                if core.packet_decode(frame)[0] == PacketType.TIME_REPLY:
-                    return time.monotonic_ns() - began
-
-    return round_trip
 
 
 def main() -> int:
     parser = command_line.parser(__doc__, seconds=20)
     return command_line.run(
-        "link_round_trip", "A round trip through the link against a bare echo", parser, measure
+        "link_round_trip", "Round trips through the link against the barest ones", parser, measure
     )
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import rtloop
 from rtloop.telemetry.observe.records import missed, response_ns
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
 recording = rtloop.open_recording(sys.argv[1])
 print(recording.run_id)
 for name, loop in recording.loops.items():

@@ -82,7 +82,8 @@ EXIT_CODES = {
     1: "a loop was not (a fault, misses over its limit, more than max_share allows), or an incomplete "
     "recording; also a device that was not there, did not answer, agree or arm, or was lost; a folder, a "
     "ring or a file that could not be made or read; of a verification: the policy does otherwise; of a "
-    "quantization: it would be slower or worse; of a demo: its plant fell",
+    "quantization: it would be slower or worse; of a ping: more than 1 % got no answer; of a demo: its plant "
+    "fell",
     2: "wrong usage or configuration, a wrong policy, or one that is too slow for its loop on this host",
     3: "the host refused a right that was demanded (on_denied: fail)",
     4: "stopped (Ctrl-C, SIGTERM, SIGHUP) before it started: no loop ran, no device was commanded",

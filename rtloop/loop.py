@@ -433,11 +433,15 @@ class Loop:
         return _Activation(ring, loop, core.LoopThreads(loop))
 
     def _port_rights(self, parts: Parts) -> list[RightReport]:
-        """Of the threads that carry samples and commands; those of one port ask for the same."""
+        """Of threads that carry samples and commands, those of one port ask for the same; and of drivers."""
         rights: list[RightReport] = []
         for port in parts.ports:
             setup = link_thread(port.name, self.loop_config)
             rights += [report(r, f"{self.name} link {port.name}") for r in port.schedule(setup)]
+            rights += [
+                replace(r, name=f"{self.name} link {port.name} {r.name}")
+                for r in port.driver_rights()
+            ]
         return list(dict.fromkeys(rights))
 
     def _start_answering(self, parts: Parts, activation: _Activation) -> None:

@@ -224,6 +224,23 @@ def test_check_judges_each_policy_and_says_the_switch(
     assert f"  robot: {told['switches']['robot']}" in lines
 
 
+@pytest.mark.parametrize(
+    ("begins", "is_told"), [("0", False), ("2", False), ("3", True), ("-1", True), ("0.5", True)]
+)
+def test_check_warns_of_a_selector_that_begins_at_no_policys_number(
+    path: Path, begins: str, is_told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text(path.read_text().replace("mailbox: [0, 0]", f"mailbox: [0, {begins}]"))
+    assert main(["check", str(path), "--json"]) == 0
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    told = [p for p in problems if "switch_refused" in p["message"]]
+    assert len(told) == is_told
+    if is_told:
+        assert (told[0]["severity"], told[0]["key"]) == ("warning", "loops.robot.inputs.mode")
+        assert told[0]["found"] == f"{begins}, with which the selector begins"
+        assert "a number from 0 to 2" in told[0]["expected"]
+
+
 def test_show_and_verify_take_one_of_them(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "show", str(path), "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out)["loops"]) == [

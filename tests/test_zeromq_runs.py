@@ -145,11 +145,13 @@ def test_an_address_that_is_none_is_told_by_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overload", [False, True])
-def test_the_demo_runs_over_zeromq(overload: bool) -> None:
+@pytest.mark.parametrize("transport", ["zmq", "udp"])
+def test_the_demo_runs_over_a_network(transport: str, overload: bool) -> None:
     cartpole = DEMOS["cartpole"]
     disturbances = Disturbances(overload=overload)
-    with demo_run(cartpole, disturbances, record=False, transport="zmq") as (run, devices):
-        assert all(device.device.startswith("zmq+tcp://127.0.0.1:") for device in devices)
+    with demo_run(cartpole, disturbances, record=False, transport=transport) as (run, devices):
+        schemes = {device.device.partition("127.0.0.1:")[0] for device in devices}
+        assert schemes == {{"zmq": "zmq+tcp://", "udp": "udp://"}[transport]}
         assert len(devices) == (3 if overload else 1)
         run.start()
         wait_for(lambda: run.loops[next(iter(run.loops))].status()["executed"] > 20, "cycles")

@@ -73,9 +73,9 @@ def parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--transport",
-        choices=("serial", "zmq"),
+        choices=("serial", "zmq", "udp"),
         default="serial",
-        help="of its links: a pseudo-terminal (default), or ZeroMQ on loopback",
+        help="of its links: a pseudo-terminal (default), or ZeroMQ or UDP on loopback",
     )
     demo.add_argument(
         "--firmware",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rtloop import core
 from rtloop.config import Config, host_problems, load
 from rtloop.config.config import label
+from rtloop.config.switch import SwitchConfig
 from rtloop.errors import ConfigError, Finding, RtloopError, raise_all
 from rtloop.judge import (
     Judgement,
@@ -193,6 +194,7 @@ def check(path: Path, *, device: bool = False) -> Check:
     for name, loop in config.loops.items():
         if loop.switch is not None:
             found.switches[name] = loop.switch.told(list(loop.policies))
+            found.warnings += _judge_selector(config, name, loop.switch)
         for called, alone in config.each_policy(name).items():
             if called in judgement.policies[name]:
                 _judge_policy(alone, name, called, judgement, found)
@@ -212,6 +214,21 @@ def check(path: Path, *, device: bool = False) -> Check:
                 checked.gain = gain(assembled.graph)
     _try_rights(config, judgement, found)
     return found
+
+
+def _judge_selector(config: Config, name: str, switch: SwitchConfig) -> list[Finding]:
+    """A warning of one that begins at no policy's number, as it may be left until a program writes it."""
+    loop = config.loops[name]
+    value, policies = switch.begins_at(loop.inputs), list(loop.policies)
+    if value is None or value in range(len(policies)):
+        return []
+    place = config.where("loops", name, "inputs", switch.input)
+    expected = (
+        f"a number from 0 to {len(policies) - 1}, of a policy: until one is written '{policies[0]}' acts, and "
+        "each cycle counts as switch_refused"
+    )
+    told = f"{value:g}, with which the selector begins"
+    return [Finding.of(place, told, expected, severity="warning")]
 
 
 def _judge_policy(
@@ -284,6 +301,8 @@ def _ask_devices(config: Config, judgement: Judgement, found: Check) -> None:
                 with _gathered(found.errors), port_errors(name, port.name, "asked", place):
                     if told := port.ask():
                         found.devices[port.name] = told
+                        if held_back := told.get("latency_problem"):
+                            found.warnings.append(Finding(held_back, place, severity="warning"))
             with _gathered(found.errors):
                 loop.refuse_unready(clear=False)
     for loop in loops.values():

@@ -17,6 +17,7 @@ from rtloop.unwritten import unwritten
 
 if TYPE_CHECKING:
     from rtloop.run import Run
+    from rtloop.telemetry.observe.statistics import LoopStatistics, Window
 
 _REFRESH_S = 0.25
 #: Without a terminal that can redraw, a line now and then shows that it lives.
@@ -59,6 +60,7 @@ class Console:
         self._next_s = 0.0
         self._warned: set[str] = set()
         self._told: dict[str, int] = {}
+        self._rates: dict[str, tuple[float, float]] = {}
 
     def say(self, text: str = "") -> None:
         """A line of its own, below what is there."""
@@ -136,7 +138,7 @@ class Console:
         state = run.loops[name].status()["state"]
         cells: dict[str, _Cell] = {
             "name": (name, ()),
-            "rate": (f"{window.rate_hz:6.1f} Hz", ()),
+            "rate": (f"{_rate(self._newest_rate(name, statistics, window))} Hz", ()),
             "response": (f"response p50 {p50}  p99 {p99}  max {longest} µs", ()),
             "percentiles": (f"p50 {p50} p99 {p99} max {longest} µs", ()),
             "p99_max": (f"p99 {p99} max {longest} µs", ()),
@@ -161,6 +163,17 @@ class Console:
             if status := self._demo.status(observed.newest_inputs, device):
                 cells["status"] = (status, ())
         return cells
+
+    def _newest_rate(self, name: str, statistics: LoopStatistics, window: Window) -> float | None:
+        """That of the newest look in which a cycle began, as long as the next one may be still to come; None
+        before there were two."""
+        now_s = time.monotonic()
+        if window.rate_hz > 0:
+            self._rates[name] = (window.rate_hz, now_s)
+        rate_hz, seen_s = self._rates.get(name, (None, now_s))
+        if rate_hz is None:
+            return None if statistics.executed < 2 else 0.0
+        return rate_hz if now_s - seen_s <= 2 / rate_hz + _REFRESH_S else 0.0
 
     def _device_of(self, run: Run, name: str) -> FirmwareProcess | None:
         """What the demo put at the end of a loop's line."""
@@ -299,6 +312,10 @@ def _commands(loop: LoopSummary) -> str:
     if loop.held_late or loop.held_stale:
         done["held"] += f" ({loop.held_late} late, {loop.held_stale} stale)"
     return ", ".join(done.values())
+
+
+def _rate(rate_hz: float | None) -> str:
+    return f"{'–':>6}" if rate_hz is None else f"{rate_hz:6.1f}"
 
 
 def _whole_us(value: float | None, digits: int = 4) -> str:

@@ -69,6 +69,12 @@ class SwitchConfig(Section):
             return self.element if self.element < len(names) else None
         return names.index(self.element) if self.element in names else None
 
+    def begins_at(self, inputs: Mapping[str, InputSection]) -> float | None:
+        """The value that the selector begins with; None where something has to come first."""
+        source = inputs[self.input]
+        element = self.element_in(source.known_names or ())
+        return source.initial[element] if source.initial and element is not None else None
+
     def wrong_element(self, here: Keys, names: Sequence[str]) -> Problem:
         """Of a selector that is none of the elements ``names`` of its input."""
         expected = f"one of {any_of(list(names))}, as the input has them"

@@ -22,6 +22,7 @@ READY_TIMEOUT_S = 5.0
 TRANSPORTS: dict[str, tuple[str, ...]] = {
     "serial": (),
     "zmq": ("--zmq", "tcp://127.0.0.1:0"),
+    "udp": ("--udp", "udp://127.0.0.1:0"),
 }
 
 
@@ -73,6 +74,8 @@ class FirmwareProcess:
         for address in self._addresses:
             if address.startswith("tcp://"):
                 return f"zmq+{address}"
+            if address.startswith("udp://"):
+                return address
         return str(self.link)
 
     def start(self) -> None:

@@ -266,7 +266,7 @@ def decode_sample(payload: bytes) -> Sample:
 def decode_event(payload: bytes) -> DeviceEvent:
     """Raises LinkError when this is no EVENT."""
     raw = _decode(PacketType.EVENT, payload)
-    name = _EVENTS.get(raw["event"], f"event {raw['event']}")
+    name = EVENTS.get(raw["event"], f"event {raw['event']}")
     return DeviceEvent(
         event=name,
         state=_state(raw["state"]),
@@ -278,8 +278,8 @@ def decode_event(payload: bytes) -> DeviceEvent:
 
 
 _KNOWN = sum(Reason)
-#: Those that devices send; what else a port reports has no number on the wire.
-_EVENTS = {number: name for name, number in core.PORT_EVENTS.items() if 1 <= number <= 4}
+#: By their numbers on the wire; a device's own deadline miss has another one among what a port reports.
+EVENTS = {n: name for name, n in core.PORT_EVENTS.items() if 1 <= n <= 4} | {5: "deadline_miss"}
 
 
 def _decode(type: PacketType, payload: bytes) -> dict[str, Any]:

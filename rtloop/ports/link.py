@@ -35,6 +35,7 @@ from rtloop.ports.port import (
     ServedLoop,
 )
 from rtloop.ports.signal import Signal
+from rtloop.realtime.rights import RightReport
 from rtloop.stopping import go_on
 from rtloop.telemetry.observe.device_account import DeviceAccount, DeviceHistogram
 
@@ -292,6 +293,7 @@ class LinkPort(Port):
             "sensor_period_us": info.sensor_period_us,
             "command_timeout_us": info.command_timeout_us,
             "round_trip_us": info.round_trip_ns / 1000,
+            "latency_problem": transports.latency_problem(self.hardware_id) or None,
             "sensors": [{"name": s.name, "unit": s.unit} for s in self.inputs],
             "commands": [{"name": s.name, "unit": s.unit} for s in self.outputs],
         }
@@ -371,6 +373,17 @@ class LinkPort(Port):
     def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
         self._threads = setup
         return self._open_link().schedule(setup)
+
+    def driver_rights(self) -> list[RightReport]:
+        """Nothing where the driver does not tell, as of a pty."""
+        problem = transports.latency_problem(self.hardware_id)
+        if problem:
+            return [RightReport("low_latency", "on", "off", granted=False, fix=problem)]
+        link = self._open_link()
+        is_serial = link.bit_rate is not None
+        return (
+            [RightReport("low_latency", "on", "on", True)] if is_serial and link.low_latency else []
+        )
 
     def arm(self, clear: bool) -> None:
         self._arm(self._open_link(), _clearable(clear))

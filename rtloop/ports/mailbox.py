@@ -66,7 +66,6 @@ class MailboxInput(InputSection):
 
     @property
     def initial(self) -> tuple[float, ...]:
-        """The values of the file; () where it has none."""
         return self.mailbox if isinstance(self.mailbox, tuple) else ()
 
     @property

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from rtloop.core import Relay, Right, ThreadSetup
     from rtloop.link.section import LinkConfig
+    from rtloop.realtime.rights import RightReport
     from rtloop.telemetry.observe.device_account import DeviceAccount
 
 
@@ -145,6 +146,11 @@ class InputSection(PortSection):
     @property
     def first_sample(self) -> FirstSample:
         return "device"
+
+    @property
+    def initial(self) -> tuple[float, ...]:
+        """The values that it begins with; () where something has to come first."""
+        return ()
 
     @property
     def read_output(self) -> tuple[str, str] | None:
@@ -329,6 +335,10 @@ class Port(ABC):
 
         Called once ``core`` is made; nothing to do for most kinds, which have none.
         """
+        return []
+
+    def driver_rights(self) -> list[RightReport]:
+        """What became of that which opening it has asked of the drivers of its device."""
         return []
 
     @abstractmethod

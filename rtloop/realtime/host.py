@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("rtloop", "onnxruntime", "onnx", "numpy", "mcap", "pyserial")
+_PACKAGES = ("rtloop", "onnxruntime", "onnx", "numpy", "mcap", "pyserial", "pyzmq")
 
 
 def is_preempt_rt() -> bool:

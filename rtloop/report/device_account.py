@@ -21,9 +21,9 @@ def device_account(name: str, summary: DeviceSummary) -> Iterator[str]:
     account = summary.account
     if account is None:
         yield (
-            '<p class="quiet">It did not account for itself: its firmware keeps no account, or it could not be '
-            "asked at the end. What its own loop missed, and how old the samples were that it acted on, is not "
-            "known.</p>"
+            '<p class="quiet">What its own loop missed, and how old the samples were that it acted on, is not '
+            "known: its firmware keeps no account, or it could not be asked at the end, or that end is not in "
+            "this recording.</p>"
         )
         return
     yield f"<p>{_loop_in_words(account)}{_since(summary)}</p>"

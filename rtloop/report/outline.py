@@ -146,6 +146,11 @@ class _Survey:
         elif reader.alone:
             # The summary is that of the run; how the run ended is true of its last file, too.
             state, reason = summary.state, summary.fault_reason
+            seen.devices.accounts = {
+                port: device.account
+                for port, device in summary.devices.items()
+                if device.account is not None
+            }
             summary = replace(seen.summary(), state=state, fault_reason=reason)
         # What selects a policy is among the signals, which are not read here: whoever recorded them knows.
         told = {switch.cycle: switch for switch in _switches(said)}

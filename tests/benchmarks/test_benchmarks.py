@@ -112,8 +112,11 @@ def test_hours_of_recording_are_split_and_the_oldest_files_go() -> None:
     assert 2 <= files <= 4
 
 
-def test_the_round_trip_through_the_link_is_measured() -> None:
-    assert len(run("link_round_trip").tables[0].rows) == 4
+def test_round_trips_are_measured_on_every_transport_and_beside_a_busy_thread() -> None:
+    result = run("link_round_trip")
+    assert len(result.tables[0].rows) == 3 * 5
+    assert all(row[-1] for row in result.tables[0].rows if "noise floor" not in str(row[0]))
+    assert len(result.targets) == 3 * 2
 
 
 def test_the_clock_is_compared_with_the_truth_at_every_rate() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rtloop import core
@@ -260,3 +261,33 @@ def test_how_far_a_robot_went_is_shown_on_any_width(columns: int, row: str) -> N
         drawn(Console(screen.stream, QuadrupedDemo(), [robot]), Pack(robot))
         (found,) = screen.rows()
     assert found == row
+
+
+def test_a_loop_slower_than_the_line_keeps_its_rate_while_its_next_cycle_may_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("rtloop.cli.console.time.monotonic", lambda: now_s)
+    run = Loops("slow")
+    statistics = run.observed["slow"].statistics = LoopStatistics(metadata("slow"))
+    one_by_one = slow_cycles(5)
+    with Screen(80) as screen:
+        console = Console(screen.stream)
+        shown: list[str] = []
+        for _ in range(3):
+            statistics.update(one_by_one[len(shown) // 4 : len(shown) // 4 + 1])
+            for _ in range(4):  # four looks to a cycle
+                drawn(console, run)
+                shown.append(screen.rows()[-1].split()[1])
+                now_s += 0.25
+        assert shown == ["–"] * 4 + ["1.0"] * 8
+        now_s += 3.0
+        drawn(console, run)
+        assert screen.rows()[-1].split()[1] == "0.0", "it hangs"
+
+
+def slow_cycles(n: int) -> Any:
+    """A cycle a second."""
+    records = cycles(n)
+    records["start_ns"] = records["start_ns"][0] + np.arange(n) * 1_000_000_000
+    return records

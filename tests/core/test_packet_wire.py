@@ -190,3 +190,20 @@ def test_a_pair_that_hangs_up_raises_no_signal() -> None:
         port.write_safe()
     finally:
         signal.signal(signal.SIGPIPE, old)
+
+
+def test_stop_leaves_also_where_a_full_line_takes_no_command(tmp_path: Path) -> None:
+    """As behind a bridge whose device does not read: STOP is the last thing that waits for it."""
+    device = FakeDevice(wire="seqpacket")
+    with socket.socket(fileno=os.dup(device.slave)) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    while linked.port.counters()["tx_dropped"] < 3:
+        device.send_sensor([0.5, 0.0])
+        assert linked.loop.step()
+    linked.loop.end()
+    types = [kind for kind, _ in device.received()]
+    assert types[-1] == STOP
+    assert COMMAND in types
+    device.unplug()

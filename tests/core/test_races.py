@@ -41,7 +41,7 @@ def test_ring_ports_relay_stand_in_and_gate_are_free_of_races(
     sources += [core / "ports" / f"{name}.cpp" for name in ports]
     sources += [core / "graph" / "external.cpp"]
     objects = []
-    for name in ("frame", "messages", "packet"):
+    for name in ("frame", "messages", "packet", "sequence"):
         objects.append(tmp_path / f"{name}.o")
         compiled = ["gcc", "-O1", "-g", f"-fsanitize={sanitizer}", f"-I{library / 'include'}", "-c"]
         subprocess.run([*compiled, library / "src" / f"{name}.c", "-o", objects[-1]], check=True)
@@ -106,8 +106,8 @@ def test_the_bridge_to_zeromq_is_free_of_races(tmp_path: Path, sanitizer: str) -
     sources += [core / "ports" / f"zmq_{name}.cpp" for name in ("api", "bridge")]
     sources += [core / "threads" / "thread_setup.cpp"]
     includes = [f"-I{ROOT}", f"-I{ROOT / 'firmware' / 'lib' / 'include'}"]
-    compiled = ["g++", *FLAGS, f"-fsanitize={sanitizer}", *includes, *sources, "-ldl"]
-    subprocess.run([*compiled, "-o", program], check=True)
+    flags = [*FLAGS, f"-fsanitize={sanitizer}", *includes]
+    subprocess.run(["g++", *flags, *sources, "-ldl", "-o", program], check=True)
     (tmp_path / "left_out").write_text("called_from_lib:libzmq\n")
     environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
     environment["TSAN_OPTIONS"] = f"suppressions={tmp_path / 'left_out'}"

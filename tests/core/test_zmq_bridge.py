@@ -300,3 +300,40 @@ def test_a_forked_child_takes_nothing_from_its_parent_and_the_process_ends(peer:
         peer.end.send(b"answer")
         out, _ = process.communicate(timeout=20)
     assert (out, process.returncode) == ("served\n", 0)
+
+
+CRAMPED = """
+import resource, sys
+from rtloop import core
+core.ZmqBridge(sys.argv[1], "tcp://127.0.0.1:1").close()
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 6_000_000,) * 2)
+try:
+    core.ZmqBridge(sys.argv[1], "tcp://127.0.0.1:1")
+except OSError as error:
+    print(error)
+"""
+
+
+def test_without_memory_for_its_threads_there_is_no_bridge_and_nothing_ends() -> None:
+    """libzmq would abort the process, and the loop with it."""
+    command = [sys.executable, "-c", CRAMPED, libzmq()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "no memory for the threads of a ZeroMQ link" in done.stdout
+
+
+def test_what_it_opens_is_not_handed_on_to_programs_that_are_started(peer: Peer) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with closing(Host(peer.address)) as host:
+        opened = set(os.listdir("/proc/self/fd")) - before
+        inherited = []
+        for fd in map(int, opened):
+            try:
+                if os.get_inheritable(fd):
+                    inherited.append(os.readlink(f"/proc/self/fd/{fd}"))
+            except OSError:
+                continue  # that of the listing
+        assert len(opened) > 4
+        assert inherited == []
+        assert host.bridge.fileno() >= 0

@@ -43,6 +43,14 @@ def test_a_loop_between_mailboxes_gives_a_recording_that_numpy_reads(tmp_path: P
     assert [line.split()[0] for line in told[2:]] == [f"cart.{i}" for i in range(4)] + ["force.0"]
 
 
+def test_a_program_that_lacks_its_argument_says_how_it_is_called() -> None:
+    program = EXAMPLES / "read_recording.py"
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "python examples/read_recording.py rtloop-runs/RUN/run.mcap" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_loop_is_built_fed_and_read_back_in_python(tmp_path: Path) -> None:
     summary, told = run("built_in_python.py", folder=tmp_path).splitlines()
     assert summary.startswith("<RunSummary balance: soft, 200 Hz, ")

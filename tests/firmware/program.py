@@ -95,11 +95,14 @@ class Host:
     ) -> None:
         os.close(self.fd)
 
-    def send(self, name: str, **fields: Any) -> None:
+    def send(self, name: str, **fields: Any) -> int:
+        """The number that it was sent with, which its answer acknowledges."""
         payload = ref.encode_message(name, fields)
-        packet = ref.encode_packet(ref.MESSAGES[name][0], self._seq, 0, self.schema_id, 0, payload)
-        self._seq = (self._seq + 1) & 0xFFFF
+        seq = self._seq
+        packet = ref.encode_packet(ref.MESSAGES[name][0], seq, 0, self.schema_id, 0, payload)
+        self._seq = (seq + 1) & 0xFFFF
         self.transmit(packet)
+        return seq
 
     def transmit(self, packet: bytes) -> None:
         rest = ref.encode_frame(packet)

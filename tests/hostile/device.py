@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tests.hostile.wire import (
+    ACCOUNTS,
     ACTIVE,
     ARM,
     ARMED,
@@ -24,12 +25,16 @@ from tests.hostile.wire import (
     EVENT,
     HELLO,
     HELLO_REPLY,
+    HISTOGRAM,
+    HISTOGRAM_REQUEST,
     HOST_STOP,
     IDLE,
     SAFE,
     SCHEMA_CHUNK,
     SCHEMA_REQUEST,
     SENSOR,
+    STATS,
+    STATS_REQUEST,
     STATUS,
     STATUS_REQUEST,
     STOP,
@@ -95,6 +100,7 @@ class Device:
     period_us = PERIOD_US
     boot_id = 7
     version = 1
+    accounts = False
 
     def __init__(self) -> None:
         self.random = random.Random(4)
@@ -172,6 +178,13 @@ class Device:
     def on_status_request(self, request: Packet) -> None:
         self.send_status(request)
 
+    def on_stats_request(self, request: Packet) -> None:
+        """Of one that ``accounts``; the others are not asked."""
+        self.send(STATS, self.stats())
+
+    def on_histogram_request(self, request: Packet) -> None:
+        self.send(HISTOGRAM, struct.pack("<BBxx3I", request.payload[0], 3, 0, 1, 2))
+
     def on_tick(self) -> None:
         """At every multiple of the sensor period, once a host has said HELLO."""
         if self.state == ACTIVE and self.now_us() - self.last_command_us > self.timeout_us:
@@ -218,6 +231,35 @@ class Device:
         }
         return struct.pack("<BBHBBHIII24s", *{**fields, **changes}.values())
 
+    def stats(self, **changes: int) -> bytes:
+        """Of a soft loop that missed nothing."""
+        fields = {
+            "loop_class": 2,
+            "max_misses": 0,
+            "window": 0,
+            "max_consecutive": 0,
+            "boot_id": self.boot_id,
+            "period_us": self.period_us,
+            "deadline_us": self.period_us,
+            "jobs": 3,
+            "skipped": 0,
+            "misses": 0,
+            "limit_broken": 0,
+            "most_consecutive": 0,
+            "lateness_max_us": -100,
+            "worst_job": 0,
+            "first_miss_job": 0,
+            "began_us": 1,
+            "worst_us": 2,
+            "first_miss_us": 0,
+            "response_max_us": 2,
+            "release_latency_max_us": 2,
+            "sample_to_actuation_max_us": 2,
+            "traced": 3,
+            "untraced": 0,
+        }
+        return struct.pack("<BxHHHIIIIIIIIiIIQQQIIIII", *{**fields, **changes}.values())
+
     def send_chunk(self, offset: int, text: bytes) -> None:
         self.send(SCHEMA_CHUNK, struct.pack("<HH", offset, len(self.schema)) + text)
 
@@ -253,7 +295,14 @@ class Device:
     def made(self, type: int, payload: bytes) -> bytes:
         """The frame of the next packet."""
         made = packet(
-            type, self.seq, self.ack, self.schema_id, self.now_us(), payload, self.version
+            type,
+            self.seq,
+            self.ack,
+            self.schema_id,
+            self.now_us(),
+            payload,
+            self.version,
+            ACCOUNTS if self.accounts and type == HELLO_REPLY else 0,
         )
         self.seq += 1
         return framed(made)
@@ -319,4 +368,6 @@ class Device:
             COMMAND: self.on_command,
             STOP: self.on_stop,
             STATUS_REQUEST: self.on_status_request,
+            STATS_REQUEST: self.on_stats_request,
+            HISTOGRAM_REQUEST: self.on_histogram_request,
         }[request.type](request)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 HELLO, HELLO_REPLY, SCHEMA_REQUEST, SCHEMA_CHUNK, TIME_REQUEST, TIME_REPLY, SENSOR = range(1, 8)
 COMMAND, ARM, CLEAR, STOP, EVENT, STATUS_REQUEST, STATUS = range(8, 15)
+STATS_REQUEST, STATS, HISTOGRAM_REQUEST, HISTOGRAM = range(15, 19)
+ACCOUNTS = 1  # a flag of HELLO_REPLY
 INIT, IDLE, ARMED, ACTIVE, SAFE = range(5)
 COMMAND_TIMEOUT, DEADLINE_MISSES, LINK_ERRORS, NON_FINITE, LIMIT, HOST_STOP, HARDWARE = (
     1 << bit for bit in range(7)
@@ -29,9 +31,18 @@ def schema_id(text: bytes) -> int:
 
 
 def packet(
-    type: int, seq: int, ack: int, schema: int, time_us: int, payload: bytes, version: int = 1
+    type: int,
+    seq: int,
+    ack: int,
+    schema: int,
+    time_us: int,
+    payload: bytes,
+    version: int = 1,
+    flags: int = 0,
 ) -> bytes:
-    head = struct.pack("<BBHHHI", version << 4, type, seq & 0xFFFF, ack, schema, time_us & U32)
+    head = struct.pack(
+        "<BBHHHI", version << 4 | flags, type, seq & 0xFFFF, ack, schema, time_us & U32
+    )
     return head + payload + struct.pack("<I", zlib.crc32(head + payload))
 
 

@@ -20,8 +20,27 @@ BUILD_ASSERT(IS_ENABLED(CONFIG_APP_LINK_UART) || IS_ENABLED(CONFIG_APP_LINK_NETW
 
 #define PERIOD_TICKS (CONFIG_SYS_CLOCK_TICKS_PER_SEC / CONFIG_APP_RATE_HZ)
 
+#if defined(CONFIG_APP_CLASS_HARD)
+#define CLASS RTL_CLASS_HARD
+#elif defined(CONFIG_APP_CLASS_FIRM)
+#define CLASS RTL_CLASS_FIRM
+#else
+#define CLASS RTL_CLASS_SOFT
+#endif
+
 static rtl_device device;
-static loop_snapshot counted, published;
+static rtl_device_account account = {
+    .loop.terms =
+        {
+            .loop_class = CLASS,
+            .fault_on_limit = CLASS == RTL_CLASS_FIRM,
+            .max_misses = CONFIG_APP_MAX_MISSES,
+            .window = CONFIG_APP_WINDOW,
+            .period_us = LOOP_PERIOD_US,
+            .deadline_us = CONFIG_APP_DEADLINE_US,
+        },
+};
+static loop_snapshot published;
 static atomic_t turn; /* odd while `published` is written */
 static atomic_t has_begun, clear_is_asked;
 
@@ -45,7 +64,8 @@ static K_TIMER_DEFINE(period, on_release, NULL);
 /* ---- what others see and ask ----------------------------------------------------------------- */
 
 static void publish(void) {
-    counted.link = (rtl_device_status){
+    const rtl_loop_account *const loop = &account.loop;
+    const rtl_device_status link = {
         .state = (uint8_t)device.state,
         .loop_class = device.arm.loop_class,
         .reasons = device.reasons,
@@ -59,9 +79,16 @@ static void publish(void) {
         .command_timeouts = device.command_timeouts,
         .tx_packets = device.tx_packets,
     };
-    counted.tx_dropped = device.tx_dropped;
     atomic_inc(&turn);
-    published = counted;
+    published = (loop_snapshot){
+        .link = link,
+        .tx_dropped = device.tx_dropped,
+        .jobs = loop->jobs,
+        .skipped = loop->skipped,
+        .misses = loop->misses,
+        .response_max_us = loop->response.max_us,
+        .sample_to_actuation_max_us = account.sample_to_actuation.max_us,
+    };
     atomic_inc(&turn);
 }
 
@@ -141,6 +168,7 @@ static void begin(void) {
         .command_timeout_us = settings.command_timeout_ms * 1000u,
         .command_timeout_max_us = CONFIG_APP_COMMAND_TIMEOUT_MAX_MS * 1000u,
         .boot_id = sys_rand32_get() ^ k_cycle_get_32(),
+        .account = &account,
     };
     if (!rtl_device_init(&device, &hardware, &description)) {
         k_panic(); /* the plant's description breaks a rule of device.h */
@@ -152,19 +180,8 @@ static void begin(void) {
 }
 
 /* A job is a release by the timer; what arrives between two of them is taken at once, too. */
-static void account(uint32_t releases, uint64_t finished_us) {
-    const uint32_t response_us = (uint32_t)(finished_us % LOOP_PERIOD_US);
-    counted.jobs++;
-    counted.skipped += releases - 1u;
-    if (response_us > counted.worst_response_us) {
-        counted.worst_response_us = response_us;
-    }
-    if (response_us > CONFIG_APP_DEADLINE_US || releases > 1u) {
-        counted.misses++;
-        if (IS_ENABLED(CONFIG_APP_CLASS_HARD)) {
-            rtl_device_trip(&device, RTL_REASON_DEADLINE_MISSES);
-        }
-    }
+static void account_for_job(uint64_t start_us) {
+    rtl_device_job(&device, start_us - start_us % LOOP_PERIOD_US, start_us, loop_now_us());
 }
 
 static void run(void *channel, void *unused_2, void *unused_3) {
@@ -177,14 +194,15 @@ static void run(void *channel, void *unused_2, void *unused_3) {
     begin();
     for (;;) {
         task_wdt_feed(watchdog);
-        const uint32_t releases = k_timer_status_get(&period);
+        const uint64_t start_us = loop_now_us();
+        const bool is_released = k_timer_status_get(&period) > 0;
         receive(); /* first: what came in time is no timeout */
         if (atomic_set(&clear_is_asked, false)) {
             rtl_device_clear(&device);
         }
         rtl_device_tick(&device);
-        if (releases > 0) {
-            account(releases, loop_now_us());
+        if (is_released) {
+            account_for_job(start_us);
         }
         publish();
         k_sem_take(&wake, K_FOREVER);

@@ -13,12 +13,12 @@
 
 #define LOOP_PERIOD_US (1000000u / CONFIG_APP_RATE_HZ)
 
-/* What the loop tells of itself, once a job. */
+/* What the loop tells of itself, after every pass. */
 typedef struct loop_snapshot {
     rtl_device_status link;
     uint32_t tx_dropped;
-    uint32_t jobs, skipped, misses; /* releases taken, passed over, finished after the deadline */
-    uint32_t worst_response_us;
+    uint32_t jobs, skipped, misses; /* since ARM, as loop_account.h has them */
+    uint32_t response_max_us, sample_to_actuation_max_us;
 } loop_snapshot;
 
 /* Device time: µs since the board started, from any context. */

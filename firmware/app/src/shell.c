@@ -35,8 +35,11 @@ static int on_stats(const struct shell *shell, size_t argc, char **argv) {
     ARG_UNUSED(argc), ARG_UNUSED(argv);
     loop_snapshot seen;
     loop_read(&seen);
-    shell_print(shell, "loop: %u jobs, %u skipped, %u missed %u us, worst %u us", seen.jobs,
-                seen.skipped, seen.misses, CONFIG_APP_DEADLINE_US, seen.worst_response_us);
+    shell_print(shell,
+                "since ARM: %u jobs, %u skipped, %u missed their deadline of %u us; response at "
+                "most %u us, sample to actuation at most %u us",
+                seen.jobs, seen.skipped, seen.misses, CONFIG_APP_DEADLINE_US, seen.response_max_us,
+                seen.sample_to_actuation_max_us);
     shell_print(shell, "received: %u packets, %u with a wrong CRC, %u damaged frames, %u lost",
                 seen.link.rx_packets, seen.link.crc_errors, seen.link.frame_errors,
                 seen.link.seq_gaps);

@@ -78,16 +78,18 @@ static void begin_sending(void) {}
 
 #else
 
-static void take_received(void) {
+static bool take_received(void) {
     uint8_t bytes[16];
-    int n;
-    while ((n = uart_fifo_read(uart, bytes, sizeof bytes)) > 0) {
-        overruns += (uint32_t)n - ring_buf_put(&received, bytes, (uint32_t)n);
-        note_arrival();
+    const int n = uart_fifo_read(uart, bytes, sizeof bytes);
+    if (n <= 0) {
+        return false;
     }
+    overruns += (uint32_t)n - ring_buf_put(&received, bytes, (uint32_t)n);
+    note_arrival();
+    return true;
 }
 
-static void send_waiting(void) {
+static bool send_waiting(void) {
     uint8_t *bytes;
     const uint32_t n = ring_buf_get_claim(&to_send, &bytes, CONFIG_APP_LINK_UART_QUEUE);
     const int sent = n > 0 ? uart_fifo_fill(uart, bytes, (int)n) : 0;
@@ -95,17 +97,16 @@ static void send_waiting(void) {
     if (n == 0) {
         uart_irq_tx_disable(uart);
     }
+    return sent > 0;
 }
 
+/* Until nothing moves: some drivers call a transmitter pending that is only idle. */
 static void on_interrupt(const struct device *dev, void *unused) {
     ARG_UNUSED(unused);
-    while (uart_irq_update(dev) && uart_irq_is_pending(dev)) {
-        if (uart_irq_rx_ready(dev)) {
-            take_received();
-        }
-        if (uart_irq_tx_ready(dev)) {
-            send_waiting();
-        }
+    bool has_moved = true;
+    while (has_moved && uart_irq_update(dev) && uart_irq_is_pending(dev)) {
+        has_moved = uart_irq_rx_ready(dev) && take_received();
+        has_moved = (uart_irq_tx_ready(dev) && send_waiting()) || has_moved;
     }
 }
 

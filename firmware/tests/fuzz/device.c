@@ -78,6 +78,7 @@ static size_t make_command(uint8_t *payload) {
     rtl_command command = {.valid_until_us = (uint32_t)r.now_us + 3000u - choose(&from, 3500)};
     command.count = (uint8_t)(1 + (choose(&from, 50) == 1));
     command.values[0] = odd_value();
+    r.ack = (uint16_t)(r.device.tx_seq - choose(&from, 200) + 2u);
     return rtl_command_encode(&command, payload);
 }
 
@@ -103,6 +104,9 @@ static size_t make_payload(uint8_t type, uint8_t *payload) {
             return make_arm(payload);
         case RTL_TYPE_STOP:
             return rtl_stop_encode(&(rtl_stop){(uint16_t)choose(&from, 65536)}, payload);
+        case RTL_TYPE_HISTOGRAM_REQUEST:
+            return rtl_histogram_request_encode(&(rtl_histogram_request){(uint8_t)choose(&from, 4)},
+                                                payload);
         default:
             return 0;
     }
@@ -110,10 +114,11 @@ static size_t make_payload(uint8_t type, uint8_t *payload) {
 
 /* Mostly a sensible host, so that the states behind ARM and COMMAND are reached. */
 static uint8_t choose_type(void) {
-    const uint8_t sensible[] = {RTL_TYPE_COMMAND, RTL_TYPE_COMMAND, RTL_TYPE_COMMAND,
-                                RTL_TYPE_COMMAND, RTL_TYPE_COMMAND, RTL_TYPE_ARM,
-                                RTL_TYPE_ARM,     RTL_TYPE_CLEAR,   RTL_TYPE_TIME_REQUEST,
-                                RTL_TYPE_HELLO};
+    const uint8_t sensible[] = {
+        RTL_TYPE_COMMAND, RTL_TYPE_COMMAND,       RTL_TYPE_COMMAND,
+        RTL_TYPE_COMMAND, RTL_TYPE_COMMAND,       RTL_TYPE_ARM,
+        RTL_TYPE_ARM,     RTL_TYPE_CLEAR,         RTL_TYPE_TIME_REQUEST,
+        RTL_TYPE_HELLO,   RTL_TYPE_STATS_REQUEST, RTL_TYPE_HISTOGRAM_REQUEST};
     if (choose(&from, 20) == 0) {
         return (uint8_t)choose(&from, 20);
     }
@@ -209,7 +214,13 @@ static void let_time_pass(void) {
 }
 
 static void begin(void) {
-    rig_init(&r, (UINT64_C(1) << 32) - 50000); /* through the wrap of 32-bit time soon */
+    const rtl_loop_terms terms = {.loop_class = RTL_CLASS_SOFT,
+                                  .period_us = RIG_PERIOD_US,
+                                  .deadline_us = RIG_PERIOD_US,
+                                  .max_misses = 1,
+                                  .window = 3};
+    /* Through the wrap of 32-bit time soon. */
+    rig_init_accounting(&r, (UINT64_C(1) << 32) - 50000, &terms);
     rtl_device_ready(&r.device);
     applied_before = 0;
     last_applied_us = 0;

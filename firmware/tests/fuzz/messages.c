@@ -84,7 +84,7 @@ static void take(uint8_t type, const uint8_t *payload, size_t size) {
 }
 
 /* The sizes that a message of this type may have: of a random size hardly any is taken. */
-static const uint16_t sizes[] = {4, 8, 12, 16, 24, 40, 44, 96, 100};
+static const uint16_t sizes[] = {4, 8, 12, 16, 24, 28, 40, 44, 48, 96, 100};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0 || size > 1 + RTL_PAYLOAD_MAX) {

@@ -14,7 +14,7 @@ from rtloop.cli.outlet import say
 from rtloop.cli.table import Row, table
 from rtloop.cli.terminal import Terminal
 from rtloop.link import DeviceStatus, Link, LinkInfo
-from rtloop.link.messages import Sample, told_state
+from rtloop.link.messages import DeviceStats, Sample, told_state
 from rtloop.link.transports import latency_problem
 
 #: A device samples every period, from its HELLO on; a slow one is waited for so long.
@@ -38,16 +38,20 @@ def info(options: argparse.Namespace) -> int:
     try:
         status = link.status()
         sample = _first_sample(link)
-        low_latency = link.low_latency
+        account = link.account()
+        low_latency = link.low_latency if link.bit_rate is not None else None  # of a driver alone
     finally:
         link.close()
     problem = latency_problem(options.device)
     if options.json:
         told = {**as_dict(options.device, link.info, status, sample), "low_latency": low_latency}
+        told["account"] = None if account is None else asdict(account[0])
         told |= {"latency_problem": problem or None, "exit_code": 0}
         return 0 if say(json.dumps(told, indent=2)) else 1
     terminal = Terminal(sys.stdout)
     lines = [*_told(options.device, link.info, status, sample, terminal)]
+    if account is not None and account[0].loop_class is not None:
+        lines.insert(1, terminal.wrapped(_account(account[0])))
     lines.append(terminal.wrapped(_latency(low_latency, problem)))
     return 0 if say("\n".join(filter(None, lines))) else 1
 
@@ -124,7 +128,15 @@ def _told(
         )
 
 
-def _latency(low_latency: bool, problem: str) -> str:
+def _account(stats: DeviceStats) -> str:
+    return (
+        f"  its own loop, {stats.loop_class}, every {stats.period_us / 1000:g} ms, since it was armed: "
+        f"{stats.jobs} jobs, {stats.skipped} skipped, {stats.misses} deadline misses; response at most "
+        f"{stats.response_max_us} µs, sample to actuation at most {stats.sample_to_actuation_max_us} µs"
+    )
+
+
+def _latency(low_latency: bool | None, problem: str) -> str:
     if problem:
         return f"  latency: {problem}"
     return "  latency: the driver passes received bytes on at once" if low_latency else ""

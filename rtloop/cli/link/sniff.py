@@ -18,7 +18,7 @@ from rtloop.cli.signals import Signals
 from rtloop.cli.terminal import Terminal
 from rtloop.errors import RtloopError
 from rtloop.link.capture import Captured, decoded
-from rtloop.link.messages import DeviceState, Reason
+from rtloop.link.messages import EVENTS, DeviceState, Reason
 from rtloop.link.transports import open_line
 from rtloop.stopping import stopped_when
 
@@ -82,7 +82,7 @@ def _word(name: str, value: Any) -> str:
     if name in ("reasons", "reason_bits"):
         return Reason(value & sum(Reason)).names()
     if name == "event":
-        return next((word for word, n in core.PORT_EVENTS.items() if n == value), str(value))
+        return EVENTS.get(value, str(value))
     if isinstance(value, bytes):
         return repr(value.decode("ascii", "replace"))
     if isinstance(value, list):

@@ -17,6 +17,7 @@ constexpr int kPacketsLookedAt = 128;
 constexpr int kPacketsSkipped = 1024;
 constexpr size_t kPacketsKept = 8;
 constexpr int kPacketsToDrain = 4096;
+constexpr int kRoomForTheLastBytes = 64 * 1024;  // beyond what any link of ours waits with
 
 struct Slot {
     uint8_t bytes[RTL_PACKET_MAX + 1];  // a longer packet is seen to be one, and refused
@@ -123,6 +124,10 @@ Wire::Sent PacketWire::send(int fd, const Packet *packets, size_t n) noexcept {
 }
 
 void PacketWire::send_last(int fd, const Packet &packet) noexcept {
+    if (send(fd, &packet, 1).packets == 1) return;
+    // What waits there is older, and no reason to keep the last one back.
+    const int room = kRoomForTheLastBytes;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
     send(fd, &packet, 1);
 }
 

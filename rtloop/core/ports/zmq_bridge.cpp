@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -48,6 +49,9 @@ constexpr int kTypeOfService = 46 << 2;
 // The last packets, STOP among them, have so long to leave.
 constexpr int kLingerMs = 200;
 constexpr milliseconds kEndsWithin(1000);
+// libzmq's two and ours; beside the stack of each, its arena of malloc may begin.
+constexpr size_t kThreads = 3;
+constexpr size_t kBesideStack = 1024 * 1024;
 // So many one after the other, then the other direction has its turn.
 constexpr int kTurn = 64;
 
@@ -57,6 +61,21 @@ constexpr int kLosses = zmq::kClosed | zmq::kDisconnected | zmq::kHandshakeFaile
 
 [[noreturn]] void fail(const char *what) {
     throw std::system_error(errno, std::generic_category(), what);
+}
+
+// Where a thread cannot be made, libzmq ends the process. With locked memory and a limit on it,
+// there may be no room for a stack.
+void check_room_for_threads() {
+    pthread_attr_t attributes;
+    size_t stack = 0;
+    pthread_getattr_default_np(&attributes);
+    pthread_attr_getstacksize(&attributes, &stack);
+    pthread_attr_destroy(&attributes);
+    const size_t room = kThreads * (stack + kBesideStack);
+    void *const tried =
+        mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (tried == MAP_FAILED) fail("no memory for the threads of a ZeroMQ link");
+    munmap(tried, room);
 }
 
 std::vector<pid_t> threads_of_process() {
@@ -163,6 +182,7 @@ void ZmqBridge::Shared::open_pair() {
 }
 
 void ZmqBridge::Shared::open_socket(const std::string &endpoint) {
+    check_room_for_threads();
     context = api.ctx_new();
     if (context == nullptr) fail_in_libzmq("no context of libzmq");
     {

@@ -144,6 +144,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pty", type=Path, required=True, help="make it a link to the line")
     parser.add_argument("--zmq", help="serve ZeroMQ, too, at tcp://127.0.0.1:PORT")
+    parser.add_argument("--udp", help="serve UDP, too, at udp://127.0.0.1:PORT")
     parser.add_argument("--command", choices=("torques", "targets"), default="torques")
     parser.add_argument("--seed", type=int, default=1, help="of noise and pushes")
     parser.add_argument("--push-newton", type=float, default=0.0)
@@ -168,6 +169,7 @@ def main() -> int:
     arguments += ["--command-timeout-ms", options.command_timeout_ms, "--die-with-parent"]
     arguments += ["--priority", options.priority]
     arguments += ["--zmq", options.zmq] if options.zmq else []
+    arguments += ["--udp", options.udp] if options.udp else []
     firmware = subprocess.Popen(
         [str(firmware_path()), "remote", *map(str, arguments)], pass_fds=[theirs.fileno()]
     )

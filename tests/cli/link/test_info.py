@@ -30,6 +30,7 @@ def test_a_device_says_what_it_is_and_is_left_as_it_was(
     assert told["counters"]["rx_packets"] > 0
     assert told["clock_error_us"] > 0
     assert told["low_latency"] is False  # a pty has no such mode
+    assert told["account"]["period_us"] == 1000, "of its own loop"
 
 
 def test_people_get_a_table_with_values_and_units(

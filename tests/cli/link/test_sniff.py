@@ -13,8 +13,8 @@ from tests.cli.screen import Screen
 from tests.firmware import reference as ref
 
 
-def event(seq: int) -> bytes:
-    fields = {"event": 2, "loop_class": 0, "reasons": 1, "time_us": 5, "valid_until_us": 0}
+def event(seq: int, kind: int = 2) -> bytes:
+    fields = {"event": kind, "loop_class": 0, "reasons": 1, "time_us": 5, "valid_until_us": 0}
     fields |= {"lateness_us": 0, "total": 3, "state": 4}
     payload = ref.encode_message("event", fields)
     return ref.encode_frame(ref.encode_packet(ref.MESSAGES["event"][0], seq, 0, 1, 5, payload))
@@ -39,6 +39,17 @@ def test_packets_and_damage_are_told_in_words(
     assert "!! 3 bytes: no frame" in damage
     assert "(1 missing before)" in second
     assert total == "2 packets, 1 damaged frames, 1 missing by their numbers"
+
+
+def test_events_have_the_names_of_the_wire(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "line.bin"
+    path.write_bytes(event(1, 5) + event(2, 99))
+    assert main(["link", "sniff", str(path)]) == 0
+    _, miss, unknown, _ = capsys.readouterr().out.splitlines()
+    assert "EVENT event deadline_miss" in miss
+    assert "EVENT event 99" in unknown
 
 
 def test_lines_fit_the_terminal(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,4 +42,4 @@ class DeviceKind:
     name: str
     start: Callable[[pytest.FixtureRequest, Path, dict[str, str]], Device]
     options: frozenset[str] = field(default_factory=frozenset)
-    rate_hz: int = 100
+    rate_hz: int = 50

@@ -61,5 +61,5 @@ def _start(
 
 HOST_PROGRAM_KINDS = tuple(
     DeviceKind(f"host-{transport}", functools.partial(_start, transport), OPTIONS)
-    for transport in ("serial", "zmq")
+    for transport in ("serial", "zmq", "udp")
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.firmware.scenarios.host import host_at
 #: Beyond what a shared machine stalls a test; the devices allow 1 s.
 LONG_US = 1_000_000
 SHORT_US = 50_000
+TERMS = {"loop_class": 1, "max_late_commands": 0, "command_timeout_us": LONG_US}
 
 
 @pytest.fixture
@@ -46,11 +48,20 @@ def say_hello(host: Host) -> dict[str, object]:
     raise AssertionError("HELLO is not answered")
 
 
+def told(host: Host, request: str, **fields: int) -> dict[str, Any]:
+    """The STATUS that answers this request and no other: it acknowledges it."""
+    seq = host.send(request, **fields)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for packet in host.receive():
+            if packet.name == "device_status" and packet.ack == seq:
+                return packet.fields
+    raise AssertionError(f"{request} is not answered")
+
+
 def state(host: Host) -> tuple[int, int]:
     """Of the device, now, and its reasons."""
-    host.receive(0)
-    host.send("status_request")
-    status = host.wait_for("device_status")
+    status = told(host, "status_request")
     return status["state"], status["reasons"]
 
 
@@ -88,25 +99,18 @@ def test_without_commands_it_goes_safe_latched_and_comes_back_by_clear_and_arm_o
 ) -> None:
     host.activate(command_timeout_us=SHORT_US)
     assert host.wait_until_safe() == COMMAND_TIMEOUT
-    for refused in ("arm", "command"):
-        if refused == "arm":
-            host.send("arm", loop_class=1, max_late_commands=0, command_timeout_us=LONG_US)
-            host.wait_for("device_status")
-        else:
-            host.send_command(0.0)
-        assert state(host) == (SAFE, COMMAND_TIMEOUT)
-    host.send("clear")
-    assert host.wait_for("device_status")["state"] == IDLE
+    assert told(host, "arm", **TERMS)["state"] == SAFE
+    host.send_command(0.0)
+    assert state(host) == (SAFE, COMMAND_TIMEOUT)
+    assert told(host, "clear")["state"] == IDLE
     host.send_command(0.0)
     assert state(host) == (IDLE, 0)
-    host.send("arm", loop_class=1, max_late_commands=0, command_timeout_us=LONG_US)
-    assert host.wait_for("device_status")["state"] == ARMED
+    assert told(host, "arm", **TERMS)["state"] == ARMED
 
 
 def test_stop_is_obeyed_answered_and_latched(host: Host) -> None:
     host.activate(command_timeout_us=LONG_US)
-    host.send("stop", reason_bits=0)
-    assert host.wait_for("device_status")["state"] == SAFE
+    assert told(host, "stop", reason_bits=0)["state"] == SAFE
     assert state(host) == (SAFE, HOST_STOP)
 
 

@@ -325,7 +325,7 @@ def test_with_keys_only_who_has_one_is_heard(
     with gateway(device.link, "--keys", keys) as running:
         server, _ = zmq.auth.load_certificate(keys / "gateway.key")
 
-        def subscriber(own: tuple[bytes, bytes] | None) -> zmq.Socket[Any]:
+        def subscriber(own: tuple[bytes, bytes] | None) -> Any:
             socket = context.socket(zmq.SUB)
             socket.subscribe("")
             if own is not None:

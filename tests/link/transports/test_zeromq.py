@@ -44,9 +44,7 @@ def free_port() -> int:
     ["zmq+tcp://10.0.0.7:5555", "ZMQ+TCP://board.local:1", "zmq+tcp://[fe80::1%eth0]:65535"],
 )
 def test_an_address_or_a_name_with_a_port_is_a_device(device: str) -> None:
-    transport = transports.of(device)
-    assert isinstance(transport, ZmqTransport)
-    assert transport.bit_rate(9600) is None
+    assert isinstance(transports.of(device), ZmqTransport)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +58,7 @@ def test_anything_else_is_none_and_said_so(device: str) -> None:
 
 def test_a_device_shakes_hands_is_armed_and_stopped(start_program: Start) -> None:
     program = start_program(*ZMQ, "--boot-id", "99")
-    with Link.open("cart", f"zmq+{program.zmq_address}", 300) as link:
+    with Link.open("cart", f"zmq+{program.address}", 300) as link:
         assert (link.info.name, link.info.boot_id) == ("cartpole", 99)
         assert [field.name for field in link.info.schema.commands] == ["force"]
         assert link.info.clock_error_ns < 100_000_000
@@ -108,7 +106,7 @@ def routing(device: str) -> Iterator[str]:
 
 def test_a_router_may_stand_before_the_device(start_program: Start) -> None:
     program = start_program(*ZMQ)
-    with routing(program.zmq_address) as address, Link.open("cart", address, 300) as link:
+    with routing(program.address) as address, Link.open("cart", address, 300) as link:
         assert link.arm(loop_class=1).state == DeviceState.ARMED
 
 
@@ -178,7 +176,7 @@ def listening() -> Iterator[int]:
 
 @pytest.mark.usefixtures("quick")
 def test_a_second_host_is_told_that_the_device_has_one(start_program: Start) -> None:
-    device = f"zmq+{start_program(*ZMQ).zmq_address}"
+    device = f"zmq+{start_program(*ZMQ).address}"
     with Link.open("first", device, 300) as first:
         with pytest.raises(
             LinkError, match="no other host is connected to the device: it serves one"
@@ -212,7 +210,7 @@ def test_a_stop_that_is_asked_for_ends_the_wait_for_a_device() -> None:
 
 def test_a_device_that_is_gone_is_lost_for_reads_writes_and_questions(start_program: Start) -> None:
     program = start_program(*ZMQ)
-    link = Link.open("cart", f"zmq+{program.zmq_address}", 300)
+    link = Link.open("cart", f"zmq+{program.address}", 300)
     program.process.kill()
     program.process.wait()
     with pytest.raises(LinkError, match="was lost: the connection has ended; check the network"):
@@ -224,7 +222,7 @@ def test_a_device_that_is_gone_is_lost_for_reads_writes_and_questions(start_prog
 
 def test_a_device_that_does_not_go_on_does_not_answer(start_program: Start) -> None:
     program = start_program(*ZMQ)
-    with Link.open("cart", f"zmq+{program.zmq_address}", 300) as link:
+    with Link.open("cart", f"zmq+{program.address}", 300) as link:
         program.process.send_signal(signal.SIGSTOP)
         with pytest.raises(LinkError, match="did not answer STATUS_REQUEST"):
             link.status()

@@ -26,7 +26,7 @@ extern "C" {
 #define RTL_PROTOCOL_VERSION 1u
 #define RTL_HEADER_SIZE 12u
 #define RTL_CRC_SIZE 4u
-#ifndef RTL_PAYLOAD_MAX /* a board short of RAM may take no longer ones, 240 or more */
+#ifndef RTL_PAYLOAD_MAX /* a board short of RAM may take fewer, 324 or more */
 #define RTL_PAYLOAD_MAX 524u
 #endif
 #define RTL_PACKET_MIN (RTL_HEADER_SIZE + RTL_CRC_SIZE)
