@@ -88,8 +88,9 @@ void LinkPort::forget_device() noexcept {
     last_receive_ns_ = 0;
     last_time_request_ns_ = 0;
     time_reply_is_due_ = false;
-    sequence_.newest = 0;  // of another line it would name a sample that this device has not sent
+    sequence_.newest = 0;
     sequence_.is_known = false;
+    sensor_seq_ = 0;  // of another line it would name a sample that this device has not sent
     pace_is_known_ = false;
     report_ = {.device_late_commands = report_.device_late_commands};
     unconfirmed_since_ns_ = -1;

@@ -50,7 +50,7 @@ class Gateway:
         try:
             self.info = self._open()
         except BaseException:
-            self.close_line()
+            self._close_line()
             self._sockets.close()
             raise
         self._commander = Commander(device)
@@ -92,10 +92,10 @@ class Gateway:
 
     def close(self) -> None:
         """Sends nothing: stop first. May be called again."""
-        self.close_line()
+        self._close_line()
         self._sockets.close()
 
-    def close_line(self) -> None:
+    def _close_line(self) -> None:
         if self._line is not None:
             self._line.close()
             self._line = None
@@ -123,8 +123,8 @@ class Gateway:
     def _refuse(self, peer: Peer, verdict: Verdict) -> None:
         """In words, and told once a connection."""
         self._counts["refused"] += 1
-        said = REFUSED + verdict.refusal.encode("ascii", "replace")[:PACKET_MAX]
-        self._sockets.send(peer.identity, said)
+        said = REFUSED + verdict.refusal.encode("ascii", "replace")
+        self._sockets.send(peer.identity, said[:PACKET_MAX])
         if peer.identity != self._told_of:
             self._told_of = peer.identity
             self._note("refused", f"a host at {peer.host} was refused: {verdict.refusal}")
@@ -203,7 +203,7 @@ class Gateway:
         return info
 
     def _lose(self, error: LinkError) -> None:
-        self.close_line()
+        self._close_line()
         self._retry_s, self._wait_s = time.monotonic() + FIRST_S, FIRST_S
         self._note("lost", str(error))
 
@@ -213,13 +213,12 @@ class Gateway:
         try:
             self.info = self._open()
         except LinkError:
-            self.close_line()
+            self._close_line()
             self._wait_s = min(2 * self._wait_s, LATER_S)
             self._retry_s = time.monotonic() + self._wait_s
             return
         self._heard_s = time.monotonic()
-        for _ in self._sockets.received():  # what waited meanwhile is old
-            self._counts["dropped"] += 1
+        self._counts["dropped"] += self._sockets.drain()  # what waited meanwhile is old
         self._note("back", f"{self.info.name} on {self._device} is back")
 
     # --- news ---
