@@ -15,9 +15,12 @@ import tty
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.firmware import reference as ref
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 IDLE, ARMED, ACTIVE, SAFE = 1, 2, 3, 4
 COMMAND_TIMEOUT, LINK_ERRORS, NON_FINITE, LIMIT, HOST_STOP, HARDWARE = 1, 4, 8, 16, 32, 64
@@ -84,7 +87,7 @@ class Host:
         self._seq = 0
         self._received = b""
 
-    def __enter__(self) -> Host:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
