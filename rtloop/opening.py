@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rtloop import core
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
-from rtloop.ports.loop import KEPT_INSTEAD, commands_kept, most_kept, what_is_kept
+from rtloop.ports.kept import KEPT_INSTEAD, commands_kept, most_kept, what_is_kept
 from rtloop.ports.port import Port, PortSection
 
 

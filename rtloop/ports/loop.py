@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from rtloop.config.problem import Keys, Problem, any_of, milliseconds, unknown
 from rtloop.config.values import VECTOR_SIZE_MAX, Name
+from rtloop.ports.kept import KEPT_INSTEAD, commands_kept, most_kept, what_is_kept
 from rtloop.ports.port import (
     INPUTS,
     FirstSample,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 #: The part of its period in which a loop wakes up, on a machine that is not overloaded: 100 µs at 1 kHz.
 AWAKE_WITHIN = 10
-#: Of the commands of one output that are kept for the loops that read it; locked, where memory is.
-KEPT_BYTES_MAX = 64 << 20
 
 
 @dataclass
@@ -213,33 +212,6 @@ def age_at_release_ns(loop: ServedLoop, other: ReadableLoop) -> int:
     # Releases lie at whole multiples of the step behind each other, seen from the other's grid.
     step_ns = gcd(loop.period_ns, other.period_ns)
     return other.period_ns - step_ns + -other.deadline_ns % step_ns
-
-
-def commands_kept(loop: ReadableLoop, reader: ReadableLoop) -> int:
-    """As many of a loop's as come while the reader is late by a period, or by those that it catches up with."""
-    behind_ns = reader.period_ns * (1 + reader.catch_up)
-    return -(-behind_ns // loop.period_ns) + loop.catch_up + 3
-
-
-def most_kept(size: int) -> int:
-    """Commands of so many values that fit into KEPT_BYTES_MAX."""
-    return KEPT_BYTES_MAX // _bytes(size)
-
-
-def what_is_kept(n: int, size: int) -> str:
-    """In words."""
-    return f"of which {n} commands of {size} values would be kept ({n * _bytes(size) >> 20} MiB)"
-
-
-def _bytes(size: int) -> int:
-    return 64 + 4 * size  # of the command itself: its time, its number, its place
-
-
-KEPT_INSTEAD = (
-    f"at most {KEPT_BYTES_MAX >> 20} MiB of them, for a period of the loop that reads and those that it "
-    "catches up with: fewer values, rates that are closer, a smaller max_catch_up, or output: asap in the "
-    "loop that is read"
-)
 
 
 class LoopPort(Port):

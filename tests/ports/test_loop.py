@@ -160,7 +160,7 @@ def test_a_device_that_has_more_values_than_can_be_kept_is_refused_as_it_is_open
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = loaded(small(FAST, SLOW), folder)
-    monkeypatch.setattr("rtloop.ports.loop.KEPT_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr("rtloop.ports.kept.KEPT_BYTES_MAX", 1 << 20)
     with pytest.raises(
         ConfigError, match="loops.a.outputs.o: found an output of which 200003 comm"
     ):

@@ -118,12 +118,12 @@ class ZmqTransport(Transport):
         host, _ = host_and_port(device) or ("", 0)
         try:
             libzmq()
-        except LinkError as error:
-            return f"'{device}', but no libzmq", str(error)
+        except LinkError:
+            return f"'{device}', but no libzmq", "libzmq: pip install pyzmq"
         try:
             _addresses(device)
-        except LinkError as error:
-            return f"'{host}', a name that is not known here", str(error)
+        except LinkError:
+            return f"'{host}', a name that is not known here", "a known name, or the device's address"
         return None
 
 
