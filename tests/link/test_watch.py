@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from rtloop.errors import LinkError
-from rtloop.link import parse_schema
+from rtloop.link import Link, parse_schema
 from rtloop.link.handshake import LinkInfo
 from rtloop.link.messages import DeviceState, PacketType, Reason
 from rtloop.link.packet_stream import Packet
 from rtloop.link.watch import Watch
 from tests.firmware import reference as ref
-from tests.link.scripted_device import SCHEMA
+from tests.link.scripted_device import SCHEMA, ScriptedDevice
 
 SCHEMA_ID = parse_schema(SCHEMA).id
 
@@ -111,3 +111,27 @@ def test_it_asks_for_time_and_counters_and_nothing_else() -> None:
     watch = Watch(stream, info())
     list(watch.until(0.0))
     assert stream.sent == [PacketType.TIME_REQUEST, PacketType.STATUS_REQUEST]
+
+
+def test_a_device_that_was_reset_is_greeted_anew_and_that_is_told() -> None:
+    is_asleep = False
+
+    def script(request: ref.Packet) -> Any:
+        nonlocal is_asleep
+        if request.name == "status_request":  # the first one is the watch's
+            is_asleep = True
+        if is_asleep and request.name == "hello":
+            device.boot_id = 2
+            return None
+        return [] if is_asleep else None
+
+    with ScriptedDevice(script) as device:
+        link = Link.open("x", device.path, 1_000_000)
+        watch = link.watch()
+        told: list[Any] = []
+        end_s = time.monotonic() + 30
+        while not told and time.monotonic() < end_s:
+            told += watch.until(time.monotonic() + 0.1)
+        link.close()
+    (sentence,) = told
+    assert "'scripted' was silent, and has restarted since" in sentence

@@ -16,8 +16,9 @@ from rtloop.link.gateway.access import clients, own_keys, refuse_open
 from rtloop.link.gateway.commander import Peer
 from rtloop.link.gateway.news import Message
 
-#: What waits is old: a peer that does not read loses samples, and the newest commands of a dead line count.
+#: What waits is old: a peer that does not read loses samples, and of commands few wait for a line that stalls.
 QUEUED = 64
+COMMANDS_QUEUED, COMMAND_BYTES = 8, 8192
 NEWS_QUEUED = 1000
 #: A peer whose network or host died is gone after so long; one that was killed is at once.
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 2000
@@ -125,7 +126,8 @@ class Sockets:
     def _set_up(self) -> None:
         self.peers.router_mandatory = 1  # a send to who has left fails
         self.peers.maxmsgsize = PACKET_MAX
-        self.peers.sndhwm = self.peers.rcvhwm = QUEUED
+        self.peers.sndhwm = QUEUED
+        self.peers.rcvhwm, self.peers.rcvbuf = COMMANDS_QUEUED, COMMAND_BYTES
         self.news.sndhwm = NEWS_QUEUED
         for socket in (self.news, self.peers):
             socket.heartbeat_ivl = HEARTBEAT_MS
