@@ -41,7 +41,7 @@ def test_the_clocks_error_bound_holds_or_its_contradictions_are_told(
         wait_until_running(process, 4 * device_kind.rate_hz)
         summary = ended(process)
     # As before, in device time: 100 ppm is what the bound allows for until the skew is known.
-    assert summary["loops"][LOOP]["state"] == "inactive"
+    assert summary["loops"][LOOP]["state"] == "inactive", summary["problems"]
     assert summary["loops"][LOOP]["devices"]["cart"]["events"].get("late_command", 0) == 0
     told = recording(folder).events
     told = told[told["kind"] == CLOCK]
