@@ -113,10 +113,10 @@ class Host:
             assert select.select([], [self.fd], [], 10)[1], "the line takes nothing"
             rest = rest[os.write(self.fd, rest) :]
 
-    def send_command(self, *values: float, valid_for_us: int = 50_000) -> None:
-        """Device time is taken from the newest sample."""
+    def send_command(self, *values: float, valid_for_us: int = 50_000) -> int:
+        """Device time is taken from the newest sample. Its number."""
         newest = self.newest("sensor").fields["sample_time_us"]
-        self.send(
+        return self.send(
             "command", valid_until_us=(newest + valid_for_us) & 0xFFFFFFFF, values=list(values)
         )
 
