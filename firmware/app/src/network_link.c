@@ -19,8 +19,8 @@ typedef struct queued_packet {
     uint8_t bytes[RTL_PACKET_MAX];
 } queued_packet;
 
-K_MSGQ_DEFINE(received, sizeof(queued_packet), QUEUED, 8);
-K_MSGQ_DEFINE(to_send, sizeof(queued_packet), QUEUED, 8);
+K_MSGQ_DEFINE(packets_received, sizeof(queued_packet), QUEUED, 8);
+K_MSGQ_DEFINE(packets_to_send, sizeof(queued_packet), QUEUED, 8);
 
 static int something_to_send = -1; /* an eventfd, so that poll() ends for it, too */
 
@@ -34,7 +34,7 @@ static K_WORK_DEFINE(nudge, on_nudge);
 
 size_t network_link_read(uint8_t *packet, uint64_t *arrived_us) {
     static queued_packet next;
-    if (k_msgq_get(&received, &next, K_NO_WAIT) != 0) {
+    if (k_msgq_get(&packets_received, &next, K_NO_WAIT) != 0) {
         return 0;
     }
     memcpy(packet, next.bytes, next.size);
@@ -47,7 +47,7 @@ bool network_link_write(void *context, const uint8_t *packet, size_t size) {
     static queued_packet next;
     next.size = (uint16_t)size;
     memcpy(next.bytes, packet, size);
-    if (k_msgq_put(&to_send, &next, K_NO_WAIT) != 0) {
+    if (k_msgq_put(&packets_to_send, &next, K_NO_WAIT) != 0) {
         return false;
     }
     k_work_submit(&nudge);
@@ -62,7 +62,7 @@ static void on_packet(void *arrived_us, const uint8_t *packet, size_t size) {
     next.arrived_us = *(const uint64_t *)arrived_us;
     next.size = (uint16_t)size;
     memcpy(next.bytes, packet, size);
-    if (k_msgq_put(&received, &next, K_NO_WAIT) == 0) {
+    if (k_msgq_put(&packets_received, &next, K_NO_WAIT) == 0) {
         loop_wake();
     }
 }
@@ -90,7 +90,7 @@ static void serve(void *unused_1, void *unused_2, void *unused_3) {
         if (waiting[1].revents != 0 || peer_deadline_us() <= now_us) {
             peer_receive(now_us, on_packet, &now_us);
         }
-        while (k_msgq_get(&to_send, &next, K_NO_WAIT) == 0) {
+        while (k_msgq_get(&packets_to_send, &next, K_NO_WAIT) == 0) {
             peer_send(next.bytes, next.size);
         }
         peer_flush();

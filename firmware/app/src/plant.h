@@ -1,6 +1,7 @@
 /*
- * The machine behind the loop: simulated (plant_cartpole.c), or what the board has (plant_board.c).
- * The functions are those of rtl_hardware, whose context is the rtl_device; the loop calls them.
+ * The machine behind the loop: here a simulated one, plant_cartpole.c; a board's own takes its
+ * place. The functions are those of rtl_hardware, whose context is the rtl_device; the loop calls
+ * them.
  */
 #ifndef APP_PLANT_H_
 #define APP_PLANT_H_

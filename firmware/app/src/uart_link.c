@@ -13,8 +13,8 @@
 static const struct device *const uart = DEVICE_DT_GET(DT_CHOSEN(rtloop_link_uart));
 
 /* One producer and one consumer each, which these need no lock for. */
-RING_BUF_DECLARE(received, CONFIG_APP_LINK_UART_QUEUE);
-RING_BUF_DECLARE(to_send, CONFIG_APP_LINK_UART_QUEUE);
+RING_BUF_DECLARE(bytes_received, CONFIG_APP_LINK_UART_QUEUE);
+RING_BUF_DECLARE(bytes_to_send, CONFIG_APP_LINK_UART_QUEUE);
 
 static struct k_spinlock arrival_lock;
 static uint64_t last_arrival_us;
@@ -30,7 +30,7 @@ static void note_arrival(void) {
 
 /* The time is read after the bytes: too late a time widens an error, one too early makes it. */
 size_t uart_link_read(uint8_t *bytes, size_t size, uint64_t *arrived_us) {
-    const uint32_t n = ring_buf_get(&received, bytes, (uint32_t)size);
+    const uint32_t n = ring_buf_get(&bytes_received, bytes, (uint32_t)size);
     K_SPINLOCK(&arrival_lock) {
         *arrived_us = last_arrival_us;
     }
@@ -51,13 +51,13 @@ static void poll_line(void *unused_1, void *unused_2, void *unused_3) {
         uint8_t byte;
         bool came = false;
         while (uart_poll_in(uart, &byte) == 0) {
-            overruns += ring_buf_put(&received, &byte, 1) == 0;
+            overruns += ring_buf_put(&bytes_received, &byte, 1) == 0;
             came = true;
         }
         if (came) {
             note_arrival();
         }
-        while (ring_buf_get(&to_send, &byte, 1) == 1) {
+        while (ring_buf_get(&bytes_to_send, &byte, 1) == 1) {
             uart_poll_out(uart, byte);
         }
         k_msleep(POLL_MS);
@@ -84,16 +84,16 @@ static bool take_received(void) {
     if (n <= 0) {
         return false;
     }
-    overruns += (uint32_t)n - ring_buf_put(&received, bytes, (uint32_t)n);
+    overruns += (uint32_t)n - ring_buf_put(&bytes_received, bytes, (uint32_t)n);
     note_arrival();
     return true;
 }
 
 static bool send_waiting(void) {
     uint8_t *bytes;
-    const uint32_t n = ring_buf_get_claim(&to_send, &bytes, CONFIG_APP_LINK_UART_QUEUE);
+    const uint32_t n = ring_buf_get_claim(&bytes_to_send, &bytes, CONFIG_APP_LINK_UART_QUEUE);
     const int sent = n > 0 ? uart_fifo_fill(uart, bytes, (int)n) : 0;
-    ring_buf_get_finish(&to_send, sent > 0 ? (uint32_t)sent : 0);
+    ring_buf_get_finish(&bytes_to_send, sent > 0 ? (uint32_t)sent : 0);
     if (n == 0) {
         uart_irq_tx_disable(uart);
     }
@@ -132,10 +132,10 @@ static void begin_sending(void) {
 
 bool uart_link_write(void *context, const uint8_t *bytes, size_t n) {
     ARG_UNUSED(context);
-    if (ring_buf_space_get(&to_send) < n) {
+    if (ring_buf_space_get(&bytes_to_send) < n) {
         return false;
     }
-    ring_buf_put(&to_send, bytes, (uint32_t)n);
+    ring_buf_put(&bytes_to_send, bytes, (uint32_t)n);
     begin_sending();
     return true;
 }

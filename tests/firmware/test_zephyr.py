@@ -1,0 +1,95 @@
+"""``firmware/app``: its files agree with each other everywhere; it runs where it was built (RTLOOP_ZEPHYR)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.firmware.scenarios.host import host_at
+from tests.firmware.scenarios.test_states import say_hello, state
+from tests.firmware.scenarios.zephyr import ZEPHYR_TARGETS, start_board
+
+ROOT = Path(__file__).parents[2]
+FIRMWARE = ROOT / "firmware"
+APP = FIRMWARE / "app"
+IDLE, SAFE, HARDWARE = 1, 4, 64
+
+
+def test_the_module_names_what_is_there() -> None:
+    module = yaml.safe_load((ROOT / "zephyr" / "module.yml").read_text())
+    assert (ROOT / module["build"]["cmake"] / "CMakeLists.txt").is_file()
+    assert (ROOT / module["build"]["kconfig"]).is_file()
+    for folder in module["samples"] + module["tests"]:
+        found = [*(ROOT / folder).rglob("sample.yaml"), *(ROOT / folder).rglob("testcase.yaml")]
+        assert found, f"{folder} has neither sample.yaml nor testcase.yaml"
+
+
+def test_the_manifest_pins_the_release_that_the_readme_was_verified_with() -> None:
+    manifest = yaml.safe_load((FIRMWARE / "west.yml").read_text())["manifest"]
+    zephyr = next(project for project in manifest["projects"] if project["name"] == "zephyr")
+    assert zephyr["revision"] == "v4.3.0"
+    assert "4.3.0" in (APP / "README.md").read_text()
+
+
+def test_the_module_compiles_the_sources_of_the_library() -> None:
+    listed = re.findall(r"src/(\w+\.c)", (FIRMWARE / "lib" / "CMakeLists.txt").read_text())
+    there = [path.name for path in (FIRMWARE / "lib" / "src").glob("*.c")]
+    assert sorted(listed) == sorted(there)  # the module globs the folder
+
+
+def test_the_application_compiles_all_of_its_sources_and_no_other() -> None:
+    listed = re.findall(r"\bsrc/(\w+\.c)", (APP / "CMakeLists.txt").read_text())
+    assert sorted(listed) == sorted(path.name for path in (APP / "src").glob("*.c"))
+
+
+def defined_symbols() -> set[str]:
+    text = (APP / "Kconfig").read_text() + (FIRMWARE / "zephyr" / "Kconfig").read_text()
+    return set(re.findall(r"^(?:menu)?config (\w+)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("path", sorted(APP.rglob("*.[ch]")), ids=lambda path: path.name)
+def test_own_options_used_in_c_are_defined(path: Path) -> None:
+    used = set(re.findall(r"CONFIG_((?:APP|RTLOOP)_\w+)", path.read_text()))
+    assert used <= defined_symbols()
+
+
+@pytest.mark.parametrize("path", sorted(APP.rglob("*.conf")), ids=lambda path: path.name)
+def test_own_options_set_for_boards_are_defined(path: Path) -> None:
+    used = set(re.findall(r"^CONFIG_((?:APP|RTLOOP)_\w+)=", path.read_text(), re.MULTILINE))
+    assert used <= defined_symbols()
+
+
+def test_every_board_of_the_sample_has_its_link_uart() -> None:
+    sample = yaml.safe_load((APP / "sample.yaml").read_text())
+    for test in sample["tests"].values():
+        for board in test["platform_allow"]:
+            overlay = APP / "boards" / f"{board.replace('/', '_')}.overlay"
+            included = re.findall(r'#include "(\S+)"', overlay.read_text())
+            text = overlay.read_text() + "".join(
+                (overlay.parent / name).read_text() for name in included
+            )
+            assert "rtloop,link-uart" in text, overlay
+
+
+@pytest.mark.parametrize("target", ZEPHYR_TARGETS)
+def test_the_shell_makes_it_safe_and_clears_it_and_the_host_sees_that(
+    target: str, tmp_path: Path
+) -> None:
+    board = start_board(target, tmp_path)
+    try:
+        with host_at(board.address) as host:
+            say_hello(host)
+            host.activate(command_timeout_us=1_000_000)
+            board.shell("rtloop safe")
+            board.wait_for_console("SAFE: HARDWARE")
+            assert state(host) == (SAFE, HARDWARE)
+            board.shell("rtloop clear")
+            board.wait_for_console("IDLE")
+            assert state(host) == (IDLE, 0)
+            board.shell("rtloop stats")
+            board.wait_for_console("since ARM: ")
+    finally:
+        board.stop()
