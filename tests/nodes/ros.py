@@ -24,9 +24,8 @@ from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from std_msgs.msg import Float64MultiArray  # noqa: E402
-
 from rtloop.nodes.loop_node import LoopNode  # noqa: E402
+from std_msgs.msg import Float64MultiArray  # noqa: E402
 
 __all__ = ["Client", "Float64MultiArray", "LoopNode", "NodeProcess", "Status"]
 
