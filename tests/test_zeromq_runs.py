@@ -15,6 +15,7 @@ from rtloop.config import Config, load
 from rtloop.demos.demo import DEMOS, Disturbances, demo_run
 from rtloop.demos.firmware import TRANSPORTS, FirmwareProcess
 from rtloop.errors import ConfigError
+from rtloop.link import DeviceState, Link, Reason
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.mcap.reader import read_recording
 from tests.running import UNDISTURBED, edited, firmware, rtloop, wait_for, write_config
@@ -24,8 +25,11 @@ AGAIN = "on_lost: reconnect, reconnect: {rearm: automatic, first_ms: 20, max_ms:
 
 
 @contextmanager
-def device_at(folder: Path, address: str = "tcp://127.0.0.1:0") -> Iterator[FirmwareProcess]:
-    with firmware(folder, *UNDISTURBED, "--rate-hz", "200", "--zmq", address) as device:
+def device_at(
+    folder: Path, address: str = "tcp://127.0.0.1:0", timeout_ms: int = 500
+) -> Iterator[FirmwareProcess]:
+    timeout = ("--command-timeout-ms", str(timeout_ms))
+    with firmware(folder, *UNDISTURBED, *timeout, "--rate-hz", "200", "--zmq", address) as device:
         yield device
 
 
@@ -172,3 +176,27 @@ def test_a_demo_that_has_no_such_transport_says_which_it_has(
         demo_run(cartpole, Disturbances(), record=False, transport="zmq"),
     ):
         pass
+
+
+def test_stop_leaves_while_the_cycle_of_a_hard_loop_hangs(tmp_path: Path) -> None:
+    """The guard writes it, and the threads of the link are not those of the loop."""
+    with device_at(tmp_path, timeout_ms=20_000) as device:
+        path = write_config(tmp_path, device.device)
+        changes = {
+            "command_timeout_ms: 500": "command_timeout_ms: 20000",
+            "class: soft": "class: hard",
+            "rate_hz: 200": "rate_hz: 10",
+            "    max_share": "#",
+        }
+        config = load(edited(path, changes))
+        hangs = core.Stall(core.Stage.infer, 5, 0, 4_000_000_000)
+        run = Run(config, "test", stalls={"balance": [hangs]}, record=False)
+        run.start()
+        wait_for(lambda: run.loops["balance"].status()["fault_reason"] != 0, "a miss")
+        # From elsewhere a device answers HELLO when it does not move any more.
+        with Link.open("beside", str(device.link), 1_000_000) as beside:
+            seen = beside.info.device_state, beside.info.reasons
+            executed = run.loops["balance"].status()["executed"]
+        run.stop()
+    assert seen == (DeviceState.SAFE, Reason.HOST_STOP)
+    assert executed <= 5, "its cycle hangs still"

@@ -20,10 +20,12 @@ void summary_print(const rtl_device *d, FILE *stream) {
     print_reasons(d->reasons, stream);
     fprintf(stream,
             "], \"counters\": {\"rx_packets\": %u, \"tx_packets\": %u, \"tx_dropped\": %u, "
-            "\"crc_errors\": %u, \"frame_errors\": %u, \"seq_gaps\": %u, \"late_commands\": %u, "
-            "\"rejected_commands\": %u, \"command_timeouts\": %u}",
+            "\"crc_errors\": %u, \"frame_errors\": %u, \"seq_gaps\": %u, \"reordered\": %u, "
+            "\"repeated\": %u, \"late_commands\": %u, \"rejected_commands\": %u, "
+            "\"command_timeouts\": %u}",
             (unsigned)d->rx_packets, (unsigned)d->tx_packets, (unsigned)d->tx_dropped,
             (unsigned)d->crc_errors, (unsigned)d->frame_errors, (unsigned)d->seq_gaps,
+            (unsigned)d->sequence.reordered, (unsigned)d->sequence.repeated,
             (unsigned)d->late_commands, (unsigned)d->rejected_commands,
             (unsigned)d->command_timeouts);
     if (d->description.account != NULL) {

@@ -16,6 +16,8 @@ from rtloop.link.packet_stream import Packet, PacketStream
 #: How often it is asked, and how long the samples are that a rate is counted from.
 ASK_S = 1.0
 WINDOW_NS = 1_000_000_000
+#: Packets overtake each other on a network, by so many at most.
+LATE_MAX = 64
 #: Two crystals of ±50 ppm: what a clock may have drifted since it was measured.
 DRIFT_PPM = 100
 
@@ -38,6 +40,8 @@ class Watch:
         )
         self._boot_id = info.boot_id
         self._seq: int | None = None
+        self._came = 0
+        """A bit for each of the last numbers, from the newest on: whether its packet came."""
         self._arrivals: deque[int] = deque()
         self._heard_ns = time.monotonic_ns()
         self._next_ask_s = 0.0
@@ -105,10 +109,8 @@ class Watch:
         elif packet.schema_id != self.info.schema_id:
             raise self._another_firmware()
         self._heard_ns = packet.received_ns
-        if self._seq is not None:
-            missing = packet.seq - self._seq - 1 & 0xFFFF
-            self.lost += missing if missing < 0x8000 else 0
-        self._seq = packet.seq
+        if not self._is_newest(packet.seq):
+            return
         if packet.type == PacketType.SENSOR:
             self.sample = messages.decode_sample(packet.payload)
             self.samples += 1
@@ -120,6 +122,23 @@ class Watch:
             self.status = messages.decode_status(packet.payload)
         elif packet.type == PacketType.TIME_REPLY:
             self._set_clock(packet)
+
+    def _is_newest(self, seq: int) -> bool:
+        """Counts what is missing before it. One from before was only late; one from long before began anew."""
+        ahead = 1 if self._seq is None else seq - self._seq & 0xFFFF
+        behind = -ahead & 0xFFFF
+        if behind < LATE_MAX:
+            if not self._came >> behind & 1:  # or it came a second time
+                self._came |= 1 << behind
+                self.lost = max(0, self.lost - 1)
+            return False
+        began_anew = self._seq is None or ahead >= 0x8000
+        self.lost += 0 if began_anew else ahead - 1
+        # What came before the first is none of ours.
+        came = -1 if began_anew else self._came << min(ahead, LATE_MAX) | 1
+        self._came = came & (1 << LATE_MAX) - 1
+        self._seq = seq
+        return True
 
     def _greeted(self, packet: Packet) -> Iterator[str]:
         reply = messages.decode_hello_reply(packet.payload)

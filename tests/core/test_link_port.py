@@ -77,6 +77,17 @@ def test_a_command_acknowledges_the_sample_that_its_cycle_used(
     assert device.command_acks() == [device.newest_seq] == [used + 1]
 
 
+def test_a_command_acknowledges_no_sample_that_was_lost(device: FakeDevice, tmp_path: Path) -> None:
+    linked = LinkedLoop(device, tmp_path / "r")
+    linked.loop.begin()
+    device.send_sensor([0.25, 1.0])
+    used = device.newest_seq
+    device.lose(1)  # the next one
+    device.send(14, bytes(40))  # a STATUS, after it
+    linked.loop.step()
+    assert device.command_acks() == [used]
+
+
 def test_the_age_does_not_depend_on_the_two_clocks_agreeing(
     device: FakeDevice, tmp_path: Path
 ) -> None:

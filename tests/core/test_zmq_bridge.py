@@ -315,12 +315,73 @@ except OSError as error:
 """
 
 
+@pytest.mark.skipif(
+    "asan" in os.environ.get("LD_PRELOAD", ""),
+    reason="the sanitizer maps memory of its own: run without it",
+)
 def test_without_memory_for_its_threads_there_is_no_bridge_and_nothing_ends() -> None:
     """libzmq would abort the process, and the loop with it."""
     command = [sys.executable, "-c", CRAMPED, libzmq()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "no memory for the threads of a ZeroMQ link" in done.stdout
+
+
+CROWDED = """
+import os, resource, sys
+from rtloop import core
+core.ZmqBridge(sys.argv[1], "tcp://127.0.0.1:1").close()
+taken = len(os.listdir("/proc/self/fd"))
+for free in range(1, 20):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + free, 4096))
+    try:
+        core.ZmqBridge(sys.argv[1], "tcp://127.0.0.1:1").close()
+    except OSError as error:
+        print(error)
+print("goes on")
+"""
+
+
+def test_without_descriptors_for_its_events_there_is_no_bridge_and_nothing_ends() -> None:
+    """libzmq would abort the process, and the loop with it."""
+    command = [sys.executable, "-c", CROWDED, libzmq()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "no descriptors for a ZeroMQ link" in done.stdout
+    assert done.stdout.endswith("goes on\n")
+
+
+OUTLIVED = """
+import os, signal, socket, sys, time
+from rtloop import core
+bridge = core.ZmqBridge(sys.argv[1], sys.argv[2])
+assert bridge.wait(20_000_000_000) == core.ZmqBridge.Stage.open
+child = os.fork()
+if child == 0:
+    signal.pause()
+line = socket.socket(fileno=os.dup(bridge.fileno()))
+line.settimeout(20)
+print("open", flush=True)
+try:
+    told = line.recv(100)
+except ConnectionResetError:
+    told = b""
+try:
+    line.send(b"into the void")
+except BrokenPipeError:
+    print("lost", told, flush=True)
+os.kill(child, signal.SIGKILL)
+"""
+
+
+def test_a_forked_child_that_stays_hides_no_loss(peer: Peer) -> None:
+    command = [sys.executable, "-c", OUTLIVED, libzmq(), peer.address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        peer.close()
+        out, _ = process.communicate(timeout=60)
+    assert out == "lost b''\n"
 
 
 def test_what_it_opens_is_not_handed_on_to_programs_that_are_started(peer: Peer) -> None:

@@ -28,7 +28,7 @@ class ZmqDevice(FakeDevice):
         self._end.send(data)
         self._settle()
 
-    def _packets(self) -> list[tuple[int, int, int, int, int, int, bytes]]:
+    def packets(self) -> list[tuple[int, int, int, int, int, int, bytes]]:
         self._settle()
         packets = []
         while self._end.poll(0):

@@ -15,9 +15,12 @@ import tty
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.firmware import reference as ref
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 IDLE, ARMED, ACTIVE, SAFE = 1, 2, 3, 4
 COMMAND_TIMEOUT, LINK_ERRORS, NON_FINITE, LIMIT, HOST_STOP, HARDWARE = 1, 4, 8, 16, 32, 64
@@ -84,7 +87,7 @@ class Host:
         self._seq = 0
         self._received = b""
 
-    def __enter__(self) -> Host:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -105,12 +108,15 @@ class Host:
         return seq
 
     def transmit(self, packet: bytes) -> None:
-        os.write(self.fd, ref.encode_frame(packet))
+        rest = ref.encode_frame(packet)
+        while rest:  # a device on a busy machine may be slower than a test
+            assert select.select([], [self.fd], [], 10)[1], "the line takes nothing"
+            rest = rest[os.write(self.fd, rest) :]
 
-    def send_command(self, *values: float, valid_for_us: int = 50_000) -> None:
-        """Device time is taken from the newest sample."""
+    def send_command(self, *values: float, valid_for_us: int = 50_000) -> int:
+        """Device time is taken from the newest sample. Its number."""
         newest = self.newest("sensor").fields["sample_time_us"]
-        self.send(
+        return self.send(
             "command", valid_until_us=(newest + valid_for_us) & 0xFFFFFFFF, values=list(values)
         )
 

@@ -16,6 +16,7 @@ TESTS = [
     "device_refusals",
     "device_transports",
     "device_account",
+    "sequence",
     "zmtp",
     "example",
     *(f"bit_errors_{form}_{one_in}" for form in FORMS for one_in in (100, 10000)),

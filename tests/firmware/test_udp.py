@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import select
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,15 @@ class UdpHost(Host):
 
     def transmit(self, packet: bytes) -> None:
         self.end.send(packet)
+
+    def wait_until_received(self, n: int) -> None:
+        """Until the device says that it has so many packets, whatever else it says."""
+        end = time.monotonic() + 10
+        while not any(
+            packet.name == "device_status" and packet.fields["rx_packets"] == n
+            for packet in self.receive()
+        ):
+            assert time.monotonic() < end
 
     def receive(self, timeout_s: float = 0.02) -> list[ref.Packet]:
         new: list[ref.Packet] = []
@@ -171,3 +181,58 @@ def test_a_port_that_is_taken_is_told(
     with pytest.raises(AssertionError, match="did not start"):
         start_program("--udp", first.address)
     assert "Address already in use" in capfd.readouterr().err
+
+
+def test_loss_reorder_and_copies_are_counted_as_they_were(start_program: Start) -> None:
+    """Requests through a network that loses, doubles and overtakes; the device counts the truth."""
+    program = start_program(*UDP)
+    draw = random.Random(7)
+    arriving: list[tuple[float, int]] = []
+    for number in range(1, 1000):
+        copies = 0 if draw.random() < 0.1 else 2 if draw.random() < 0.1 else 1
+        for _ in range(copies):
+            held = draw.randrange(1, 40) if draw.random() < 0.1 else 0
+            arriving.append((number + held + draw.random() / 2, number))
+    arrived = [number for _, number in sorted(arriving)] + [1000]
+    with UdpHost(program.address) as host:
+        host.open()
+        for at in range(0, len(arrived), 20):  # a socket holds only so much at once
+            for number in arrived[at : at + 20]:
+                request = ref.MESSAGES["status_request"][0]
+                host.transmit(ref.encode_packet(request, number, 0, host.schema_id, number, b""))
+            n = 1 + len(set(arrived[: at + 20]))
+            if n > 1 + len(set(arrived[:at])):
+                host.wait_until_received(n)
+    found = counters(program)
+    seen: set[int] = set()
+    overtaken = 0
+    for number in arrived:
+        overtaken += number not in seen and number < max(seen, default=0)
+        seen.add(number)
+    assert found["rx_packets"] == 1 + len(seen)
+    assert found["seq_gaps"] == 1000 - len(seen)
+    assert found["reordered"] == overtaken
+    assert found["repeated"] == len(arrived) - len(seen)
+
+
+def test_a_copy_of_a_command_drives_nothing_and_is_no_packet_more(start_program: Start) -> None:
+    program = start_program(*UDP, *LONG)
+    with UdpHost(program.address) as host:
+        host.activate()
+        newest = host.wait_for("sensor")["sample_time_us"]
+        fields = {"valid_until_us": (newest + 5_000_000) & 0xFFFFFFFF, "values": [0.0]}
+        packet = ref.encode_packet(
+            ref.MESSAGES["command"][0],
+            500,
+            0,
+            host.schema_id,
+            0,
+            ref.encode_message("command", fields),
+        )
+        host.transmit(packet)
+        host.wait_for("sensor", lambda f: f["command_seq"] == 500)
+        host.transmit(packet)
+        host._seq = 501
+        host.send("status_request")
+        status = host.wait_for("device_status")
+    assert (status["rejected_commands"], status["state"]) == (1, ACTIVE)

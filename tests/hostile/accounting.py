@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import struct
+from typing import ClassVar
 
-from tests.hostile.device import Clean, Device, Problem
+from tests.hostile.device import Clean, Device, Expectation, Problem
 from tests.hostile.wire import HISTOGRAM, STATS, U32, Packet
 
 
 class Accounts(Device):
     """As the protocol has it."""
 
-    expected = Clean()
+    expected: ClassVar[Expectation] = Clean()
     accounts = True
 
 

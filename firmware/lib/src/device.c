@@ -121,16 +121,37 @@ static bool needs_schema(uint8_t type) {
     return type != RTL_TYPE_HELLO && type != RTL_TYPE_SCHEMA_REQUEST && type != RTL_TYPE_STOP;
 }
 
+/* Whether a packet goes on with the count, or was overtaken in it. */
+static bool fits(const rtl_sequence *s, const rtl_header *header) {
+    const int32_t older_us = rtl_time_difference_us(s->newest_us, header->time_us);
+    const unsigned ahead = (uint16_t)(header->seq - s->newest);
+    const unsigned back = (uint16_t)(s->newest - header->seq);
+    const bool goes_on = ahead <= RTL_SEQUENCE_WINDOW && older_us <= 0;
+    const bool was_overtaken =
+        back <= s->span && older_us > 0 && older_us <= RTL_SEQUENCE_LATE_MAX_US;
+    return s->is_known && (goes_on || was_overtaken);
+}
+
 /* A host that starts anew says HELLO; a STOP may have been made up long ahead. */
-static void follow_seq(rtl_device *d, const rtl_header *header) {
-    const bool is_beginning = header->type == RTL_TYPE_HELLO || header->type == RTL_TYPE_STOP;
-    const uint16_t missing = (uint16_t)(header->seq - d->rx_seq - 1u);
-    const bool is_ahead = missing < 0x8000u; /* half the range back is a beginning, too */
-    if (d->rx_seq_is_known && !is_beginning && is_ahead) {
-        d->seq_gaps += missing;
+static rtl_arrival follow_seq(rtl_device *d, const rtl_header *header) {
+    rtl_sequence *const s = &d->sequence;
+    const bool is_past = rtl_time_difference_us(s->newest_us, header->time_us) > 0;
+    if (header->type == RTL_TYPE_STOP && !fits(s, header)) {
+        return RTL_ARRIVAL_OLD;
     }
-    d->rx_seq = header->seq;
-    d->rx_seq_is_known = true;
+    if (header->type == RTL_TYPE_HELLO && !(is_past && fits(s, header))) {
+        rtl_sequence_begin(s, header->seq, header->time_us);
+        return RTL_ARRIVAL_NEWEST;
+    }
+    return rtl_sequence_take(s, header->seq, header->time_us);
+}
+
+/* What was overtaken undoes nothing that came after it; what came before is not done again. STOP
+ * always is. */
+static bool is_history(const rtl_header *header, rtl_arrival arrival) {
+    const bool changes_state = header->type == RTL_TYPE_ARM || header->type == RTL_TYPE_CLEAR;
+    return header->type != RTL_TYPE_STOP && arrival != RTL_ARRIVAL_NEWEST &&
+           (arrival != RTL_ARRIVAL_LATE || changes_state);
 }
 
 static bool is_same(const rtl_peer *a, const rtl_peer *b) {
@@ -150,14 +171,27 @@ static void receive_elsewhere(rtl_device *d, const rtl_peer *from, const rtl_hea
     if (!may_take_over && header->type != RTL_TYPE_STOP) {
         return;
     }
-    const uint16_t rx_seq = d->rx_seq;
     d->rx_packets++;
     d->rx_seq = header->seq;
     d->answer_to = *from;
     dispatch(d, header, payload, size);
     d->answer_to = d->peer;
-    if (is_elsewhere(d, from)) {
-        d->rx_seq = rx_seq;
+    if (!is_elsewhere(d, from)) {
+        rtl_sequence_begin(&d->sequence, header->seq, header->time_us);
+    }
+    d->rx_seq = d->sequence.newest;
+}
+
+static void take_packet(rtl_device *d, const rtl_header *header, const uint8_t *payload,
+                        size_t size) {
+    if (needs_schema(header->type) && header->schema_id != d->schema_id) {
+        d->rejected_commands += header->type == RTL_TYPE_COMMAND;
+        rtl_note_event(d, RTL_EVENT_SCHEMA_MISMATCH);
+        return;
+    }
+    if (!dispatch(d, header, payload, size)) {
+        d->rejected_commands += header->type == RTL_TYPE_COMMAND;
+        rtl_note_event(d, RTL_EVENT_BAD_PACKET);
     }
 }
 
@@ -189,18 +223,17 @@ static void receive_packet(rtl_device *d, const rtl_peer *from, const uint8_t *p
         rtl_note_link_error(d);
         return;
     }
-    d->rx_packets++;
+    const rtl_arrival arrival = follow_seq(d, &header);
+    d->rx_packets += arrival != RTL_ARRIVAL_COPY;
+    d->seq_gaps = d->sequence.lost;
     d->consecutive_link_errors = 0;
-    follow_seq(d, &header);
-    if (needs_schema(header.type) && header.schema_id != d->schema_id) {
+    if (is_history(&header, arrival)) {
         d->rejected_commands += header.type == RTL_TYPE_COMMAND;
-        rtl_note_event(d, RTL_EVENT_SCHEMA_MISMATCH);
         return;
     }
-    if (!dispatch(d, &header, payload, size)) {
-        d->rejected_commands += header.type == RTL_TYPE_COMMAND;
-        rtl_note_event(d, RTL_EVENT_BAD_PACKET);
-    }
+    d->rx_seq = header.seq;
+    take_packet(d, &header, payload, size);
+    d->rx_seq = d->sequence.is_known ? d->sequence.newest : header.seq;
 }
 
 static void begin_receiving(rtl_device *d, uint64_t arrived_us) {

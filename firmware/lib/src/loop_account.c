@@ -97,8 +97,7 @@ rtl_job_verdict rtl_loop_account_job(rtl_loop_account *account, uint64_t release
     rtl_loop_account *const a = account;
     const uint32_t skipped = skipped_before(a, release_us);
     const uint32_t latency_us = span_us(release_us, start_us);
-    const uint32_t response_us =
-        span_us(release_us, finish_us > start_us ? finish_us : start_us);
+    const uint32_t response_us = span_us(release_us, finish_us > start_us ? finish_us : start_us);
     rtl_job_verdict verdict = {.lateness_us = (int32_t)response_us - (int32_t)a->terms.deadline_us};
     verdict.is_missed = verdict.lateness_us > 0;
 

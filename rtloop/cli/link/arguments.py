@@ -162,7 +162,7 @@ def _add_baud(parser: argparse.ArgumentParser) -> None:
         type=_baud,
         default=_BAUD,
         metavar="N",
-        help=f"of a serial line (default {_BAUD})",
+        help=f"bits per second of a serial line (default {_BAUD})",
     )
 
 

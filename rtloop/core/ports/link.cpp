@@ -88,8 +88,9 @@ void LinkPort::forget_device() noexcept {
     last_receive_ns_ = 0;
     last_time_request_ns_ = 0;
     time_reply_is_due_ = false;
-    rx_seq_ = 0;  // of another line it would name a sample that this device has not sent
-    rx_seq_is_known_ = false;
+    sequence_.newest = 0;
+    sequence_.is_known = false;
+    sensor_seq_ = 0;  // of another line it would name a sample that this device has not sent
     pace_is_known_ = false;
     report_ = {.device_late_commands = report_.device_late_commands};
     unconfirmed_since_ns_ = -1;
@@ -193,6 +194,8 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
     return {{"rx_packets", c.rx_packets.load()},
             {"rx_errors", c.rx_errors.load()},
             {"rx_lost", c.rx_lost.load()},
+            {"rx_reordered", c.rx_reordered.load()},
+            {"rx_repeated", c.rx_repeated.load()},
             {"rx_discarded", c.rx_discarded.load()},
             {"tx_packets", c.tx_packets.load()},
             {"tx_dropped", c.tx_dropped.load()},

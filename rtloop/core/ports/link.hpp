@@ -15,6 +15,7 @@
 #include "rtloop/core/ports/time_map.hpp"
 #include "rtloop/core/ports/wire.hpp"
 #include "rtloop/messages.h"
+#include "rtloop/sequence.h"
 
 namespace rtloop {
 
@@ -34,7 +35,9 @@ struct LinkConfig {
 struct LinkCounters {
     std::atomic<uint32_t> rx_packets{0};
     std::atomic<uint32_t> rx_errors{0};     // broken frames, failed CRC, foreign schema
-    std::atomic<uint32_t> rx_lost{0};       // numbers missing in the device's sequence
+    std::atomic<uint32_t> rx_lost{0};       // missing in the device's numbers
+    std::atomic<uint32_t> rx_reordered{0};  // overtaken by newer ones, and not lost
+    std::atomic<uint32_t> rx_repeated{0};   // copies, which are no more packets
     std::atomic<uint32_t> rx_discarded{0};  // bytes of a flood, not looked at
     std::atomic<uint32_t> tx_packets{0};
     std::atomic<uint32_t> tx_dropped{0};  // the line's buffer was full
@@ -95,7 +98,8 @@ class LinkPort final : public Port, private Wire::Receiver {
     void receive(int64_t now_ns) noexcept;
     void accept(const uint8_t *packet, size_t size, int64_t now_ns) noexcept override;
     void tell_event(const rtl_event &event, int64_t now_ns) noexcept;
-    void follow_sequence(uint16_t seq) noexcept;
+    rtl_arrival follow_sequence(const rtl_header &header) noexcept;
+    bool follow_sensors(rtl_arrival arrival, uint16_t seq) noexcept;
     void follow_pace(uint32_t sent_us) noexcept;
     void follow_commands(const rtl_sensor &sensor, int64_t now_ns) noexcept;
 
@@ -130,8 +134,8 @@ class LinkPort final : public Port, private Wire::Receiver {
     uint16_t confirmed_seq_ = 0;
     bool is_disobeyed_ = false;
     std::atomic<uint16_t> tx_seq_{0};  // of loop and guard
-    uint16_t rx_seq_ = 0;
-    bool rx_seq_is_known_ = false;
+    rtl_sequence sequence_{};          // of the device's packets
+    uint16_t sensor_seq_ = 0;          // the newest sample's
     uint32_t gap_ = 0;
     bool pace_is_known_ = false;  // nothing was lost since the sample sent at:
     uint32_t paced_since_us_ = 0;

@@ -65,9 +65,11 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
         return;
     }
+    const rtl_arrival arrival = follow_sequence(header);
+    if (arrival == RTL_ARRIVAL_COPY) return;
     counters_.rx_packets.fetch_add(1, std::memory_order_relaxed);
+    if (arrival == RTL_ARRIVAL_OLD) return;
     refusal_ = 0;
-    follow_sequence(header.seq);
     time_.packet_arrived(header.time_us, now_ns);
     rtl_time_reply time_reply;
     rtl_event event;
@@ -78,6 +80,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
             counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
             return;
         }
+        if (!follow_sensors(arrival, header.seq)) return;
         last_sensor_ns_ = now_ns;
         follow_pace(header.time_us);
         sensor_ = sensor;
@@ -114,16 +117,26 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
     }
 }
 
-// A device numbers all it sends. A number that goes back is a device that began anew.
-void LinkPort::follow_sequence(uint16_t seq) noexcept {
-    const auto missing = static_cast<uint16_t>(seq - rx_seq_ - 1);
-    if (missing != 0) pace_is_known_ = false;
-    if (rx_seq_is_known_ && missing < 0x8000) {
-        gap_ += missing;
-        counters_.rx_lost.fetch_add(missing, std::memory_order_relaxed);
-    }
-    rx_seq_ = seq;
-    rx_seq_is_known_ = true;
+// A device numbers all it sends. What was missing is not lost any more when it comes after all.
+rtl_arrival LinkPort::follow_sequence(const rtl_header &header) noexcept {
+    const uint32_t lost = sequence_.lost;
+    const rtl_arrival arrival = rtl_sequence_take(&sequence_, header.seq, header.time_us);
+    const bool went_on = sequence_.lost == lost && sequence_.span > 0;
+    if (arrival == RTL_ARRIVAL_NEWEST && !went_on) pace_is_known_ = false;
+    if (arrival == RTL_ARRIVAL_NEWEST) gap_ += sequence_.lost - lost;
+    if (arrival == RTL_ARRIVAL_LATE && gap_ > 0) --gap_;
+    counters_.rx_lost.store(sequence_.lost, std::memory_order_relaxed);
+    counters_.rx_reordered.store(sequence_.reordered, std::memory_order_relaxed);
+    counters_.rx_repeated.store(sequence_.repeated, std::memory_order_relaxed);
+    return arrival;
+}
+
+// Whether a sample is the newest: one that was overtaken by another sample is not.
+bool LinkPort::follow_sensors(rtl_arrival arrival, uint16_t seq) noexcept {
+    const bool is_older = static_cast<int16_t>(seq - sensor_seq_) < 0;
+    if (arrival != RTL_ARRIVAL_NEWEST && is_older) return false;
+    sensor_seq_ = seq;
+    return true;
 }
 
 // At which rate the device itself sends, whatever was lost on the way or not looked at.

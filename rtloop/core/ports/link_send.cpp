@@ -58,14 +58,14 @@ bool LinkPort::send(const rtl_command *command, int64_t now_ns) noexcept {
     const uint16_t command_seq = tx_seq_.load(std::memory_order_relaxed);
     if (command != nullptr) {
         packets[n++] = packet(RTL_TYPE_COMMAND, payload, rtl_command_encode(command, payload),
-                              rx_seq_, now_ns);
+                              sensor_seq_, now_ns);
     }
     if (now_ns - last_time_request_ns_ >= kTimeRequestIntervalNs) {
         last_time_request_ns_ = now_ns;
         time_reply_is_due_ = true;
         const rtl_time_request request = {static_cast<uint64_t>(now_ns)};
         packets[n++] = packet(RTL_TYPE_TIME_REQUEST, payload,
-                              rtl_time_request_encode(&request, payload), rx_seq_, now_ns);
+                              rtl_time_request_encode(&request, payload), sequence_.newest, now_ns);
     }
     if (n == 0) return false;
 
@@ -107,7 +107,7 @@ Packet LinkPort::packet(uint8_t type, const uint8_t *payload, size_t size, uint1
 void LinkPort::prepare_default(const float *values, int64_t deadline_ns) noexcept {
     default_valid_until_ns_ = valid_until_ns(deadline_ns, deadline_ns);
     default_ = command_of(values, default_valid_until_ns_);
-    default_ack_ = rx_seq_;
+    default_ack_ = sensor_seq_;
     default_line_ = line_.number();
 }
 

@@ -52,6 +52,8 @@ constexpr milliseconds kEndsWithin(1000);
 // libzmq's two and ours; beside the stack of each, its arena of malloc may begin.
 constexpr size_t kThreads = 3;
 constexpr size_t kBesideStack = 1024 * 1024;
+// An event and a poll of each of those, an event of each socket, the connection; and some to spare.
+constexpr int kDescriptors = 16;
 // So many one after the other, then the other direction has its turn.
 constexpr int kTurn = 64;
 
@@ -76,6 +78,17 @@ void check_room_for_threads() {
         mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (tried == MAP_FAILED) fail("no memory for the threads of a ZeroMQ link");
     munmap(tried, room);
+}
+
+// The same where libzmq gets no descriptor for its events.
+void check_room_for_descriptors() {
+    int taken[kDescriptors];
+    int n = 0;
+    while (n < kDescriptors && (taken[n] = eventfd(0, EFD_CLOEXEC)) >= 0) ++n;
+    const int error = errno;
+    for (int i = 0; i < n; ++i) ::close(taken[i]);
+    errno = error;
+    if (n < kDescriptors) fail("no descriptors for a ZeroMQ link");
 }
 
 std::vector<pid_t> threads_of_process() {
@@ -183,6 +196,7 @@ void ZmqBridge::Shared::open_pair() {
 
 void ZmqBridge::Shared::open_socket(const std::string &endpoint) {
     check_room_for_threads();
+    check_room_for_descriptors();
     context = api.ctx_new();
     if (context == nullptr) fail_in_libzmq("no context of libzmq");
     {
@@ -349,9 +363,11 @@ void ZmqBridge::Shared::send_what_is_left() {
     }
 }
 
-// An end that is closed with something unread in it leaves ECONNRESET at the other.
+// An end that is closed with something unread in it leaves ECONNRESET at the other. A forked child
+// keeps the end open: to the others it is shut down, which reads as nothing and takes no packet.
 void ZmqBridge::Shared::hang_up() {
     static_cast<void>(::send(host_fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL));
+    ::shutdown(bridge_fd, SHUT_RDWR);
     ::close(bridge_fd);
     bridge_fd = -1;
 }

@@ -37,7 +37,8 @@ class Commander:
     def __init__(self, device: str) -> None:
         self.peer: Peer | None = None
         self._device = device
-        self._stops: OrderedDict[int, bytes] = OrderedDict()
+        # An answer tells the number that it answers, and not whose.
+        self._stops: OrderedDict[int, list[bytes]] = OrderedDict()
 
     def take(self, peer: Peer, packet: bytes) -> Verdict:
         try:
@@ -47,7 +48,8 @@ class Commander:
         if self.peer is not None and peer.identity == self.peer.identity:
             return Verdict(is_passed_on=True)
         if type == PacketType.STOP:
-            self._stops[seq] = peer.identity
+            self._stops.setdefault(seq, []).append(peer.identity)
+            self._stops.move_to_end(seq)
             while len(self._stops) > _STOPS:
                 self._stops.popitem(last=False)
             return Verdict(is_passed_on=True)
@@ -63,8 +65,8 @@ class Commander:
     def receivers(self, type: int, ack: int) -> list[bytes]:
         """Whom a packet of the device is for: who commands it, and who asked with a STOP."""
         receivers = [] if self.peer is None else [self.peer.identity]
-        if type == PacketType.STATUS and (asked := self._stops.pop(ack, None)) is not None:
-            receivers.append(asked)
+        if type == PacketType.STATUS:
+            receivers += self._stops.pop(ack, [])
         return list(dict.fromkeys(receivers))
 
     def has_left(self, identity: bytes) -> bool:

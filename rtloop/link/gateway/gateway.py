@@ -47,15 +47,18 @@ class Gateway:
         self._line: Line | None = None
         self._tell: Callable[[str], object] = str
         self._boot_id = self._device_us = 0
+        self._is_back = True
+        self.info: LinkInfo
         try:
-            self.info = self._open()
+            self._open()
+            self._agree()
         except BaseException:
-            self.close_line()
+            self._close_line()
             self._sockets.close()
             raise
         self._commander = Commander(device)
         self._counts = dict.fromkeys(("samples", "passed_on", "refused", "damaged", "dropped"), 0)
-        self._heard_s = self._told_s = time.monotonic()
+        self._told_s = time.monotonic()
         self._retry_s, self._wait_s = 0.0, FIRST_S
         self._told_of = b""
 
@@ -92,10 +95,10 @@ class Gateway:
 
     def close(self) -> None:
         """Sends nothing: stop first. May be called again."""
-        self.close_line()
+        self._close_line()
         self._sockets.close()
 
-    def close_line(self) -> None:
+    def _close_line(self) -> None:
         if self._line is not None:
             self._line.close()
             self._line = None
@@ -103,7 +106,7 @@ class Gateway:
     # --- from peers ---
 
     def _take(self, peer: Peer, packet: bytes) -> None:
-        if self._line is None:
+        if self._line is None or not self._is_back:
             verdict = Verdict(refusal=f"{self._device} is lost, and is being looked for")
         else:
             verdict = self._commander.take(peer, packet)
@@ -123,8 +126,8 @@ class Gateway:
     def _refuse(self, peer: Peer, verdict: Verdict) -> None:
         """In words, and told once a connection."""
         self._counts["refused"] += 1
-        said = REFUSED + verdict.refusal.encode("ascii", "replace")[:PACKET_MAX]
-        self._sockets.send(peer.identity, said)
+        said = REFUSED + verdict.refusal.encode("ascii", "replace")
+        self._sockets.send(peer.identity, said[:PACKET_MAX])
         if peer.identity != self._told_of:
             self._told_of = peer.identity
             self._note("refused", f"a host at {peer.host} was refused: {verdict.refusal}")
@@ -145,7 +148,7 @@ class Gateway:
                     break
                 self._take_bytes(data)
             silent_s = time.monotonic() - self._heard_s
-            if self._commander.peer is None and silent_s > SILENT_S:
+            if silent_s > SILENT_S and (self._commander.peer is None or not self._is_back):
                 self._heard_s += SILENT_S  # and again after as long
                 self._stream.send(PacketType.HELLO, messages.encode_hello())
         except LinkError as error:
@@ -161,14 +164,25 @@ class Gateway:
                 self._counts["damaged"] += 1
                 continue
             self._heard_s = time.monotonic()
-            for identity in self._commander.receivers(type, ack):
-                sent = self._sockets.send(identity, packet)
-                self._counts["dropped"] += sent is Sent.FULL
-                if sent is Sent.GONE:
-                    self._has_left(identity)
             if schema_id != self.info.schema_id:
-                raise LinkError(f"{self._device} has another schema: another firmware runs now")
-            self._publish(type, payload)
+                self._agree()
+                self._note("restarted", f"another firmware runs now: '{self.info.name}'")
+                return
+            self._pass_on(packet, type, ack)
+            if not self._is_back:
+                self._is_back = True
+                self._note("back", f"{self.info.name} on {self._device} is back")
+            try:
+                self._publish(type, payload)
+            except LinkError:  # it is no packet of this version, and the commander's to judge
+                self._counts["damaged"] += 1
+
+    def _pass_on(self, packet: bytes, type: int, ack: int) -> None:
+        for identity in self._commander.receivers(type, ack):
+            sent = self._sockets.send(identity, packet)
+            self._counts["dropped"] += sent is Sent.FULL
+            if sent is Sent.GONE:
+                self._has_left(identity)
 
     def _publish(self, type: int, payload: bytes) -> None:
         if type == PacketType.SENSOR:
@@ -193,34 +207,38 @@ class Gateway:
 
     # --- the line ---
 
-    def _open(self) -> LinkInfo:
+    def _open(self) -> None:
         self._line = open_line(self._device, self._baud)
         self._stream = PacketStream(self._line)
         self._decoder = core.FrameDecoder()
-        info = shake_hands(self._stream)
+        self._heard_s = time.monotonic()
+
+    def _agree(self) -> None:
+        """With whatever firmware answers. Raises LinkError where none does."""
+        self.info = info = shake_hands(self._stream)
         self._boot_id = info.boot_id
         self._device_us = (info.clock_time_ns + info.clock_offset_ns) // 1000
-        return info
 
     def _lose(self, error: LinkError) -> None:
-        self.close_line()
+        self._close_line()
         self._retry_s, self._wait_s = time.monotonic() + FIRST_S, FIRST_S
-        self._note("lost", str(error))
+        if self._is_back:
+            self._is_back = False
+            self._note("lost", str(error))
 
     def _reopen(self) -> None:
+        """The line alone: the device is back with its first packet. Peers must not wait for a silent one."""
         if time.monotonic() < self._retry_s:
             return
         try:
-            self.info = self._open()
+            self._open()
+            self._stream.schema_id = self.info.schema_id
+            self._stream.send(PacketType.HELLO, messages.encode_hello())
         except LinkError:
-            self.close_line()
+            self._close_line()
             self._wait_s = min(2 * self._wait_s, LATER_S)
             self._retry_s = time.monotonic() + self._wait_s
-            return
-        self._heard_s = time.monotonic()
-        for _ in self._sockets.received():  # what waited meanwhile is old
-            self._counts["dropped"] += 1
-        self._note("back", f"{self.info.name} on {self._device} is back")
+        self._counts["dropped"] += self._sockets.drain()  # what waited meanwhile is old
 
     # --- news ---
 
@@ -236,4 +254,4 @@ class Gateway:
         peer = self._commander.peer
         counts = {**self._counts, "damaged": self._counts["damaged"] + self._decoder.errors}
         host = None if peer is None else peer.host
-        self._sockets.publish(news.status(self.info, host, self._line is None, counts))
+        self._sockets.publish(news.status(self.info, host, not self._is_back, counts))

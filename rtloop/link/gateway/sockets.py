@@ -6,7 +6,6 @@ import errno
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
@@ -17,8 +16,9 @@ from rtloop.link.gateway.access import clients, own_keys, refuse_open
 from rtloop.link.gateway.commander import Peer
 from rtloop.link.gateway.news import Message
 
-#: What waits is old: a peer that does not read loses samples, and the newest commands of a dead line count.
+#: What waits is old: a peer that does not read loses samples, and of commands few wait for a line that stalls.
 QUEUED = 64
+COMMANDS_QUEUED, COMMAND_BYTES = 8, 8192
 NEWS_QUEUED = 1000
 #: A peer whose network or host died is gone after so long; one that was killed is at once.
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 2000
@@ -88,6 +88,16 @@ class Sockets:
                 peer = Peer(identity.bytes, int(frames[0].get(zmq.SRCFD)), host)
                 yield peer, frames[0].bytes
 
+    def drain(self) -> int:
+        """Drops what peers have said so far; how many messages that were."""
+        dropped = 0
+        for _ in range(QUEUED):
+            n = sum(1 for _ in self.received())
+            dropped += n
+            if n == 0:
+                break
+        return dropped
+
     def send(self, identity: bytes, packet: bytes) -> Sent:
         try:
             self.peers.send_multipart([identity, packet], zmq.DONTWAIT)
@@ -113,21 +123,11 @@ class Sockets:
             socket.close(linger=100)
         self._context.term()
 
-    def __enter__(self) -> Sockets:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _set_up(self) -> None:
         self.peers.router_mandatory = 1  # a send to who has left fails
         self.peers.maxmsgsize = PACKET_MAX
-        self.peers.sndhwm = self.peers.rcvhwm = QUEUED
+        self.peers.sndhwm = QUEUED
+        self.peers.rcvhwm, self.peers.rcvbuf = COMMANDS_QUEUED, COMMAND_BYTES
         self.news.sndhwm = NEWS_QUEUED
         for socket in (self.news, self.peers):
             socket.heartbeat_ivl = HEARTBEAT_MS

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
 import stat
 import termios
 import time
@@ -17,6 +16,7 @@ from rtloop import core
 from rtloop.errors import LinkError
 from rtloop.link.transports.serial_latency import latency_problem
 from rtloop.link.transports.transport import Transport, register
+from rtloop.link.transports.waiting import is_readable, is_writable
 
 if TYPE_CHECKING:
     import serial  # imported where it is used: reading a configuration needs no device
@@ -52,7 +52,7 @@ class SerialLine:
     def read(self, timeout_s: float) -> bytes:
         """The bytes that are there, after at most ``timeout_s``; empty when none came."""
         try:
-            ready, _, _ = select.select([self.fileno()], [], [], max(0.0, timeout_s))
+            ready = is_readable(self.fileno(), timeout_s)
             data = os.read(self.fileno(), _READ_SIZE) if ready else b""
         except BlockingIOError:
             return b""
@@ -75,7 +75,7 @@ class SerialLine:
                         f"{self.device} takes no bytes since {timeout_s:g} s: nothing reads at "
                         "the other end; check that the firmware runs and that flow control is off"
                     ) from None
-                select.select([], [self.fileno()], [], remaining)
+                is_writable(self.fileno(), remaining)
             except _ERRORS as error:
                 raise self._lost(error) from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import time
 
@@ -11,6 +10,7 @@ from rtloop import core
 from rtloop.errors import LinkError
 from rtloop.link.transports.address import host_and_port, resolved
 from rtloop.link.transports.transport import Transport, register
+from rtloop.link.transports.waiting import is_readable, is_writable
 
 _DATAGRAM_MAX = 4096
 
@@ -34,7 +34,7 @@ class UdpLine:
     def read(self, timeout_s: float) -> bytes:
         """The next packet, after at most ``timeout_s``; empty when none came."""
         try:
-            ready, _, _ = select.select([self._end], [], [], max(0.0, timeout_s))
+            ready = is_readable(self.fileno(), timeout_s)
             return self._end.recv(_DATAGRAM_MAX) if ready else b""
         except BlockingIOError:
             return b""  # the kernel saw a wrong checksum when it was to hand it over
@@ -55,7 +55,7 @@ class UdpLine:
                         f"the network takes no packets for {self.device} since {timeout_s:g} s; check this "
                         "host's interface"
                     ) from None
-                select.select([], [self._end], [], remaining)
+                is_writable(self.fileno(), remaining)
             except (OSError, ValueError) as error:
                 raise self._lost(error) from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import select
 import socket
 import sys
 import time
@@ -15,6 +14,7 @@ from rtloop import core
 from rtloop.errors import LinkError
 from rtloop.link.transports.address import host_and_port, resolved
 from rtloop.link.transports.transport import Transport, register
+from rtloop.link.transports.waiting import is_readable, is_writable
 from rtloop.stopping import go_on
 
 _PACKET_MAX = 4096
@@ -48,7 +48,7 @@ class ZmqLine:
     def read(self, timeout_s: float) -> bytes:
         """The next packet, after at most ``timeout_s``; empty when none came."""
         try:
-            ready, _, _ = select.select([self.fileno()], [], [], max(0.0, timeout_s))
+            ready = is_readable(self.fileno(), timeout_s)
             packet = os.read(self.fileno(), _PACKET_MAX) if ready else b""
         except BlockingIOError:
             return b""
@@ -72,7 +72,7 @@ class ZmqLine:
                         f"{self.device} takes no packets since {timeout_s:g} s: the device does not "
                         "read; check that its firmware runs"
                     ) from None
-                select.select([], [self.fileno()], [], remaining)
+                is_writable(self.fileno(), remaining)
             except (OSError, ValueError) as error:
                 raise self._lost() from error
 
@@ -118,12 +118,15 @@ class ZmqTransport(Transport):
         host, _ = host_and_port(device) or ("", 0)
         try:
             libzmq()
-        except LinkError as error:
-            return f"'{device}', but no libzmq", str(error)
+        except LinkError:
+            return f"'{device}', but no libzmq", "libzmq: pip install pyzmq"
         try:
             _addresses(device)
-        except LinkError as error:
-            return f"'{host}', a name that is not known here", str(error)
+        except LinkError:
+            return (
+                f"'{host}', a name that is not known here",
+                "a known name, or the device's address",
+            )
         return None
 
 

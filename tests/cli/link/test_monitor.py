@@ -17,7 +17,6 @@ from rtloop.demos.firmware import FirmwareProcess
 from rtloop.link import Reason
 from tests.cli.screen import Screen
 from tests.firmware.program import HARDWARE
-from tests.link.scripted_device import ScriptedDevice
 from tests.running import background
 
 
@@ -73,32 +72,6 @@ def test_it_fits_the_terminal_and_is_drawn_in_place(
     assert rows[0].startswith("cartpole  IDLE  ")
     assert all(len(row) < columns for row in rows)
     assert "\x1b[6F" in screen.received
-
-
-def test_a_device_that_was_reset_is_greeted_anew_and_that_is_told(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def script(request: Any) -> Any:
-        if request.name == "status_request":
-            return []  # silent, as after a reset
-        if request.name == "time_request" and device.names().count("hello") == 1:
-            return None if device.names().count("time_request") <= 16 else []
-        return None
-
-    with ScriptedDevice(script) as device:
-        assert main(["link", "monitor", device.path, "--duration", "0.2", "--json"]) == 0
-        assert device.names().count("hello") == 1
-        device.requests.clear()
-
-        def restarted(request: Any) -> Any:
-            if request.name == "hello" and device.names().count("hello") == 2:
-                device.boot_id = 2
-            return script(request)
-
-        device.script = restarted
-        assert main(["link", "monitor", device.path, "--duration", "2.5", "--json"]) == 0
-    told = lines(capsys.readouterr().out)
-    assert any("has restarted since" in str(line.get("event")) for line in told)
 
 
 def test_a_line_that_is_lost_ends_it_with_the_reason(tmp_path: Path) -> None:

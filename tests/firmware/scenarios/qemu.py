@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from rtloop.demos.emulated.firmware import EmulatedFirmware
 from rtloop.demos.emulated.image import missing_tools
 from tests.firmware.scenarios.device import Device, DeviceKind
+from tests.firmware.scenarios.host_program import LOOP_OPTIONS
 
-OPTIONS = frozenset({"clock-drift-ppm", "clock-start-us", "rate-hz"})
+OPTIONS = frozenset({"clock-drift-ppm", "clock-start-us", "rate-hz", *LOOP_OPTIONS})
 
 
 class EmulatedBoard(Device):
@@ -31,7 +33,9 @@ def _start(request: pytest.FixtureRequest, folder: Path, options: dict[str, str]
     if missing := missing_tools():
         pytest.skip(missing)
     arguments = ["--angle-rad", "0", "--noise", "0"]
-    for name, value in options.items():
+    # Two threads of the emulator hand over each byte: what preempts them slows the line down.
+    arguments += ["--priority", "60"] if os.geteuid() == 0 else []
+    for name, value in {"rate-hz": "100", **options}.items():
         arguments += [f"--{name}", value]
     board = EmulatedBoard(folder / "line", arguments)
     request.addfinalizer(board.stop)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.firmware import reference as ref
 from tests.firmware.program import ACTIVE, COMMAND_TIMEOUT, SAFE
 from tests.firmware.scenarios.conftest import LayWire, StartDevice
 from tests.firmware.scenarios.device import DeviceKind
@@ -52,9 +54,13 @@ def test_a_cut_shorter_than_the_timeout_is_counted_to_the_packet_by_both_ends(
     assert loop["state"] == "inactive", summary["problems"]
     assert loop["executed"] + loop["skipped"] == loop["elapsed_periods"]
 
-    sent, arrived = wire.sent_to_device(), wire.arrived_at_device()
+    answer = up_to_the_last_answer(wire.arrived_at_host())[-1]
+    sent, arrived = (
+        _up_to_seq(packets, answer.ack)
+        for packets in (wire.sent_to_device(), wire.arrived_at_device())
+    )
     lost = len(sent) - len(arrived)
-    status = up_to_the_last_answer(wire.arrived_at_host())[-1].fields
+    status = answer.fields
     assert (status["rx_packets"], status["seq_gaps"]) == (len(arrived), lost)
     assert status["command_timeouts"] == 0
     if isinstance(wire, TcpWire):
@@ -113,16 +119,21 @@ def _is_safe(wire: Wire) -> bool:
     return bool(samples(wire.sent_to_host())[-1]["state"] == SAFE)
 
 
+def _up_to_seq(packets: list[ref.Packet], seq: int) -> list[ref.Packet]:
+    """Up to the newest of that number, with it."""
+    last = max(i for i, packet in enumerate(packets) if packet.seq == seq)
+    return packets[: last + 1]
+
+
 def _lost_to_host(wire: Wire) -> int:
-    """While the loop ran: before and after it nobody reads, and a serial line is soon full."""
-    sent, arrived = wire.sent_to_host(), wire.arrived_at_host()
-    active = [p for p in arrived if p.name == "sensor" and p.fields["state"] == ACTIVE]
-    ends = active[0].seq, active[-1].seq
-    n_sent, n_arrived = (
-        [p.seq for p in packets].index(ends[1]) - [p.seq for p in packets].index(ends[0])
-        for packets in (sent, arrived)
-    )
-    return n_sent - n_arrived
+    """While the loop ran: before and after it nobody reads, and a serial line is soon full. What the wire lost,
+    and what the device numbered and had no room to send."""
+    arrived = wire.arrived_at_host()
+    active = [
+        i for i, p in enumerate(arrived) if p.name == "sensor" and p.fields["state"] == ACTIVE
+    ]
+    seqs = [p.seq for p in arrived[active[0] : active[-1] + 1]]
+    return sum((b - a - 1) & 0xFFFF for a, b in itertools.pairwise(seqs))
 
 
 def _driven(wire: Wire) -> list[dict[str, Any]]:

@@ -82,14 +82,16 @@ def test_a_handshake_tells_name_schema_and_time_and_arms_nothing(host: Host) -> 
 
 def test_commands_in_time_are_applied_and_late_ones_refused_and_told(host: Host) -> None:
     host.activate(command_timeout_us=LONG_US)
-    before = host.newest("sensor").fields["command_seq"]
+    state(host)  # all commands of the activation are behind it
+    before = host.wait_for("sensor")["command_seq"]
     host.send_command(0.0, valid_for_us=-1)
     event = host.wait_for("event", lambda fields: fields["event"] == 1)
     assert event["lateness_us"] > 0
     host.send_command(0.0, valid_for_us=LONG_US // 2)
     after = host.wait_for("sensor", lambda fields: fields["command_seq"] != before)
     assert (after["state"], after["late_commands"]) == (ACTIVE, 1)
-    assert (after["command_seq"] - before) & 0xFFFF == 2  # the one between was not applied
+    # Between the two are the request of `state`, and the one that was not applied.
+    assert (after["command_seq"] - before) & 0xFFFF == 3
 
 
 def test_without_commands_it_goes_safe_latched_and_comes_back_by_clear_and_arm_only(

@@ -66,6 +66,13 @@ def test_a_stop_is_passed_on_from_anyone_and_answered_to_who_asked() -> None:
     assert commander.receivers(SENSOR, 77) == [FIRST.identity]
 
 
+def test_stops_of_the_same_number_are_all_answered() -> None:
+    commander = Commander("/dev/x")
+    commander.take(FIRST, STOP)
+    commander.take(SECOND, STOP)
+    assert commander.receivers(STATUS, 77) == [FIRST.identity, SECOND.identity]
+
+
 def test_stops_without_an_answer_are_forgotten() -> None:
     commander = Commander("/dev/x")
     for seq in range(1000):

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ import zmq.auth
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.errors import LinkError
 from rtloop.link import DeviceState, Link, Reason
+from rtloop.link.gateway import Gateway
 from tests.firmware import reference as ref
+from tests.link.scripted_device import ScriptedDevice
 from tests.running import background, edited, firmware, rtloop, summary_of, write_config
 
 
@@ -134,8 +137,8 @@ def test_what_happens_is_published_with_who_commands(
 
 def test_a_loop_runs_through_it(tmp_path: Path, device: FirmwareProcess) -> None:
     with gateway(device.link) as running:
-        path = write_config(tmp_path, Path("/the-device"))
-        edited(path, {"/the-device": f"zmq+{running.command}"})
+        # A machine that stalls drops what waited, and that is right.
+        path = running_loop(tmp_path, device, running, {"refused: 1": "refused: 1, dropped: 1"})
         done = rtloop("run", path, "--duration", 1.5, "--json", "--no-report")
         loop = summary_of(done)["loops"]["balance"]
         assert done.returncode == 0, (done.stderr, loop["failures"], summary_of(done)["problems"])
@@ -312,6 +315,49 @@ def test_an_address_that_is_taken_is_told_and_the_device_is_let_go(
     assert "could move the machine" in done.stderr
 
 
+@contextmanager
+def served(device: ScriptedDevice) -> Iterator[tuple[Gateway, list[str]]]:
+    """A gateway in this process, and what it tells."""
+    free, ended = "tcp://127.0.0.1:0", threading.Event()
+    told: list[str] = []
+    opened = Gateway(device.path, 1_000_000, free, free)
+
+    def stopped() -> str:
+        return "the test" if ended.is_set() else ""
+
+    thread = threading.Thread(target=opened.serve, args=(stopped, told.append))
+    thread.start()
+    try:
+        yield opened, told
+    finally:
+        ended.set()
+        thread.join()
+        opened.close()
+
+
+def test_a_packet_that_is_not_understood_is_damage_and_the_line_stays() -> None:
+    with ScriptedDevice() as device, served(device) as (opened, told):
+        link = Link.open("rig", f"zmq+{opened.command}", 1_000_000)
+        values = {"sample_time_us": 0, "reasons": 0, "command_seq": 0, "late_commands": 0}
+        device.send([("sensor", {**values, "state": 99, "values": [0.0, 0.0]})], 0)
+        assert link.status().state == DeviceState.IDLE
+        link.close()
+    assert not any("lost" in text for text in told), told
+
+
+def test_another_firmware_is_agreed_with_anew() -> None:
+    with ScriptedDevice() as device, served(device) as (opened, told):
+        device.schema = device.schema.replace("name scripted", "name flashed")
+        device.schema_id = ref.schema_id(device.schema)
+        device.send([("device_status", device.status())], 0)
+        end_s = time.monotonic() + 10
+        while not told:
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+        assert opened.info.schema.name == "flashed"
+    assert "another firmware runs now" in told[0]
+
+
 # --- keys ---
 
 
@@ -341,3 +387,75 @@ def test_with_keys_only_who_has_one_is_heard(
         assert strange.poll(300) == 0
         assert plain.poll(300) == 0
         assert running.end() == (0, "")
+
+
+# --- real loops through it ---
+
+
+def running_loop(
+    folder: Path, device: FirmwareProcess, running: Running, changes: dict[str, str] | None = None
+) -> Path:
+    path = write_config(folder, Path("/the-device"))
+    return edited(path, {"/the-device": f"zmq+{running.command}", **(changes or {})})
+
+
+def test_a_loop_that_is_killed_leaves_its_device_safe_and_free_for_the_next(
+    tmp_path: Path, device: FirmwareProcess
+) -> None:
+    with gateway(device.link) as running:
+        path = running_loop(tmp_path, device, running)
+        with background(["run", path, "--json", "--no-record"]) as run:
+            watch = until_commanded(running)
+            run.kill()
+            run.communicate()
+        link = reopened(running)
+        end_s = time.monotonic() + 10
+        while (status := link.status()).state != DeviceState.SAFE:
+            assert time.monotonic() < end_s
+        assert status.reasons == Reason.COMMAND_TIMEOUT
+        link.close()
+        assert watch
+
+
+def until_commanded(running: Running, run: subprocess.Popen[str] | None = None) -> bool:
+    """Until samples say that commands are applied."""
+    context: zmq.Context[Any] = zmq.Context()
+    told: list[tuple[str, list[str]]] = []
+
+    def is_active(sample: dict[str, Any]) -> bool:
+        told.append((sample["state"], sample["reasons"]))
+        assert run is None or run.poll() is None, (told[-1], run.communicate())
+        return bool(sample["state"] == "ACTIVE")
+
+    try:
+        next_one = subscribed(context, running.pub, "sample")
+        try:
+            return bool(until(next_one, is_active))
+        except AssertionError as error:
+            raise AssertionError(f"the device was {told[-1:]}: {error}") from error
+    finally:
+        context.destroy(linger=0)
+
+
+def test_a_loop_that_reconnects_goes_on_when_a_killed_gateway_is_back(
+    tmp_path: Path, device: FirmwareProcess
+) -> None:
+    reconnect = (
+        "command_timeout_ms: 500, on_lost: reconnect, "
+        "reconnect: {rearm: automatic, first_ms: 50, max_ms: 500}"
+    )
+    with gateway(device.link) as running:
+        pub, command = running.pub, running.command
+        path = running_loop(tmp_path, device, running, {"command_timeout_ms: 500": reconnect})
+        with background(["run", path, "--json", "--no-report"]) as run:
+            until_commanded(running)
+            running.process.kill()
+            running.process.communicate()
+            with gateway(device.link, pub=pub, command=command) as again:
+                until_commanded(again, run)
+                run.send_signal(signal.SIGINT)
+                out, err = run.communicate(timeout=30)
+                summary = json.loads(out)
+                assert summary["losses"], (err, summary["problems"])
+                assert summary["losses"][0]["reconnections"] == 1
+                assert summary["loops"]["balance"]["fault_reason"] == "none"

@@ -51,6 +51,7 @@ typedef atomic_bool rtl_flag;
 #include "rtloop/frame.h"
 #include "rtloop/messages.h"
 #include "rtloop/packet.h"
+#include "rtloop/sequence.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -148,12 +149,13 @@ typedef struct rtl_device {
     uint16_t reasons;
     rtl_arm arm; /* of the last ARM; command_timeout_us is the one in force */
 
-    bool peer_is_known; /* a HELLO was received */
-    rtl_peer peer;      /* where it came from */
-    rtl_peer answer_to; /* where what is sent now goes to */
-    bool rx_seq_is_known;
+    bool peer_is_known;        /* a HELLO was received */
+    rtl_peer peer;             /* where it came from */
+    rtl_peer answer_to;        /* where what is sent now goes to */
     bool command_seq_is_known; /* since ARM */
-    uint16_t tx_seq, rx_seq, command_seq;
+    uint16_t tx_seq, command_seq;
+    uint16_t rx_seq;       /* what is sent now acknowledges: the request, else the newest */
+    rtl_sequence sequence; /* of the host's packets */
     uint16_t consecutive_late, consecutive_link_errors;
     uint64_t received_us;     /* when the bytes at hand arrived */
     uint64_t last_command_us; /* when the command arrived that was applied last */
@@ -165,7 +167,7 @@ typedef struct rtl_device {
 
     rtl_event_queue events;
 
-    uint32_t rx_packets, crc_errors, frame_errors, seq_gaps;
+    uint32_t rx_packets, crc_errors, frame_errors, seq_gaps; /* a copy is no packet more */
     uint32_t late_commands, rejected_commands, command_timeouts;
     uint32_t tx_packets, tx_dropped;
 } rtl_device;

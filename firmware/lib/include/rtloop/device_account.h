@@ -3,7 +3,7 @@
  * is when the command is applied, both by its own clock. From ARM until SAFE: it can be asked for
  * afterwards, until the next ARM.
  *
- * A COMMAND says in `ack` which packet of the device was the newest that its host had. The device
+ * A COMMAND says in `ack` which SENSOR was the newest that its host had. The device
  * remembers when the samples of its last SENSORs were taken, so that no clock has to be translated.
  */
 #ifndef RTLOOP_DEVICE_ACCOUNT_H

@@ -2,8 +2,8 @@
  * Counts of durations in whole µs: fixed memory, any range, known error.
  *
  * Below 4 µs a bucket is one value; from there on four buckets share an octave, so that a value is
- * known to a quarter of itself: bucket 4 (e - 1) + q holds [2^e + q 2^(e-2), 2^e + (q + 1) 2^(e-2)).
- * The last one holds everything from 1.8 s on. `max_us` is exact.
+ * known to a quarter of itself: bucket 4 (e - 1) + q holds [2^e + q 2^(e-2), 2^e + (q + 1)
+ * 2^(e-2)). The last one holds everything from 1.8 s on. `max_us` is exact.
  */
 #ifndef RTLOOP_HISTOGRAM_H
 #define RTLOOP_HISTOGRAM_H

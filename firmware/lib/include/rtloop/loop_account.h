@@ -43,7 +43,7 @@ typedef struct rtl_loop_terms {
 typedef struct rtl_loop_account {
     rtl_loop_terms terms;
     uint32_t jobs, skipped, misses;
-    uint32_t limit_broken; /* jobs at which the limit was found broken */
+    uint32_t limit_broken;                 /* jobs at which the limit was found broken */
     uint32_t consecutive, max_consecutive; /* jobs lost in a row: the newest ones, and at most */
     int32_t lateness_max_us;               /* of no job yet: INT32_MIN */
     uint32_t worst_job, first_miss_job;    /* of the largest lateness; there is one if misses > 0 */

@@ -30,22 +30,22 @@ extern "C" {
 
 /* h→d: sent by the host to the device. */
 typedef enum rtl_type {
-    RTL_TYPE_HELLO = 1,           /* h→d */
-    RTL_TYPE_HELLO_REPLY = 2,     /* d→h */
-    RTL_TYPE_SCHEMA_REQUEST = 3,  /* h→d */
-    RTL_TYPE_SCHEMA_CHUNK = 4,    /* d→h */
-    RTL_TYPE_TIME_REQUEST = 5,    /* h→d */
-    RTL_TYPE_TIME_REPLY = 6,      /* d→h */
-    RTL_TYPE_SENSOR = 7,          /* d→h */
-    RTL_TYPE_COMMAND = 8,         /* h→d */
-    RTL_TYPE_ARM = 9,             /* h→d, answered with STATUS */
-    RTL_TYPE_CLEAR = 10,          /* h→d, no payload, answered with STATUS */
-    RTL_TYPE_STOP = 11,           /* h→d, answered with STATUS */
-    RTL_TYPE_EVENT = 12,          /* d→h */
-    RTL_TYPE_STATUS_REQUEST = 13, /* h→d, no payload */
-    RTL_TYPE_STATUS = 14,         /* d→h */
-    RTL_TYPE_STATS_REQUEST = 15,  /* h→d, no payload */
-    RTL_TYPE_STATS = 16,          /* d→h */
+    RTL_TYPE_HELLO = 1,              /* h→d */
+    RTL_TYPE_HELLO_REPLY = 2,        /* d→h */
+    RTL_TYPE_SCHEMA_REQUEST = 3,     /* h→d */
+    RTL_TYPE_SCHEMA_CHUNK = 4,       /* d→h */
+    RTL_TYPE_TIME_REQUEST = 5,       /* h→d */
+    RTL_TYPE_TIME_REPLY = 6,         /* d→h */
+    RTL_TYPE_SENSOR = 7,             /* d→h */
+    RTL_TYPE_COMMAND = 8,            /* h→d */
+    RTL_TYPE_ARM = 9,                /* h→d, answered with STATUS */
+    RTL_TYPE_CLEAR = 10,             /* h→d, no payload, answered with STATUS */
+    RTL_TYPE_STOP = 11,              /* h→d, answered with STATUS */
+    RTL_TYPE_EVENT = 12,             /* d→h */
+    RTL_TYPE_STATUS_REQUEST = 13,    /* h→d, no payload */
+    RTL_TYPE_STATUS = 14,            /* d→h */
+    RTL_TYPE_STATS_REQUEST = 15,     /* h→d, no payload */
+    RTL_TYPE_STATS = 16,             /* d→h */
     RTL_TYPE_HISTOGRAM_REQUEST = 17, /* h→d */
     RTL_TYPE_HISTOGRAM = 18          /* d→h */
 } rtl_type;

@@ -4,11 +4,13 @@
  *     offset  0   u8   version (high nibble), flags (low nibble)
  *             1   u8   type, see messages.h
  *             2   u16  seq, counts the packets of this sender, wraps
- *             4   u16  ack, seq of the newest packet received from the peer
+ *             4   u16  ack, seq of the newest packet received from the peer, see below
  *             6   u16  schema id, see messages.h
  *             8   u32  sender time in µs, wraps after 71.6 min
  *            12   ...  payload, at most RTL_PAYLOAD_MAX bytes
  *          last   u32  CRC-32 over header and payload
+ *
+ * The ack of a COMMAND is that of the newest SENSOR that its host had; 0: none yet.
  *
  * Everything is little-endian and is read and written byte by byte, so neither alignment nor the
  * compiler's struct layout matters. All functions are pure: no state, no allocation, any thread.
