@@ -1,6 +1,6 @@
 /*
- * Who is at the other end of the network: a ZeroMQ peer (zmq_peer.c) or a UDP one (udp_peer.c),
- * whichever is compiled. All from one thread; only the wait for peer_waits_for() waits.
+ * Who is at the other end of the network: a ZeroMQ peer (zmq_peer.c). All from one thread; only the
+ * wait for peer_waits_for() waits.
  */
 #ifndef APP_NETWORK_PEER_H_
 #define APP_NETWORK_PEER_H_

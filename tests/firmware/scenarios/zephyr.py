@@ -95,7 +95,8 @@ def start_board(target: str, folder: Path) -> ZephyrBoard:
     if build is None:
         pytest.skip(f"no firmware/app for {target} in the folders of RTLOOP_ZEPHYR")
     if target.startswith("native_sim"):
-        return ZephyrBoard([str(build.resolve() / "zephyr" / "zephyr.exe"), "-flash_rm"], folder)
+        program = str(build.resolve() / "zephyr" / "zephyr.exe")
+        return ZephyrBoard([program, "-flash_rm", "-seed-random"], folder)  # another boot_id
     emulator = shutil.which("qemu-system-arm")
     if emulator is None:
         pytest.skip("qemu-system-arm is not installed (Debian: qemu-system-arm)")
