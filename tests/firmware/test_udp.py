@@ -39,6 +39,9 @@ class UdpHost(Host):
         self.broken = 0
         self._seq = 0
 
+    def __enter__(self) -> UdpHost:
+        return self
+
     def __exit__(self, *_: object) -> None:
         self.end.close()
 
