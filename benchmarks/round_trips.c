@@ -93,7 +93,7 @@ static int64_t round_trip(const round_trips_line *line, rtl_frame_decoder *decod
     }
     while (poll(&waiting, 1, TIMEOUT_MS) > 0) {
         const ssize_t n = read(line->fd, bytes, sizeof bytes);
-        if (n < 0 && errno != EAGAIN) {
+        if (n == 0 || (n < 0 && errno != EAGAIN)) {
             return -1;
         }
         if (n > 0 && has_answer(line, began_ns, decoder, bytes, (size_t)n)) {
