@@ -33,7 +33,9 @@ static int64_t now_ns(void) {
 
 static size_t make_request(const round_trips_line *line, int64_t began_ns, uint8_t *out) {
     uint8_t payload[RTL_PAYLOAD_MAX], packet[RTL_PACKET_MAX];
-    const rtl_header header = {.type = RTL_TYPE_TIME_REQUEST, .schema_id = line->schema_id};
+    static uint16_t seq = 1000; /* a number that came before is a copy, and not answered */
+    const rtl_header header = {
+        .type = RTL_TYPE_TIME_REQUEST, .seq = seq++, .schema_id = line->schema_id};
     const rtl_time_request request = {(uint64_t)began_ns};
     const size_t size =
         rtl_packet_encode(&header, payload, rtl_time_request_encode(&request, payload), packet);
@@ -91,9 +93,10 @@ static int64_t round_trip(const round_trips_line *line, rtl_frame_decoder *decod
     if (write(line->fd, bytes, size) != (ssize_t)size) {
         return -1;
     }
-    while (poll(&waiting, 1, TIMEOUT_MS) > 0) {
+    while (now_ns() - began_ns < TIMEOUT_MS * INT64_C(1000000) &&
+           poll(&waiting, 1, TIMEOUT_MS) > 0) {
         const ssize_t n = read(line->fd, bytes, sizeof bytes);
-        if (n < 0 && errno != EAGAIN) {
+        if (n == 0 || (n < 0 && errno != EAGAIN)) {
             return -1;
         }
         if (n > 0 && has_answer(line, began_ns, decoder, bytes, (size_t)n)) {
