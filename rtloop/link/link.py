@@ -173,6 +173,10 @@ class Link:
         self._confirm_armed(command_timeout_us)
         return status
 
+    def go_on_from(self, seq: int) -> None:
+        """The core has used the line, and would have numbered its next packet like this."""
+        self._stream.go_on_from(seq)
+
     def stop(self, reasons: Reason = Reason.HOST_STOP) -> DeviceStatus | None:
         """Makes the device go SAFE. Its answer, if it says that it is; raises nothing, the line may be gone."""
         return stop_device(self._stream, reasons)

@@ -54,6 +54,10 @@ class PacketStream:
         """Of the newest packet sent; an answer acknowledges it."""
         return self._seq - 1 & 0xFFFF
 
+    def go_on_from(self, seq: int) -> None:
+        """The next packet has this number: others were sent over the line meanwhile, and the device counts gaps."""
+        self._seq = seq
+
     def restart(self) -> None:
         """Forgets what was received; on a stream ends whatever frame was cut on the way to the device."""
         self.line.discard_input()

@@ -452,6 +452,8 @@ class LinkPort(Port):
                 "whether its device is SAFE is not known. It goes SAFE by its command timeout, if it obeys "
                 "that; go and look"
             )
+        if self._armed is not None:
+            self._link.go_on_from(self.core.counters()["tx_seq"])
         status = self._link.stop()
         if status is not None and self._armed is not None:
             self._account = _account_of(self._link.account())

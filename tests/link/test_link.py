@@ -32,7 +32,7 @@ def link(program: FirmwareProgram) -> Iterator[Link]:
 
 
 def command_until_active(link: Link, attempts: int = 1000) -> None:
-    """What the core does with the line: its own count of packets, a STOP made up ahead."""
+    """What the core does with the line: its own count of packets, a STOP made up ahead. The link goes on from it."""
 
     def send(name: str, seq: int, **fields: Any) -> None:
         payload = ref.encode_message(name, fields)
@@ -51,6 +51,7 @@ def command_until_active(link: Link, attempts: int = 1000) -> None:
             if packet.name == "sensor" and packet.fields["state"] == DeviceState.ACTIVE:
                 os.write(link.fileno(), b"\0")
                 send("stop", 0, reason_bits=int(Reason.HOST_STOP))
+                link.go_on_from(seq + 1)
                 return
     raise AssertionError("it never got ACTIVE")
 

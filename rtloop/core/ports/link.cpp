@@ -198,6 +198,7 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
             {"rx_repeated", c.rx_repeated.load()},
             {"rx_discarded", c.rx_discarded.load()},
             {"tx_packets", c.tx_packets.load()},
+            {"tx_seq", tx_seq_.load()},  // of the packet that would come next
             {"tx_dropped", c.tx_dropped.load()},
             {"tx_expired", c.tx_expired.load()},
             {"device_events", c.device_events.load()},
