@@ -55,7 +55,7 @@ class PacketStream:
         return self._seq - 1 & 0xFFFF
 
     def go_on_from(self, seq: int) -> None:
-        """The next packet has this number: others were sent over the line meanwhile, and the device counts gaps."""
+        """The next packet has this number: others were sent meanwhile, and the device counts gaps."""
         self._seq = seq
 
     def restart(self) -> None:

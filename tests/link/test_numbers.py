@@ -1,4 +1,4 @@
-"""Who has the line numbers its packets, and the next one goes on from there: a gap is a packet that was lost."""
+"""Who has the line numbers its packets, and the next one goes on from there."""
 
 from __future__ import annotations
 
