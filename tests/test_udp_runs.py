@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import select
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rtloop import core
+from rtloop.cli.console import Console
 from rtloop.config import Config, load
 from rtloop.demos.firmware import TRANSPORTS, FirmwareProcess
 from rtloop.run import Run, exit_code
@@ -171,4 +173,15 @@ def test_what_a_bad_network_does_is_counted_as_it_was(tmp_path: Path) -> None:
         found = [counter(run, name) for name in names]
         summary = run.stop()
     assert found == [network.lost, network.swapped, network.doubled, 0]
+    (link,) = summary.packets
+    assert [getattr(link, name) for name in names] == found
+    assert summary.as_dict()["packets"][0]["rx_lost"] == network.lost
+    shown = io.StringIO()
+    Console(shown).summarise(summary)
+    told = shown.getvalue()
+    sent = link.rx_packets + network.lost
+    assert (
+        f"packets of the device of 'cart' ({network.device}): {network.lost} of {sent} lost" in told
+    )
+    assert f"{network.swapped} overtaken, {network.doubled} doubled" in told
     assert exit_code(summary) == 0, summary.problems

@@ -246,6 +246,8 @@ def _clearable(clear: bool) -> Reason:
 class LinkPort(Port):
     """An open link, whose device has shaken hands."""
 
+    counts_packets = True
+
     def __init__(self, link: Link, loop: ServedLoop, settings: LinkConfig) -> None:
         schema = link.info.schema
         self.name = link.name

@@ -316,6 +316,8 @@ class Port(ABC):
     """How it is opened anew when it was lost while the loop goes on; None: its loss is a fault."""
     awaits: str = "Check that its source sends, and how often"
     """What to do where the first sample of an input does not come."""
+    counts_packets: bool = False
+    """Whether the counters of ``core`` are those of a link."""
     is_armed: bool = True
     """False of one that came back and gets no command any more (``rearm: never``)."""
 
