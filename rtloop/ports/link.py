@@ -515,6 +515,24 @@ class LinkPort(Port):
             "its command timeout. Check cable and device"
         )
 
+    def not_obeyed(self) -> str:
+        counters = self.core.counters()
+        said = counters["device_state"]  # its firmware may be wrong in this, too
+        state = next((state.name for state in DeviceState if state == said), f"in state {said}")
+        what = (
+            f"the device of link '{self.name}' ({self.hardware_id}), which is {state}, did not confirm that it "
+            "applied its commands"
+        )
+        before = 0 if self._armed is None else self._armed[0].late_commands
+        late = counters["device_late_commands"] - before & 0xFFFF  # a sample has 16 bits of it
+        if not late:
+            return f"{what}. Look at its firmware, then activate the loop anew"
+        return (
+            f"{what}: since it was armed it refused {late} as too late. What they are valid for is less than "
+            "they take to it: look at what is between (a network, a proxy, a converter), at what keeps its "
+            "firmware from its line, and at its clock; or take a longer period"
+        )
+
     def device_safe(self) -> str:
         if self._latched_for is not None:
             return (

@@ -404,6 +404,13 @@ class Port(ABC):
         """The sentence for its loss (port_error), with what to do next."""
         return f"'{self.name}' was lost: {os.strerror(errno)}. Whether the safe command still left is not known"
 
+    def not_obeyed(self) -> str:
+        """The sentence for a device that did not confirm its commands, with what to do next."""
+        return (
+            f"the device of '{self.name}' did not confirm that it applied its commands. Look at its firmware, "
+            "then activate the loop anew"
+        )
+
     def device_safe(self) -> str:
         """The sentence for a device that latched SAFE by itself, with what to do next."""
         return (
