@@ -486,7 +486,10 @@ class LinkPort(Port):
         delivery = Delivery.between(armed, stopped, sent)
         if delivery is None:
             return ""
-        return delivery.problem(f"the device of link '{self.name}' ({self.hardware_id})")
+        transport = transports.of(self.hardware_id)
+        where_lost = "the line" if transport is None else transport.where_lost
+        device = f"the device of link '{self.name}' ({self.hardware_id})"
+        return delivery.problem(device, where_lost)
 
     def _wrong_pace(self) -> str:
         counters = self.core.counters()
