@@ -472,6 +472,14 @@ class LinkPort(Port):
         return self._account
 
     def _unconfirmed_stop(self) -> str:
+        counters = self.core.counters()
+        if counters["device_state"] == DeviceState.SAFE:
+            reasons = Reason(counters["device_reasons"]).names()
+            return (
+                f"the device of link '{self.name}' ({self.hardware_id}) did not confirm STOP. By its newest "
+                f"sample it is latched SAFE ({reasons}), but what is sent to it does not arrive, or its "
+                "answers do not: see what became of the line"
+            )
         return (
             f"the device of link '{self.name}' ({self.hardware_id}) did not confirm STOP: whether it is "
             "SAFE is not known. It goes SAFE by its command timeout, if it obeys that; go and look"
