@@ -344,7 +344,8 @@ class LinkPort(Port):
     def _reopened(self) -> Link:
         """Closes the line and shakes hands over a new one. The graph stands: the schema must too."""
         self.close()
-        link = Link.open(self.name, self.hardware_id, self._settings.baud)
+        first_seq = self.core.counters()["tx_seq"] if hasattr(self, "core") else 0
+        link = Link.open(self.name, self.hardware_id, self._settings.baud, first_seq)
         if link.info.schema_id != self._schema_id:
             link.close()
             raise GoneForGoodError(
