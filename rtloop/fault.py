@@ -27,6 +27,8 @@ def in_words(name: str, config: LoopConfig, parts: Parts, status: Mapping[str, A
             cause = parts.ports[status["fault_port"]].loss(status["fault_errno"])
         elif reason == "device_safe":
             cause = parts.ports[status["fault_port"]].device_safe() + _starved(config, parts)
+        elif reason == "not_obeyed":
+            cause = parts.ports[status["fault_port"]].not_obeyed()
         elif reason == "infer_error":
             said = " ".join(parts.runner.error.split())
             called = parts.acting.graph.call is not None

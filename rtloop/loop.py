@@ -31,6 +31,7 @@ from rtloop.realtime.rights import RightReport, report
 from rtloop.realtime.threads import function_thread, guard_thread, link_thread, loop_thread
 from rtloop.reconnection import Reconnection
 from rtloop.stopping import go_on
+from rtloop.telemetry.observe.link_packets import LinkPackets
 from rtloop.telemetry.observe.ring import LoopMetadata
 from rtloop.telemetry.observe.summary import FunctionTimes, PortLosses
 
@@ -352,6 +353,16 @@ class Loop:
         reconnections = [] if self._activation is None else self._activation.reconnections
         told = [reconnection.losses() for reconnection in reconnections]
         return tuple(losses for losses in told if losses.losses > 0)
+
+    def packets(self) -> list[LinkPackets]:
+        """What became of the packets of each of its links since the activation."""
+        return [
+            LinkPackets.of(
+                port.core.counters(), loop=self.name, link=port.name, hardware_id=port.hardware_id
+            )
+            for port in (self._parts.ports if self._parts is not None else ())
+            if port.counts_packets
+        ]
 
     def function_times(self) -> FunctionTimes | None:
         """What the calls of its Python function took since the activation; None where it has none."""

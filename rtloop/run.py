@@ -224,6 +224,7 @@ class Run:
         problems += self._end_loops()
         times = {name: loop.function_times() for name, loop in self.loops.items()}
         losses = [losses for loop in self.loops.values() for losses in loop.losses()]
+        packets = [packets for loop in self.loops.values() for packets in loop.packets()]
         problems += self._plant_problems()
         activation.tell_recorder(problems)
         loops = activation.summarise_loops()
@@ -238,6 +239,7 @@ class Run:
             stopped_by=self._stopped_by or "stop",
             problems=tuple(problems),
             losses=tuple(losses),
+            packets=tuple(packets),
             functions={name: told for name, told in times.items() if told is not None},
         )
         self._state = "inactive"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import select
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rtloop import core
+from rtloop.cli.console import Console
 from rtloop.config import Config, load
 from rtloop.demos.firmware import TRANSPORTS, FirmwareProcess
 from rtloop.run import Run, exit_code
@@ -86,6 +88,8 @@ def test_a_device_that_died_and_was_started_again_is_armed_again(tmp_path: Path)
     with device_at(tmp_path) as first:
         run = Run(configured(tmp_path, first.device, again=True), "test")
         run.start()
+        # More than what is far back: by the host's numbers it would be a gap.
+        wait_for(lambda: counter(run, "tx_packets") > 150, "commands")
         wait_for_commands(run)
         os.kill(first.pid, signal.SIGKILL)
         wait_for(lambda: counter(run, "losses") >= 1, "a loss")
@@ -98,6 +102,7 @@ def test_a_device_that_died_and_was_started_again_is_armed_again(tmp_path: Path)
     assert (told["state"], told["reasons"]) == ("SAFE", ["HOST_STOP"])
     (losses,) = summary.losses
     assert (losses.losses, losses.reconnections) == (1, 1)
+    assert told["counters"]["seq_gaps"] == 0  # what the first one got is no loss of the second
     (loop,) = read_recording(run.recording).loops.values()
     (lost,) = [e for e in loop.events if e["kind"] == core.PORT_EVENTS["lost"]]
     assert os.strerror(int(lost["error"])) == "Connection refused"
@@ -171,4 +176,15 @@ def test_what_a_bad_network_does_is_counted_as_it_was(tmp_path: Path) -> None:
         found = [counter(run, name) for name in names]
         summary = run.stop()
     assert found == [network.lost, network.swapped, network.doubled, 0]
+    (link,) = summary.packets
+    assert [getattr(link, name) for name in names] == found
+    assert summary.as_dict()["packets"][0]["rx_lost"] == network.lost
+    shown = io.StringIO()
+    Console(shown).summarise(summary)
+    told = shown.getvalue()
+    sent = link.rx_packets + network.lost
+    assert (
+        f"packets of the device of 'cart' ({network.device}): {network.lost} of {sent} lost" in told
+    )
+    assert f"{network.swapped} overtaken, {network.doubled} doubled" in told
     assert exit_code(summary) == 0, summary.problems

@@ -230,6 +230,8 @@ class Console:
             self.say(f"     {name}: {times}")
         for losses in summary.losses:
             self.say(self.styled(str(losses), "yellow"))
+        for told in filter(None, map(str, summary.packets)):
+            self.say(self.styled(told, "yellow"))
         for problem in dict.fromkeys(summary.problems):
             if problem not in self._warned:
                 self.say(self.styled(problem, "red"))

@@ -43,13 +43,14 @@ class Delivery:
         rejected = step("rejected_commands") if obeyed else 0
         return cls(sent, lost, rejected, step("crc_errors") + step("frame_errors"))
 
-    def problem(self, device: str) -> str:
-        """The sentence for what is too much, with what to do; empty where nothing is."""
+    def problem(self, device: str, where_lost: str) -> str:
+        """The sentence for what is too much, with what to do; empty where nothing is. ``where_lost``: what to
+        check where packets do not arrive."""
         said = []
         if self._is_too_much(self.lost):
             said.append(
                 f"{self.lost} of {self.sent} packets ({self.lost / self.sent:.1%}) that were sent to {device} "
-                f"did not arrive whole ({self.damaged} damaged frames did): check cable, shield and baud rate"
+                f"did not arrive whole ({self.damaged} damaged frames did): check {where_lost}"
             )
         if self._is_too_much(self.rejected):
             said.append(

@@ -60,23 +60,25 @@ class Link:
     ended.
     """
 
-    def __init__(self, name: str, line: Line) -> None:
-        """Shakes hands over an open line. Raises LinkError."""
+    def __init__(self, name: str, line: Line, first_seq: int = 0) -> None:
+        """Shakes hands over an open line, numbering packets from ``first_seq``. Raises LinkError."""
         self.name = name
         self._line = line
         self._stream = PacketStream(line)
+        self._stream.go_on_from(first_seq)
         self.info: LinkInfo = shake_hands(self._stream)
 
     @classmethod
-    def open(cls, name: str, device: str, baud: int) -> Link:
-        """Opens ``device``, by the transport that it is written for, and shakes hands.
+    def open(cls, name: str, device: str, baud: int, first_seq: int = 0) -> Link:
+        """Opens ``device``, by the transport that it is written for, and shakes hands. ``first_seq``: of a link
+        that comes back, what the core will number its next packet, or the device counts a gap up to there.
 
         Raises LinkError.
         """
         try:
             line = open_line(device, baud)
             try:
-                return cls(name, line)
+                return cls(name, line, first_seq)
             except BaseException:
                 line.close()
                 raise

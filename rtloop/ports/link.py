@@ -246,6 +246,8 @@ def _clearable(clear: bool) -> Reason:
 class LinkPort(Port):
     """An open link, whose device has shaken hands."""
 
+    counts_packets = True
+
     def __init__(self, link: Link, loop: ServedLoop, settings: LinkConfig) -> None:
         schema = link.info.schema
         self.name = link.name
@@ -342,7 +344,8 @@ class LinkPort(Port):
     def _reopened(self) -> Link:
         """Closes the line and shakes hands over a new one. The graph stands: the schema must too."""
         self.close()
-        link = Link.open(self.name, self.hardware_id, self._settings.baud)
+        first_seq = self.core.counters()["tx_seq"] if hasattr(self, "core") else 0
+        link = Link.open(self.name, self.hardware_id, self._settings.baud, first_seq)
         if link.info.schema_id != self._schema_id:
             link.close()
             raise GoneForGoodError(
@@ -470,6 +473,14 @@ class LinkPort(Port):
         return self._account
 
     def _unconfirmed_stop(self) -> str:
+        counters = self.core.counters()
+        if counters["device_state"] == DeviceState.SAFE:
+            reasons = Reason(counters["device_reasons"]).names()
+            return (
+                f"the device of link '{self.name}' ({self.hardware_id}) did not confirm STOP. By its newest "
+                f"sample it is latched SAFE ({reasons}), but what is sent to it does not arrive, or its "
+                "answers do not: see what became of the line"
+            )
         return (
             f"the device of link '{self.name}' ({self.hardware_id}) did not confirm STOP: whether it is "
             "SAFE is not known. It goes SAFE by its command timeout, if it obeys that; go and look"
@@ -484,7 +495,10 @@ class LinkPort(Port):
         delivery = Delivery.between(armed, stopped, sent)
         if delivery is None:
             return ""
-        return delivery.problem(f"the device of link '{self.name}' ({self.hardware_id})")
+        transport = transports.of(self.hardware_id)
+        where_lost = "the line" if transport is None else transport.where_lost
+        device = f"the device of link '{self.name}' ({self.hardware_id})"
+        return delivery.problem(device, where_lost)
 
     def _wrong_pace(self) -> str:
         counters = self.core.counters()
@@ -511,6 +525,24 @@ class LinkPort(Port):
         return (
             f"{lost}. Whether the safe command still reached the device is not known; it goes SAFE by "
             "its command timeout. Check cable and device"
+        )
+
+    def not_obeyed(self) -> str:
+        counters = self.core.counters()
+        said = counters["device_state"]  # its firmware may be wrong in this, too
+        state = next((state.name for state in DeviceState if state == said), f"in state {said}")
+        what = (
+            f"the device of link '{self.name}' ({self.hardware_id}), which is {state}, did not confirm that it "
+            "applied its commands"
+        )
+        before = 0 if self._armed is None else self._armed[0].late_commands
+        late = counters["device_late_commands"] - before & 0xFFFF  # a sample has 16 bits of it
+        if not late:
+            return f"{what}. Look at its firmware, then activate the loop anew"
+        return (
+            f"{what}: since it was armed it refused {late} as too late. What they are valid for is less than "
+            "they take to it: look at what is between (a network, a proxy, a converter), at what keeps its "
+            "firmware from its line, and at its clock; or take a longer period"
         )
 
     def device_safe(self) -> str:

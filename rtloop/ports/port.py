@@ -316,6 +316,8 @@ class Port(ABC):
     """How it is opened anew when it was lost while the loop goes on; None: its loss is a fault."""
     awaits: str = "Check that its source sends, and how often"
     """What to do where the first sample of an input does not come."""
+    counts_packets: bool = False
+    """Whether the counters of ``core`` are those of a link."""
     is_armed: bool = True
     """False of one that came back and gets no command any more (``rearm: never``)."""
 
@@ -401,6 +403,13 @@ class Port(ABC):
     def loss(self, errno: int) -> str:
         """The sentence for its loss (port_error), with what to do next."""
         return f"'{self.name}' was lost: {os.strerror(errno)}. Whether the safe command still left is not known"
+
+    def not_obeyed(self) -> str:
+        """The sentence for a device that did not confirm its commands, with what to do next."""
+        return (
+            f"the device of '{self.name}' did not confirm that it applied its commands. Look at its firmware, "
+            "then activate the loop anew"
+        )
 
     def device_safe(self) -> str:
         """The sentence for a device that latched SAFE by itself, with what to do next."""

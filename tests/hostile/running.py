@@ -37,10 +37,21 @@ class NeverBecomesActive(Device):
         self.command_seq = request.seq
 
 
+class GetsEveryCommandTooLate(Device):
+    """What comes has taken longer than it is valid."""
+
+    expected = Faulted(
+        "not_obeyed", r"'cart' \(/dev/pts/\d+\), which is ARMED.* refused \d+ as too late"
+    )
+
+    def on_command(self, request: Packet) -> None:
+        self.late_commands += 1
+
+
 class NeverConfirmsACommand(Device):
     """ACTIVE, but command_seq stands still."""
 
-    expected = Faulted("not_obeyed")
+    expected = Faulted("not_obeyed", "which is ACTIVE, did not confirm .* Look at its firmware")
 
     def send_sensor(self, **changes: int) -> None:
         super().send_sensor(command_seq=0)

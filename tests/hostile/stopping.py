@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from tests.hostile.device import Clean, Device, Problem
+from tests.hostile.device import Clean, Device, Faulted, Problem
 from tests.hostile.wire import ACTIVE, IDLE, LIMIT, SAFE, STATUS, Packet
 
 UNCONFIRMED = Problem("did not confirm STOP")
@@ -14,6 +14,22 @@ class IgnoresStop(Device):
     """No answer, and it goes on."""
 
     expected = UNCONFIRMED
+
+    def on_stop(self, request: Packet) -> None:
+        pass
+
+
+class HearsNothingAnyMore(Device):
+    """The line to it is cut, and the one from it is not: SAFE by its command timeout, as its samples say."""
+
+    expected = Faulted(
+        "device_safe",
+        r"did not confirm STOP\. By its newest sample it is latched SAFE \(COMMAND_TIMEOUT\)",
+    )
+
+    def on_command(self, request: Packet) -> None:
+        if not self.has_turned:
+            super().on_command(request)
 
     def on_stop(self, request: Packet) -> None:
         pass

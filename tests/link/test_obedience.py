@@ -47,6 +47,7 @@ def test_a_cable_that_loses_most_commands_is_a_problem_and_exit_code_1(tmp_path:
     (problem,) = summary.problems
     assert "that were sent to the device of link 'cart'" in problem
     assert "did not arrive whole" in problem
+    assert "check cable, shield and baud rate" in problem
     assert exit_code(summary) == 1
 
 

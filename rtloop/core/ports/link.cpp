@@ -206,6 +206,7 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
             {"sensor_interval_ns", c.sensor_interval_ns.load()},
             {"device_state", c.device_state.load()},
             {"device_reasons", c.device_reasons.load()},
+            {"device_late_commands", c.device_late_commands.load()},
             {"clock_offset_ns", c.clock_offset_ns.load()},
             {"clock_error_ns", c.clock_error_ns.load()},
             {"clock_skew_ppb", c.clock_skew_ppb.load()},

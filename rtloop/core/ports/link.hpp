@@ -43,11 +43,12 @@ struct LinkCounters {
     std::atomic<uint32_t> tx_dropped{0};  // the line's buffer was full
     std::atomic<uint32_t> tx_expired{0};  // commands that were no longer valid, and not sent
     std::atomic<uint32_t> device_events{0};
-    std::atomic<int64_t> sensor_intervals{0};    // between samples with nothing lost in between
-    std::atomic<int64_t> sensor_interval_ns{0};  // their mean, by the device's clock
-    std::atomic<uint8_t> device_state{0};        // rtl_state, as it said last
-    std::atomic<uint16_t> device_reasons{0};     // why the device says it is SAFE
-    std::atomic<int64_t> clock_offset_ns{0};     // device clock - CLOCK_MONOTONIC, as in use
+    std::atomic<int64_t> sensor_intervals{0};       // between samples with nothing lost in between
+    std::atomic<int64_t> sensor_interval_ns{0};     // their mean, by the device's clock
+    std::atomic<uint8_t> device_state{0};           // rtl_state, as it said last
+    std::atomic<uint16_t> device_reasons{0};        // why the device says it is SAFE
+    std::atomic<uint16_t> device_late_commands{0};  // that it refused, since it booted
+    std::atomic<int64_t> clock_offset_ns{0};        // device clock - CLOCK_MONOTONIC, as in use
     std::atomic<int64_t> clock_error_ns{0};
     std::atomic<int64_t> clock_skew_ppb{0};
     std::atomic<uint32_t> clock_contradictions{0};

@@ -96,6 +96,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
                          sensor.state != RTL_STATE_ACTIVE && sensor.state != RTL_STATE_SAFE;
         counters_.device_state.store(sensor.state, std::memory_order_relaxed);
         counters_.device_reasons.store(sensor.reasons, std::memory_order_relaxed);
+        counters_.device_late_commands.store(sensor.late_commands, std::memory_order_relaxed);
     } else if (header.type == RTL_TYPE_TIME_REPLY &&
                rtl_time_reply_decode(payload, payload_size, &time_reply)) {
         // Only the answer to our newest question: what else comes was asked by nobody, or is old.

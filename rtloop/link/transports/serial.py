@@ -109,6 +109,7 @@ class SerialTransport(Transport):
 
     scheme = ""
     device = "the path of a serial device"
+    where_lost = "cable, shield and baud rate"
 
     def open(self, device: str, baud: int) -> SerialLine:
         return open_serial(device, baud)

@@ -50,6 +50,9 @@ class Transport(ABC):
     device: str
     """What is written as a device, in words, behind "expected"."""
 
+    where_lost: str
+    """What to check where packets do not arrive whole, behind "check"."""
+
     has_threads: bool = False
     """Whether an open line has threads of its own, which carry its packets."""
 

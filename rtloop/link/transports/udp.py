@@ -95,6 +95,7 @@ class UdpTransport(Transport):
 
     scheme = "udp"
     device = "udp://HOST:PORT"
+    where_lost = "the network between, and what else loads it and this host"
 
     def takes(self, device: str) -> bool:
         return host_and_port(device) is not None

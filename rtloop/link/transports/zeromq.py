@@ -103,6 +103,7 @@ class ZmqTransport(Transport):
 
     scheme = "zmq+tcp"
     device = "zmq+tcp://HOST:PORT"
+    where_lost = "its firmware and what is between, a proxy or a gateway: TCP itself loses nothing"
     has_threads = True
 
     def takes(self, device: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from rtloop.errors import RecordingError
 from rtloop.realtime.rights import RightReport, denied
 from rtloop.telemetry.observe.devices import DeviceSummary
+from rtloop.telemetry.observe.link_packets import LinkPackets
 from rtloop.telemetry.observe.shares import (
     NAMES,
     Share,
@@ -277,6 +278,8 @@ class RunSummary:
     """What went wrong, in sentences."""
     losses: tuple[PortLosses, ...] = ()
     """The ports that were lost while their loops went on."""
+    packets: tuple[LinkPackets, ...] = ()
+    """What became of the packets of each link."""
     functions: Mapping[str, FunctionTimes] = field(default_factory=dict)
     """The Python functions of policies, by loop."""
     devices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -308,6 +311,7 @@ class RunSummary:
             "started": self.started,
             "problems": list(self.problems),
             "losses": [asdict(losses) for losses in self.losses],
+            "packets": [asdict(packets) for packets in self.packets],
         }
         if self.functions:
             result["functions"] = {name: asdict(times) for name, times in self.functions.items()}
