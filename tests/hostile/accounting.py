@@ -52,6 +52,13 @@ class AccountsWithNoise(Accounts):
         return super().stats()[:-1]
 
 
+class MissedAndTellsNoHistograms(MissedItsOwnDeadlines):
+    """Its counts, and nothing when it is asked for more."""
+
+    def on_histogram_request(self, request: Packet) -> None:
+        pass
+
+
 class AccountsForAnotherStart(Accounts):
     """Its numbers are those of another boot."""
 
