@@ -52,6 +52,32 @@ class AccountsWithNoise(Accounts):
         return super().stats()[:-1]
 
 
+class ToldOfMissesAndAccountsForNone(Accounts):
+    """Events of missed deadlines of a hard loop; in the end there were none."""
+
+    expected = Problem("it told of [1-9][0-9]* missed deadlines of its own loop")
+
+    def on_tick(self) -> None:
+        super().on_tick()
+        if self.has_turned:
+            self.send_event(5)
+
+    def event(self, kind: int = 3) -> bytes:
+        now_us = self.now_us() & U32
+        head = struct.pack("<BBHII", kind, 0, 0, now_us, (now_us - 50) & U32)
+        return head + struct.pack("<iIB3x", 50, self.samples, self.state)
+
+    def stats(self, **changes: int) -> bytes:
+        return super().stats(loop_class=0)
+
+
+class ToldOfMissesAndIsSilent(ToldOfMissesAndAccountsForNone):
+    """The same, of one that does not answer for its account."""
+
+    def on_stats_request(self, request: Packet) -> None:
+        pass
+
+
 class MissedAndTellsNoHistograms(MissedItsOwnDeadlines):
     """Its counts, and nothing when it is asked for more."""
 
