@@ -98,6 +98,22 @@ class DeviceAccount:
             )
         elif self.limit_broken:
             yield f"the limit of lost jobs of its own loop was broken {self.limit_broken} times"
+        elif contradiction := self._contradiction:
+            yield f"its account of its own loop contradicts itself: {contradiction}"
+
+    @property
+    def _contradiction(self) -> str:
+        """Counters wrap, which this is careful of; empty where there is none."""
+        if self.loop_class is None:
+            return ""
+        if self.misses and not self.jobs:
+            return f"{self.misses} deadlines missed in no job"
+        latest_us = max(self.lateness_max_us, self.response_us.max_us - self.deadline_us)
+        if self.jobs and latest_us > 0 and not self.misses:
+            return f"no deadline missed, and a job late by {latest_us} µs"
+        if self.misses and latest_us <= 0:
+            return f"{self.misses} deadlines missed, and no job late"
+        return ""
 
     @property
     def loop_in_words(self) -> str:
