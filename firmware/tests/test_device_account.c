@@ -299,6 +299,24 @@ static void a_device_without_a_loop_accounts_for_its_commands(void) {
     CHECK_EQUAL(r.stats.traced + r.stats.untraced, 1);
 }
 
+static void a_device_that_is_initialised_again_has_forgotten(void) {
+    static rtl_device_account account;
+    account.loop.terms = soft();
+    account.untraced = 3;
+    rtl_histogram_add(&account.sample_to_actuation, 7);
+    rtl_sample_trace_add(&account.trace, 0, 5);
+    rig_init(&r, 0);
+    const rtl_hardware hardware = r.device.hardware;
+    rtl_description description = r.device.description;
+    description.account = &account;
+    CHECK(rtl_device_init(&r.device, &hardware, &description));
+    uint32_t sampled_us;
+    CHECK(!rtl_sample_trace_find(&account.trace, 0, 0, &sampled_us));
+    CHECK_EQUAL(account.sample_to_actuation.n, 0);
+    CHECK_EQUAL(account.untraced, 0);
+    CHECK_EQUAL(account.loop.terms.period_us, RIG_PERIOD_US);
+}
+
 static void wrong_terms_are_refused(void) {
     rtl_loop_account account = {0};
     rtl_loop_terms terms = hard;
@@ -311,6 +329,11 @@ static void wrong_terms_are_refused(void) {
     terms = hard;
     terms.window = RTL_WINDOW_MAX + 1;
     CHECK(!rtl_loop_account_init(&account, &terms));
+    terms = hard;
+    terms.max_misses = terms.window = 3; /* a limit that no loss breaks */
+    CHECK(!rtl_loop_account_init(&account, &terms));
+    terms.max_misses = 2;
+    CHECK(rtl_loop_account_init(&account, &terms));
     terms = hard;
     terms.loop_class = RTL_CLASS_SOFT + 1;
     CHECK(!rtl_loop_account_init(&account, &terms));
@@ -332,6 +355,7 @@ int main(void) {
     RUN(ages_are_right_across_the_wraps);
     RUN(a_device_says_in_its_hello_whether_it_answers);
     RUN(a_device_without_a_loop_accounts_for_its_commands);
+    RUN(a_device_that_is_initialised_again_has_forgotten);
     RUN(wrong_terms_are_refused);
     return check_verdict();
 }

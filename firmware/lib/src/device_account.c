@@ -1,5 +1,7 @@
 #include "device_account.h"
 
+#include <string.h>
+
 #include "device_send.h"
 #include "device_state.h"
 
@@ -54,9 +56,15 @@ bool rtl_account_init(rtl_device *d) {
         return true;
     }
     const rtl_loop_terms terms = account->loop.terms;
+    if (!rtl_loop_account_init(&account->loop, &terms)) {
+        return false;
+    }
+    rtl_histogram_clear(&account->sample_to_actuation);
+    memset(&account->trace, 0, sizeof account->trace); /* it has sent no sample yet */
+    account->untraced = 0;
     account->began_us = account->ended_us = 0;
     account->pass_release_us = RTL_NEVER_US;
-    return rtl_loop_account_init(&account->loop, &terms);
+    return true;
 }
 
 void rtl_account_begin(rtl_device *d) {

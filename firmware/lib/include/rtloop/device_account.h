@@ -37,7 +37,7 @@ void rtl_sample_trace_add(rtl_sample_trace *trace, uint16_t seq, uint32_t time_u
 bool rtl_sample_trace_find(const rtl_sample_trace *trace, uint16_t ack, uint16_t last_seq,
                            uint32_t *time_us);
 
-/* Zero all of it, fill in loop.terms, and hand it to the device in its description. */
+/* Fill in loop.terms, and hand it to the device in its description; the rest is cleared there. */
 typedef struct rtl_device_account {
     rtl_loop_account loop;
     rtl_histogram sample_to_actuation; /* of the commands that were applied */
