@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rtloop.demos.emulated.firmware import EmulatedFirmware
+from rtloop.demos.emulated.firmware import BOARD, EmulatedFirmware
 from rtloop.demos.emulated.image import firmware_image, missing_tools
 from rtloop.errors import LinkError, RtloopError
 from rtloop.link import Link
@@ -328,3 +329,42 @@ def test_what_the_emulated_board_cannot_is_refused(arguments: list[str], told: s
     done = rtloop("demo", "--firmware", "qemu", *arguments)
     assert done.returncode == 2
     assert told in done.stderr
+
+
+def test_control_c_at_a_terminal_ends_it_with_a_summary(tmp_path: Path) -> None:
+    """The signal goes to the whole group of the terminal."""
+    with subprocess.Popen(
+        [*BOARD, "--pty", str(tmp_path / "line")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as board:
+        assert board.stdout is not None
+        assert board.stdout.readline().startswith("READY ")
+        os.killpg(board.pid, signal.SIGINT)
+        out, err = board.communicate(timeout=30)
+    assert (board.returncode, err) == (0, "")
+    assert json.loads(out)["state"] == "IDLE"
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "right"),
+    [
+        ("--loop-limit", "9/3", "M below N"),
+        ("--loop-limit", "3", "M below N"),
+        ("--loop-deadline-us", "4001", "at most the period, 4000"),
+        ("--command-timeout-ms", "0", "an integer from 1 to 60000"),
+        ("--noise", "nan", "a number from 0 to 1000"),
+        ("--seed", "-1", "an integer from 0 to 4294967295"),
+        ("--rate-hz", "x", "an integer from 1 to 10000"),
+        ("--rate-hz", "7", "a divisor of 1000000"),
+    ],
+)
+def test_options_that_the_firmware_cannot_judge_are_refused(
+    option: str, given: str, right: str
+) -> None:
+    done = subprocess.run([*BOARD, option, given], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    for said in (option, given, right):
+        assert said in done.stderr
