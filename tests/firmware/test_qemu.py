@@ -368,3 +368,38 @@ def test_options_that_the_firmware_cannot_judge_are_refused(
     assert done.returncode == 2
     for said in (option, given, right):
         assert said in done.stderr
+
+
+def test_the_library_takes_what_its_documents_say(build: Path, tmp_path: Path) -> None:
+    readme = (SOURCES.parent / "README.md").read_text()
+
+    def said(pattern: str) -> list[float]:
+        found = re.search(pattern, readme)
+        assert found is not None, pattern
+        return [float(number) for number in found.groups()]
+
+    (tmp_path / "state.c").write_text(
+        '#include "rtloop/device.h"\n#include "rtloop/zmtp.h"\n'
+        "char device[sizeof(rtl_device)], account[sizeof(rtl_device_account)], zmtp[sizeof(rtl_zmtp)];\n"
+    )
+    include = f"-I{SOURCES.parent / 'lib' / 'include'}"
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", include, "-c", "state.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    states = _output("arm-none-eabi-nm", "-S", tmp_path / "state.o")
+    bytes_of = {row.split()[-1]: int(row.split()[1], 16) for row in states.splitlines()}
+    (state_kb, account_kb) = said(r"a device has ([\d.]+) KB of state, its account ([\d.]+) KB")
+    assert bytes_of["device"] == pytest.approx(1000 * state_kb, rel=0.06)
+    assert bytes_of["account"] == pytest.approx(1000 * account_kb, rel=0.06)
+    assert said(r"(\d+) bytes of state, and two buffers") == [bytes_of["zmtp"]]
+
+    # Compilers differ by some per cent.
+    sizes = _output("arm-none-eabi-size", "-t", build / "lib" / "librtloop_firmware_lib.a")
+    code = {row.split()[5]: int(row.split()[0]) for row in sizes.splitlines()[1:]}
+    (all_kb, zmtp_kb) = said(r"([\d.]+) KB of code, of which ZeroMQ ([\d.]+) KB")
+    assert code["(TOTALS)"] == pytest.approx(1000 * all_kb, rel=0.06)
+    assert code["zmtp.c.obj"] == pytest.approx(1000 * zmtp_kb, rel=0.06)
+    assert said(r"([\d.]+) KB of\scode, \d+ bytes of state") == [zmtp_kb]
+
+
+def _output(*command: object) -> str:
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=True).stdout
