@@ -253,6 +253,27 @@ static void what_names_no_sample_that_is_remembered_is_untraced(void) {
     CHECK_EQUAL(r.account.sample_to_actuation.n, traced + 1);
 }
 
+/* A clock that was set back, or a latch that runs ahead of it, is no age of 71 minutes. */
+static void a_sample_that_is_still_to_come_is_untraced(void) {
+    const rtl_loop_terms terms = soft();
+    activate(&terms);
+    const uint32_t untraced = r.account.untraced;
+    r.ack = sampled(0);
+    r.now_us -= 50;
+    rig_send_command(&r, 1.0f, 1000);
+    CHECK_EQUAL(r.account.untraced, untraced + 1);
+    CHECK_EQUAL(r.account.sample_to_actuation.n, 0);
+}
+
+static void a_pass_ends_once(void) {
+    const rtl_loop_terms terms = soft();
+    activate(&terms);
+    pass(30, 100);
+    rtl_device_end_pass(&r.device);
+    rtl_device_end_pass(&r.device);
+    CHECK_EQUAL(r.account.loop.jobs, 1);
+}
+
 /* Both numbers wrap within one run. */
 static void ages_are_right_across_the_wraps(void) {
     const rtl_loop_terms terms = soft();
@@ -352,6 +373,8 @@ int main(void) {
     RUN(a_loop_of_its_own_tells_its_jobs_itself);
     RUN(a_command_is_as_old_as_the_newest_sample_that_its_host_had);
     RUN(what_names_no_sample_that_is_remembered_is_untraced);
+    RUN(a_sample_that_is_still_to_come_is_untraced);
+    RUN(a_pass_ends_once);
     RUN(ages_are_right_across_the_wraps);
     RUN(a_device_says_in_its_hello_whether_it_answers);
     RUN(a_device_without_a_loop_accounts_for_its_commands);
