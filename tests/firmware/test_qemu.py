@@ -348,6 +348,34 @@ def test_control_c_at_a_terminal_ends_it_with_a_summary(tmp_path: Path) -> None:
     assert json.loads(out)["state"] == "IDLE"
 
 
+def test_control_c_while_the_firmware_is_built_is_told_as_such(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "rtloop.cli",
+            "demo",
+            "--firmware",
+            "qemu",
+            "--no-record",
+            "--no-report",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        start_new_session=True,
+    ) as demo:
+        of_demo = psutil.Process(demo.pid)
+        wait_for(lambda: any(child.name() == "cmake" for child in of_demo.children()), "a build")
+        os.killpg(demo.pid, signal.SIGINT)
+        out, _ = demo.communicate(timeout=60)
+    assert "stopped by SIGINT" in out
+    assert "failed" not in out
+    assert demo.returncode == 4
+
+
 @pytest.mark.parametrize(
     ("option", "given", "right"),
     [
