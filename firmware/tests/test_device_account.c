@@ -253,6 +253,27 @@ static void what_names_no_sample_that_is_remembered_is_untraced(void) {
     CHECK_EQUAL(r.account.sample_to_actuation.n, traced + 1);
 }
 
+/* A clock that was set back, or a latch that runs ahead of it, is no age of 71 minutes. */
+static void a_sample_that_is_still_to_come_is_untraced(void) {
+    const rtl_loop_terms terms = soft();
+    activate(&terms);
+    const uint32_t untraced = r.account.untraced;
+    r.ack = sampled(0);
+    r.now_us -= 50;
+    rig_send_command(&r, 1.0f, 1000);
+    CHECK_EQUAL(r.account.untraced, untraced + 1);
+    CHECK_EQUAL(r.account.sample_to_actuation.n, 0);
+}
+
+static void a_pass_ends_once(void) {
+    const rtl_loop_terms terms = soft();
+    activate(&terms);
+    pass(30, 100);
+    rtl_device_end_pass(&r.device);
+    rtl_device_end_pass(&r.device);
+    CHECK_EQUAL(r.account.loop.jobs, 1);
+}
+
 /* Both numbers wrap within one run. */
 static void ages_are_right_across_the_wraps(void) {
     const rtl_loop_terms terms = soft();
@@ -299,6 +320,24 @@ static void a_device_without_a_loop_accounts_for_its_commands(void) {
     CHECK_EQUAL(r.stats.traced + r.stats.untraced, 1);
 }
 
+static void a_device_that_is_initialised_again_has_forgotten(void) {
+    static rtl_device_account account;
+    account.loop.terms = soft();
+    account.untraced = 3;
+    rtl_histogram_add(&account.sample_to_actuation, 7);
+    rtl_sample_trace_add(&account.trace, 0, 5);
+    rig_init(&r, 0);
+    const rtl_hardware hardware = r.device.hardware;
+    rtl_description description = r.device.description;
+    description.account = &account;
+    CHECK(rtl_device_init(&r.device, &hardware, &description));
+    uint32_t sampled_us;
+    CHECK(!rtl_sample_trace_find(&account.trace, 0, 0, &sampled_us));
+    CHECK_EQUAL(account.sample_to_actuation.n, 0);
+    CHECK_EQUAL(account.untraced, 0);
+    CHECK_EQUAL(account.loop.terms.period_us, RIG_PERIOD_US);
+}
+
 static void wrong_terms_are_refused(void) {
     rtl_loop_account account = {0};
     rtl_loop_terms terms = hard;
@@ -311,6 +350,11 @@ static void wrong_terms_are_refused(void) {
     terms = hard;
     terms.window = RTL_WINDOW_MAX + 1;
     CHECK(!rtl_loop_account_init(&account, &terms));
+    terms = hard;
+    terms.max_misses = terms.window = 3; /* a limit that no loss breaks */
+    CHECK(!rtl_loop_account_init(&account, &terms));
+    terms.max_misses = 2;
+    CHECK(rtl_loop_account_init(&account, &terms));
     terms = hard;
     terms.loop_class = RTL_CLASS_SOFT + 1;
     CHECK(!rtl_loop_account_init(&account, &terms));
@@ -329,9 +373,12 @@ int main(void) {
     RUN(a_loop_of_its_own_tells_its_jobs_itself);
     RUN(a_command_is_as_old_as_the_newest_sample_that_its_host_had);
     RUN(what_names_no_sample_that_is_remembered_is_untraced);
+    RUN(a_sample_that_is_still_to_come_is_untraced);
+    RUN(a_pass_ends_once);
     RUN(ages_are_right_across_the_wraps);
     RUN(a_device_says_in_its_hello_whether_it_answers);
     RUN(a_device_without_a_loop_accounts_for_its_commands);
+    RUN(a_device_that_is_initialised_again_has_forgotten);
     RUN(wrong_terms_are_refused);
     return check_verdict();
 }

@@ -288,7 +288,7 @@ class Console:
         for port, device in loop.devices.items():
             if (account := device.account) is not None:
                 told = "; ".join(filter(None, (account.loop_in_words, account.ages_in_words)))
-                styled = self.styled(told, "red") if any(account.failures) else told
+                styled = self.styled(told, "red") if any(device.failures) else told
                 self.say(f"     device {port}: {styled or 'accounted for nothing'}")
 
     def _tell_switches(self, loop: LoopSummary) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import TypeVar
@@ -186,7 +187,8 @@ class Link:
     def account(self) -> tuple[DeviceStats, dict[str, tuple[int, ...]]] | None:
         """What the device accounted for since it was armed last, and histograms by ``core.HISTOGRAM_KINDS``.
 
-        None of one that does not account for itself, does not answer, or restarted meanwhile; raises nothing.
+        None of one that does not account for itself, does not answer, or restarted meanwhile; without the
+        histograms that it does not tell. Raises nothing.
         """
         if not self.info.accounts:
             return None
@@ -196,7 +198,12 @@ class Link:
             )
             if stats is None or stats.boot_id != self.info.boot_id:
                 return None
-            histograms = {}
+        except (LinkError, StoppedError):
+            return None
+        histograms: dict[str, tuple[int, ...]] = {}
+        with suppress(
+            LinkError, StoppedError
+        ):  # the counts stand without them: they are the judgement
             for name, kind in core.HISTOGRAM_KINDS.items():
                 payload = messages.encode_histogram_request(kind)
                 histogram = self._accounted(
@@ -206,11 +213,9 @@ class Link:
                     messages.decode_histogram,
                 )
                 if histogram is None or histogram[0] != kind:
-                    return None
+                    break  # the others would keep a stop waiting
                 histograms[name] = histogram[1]
-            return stats, histograms
-        except (LinkError, StoppedError):
-            return None
+        return stats, histograms
 
     def _accounted(
         self,

@@ -228,12 +228,12 @@ def _account_of(
         first_miss_job=stats.first_miss_job if missed else None,
         first_miss_after_us=stats.first_miss_us - stats.began_us if missed else None,
         untraced=stats.untraced,
-        response_us=DeviceHistogram(histograms["response"], stats.response_max_us),
+        response_us=DeviceHistogram(histograms.get("response", ()), stats.response_max_us),
         release_latency_us=DeviceHistogram(
-            histograms["release_latency"], stats.release_latency_max_us
+            histograms.get("release_latency", ()), stats.release_latency_max_us
         ),
         sample_to_actuation_us=DeviceHistogram(
-            histograms["sample_to_actuation"], stats.sample_to_actuation_max_us
+            histograms.get("sample_to_actuation", ()), stats.sample_to_actuation_max_us
         ),
     )
 

@@ -52,11 +52,12 @@ def in_c(firmware_build: Path) -> Iterator[AccountInC]:
 def schedules(draw: st.DrawFn) -> tuple[Terms, list[tuple[int, int, int]]]:
     """Jobs of a grid that is kept, late, skipped, or begun anew; each with its three times."""
     period_us = draw(st.sampled_from([1, 7, 1000, 20_000, 2_000_000]))
+    window = draw(st.sampled_from([0, 1, 2, 5, 33, 1024]))
     terms = Terms(
         draw(st.sampled_from([HARD, FIRM, SOFT])),
         draw(st.integers(0, 1)),
-        draw(st.integers(0, 4)),
-        draw(st.sampled_from([0, 1, 2, 5, 33, 1024])),
+        draw(st.integers(0, min(4, window - 1) if window else 4)),
+        window,
         draw(st.integers(0, 3)),
         period_us,
         draw(st.integers(1, period_us)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rtloop.demos.emulated.firmware import EmulatedFirmware
+from rtloop.demos.emulated.firmware import BOARD, EmulatedFirmware
 from rtloop.demos.emulated.image import firmware_image, missing_tools
 from rtloop.errors import LinkError, RtloopError
 from rtloop.link import Link
@@ -328,3 +329,105 @@ def test_what_the_emulated_board_cannot_is_refused(arguments: list[str], told: s
     done = rtloop("demo", "--firmware", "qemu", *arguments)
     assert done.returncode == 2
     assert told in done.stderr
+
+
+def test_control_c_at_a_terminal_ends_it_with_a_summary(tmp_path: Path) -> None:
+    """The signal goes to the whole group of the terminal."""
+    with subprocess.Popen(
+        [*BOARD, "--pty", str(tmp_path / "line")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as board:
+        assert board.stdout is not None
+        assert board.stdout.readline().startswith("READY ")
+        os.killpg(board.pid, signal.SIGINT)
+        out, err = board.communicate(timeout=30)
+    assert (board.returncode, err) == (0, "")
+    assert json.loads(out)["state"] == "IDLE"
+
+
+def test_control_c_while_the_firmware_is_built_is_told_as_such(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "rtloop.cli",
+            "demo",
+            "--firmware",
+            "qemu",
+            "--no-record",
+            "--no-report",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        start_new_session=True,
+    ) as demo:
+        of_demo = psutil.Process(demo.pid)
+        wait_for(lambda: any(child.name() == "cmake" for child in of_demo.children()), "a build")
+        os.killpg(demo.pid, signal.SIGINT)
+        out, _ = demo.communicate(timeout=60)
+    assert "stopped by SIGINT" in out
+    assert "failed" not in out
+    assert demo.returncode == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "right"),
+    [
+        ("--loop-limit", "9/3", "M below N"),
+        ("--loop-limit", "3", "M below N"),
+        ("--loop-deadline-us", "4001", "at most the period, 4000"),
+        ("--command-timeout-ms", "0", "an integer from 1 to 60000"),
+        ("--noise", "nan", "a number from 0 to 1000"),
+        ("--seed", "-1", "an integer from 0 to 4294967295"),
+        ("--rate-hz", "x", "an integer from 1 to 10000"),
+        ("--rate-hz", "7", "a divisor of 1000000"),
+    ],
+)
+def test_options_that_the_firmware_cannot_judge_are_refused(
+    option: str, given: str, right: str
+) -> None:
+    done = subprocess.run([*BOARD, option, given], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    for said in (option, given, right):
+        assert said in done.stderr
+
+
+def test_the_library_takes_what_its_documents_say(build: Path, tmp_path: Path) -> None:
+    readme = (SOURCES.parent / "README.md").read_text()
+
+    def said(pattern: str) -> list[float]:
+        found = re.search(pattern, readme)
+        assert found is not None, pattern
+        return [float(number) for number in found.groups()]
+
+    (tmp_path / "state.c").write_text(
+        '#include "rtloop/device.h"\n#include "rtloop/zmtp.h"\n'
+        "char device[sizeof(rtl_device)], account[sizeof(rtl_device_account)], zmtp[sizeof(rtl_zmtp)];\n"
+    )
+    include = f"-I{SOURCES.parent / 'lib' / 'include'}"
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", include, "-c", "state.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    states = _output("arm-none-eabi-nm", "-S", tmp_path / "state.o")
+    bytes_of = {row.split()[-1]: int(row.split()[1], 16) for row in states.splitlines()}
+    (state_kb, account_kb) = said(r"a device has ([\d.]+) KB of state, its account ([\d.]+) KB")
+    assert bytes_of["device"] == pytest.approx(1000 * state_kb, rel=0.06)
+    assert bytes_of["account"] == pytest.approx(1000 * account_kb, rel=0.06)
+    assert said(r"(\d+) bytes of state, and two buffers") == [bytes_of["zmtp"]]
+
+    # Compilers differ by some per cent.
+    sizes = _output("arm-none-eabi-size", "-t", build / "lib" / "librtloop_firmware_lib.a")
+    code = {row.split()[5]: int(row.split()[0]) for row in sizes.splitlines()[1:]}
+    (all_kb, zmtp_kb) = said(r"([\d.]+) KB of code, of which ZeroMQ ([\d.]+) KB")
+    assert code["(TOTALS)"] == pytest.approx(1000 * all_kb, rel=0.06)
+    assert code["zmtp.c.obj"] == pytest.approx(1000 * zmtp_kb, rel=0.06)
+    assert said(r"([\d.]+) KB of\scode, \d+ bytes of state") == [zmtp_kb]
+
+
+def _output(*command: object) -> str:
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=True).stdout

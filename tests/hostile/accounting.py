@@ -52,6 +52,57 @@ class AccountsWithNoise(Accounts):
         return super().stats()[:-1]
 
 
+class ToldOfMissesAndAccountsForNone(Accounts):
+    """Events of missed deadlines of a hard loop; in the end there were none."""
+
+    expected = Problem("it told of [1-9][0-9]* missed deadlines of its own loop")
+
+    def on_tick(self) -> None:
+        super().on_tick()
+        if self.has_turned:
+            self.send_event(5)
+
+    def event(self, kind: int = 3) -> bytes:
+        now_us = self.now_us() & U32
+        head = struct.pack("<BBHII", kind, 0, 0, now_us, (now_us - 50) & U32)
+        return head + struct.pack("<iIB3x", 50, self.samples, self.state)
+
+    def stats(self, **changes: int) -> bytes:
+        return super().stats(loop_class=0)
+
+
+class ToldOfMissesAndIsSilent(ToldOfMissesAndAccountsForNone):
+    """The same, of one that does not answer for its account."""
+
+    def on_stats_request(self, request: Packet) -> None:
+        pass
+
+
+class WasLateAndMissedNothing(Accounts):
+    """A job that ended after its deadline is a miss."""
+
+    expected = Problem("contradicts itself: no deadline missed, and a job late by 500 µs")
+
+    def stats(self, **changes: int) -> bytes:
+        return super().stats(loop_class=0, lateness_max_us=500)
+
+
+class MissedWithoutBeingLate(Accounts):
+    """Of a soft loop, without a limit."""
+
+    expected = Problem("contradicts itself: 2 deadlines missed, and no job late")
+
+    def stats(self, **changes: int) -> bytes:
+        return super().stats(misses=2)
+
+
+class MissedAndTellsNoHistograms(MissedItsOwnDeadlines):
+    """Its counts, and nothing when it is asked for more."""
+
+    def on_histogram_request(self, request: Packet) -> None:
+        pass
+
+
 class AccountsForAnotherStart(Accounts):
     """Its numbers are those of another boot."""
 
@@ -87,7 +138,8 @@ class AccountsForMoreThanThereIs(Accounts):
     def stats(self, **changes: int) -> bytes:
         largest = dict.fromkeys(("jobs", "skipped", "misses", "worst_job", "first_miss_job"), U32)
         times = dict.fromkeys(("began_us", "worst_us", "first_miss_us"), (1 << 64) - 1)
-        return super().stats(**largest, **times, period_us=U32, deadline_us=U32, window=0xFFFF)
+        most = {**largest, **times, "lateness_max_us": (1 << 31) - 1}
+        return super().stats(**most, period_us=U32, deadline_us=U32, window=0xFFFF)
 
     def on_histogram_request(self, request: Packet) -> None:
         self.send(HISTOGRAM, struct.pack("<BBxx80I", request.payload[0], 80, *[U32] * 80))

@@ -1,5 +1,7 @@
 #include "device_account.h"
 
+#include <string.h>
+
 #include "device_send.h"
 #include "device_state.h"
 
@@ -43,7 +45,12 @@ void rtl_account_command_applied(rtl_device *d, uint16_t ack) {
         account->untraced++;
         return;
     }
-    rtl_histogram_add(&account->sample_to_actuation, (uint32_t)rtl_now_us(d) - sampled_us);
+    const int32_t age_us = rtl_time_difference_us((uint32_t)rtl_now_us(d), sampled_us);
+    if (age_us < 0) { /* the clock was set back, or the sample is of another one */
+        account->untraced++;
+        return;
+    }
+    rtl_histogram_add(&account->sample_to_actuation, (uint32_t)age_us);
 }
 
 /* ---- the device's own loop ----------------------------------------------------------------- */
@@ -54,9 +61,15 @@ bool rtl_account_init(rtl_device *d) {
         return true;
     }
     const rtl_loop_terms terms = account->loop.terms;
+    if (!rtl_loop_account_init(&account->loop, &terms)) {
+        return false;
+    }
+    rtl_histogram_clear(&account->sample_to_actuation);
+    memset(&account->trace, 0, sizeof account->trace); /* it has sent no sample yet */
+    account->untraced = 0;
     account->began_us = account->ended_us = 0;
     account->pass_release_us = RTL_NEVER_US;
-    return rtl_loop_account_init(&account->loop, &terms);
+    return true;
 }
 
 void rtl_account_begin(rtl_device *d) {
@@ -109,12 +122,14 @@ void rtl_device_begin_pass(rtl_device *device) {
 }
 
 void rtl_device_end_pass(rtl_device *device) {
-    const rtl_device_account *const account = device->description.account;
+    rtl_device_account *const account = device->description.account;
     if (account == NULL || account->pass_release_us == RTL_NEVER_US ||
         account->pass_release_us == rtl_device_next_sample_us(device)) {
         return; /* no sample was due in it */
     }
-    rtl_device_job(device, account->pass_release_us, account->pass_start_us, rtl_now_us(device));
+    const uint64_t release_us = account->pass_release_us;
+    account->pass_release_us = RTL_NEVER_US; /* it has ended */
+    rtl_device_job(device, release_us, account->pass_start_us, rtl_now_us(device));
 }
 
 /* ---- what it came to ----------------------------------------------------------------------- */

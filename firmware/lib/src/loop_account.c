@@ -8,6 +8,9 @@ static bool is_valid(const rtl_loop_terms *terms) {
     if (terms->loop_class > RTL_CLASS_SOFT || terms->window > RTL_WINDOW_MAX) {
         return false;
     }
+    if (terms->window > 0 && terms->max_misses >= terms->window) {
+        return false;
+    }
     return terms->period_us == 0 ||
            (0 < terms->deadline_us && terms->deadline_us <= terms->period_us &&
             terms->period_us <= INT32_MAX);

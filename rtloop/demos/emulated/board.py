@@ -18,6 +18,7 @@ import argparse
 import ctypes
 import json
 import os
+import re
 import secrets
 import select
 import signal
@@ -28,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,7 @@ class Board:
                 stdout=self._said,
                 stderr=self._said,
                 pass_fds=(console_end.fileno(), monitor_end.fileno()),
+                start_new_session=True,  # Ctrl-C is for us: it has a summary to give
                 preexec_fn=lambda: _end_with(own_pid, priority),
             )  # fmt: skip
         if priority and os.sched_getscheduler(self._process.pid) != os.SCHED_FIFO:
@@ -109,15 +112,23 @@ class Board:
             if "error" in said:
                 raise ValueError(said["error"]["desc"])
 
+    def press(self, letter: bytes) -> None:
+        """To its console. That the emulator has ended is for ``lines`` to tell."""
+        with suppress(OSError):
+            self.console.sendall(letter)
+
     def lines(self) -> list[str] | None:
         """What its console has said, whole lines; None when the emulator has ended."""
-        got = self.console.recv(4096)
+        try:
+            got = self.console.recv(4096)
+        except ConnectionResetError:  # it ended before it had read all that was sent to it
+            got = b""
         *lines, self._text = (self._text + got).split(b"\n")
         return None if not got else [line.decode(errors="replace") for line in lines]
 
     def summary(self) -> str:
         """Empty from a firmware that does not answer."""
-        self.console.sendall(b"s")
+        self.press(b"s")
         end_s = time.monotonic() + _SUMMARY_TIMEOUT_S
         while (left_s := end_s - time.monotonic()) > 0:
             if select.select([self.console], [], [], left_s)[0]:
@@ -174,9 +185,10 @@ def _serve(board: Board) -> None:
             if caught in ends:
                 return
             if caught == signal.SIGHUP:
-                board.ask("system_reset")
+                with suppress(OSError, ValueError):  # likewise
+                    board.ask("system_reset")
             elif caught in _LETTERS:
-                board.console.sendall(_LETTERS[caught])
+                board.press(_LETTERS[caught])
 
 
 def _link(path: Path, target: str) -> None:
@@ -203,29 +215,88 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--pty", type=Path, help="make it a link to the line")
     parser.add_argument("--rate-hz", type=_rate, default=250, help="of samples (default 250)")
-    parser.add_argument("--command-timeout-ms", type=int, default=100, help="default 100")
-    parser.add_argument("--boot-id", type=int, help="of the first start (default: drawn)")
-    parser.add_argument("--clock-start-us", type=int, default=0, help="device time at a start")
-    parser.add_argument("--clock-drift-ppm", type=int, default=0, help="how much it is fast")
+    parser.add_argument(
+        "--command-timeout-ms", type=_Number(int, 1, 60_000), default=100, help="default 100"
+    )
+    parser.add_argument("--boot-id", type=_U32, help="of the first start (default: drawn)")
+    parser.add_argument(
+        "--clock-start-us", type=_Number(int, 0, 1 << 62), default=0, help="device time at a start"
+    )
+    parser.add_argument(
+        "--clock-drift-ppm", type=_Number(int, -1000, 1000), default=0, help="how much it is fast"
+    )
     loop = parser.add_argument_group("its own loop, as of rtloop-firmware")
     loop.add_argument("--loop-class", choices=("hard", "firm", "soft"), default="soft")
-    loop.add_argument("--loop-deadline-us", type=int, default=0, help="default: the period")
-    loop.add_argument("--loop-limit", default="0/0", metavar="M/N", help="default: no limit")
-    loop.add_argument("--loop-delay-us", type=int, default=0)
-    loop.add_argument("--loop-delay-every", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=1, help="of noise and pushes")
-    parser.add_argument("--angle-rad", type=float, default=0.1, help="of the pole, at a start")
-    parser.add_argument("--noise", type=float, default=1.0, help="of the sensors; 0 is exact")
-    parser.add_argument("--push-newton", type=float, default=0.0, help="the strongest push")
-    parser.add_argument("--push-interval-s", type=float, default=4.0, help="between pushes")
-    parser.add_argument("--priority", type=int, default=0, help="SCHED_FIFO of the emulator")
-    return parser.parse_args()
+    loop.add_argument(
+        "--loop-deadline-us", type=_Number(int, 1, 1_000_000), default=0, help="default: the period"
+    )
+    loop.add_argument("--loop-limit", type=_limit, metavar="M/N", help="default: no limit")
+    loop.add_argument("--loop-delay-us", type=_Number(int, 0, 1_000_000), default=0)
+    loop.add_argument("--loop-delay-every", type=_Number(int, 1, _U32_MAX), default=1)
+    parser.add_argument("--seed", type=_U32, default=1, help="of noise and pushes")
+    parser.add_argument(
+        "--angle-rad", type=_Number(float, -3.2, 3.2), default=0.1, help="of the pole, at a start"
+    )
+    parser.add_argument(
+        "--noise", type=_Number(float, 0, 1000), default=1.0, help="of the sensors; 0 is exact"
+    )
+    parser.add_argument(
+        "--push-newton", type=_Number(float, 0, 1000), default=0.0, help="the strongest push"
+    )
+    parser.add_argument(
+        "--push-interval-s", type=_Number(float, 1e-3, 1e6), default=4.0, help="between pushes"
+    )
+    parser.add_argument(
+        "--priority", type=_Number(int, 0, 99), default=0, help="SCHED_FIFO of the emulator"
+    )
+    options = parser.parse_args()
+    if options.loop_deadline_us > 1_000_000 // options.rate_hz:
+        parser.error(
+            f"--loop-deadline-us is {options.loop_deadline_us}; give at most the period, "
+            f"{1_000_000 // options.rate_hz}"
+        )
+    return options
+
+
+@dataclass(frozen=True)
+class _Number:
+    """The firmware reads its arguments without judging them, as nobody could hear its complaints."""
+
+    kind: type[int] | type[float]
+    low: float
+    high: float
+
+    def __call__(self, text: str) -> float:
+        with suppress(ValueError):
+            number = self.kind(text)
+            if self.low <= number <= self.high:
+                return number
+        what = "an integer" if self.kind is int else "a number"
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; give {what} from {self.low:.10g} to {self.high:.10g}"
+        )
+
+
+_U32_MAX = 0xFFFF_FFFF
+_U32 = _Number(int, 0, _U32_MAX)
+
+
+def _limit(text: str) -> str:
+    parts = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text, re.ASCII)
+    if parts is None or not int(parts[1]) < int(parts[2]) <= 1024:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; give M/N with M below N and N at most 1024, e.g. 5/1000"
+        )
+    return text
 
 
 def _rate(text: str) -> int:
-    rate_hz = int(text)
-    if rate_hz < 1 or 1_000_000 % rate_hz:
-        raise argparse.ArgumentTypeError(f"{text} does not divide 1000000")
+    rate_hz = int(_Number(int, 1, 10_000)(text))
+    if 1_000_000 % rate_hz:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, which is no whole number of microseconds; give a divisor of 1000000, "
+            "e.g. 100, 200, 250, 500"
+        )
     return rate_hz
 
 
@@ -235,7 +306,8 @@ def main() -> int:
     pty, priority = options.pop("pty"), options.pop("priority")
     if options["boot_id"] is None:
         options["boot_id"] = secrets.randbits(32)
-    words = [word for name, value in options.items() for word in (_option(name), str(value))]
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    words = [word for name, value in given.items() for word in (_option(name), value)]
     try:
         _run(Board(firmware_image(), words, priority), pty)
     except RtloopError as error:

@@ -94,7 +94,8 @@ def _key(sources: Path) -> str:
 
 
 def _built(sources: Path) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="rtloop-qemu-") as name:
+    # A compiler of a build that was interrupted may still write there.
+    with tempfile.TemporaryDirectory(prefix="rtloop-qemu-", ignore_cleanup_errors=True) as name:
         _said(["cmake", "-S", str(sources / "qemu"), "-B", name, *_generator()])
         _said(["cmake", "--build", name, "--target", _PROGRAM.removesuffix(".elf")])
         return (Path(name) / _PROGRAM).read_bytes()
@@ -120,6 +121,7 @@ def _said(command: Sequence[str]) -> str:
             text=True,
             errors="replace",
             timeout=BUILD_TIMEOUT_S,
+            start_new_session=True,  # Ctrl-C is for us
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RtloopError(f"{command[0]} does not work: {error}") from None

@@ -15,7 +15,7 @@ class DeviceHistogram:
     """Counts of durations by the buckets of ``core.HISTOGRAM_EDGES_US``, each at most a quarter wide."""
 
     counts: tuple[int, ...] = ()
-    """Without the last that are empty."""
+    """Without the last that are empty; none where the device did not tell them."""
     max_us: int = 0
 
     @property
@@ -37,7 +37,7 @@ class DeviceHistogram:
             "p50": self.percentile_us(0.5),
             "p99": self.percentile_us(0.99),
             "p99_9": self.percentile_us(0.999),
-            "max": self.max_us if self.n else None,
+            "max": self.max_us if self.n else (self.max_us or None),
             "n": self.n,
             "counts": list(self.counts),
         }
@@ -98,6 +98,22 @@ class DeviceAccount:
             )
         elif self.limit_broken:
             yield f"the limit of lost jobs of its own loop was broken {self.limit_broken} times"
+        elif contradiction := self._contradiction:
+            yield f"its account of its own loop contradicts itself: {contradiction}"
+
+    @property
+    def _contradiction(self) -> str:
+        """Counters wrap, which this is careful of; empty where there is none."""
+        if self.loop_class is None:
+            return ""
+        if self.misses and not self.jobs:
+            return f"{self.misses} deadlines missed in no job"
+        latest_us = max(self.lateness_max_us, self.response_us.max_us - self.deadline_us)
+        if self.jobs and latest_us > 0 and not self.misses:
+            return f"no deadline missed, and a job late by {latest_us} µs"
+        if self.misses and latest_us <= 0:
+            return f"{self.misses} deadlines missed, and no job late"
+        return ""
 
     @property
     def loop_in_words(self) -> str:
@@ -105,10 +121,10 @@ class DeviceAccount:
         if self.loop_class is None:
             return ""
         late = f", the latest by {self.lateness_max_us} µs" if self.misses else ""
+        p99 = f"p99 {self.response_us.percentile_us(0.99)}, " if self.response_us.n else ""
         return (
             f"{self.loop_class} loop of {self.period_us / 1e3:g} ms: {self.misses} misses{late} in "
-            f"{self.jobs} jobs, {self.skipped} skipped; response p99 "
-            f"{self.response_us.percentile_us(0.99) or 0}, max {self.response_us.max_us} µs"
+            f"{self.jobs} jobs, {self.skipped} skipped; response {p99}max {self.response_us.max_us} µs"
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ _GONE = tuple(core.PORT_EVENTS[name] for name in ("lost", "reconnecting", "gave_
 _NOT_ARMED = core.PORT_EVENTS["not_armed"]
 _LATE_COMMAND = core.PORT_EVENTS["late_command"]
 _DEADLINE_MISS = core.PORT_EVENTS["deadline_miss"]
+_HARD = core.CLASSES["hard"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class DeviceSummary:
     """It came back, and was not armed again (``rearm: never``)."""
     missed_lateness_max_us: int | None = None
     """How late the latest was of the jobs of the device's own loop that were told of."""
+    hard_misses: int = 0
+    """Jobs of its own loop that it told of as missed, calling that loop hard."""
     account: DeviceAccount | None = None
     """What the device said at the end; None: it does not account for itself, or could not be asked."""
 
@@ -65,10 +68,28 @@ class DeviceSummary:
         said = known.pop("account", None)
         account = None if said is None else DeviceAccount.from_dict(said)
         is_lost, is_unarmed = (bool(known.pop(name, False)) for name in ("is_lost", "is_unarmed"))
+        hard_misses = int(known.pop("hard_misses", 0))
         numbers: dict[str, Any] = {name: None if n is None else int(n) for name, n in known.items()}
         return cls(
-            events=events, is_lost=is_lost, is_unarmed=is_unarmed, account=account, **numbers
+            events=events,
+            is_lost=is_lost,
+            is_unarmed=is_unarmed,
+            hard_misses=hard_misses,
+            account=account,
+            **numbers,
         )
+
+    @property
+    def failures(self) -> Iterator[str]:
+        """What its own loop did that none of its class may do, in words: as it accounts for it in the end, and
+        as it told of it before."""
+        accounted = () if self.account is None else tuple(self.account.failures)
+        yield from accounted
+        if self.hard_misses and not accounted:
+            yield (
+                f"it told of {self.hard_misses} missed deadlines of its own loop, and accounts for none in the "
+                "end: a hard loop may miss none"
+            )
 
 
 class DeviceStatistics:
@@ -142,6 +163,7 @@ class _Port:
         """The largest number of an event, by kind."""
         self.worst_us: int | None = None
         self.missed_by_us: int | None = None
+        self.hard_misses = 0
         self.clock: dict[str, int] | None = None
         """The newest estimate."""
         self.clock_error_max_ns = 0
@@ -161,6 +183,7 @@ class _Port:
         port.worst_us = None if worst_us is None else int(worst_us)
         missed_by_us = said.get("missed_by_us")
         port.missed_by_us = None if missed_by_us is None else int(missed_by_us)
+        port.hard_misses = int(said.get("hard_misses", 0))
         port.clock = None if clock is None else {name: int(clock[name]) for name in _CLOCK_FIELDS}
         port.clock_error_max_ns = int(said["clock_error_max_ns"])
         port.clock_contradictions = int(said["clock_contradictions"])
@@ -189,6 +212,7 @@ class _Port:
                 self.worst_us = worst_us if self.worst_us is None else max(self.worst_us, worst_us)
             elif kind == _DEADLINE_MISS:
                 self.missed_by_us = max(self.missed_by_us or 0, int(of_kind["lateness_us"].max()))
+                self.hard_misses += int((of_kind["loop_class"] == _HARD).sum())
 
     def _count(self, kind: int, sent_as: int, events: PortEvents) -> None:
         """A device sends the newest of several events, with their total since it booted: each of the kinds
@@ -223,6 +247,7 @@ class _Port:
             },
             refused_lateness_max_us=self.worst_us,
             missed_lateness_max_us=self.missed_by_us,
+            hard_misses=self.hard_misses,
             clock_offset_ns=clock["clock_offset_ns"],
             clock_error_ns=clock["clock_error_ns"],
             clock_error_max_ns=None if self.clock is None else self.clock_error_max_ns,

@@ -161,8 +161,7 @@ class LoopSummary:
     def device_failures(self) -> Iterator[str]:
         """What devices say of their own loops that no loop of that class may do."""
         for port, device in self.devices.items():
-            if device.account is not None:
-                yield from (f"'{port}': {failure}" for failure in device.account.failures)
+            yield from (f"'{port}': {failure}" for failure in device.failures)
 
     @property
     def absences(self) -> Iterator[str]:

@@ -37,12 +37,12 @@ void rtl_sample_trace_add(rtl_sample_trace *trace, uint16_t seq, uint32_t time_u
 bool rtl_sample_trace_find(const rtl_sample_trace *trace, uint16_t ack, uint16_t last_seq,
                            uint32_t *time_us);
 
-/* Zero all of it, fill in loop.terms, and hand it to the device in its description. */
+/* Fill in loop.terms, and hand it to the device in its description; the rest is cleared there. */
 typedef struct rtl_device_account {
     rtl_loop_account loop;
     rtl_histogram sample_to_actuation; /* of the commands that were applied */
-    uint32_t untraced;                 /* applied, but it is not known what sample they answer */
-    uint64_t began_us, ended_us;       /* ARM, and SAFE or UINT64_MAX */
+    uint32_t untraced; /* applied, but what sample they answer is not known, or still to come */
+    uint64_t began_us, ended_us; /* ARM, and SAFE or UINT64_MAX */
 
     rtl_sample_trace trace;
     uint64_t pass_release_us, pass_start_us;

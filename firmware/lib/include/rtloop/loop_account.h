@@ -32,7 +32,7 @@ extern "C" {
 typedef struct rtl_loop_terms {
     uint8_t loop_class;       /* rtl_class: what a miss means */
     bool fault_on_limit;      /* firm, soft: a broken limit is as bad as a miss of a hard loop */
-    uint16_t max_misses;      /* lost in any window; of a hard loop none may be */
+    uint16_t max_misses;      /* lost in any window, and less than it; of a hard loop none may be */
     uint16_t window;          /* releases, at most RTL_WINDOW_MAX; 0: no such limit */
     uint16_t max_consecutive; /* lost in a row; 0: no such limit */
     uint32_t period_us;       /* 0: there is no loop to account for */
