@@ -9,7 +9,7 @@ import time
 from rtloop import core
 from rtloop.errors import LinkError
 from rtloop.link.transports.address import host_and_port, resolved
-from rtloop.link.transports.transport import Transport, register
+from rtloop.link.transports.transport import DISCARDED_MAX, Transport, register
 from rtloop.link.transports.waiting import is_readable, is_writable
 
 _DATAGRAM_MAX = 4096
@@ -61,7 +61,7 @@ class UdpLine:
 
     def discard_input(self) -> None:
         """Drops what was received and not read, a refusal of what was sent before included."""
-        while True:
+        for _ in range(DISCARDED_MAX):
             try:
                 self._end.recv(_DATAGRAM_MAX)
             except ConnectionRefusedError:
