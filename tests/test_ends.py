@@ -85,9 +85,12 @@ finally:
 """
 
 
-def test_a_forked_child_that_lives_on_does_not_keep_its_parents_device(tmp_path: Path) -> None:
-    with firmware(tmp_path, *UNDISTURBED) as device:
-        config = write_config(tmp_path, device.link)
+@pytest.mark.parametrize("transport", sorted(TRANSPORTS))
+def test_a_forked_child_that_lives_on_does_not_keep_its_parents_device(
+    tmp_path: Path, transport: str
+) -> None:
+    with firmware(tmp_path, *UNDISTURBED, *TRANSPORTS[transport]) as device:
+        config = write_config(tmp_path, device.device)
         # HOST_STOP of the first run is cleared by the second.
         program = [sys.executable, "-c", OUTLIVED, str(config)]
         done = subprocess.run(program, capture_output=True, text=True, timeout=30)

@@ -1,6 +1,8 @@
 #include "rtloop/core/ports/zmq_bridge.hpp"
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -111,6 +113,21 @@ std::string name_of(pid_t thread) {
     return name;
 }
 
+// As endpoints are written; empty of what is no connection.
+std::string peer_of(int fd) {
+    sockaddr_storage peer;
+    socklen_t size = sizeof(peer);
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+    auto *const address = reinterpret_cast<sockaddr *>(&peer);
+    if (getpeername(fd, address, &size) != 0 ||
+        getnameinfo(address, size, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        return "";
+    }
+    const std::string written = host;
+    return "tcp://" + (peer.ss_family == AF_INET6 ? "[" + written + "]" : written) + ":" + port;
+}
+
 // Signals are for threads that know what to do about them.
 class SignalsBlocked {
   public:
@@ -130,11 +147,11 @@ class SignalsBlocked {
 }  // namespace
 
 struct ZmqBridge::Shared {
-    explicit Shared(const std::string &library) : api(library) {}
+    Shared(const std::string &library, std::string to) : api(library), endpoint(std::move(to)) {}
     ~Shared();
 
     void open_pair();
-    void open_socket(const std::string &endpoint);
+    void open_socket();
     void set(int option, int value) { api.setsockopt(socket, option, &value, sizeof(value)); }
     [[noreturn]] void fail_in_libzmq(const char *what) const;
 
@@ -142,6 +159,7 @@ struct ZmqBridge::Shared {
     void run();
     bool move();
     bool follow_events();
+    void keep_connection(int fd);
     void from_peer();
     void deliver(const uint8_t *packet, size_t size);
     bool to_peer();
@@ -152,12 +170,14 @@ struct ZmqBridge::Shared {
     void enter(Stage next);
 
     const zmq::Api api;
+    const std::string endpoint;
     void *context = nullptr;
     void *socket = nullptr;
     void *events = nullptr;  // of the connection, as libzmq tells them
     int host_fd = -1;
     int bridge_fd = -1;
     int end_fd = -1;
+    int connection_fd = -1;        // a copy of libzmq's
     uint8_t held[RTL_PACKET_MAX];  // that libzmq has not taken yet
     size_t held_size = 0;
 
@@ -195,7 +215,7 @@ void ZmqBridge::Shared::open_pair() {
     if (end_fd < 0) fail("no eventfd for a ZeroMQ link");
 }
 
-void ZmqBridge::Shared::open_socket(const std::string &endpoint) {
+void ZmqBridge::Shared::open_socket() {
     check_room_for_threads();
     check_room_for_descriptors();
     context = api.ctx_new();
@@ -250,6 +270,12 @@ void ZmqBridge::Shared::end_socket() {
     while (context != nullptr && api.ctx_term(context) < 0 && api.last_error() == EINTR) {
     }
     context = socket = events = nullptr;
+    // Of the other end, too: a forked child would keep it, and the device serve nobody else.
+    if (connection_fd >= 0) {
+        ::shutdown(connection_fd, SHUT_RDWR);
+        ::close(connection_fd);
+    }
+    connection_fd = -1;
 }
 
 void ZmqBridge::Shared::enter(Stage next) {
@@ -304,9 +330,21 @@ bool ZmqBridge::Shared::follow_events() {
         uint8_t endpoint[1];
         api.recv(events, endpoint, sizeof(endpoint), zmq::kDontWait);
         if (event & kLosses) return false;
+        int32_t value;
+        std::memcpy(&value, bytes + sizeof(event), sizeof(value));
+        keep_connection(value);
         enter(event == zmq::kConnected ? Stage::greeting : Stage::open);
     }
     return true;
+}
+
+// It may be closed by now, and its number be another's.
+void ZmqBridge::Shared::keep_connection(int fd) {
+    if (connection_fd >= 0) return;
+    connection_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (connection_fd < 0 || peer_of(connection_fd) == endpoint) return;
+    ::close(connection_fd);
+    connection_fd = -1;
 }
 
 void ZmqBridge::Shared::from_peer() {
@@ -374,10 +412,10 @@ void ZmqBridge::Shared::hang_up() {
 }
 
 ZmqBridge::ZmqBridge(const std::string &library, const std::string &endpoint)
-    : shared_(std::make_shared<Shared>(library)), process_(getpid()) {
+    : shared_(std::make_shared<Shared>(library, endpoint)), process_(getpid()) {
     const SignalsBlocked none;
     shared_->open_pair();
-    shared_->open_socket(endpoint);
+    shared_->open_socket();
     thread_ = std::thread([shared = shared_] { shared->run(); });
 }
 
