@@ -6,9 +6,14 @@ from abc import ABC, abstractmethod
 from typing import Protocol
 
 from rtloop import core
+from rtloop.errors import LinkError
 
 #: Of what was received before, so many packets are dropped: of a flood there is no end.
 DISCARDED_MAX = 4096
+
+
+class RefusedError(LinkError):
+    """The network says that nobody is there now. That is no loss: a moment later somebody may be."""
 
 
 class Line(Protocol):

@@ -9,7 +9,7 @@ import time
 from rtloop import core
 from rtloop.errors import LinkError
 from rtloop.link.transports.address import host_and_port, resolved
-from rtloop.link.transports.transport import DISCARDED_MAX, Transport, register
+from rtloop.link.transports.transport import DISCARDED_MAX, RefusedError, Transport, register
 from rtloop.link.transports.waiting import is_readable, is_writable
 
 _DATAGRAM_MAX = 4096
@@ -79,11 +79,11 @@ class UdpLine:
 
     def _lost(self, error: Exception) -> LinkError:
         if isinstance(error, ConnectionRefusedError):
-            return LinkError(
+            return RefusedError(
                 f"nobody listens at {self.device}: the device's host answers, but its firmware does not run, "
                 "or has another port"
             )
-        return LinkError(
+        return RefusedError(
             f"{self.device} cannot be reached: {error}; check the network, this host's address and the "
             "device's"
         )
