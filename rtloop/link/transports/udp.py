@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -83,7 +84,9 @@ class UdpLine:
                 f"nobody listens at {self.device}: the device's host answers, but its firmware does not run, "
                 "or has another port"
             )
-        return RefusedError(
+        is_closed = isinstance(error, ValueError) or getattr(error, "errno", None) == errno.EBADF
+        kind = LinkError if is_closed else RefusedError
+        return kind(
             f"{self.device} cannot be reached: {error}; check the network, this host's address and the "
             "device's"
         )

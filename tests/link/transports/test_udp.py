@@ -135,6 +135,15 @@ def test_a_stop_that_is_refused_is_said_again() -> None:
     assert status.state == DeviceState.SAFE
 
 
+def test_a_line_that_was_closed_waits_for_nobody(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, _ = peer
+    line.close()
+    monkeypatch.setattr("rtloop.link.link.ANSWER_TIMEOUT_S", 60.0)
+    assert stop_device(PacketStream(line)) is None
+
+
 def test_where_nobody_listens_a_link_says_so_at_once() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
