@@ -193,7 +193,10 @@ static void open_device(void) {
 static void carry_whole(rtl_type type, const uint8_t *payload, size_t size) {
     const bit_flips damaged = wire;
     uint8_t packet[RTL_PACKET_MAX];
-    const rtl_header header = {.type = (uint8_t)type, .seq = r.tx_seq++, .schema_id = r.schema_id};
+    const rtl_header header = {.type = (uint8_t)type,
+                               .seq = r.tx_seq++,
+                               .schema_id = r.schema_id,
+                               .time_us = (uint32_t)r.now_us};
     wire.bits_left = UINT64_MAX;
     if (travels == ZMTP) {
         connect_anew();

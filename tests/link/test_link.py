@@ -32,7 +32,7 @@ def link(program: FirmwareProgram) -> Iterator[Link]:
 
 
 def command_until_active(link: Link, attempts: int = 1000) -> None:
-    """What the core does with the line: its own count of packets, which the link goes on with, a STOP made up ahead."""
+    """What the core does with the line: its own count of packets that the link continues; a STOP made ahead."""
 
     def send(name: str, seq: int, **fields: Any) -> None:
         payload = ref.encode_message(name, fields)
