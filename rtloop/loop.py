@@ -149,7 +149,7 @@ class Loop:
                 port.prepare()
         go_on()
         self._activation = activation = self._new_activation(parts, ring_path)
-        _active_loops.add(self)
+        _end_before_all_else(self)
         with self._ended_on_error():
             set_up = activation.threads.set_up(
                 loop_thread(self.name, self.loop_config),
@@ -531,6 +531,13 @@ def _stopped(port: Port) -> str:
         return port.stop()
     except Exception as error:
         return f"'{port.name}' was not stopped in order: {error!r}"
+
+
+def _end_before_all_else(loop: Loop) -> None:
+    # What its ports close at the end of the process carries the STOP: who registers last is called first.
+    _active_loops.add(loop)
+    atexit.unregister(_deactivate_all)
+    atexit.register(_deactivate_all)
 
 
 def _deactivate_all() -> None:

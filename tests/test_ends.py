@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from rtloop.demos.firmware import TRANSPORTS
 from tests.running import UNDISTURBED, edited, firmware, write_config
 
 FORKING = """
@@ -84,13 +85,45 @@ finally:
 """
 
 
-def test_a_forked_child_that_lives_on_does_not_keep_its_parents_device(tmp_path: Path) -> None:
-    with firmware(tmp_path, *UNDISTURBED) as device:
-        config = write_config(tmp_path, device.link)
+@pytest.mark.parametrize("transport", sorted(TRANSPORTS))
+def test_a_forked_child_that_lives_on_does_not_keep_its_parents_device(
+    tmp_path: Path, transport: str
+) -> None:
+    with firmware(tmp_path, *UNDISTURBED, *TRANSPORTS[transport]) as device:
+        config = write_config(tmp_path, device.device)
         # HOST_STOP of the first run is cleared by the second.
         program = [sys.executable, "-c", OUTLIVED, str(config)]
         done = subprocess.run(program, capture_output=True, text=True, timeout=30)
     assert done.stdout.split("\n")[-2:-1] == ["again ()"], done.stderr
+
+
+ENDING = """
+import sys
+from pathlib import Path
+from rtloop.config import load
+from rtloop.run import Run
+
+run = Run(load(Path(sys.argv[1])), "test", record=False)
+run.start()
+while run.loops["balance"].status()["executed"] < 20:
+    run.wait(0.05)
+"""
+
+
+@pytest.mark.parametrize("transport", sorted(TRANSPORTS))
+def test_a_program_that_ends_while_its_loop_runs_has_stopped_its_device(
+    tmp_path: Path, transport: str
+) -> None:
+    """Whatever its ports close at the end of the process, they close after the safe command."""
+    arguments = [*UNDISTURBED, "--command-timeout-ms", "20000", *TRANSPORTS[transport]]
+    with firmware(tmp_path, *arguments) as device:
+        config = write_config(tmp_path, device.device)
+        edited(config, {"command_timeout_ms: 500": "command_timeout_ms: 20000"})
+        program = [sys.executable, "-c", ENDING, str(config)]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=30)
+        told = device.stop()
+    assert done.returncode == 0, done.stderr
+    assert (told["state"], told["reasons"]) == ("SAFE", ["HOST_STOP"])
 
 
 def endless_policy(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -31,7 +32,7 @@ from rtloop.link.messages import (
     told_state,
 )
 from rtloop.link.packet_stream import Packet, PacketStream
-from rtloop.link.transports import Line, open_line
+from rtloop.link.transports import Line, RefusedError, open_line
 from rtloop.link.watch import Watch
 
 _Answer = TypeVar("_Answer")
@@ -319,12 +320,17 @@ def stop_device(stream: PacketStream, reasons: Reason = Reason.HOST_STOP) -> Dev
 
     Its answer, if it says that it is; raises nothing, the line may be gone.
     """
-    try:
+    payload = messages.encode_stop(reasons)
+    status = None
+    with suppress(LinkError):
         stream.restart()
-        payload = messages.encode_stop(reasons)
-        status = _status_after(stream, PacketType.STOP, payload, STOP_ATTEMPTS)
-    except LinkError:
-        return None
+        for _ in range(STOP_ATTEMPTS):
+            try:
+                status = _status_after(stream, PacketType.STOP, payload, 1)
+            except RefusedError:
+                time.sleep(ANSWER_TIMEOUT_S)
+            if status is not None:
+                break
     return status if status is not None and status.state == DeviceState.SAFE else None
 
 

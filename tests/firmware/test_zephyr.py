@@ -74,6 +74,12 @@ def test_every_board_of_the_sample_has_its_link_uart() -> None:
             assert "rtloop,link-uart" in text, overlay
 
 
+def test_a_job_starts_after_its_release_was_seen() -> None:
+    """By the text: no emulator lets the timer expire between two lines."""
+    text = (APP / "src" / "loop.c").read_text()
+    assert text.index("k_timer_status_get(&period)") < text.index("start_us = loop_now_us()")
+
+
 @pytest.mark.parametrize("target", ZEPHYR_TARGETS)
 def test_the_shell_makes_it_safe_and_clears_it_and_the_host_sees_that(
     target: str, tmp_path: Path

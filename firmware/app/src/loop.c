@@ -196,8 +196,10 @@ static void run(void *channel, void *unused_2, void *unused_3) {
     begin();
     for (;;) {
         task_wdt_feed(watchdog);
-        const uint64_t start_us = loop_now_us();
+        /* In this order: a release between the two is the next pass's. The other way round it would
+         * seem to have started before it, a period late: a miss that never was. */
         const bool is_released = k_timer_status_get(&period) > 0;
+        const uint64_t start_us = loop_now_us();
         receive(); /* first: what came in time is no timeout */
         if (atomic_set(&clear_is_asked, false)) {
             rtl_device_clear(&device);

@@ -33,5 +33,5 @@ uint32_t rtl_histogram_edge_us(unsigned bucket) {
     if (bucket < 2u * SUB) {
         return bucket;
     }
-    return (SUB + bucket % SUB) << (bucket / SUB - 1u);
+    return (uint32_t)(SUB + bucket % SUB) << (bucket / SUB - 1u);
 }

@@ -1,9 +1,8 @@
 #include "rtloop/core/ports/zmq_bridge.hpp"
 
-#include <dirent.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,14 +13,14 @@
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
-#include <fstream>
+#include <iterator>
 #include <mutex>
 #include <stdexcept>
 #include <system_error>
 
 #include "rtloop/core/ports/zmq_api.hpp"
+#include "rtloop/core/ports/zmq_process.hpp"
 #include "rtloop/packet.h"
 
 namespace rtloop {
@@ -49,11 +48,6 @@ constexpr int kTypeOfService = 46 << 2;
 // The last packets, STOP among them, have so long to leave.
 constexpr int kLingerMs = 200;
 constexpr milliseconds kEndsWithin(1000);
-// libzmq's two and ours; beside the stack of each, its arena of malloc may begin.
-constexpr size_t kThreads = 3;
-constexpr size_t kBesideStack = 1024 * 1024;
-// An event and a poll of each of those, an event of each socket, the connection; and some to spare.
-constexpr int kDescriptors = 16;
 // So many one after the other, then the other direction has its turn.
 constexpr int kTurn = 64;
 
@@ -63,51 +57,6 @@ constexpr int kLosses = zmq::kClosed | zmq::kDisconnected | zmq::kHandshakeFaile
 
 [[noreturn]] void fail(const char *what) {
     throw std::system_error(errno, std::generic_category(), what);
-}
-
-// Where a thread cannot be made, libzmq ends the process. With locked memory and a limit on it,
-// there may be no room for a stack.
-void check_room_for_threads() {
-    pthread_attr_t attributes;
-    size_t stack = 0;
-    pthread_getattr_default_np(&attributes);
-    pthread_attr_getstacksize(&attributes, &stack);
-    pthread_attr_destroy(&attributes);
-    const size_t room = kThreads * (stack + kBesideStack);
-    void *const tried =
-        mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-    if (tried == MAP_FAILED) fail("no memory for the threads of a ZeroMQ link");
-    munmap(tried, room);
-}
-
-// The same where libzmq gets no descriptor for its events.
-void check_room_for_descriptors() {
-    int taken[kDescriptors];
-    int n = 0;
-    while (n < kDescriptors && (taken[n] = eventfd(0, EFD_CLOEXEC)) >= 0) ++n;
-    const int error = errno;
-    for (int i = 0; i < n; ++i) ::close(taken[i]);
-    errno = error;
-    if (n < kDescriptors) fail("no descriptors for a ZeroMQ link");
-}
-
-std::vector<pid_t> threads_of_process() {
-    std::vector<pid_t> threads;
-    DIR *const folder = opendir("/proc/self/task");
-    if (folder == nullptr) return threads;
-    while (const dirent *entry = readdir(folder)) {
-        if (const int id = std::atoi(entry->d_name); id > 0) threads.push_back(id);
-    }
-    closedir(folder);
-    std::sort(threads.begin(), threads.end());
-    return threads;
-}
-
-std::string name_of(pid_t thread) {
-    std::string name;
-    std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/comm");
-    std::getline(file, name);
-    return name;
 }
 
 // Signals are for threads that know what to do about them.
@@ -129,11 +78,11 @@ class SignalsBlocked {
 }  // namespace
 
 struct ZmqBridge::Shared {
-    explicit Shared(const std::string &library) : api(library) {}
+    Shared(const std::string &library, std::string to) : api(library), endpoint(std::move(to)) {}
     ~Shared();
 
     void open_pair();
-    void open_socket(const std::string &endpoint);
+    void open_socket();
     void set(int option, int value) { api.setsockopt(socket, option, &value, sizeof(value)); }
     [[noreturn]] void fail_in_libzmq(const char *what) const;
 
@@ -141,6 +90,7 @@ struct ZmqBridge::Shared {
     void run();
     bool move();
     bool follow_events();
+    void keep_connection(int fd);
     void from_peer();
     void deliver(const uint8_t *packet, size_t size);
     bool to_peer();
@@ -151,12 +101,14 @@ struct ZmqBridge::Shared {
     void enter(Stage next);
 
     const zmq::Api api;
+    const std::string endpoint;
     void *context = nullptr;
     void *socket = nullptr;
     void *events = nullptr;  // of the connection, as libzmq tells them
     int host_fd = -1;
     int bridge_fd = -1;
     int end_fd = -1;
+    int connection_fd = -1;        // a copy of libzmq's
     uint8_t held[RTL_PACKET_MAX];  // that libzmq has not taken yet
     size_t held_size = 0;
 
@@ -194,18 +146,17 @@ void ZmqBridge::Shared::open_pair() {
     if (end_fd < 0) fail("no eventfd for a ZeroMQ link");
 }
 
-void ZmqBridge::Shared::open_socket(const std::string &endpoint) {
-    check_room_for_threads();
-    check_room_for_descriptors();
+void ZmqBridge::Shared::open_socket() {
+    zmq::check_room_in_process();
     context = api.ctx_new();
     if (context == nullptr) fail_in_libzmq("no context of libzmq");
     {
         // Its threads start here, and say nowhere who they are.
         static std::mutex one_at_a_time;
         const std::scoped_lock lock(one_at_a_time);
-        const std::vector<pid_t> before = threads_of_process();
+        const std::vector<pid_t> before = zmq::threads_of_process();
         socket = api.socket(context, zmq::kDealer);
-        const std::vector<pid_t> after = threads_of_process();
+        const std::vector<pid_t> after = zmq::threads_of_process();
         std::set_difference(after.begin(), after.end(), before.begin(), before.end(),
                             std::back_inserter(of_libzmq));
     }
@@ -249,6 +200,12 @@ void ZmqBridge::Shared::end_socket() {
     while (context != nullptr && api.ctx_term(context) < 0 && api.last_error() == EINTR) {
     }
     context = socket = events = nullptr;
+    // Of the other end, too: a forked child would keep it, and the device serve nobody else.
+    if (connection_fd >= 0) {
+        ::shutdown(connection_fd, SHUT_RDWR);
+        ::close(connection_fd);
+    }
+    connection_fd = -1;
 }
 
 void ZmqBridge::Shared::enter(Stage next) {
@@ -303,9 +260,21 @@ bool ZmqBridge::Shared::follow_events() {
         uint8_t endpoint[1];
         api.recv(events, endpoint, sizeof(endpoint), zmq::kDontWait);
         if (event & kLosses) return false;
+        int32_t value;
+        std::memcpy(&value, bytes + sizeof(event), sizeof(value));
+        keep_connection(value);
         enter(event == zmq::kConnected ? Stage::greeting : Stage::open);
     }
     return true;
+}
+
+// It may be closed by now, and its number be another's.
+void ZmqBridge::Shared::keep_connection(int fd) {
+    if (connection_fd >= 0) return;
+    connection_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (connection_fd < 0 || zmq::peer_of(connection_fd) == endpoint) return;
+    ::close(connection_fd);
+    connection_fd = -1;
 }
 
 void ZmqBridge::Shared::from_peer() {
@@ -373,10 +342,10 @@ void ZmqBridge::Shared::hang_up() {
 }
 
 ZmqBridge::ZmqBridge(const std::string &library, const std::string &endpoint)
-    : shared_(std::make_shared<Shared>(library)), process_(getpid()) {
+    : shared_(std::make_shared<Shared>(library, endpoint)), process_(getpid()) {
     const SignalsBlocked none;
     shared_->open_pair();
-    shared_->open_socket(endpoint);
+    shared_->open_socket();
     thread_ = std::thread([shared = shared_] { shared->run(); });
 }
 
@@ -408,7 +377,7 @@ std::vector<Right> ZmqBridge::schedule(const ThreadSetup &setup) {
     if (shared_ == nullptr) return rights;
     std::vector<pid_t> threads = {shared_->thread_id.load()};
     for (const pid_t thread : shared_->of_libzmq) {
-        if (name_of(thread).find("IO") != std::string::npos) threads.push_back(thread);
+        if (zmq::name_of_thread(thread).find("IO") != std::string::npos) threads.push_back(thread);
     }
     for (const pid_t thread : threads) {
         if (thread == 0) continue;

@@ -14,7 +14,7 @@
 namespace rtloop {
 
 // One connection, once: libzmq does not reconnect behind it. When it ends, so does the pair, with
-// ECONNRESET for whoever reads or writes next.
+// ECONNRESET for whoever reads or writes next. One thread at a time calls it.
 class ZmqBridge {
   public:
     enum class Stage : uint8_t {

@@ -75,3 +75,10 @@ class Commander:
             return False
         self.peer = None
         return True
+
+
+def is_stop(packet: bytes) -> bool:
+    try:
+        return bool(core.packet_decode(packet)[0] == PacketType.STOP)
+    except ValueError:
+        return False

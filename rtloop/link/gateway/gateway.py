@@ -11,7 +11,7 @@ from rtloop import core
 from rtloop.errors import LinkError, StoppedError
 from rtloop.link import messages
 from rtloop.link.gateway import news
-from rtloop.link.gateway.commander import Commander, Peer, Verdict
+from rtloop.link.gateway.commander import Commander, Peer, Verdict, is_stop
 from rtloop.link.gateway.sockets import PACKET_MAX, Sent, Sockets
 from rtloop.link.handshake import LinkInfo, shake_hands
 from rtloop.link.link import stop_device
@@ -85,7 +85,9 @@ class Gateway:
         if (commander := self._commander.peer) is not None and commander.fd in ended:
             self._has_left(commander.identity)
         for peer, packet in self._sockets.received():
-            self._take(peer, packet)
+            # The last words of who has left: nobody would take back from them what a HELLO takes.
+            if peer.fd not in ended or is_stop(packet):
+                self._take(peer, packet)
         self._keep_line()
         self._tell_status()
 
@@ -106,7 +108,7 @@ class Gateway:
     # --- from peers ---
 
     def _take(self, peer: Peer, packet: bytes) -> None:
-        if self._line is None or not self._is_back:
+        if self._line is None or not (self._is_back or is_stop(packet)):
             verdict = Verdict(refusal=f"{self._device} is lost, and is being looked for")
         else:
             verdict = self._commander.take(peer, packet)
@@ -221,6 +223,8 @@ class Gateway:
 
     def _lose(self, error: LinkError) -> None:
         self._close_line()
+        self._counts["damaged"] += self._decoder.errors
+        self._decoder = core.FrameDecoder()
         self._retry_s, self._wait_s = time.monotonic() + FIRST_S, FIRST_S
         if self._is_back:
             self._is_back = False

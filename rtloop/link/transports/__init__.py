@@ -11,9 +11,9 @@ from functools import cache
 
 from rtloop.discovery import import_modules
 from rtloop.errors import LinkError
-from rtloop.link.transports.transport import Line, Transport, registered
+from rtloop.link.transports.transport import Line, RefusedError, Transport, registered
 
-__all__ = ["Line", "Transport", "devices", "latency_problem", "of", "open_line"]
+__all__ = ["Line", "RefusedError", "Transport", "devices", "latency_problem", "of", "open_line"]
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 

@@ -6,6 +6,14 @@ from abc import ABC, abstractmethod
 from typing import Protocol
 
 from rtloop import core
+from rtloop.errors import LinkError
+
+#: Of what was received before, so many packets are dropped: of a flood there is no end.
+DISCARDED_MAX = 4096
+
+
+class RefusedError(LinkError):
+    """The network says that nobody is there now. That is no loss: a moment later somebody may be."""
 
 
 class Line(Protocol):
@@ -33,7 +41,7 @@ class Line(Protocol):
         """All of it; also raises LinkError when the line does not take it within ``timeout_s``."""
 
     def discard_input(self) -> None:
-        """Drops what was received and not read."""
+        """Drops what was received and not read, up to a bound."""
 
     def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
         """For the threads that carry its packets, where there are any: what became of each right."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -9,7 +10,7 @@ import time
 from rtloop import core
 from rtloop.errors import LinkError
 from rtloop.link.transports.address import host_and_port, resolved
-from rtloop.link.transports.transport import Transport, register
+from rtloop.link.transports.transport import DISCARDED_MAX, RefusedError, Transport, register
 from rtloop.link.transports.waiting import is_readable, is_writable
 
 _DATAGRAM_MAX = 4096
@@ -61,7 +62,7 @@ class UdpLine:
 
     def discard_input(self) -> None:
         """Drops what was received and not read, a refusal of what was sent before included."""
-        while True:
+        for _ in range(DISCARDED_MAX):
             try:
                 self._end.recv(_DATAGRAM_MAX)
             except ConnectionRefusedError:
@@ -79,11 +80,13 @@ class UdpLine:
 
     def _lost(self, error: Exception) -> LinkError:
         if isinstance(error, ConnectionRefusedError):
-            return LinkError(
+            return RefusedError(
                 f"nobody listens at {self.device}: the device's host answers, but its firmware does not run, "
                 "or has another port"
             )
-        return LinkError(
+        is_closed = isinstance(error, ValueError) or getattr(error, "errno", None) == errno.EBADF
+        kind = LinkError if is_closed else RefusedError
+        return kind(
             f"{self.device} cannot be reached: {error}; check the network, this host's address and the "
             "device's"
         )

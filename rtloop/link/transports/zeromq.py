@@ -13,7 +13,7 @@ from pathlib import Path
 from rtloop import core
 from rtloop.errors import LinkError
 from rtloop.link.transports.address import host_and_port, resolved
-from rtloop.link.transports.transport import Transport, register
+from rtloop.link.transports.transport import DISCARDED_MAX, Transport, register
 from rtloop.link.transports.waiting import is_readable, is_writable
 from rtloop.stopping import go_on
 
@@ -79,8 +79,9 @@ class ZmqLine:
     def discard_input(self) -> None:
         """Drops what was received and not read."""
         try:
-            while os.read(self.fileno(), _PACKET_MAX):
-                pass
+            for _ in range(DISCARDED_MAX):
+                if not os.read(self.fileno(), _PACKET_MAX):
+                    return
         except (OSError, ValueError):
             pass  # nothing more is there, or the next read says that it is lost
 

@@ -23,6 +23,9 @@ PROBLEMS = b"problems "
 END = b"end\n"
 # What the pipe holds: nobody waits for a recorder that does not listen.
 _PROBLEMS_BYTES_MAX = 60_000
+# Of one sentence, in characters: one at least fits, in up to 12 bytes each, or a run that went wrong would have
+# a recording that says nothing did.
+_PROBLEM_MAX = 4_000
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,8 @@ class RecorderProcess:
         """What went wrong in the run, in sentences: its recording says so, too, if it is told before the
         rings are finalized. Returns at once."""
         # What no UTF-8 can say, as in the name of a file, must not keep the recorder from finishing.
-        told = [problem.encode(errors="backslashreplace").decode() for problem in problems]
+        cut = [problem[:_PROBLEM_MAX] for problem in problems]
+        told = [problem.encode(errors="backslashreplace").decode() for problem in cut]
         while len(said := PROBLEMS + json.dumps(told).encode() + b"\n") > _PROBLEMS_BYTES_MAX:
             del told[-1]
         self._say(said)

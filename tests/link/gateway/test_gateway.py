@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +19,7 @@ import zmq.auth
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.errors import LinkError
 from rtloop.link import DeviceState, Link, Reason
-from rtloop.link.gateway import Gateway
 from tests.firmware import reference as ref
-from tests.link.scripted_device import ScriptedDevice
 from tests.running import background, edited, firmware, rtloop, summary_of, write_config
 
 
@@ -313,49 +310,6 @@ def test_an_address_that_is_taken_is_told_and_the_device_is_let_go(
     done = rtloop("gateway", "/dev/nothere", "--command", "tcp://0.0.0.0:0")
     assert done.returncode == 2
     assert "could move the machine" in done.stderr
-
-
-@contextmanager
-def served(device: ScriptedDevice) -> Iterator[tuple[Gateway, list[str]]]:
-    """A gateway in this process, and what it tells."""
-    free, ended = "tcp://127.0.0.1:0", threading.Event()
-    told: list[str] = []
-    opened = Gateway(device.path, 1_000_000, free, free)
-
-    def stopped() -> str:
-        return "the test" if ended.is_set() else ""
-
-    thread = threading.Thread(target=opened.serve, args=(stopped, told.append))
-    thread.start()
-    try:
-        yield opened, told
-    finally:
-        ended.set()
-        thread.join()
-        opened.close()
-
-
-def test_a_packet_that_is_not_understood_is_damage_and_the_line_stays() -> None:
-    with ScriptedDevice() as device, served(device) as (opened, told):
-        link = Link.open("rig", f"zmq+{opened.command}", 1_000_000)
-        values = {"sample_time_us": 0, "reasons": 0, "command_seq": 0, "late_commands": 0}
-        device.send([("sensor", {**values, "state": 99, "values": [0.0, 0.0]})], 0)
-        assert link.status().state == DeviceState.IDLE
-        link.close()
-    assert not any("lost" in text for text in told), told
-
-
-def test_another_firmware_is_agreed_with_anew() -> None:
-    with ScriptedDevice() as device, served(device) as (opened, told):
-        device.schema = device.schema.replace("name scripted", "name flashed")
-        device.schema_id = ref.schema_id(device.schema)
-        device.send([("device_status", device.status())], 0)
-        end_s = time.monotonic() + 10
-        while not told:
-            assert time.monotonic() < end_s
-            time.sleep(0.01)
-        assert opened.info.schema.name == "flashed"
-    assert "another firmware runs now" in told[0]
 
 
 # --- keys ---

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from rtloop.errors import LinkError
 from rtloop.link import Link, transports
+from rtloop.link.link import stop_device
 from rtloop.link.messages import DeviceState
+from rtloop.link.packet_stream import PacketStream
 from rtloop.link.section import LinkConfig
 from rtloop.link.transports.udp import UdpLine, UdpTransport, open_udp
+from tests.firmware import reference as ref
 from tests.firmware.conftest import firmware_build, start_program
 from tests.firmware.program import FirmwareProgram
 
@@ -100,6 +105,43 @@ def test_what_was_received_before_is_dropped_a_refusal_included(peer: Peer) -> N
         line.discard_input()
         again.sendto(b"new", host)
         assert line.read(5) == b"new"
+
+
+def test_a_stop_that_is_refused_is_said_again() -> None:
+    """As the core's link has it: a refusal alone is no loss, for a moment later somebody may listen."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        at = free.getsockname()
+
+    def listen_late() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
+            time.sleep(0.3)
+            there.bind(at)
+            there.settimeout(5)
+            said, host = there.recvfrom(1000)
+            stop = ref.decode_packet(said)
+            fields = dict.fromkeys(ref.MESSAGES["device_status"][2], 0) | {"state": 4}
+            payload = ref.encode_message("device_status", fields)
+            kind = ref.MESSAGES["device_status"][0]
+            there.sendto(ref.encode_packet(kind, 0, stop.seq, 9, 0, payload), host)
+
+    line = open_udp(f"udp://127.0.0.1:{at[1]}")
+    device = threading.Thread(target=listen_late)
+    device.start()
+    status = stop_device(PacketStream(line))
+    device.join()
+    line.close()
+    assert status is not None
+    assert status.state == DeviceState.SAFE
+
+
+def test_a_line_that_was_closed_waits_for_nobody(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, _ = peer
+    line.close()
+    monkeypatch.setattr("rtloop.link.link.ANSWER_TIMEOUT_S", 60.0)
+    assert stop_device(PacketStream(line)) is None
 
 
 def test_where_nobody_listens_a_link_says_so_at_once() -> None:
