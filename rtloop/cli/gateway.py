@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
-from rtloop.cli.outlet import say
+from rtloop.cli.outlet import Outlet, say
 from rtloop.cli.signals import Signals
 from rtloop.errors import LinkError
 from rtloop.link.gateway import Gateway
@@ -14,6 +15,7 @@ from rtloop.stopping import stopped_when
 
 def gateway(options: argparse.Namespace) -> int:
     """0 when it was stopped and the device said that it is SAFE. Raises LinkError where it did not."""
+    outlet = Outlet(sys.stdout)  # a reader that stalls must not make packets wait, nor a STOP
     with Signals() as signals:
         stopped = signals.from_now_on()
         with stopped_when(stopped):
@@ -21,13 +23,15 @@ def gateway(options: argparse.Namespace) -> int:
                 options.device, options.baud, options.pub, options.command_address, options.keys
             )
             try:
-                _tell_ready(opened, options)
+                outlet.write(f"{_ready(opened, options)}\n")
                 opened.serve(
-                    stopped, lambda text: None if options.json else say(f"gateway: {text}")
+                    stopped,
+                    lambda text: None if options.json else outlet.write(f"gateway: {text}\n"),
                 )
             finally:
                 is_safe = opened.stop()
                 opened.close()
+    outlet.finish()
     if not is_safe:
         raise LinkError(
             f"the device on {options.device} did not confirm STOP: whether it is SAFE is not known. It goes "
@@ -41,7 +45,7 @@ def gateway(options: argparse.Namespace) -> int:
     )
 
 
-def _tell_ready(opened: Gateway, options: argparse.Namespace) -> None:
+def _ready(opened: Gateway, options: argparse.Namespace) -> str:
     """With its addresses: port 0 was any free one."""
     info = opened.info
     told = {
@@ -51,9 +55,8 @@ def _tell_ready(opened: Gateway, options: argparse.Namespace) -> None:
         "command": opened.command,
     }
     if options.json:
-        say(json.dumps(told))
-    else:
-        say(
-            f"gateway: '{info.name}' on {options.device}: samples and events at {opened.pub}, commands at "
-            f"{opened.command} (device: zmq+{opened.command})"
-        )
+        return json.dumps(told)
+    return (
+        f"gateway: '{info.name}' on {options.device}: samples and events at {opened.pub}, commands at "
+        f"{opened.command} (device: zmq+{opened.command})"
+    )
