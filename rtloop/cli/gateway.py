@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from rtloop.cli.outlet import Outlet
+from rtloop.cli.outlet import Outlet, say
 from rtloop.cli.signals import Signals
 from rtloop.errors import LinkError
 from rtloop.link.gateway import Gateway
@@ -15,7 +15,7 @@ from rtloop.stopping import stopped_when
 
 def gateway(options: argparse.Namespace) -> int:
     """0 when it was stopped and the device said that it is SAFE. Raises LinkError where it did not."""
-    outlet = Outlet(sys.stdout)  # a reader that stalls must not make packets wait
+    outlet = Outlet(sys.stdout)  # a reader that stalls must not make packets wait, nor a STOP
     with Signals() as signals:
         stopped = signals.from_now_on()
         with stopped_when(stopped):
@@ -23,25 +23,26 @@ def gateway(options: argparse.Namespace) -> int:
                 options.device, options.baud, options.pub, options.command_address, options.keys
             )
             try:
-                outlet.write(_ready(opened, options))
+                outlet.write(f"{_ready(opened, options)}\n")
                 opened.serve(
-                    stopped, lambda text: options.json or outlet.write(f"gateway: {text}\n")
+                    stopped,
+                    lambda text: None if options.json else outlet.write(f"gateway: {text}\n"),
                 )
             finally:
                 is_safe = opened.stop()
                 opened.close()
-    if is_safe:
-        told = {"device": options.device, "state": "SAFE", "exit_code": 0}
-        outlet.write(
-            f"{json.dumps(told)}\n" if options.json else "gateway: stopped, the device is SAFE\n"
-        )
     outlet.finish()
     if not is_safe:
         raise LinkError(
             f"the device on {options.device} did not confirm STOP: whether it is SAFE is not known. It goes "
             "SAFE by its command timeout, if it obeys that; go and look"
         )
-    return 0
+    told = {"device": options.device, "state": "SAFE", "exit_code": 0}
+    return (
+        0
+        if say(json.dumps(told) if options.json else "gateway: stopped, the device is SAFE")
+        else 1
+    )
 
 
 def _ready(opened: Gateway, options: argparse.Namespace) -> str:
@@ -54,8 +55,8 @@ def _ready(opened: Gateway, options: argparse.Namespace) -> str:
         "command": opened.command,
     }
     if options.json:
-        return f"{json.dumps(told)}\n"
+        return json.dumps(told)
     return (
         f"gateway: '{info.name}' on {options.device}: samples and events at {opened.pub}, commands at "
-        f"{opened.command} (device: zmq+{opened.command})\n"
+        f"{opened.command} (device: zmq+{opened.command})"
     )

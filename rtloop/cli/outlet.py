@@ -61,6 +61,11 @@ class Outlet(io.TextIOBase):
                 return
             time.sleep(_LOOK_S)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether what is written goes nowhere: its reader has left, or the disk is full."""
+        return self._has_failed
+
     def isatty(self) -> bool:
         return self._stream.isatty()
 

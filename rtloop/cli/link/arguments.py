@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rtloop.cli.command import Commands, command, path, positive, seconds, whole
+from rtloop.cli.command import Commands, command, number, path, positive, seconds, whole
 
 _DEVICE = "a path, or an address such as udp://HOST:PORT"
 _BAUD = 1_000_000
@@ -88,7 +88,7 @@ def add_link(commands: Commands) -> None:
     )
     arm.add_argument(
         "--command-timeout-ms",
-        type=positive,
+        type=_command_timeout_ms,
         metavar="MS",
         help="silence after which it goes SAFE by itself (default: the device's own)",
     )
@@ -170,6 +170,13 @@ def _add_duration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--duration", type=seconds, metavar="S", help="seconds (default: until Ctrl-C)"
     )
+
+
+def _command_timeout_ms(text: str) -> float:
+    value = number(text)
+    if not 0.1 <= value <= 60_000:  # as in a configuration
+        raise argparse.ArgumentTypeError(f"{text} is no command timeout: 0.1 to 60000 ms")
+    return value
 
 
 def _baud(text: str) -> int:

@@ -25,7 +25,10 @@ PLAIN_EVERY_S = 1.0
 
 
 def monitor(options: argparse.Namespace) -> int:
-    """0 when it is stopped, or the duration is over. Raises LinkError when the line is lost."""
+    """0 when it is stopped, or the duration is over; 1 when nobody reads it any more.
+
+    Raises LinkError when the line is lost.
+    """
     outlet = Outlet(sys.stdout)  # a reader that stalls must not make samples wait
     stream = cast(TextIO, outlet)
     with Signals() as signals:
@@ -34,15 +37,15 @@ def monitor(options: argparse.Namespace) -> int:
             link = Link.open(options.device, options.device, options.baud)
         seen = _Lines(stream) if options.json else _Screen(stream, options.device)
         try:
-            _watch(link.watch(), seen, options, stopped)
+            _watch(link.watch(), seen, options, lambda: stopped() or outlet.has_failed)
         finally:
             link.close()
             outlet.finish()
-    return 0
+    return 1 if outlet.has_failed else 0
 
 
 def _watch(
-    watch: Watch, seen: _Lines | _Screen, options: argparse.Namespace, stopped: Callable[[], str]
+    watch: Watch, seen: _Lines | _Screen, options: argparse.Namespace, stopped: Callable[[], object]
 ) -> None:
     end_s = time.monotonic() + (options.duration or math.inf)
     every_s = max(options.every, seen.every_s)

@@ -9,6 +9,7 @@ import sys
 from rtloop import core
 from rtloop.cli.command import UsageError
 from rtloop.cli.outlet import say
+from rtloop.cli.signals import Signals
 from rtloop.cli.terminal import Terminal
 from rtloop.errors import LinkError
 from rtloop.link import DeviceState, DeviceStatus, Link, Reason
@@ -16,17 +17,30 @@ from rtloop.link.link import stop_device
 from rtloop.link.messages import told_state
 from rtloop.link.packet_stream import PacketStream
 from rtloop.link.transports import open_line
+from rtloop.stopping import go_on, stopped_when
 
 
 def change_state(options: argparse.Namespace) -> int:
-    """0 where the device says that it is in the state that was asked for. Raises LinkError, UsageError."""
+    """0 where the device says that it is in the state that was asked for, and that could be told.
+
+    Raises LinkError, UsageError, StoppedError. A device is left ARMED with 0 only.
+    """
     what = {"link arm": _arm, "link clear": _clear, "link safe": _safe}[options.command]
-    status, told = what(options)
+    with Signals() as signals, stopped_when(signals.from_now_on()):
+        status, told = what(options)
+        if _is_told(options, status, told):
+            return 0
+    if what is _arm:
+        _safe(options)  # nobody knows that it is ARMED
+    return 1
+
+
+def _is_told(options: argparse.Namespace, status: DeviceStatus, told: str) -> bool:
     if options.json:
         reasons = [reason.name for reason in Reason if reason in status.reasons]
         fields = {"device": options.device, "state": status.state.name, "reasons": reasons}
-        return 0 if say(json.dumps({**fields, "told": told, "exit_code": 0}, indent=2)) else 1
-    return 0 if say(Terminal(sys.stdout).wrapped(told)) else 1
+        return say(json.dumps({**fields, "told": told, "exit_code": 0}, indent=2))
+    return say(Terminal(sys.stdout).wrapped(told))
 
 
 def _arm(options: argparse.Namespace) -> tuple[DeviceStatus, str]:
@@ -53,12 +67,14 @@ def _arm(options: argparse.Namespace) -> tuple[DeviceStatus, str]:
 
 def _armed(link: Link, options: argparse.Namespace, timeout_us: int) -> DeviceStatus:
     try:
-        return link.arm(
+        status = link.arm(
             loop_class=core.CLASSES[options.loop_class],
             max_late_commands=1 if options.loop_class == "hard" else 0,
             command_timeout_us=timeout_us,
             clear=_clearable(options.clear),
         )
+        go_on()
+        return status
     except BaseException:
         link.stop()  # it may be ARMED, and the answer lost
         raise

@@ -57,6 +57,16 @@ def test_what_happens_to_the_device_is_told_when_it_happens(device: FirmwareProc
     assert lines(out)[-1]["state"] == "SAFE"
 
 
+@pytest.mark.parametrize("json_too", [True, False])
+def test_it_ends_when_its_reader_has_left(device: FirmwareProcess, json_too: bool) -> None:
+    arguments = ["link", "monitor", device.link, *(["--json"] if json_too else [])]
+    with background(arguments) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=20) == 1
+
+
 @pytest.mark.parametrize("columns", [30, 50, 80, 120])
 def test_it_fits_the_terminal_and_is_drawn_in_place(
     device: FirmwareProcess, columns: int, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +15,9 @@ import pytest
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.link import Link, Reason
 from tests.firmware.program import ACTIVE, ARMED, Host
+from tests.firmware.reference import Packet
 from tests.link.scripted_device import ScriptedDevice
-from tests.running import firmware
+from tests.running import background, firmware, wait_for
 
 Asked = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -105,3 +110,46 @@ def test_a_stop_that_is_not_confirmed_is_told(asked: Asked) -> None:
         code, told = asked("link", "safe", device.path)
     assert code == 1
     assert "did not confirm STOP: whether it is SAFE is not known" in told["error"]
+
+
+@pytest.mark.parametrize("timeout_ms", ["0.00001", "0.05", "60001", "1e9", "nan"])
+def test_arm_refuses_a_timeout_that_no_configuration_could_have(
+    asked: Asked, timeout_ms: str
+) -> None:
+    with ScriptedDevice() as device:
+        code, told = asked("link", "arm", device.path, "--yes", "--command-timeout-ms", timeout_ms)
+    assert code == 2
+    assert f"{timeout_ms} is no command timeout: 0.1 to 60000 ms" in told["error"]
+    assert not device.names()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_device_is_not_left_armed_by_who_was_stopped_while_it_armed(
+    number: signal.Signals,
+) -> None:
+    is_stopped = threading.Event()
+
+    def answer_late(request: Packet) -> None:
+        if request.name == "arm":
+            is_stopped.wait(20)
+
+    with (
+        ScriptedDevice(answer_late) as device,
+        background(["link", "arm", device.path, "--yes"]) as process,
+    ):
+        wait_for(lambda: "arm" in device.names(), "ARM")
+        process.send_signal(number)
+        is_stopped.set()
+        _, told = process.communicate(timeout=20)
+    assert process.returncode == 4, told
+    assert f"stopped by {number.name}" in told
+    assert device.names()[-1] == "stop"
+
+
+def test_a_device_is_not_left_armed_where_nobody_could_be_told() -> None:
+    with ScriptedDevice() as device, open("/dev/full", "w") as full:
+        arm = [sys.executable, "-m", "rtloop.cli", "link", "arm", device.path, "--yes"]
+        ran = subprocess.run(arm, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert "cannot print" in ran.stderr
+    assert device.names()[-1] == "stop"

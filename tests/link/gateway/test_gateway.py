@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +23,8 @@ from rtloop.demos.firmware import FirmwareProcess
 from rtloop.errors import LinkError
 from rtloop.link import DeviceState, Link, Reason
 from tests.firmware import reference as ref
-from tests.running import background, edited, firmware, rtloop, summary_of, write_config
+from tests.link.scripted_device import ScriptedDevice
+from tests.running import background, edited, firmware, rtloop, summary_of, wait_for, write_config
 
 
 class Running:
@@ -239,6 +243,42 @@ def activate(link: Link) -> None:
     end_s = time.monotonic() + 10
     while link.status().state != DeviceState.ACTIVE:
         assert time.monotonic() < end_s
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """Both ends of a terminal."""
+    master, slave = pty.openpty()
+    yield master, slave
+    os.close(master)
+    os.close(slave)
+
+
+def test_a_terminal_that_takes_nothing_holds_up_neither_a_host_nor_the_stop(
+    terminal: tuple[int, int],
+) -> None:
+    master, slave = terminal
+    command = [sys.executable, "-m", "rtloop.cli", "gateway"]
+    addresses = ["--pub", "tcp://127.0.0.1:0", "--command", "tcp://127.0.0.1:0"]
+    with ScriptedDevice() as device:
+        process = subprocess.Popen(
+            [*command, device.path, *addresses], stdout=slave, stderr=subprocess.DEVNULL
+        )
+        try:
+            told = b""
+            while b")" not in told:
+                told += os.read(master, 4096)
+            termios.tcflow(slave, termios.TCOOFF)  # as Ctrl-S does
+            at = told.decode().split("(device: ")[1].split(")")[0]
+            link = Link.open("rig", at, 1_000_000)  # whose coming is told
+            link.arm(loop_class=2)
+            link.close()
+            process.send_signal(signal.SIGTERM)
+            wait_for(lambda: "stop" in device.names(), "STOP")
+        finally:
+            termios.tcflow(slave, termios.TCOON)
+            process.kill()
+            process.wait()
 
 
 def test_a_host_that_falls_silent_is_the_command_timeouts_affair(device: FirmwareProcess) -> None:
