@@ -64,7 +64,7 @@ class LinkConfig(Section):
         device, baud = (*here, "device"), (*here, "baud")
         transport = transports.of(self.device)
         if transport is None:
-            yield Problem(device, any_of(transports.devices()))
+            yield Problem(device, any_of(transports.expected(self.device)))
         elif transport.bit_rate(self.baud) is None and "baud" in self.model_fields_set:
             expected = "no baud: only serial lines have one"
             yield Problem(baud, expected, f"device: {self.device}", judged=(device,), at_key=True)

@@ -13,7 +13,16 @@ from rtloop.discovery import import_modules
 from rtloop.errors import LinkError
 from rtloop.link.transports.transport import Line, RefusedError, Transport, registered
 
-__all__ = ["Line", "RefusedError", "Transport", "devices", "latency_problem", "of", "open_line"]
+__all__ = [
+    "Line",
+    "RefusedError",
+    "Transport",
+    "devices",
+    "expected",
+    "latency_problem",
+    "of",
+    "open_line",
+]
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 
@@ -30,11 +39,18 @@ def devices() -> list[str]:
     return [transport.device for _, transport in sorted(_transports().items())]
 
 
+def expected(device: str) -> list[str]:
+    """What should have been written where :func:`of` knows none: of its own scheme, or anything."""
+    scheme = _SCHEME.match(device)
+    meant = _transports().get(scheme[1].lower() if scheme else "")
+    return devices() if meant is None else [f"{meant.device}{meant.rule}"]
+
+
 def open_line(device: str, baud: int) -> Line:
     """Opens a device for this process alone. Raises LinkError that says what to do."""
     transport = of(device)
     if transport is None:
-        raise LinkError(f"'{device}' cannot be opened; a device is {' or '.join(devices())}")
+        raise LinkError(f"'{device}' cannot be opened; a device is {' or '.join(expected(device))}")
     return transport.open(device, baud)
 
 

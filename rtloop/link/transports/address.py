@@ -7,6 +7,8 @@ import socket
 
 from rtloop.errors import LinkError
 
+RULE = ", HOST a name or an address (IPv6 in brackets), PORT from 1 to 65535"
+
 _DEVICE = re.compile(
     r"[a-z][a-z0-9+.-]*://(?P<host>\[[0-9a-f:.%\w]+\]|[\w.-]+):(?P<port>\d{1,5})", re.I | re.A
 )

@@ -58,6 +58,9 @@ class Transport(ABC):
     device: str
     """What is written as a device, in words, behind "expected"."""
 
+    rule: str = ""
+    """What more has to be right about it, behind ``device``."""
+
     where_lost: str
     """What to check where packets do not arrive whole, behind "check"."""
 

@@ -9,7 +9,7 @@ import time
 
 from rtloop import core
 from rtloop.errors import LinkError
-from rtloop.link.transports.address import host_and_port, resolved
+from rtloop.link.transports.address import RULE, host_and_port, resolved
 from rtloop.link.transports.transport import DISCARDED_MAX, RefusedError, Transport, register
 from rtloop.link.transports.waiting import is_readable, is_writable
 
@@ -98,6 +98,7 @@ class UdpTransport(Transport):
 
     scheme = "udp"
     device = "udp://HOST:PORT"
+    rule = RULE
     where_lost = "the network between, and what else loads it and this host"
 
     def takes(self, device: str) -> bool:

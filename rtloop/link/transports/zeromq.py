@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rtloop import core
 from rtloop.errors import LinkError
-from rtloop.link.transports.address import host_and_port, resolved
+from rtloop.link.transports.address import RULE, host_and_port, resolved
 from rtloop.link.transports.transport import DISCARDED_MAX, Transport, register
 from rtloop.link.transports.waiting import is_readable, is_writable
 from rtloop.stopping import go_on
@@ -104,6 +104,7 @@ class ZmqTransport(Transport):
 
     scheme = "zmq+tcp"
     device = "zmq+tcp://HOST:PORT"
+    rule = RULE
     where_lost = "its firmware and what is between, a proxy or a gateway: TCP itself loses nothing"
     has_threads = True
 

@@ -39,7 +39,7 @@ def test_a_path_is_a_serial_line(device: str) -> None:
     assert isinstance(transports.of(device), SerialTransport)
 
 
-@pytest.mark.parametrize("device", ["tcp://10.0.0.2:5555", "ZMQ+tcp://*:1", "serial:///dev/tty"])
+@pytest.mark.parametrize("device", ["tcp://10.0.0.2:5555", "serial:///dev/tty"])
 def test_a_scheme_that_no_transport_has_is_refused_with_what_there_is(device: str) -> None:
     assert transports.of(device) is None
     with pytest.raises(LinkError) as refused:
@@ -47,6 +47,21 @@ def test_a_scheme_that_no_transport_has_is_refused_with_what_there_is(device: st
     assert str(refused.value) == (
         f"link 'arm': '{device}' cannot be opened; a device is the path of a serial device or "
         "udp://HOST:PORT or zmq+tcp://HOST:PORT"
+    )
+
+
+@pytest.mark.parametrize("place", ["10.0.0.2", "10.0.0.2:0", "10.0.0.2:70000", "::1:5555", "*:1"])
+@pytest.mark.parametrize("scheme", ["udp", "ZMQ+tcp"])
+def test_a_place_that_is_none_is_refused_with_how_its_transport_is_written(
+    scheme: str, place: str
+) -> None:
+    device = f"{scheme}://{place}"
+    assert transports.of(device) is None
+    with pytest.raises(LinkError) as refused:
+        Link.open("arm", device, 1_000_000)
+    assert str(refused.value) == (
+        f"link 'arm': '{device}' cannot be opened; a device is {scheme.lower()}://HOST:PORT, HOST a name or "
+        "an address (IPv6 in brackets), PORT from 1 to 65535"
     )
 
 
