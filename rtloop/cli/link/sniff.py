@@ -10,9 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rtloop import core
+from rtloop.cli.command import UsageError
 from rtloop.cli.outlet import say
 from rtloop.cli.signals import Signals
 from rtloop.cli.terminal import Terminal
@@ -27,6 +29,12 @@ _PIECE = 1 << 16
 
 def sniff(options: argparse.Namespace) -> int:
     """0 where the file holds a packet, else 1. Raises RtloopError when it cannot be read or written."""
+    if options.file.is_char_device():
+        device = quote(options.record or str(options.file))
+        raise UsageError(
+            f"{options.file} is a device, and would be sent what comes; expected a file: "
+            f"`rtloop link sniff line.bin --record {device}` writes one, and sends nothing"
+        )
     if options.record is not None:
         _record(options)
     counts: Counter[str] = Counter()

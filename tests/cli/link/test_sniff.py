@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from rtloop.cli.main import main
 from rtloop.demos.firmware import FirmwareProcess
 from tests.cli.screen import Screen
 from tests.firmware import reference as ref
+from tests.link.scripted_device import ScriptedDevice
 
 
 def event(seq: int, kind: int = 2) -> bytes:
@@ -106,3 +109,16 @@ def test_what_a_device_sends_is_recorded_and_decoded(
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {line["type"] for line in told if line["type"]} == {"SENSOR"}
     assert path.stat().st_size >= sum(line["size"] for line in told)
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_a_device_in_place_of_the_file_is_refused_and_sent_nothing(
+    asked: Callable[..., tuple[int, Any]], is_recorded: bool
+) -> None:
+    with ScriptedDevice() as device:
+        record = ["--record", device.path, "--duration", 0.1] if is_recorded else []
+        code, told = asked("link", "sniff", device.path, *record)
+    assert code == 2
+    assert f"{device.path} is a device" in told["error"]
+    assert f"rtloop link sniff line.bin --record {device.path}" in told["error"]
+    assert not device.names()
