@@ -30,10 +30,10 @@ _PIECE = 1 << 16
 def sniff(options: argparse.Namespace) -> int:
     """0 where the file holds a packet, else 1. Raises RtloopError when it cannot be read or written."""
     if options.file.is_char_device():
+        device = quote(options.record or str(options.file))
         raise UsageError(
             f"{options.file} is a device, and would be sent what comes; expected a file: "
-            f"`rtloop link sniff line.bin --record {quote(options.record or str(options.file))}` writes one, and "
-            "sends nothing"
+            f"`rtloop link sniff line.bin --record {device}` writes one, and sends nothing"
         )
     if options.record is not None:
         _record(options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import suppress
 
 from rtloop import core
 from rtloop.cli.command import UsageError
@@ -28,10 +29,12 @@ def change_state(options: argparse.Namespace) -> int:
     what = {"link arm": _arm, "link clear": _clear, "link safe": _safe}[options.command]
     with Signals() as signals, stopped_when(signals.from_now_on()):
         status, told = what(options)
+    with suppress(KeyboardInterrupt):  # a terminal may stand still
         if _is_told(options, status, told):
             return 0
     if what is _arm:
-        _safe(options)  # nobody knows that it is ARMED
+        with Signals():  # another Ctrl-C does not keep it from its STOP
+            _safe(options)  # nobody knows that it is ARMED
     return 1
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,3 +157,24 @@ def test_a_device_is_not_left_armed_where_nobody_could_be_told() -> None:
     assert ran.returncode == 1
     assert "cannot print" in ran.stderr
     assert device.names()[-1] == "stop"
+
+
+def test_a_device_is_not_left_armed_behind_a_terminal_that_stands_still() -> None:
+    master, slave = pty.openpty()
+    arm = [sys.executable, "-m", "rtloop.cli", "link", "arm"]
+    try:
+        with ScriptedDevice() as device:
+            termios.tcflow(slave, termios.TCOOFF)  # as Ctrl-S does
+            process = subprocess.Popen(
+                [*arm, device.path, "--yes"], stdout=slave, stderr=subprocess.DEVNULL
+            )
+            wait_for(lambda: device.names()[-2:] == ["arm", "hello"], "ARM")
+            while process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.2)
+        assert device.names()[-1] == "stop"
+        assert process.returncode in (1, 4)  # 4: it came before there was anything to tell
+    finally:
+        termios.tcflow(slave, termios.TCOON)
+        os.close(master)
+        os.close(slave)
