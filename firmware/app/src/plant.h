@@ -1,7 +1,7 @@
 /*
- * The machine behind the loop: here a simulated one, plant_cartpole.c; a board's own takes its
- * place. The functions are those of rtl_hardware, whose context is the rtl_device; the loop calls
- * them.
+ * The machine behind the loop: the board's own, plant_board.c, or where the devicetree has none a
+ * simulated one, plant_cartpole.c. The functions are those of rtl_hardware, whose context is the
+ * rtl_device; the loop calls them.
  */
 #ifndef APP_PLANT_H_
 #define APP_PLANT_H_
