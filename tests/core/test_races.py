@@ -103,7 +103,7 @@ def test_the_bridge_to_zeromq_is_free_of_races(tmp_path: Path, sanitizer: str) -
     program = tmp_path / "zmq_races"
     core = ROOT / "rtloop" / "core"
     sources = [Path(__file__).parent / "cpp" / "zmq_races.cpp"]
-    sources += [core / "ports" / f"zmq_{name}.cpp" for name in ("api", "bridge")]
+    sources += [core / "ports" / f"zmq_{name}.cpp" for name in ("api", "bridge", "process")]
     sources += [core / "threads" / "thread_setup.cpp"]
     includes = [f"-I{ROOT}", f"-I{ROOT / 'firmware' / 'lib' / 'include'}"]
     flags = [*FLAGS, f"-fsanitize={sanitizer}", *includes]

@@ -302,6 +302,11 @@ def test_a_forked_child_takes_nothing_from_its_parent_and_the_process_ends(peer:
     assert (out, process.returncode) == ("served\n", 0)
 
 
+without_sanitizer = pytest.mark.skipif(
+    "asan" in os.environ.get("LD_PRELOAD", ""),
+    reason="the sanitizer takes memory and descriptors of its own: run without it",
+)
+
 CRAMPED = """
 import resource, sys
 from rtloop import core
@@ -315,10 +320,7 @@ except OSError as error:
 """
 
 
-@pytest.mark.skipif(
-    "asan" in os.environ.get("LD_PRELOAD", ""),
-    reason="the sanitizer maps memory of its own: run without it",
-)
+@without_sanitizer
 def test_without_memory_for_its_threads_there_is_no_bridge_and_nothing_ends() -> None:
     """libzmq would abort the process, and the loop with it."""
     command = [sys.executable, "-c", CRAMPED, libzmq()]
@@ -342,6 +344,7 @@ print("goes on")
 """
 
 
+@without_sanitizer
 def test_without_descriptors_for_its_events_there_is_no_bridge_and_nothing_ends() -> None:
     """libzmq would abort the process, and the loop with it."""
     command = [sys.executable, "-c", CROWDED, libzmq()]
