@@ -76,8 +76,9 @@ class NativeBoard(ZephyrBoard):
         self._heard = b""
         self.console, end = socket.socketpair()
         with end:
+            fd = end.fileno()
             self._process = subprocess.Popen(
-                self._command, stdin=end, stdout=end, stderr=end, cwd=self._folder
+                self._command, stdin=fd, stdout=fd, stderr=fd, cwd=self._folder
             )
         try:
             line = re.search(r"/dev/pts/\d+", self.wait_for_console("READY"))
