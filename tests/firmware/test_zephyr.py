@@ -10,7 +10,7 @@ import yaml
 
 from tests.firmware.scenarios.host import host_at
 from tests.firmware.scenarios.test_states import say_hello, state
-from tests.firmware.scenarios.zephyr import ZEPHYR_TARGETS, start_board
+from tests.firmware.scenarios.zephyr import TARGETS, start_board
 
 ROOT = Path(__file__).parents[2]
 FIRMWARE = ROOT / "firmware"
@@ -80,11 +80,11 @@ def test_a_job_starts_after_its_release_was_seen() -> None:
     assert text.index("k_timer_status_get(&period)") < text.index("start_us = loop_now_us()")
 
 
-@pytest.mark.parametrize("target", ZEPHYR_TARGETS)
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_shell_makes_it_safe_and_clears_it_and_the_host_sees_that(
     target: str, tmp_path: Path
 ) -> None:
-    board = start_board(target, tmp_path)
+    board = start_board(target, "serial", tmp_path)
     try:
         with host_at(board.address) as host:
             say_hello(host)

@@ -8,7 +8,7 @@
 
 #define RATE STRINGIFY(CONFIG_APP_RATE_HZ)
 #define SEED 1u
-#define ANGLE_RAD 0.05
+#define ANGLE_RAD (IS_ENABLED(CONFIG_APP_PLANT_STILL) ? 0.0 : 0.05)
 
 /* A stop of the whole system longer than this is not simulated in a rush. */
 #define CATCH_UP_MAX_US 20000u
@@ -41,6 +41,7 @@ static volatile float force_n;
 static void put_upright(void) {
     cartpole_params params = cartpole_default_params();
     params.dt_s = CONFIG_APP_PLANT_STEP_US * 1e-6;
+    params.noise = IS_ENABLED(CONFIG_APP_PLANT_STILL) ? 0.0 : params.noise;
     cartpole_init(&cart, &params, SEED, ANGLE_RAD);
     is_released = false;
 }

@@ -50,8 +50,8 @@ static void poll_line(void *unused_1, void *unused_2, void *unused_3) {
     for (;;) {
         uint8_t byte;
         bool came = false;
-        while (uart_poll_in(uart, &byte) == 0) {
-            overruns += ring_buf_put(&bytes_received, &byte, 1) == 0;
+        while (ring_buf_space_get(&bytes_received) > 0 && uart_poll_in(uart, &byte) == 0) {
+            ring_buf_put(&bytes_received, &byte, 1);
             came = true;
         }
         if (came) {

@@ -15,156 +15,59 @@ signals:
 from __future__ import annotations
 
 import argparse
-import ctypes
-import json
 import os
 import re
 import secrets
 import select
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from rtloop.demos.emulated.emulator import Emulator
 from rtloop.demos.emulated.image import EMULATOR, firmware_image
 from rtloop.demos.parent import end_with_parent
 from rtloop.errors import RtloopError
 
-_PR_SET_PDEATHSIG = 1
-_START_TIMEOUT_S = 10.0
 _SUMMARY_TIMEOUT_S = 2.0
 #: What the console hears, see firmware/qemu/main.c.
 _LETTERS = {signal.SIGUSR2: b"e", signal.SIGQUIT: b"f", signal.SIGALRM: b"h"}
 
 
-class Board:
-    """A running emulator whose firmware is at work on the line ``line``."""
+def _emulated(image: Path, arguments: Sequence[str], priority: int) -> Emulator:
+    """The board of ``firmware/qemu``. Raises RtloopError."""
+    words = ["firmware", *arguments]
+    return Emulator(
+        [
+            "-machine", "mps2-an386", "-serial", "chardev:link", "-serial", "chardev:console",
+            "-semihosting-config",
+            ",".join(["enable=on", "target=native", *(f"arg={word}" for word in words)]),
+            "-kernel", str(image),
+        ],
+        priority,
+    )  # fmt: skip
 
-    def __init__(self, image: Path, arguments: Sequence[str], priority: int) -> None:
-        """Raises RtloopError."""
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115
-        self.console, console_end = socket.socketpair()
-        self._monitor, monitor_end = socket.socketpair()
-        self._replies = self._monitor.makefile("rb")
-        self._monitor.settimeout(_START_TIMEOUT_S)
-        self._text = b""
-        words = ["firmware", *arguments]
-        own_pid = os.getpid()
-        with console_end, monitor_end:
-            self._process = subprocess.Popen(
-                [
-                    EMULATOR, "-machine", "mps2-an386", "-display", "none", "-nodefaults", "-S",
-                    "-chardev", f"socket,id=monitor,fd={monitor_end.fileno()}",
-                    "-mon", "chardev=monitor,mode=control",
-                    "-chardev", "pty,id=link", "-serial", "chardev:link",
-                    "-chardev", f"socket,id=console,fd={console_end.fileno()}",
-                    "-serial", "chardev:console",
-                    "-semihosting-config",
-                    ",".join(["enable=on", "target=native", *(f"arg={word}" for word in words)]),
-                    "-kernel", str(image),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=self._said,
-                stderr=self._said,
-                pass_fds=(console_end.fileno(), monitor_end.fileno()),
-                start_new_session=True,  # Ctrl-C is for us: it has a summary to give
-                preexec_fn=lambda: _end_with(own_pid, priority),
-            )  # fmt: skip
-        if priority and os.sched_getscheduler(self._process.pid) != os.SCHED_FIFO:
-            print(f"the emulator runs without SCHED_FIFO {priority}: denied", file=sys.stderr)
-        try:
-            json.loads(self._replies.readline())  # its greeting
-            self.ask("qmp_capabilities")
-            devices = self.ask("query-chardev")
-            filename = next(each["filename"] for each in devices if each["label"] == "link")
-            self.line = str(filename).removeprefix("pty:")
-            # Held open, the line outlives each host, and the emulator need not look for one: it
-            # would do so once a second. QEMU has made it raw.
-            self._held = os.open(self.line, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-            self.ask("cont")
-            self._wait_until_ready()
-        except (OSError, ValueError, StopIteration) as error:
-            raise RtloopError(f"{EMULATOR} did not start: {self._ended() or error}") from None
 
-    def _wait_until_ready(self) -> None:
-        while select.select([self.console], [], [], _START_TIMEOUT_S)[0]:
-            lines = self.lines()
+def _summary(board: Emulator) -> str:
+    """Empty from a firmware that does not answer."""
+    board.press(b"s")
+    end_s = time.monotonic() + _SUMMARY_TIMEOUT_S
+    while (left_s := end_s - time.monotonic()) > 0:
+        if select.select([board.console], [], [], left_s)[0]:
+            lines = board.lines()
             if lines is None:
                 break
-            if any(line.startswith("READY") for line in lines):
-                return
-        raise ValueError("its firmware did not get ready")
-
-    def ask(self, command: str) -> Any:
-        """Of the emulator's monitor (QMP). Raises OSError, ValueError."""
-        self._monitor.sendall(json.dumps({"execute": command}).encode() + b"\n")
-        while True:  # events come between
-            said = json.loads(self._replies.readline())
-            if "return" in said:
-                return said["return"]
-            if "error" in said:
-                raise ValueError(said["error"]["desc"])
-
-    def press(self, letter: bytes) -> None:
-        """To its console. That the emulator has ended is for ``lines`` to tell."""
-        with suppress(OSError):
-            self.console.sendall(letter)
-
-    def lines(self) -> list[str] | None:
-        """What its console has said, whole lines; None when the emulator has ended."""
-        try:
-            got = self.console.recv(4096)
-        except ConnectionResetError:  # it ended before it had read all that was sent to it
-            got = b""
-        *lines, self._text = (self._text + got).split(b"\n")
-        return None if not got else [line.decode(errors="replace") for line in lines]
-
-    def summary(self) -> str:
-        """Empty from a firmware that does not answer."""
-        self.press(b"s")
-        end_s = time.monotonic() + _SUMMARY_TIMEOUT_S
-        while (left_s := end_s - time.monotonic()) > 0:
-            if select.select([self.console], [], [], left_s)[0]:
-                lines = self.lines()
-                if lines is None:
-                    break
-                for line in lines:
-                    if line.startswith("{"):
-                        return line
-        return ""
-
-    def end(self) -> str:
-        """Ends the emulator; what it had said."""
-        self._process.kill()
-        return self._ended()
-
-    def _ended(self) -> str:
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(1)
-        self._process.kill()
-        self._process.wait()
-        self._said.seek(0)
-        return self._said.read().decode(errors="replace").strip()
+            for line in lines:
+                if line.startswith("{"):
+                    return line
+    return ""
 
 
-def _end_with(parent: int, priority: int) -> None:
-    """In the emulator, before it is one."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if priority:
-        with suppress(OSError):  # the parent says so
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
-    if os.getppid() != parent:
-        os._exit(0)
-
-
-def _serve(board: Board) -> None:
+def _serve(board: Emulator) -> None:
     """Until a signal ends it, or the emulator ends by itself: RtloopError."""
     woken, waker = socket.socketpair()
     waker.setblocking(False)
@@ -185,8 +88,8 @@ def _serve(board: Board) -> None:
             if caught in ends:
                 return
             if caught == signal.SIGHUP:
-                with suppress(OSError, ValueError):  # likewise
-                    board.ask("system_reset")
+                with suppress(OSError, ValueError):  # that it has ended is for `lines` to tell
+                    board.reset()
             elif caught in _LETTERS:
                 board.press(_LETTERS[caught])
 
@@ -309,20 +212,20 @@ def main() -> int:
     given = {name: str(value) for name, value in options.items() if value is not None}
     words = [word for name, value in given.items() for word in (_option(name), value)]
     try:
-        _run(Board(firmware_image(), words, priority), pty)
+        _run(_emulated(firmware_image(), words, priority), pty)
     except RtloopError as error:
         print(f"emulated board: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _run(board: Board, pty: Path | None) -> None:
+def _run(board: Emulator, pty: Path | None) -> None:
     try:
         if pty is not None:
             _link(pty, board.line)
         print(f"READY {board.line}", flush=True)
         _serve(board)
-        print(board.summary(), flush=True)
+        print(_summary(board), flush=True)
     finally:
         board.end()
         if pty is not None:

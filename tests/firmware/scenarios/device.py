@@ -36,10 +36,12 @@ class DeviceKind:
     with a reason where such a device cannot be had.
 
     ``options`` are those of ``rtloop-firmware`` that this kind can do, without their ``--``; a scenario
-    that needs another one is skipped for it. ``rate_hz`` is a loop that its line carries.
+    that needs another one is skipped for it. ``rate_hz`` is a loop that its line carries. A kind that does
+    not ``keeps_time`` has a clock that stands still, then steps, where its program is not run.
     """
 
     name: str
     start: Callable[[pytest.FixtureRequest, Path, dict[str, str]], Device]
     options: frozenset[str] = field(default_factory=frozenset)
     rate_hz: int = 50
+    keeps_time: bool = True

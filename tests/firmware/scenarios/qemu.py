@@ -42,4 +42,4 @@ def _start(request: pytest.FixtureRequest, folder: Path, options: dict[str, str]
     return board
 
 
-QEMU_KINDS = (DeviceKind("qemu-serial", _start, OPTIONS),)
+QEMU_KINDS = (DeviceKind("qemu-serial", _start, OPTIONS, keeps_time=False),)

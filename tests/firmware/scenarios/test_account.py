@@ -29,7 +29,7 @@ def test_the_account_of_a_device_is_in_the_recording_and_its_commands_name_their
     folder = tmp_path / "run"
     config = configured(folder, wire.address, rate_hz=device_kind.rate_hz, timeout_ms=900)
     done = rtloop("run", config, "--duration", 1.5, "--no-report")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     account = account_of(folder)
     told = [packet.fields for packet in wire.sent_to_host() if packet.name == "stats"][-1]
     for name in ("jobs", "skipped", "misses", "lateness_max_us", "worst_job", "untraced"):

@@ -39,9 +39,9 @@ def test_a_device_whose_host_was_killed_is_safe_after_the_command_timeout_and_la
     assert "--clear" in said.stderr
     before = len(wire.sent_to_host())
     assert not any(s["state"] == ACTIVE for s in samples(wire.sent_to_host())[-1:])
-    rtloop("run", config, "--duration", 1, "--clear", "--no-report")
+    cleared = rtloop("run", config, "--duration", 1, "--clear", "--no-report")
     asked = [p.name for p in wire.arrived_at_device() if p.name in ("clear", "arm")]
-    assert asked == ["arm", "clear", "arm"]
+    assert asked == ["arm", "clear", "arm"], cleared.stderr
     assert any(s["state"] == ACTIVE for s in samples(wire.sent_to_host()[before:]))
     device.stop()
 

@@ -1,7 +1,7 @@
 """Boards that run ``firmware/app``: those built in the folders of ``RTLOOP_ZEPHYR``.
 
 Zephyr is on no package registry, so nothing here builds it. ``RTLOOP_ZEPHYR`` names a folder whose
-folders are builds of ``firmware/app`` (`west build -d`); firmware/app/README.md has the commands.
+folders are builds of ``firmware/app`` with ``scenarios.conf``; firmware/app/README.md has the commands.
 """
 
 from __future__ import annotations
@@ -10,113 +10,178 @@ import functools
 import os
 import re
 import shutil
+import socket
 import subprocess
 import time
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rtloop.demos.emulated.emulator import Emulator
+from rtloop.demos.emulated.image import EMULATOR
 from tests.firmware.scenarios.device import Device, DeviceKind
 
-#: What QEMU calls the boards that it emulates.
-MACHINES = {"qemu_cortex_m3": "lm3s6965evb", "mps2/an385": "mps2-an385"}
-_START_TIMEOUT_S = 20.0
+NATIVE = "native_sim/native/64"
+#: What QEMU calls the boards that it emulates, and their Ethernet.
+MACHINES = {
+    "qemu_cortex_m3/ti_lm3s6965": ("lm3s6965evb", "stellaris"),
+    "mps2/an385": ("mps2-an385", "lan9118"),
+}
+TARGETS = (NATIVE, *MACHINES)
+TRANSPORTS = ("serial", "zmq")
+#: Of zmq.conf: what QEMU's own network calls the board.
+BOARD_ADDRESS = "10.0.2.15"
+_TIMEOUT_S = 20.0
 
 
 class ZephyrBoard(Device):
-    """``address`` is a link to the pty of its UART."""
+    """A pty, which ``address`` links to, or the port of its network; and the kernel's console."""
 
-    def __init__(self, command: list[str], folder: Path) -> None:
-        self._command, self._folder = command, folder
-        self.address = str(folder / "line")
-        self._held = -1
-        self._start()
-
-    def _start(self) -> None:
-        self._said = self._folder / "console"
-        with self._said.open("wb") as said:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=said, stderr=said, cwd=self._folder
-            )
-        end_s = time.monotonic() + _START_TIMEOUT_S
-        while b"READY" not in self._said.read_bytes():
-            if self._process.poll() is not None or time.monotonic() > end_s:
-                self.stop()
-                raise AssertionError(f"{self._command[0]}: {self._said.read_text()}")
-            time.sleep(0.05)
-        line = re.search(r"/dev/pts/\d+", self._said.read_text(errors="replace"))
-        assert line, "it names no pty"
-        Path(self.address).unlink(missing_ok=True)
-        Path(self.address).symlink_to(line[0])
-        # Held open, the line outlives each host, and QEMU need not look for one once a second.
-        self._held = os.open(line[0], os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
+    console: socket.socket
+    _heard = b""
 
     def shell(self, line: str) -> None:
         """Says a line to the kernel's shell."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\r\n")
-        self._process.stdin.flush()
+        self.console.sendall(line.encode() + b"\r\n")
 
-    def wait_for_console(self, text: str) -> None:
-        end_s = time.monotonic() + _START_TIMEOUT_S
-        while text.encode() not in self._said.read_bytes():
-            assert time.monotonic() < end_s, self._said.read_text(errors="replace")
-            time.sleep(0.05)
+    def wait_for_console(self, text: str) -> str:
+        """What it says next with this in it, and what it had said before since the last such wait."""
+        self.console.settimeout(_TIMEOUT_S)
+        end_s = time.monotonic() + _TIMEOUT_S
+        while text.encode() not in self._heard:
+            assert time.monotonic() < end_s, self._heard
+            said = self.console.recv(4096)
+            assert said, f"it has ended: {self._heard.decode(errors='replace')}"
+            self._heard += said
+        before, found, self._heard = self._heard.partition(text.encode())
+        return (before + found).decode(errors="replace")
+
+    @abstractmethod
+    def stop(self) -> dict[str, Any]: ...
+
+
+class NativeBoard(ZephyrBoard):
+    """native_sim: a program."""
+
+    def __init__(self, build: Path, folder: Path, port: int | None) -> None:
+        program = str(build.resolve() / "zephyr" / "zephyr.exe")
+        self._command = [program, "-flash_rm", "-seed-random"]  # another boot_id each time
+        self._folder, self._line = folder, folder / "line"
+        self.address = str(self._line) if port is None else f"zmq+tcp://127.0.0.1:{port}"
+        self._start()
+
+    def _start(self) -> None:
+        self._heard = b""
+        self.console, end = socket.socketpair()
+        with end:
+            fd = end.fileno()
+            self._process = subprocess.Popen(
+                self._command, stdin=fd, stdout=fd, stderr=fd, cwd=self._folder
+            )
+        try:
+            line = re.search(r"/dev/pts/\d+", self.wait_for_console("READY"))
+        except AssertionError:
+            self.stop()
+            raise
+        assert line, "it names no pty"
+        self._line.unlink(missing_ok=True)
+        self._line.symlink_to(line[0])
+        # As a UART: the line outlives each host.
+        self._held = os.open(line[0], os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
 
     def reset(self) -> None:
+        os.close(self._held)
         self.stop()
         self._start()
 
     def stop(self) -> dict[str, Any]:
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
         self._process.kill()
         self._process.wait()
+        self.console.close()
         return {}
 
 
-def built_boards() -> dict[str, Path]:
-    """Board targets and the folders they were built in; {} where ``RTLOOP_ZEPHYR`` is not set."""
+class EmulatedBoard(ZephyrBoard):
+    def __init__(self, build: Path, target: str, folder: Path, port: int | None) -> None:
+        machine, ethernet = MACHINES[target]
+        arguments = ["-machine", machine, "-kernel", str(build.resolve() / "zephyr" / "zephyr.elf")]
+        arguments += ["-serial", "chardev:console", "-serial", "chardev:link"]
+        if port is not None:
+            outside = free_port()
+            to_board = f"hostfwd=tcp:127.0.0.1:{outside}-{BOARD_ADDRESS}:{port}"
+            arguments += ["-nic", f"user,model={ethernet},restrict=on,{to_board}"]
+        # Two threads of the emulator hand over each byte: what preempts them slows the line down.
+        self._emulator = Emulator(arguments, 60 if os.geteuid() == 0 else 0)
+        self.console = self._emulator.console
+        line = folder / "line"
+        line.symlink_to(self._emulator.line)
+        self.address = str(line) if port is None else f"zmq+tcp://127.0.0.1:{outside}"
+
+    def reset(self) -> None:
+        self._emulator.reset()
+        self.wait_for_console("READY")
+
+    def stop(self) -> dict[str, Any]:
+        self._emulator.end()
+        return {}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def built_boards() -> dict[tuple[str, str], Path]:
+    """Board targets, transports and the folders they were built in; {} without ``RTLOOP_ZEPHYR``."""
     builds = os.environ.get("RTLOOP_ZEPHYR")
-    boards: dict[str, Path] = {}
+    boards: dict[tuple[str, str], Path] = {}
     for config in sorted(Path(builds).glob("*/zephyr/.config")) if builds else []:
         text = config.read_text()
         target = re.search(r'^CONFIG_BOARD_TARGET="(.*)"$', text, re.MULTILINE)
-        if target and "CONFIG_APP_LINK_UART=y" in text:
-            boards.setdefault(target[1], config.parents[1])
+        if target and "CONFIG_APP_PLANT_STILL=y" in text:
+            transport = "zmq" if "CONFIG_APP_LINK_ZMQ=y" in text else "serial"
+            boards.setdefault((target[1], transport), config.parents[1])
     return boards
 
 
-def start_board(target: str, folder: Path) -> ZephyrBoard:
+def start_board(target: str, transport: str, folder: Path) -> ZephyrBoard:
     """Skips with a reason where the board was not built, or its emulator is not here."""
-    build = built_boards().get(target)
+    build = built_boards().get((target, transport))
     if build is None:
-        pytest.skip(f"no firmware/app for {target} in the folders of RTLOOP_ZEPHYR")
-    if target.startswith("native_sim"):
-        program = str(build.resolve() / "zephyr" / "zephyr.exe")
-        return ZephyrBoard([program, "-flash_rm", "-seed-random"], folder)  # another boot_id
-    emulator = shutil.which("qemu-system-arm")
-    if emulator is None:
-        pytest.skip("qemu-system-arm is not installed (Debian: qemu-system-arm)")
-    command = [emulator, "-cpu", "cortex-m3", "-machine", MACHINES[target], "-display", "none"]
-    command += ["-monitor", "none", "-serial", "stdio", "-chardev", "pty,id=link"]
-    command += ["-serial", "chardev:link"]
-    command += ["-kernel", str(build.resolve() / "zephyr" / "zephyr.elf")]
-    return ZephyrBoard(command, folder)
+        pytest.skip(f"RTLOOP_ZEPHYR has no {target} with scenarios.conf and {transport}")
+    port = None
+    if transport == "zmq":
+        config = (build / "zephyr" / ".config").read_text()
+        (text,) = re.findall(r"^CONFIG_APP_LINK_PORT=(\d+)$", config, re.MULTILINE)
+        port = int(text)
+    if target == NATIVE:
+        return NativeBoard(build, folder, port)
+    if shutil.which(EMULATOR) is None:
+        pytest.skip(f"{EMULATOR} is not installed (Debian: qemu-system-arm)")
+    return EmulatedBoard(build, target, folder, port)
 
 
 def _start(
-    target: str, request: pytest.FixtureRequest, folder: Path, options: dict[str, str]
+    target: str,
+    transport: str,
+    request: pytest.FixtureRequest,
+    folder: Path,
+    options: dict[str, str],
 ) -> Device:
-    board = start_board(target, folder)
+    board = start_board(target, transport, folder)
     request.addfinalizer(board.stop)
     return board
 
 
-ZEPHYR_TARGETS = ("native_sim/native/64", *MACHINES)
 ZEPHYR_KINDS = tuple(
-    DeviceKind(f"zephyr-{target.replace('/', '_')}-serial", functools.partial(_start, target))
-    for target in ZEPHYR_TARGETS
+    DeviceKind(
+        f"zephyr-{target.replace('/', '_')}-{transport}",
+        functools.partial(_start, target, transport),
+        keeps_time=False,
+    )
+    for target in TARGETS
+    for transport in TRANSPORTS
 )
