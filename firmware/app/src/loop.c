@@ -136,8 +136,9 @@ static void receive(void) {
 #endif
 #ifdef CONFIG_APP_LINK_NETWORK
     static uint8_t packet[RTL_PACKET_MAX];
-    while ((n = network_link_read(packet, &arrived_us)) > 0) {
-        rtl_device_receive_packet(&device, packet, n, arrived_us);
+    rtl_address from;
+    while ((n = network_link_read(packet, &from, &arrived_us)) > 0) {
+        rtl_device_receive_packet_from(&device, &from, packet, n, arrived_us);
     }
 #endif
 }

@@ -14,6 +14,7 @@ LOG_MODULE_REGISTER(rtloop_network);
 #define QUEUED 4
 
 typedef struct queued_packet {
+    rtl_address peer; /* from whom, or to whom */
     uint64_t arrived_us;
     uint16_t size;
     uint8_t bytes[RTL_PACKET_MAX];
@@ -32,19 +33,21 @@ static void on_nudge(struct k_work *work) {
 
 static K_WORK_DEFINE(nudge, on_nudge);
 
-size_t network_link_read(uint8_t *packet, uint64_t *arrived_us) {
+size_t network_link_read(uint8_t *packet, rtl_address *from, uint64_t *arrived_us) {
     static queued_packet next;
     if (k_msgq_get(&packets_received, &next, K_NO_WAIT) != 0) {
         return 0;
     }
     memcpy(packet, next.bytes, next.size);
+    *from = next.peer;
     *arrived_us = next.arrived_us;
     return next.size;
 }
 
 bool network_link_write(void *context, const uint8_t *packet, size_t size) {
-    ARG_UNUSED(context);
+    const rtl_device *const device = context;
     static queued_packet next;
+    next.peer = device->answer_to.address;
     next.size = (uint16_t)size;
     memcpy(next.bytes, packet, size);
     if (k_msgq_put(&packets_to_send, &next, K_NO_WAIT) != 0) {
@@ -54,11 +57,13 @@ bool network_link_write(void *context, const uint8_t *packet, size_t size) {
     return true;
 }
 
-static void on_packet(void *arrived_us, const uint8_t *packet, size_t size) {
+static void on_packet(void *arrived_us, const rtl_address *from, const uint8_t *packet,
+                      size_t size) {
     static queued_packet next;
-    if (size > RTL_PACKET_MAX) {
+    if (size == 0 || size > RTL_PACKET_MAX) {
         return;
     }
+    next.peer = *from;
     next.arrived_us = *(const uint64_t *)arrived_us;
     next.size = (uint16_t)size;
     memcpy(next.bytes, packet, size);
@@ -91,7 +96,7 @@ static void serve(void *unused_1, void *unused_2, void *unused_3) {
             peer_receive(now_us, on_packet, &now_us);
         }
         while (k_msgq_get(&packets_to_send, &next, K_NO_WAIT) == 0) {
-            peer_send(next.bytes, next.size);
+            peer_send(&next.peer, next.bytes, next.size);
         }
         peer_flush();
     }

@@ -9,13 +9,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rtloop/device.h"
+
 /* Returns 0, or -errno when nothing can be opened. */
 int network_link_start(void);
 
-/* From the loop: the next packet, RTL_PACKET_MAX bytes of room, and when it came; 0: none. */
-size_t network_link_read(uint8_t *packet, uint64_t *arrived_us);
+/* From the loop: the next packet, RTL_PACKET_MAX bytes of room, whose, and when it came; 0: none.
+ */
+size_t network_link_read(uint8_t *packet, rtl_address *from, uint64_t *arrived_us);
 
-/* From the loop: rtl_hardware.transmit_packet. */
+/* From the loop: rtl_hardware.transmit_packet. The context is the rtl_device. */
 bool network_link_write(void *context, const uint8_t *packet, size_t size);
 
 #endif

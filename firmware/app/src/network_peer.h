@@ -1,6 +1,6 @@
 /*
- * Who is at the other end of the network: a ZeroMQ peer (zmq_peer.c). All from one thread; only the
- * wait for peer_waits_for() waits.
+ * Who is at the other end of the network: a ZeroMQ peer (zmq_peer.c), or who sends to a UDP port
+ * (udp_peer.c). All from one thread; only the wait for peer_waits_for() waits.
  */
 #ifndef APP_NETWORK_PEER_H_
 #define APP_NETWORK_PEER_H_
@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <zephyr/net/socket.h>
 
-#include "rtloop/zmtp.h"
+#include "rtloop/device.h"
 
 /* Opens CONFIG_APP_LINK_PORT. Returns 0, or -errno. */
 int peer_open(void);
@@ -19,11 +19,15 @@ struct zsock_pollfd peer_waits_for(void);
 /* When peer_receive() has to be called even if nothing came; RTL_NEVER_US: never. */
 uint64_t peer_deadline_us(void);
 
+/* `from` is empty where there is but one peer. */
+typedef void (*peer_on_packet)(void *context, const rtl_address *from, const uint8_t *packet,
+                               size_t size);
+
 /* Hands over what came. */
-void peer_receive(uint64_t now_us, rtl_zmtp_on_message on_packet, void *context);
+void peer_receive(uint64_t now_us, peer_on_packet on_packet, void *context);
 
 /* A packet for which there is no peer, or no room, is dropped. */
-void peer_send(const uint8_t *packet, size_t size);
+void peer_send(const rtl_address *to, const uint8_t *packet, size_t size);
 void peer_flush(void);
 
 /* Where to listen: every address of the board, or the loopback. */

@@ -4,6 +4,7 @@
 
 #include "network_peer.h"
 #include "rtloop/packet.h"
+#include "rtloop/zmtp.h"
 
 LOG_MODULE_REGISTER(rtloop_zmq);
 
@@ -73,7 +74,18 @@ static bool is_gone(ssize_t done) {
     return done == 0 || (done < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-void peer_receive(uint64_t now_us, rtl_zmtp_on_message on_packet, void *context) {
+typedef struct receiver {
+    peer_on_packet on_packet;
+    void *context;
+} receiver;
+
+static void on_message(void *context, const uint8_t *packet, size_t size) {
+    const receiver *const to = context;
+    to->on_packet(to->context, &(rtl_address){0}, packet, size);
+}
+
+void peer_receive(uint64_t now_us, peer_on_packet on_packet, void *context) {
+    receiver to = {.on_packet = on_packet, .context = context};
     if (peer < 0) {
         accept_peer(now_us); /* its bytes end the next wait */
         return;
@@ -81,7 +93,7 @@ void peer_receive(uint64_t now_us, rtl_zmtp_on_message on_packet, void *context)
     uint8_t bytes[256];
     ssize_t n;
     while ((n = zsock_recv(peer, bytes, sizeof bytes, ZSOCK_MSG_DONTWAIT)) > 0) {
-        rtl_zmtp_receive(&zmtp, bytes, (size_t)n, now_us, on_packet, context);
+        rtl_zmtp_receive(&zmtp, bytes, (size_t)n, now_us, on_message, &to);
     }
     rtl_zmtp_tick(&zmtp, now_us);
     if (is_gone(n)) {
@@ -94,7 +106,8 @@ void peer_receive(uint64_t now_us, rtl_zmtp_on_message on_packet, void *context)
     }
 }
 
-void peer_send(const uint8_t *packet, size_t size) {
+void peer_send(const rtl_address *to, const uint8_t *packet, size_t size) {
+    ARG_UNUSED(to);
     if (peer >= 0) {
         rtl_zmtp_send(&zmtp, packet, size);
     }
