@@ -12,7 +12,7 @@ import re
 import shutil
 import socket
 import subprocess
-import time
+import threading
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -39,23 +39,34 @@ _TIMEOUT_S = 20.0
 class ZephyrBoard(Device):
     """A pty, which ``address`` links to, or the port of its network; and the kernel's console."""
 
-    console: socket.socket
-    _heard = b""
+    def listen(self, console: socket.socket) -> None:
+        """All it says is read at once: a board whose console takes nothing more stands still."""
+        self._console, self._heard, self._has_ended = console, b"", False
+        self._news = threading.Condition()
+        threading.Thread(target=self._hear, args=(console,), daemon=True).start()
+
+    def _hear(self, console: socket.socket) -> None:
+        said = b"anything"
+        while said:
+            try:
+                said = console.recv(4096)
+            except OSError:
+                said = b""
+            with self._news:
+                self._heard += said
+                self._has_ended = not said
+                self._news.notify_all()
 
     def shell(self, line: str) -> None:
         """Says a line to the kernel's shell."""
-        self.console.sendall(line.encode() + b"\r\n")
+        self._console.sendall(line.encode() + b"\r\n")
 
     def wait_for_console(self, text: str) -> str:
         """What it says next with this in it, and what it had said before since the last such wait."""
-        self.console.settimeout(_TIMEOUT_S)
-        end_s = time.monotonic() + _TIMEOUT_S
-        while text.encode() not in self._heard:
-            assert time.monotonic() < end_s, self._heard
-            said = self.console.recv(4096)
-            assert said, f"it has ended: {self._heard.decode(errors='replace')}"
-            self._heard += said
-        before, found, self._heard = self._heard.partition(text.encode())
+        with self._news:
+            self._news.wait_for(lambda: text.encode() in self._heard or self._has_ended, _TIMEOUT_S)
+            assert text.encode() in self._heard, (self._has_ended, self._heard)
+            before, found, self._heard = self._heard.partition(text.encode())
         return (before + found).decode(errors="replace")
 
     @abstractmethod
@@ -73,13 +84,13 @@ class NativeBoard(ZephyrBoard):
         self._start()
 
     def _start(self) -> None:
-        self._heard = b""
-        self.console, end = socket.socketpair()
+        console, end = socket.socketpair()
         with end:
             fd = end.fileno()
             self._process = subprocess.Popen(
                 self._command, stdin=fd, stdout=fd, stderr=fd, cwd=self._folder
             )
+        self.listen(console)
         try:
             line = re.search(r"/dev/pts/\d+", self.wait_for_console("READY"))
         except AssertionError:
@@ -99,7 +110,7 @@ class NativeBoard(ZephyrBoard):
     def stop(self) -> dict[str, Any]:
         self._process.kill()
         self._process.wait()
-        self.console.close()
+        self._console.close()
         return {}
 
 
@@ -114,7 +125,7 @@ class EmulatedBoard(ZephyrBoard):
             arguments += ["-nic", f"user,model={ethernet},restrict=on,{to_board}"]
         # Two threads of the emulator hand over each byte: what preempts them slows the line down.
         self._emulator = Emulator(arguments, 60 if os.geteuid() == 0 else 0)
-        self.console = self._emulator.console
+        self.listen(self._emulator.console)
         line = folder / "line"
         line.symlink_to(self._emulator.line)
         self.address = str(line) if port is None else f"zmq+tcp://127.0.0.1:{outside}"
