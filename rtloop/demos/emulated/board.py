@@ -165,16 +165,16 @@ def _options() -> argparse.Namespace:
 class _Number:
     """The firmware reads its arguments without judging them, as nobody could hear its complaints."""
 
-    kind: type[int] | type[float]
+    of: type[int] | type[float]
     low: float
     high: float
 
     def __call__(self, text: str) -> float:
         with suppress(ValueError):
-            number = self.kind(text)
+            number = self.of(text)
             if self.low <= number <= self.high:
                 return number
-        what = "an integer" if self.kind is int else "a number"
+        what = "an integer" if self.of is int else "a number"
         raise argparse.ArgumentTypeError(
             f"{text!r}; give {what} from {self.low:.10g} to {self.high:.10g}"
         )
