@@ -185,6 +185,7 @@ def test_a_device_that_answers_but_sends_no_samples_is_silent(
 def test_no_command_is_valid_for_longer_than_the_devices_timeout(
     device: FakeDevice, tmp_path: Path
 ) -> None:
+    """Not even by a device clock that has lost an eighth of the timeout since it was estimated."""
     linked = LinkedLoop(
         device, tmp_path / "r", command_validity_ns=500 * MS, command_timeout_ns=40 * MS
     )
@@ -194,7 +195,7 @@ def test_no_command_is_valid_for_longer_than_the_devices_timeout(
     (command,) = [payload for kind, payload in device.received() if kind == COMMAND]
     (valid_until_us,) = struct.unpack("<I", command[:4])
     ahead_us = (valid_until_us - device.now_us() + (1 << 31)) % (1 << 32) - (1 << 31)
-    assert ahead_us <= 40_000
+    assert ahead_us <= 35_000
 
 
 def test_a_device_that_goes_safe_by_itself_is_a_fault(device: FakeDevice, tmp_path: Path) -> None:

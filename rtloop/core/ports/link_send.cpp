@@ -37,9 +37,12 @@ bool LinkPort::write(const float *values, int64_t now_ns, int64_t deadline_ns) n
 }
 
 int64_t LinkPort::valid_until_ns(int64_t now_ns, int64_t deadline_ns) const noexcept {
-    // The device refuses what is valid for longer than its timeout, by its own clock.
+    // The device refuses what is valid for longer than its timeout, by its own clock. That may have
+    // lost ticks since it was estimated: what asks for the last microsecond would be refused until
+    // the estimate has followed.
+    const int64_t longest_ns = config_.command_timeout_ns - config_.command_timeout_ns / 8;
     return std::min(deadline_ns + config_.command_validity_ns,
-                    now_ns + config_.command_timeout_ns - time_.error_ns());
+                    now_ns + longest_ns - time_.error_ns());
 }
 
 rtl_command LinkPort::command_of(const float *values, int64_t valid_until_ns) const noexcept {

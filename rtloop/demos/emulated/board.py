@@ -34,6 +34,7 @@ from rtloop.demos.parent import end_with_parent
 from rtloop.errors import RtloopError
 
 _SUMMARY_TIMEOUT_S = 2.0
+_ENDS = (signal.SIGTERM, signal.SIGINT)
 #: What the console hears, see firmware/qemu/main.c.
 _LETTERS = {signal.SIGUSR2: b"e", signal.SIGQUIT: b"f", signal.SIGALRM: b"h"}
 
@@ -67,14 +68,18 @@ def _summary(board: Emulator) -> str:
     return ""
 
 
-def _serve(board: Emulator) -> None:
-    """Until a signal ends it, or the emulator ends by itself: RtloopError."""
+def _caught_signals() -> socket.socket:
+    """What is read from it are their numbers, also of those that came before anyone read."""
     woken, waker = socket.socketpair()
     waker.setblocking(False)
-    signal.set_wakeup_fd(waker.fileno())
-    ends = (signal.SIGTERM, signal.SIGINT)
-    for number in (*ends, signal.SIGHUP, *_LETTERS):
+    signal.set_wakeup_fd(waker.detach())
+    for number in (*_ENDS, signal.SIGHUP, *_LETTERS):
         signal.signal(number, lambda *_: None)
+    return woken
+
+
+def _serve(board: Emulator, woken: socket.socket) -> None:
+    """Until a signal ends it, or the emulator ends by itself: RtloopError."""
     while True:
         readable = select.select([board.console, woken], [], [])[0]
         if board.console in readable:
@@ -85,7 +90,7 @@ def _serve(board: Emulator) -> None:
                 if line.startswith("READY "):
                     print(f"RESTARTED {line.removeprefix('READY ')}", flush=True)
         for caught in map(signal.Signals, woken.recv(64) if woken in readable else b""):
-            if caught in ends:
+            if caught in _ENDS:
                 return
             if caught == signal.SIGHUP:
                 with suppress(OSError, ValueError):  # that it has ended is for `lines` to tell
@@ -211,20 +216,21 @@ def main() -> int:
         options["boot_id"] = secrets.randbits(32)
     given = {name: str(value) for name, value in options.items() if value is not None}
     words = [word for name, value in given.items() for word in (_option(name), value)]
+    woken = _caught_signals()  # before READY, which invites them
     try:
-        _run(_emulated(firmware_image(), words, priority), pty)
+        _run(_emulated(firmware_image(), words, priority), pty, woken)
     except RtloopError as error:
         print(f"emulated board: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _run(board: Emulator, pty: Path | None) -> None:
+def _run(board: Emulator, pty: Path | None, woken: socket.socket) -> None:
     try:
         if pty is not None:
             _link(pty, board.line)
         print(f"READY {board.line}", flush=True)
-        _serve(board)
+        _serve(board, woken)
         print(_summary(board), flush=True)
     finally:
         board.end()
