@@ -25,6 +25,7 @@ from rtloop.opening import Opened, close, open_ports, port_errors
 from rtloop.policy import Policy
 from rtloop.policy.callable.answering import Answering
 from rtloop.policy.callable.function import FunctionError
+from rtloop.ports.around import Graph
 from rtloop.ports.command import holds
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, report
@@ -83,14 +84,22 @@ class Loop:
     :meth:`release` all. ``deactivate`` ends the threads, safe command last; ``finalize`` closes the ring
     once observers have had their last look. A FAULT is latched until the next activation.
 
-    ``stalls`` injects slowness (tests and ``--overload``).
+    ``stalls`` injects slowness (tests and ``--overload``); ``graph`` is that of the node that runs it.
     """
 
-    def __init__(self, config: Config, name: str, *, stalls: Sequence[core.Stall] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        name: str,
+        *,
+        stalls: Sequence[core.Stall] = (),
+        graph: Graph | None = None,
+    ) -> None:
         self.config = config
         self.name = name
         self.loop_config: LoopConfig = config.loops[name]
         self._stalls = tuple(stalls)
+        self._graph = graph
         self._opened: Opened | None = None
         self._parts: Parts | None = None
         #: By output, what ``read_output`` says of it once it was cleaned up.
@@ -107,7 +116,7 @@ class Loop:
         All loops of a run are open before one is configured: it may read another.
         """
         self._refuse_configured()
-        self._opened = open_ports(self.config, self.name)
+        self._opened = open_ports(self.config, self.name, self._graph)
 
     def configure(
         self, policies: Mapping[str, Policy] | None = None, loops: Iterable[Loop] = ()

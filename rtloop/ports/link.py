@@ -24,6 +24,7 @@ from rtloop.link import (
 from rtloop.link.delivery import Delivery
 from rtloop.link.messages import DeviceStats, DeviceStatus
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
+from rtloop.ports.around import Around
 from rtloop.ports.port import (
     INPUTS,
     OUTPUTS,
@@ -99,9 +100,9 @@ class LinkInput(InputSection):
                 judged = ((*here, "max_age_ms"), on_lost)
                 yield Problem(here, expected, "no max_age_ms", judged=judged, at_key=True)
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LinkPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> LinkPort:
         """Raises ConfigError, too, where every sample is stale before the next one comes."""
-        port = LinkPort.open(self.link, loop, links[self.link])
+        port = LinkPort.open(self.link, loop, around.links[self.link])
         if self.max_age_ms is not None and nanoseconds(self.max_age_ms) < port.sensor_period_ns:
             port.close()
             raise ConfigError(
@@ -160,8 +161,8 @@ class LinkOutput(OutputSection):
         else:
             yield from self.vector_rules(here)
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LinkPort:
-        return LinkPort.open(self.link, loop, links[self.link])
+    def open(self, name: str, loop: ServedLoop, around: Around) -> LinkPort:
+        return LinkPort.open(self.link, loop, around.links[self.link])
 
     def _wire_rules(self, here: Keys, loop: ServedLoop, link: LinkConfig) -> Iterator[Problem]:
         """What the loop asks of the link that it commands. The device's schema may refuse more."""

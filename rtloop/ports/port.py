@@ -23,6 +23,7 @@ from rtloop.config.kinds import Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, same_length
 from rtloop.config.values import VECTOR_SIZE_MAX, Milliseconds, nanoseconds
 from rtloop.errors import LinkError
+from rtloop.ports.around import Around
 from rtloop.ports.command import bound_rules
 from rtloop.ports.signal import Signal
 
@@ -120,8 +121,8 @@ class PortSection(KindSection):
         yield from ()
 
     @abstractmethod
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> Port:
-        """Opens the port for the input or output ``name`` of ``loop``.
+    def open(self, name: str, loop: ServedLoop, around: Around) -> Port:
+        """Opens the port for the input or output ``name`` of ``loop``, in what is ``around`` it.
 
         Of the sections that share a port only the first is asked. Nothing moves yet.
         Raises ConfigError, LinkError.
