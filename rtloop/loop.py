@@ -502,7 +502,7 @@ class Loop:
         if index is None:
             return None
         name, section = list(self.loop_config.inputs.items())[index]
-        fresh = section.on_stale == "fault" and section.max_age_ms is not None
+        fresh = section.stale_word == "fault" and section.max_age_ms is not None
         sample = f"sample younger than {section.max_age_ms:g} ms" if fresh else "sample"
         outputs = self.loop_config.outputs.values()
         if any(hold.hold == name for output in outputs for _, hold in holds((), output.safe)):

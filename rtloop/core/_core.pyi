@@ -521,10 +521,14 @@ class Stage(enum.Enum):
     write = 4
 
 class InputConfig:
-    """``port`` is an index into the loop's ports."""
+    """``port`` is an index into the loop's ports; ``stand_in``, with OnStale.use, what replaces a stale sample."""
 
     def __init__(
-        self, port: int, max_age_ns: int = 0, on_stale: OnStale = OnStale.hold
+        self,
+        port: int,
+        max_age_ns: int = 0,
+        on_stale: OnStale = OnStale.hold,
+        stand_in: Sequence[float] = ...,
     ) -> None: ...
 
 class OutputConfig:
