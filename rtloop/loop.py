@@ -69,9 +69,9 @@ class _Activation:
     has_ended: bool = False
 
     def publish_accounts(self) -> None:
-        """Puts what devices say of themselves, now that they are stopped, into the ring."""
+        """Puts what devices say of themselves by now into the ring."""
         accounts = {port.name: told for port in self.armed if (told := port.account()) is not None}
-        if accounts and self.metadata is not None:
+        if self.metadata is not None and accounts != self.metadata.accounts:
             self.metadata = replace(self.metadata, accounts=accounts)
             self.ring.set_metadata(self.metadata.to_json().encode())
 
@@ -356,6 +356,11 @@ class Loop:
         activation = self._prepared()
         activation.metadata = metadata
         activation.ring.set_metadata(metadata.to_json().encode())
+
+    def publish_accounts(self) -> None:
+        """Puts what its devices say of themselves by now into the ring: its host may die any time."""
+        if self._activation is not None and not self._activation.has_ended:
+            self._activation.publish_accounts()
 
     def losses(self) -> tuple[PortLosses, ...]:
         """Of every port that was lost since the activation, though its loss was no fault."""

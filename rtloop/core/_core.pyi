@@ -194,6 +194,10 @@ class Port:
 
         One thread at a time. Raises ValueError (not that kind of port).
         """
+    def account(self) -> bytes:
+        """What its device accounted for itself, as it said last: the payload of a STATS message; empty when it
+        has not. One thread at a time.
+        """
     def write_safe(self) -> None: ...
     @property
     def is_lost(self) -> bool:

@@ -400,7 +400,10 @@ class Port(ABC):
         return ""
 
     def account(self) -> DeviceAccount | None:
-        """What its device accounted for itself, once it was stopped; None where it does not, or did not say."""
+        """What its device accounted for itself, as it said last, at the end or, while the loop runs, by now.
+
+        None where it does not, or did not say. Raises nothing.
+        """
         return None
 
     def let_go(self) -> None:
