@@ -174,6 +174,14 @@ class Port:
     @property
     def n_outputs(self) -> int:
         """Values of a command; 0: it takes none."""
+    @property
+    def paces(self) -> bool:
+        """Whether a loop may be released by its samples."""
+    def await_sample(self, until_ns: int) -> int:
+        """Of a port that paces, and the cycle's alone: the time of a sample that came since it was asked last.
+
+        -1 where none comes until ``until_ns`` (CLOCK_MONOTONIC).
+        """
     def put(self, values: NDArray[np.float32], time_ns: int = -1) -> None:
         """Leaves a sample, float32 [n_inputs], taken at ``time_ns`` (default: now). For a mailbox.
 
