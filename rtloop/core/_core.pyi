@@ -151,6 +151,8 @@ def time_request_encode(host_ns: int) -> bytes: ...
 def stop_encode(reasons: int) -> bytes: ...
 def histogram_request_encode(kind: int) -> bytes: ...
 def arm_encode(loop_class: int, max_late_commands: int, command_timeout_us: int) -> bytes: ...
+def command_encode(valid_until_us: int, values: Sequence[float]) -> bytes:
+    """``valid_until_us`` in device time. Raises ValueError for more than LINK_VALUES_MAX values."""
 
 # --- ports ---
 
@@ -174,6 +176,14 @@ class Port:
     @property
     def n_outputs(self) -> int:
         """Values of a command; 0: it takes none."""
+    @property
+    def paces(self) -> bool:
+        """Whether a loop may be released by its samples."""
+    def await_sample(self, until_ns: int) -> int:
+        """Of a port that paces, and the cycle's alone: the time of a sample that came since it was asked last.
+
+        -1 where none comes until ``until_ns`` (CLOCK_MONOTONIC).
+        """
     def put(self, values: NDArray[np.float32], time_ns: int = -1) -> None:
         """Leaves a sample, float32 [n_inputs], taken at ``time_ns`` (default: now). For a mailbox.
 
@@ -183,6 +193,10 @@ class Port:
         """The command in force, float32 [n_outputs], and when it was written (-1: never). For a mailbox.
 
         One thread at a time. Raises ValueError (not that kind of port).
+        """
+    def account(self) -> bytes:
+        """What its device accounted for itself, as it said last: the payload of a STATS message; empty when it
+        has not. One thread at a time.
         """
     def write_safe(self) -> None: ...
     @property
@@ -511,10 +525,14 @@ class Stage(enum.Enum):
     write = 4
 
 class InputConfig:
-    """``port`` is an index into the loop's ports."""
+    """``port`` is an index into the loop's ports; ``stand_in``, of OnStale.use, replaces a stale sample."""
 
     def __init__(
-        self, port: int, max_age_ns: int = 0, on_stale: OnStale = OnStale.hold
+        self,
+        port: int,
+        max_age_ns: int = 0,
+        on_stale: OnStale = OnStale.hold,
+        stand_in: Sequence[float] = ...,
     ) -> None: ...
 
 class OutputConfig:
