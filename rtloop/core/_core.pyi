@@ -151,6 +151,8 @@ def time_request_encode(host_ns: int) -> bytes: ...
 def stop_encode(reasons: int) -> bytes: ...
 def histogram_request_encode(kind: int) -> bytes: ...
 def arm_encode(loop_class: int, max_late_commands: int, command_timeout_us: int) -> bytes: ...
+def command_encode(valid_until_us: int, values: Sequence[float]) -> bytes:
+    """``valid_until_us`` in device time. Raises ValueError for more than LINK_VALUES_MAX values."""
 
 # --- ports ---
 
@@ -191,6 +193,10 @@ class Port:
         """The command in force, float32 [n_outputs], and when it was written (-1: never). For a mailbox.
 
         One thread at a time. Raises ValueError (not that kind of port).
+        """
+    def account(self) -> bytes:
+        """What its device accounted for itself, as it said last: the payload of a STATS message; empty when it
+        has not. One thread at a time.
         """
     def write_safe(self) -> None: ...
     @property
@@ -550,10 +556,14 @@ class Stage(enum.Enum):
     write = 4
 
 class InputConfig:
-    """``port`` is an index into the loop's ports."""
+    """``port`` is an index into the loop's ports; ``stand_in``, of OnStale.use, replaces a stale sample."""
 
     def __init__(
-        self, port: int, max_age_ns: int = 0, on_stale: OnStale = OnStale.hold
+        self,
+        port: int,
+        max_age_ns: int = 0,
+        on_stale: OnStale = OnStale.hold,
+        stand_in: Sequence[float] = ...,
     ) -> None: ...
 
 class OutputConfig:
