@@ -50,6 +50,7 @@ class MailboxInput(InputSection):
     """A vector that Python sets, with `Loop.write_input`."""
 
     kind = "mailbox"
+    can_pace = True
 
     mailbox: _Contents = Field(
         description="initial values, one for each element; their number, or true beside `names`, is a mailbox "
