@@ -69,9 +69,9 @@ class _Activation:
     has_ended: bool = False
 
     def publish_accounts(self) -> None:
-        """Puts what devices say of themselves, now that they are stopped, into the ring."""
+        """Puts what devices say of themselves by now into the ring."""
         accounts = {port.name: told for port in self.armed if (told := port.account()) is not None}
-        if accounts and self.metadata is not None:
+        if self.metadata is not None and accounts != self.metadata.accounts:
             self.metadata = replace(self.metadata, accounts=accounts)
             self.ring.set_metadata(self.metadata.to_json().encode())
 
@@ -357,6 +357,11 @@ class Loop:
         activation.metadata = metadata
         activation.ring.set_metadata(metadata.to_json().encode())
 
+    def publish_accounts(self) -> None:
+        """Puts what its devices say of themselves by now into the ring: its host may die any time."""
+        if self._activation is not None and not self._activation.has_ended:
+            self._activation.publish_accounts()
+
     def losses(self) -> tuple[PortLosses, ...]:
         """Of every port that was lost since the activation, though its loss was no fault."""
         reconnections = [] if self._activation is None else self._activation.reconnections
@@ -502,7 +507,7 @@ class Loop:
         if index is None:
             return None
         name, section = list(self.loop_config.inputs.items())[index]
-        fresh = section.on_stale == "fault" and section.max_age_ms is not None
+        fresh = section.stale_word == "fault" and section.max_age_ms is not None
         sample = f"sample younger than {section.max_age_ms:g} ms" if fresh else "sample"
         outputs = self.loop_config.outputs.values()
         if any(hold.hold == name for output in outputs for _, hold in holds((), output.safe)):

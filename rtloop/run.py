@@ -268,13 +268,15 @@ class Run:
     # --- while it runs ---
 
     def observe(self) -> None:
-        """Counts what the loops have done since, and looks after the recorder. Call it now and then:
-        a ring holds ``ring_seconds`` of its loop."""
+        """Counts what the loops have done since, looks after the recorder, and writes down what devices say of
+        themselves. Call it now and then: a ring holds ``ring_seconds`` of its loop."""
         if not self._lifecycle.acquire(blocking=False):
             return  # another thread ends it, and counts what is left
         try:
             if self._activation is not None and self._state == "active":
                 self._activation.update()
+                for loop in self.loops.values():
+                    loop.publish_accounts()
         finally:
             self._lifecycle.release()
 

@@ -75,7 +75,7 @@ class Watch:
     def rate_hz(self) -> float:
         """Samples a second, over the last one."""
         self._forget_arrivals(time.monotonic_ns())
-        if len(self._arrivals) < 2:
+        if not self._arrivals or self._arrivals[0] == self._arrivals[-1]:  # one read, one time
             return 0.0
         return (len(self._arrivals) - 1) * 1e9 / (self._arrivals[-1] - self._arrivals[0])
 

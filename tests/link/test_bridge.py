@@ -55,6 +55,7 @@ class Heard:
 def bridged(device: str | Path, terms: Terms = HELD) -> Iterator[tuple[Bridge, Heard]]:
     heard = Heard()
     bridge = Bridge(str(device), 1_000_000, terms, heard)
+    bridge.start()
     try:
         yield bridge, heard
     finally:

@@ -147,6 +147,10 @@ class Port {
     // Any: what an observer may want to know, by name.
     virtual std::vector<std::pair<std::string, int64_t>> counters() const { return {}; }
 
+    // One other thread: what the device behind it accounted for itself, as it said last (the
+    // payload of a STATS message); empty when it has not.
+    virtual std::vector<uint8_t> account() { return {}; }
+
     // Where a device may come back, and its loss is no fault. Any: it is lost, and nobody has it in
     // hand yet; the errno of the loss. One other thread, while it is_lost(): lets go of what is
     // held of the old device (also for good, of a loop that has ended and whose cycle hangs); hands

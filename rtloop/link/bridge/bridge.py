@@ -1,5 +1,4 @@
-"""A device for hands and tools, without a loop: samples and events out, commands in. It is opened anew when it
-was lost, and armed only when somebody says so. In Python, and no control path."""
+"""Between a device's line and who listens and commands: one thread that keeps the line."""
 
 from __future__ import annotations
 
@@ -10,11 +9,11 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from rtloop import core
 from rtloop.errors import LinkError, StoppedError
+from rtloop.link.bridge.told import LOST, SILENT, Counts, Listener, Note, Terms
 from rtloop.link.handshake import LinkInfo
 from rtloop.link.link import LatchedError, Link
 from rtloop.link.messages import DeviceEvent, DeviceState, DeviceStatus, Reason, Sample, told_state
@@ -30,56 +29,7 @@ FIRST_S, LATER_S = 0.1, 2.0
 SILENT_S = 1.0
 #: What a request takes at most: HELLO is asked for 3 s, everything else for 1 s.
 ANSWER_S = 8.0
-LOST, SILENT = "LOST", "SILENT"
-
 _Asked = Literal["arm", "stop", "clear"]
-
-
-@dataclass(frozen=True)
-class Note:
-    """What the bridge itself has to say: ``what`` is lost, back, silent, restarted, held or disarmed."""
-
-    what: str
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
-@dataclass(frozen=True)
-class Terms:
-    """How a device is commanded. ``command_timeout_ms`` is what it is armed with, 0 its own.
-
-    A command is repeated until it is ``command_hold_ms`` old; then the device gets a STOP. 0: it is sent once,
-    and the device's own command timeout is what ends it.
-    """
-
-    command_timeout_ms: float = 0.0
-    command_hold_ms: float = 200.0
-
-
-class Listener(Protocol):
-    """Called in the bridge's own thread; what it raises ends the bridge."""
-
-    def sample(self, sample: Sample) -> object: ...
-    def state(self, told: str) -> object:
-        """Whenever it is another one: as ``SAFE: LIMIT``, LOST or SILENT."""
-
-    def event(self, event: DeviceEvent | Note, age_ns: int) -> object:
-        """``age_ns`` is how long ago it happened."""
-
-
-@dataclass
-class Counts:
-    """Since the bridge was opened."""
-
-    samples: int = 0
-    lost_packets: int = 0
-    damaged_packets: int = 0
-    commands: int = 0
-    """Received and passed on; one that is held is sent more often."""
-    refused_commands: int = 0
-    reconnections: int = 0
 
 
 class _Request:
@@ -91,15 +41,18 @@ class _Request:
 
 
 class Bridge:
-    """Opened, it serves in a thread of its own until :meth:`close`. Any thread may call its methods.
+    """Opened and started, it serves in a thread of its own until :meth:`close`. Any thread may call methods.
 
-    ``info`` is that of the newest handshake. Everything that ends commanding sends STOP.
+    ``info`` is that of the newest handshake; its schema stays: another one is not taken for the same device.
+    Everything that ends commanding sends STOP.
     """
 
     def __init__(self, device: str, baud: int, terms: Terms, listener: Listener) -> None:
         """Opens the device and shakes hands. Raises LinkError, StoppedError."""
         self._device, self._baud, self._terms, self._listener = device, baud, terms, listener
         self.state = ""
+        self.rate_hz = 0.0
+        """Samples a second, over the last one."""
         self.counts = Counts()
         self.error: BaseException | None = None
         """What ended the thread that serves, if it was not close()."""
@@ -112,11 +65,15 @@ class Bridge:
         self._timeout_ns = 0
         self._sent_ns = 0
         self._retry_s, self._wait_s, self._told_why = 0.0, FIRST_S, ""
-        self._link: Link | None = None
-        self._watch: Watch
-        self._open()
+        self._link: Link | None
+        self._link = self._opened()
+        self.info: LinkInfo = self._link.info
+        self._watch: Watch = self._link.watch(self._take)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._serve, name="firmware bridge", daemon=True)
+
+    def start(self) -> None:
+        """From now on the listener hears."""
         self._thread.start()
 
     @property
@@ -127,11 +84,6 @@ class Bridge:
     def device_status(self) -> DeviceStatus | None:
         """The device's newest counters; None before it told them."""
         return self._watch.status
-
-    @property
-    def rate_hz(self) -> float:
-        """Samples a second, over the last one."""
-        return self._watch.rate_hz
 
     @property
     def age_ns(self) -> int | None:
@@ -170,7 +122,8 @@ class Bridge:
         if not self._ends:
             self._ends = True
             self._awake()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         with self._lock:
             if self._wake >= 0:
                 os.close(self._wake)
@@ -299,6 +252,7 @@ class Bridge:
     def _judge(self) -> None:
         """What the device has come to, by its newest sample."""
         watch, sample = self._watch, self._watch.sample
+        self.rate_hz = watch.rate_hz
         if watch.boot_id != self.info.boot_id:
             self._lose(f"{self.info.name} has restarted", "restarted")
             return
@@ -394,10 +348,8 @@ class Bridge:
 
     # --- the line ---
 
-    def _open(self) -> None:
-        self._link = Link.open(self._device, self._device, self._baud)
-        self.info: LinkInfo = self._link.info
-        self._watch = self._link.watch(self._take)
+    def _opened(self) -> Link:
+        return Link.open(self._device, self._device, self._baud)
 
     def _reopen(self) -> None:
         wait_s = self._retry_s - time.monotonic()
@@ -405,7 +357,13 @@ class Bridge:
             self._wait(None, wait_s)
             return
         try:
-            self._open()
+            link = self._opened()
+            if link.info.schema_id != self.info.schema_id:
+                link.close()
+                raise LinkError(
+                    f"'{link.info.name}' on {self._device} has another schema than '{self.info.name}' had: "
+                    "another firmware runs now; begin anew"
+                )
         except LinkError as error:
             self._wait_s = min(2 * self._wait_s, LATER_S)
             self._retry_s = time.monotonic() + self._wait_s
@@ -413,6 +371,7 @@ class Bridge:
                 self._told_why = str(error)
                 self._note("lost", str(error))
             return
+        self._link, self.info, self._watch = link, link.info, link.watch(self._take)
         self.counts.reconnections += 1
         self._told_why = ""
         if self.info.device_state in (DeviceState.ARMED, DeviceState.ACTIVE):
@@ -421,7 +380,7 @@ class Bridge:
 
     def _lose(self, why: str, what: str = "lost") -> None:
         link, self._link = self._link, None
-        self._is_armed, self._newest = False, None
+        self._is_armed, self._newest, self.rate_hz = False, None, 0.0
         self._count_losses()
         if link is not None:
             link.stop()
