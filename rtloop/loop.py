@@ -115,8 +115,18 @@ class Loop:
 
         All loops of a run are open before one is configured: it may read another.
         """
-        self._refuse_configured()
-        self._opened = open_ports(self.config, self.name, self._graph)
+        Loop.open_all([self])
+
+    @staticmethod
+    def open_all(loops: Sequence[Loop]) -> None:
+        """The same of all loops of a run, whose devices are asked at once. Raises what is wrong with any."""
+        for loop in loops:
+            loop._refuse_configured()
+        if loops:
+            names = [loop.name for loop in loops]
+            opened = open_ports(loops[0].config, names, loops[0]._graph)
+            for loop in loops:
+                loop._opened = opened[loop.name]
 
     def configure(
         self, policies: Mapping[str, Policy] | None = None, loops: Iterable[Loop] = ()

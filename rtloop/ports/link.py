@@ -62,6 +62,7 @@ class LinkInput(InputSection):
 
     kind = "link"
     named = True
+    waits_for_device = True
 
     link: Name = Field(description="name of a link")
 
@@ -126,6 +127,7 @@ class LinkOutput(OutputSection):
 
     kind = "link"
     named = True
+    waits_for_device = True
     can_hold = True
     refused = {"size": "no size with a link: the schema of the device has it"}  # noqa: RUF012
 
