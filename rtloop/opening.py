@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -79,14 +80,17 @@ class _Wanted:
 
 
 def open_ports(
-    config: Config, names: Iterable[str], graph: Graph | None = None
+    config: Config,
+    names: Iterable[str],
+    graph: Graph | None = None,
+    now_ns: Callable[[], int] = time.monotonic_ns,
 ) -> dict[str, Opened]:
     """The ports of the inputs and of the outputs of loops, by their names; sections of one identity share one.
 
-    ``graph`` is that of the node that runs the loops. Raises ConfigError, LinkError, RtloopError with all that
-    could not be opened, StoppedError; then every port that was opened is closed again.
+    ``graph`` is that of the node that runs the loops, ``now_ns`` their time. Raises ConfigError, LinkError,
+    RtloopError with all that could not be opened, StoppedError; then every port that was is closed again.
     """
-    around = Around(config.links, graph)
+    around = Around(config.links, graph, now_ns)
     wanted = {name: _wanted(config, name) for name in names}
     with ExitStack() as on_error:
         each = list(dict.fromkeys(one for ports in wanted.values() for one in ports.values()))
