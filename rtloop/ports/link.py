@@ -63,6 +63,7 @@ class LinkInput(InputSection):
     kind = "link"
     named = True
     can_pace = True
+    waits_for_device = True
 
     link: Name = Field(description="name of a link")
 
@@ -135,6 +136,7 @@ class LinkOutput(OutputSection):
 
     kind = "link"
     named = True
+    waits_for_device = True
     can_hold = True
     refused = {"size": "no size with a link: the schema of the device has it"}  # noqa: RUF012
 

@@ -80,6 +80,8 @@ class PortSection(KindSection):
 
     named: ClassVar[bool] = False
     """Whether the device tells names of the elements of a sample or command."""
+    waits_for_device: ClassVar[bool] = False
+    """Whether opening it waits for an answer: such ports are opened at once, each in a thread of its own."""
 
     is_stepped: ClassVar[bool] = False
     """Whether it knows no time but that of the loops, which may be a simulation's."""
