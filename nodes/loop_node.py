@@ -34,6 +34,7 @@ from rtloop.telemetry.observe.summary import RunSummary
 
 from .declaration import Declaration
 from .diagnostics import in_ros_words
+from .news import News
 from .process import spin
 from .reports import Reports
 from .states import Active, Changing, Finalized, Inactive, State, Unconfigured
@@ -108,6 +109,7 @@ class LoopNode(LifecycleNode):
         """Whether the next activation may clear a device that is latched SAFE."""
         self._told_failures: set[str] = set()
         self.parameters = Declaration(self, lambda: self.state.label)
+        self.news = News(self)
         self.reports = Reports(self, self.parameters, lambda: self.state)
         self.supervision = Supervision(self)
         self.reports.publish_state()
@@ -130,6 +132,7 @@ class LoopNode(LifecycleNode):
         run.clear = self.clears_once
         run.record = None if self.parameters["record"] else False
         run.activate()
+        self.news.attach(run)
         for name, loop in run.config.loops.items():
             self.get_logger().info(
                 f"{name}: active, {loop.loop_class}, {loop.nominal_rate_hz:g} Hz, "
@@ -231,6 +234,7 @@ class LoopNode(LifecycleNode):
     def _deactivate(self, run: Run) -> RunSummary:
         summary = run.deactivate()  # first of all the safe command
         try:
+            self.news.detach()
             self._tell(run, summary)
         except Exception:  # of a loop that has ended well
             self.get_logger().error(f"this cannot be told of it: {traceback.format_exc()}")

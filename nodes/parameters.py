@@ -98,6 +98,20 @@ PARAMETERS = (
         "diagnostics_rate_hz", 1.0, "how often /diagnostics is published", "at start", (0.1, 100.0)
     ),
     *_thresholds(),
+    NodeParameter(
+        "deadline_miss_limit_hz",
+        20.0,
+        "how many misses of a loop ~/deadline_miss tells in a second",
+        "at start",
+        (0.1, 100.0),
+    ),
+    NodeParameter(
+        "statistics_rate_hz",
+        1.0,
+        "how often ~/statistics/<loop> is published",
+        "at start",
+        (0.1, 100.0),
+    ),
 )
 
 _GONE = {

@@ -16,8 +16,8 @@ from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.mcap.writer import topic
 from rtloop.telemetry.observe.ring import Ring
 from tests.nodes.ears import Ears, LifecycleNode, LifecyclePublisher, Parameter, QoSProfile, rclpy
-from tests.nodes.ros import ERROR, WARN
-from tests.running import POLICY, wait_for
+from tests.nodes.ros import ERROR, WARN, Client, loop_node
+from tests.running import POLICY, edited, wait_for
 from tests.telemetry.conftest import ring_directory
 from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring
 
@@ -96,12 +96,7 @@ def all_recorded(run: Run, news: Any, ears: Ears) -> dict[str, int]:
     news.detach()
     messages = read_recording(run.recording).messages
     recorded = {loop: messages.get(topic(loop, "miss"), 0) for loop in run.loops}
-
-    def told() -> bool:
-        return all(ears.all_told(loop) >= n for loop, n in recorded.items())
-
-    ears.until(told, f"all of {recorded}")
-    assert {loop: ears.all_told(loop) for loop in run.loops} == recorded
+    ears.until_told(recorded)
     return recorded
 
 
@@ -132,6 +127,26 @@ def test_misses_of_each_class_are_told_as_often_as_they_are_recorded(tmp_path: P
     assert soft.values["run_id"] == run.run_id
     delays_ns = [m.heard_ns - m.stamp_ns - m["tardiness_ns"] for m in ears.misses["soft"]]
     assert -10 * MS < min(delays_ns) < 50 * MS, "the stamp is when the deadline passed"
+
+
+def test_loop_node_tells_what_it_records_in_each_activation(tmp_path: Path) -> None:
+    config = edited(write(tmp_path, "soft"), {"rate_hz: 50": "rate_hz: 50\n    deadline_ms: 0.02"})
+    with (
+        Ears("loop_node", "soft") as ears,
+        Client() as client,
+        loop_node(tmp_path, config=config, statistics_rate_hz=5.0) as node,
+    ):
+        for n in (1, 2):
+            ears.misses["soft"].clear()
+            assert client.request("configure"), node.log
+            assert client.request("activate"), node.log
+            ears.until(lambda: len(ears.misses["soft"]) > 25, "more than are told at once")
+            ears.until(lambda: bool(ears.statistics["soft"]), "statistics")
+            assert client.request("deactivate"), node.log
+            assert client.request("cleanup"), node.log
+            runs = sorted((tmp_path / "runs").iterdir())
+            assert len(runs) == n
+            ears.until_told({"soft": read_recording(runs[-1]).messages[topic("soft", "miss")]})
 
 
 def test_a_storm_of_misses_is_limited_and_none_is_forgotten(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_a_hard_cycle_that_hangs_is_told_before_it_comes_back_and_never_twice(
     assert followed.look() == []
     if comes_back:
         append(ring, batch_of(cycles(1, first=10, loop_class="hard", miss_every=1), loop))
+    ring.set_state("fault")
     assert followed.finish() == []
     assert followed.misses == followed.summary().misses == 1
 
@@ -128,6 +129,16 @@ def test_a_cycle_in_whose_stead_nothing_was_sent_is_told_when_it_is_known_to_be_
     assert followed.look() == []
     ring.set_state("inactive")
     assert followed.finish() == [], "it had not begun when the loop ended"
+
+
+def test_of_a_loop_that_goes_on_the_last_look_judges_no_cycle(ring_directory: Path) -> None:
+    ring = new_ring(ring_directory, metadata())
+    followed = follow(ring, misses_per_s=1)
+    append(ring, batch_of(cycles(4, miss_every=1), metadata()))
+    _judged(ring, 4, "held")
+    followed.look()
+    assert [(miss.number, miss.suppressed) for miss in followed.finish()] == [(4, 2)]
+    assert followed.misses == 4
 
 
 def test_statistics_are_of_the_interval_and_counts_of_the_activation(ring_directory: Path) -> None:
