@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -59,14 +60,19 @@ def port_errors(loop: str, port: str, done: str, place: Place) -> Iterator[None]
         raise RtloopError([Finding(message, place)]) from error
 
 
-def open_ports(config: Config, name: str, graph: Graph | None = None) -> Opened:
+def open_ports(
+    config: Config,
+    name: str,
+    graph: Graph | None = None,
+    now_ns: Callable[[], int] = time.monotonic_ns,
+) -> Opened:
     """The ports of the inputs and of the outputs of a loop; sections of one identity share one.
 
-    ``graph`` is that of the node that runs the loop. Raises ConfigError, LinkError, RtloopError; then every
-    port that was opened is closed again.
+    ``graph`` is that of the node that runs the loop, ``now_ns`` its time. Raises ConfigError,
+    LinkError, RtloopError; then every port that was opened is closed again.
     """
     with ExitStack() as on_error:
-        opened = _opened(config, Around(config.links, graph), name, on_error)
+        opened = _opened(config, Around(config.links, graph, now_ns), name, on_error)
         on_error.pop_all()
     return opened
 

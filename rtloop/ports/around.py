@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -79,3 +80,5 @@ class Around:
     links: Mapping[str, LinkConfig]
     graph: Graph | None = None
     """None where no node runs the loops."""
+    now_ns: Callable[[], int] = time.monotonic_ns
+    """The time of the loops, for what this process gives them."""

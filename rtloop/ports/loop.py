@@ -48,6 +48,7 @@ class LoopInput(InputSection):
     """
 
     kind = "loop"
+    is_stepped = True
 
     loop: Name = Field(description="name of the other loop")
     output: Name | None = Field(

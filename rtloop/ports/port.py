@@ -76,6 +76,9 @@ class PortSection(KindSection):
     named: ClassVar[bool] = False
     """Whether the device tells names of the elements of a sample or command."""
 
+    is_stepped: ClassVar[bool] = False
+    """Whether it knows no time but that of the loops, which may be a simulation's."""
+
     @property
     def element_names(self) -> tuple[str, ...] | None:
         """Their names; None where they have none, or only the device knows."""
