@@ -232,6 +232,25 @@ def test_what_was_overwritten_before_it_was_read_is_told(
     assert f"soft: {lost} cycles were overwritten before" in capfd.readouterr().err
 
 
+def test_simulated_time_is_that_of_the_message(ring_directory: Path) -> None:
+    from rtloop.nodes.news import News
+
+    loop = metadata("soft", "soft")
+    writer = new_ring(ring_directory, loop)
+    append(writer, batch_of(cycles(10, miss_every=10), loop))
+    with Ears(NODE, "soft") as ears:
+        simulated = [Parameter("use_sim_time", value=True)]
+        node = rclpy.create_node(NODE, context=ears.context, parameter_overrides=simulated)
+        news = News(node)
+        try:
+            news.follow("soft", Ring(Path(writer.path)))
+            ears.until(lambda: bool(ears.misses["soft"]), "the miss")
+        finally:
+            news.detach()
+            node.destroy_node()
+    assert ears.misses["soft"][0].stamp_ns == 0, "nobody publishes /clock"
+
+
 def test_a_ring_that_cannot_be_read_ends_its_news_and_no_others(
     ring_directory: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from pathlib import Path
 
@@ -183,3 +184,17 @@ def test_an_input_that_is_stale_is_counted(ring_directory: Path) -> None:
     append(ring, batch_of(records, metadata()))
     followed.look()
     assert statistics_of(followed)["stale_inputs"] == 3
+
+
+def test_the_documentation_has_the_statistics_in_their_order() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "ros2.md").read_text()
+    table = text[text.index("| index | name | over |") :]
+    names, places = [], []
+    for line in table[: table.index("| from ")].splitlines()[2:]:
+        index, told, _ = line.strip("|").split("|")
+        first, *last = map(int, re.findall(r"\d+", index))
+        places += range(first, (last or [first])[0] + 1)
+        names += re.findall(r"`(\w+)`", told)
+    assert tuple(names) == (*INTERVAL_NAMES, *COUNT_NAMES)
+    assert places == list(range(len(names)))
+    assert f"| from {len(names)} |" in table
