@@ -12,7 +12,8 @@ import functools
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,8 @@ class LoopNode(LifecycleNode):
         """Whether the next activation may clear a device that is latched SAFE."""
         self._told_failures: set[str] = set()
         self.parameters = Declaration(self, lambda: self.state.label)
-        self.news = News(self)
         self.reports = Reports(self, self.parameters, lambda: self.state)
+        self.news = News(self)
         self.supervision = Supervision(self)
         self.reports.publish_state()
 
@@ -132,7 +133,6 @@ class LoopNode(LifecycleNode):
         run.clear = self.clears_once
         run.record = None if self.parameters["record"] else False
         run.activate()
-        self.news.attach(run)
         for name, loop in run.config.loops.items():
             self.get_logger().info(
                 f"{name}: active, {loop.loop_class}, {loop.nominal_rate_hz:g} Hz, "
@@ -140,6 +140,8 @@ class LoopNode(LifecycleNode):
             )
         for right in denied(run.rights):
             self.get_logger().warning(f"not granted: {right}")
+        with self._told_of():
+            self.news.attach(run)
         self._told_failures.clear()
         return Active(run)
 
@@ -233,12 +235,19 @@ class LoopNode(LifecycleNode):
 
     def _deactivate(self, run: Run) -> RunSummary:
         summary = run.deactivate()  # first of all the safe command
-        try:
+        with self._told_of():
             self.news.detach()
+        with self._told_of():
             self._tell(run, summary)
-        except Exception:  # of a loop that has ended well
-            self.get_logger().error(f"this cannot be told of it: {traceback.format_exc()}")
         return summary
+
+    @contextmanager
+    def _told_of(self) -> Iterator[None]:
+        """What is told of loops inside may fail; they do not."""
+        try:
+            yield
+        except Exception:
+            self.get_logger().error(f"this cannot be told: {traceback.format_exc()}")
 
     def _tell(self, run: Run, summary: RunSummary) -> None:
         for problem in summary.problems:

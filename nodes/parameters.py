@@ -97,11 +97,10 @@ PARAMETERS = (
     NodeParameter(
         "diagnostics_rate_hz", 1.0, "how often /diagnostics is published", "at start", (0.1, 100.0)
     ),
-    *_thresholds(),
     NodeParameter(
         "deadline_miss_limit_hz",
         20.0,
-        "how many misses of a loop ~/deadline_miss tells in a second",
+        "how many misses of a loop are told in a second on ~/deadline_miss",
         "at start",
         (0.1, 100.0),
     ),
@@ -112,6 +111,7 @@ PARAMETERS = (
         "at start",
         (0.1, 100.0),
     ),
+    *_thresholds(),
 )
 
 _GONE = {
