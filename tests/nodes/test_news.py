@@ -27,6 +27,7 @@ NODE = "told"
 MS = 1_000_000
 PERIOD_MS = 20
 CLASSES = ("hard", "firm", "soft")
+LEVELS = {"hard": ERROR, "firm": WARN, "soft": WARN}
 HEAD = "recording: {{directory: {directory}}}\nloops:\n"
 #: Nobody feeds them, so that nothing but their stalls is late; but on a busy machine anything may be.
 LOOP = """\
@@ -129,24 +130,30 @@ def test_misses_of_each_class_are_told_as_often_as_they_are_recorded(tmp_path: P
     assert -10 * MS < min(delays_ns) < 50 * MS, "the stamp is when the deadline passed"
 
 
-def test_loop_node_tells_what_it_records_in_each_activation(tmp_path: Path) -> None:
-    config = edited(write(tmp_path, "soft"), {"rate_hz: 50": "rate_hz: 50\n    deadline_ms: 0.02"})
+def test_loop_node_tells_misses_of_each_class_as_it_records_them(tmp_path: Path) -> None:
+    config = edited(
+        write(tmp_path, *CLASSES), {"rate_hz: 50": "rate_hz: 50\n    deadline_ms: 0.02"}
+    )
     with (
-        Ears("loop_node", "soft") as ears,
+        Ears("loop_node", *CLASSES) as ears,
         Client() as client,
         loop_node(tmp_path, config=config, statistics_rate_hz=5.0) as node,
     ):
         for n in (1, 2):
-            ears.misses["soft"].clear()
+            for misses in ears.misses.values():
+                misses.clear()
             assert client.request("configure"), node.log
             assert client.request("activate"), node.log
             ears.until(lambda: len(ears.misses["soft"]) > 25, "more than are told at once")
-            ears.until(lambda: bool(ears.statistics["soft"]), "statistics")
+            ears.until(lambda: all(ears.misses.values()), "of each class")
+            ears.until(lambda: all(ears.statistics.values()), "statistics")
             assert client.request("deactivate"), node.log
             assert client.request("cleanup"), node.log
             runs = sorted((tmp_path / "runs").iterdir())
             assert len(runs) == n
-            ears.until_told({"soft": read_recording(runs[-1]).messages[topic("soft", "miss")]})
+            messages = read_recording(runs[-1]).messages
+            ears.until_told({loop: messages[topic(loop, "miss")] for loop in CLASSES})
+            assert {loop: heard[0].level for loop, heard in ears.misses.items()} == LEVELS
 
 
 def test_a_storm_of_misses_is_limited_and_none_is_forgotten(tmp_path: Path) -> None:
