@@ -124,7 +124,9 @@ class FirmwareBridge(LifecycleNode):
         with stopped_when(lambda: self._stop_by):
             bridge = Bridge(device, baud, terms, self)
         sensors = [field.name for field in bridge.info.schema.sensors]
-        labels = MultiArrayDimension(label=",".join(sensors), size=len(sensors), stride=len(sensors))
+        labels = MultiArrayDimension(
+            label=",".join(sensors), size=len(sensors), stride=len(sensors)
+        )
         self._labels = MultiArrayLayout(dim=[labels])
         self._refusal, self._bridge = "", bridge
         names = ", ".join(field.name for field in bridge.info.schema.commands)
