@@ -19,7 +19,7 @@ from rtloop import core
 from rtloop.activation import Activation, checked_name
 from rtloop.config import Config
 from rtloop.config.given import describe
-from rtloop.errors import RtloopError, StoppedError, do_each
+from rtloop.errors import RecordingError, RtloopError, StoppedError, do_each
 from rtloop.judge import claim, judge
 from rtloop.loop import Loop
 from rtloop.ports.around import Graph
@@ -339,6 +339,21 @@ class Run:
             return {} if self._summary is None else dict(self._summary.loops)
         self._activation.update()
         return {name: observed.so_far() for name, observed in self.observed.items()}
+
+    def dump(self) -> Path:
+        """What the rings hold now, the newest ``ring_seconds`` of every loop, as a recording of its own.
+
+        The loops and their recording go on. Raises RtloopError when it is not active, RecordingError.
+        """
+        activation = self._activation
+        if activation is None or self._state != "active":
+            raise RtloopError(
+                f"this run is {self._state}: only an active one has anything in its rings"
+            )
+        try:
+            return activation.dump(self._loop_cpus())
+        except OSError as error:
+            raise RecordingError(f"cannot write {activation.directory}: {error.strerror}") from None
 
     @property
     def observed(self) -> Mapping[str, Observed]:

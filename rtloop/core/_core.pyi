@@ -525,7 +525,7 @@ class Stage(enum.Enum):
     write = 4
 
 class InputConfig:
-    """``port`` is an index into the loop's ports; ``stand_in``, with OnStale.use, what replaces a stale sample."""
+    """``port`` is an index into the loop's ports; ``stand_in``, of OnStale.use, replaces a stale sample."""
 
     def __init__(
         self,

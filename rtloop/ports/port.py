@@ -201,7 +201,7 @@ class InputSection(PortSection):
     def stand_in_rules(
         self, here: Keys, names: Sequence[str] | None, count: int | None
     ) -> Iterator[Problem]:
-        """Broken rules of ``on_stale: {use: ...}``; None are names or their number that only the device knows."""
+        """Broken rules of ``on_stale: {use: …}``; None: names, or their number, that only the device knows."""
         if self.stand_in is not None:
             has_names = self.named or self.element_names is not None
             at = (*here, "on_stale", "use")

@@ -64,6 +64,11 @@ class Ears:
         self.node.destroy_node()
         rclpy.try_shutdown(context=self.context)
 
+    def until_met(self) -> None:
+        """The node is there; from now on it keeps more misses for who subscribes late than come meanwhile."""
+        topic = f"{self._prefix[:-2]}/deadline_miss"
+        self.until(lambda: self.node.count_publishers(topic) > 0, "the node is there")
+
     def until(self, condition: Callable[[], bool], what: str) -> None:
         end_s = time.monotonic() + TIMEOUT_S
         while not condition():
@@ -74,6 +79,11 @@ class Ears:
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s:
             self.executor.spin_once(timeout_sec=0.05)
+
+    def says(self, loop: str, what: str) -> bool:
+        """Whether that is in its newest status."""
+        heard = self.statuses.get(loop)
+        return heard is not None and what in heard[-1].message
 
     def all_told(self, loop: str) -> int:
         """Misses heard, and those of which it was heard that they are not told; checks that none is between."""

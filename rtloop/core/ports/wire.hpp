@@ -56,8 +56,8 @@ class Wire {
     // Drops what is there, up to a bound.
     virtual void drain(int fd) noexcept = 0;
 
-    // Hands over what is there; of a flood the first and the last packets. So at its end the newest
-    // that had arrived is known, whatever else came before it.
+    // Hands over what is there, up to a bound: what a flood brings beyond it is skipped here, or
+    // does not fit into the queue. So at its end the newest of what waited is known.
     virtual Received receive(int fd, Receiver &receiver) noexcept = 0;
 
     // At most kPacketsAtOnce. All of them or the first of them, never a part of one that the other

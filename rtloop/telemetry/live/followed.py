@@ -82,8 +82,6 @@ class Followed:
         self.statistics = LoopStatistics(ring.metadata)
         self.missed_the_beginning = 0
         """Cycles that were overwritten before this began to follow: nobody's loss."""
-        self.newest_age_ns = np.full(len(ring.metadata.sources), -1, np.int64)
-        """Of each input, in the newest cycle; -1 where none has arrived."""
         self._gaps = np.zeros(len(ring.metadata.sources), np.int64)
         self._interval = _Interval(len(ring.metadata.sources))
         self._limiter: Limiter[tuple[int, Records]] = Limiter(misses_per_s, time.monotonic())
@@ -119,10 +117,11 @@ class Followed:
         return self._limited(found)
 
     def finish(self) -> list[Miss]:
-        """Of a loop that has ended: counts the rest, a cycle that never returned included."""
+        """The last look: counts the rest, and of a loop that has ended a cycle that never returned."""
         found = self._read(float("inf"))
-        hung = self._never_returned(self.ring.status())
-        if hung is not None:
+        status = self.ring.status()
+        hung = self._never_returned(status)
+        if hung is not None and (status["state"] != "active" or self.ring.finished()):
             self.statistics.update(hung)
             found += self._new(hung)
         self.statistics.devices.accounts = self.ring.accounts()
@@ -170,7 +169,6 @@ class Followed:
             if len(batch):
                 self._interval.update(batch.records, batch.sources, batch.lost)
                 self._gaps += batch.sources["gap"].sum(axis=0, dtype=np.int64)
-                self.newest_age_ns = batch.sources["age_ns"][-1]
                 found += self._new(batch.records[rec.missed(batch.records)])
             if len(batch) < _BATCH or time.monotonic() >= end_s:
                 return found
