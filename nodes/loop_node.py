@@ -38,6 +38,7 @@ from .diagnostics import in_ros_words
 from .news import News
 from .process import spin
 from .reports import Reports
+from .sim_time import SimTime
 from .states import Active, Changing, Finalized, Inactive, State, Unconfigured
 from .supervision import Supervision
 
@@ -112,6 +113,7 @@ class LoopNode(LifecycleNode):
         self.parameters = Declaration(self, lambda: self.state.label)
         self.reports = Reports(self, self.parameters, lambda: self.state)
         self.news = News(self)
+        self.sim_time = SimTime(self)
         self.supervision = Supervision(self)
         self.reports.publish_state()
 
@@ -120,7 +122,7 @@ class LoopNode(LifecycleNode):
     @_transition("configuring")
     def on_configure(self) -> State:
         config = self._load()
-        run = Run(config, config.path.stem)
+        run = Run(config, config.path.stem, timing=self.sim_time.timing())
         self._enter(Changing("configuring", run))
         run.configure()
         for name, link in config.links.items():

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
@@ -14,24 +13,25 @@ from rtloop.errors import RtloopError
 from rtloop.realtime.timing import REAL_TIME, Timing
 from rtloop.sim import LockStep
 
+from .states import Active
+
+if TYPE_CHECKING:
+    from .loop_node import LoopNode
+
 
 class SimTime:
     """The time of the loops of ``node``: its ``use_sim_time``, as it is when they are configured.
 
     Each message of /clock runs the cycles that are due until then, in the executor. Where time went back, the
-    loops are ended and begun anew by ``deactivate`` and ``activate``, in between of which it is the new time.
+    node is deactivated and activated, in between of which it is the new time.
     """
 
-    def __init__(
-        self, node: Node, deactivate: Callable[[], object], activate: Callable[[], object]
-    ) -> None:
+    def __init__(self, node: LoopNode) -> None:
         self._node = node
-        self._deactivate, self._activate = deactivate, activate
         self._clock: LockStep | None = None
-        self._is_active: Callable[[], bool] = lambda: False
 
-    def timing(self, is_active: Callable[[], bool] = lambda: False) -> Timing:
-        """For a run that is configured now. ``is_active`` says whether its loops go, or should."""
+    def timing(self) -> Timing:
+        """For a run that is configured now."""
         if not self._node.get_parameter("use_sim_time").value:
             return REAL_TIME
         if self._clock is None:
@@ -40,7 +40,6 @@ class SimTime:
             qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
             group = MutuallyExclusiveCallbackGroup()
             self._node.create_subscription(Clock, "/clock", self._tick, qos, callback_group=group)
-        self._is_active = is_active
         return self._clock
 
     def _tick(self, message: Clock) -> None:
@@ -59,12 +58,12 @@ class SimTime:
             self._node.get_logger().error(f"/clock was not followed: {traceback.format_exc()}")
 
     def _begin_anew(self, clock: LockStep, to_ns: int) -> None:
-        was_active = self._is_active()
-        self._node.get_logger().warning(
-            f"/clock went back to {to_ns / 1e9:.3f} s: the loops begin anew"
-        )
+        node = self._node
+        node.settle()
+        was_active = isinstance(node.state, Active)
+        node.get_logger().warning(f"/clock went back to {to_ns / 1e9:.3f} s: the loops begin anew")
         if was_active:
-            self._deactivate()
+            node.change("deactivate")
         clock.begin_anew(to_ns)
         if was_active:
-            self._activate()
+            node.change("activate")
