@@ -471,11 +471,9 @@ class Loop:
         rights: list[RightReport] = []
         for port in parts.ports:
             setup = link_thread(port.name, self.loop_config)
-            rights += [report(r, f"{self.name} link {port.name}") for r in port.schedule(setup)]
-            rights += [
-                replace(r, name=f"{self.name} link {port.name} {r.name}")
-                for r in port.driver_rights()
-            ]
+            whose = f"{self.name} {port.threads_of} {port.name}"
+            rights += [report(r, whose) for r in port.schedule(setup)]
+            rights += [replace(r, name=f"{whose} {r.name}") for r in port.driver_rights()]
         return list(dict.fromkeys(rights))
 
     def _start_answering(self, parts: Parts, activation: _Activation) -> None:

@@ -217,6 +217,37 @@ class Port:
     def counters(self) -> dict[str, int]:
         """What an observer may know, by name; the names are the kind's."""
 
+class TopicInput(Port):
+    """Numbers of the newest message of a subscription, taken by a thread: see core/ports/topic_input.hpp.
+
+    ``handle`` is rclpy's, of which nobody else takes; ``stamp``: a sample's time is that of its header;
+    ``keeps``: what came before an activation counts in it. Raises RuntimeError without rclpy, or with a
+    middleware that does not tell of new messages.
+    """
+
+    def __init__(self, handle: object, reader: CdrReader, stamp: bool, keeps: bool) -> None: ...
+    @property
+    def refused(self) -> str:
+        """Why the newest message that was not used could not be; empty where there was none."""
+    def schedule(self, setup: ThreadSetup) -> list[Right]:
+        """Of its thread: what became of each attribute."""
+    def close(self) -> bool:
+        """Ends the thread. False: it does not end, and ``handle`` must stay."""
+
+class TopicOutput(Port):
+    """Commands that a thread publishes: see core/ports/topic_output.hpp. ``safe`` has NaN where it is not known
+    yet. Raises RuntimeError without rclpy, ValueError."""
+
+    def __init__(
+        self, handle: object, writer: CdrWriter, safe: Sequence[float], period_ns: int
+    ) -> None: ...
+    def safe_was_sent(self, timeout_ns: int) -> bool:
+        """Waits until the safe command that is in force was published as often as it is; whether it left."""
+    def schedule(self, setup: ThreadSetup) -> list[Right]:
+        """Of its thread: what became of each attribute."""
+    def close(self) -> bool:
+        """Ends the thread. False: it does not end, and ``handle`` must stay."""
+
 class Relay:
     """The commands of one output, for the loops that read it: see core/ports/relay.hpp.
 

@@ -110,6 +110,9 @@ class PortSection(KindSection):
         """The device behind the port, by its path; empty where there is none."""
         return ""
 
+    threads_of: ClassVar[str] = "link"
+    """What such threads belong to, in the list of rights."""
+
     def has_threads(self, links: Mapping[str, LinkConfig]) -> bool:
         """Whether its port has threads of its own, as for :meth:`Port.schedule`."""
         return False
@@ -123,6 +126,10 @@ class PortSection(KindSection):
     ) -> Iterator[Problem]:
         """The broken rules of the section at ``here``, whose single values are right already."""
         yield from ()
+
+    def refuse_here(self) -> None:
+        """Asked by ``rtloop check``: raises ConfigError where the file means something that this machine has
+        not. Opens nothing, and finds nothing wrong where it cannot tell."""
 
     @abstractmethod
     def open(self, name: str, loop: ServedLoop, around: Around) -> Port:
@@ -211,6 +218,8 @@ class InputSection(PortSection):
 class OutputSection(PortSection):
     """Where an output's commands go, and their limits; per element, a number, a list, or by name."""
 
+    size_key: ClassVar[str] = "names"
+    """The key that tells ``element_names``."""
     can_hold: ClassVar[bool] = False
     """Whether `safe` may be what was measured: the core port is told, or makes itself safe."""
 
@@ -241,6 +250,10 @@ class OutputSection(PortSection):
             "max_rate_per_s": self.max_rate_per_s,
         }
 
+    def notes(self, name: str) -> list[str]:
+        """What people should know of the output ``name``, a sentence each."""
+        return []
+
     @property
     def exact_names(self) -> tuple[str, ...]:
         """Those by which an element has a value of its own, which must be there."""
@@ -269,10 +282,10 @@ class OutputSection(PortSection):
         yield from self.vector_rules(here)
 
     def vector_rules(self, here: Keys) -> Iterator[Problem]:
-        """Lists of one length, that of ``size`` or ``names`` where they are known; and ``element_rules``."""
+        """Lists of one length, that of ``size`` or of the names where they are known; and ``element_rules``."""
         size, size_from = getattr(self, "size", None), "size"
         if size is None and self.element_names is not None:
-            size, size_from = len(self.element_names), "names"
+            size, size_from = len(self.element_names), self.size_key
         lengths = list(same_length(here, self.vectors, size, size_from))
         yield from lengths or self.element_rules(here, self.known_names)
 
@@ -345,6 +358,8 @@ class Port(ABC):
     """What to do where the first sample of an input does not come."""
     counts_packets: bool = False
     """Whether the counters of ``core`` are those of a link."""
+    threads_of: str = "link"
+    """What its threads belong to, in the list of rights."""
     is_armed: bool = True
     """False of one that came back and gets no command any more (``rearm: never``)."""
 
