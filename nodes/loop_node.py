@@ -39,6 +39,7 @@ from .graph import RclpyGraph
 from .news import News
 from .process import spin
 from .reports import Reports
+from .sim_time import SimTime
 from .states import Active, Changing, Finalized, Inactive, State, Unconfigured
 from .supervision import Supervision
 
@@ -113,6 +114,7 @@ class LoopNode(LifecycleNode):
         self.parameters = Declaration(self, lambda: self.state.label)
         self.reports = Reports(self, self.parameters, lambda: self.state)
         self.news = News(self)
+        self.sim_time = SimTime(self)
         self.supervision = Supervision(self)
         self.reports.publish_state()
 
@@ -121,7 +123,9 @@ class LoopNode(LifecycleNode):
     @_transition("configuring")
     def on_configure(self) -> State:
         config = self._load()
-        run = Run(config, config.path.stem, graph=RclpyGraph(self))
+        run = Run(
+            config, config.path.stem, graph=RclpyGraph(self), timing=self.sim_time.timing()
+        )
         self._enter(Changing("configuring", run))
         run.configure()
         for name, link in config.links.items():
