@@ -25,6 +25,7 @@ from rtloop.opening import Opened, close, open_ports, port_errors
 from rtloop.policy import Policy
 from rtloop.policy.callable.answering import Answering
 from rtloop.policy.callable.function import FunctionError
+from rtloop.ports.around import Graph
 from rtloop.ports.command import holds
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, report
@@ -68,9 +69,9 @@ class _Activation:
     has_ended: bool = False
 
     def publish_accounts(self) -> None:
-        """Puts what devices say of themselves, now that they are stopped, into the ring."""
+        """Puts what devices say of themselves by now into the ring."""
         accounts = {port.name: told for port in self.armed if (told := port.account()) is not None}
-        if accounts and self.metadata is not None:
+        if self.metadata is not None and accounts != self.metadata.accounts:
             self.metadata = replace(self.metadata, accounts=accounts)
             self.ring.set_metadata(self.metadata.to_json().encode())
 
@@ -83,14 +84,22 @@ class Loop:
     :meth:`release` all. ``deactivate`` ends the threads, safe command last; ``finalize`` closes the ring
     once observers have had their last look. A FAULT is latched until the next activation.
 
-    ``stalls`` injects slowness (tests and ``--overload``).
+    ``stalls`` injects slowness (tests and ``--overload``); ``graph`` is that of the node that runs it.
     """
 
-    def __init__(self, config: Config, name: str, *, stalls: Sequence[core.Stall] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        name: str,
+        *,
+        stalls: Sequence[core.Stall] = (),
+        graph: Graph | None = None,
+    ) -> None:
         self.config = config
         self.name = name
         self.loop_config: LoopConfig = config.loops[name]
         self._stalls = tuple(stalls)
+        self._graph = graph
         self._opened: Opened | None = None
         self._parts: Parts | None = None
         #: By output, what ``read_output`` says of it once it was cleaned up.
@@ -107,7 +116,7 @@ class Loop:
         All loops of a run are open before one is configured: it may read another.
         """
         self._refuse_configured()
-        self._opened = open_ports(self.config, self.name)
+        self._opened = open_ports(self.config, self.name, self._graph)
 
     def configure(
         self, policies: Mapping[str, Policy] | None = None, loops: Iterable[Loop] = ()
@@ -348,6 +357,11 @@ class Loop:
         activation.metadata = metadata
         activation.ring.set_metadata(metadata.to_json().encode())
 
+    def publish_accounts(self) -> None:
+        """Puts what its devices say of themselves by now into the ring: its host may die any time."""
+        if self._activation is not None and not self._activation.has_ended:
+            self._activation.publish_accounts()
+
     def losses(self) -> tuple[PortLosses, ...]:
         """Of every port that was lost since the activation, though its loss was no fault."""
         reconnections = [] if self._activation is None else self._activation.reconnections
@@ -493,7 +507,7 @@ class Loop:
         if index is None:
             return None
         name, section = list(self.loop_config.inputs.items())[index]
-        fresh = section.on_stale == "fault" and section.max_age_ms is not None
+        fresh = section.stale_word == "fault" and section.max_age_ms is not None
         sample = f"sample younger than {section.max_age_ms:g} ms" if fresh else "sample"
         outputs = self.loop_config.outputs.values()
         if any(hold.hold == name for output in outputs for _, hold in holds((), output.safe)):

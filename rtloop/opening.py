@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rtloop import core
 from rtloop.config import Config, LoopConfig
 from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
+from rtloop.ports.around import Around, Graph
 from rtloop.ports.kept import KEPT_INSTEAD, commands_kept, most_kept, what_is_kept
 from rtloop.ports.port import Port, PortSection
 
@@ -58,18 +59,19 @@ def port_errors(loop: str, port: str, done: str, place: Place) -> Iterator[None]
         raise RtloopError([Finding(message, place)]) from error
 
 
-def open_ports(config: Config, name: str) -> Opened:
+def open_ports(config: Config, name: str, graph: Graph | None = None) -> Opened:
     """The ports of the inputs and of the outputs of a loop; sections of one identity share one.
 
-    Raises ConfigError, LinkError, RtloopError; then every port that was opened is closed again.
+    ``graph`` is that of the node that runs the loop. Raises ConfigError, LinkError, RtloopError; then every
+    port that was opened is closed again.
     """
     with ExitStack() as on_error:
-        opened = _opened(config, name, on_error)
+        opened = _opened(config, Around(config.links, graph), name, on_error)
         on_error.pop_all()
     return opened
 
 
-def _opened(config: Config, name: str, on_error: ExitStack) -> Opened:
+def _opened(config: Config, around: Around, name: str, on_error: ExitStack) -> Opened:
     loop = config.loops[name]
     places: dict[Port, Place] = {}
     shared: dict[tuple[str, str], Port] = {}
@@ -80,7 +82,7 @@ def _opened(config: Config, name: str, on_error: ExitStack) -> Opened:
         if port is None:
             place = config.where(*section.opened_at(("loops", name, direction, key)))
             with port_errors(name, section.port_name or key, "opened", place):
-                port = section.open(key, loop, config.links)
+                port = section.open(key, loop, around)
             on_error.callback(port.close)
             places[port] = place
         if identity is not None:

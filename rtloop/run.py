@@ -19,9 +19,10 @@ from rtloop import core
 from rtloop.activation import Activation, checked_name
 from rtloop.config import Config
 from rtloop.config.given import describe
-from rtloop.errors import RtloopError, StoppedError, do_each
+from rtloop.errors import RecordingError, RtloopError, StoppedError, do_each
 from rtloop.judge import claim, judge
 from rtloop.loop import Loop
+from rtloop.ports.around import Graph
 from rtloop.realtime import host
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report
@@ -64,6 +65,7 @@ class Run:
     overrides the configuration; both count when the run is activated, and may be changed before that.
     ``plant`` is asked when the loops of an activation have ended: what went wrong behind their devices, in
     sentences, which are problems of the run (exit code 1) and of its recording.
+    ``graph`` is that of the node that runs the loops, in which their topics are; None where no node does.
     ``name`` becomes part of the names of its folders, None is that of the file, ``python`` where there is none:
     ConfigError when it cannot.
     """
@@ -77,6 +79,7 @@ class Run:
         clear: bool = False,
         record: bool | None = None,
         plant: Callable[[], Sequence[str]] | None = None,
+        graph: Graph | None = None,
     ) -> None:
         if not isinstance(config, Config):
             raise TypeError(
@@ -88,7 +91,9 @@ class Run:
         self.clear = clear
         self.record = record
         self.loops = {
-            loop_name: Loop(config, loop_name, stalls=(stalls or {}).get(loop_name, ()))
+            loop_name: Loop(
+                config, loop_name, stalls=(stalls or {}).get(loop_name, ()), graph=graph
+            )
             for loop_name in config.loops
         }
         self._plant = plant
@@ -263,13 +268,15 @@ class Run:
     # --- while it runs ---
 
     def observe(self) -> None:
-        """Counts what the loops have done since, and looks after the recorder. Call it now and then:
-        a ring holds ``ring_seconds`` of its loop."""
+        """Counts what the loops have done since, looks after the recorder, and writes down what devices say of
+        themselves. Call it now and then: a ring holds ``ring_seconds`` of its loop."""
         if not self._lifecycle.acquire(blocking=False):
             return  # another thread ends it, and counts what is left
         try:
             if self._activation is not None and self._state == "active":
                 self._activation.update()
+                for loop in self.loops.values():
+                    loop.publish_accounts()
         finally:
             self._lifecycle.release()
 
@@ -322,6 +329,21 @@ class Run:
             return {} if self._summary is None else dict(self._summary.loops)
         self._activation.update()
         return {name: observed.so_far() for name, observed in self.observed.items()}
+
+    def dump(self) -> Path:
+        """What the rings hold now, the newest ``ring_seconds`` of every loop, as a recording of its own.
+
+        The loops and their recording go on. Raises RtloopError when it is not active, RecordingError.
+        """
+        activation = self._activation
+        if activation is None or self._state != "active":
+            raise RtloopError(
+                f"this run is {self._state}: only an active one has anything in its rings"
+            )
+        try:
+            return activation.dump(self._loop_cpus())
+        except OSError as error:
+            raise RecordingError(f"cannot write {activation.directory}: {error.strerror}") from None
 
     @property
     def observed(self) -> Mapping[str, Observed]:

@@ -151,6 +151,8 @@ def time_request_encode(host_ns: int) -> bytes: ...
 def stop_encode(reasons: int) -> bytes: ...
 def histogram_request_encode(kind: int) -> bytes: ...
 def arm_encode(loop_class: int, max_late_commands: int, command_timeout_us: int) -> bytes: ...
+def command_encode(valid_until_us: int, values: Sequence[float]) -> bytes:
+    """``valid_until_us`` in device time. Raises ValueError for more than LINK_VALUES_MAX values."""
 
 # --- ports ---
 
@@ -174,6 +176,14 @@ class Port:
     @property
     def n_outputs(self) -> int:
         """Values of a command; 0: it takes none."""
+    @property
+    def paces(self) -> bool:
+        """Whether a loop may be released by its samples."""
+    def await_sample(self, until_ns: int) -> int:
+        """Of a port that paces, and the cycle's alone: the time of a sample that came since it was asked last.
+
+        -1 where none comes until ``until_ns`` (CLOCK_MONOTONIC).
+        """
     def put(self, values: NDArray[np.float32], time_ns: int = -1) -> None:
         """Leaves a sample, float32 [n_inputs], taken at ``time_ns`` (default: now). For a mailbox.
 
@@ -183,6 +193,10 @@ class Port:
         """The command in force, float32 [n_outputs], and when it was written (-1: never). For a mailbox.
 
         One thread at a time. Raises ValueError (not that kind of port).
+        """
+    def account(self) -> bytes:
+        """What its device accounted for itself, as it said last: the payload of a STATS message; empty when it
+        has not. One thread at a time.
         """
     def write_safe(self) -> None: ...
     @property
@@ -511,10 +525,14 @@ class Stage(enum.Enum):
     write = 4
 
 class InputConfig:
-    """``port`` is an index into the loop's ports."""
+    """``port`` is an index into the loop's ports; ``stand_in``, of OnStale.use, replaces a stale sample."""
 
     def __init__(
-        self, port: int, max_age_ns: int = 0, on_stale: OnStale = OnStale.hold
+        self,
+        port: int,
+        max_age_ns: int = 0,
+        on_stale: OnStale = OnStale.hold,
+        stand_in: Sequence[float] = ...,
     ) -> None: ...
 
 class OutputConfig:
@@ -657,3 +675,61 @@ def activate(threads: Sequence[LoopThreads]) -> int:
 
     Raises ValueError when one of them is not set up, or was activated before.
     """
+
+# --- topics ---
+
+class CdrOp(enum.IntEnum):
+    """What a step of a CdrReader does, see ``rtloop/core/topics/cdr_reader.hpp``."""
+
+    skip = ...
+    strings = ...
+    count = ...
+    skip_rest = ...
+    repeat = ...
+    rest = ...
+    take = ...
+    names = ...
+    joints = ...
+    stamp = ...
+
+class CdrType(enum.IntEnum):
+    """The numbers of ROS messages."""
+
+    boolean = ...
+    int8 = ...
+    uint8 = ...
+    int16 = ...
+    uint16 = ...
+    int32 = ...
+    uint32 = ...
+    int64 = ...
+    uint64 = ...
+    float32 = ...
+    float64 = ...
+
+class CdrReader:
+    """Numbers out of serialized messages, by a program of (op, a, b); ``rtloop.nodes.fields`` compiles it."""
+
+    def __init__(
+        self, steps: Sequence[tuple[int, int, int]], joints: Sequence[str], n_values: int
+    ) -> None:
+        """Raises ValueError for a program that could not be run, or that does not take each value once."""
+    @property
+    def n_values(self) -> int: ...
+    def read(self, message: bytes) -> tuple[NDArray[np.float32], int]:
+        """The values, and the message's stamp in ns since the epoch of ROS (-1: the program takes none).
+
+        Raises ValueError, with a sentence, for a message that does not hold them.
+        """
+
+class CdrWriter:
+    """Numbers into a serialized message: ``slots`` are (offset, CdrType, value), one per value."""
+
+    def __init__(
+        self, message: bytes, slots: Sequence[tuple[int, int, int]], stamp_offset: int
+    ) -> None:
+        """``stamp_offset``: -1 where it has none. Raises ValueError for a slot outside of the message."""
+    @property
+    def n_values(self) -> int: ...
+    def data(self, values: NDArray[np.float32], stamp_ns: int) -> bytes:
+        """The message with these values. Integers are rounded and saturate: ``cdr_writer.hpp``."""

@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag
 from rtloop import core
 from rtloop.config.problem import Keys, Problem
 from rtloop.config.values import VECTOR_SIZE_MAX, ElementNames, NumberList
+from rtloop.ports.around import Around
 from rtloop.ports.command import numbers
 from rtloop.ports.port import (
     INPUTS,
@@ -93,7 +94,7 @@ class MailboxInput(InputSection):
             return
         yield from name_rules(here, self.names, self.element_count, "mailbox")
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> MailboxPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> MailboxPort:
         return MailboxPort(
             name, n_inputs=self.element_count or 0, initial=self.initial, names=self.names
         )
@@ -136,7 +137,7 @@ class MailboxOutput(OutputSection):
             wrong_names = list(name_rules(here, self.names, self.element_count, "size"))
             yield from wrong_names or self.vector_rules(here)
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> MailboxPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> MailboxPort:
         safe = numbers(self.safe, self.known_names or (), 0.0)
         return MailboxPort(name, safe=safe, names=self.names)
 

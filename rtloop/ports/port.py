@@ -23,8 +23,10 @@ from rtloop.config.kinds import Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, same_length
 from rtloop.config.values import VECTOR_SIZE_MAX, Milliseconds, nanoseconds
 from rtloop.errors import LinkError
+from rtloop.ports.around import Around
 from rtloop.ports.command import bound_rules
 from rtloop.ports.signal import Signal
+from rtloop.ports.stale import OnStale, StaleWord, StandIn, stand_in_rules
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,8 +122,8 @@ class PortSection(KindSection):
         yield from ()
 
     @abstractmethod
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> Port:
-        """Opens the port for the input or output ``name`` of ``loop``.
+    def open(self, name: str, loop: ServedLoop, around: Around) -> Port:
+        """Opens the port for the input or output ``name`` of ``loop``, in what is ``around`` it.
 
         Of the sections that share a port only the first is asked. Nothing moves yet.
         Raises ConfigError, LinkError.
@@ -139,9 +141,20 @@ class InputSection(PortSection):
     max_age_ms: Milliseconds | None = Field(
         default=None, description="an older sample is stale; null is never"
     )
-    on_stale: Literal["hold", "fault", "use"] = Field(
-        default="hold", description="what a stale sample does"
+    on_stale: OnStale = Field(
+        default="hold",
+        description="what a stale sample does; {use: VALUES} takes these in its place",
     )
+
+    @property
+    def stale_word(self) -> StaleWord:
+        """``on_stale`` without values."""
+        return "use" if isinstance(self.on_stale, StandIn) else self.on_stale
+
+    @property
+    def stand_in(self) -> Values | None:
+        """What is used in place of a stale sample, so that none need come; None where nothing is."""
+        return self.on_stale.use if isinstance(self.on_stale, StandIn) else None
 
     @property
     def first_sample(self) -> FirstSample:
@@ -179,6 +192,17 @@ class InputSection(PortSection):
         if self.max_age_ms is None and "on_stale" in self.model_fields_set:
             expected = "max_age_ms beside it: without one no sample is ever stale"
             yield Problem((*here, "on_stale"), expected, judged=((*here, "max_age_ms"),))
+        if self.stand_in is not None:
+            yield from self.stand_in_rules(here, self.known_names, self.element_count)
+
+    def stand_in_rules(
+        self, here: Keys, names: Sequence[str] | None, count: int | None
+    ) -> Iterator[Problem]:
+        """Broken rules of ``on_stale: {use: …}``; None: names, or their number, that only the device knows."""
+        if self.stand_in is not None:
+            has_names = self.named or self.element_names is not None
+            at = (*here, "on_stale", "use")
+            yield from stand_in_rules(at, self.stand_in, names, count, has_names)
 
 
 class OutputSection(PortSection):
@@ -376,7 +400,10 @@ class Port(ABC):
         return ""
 
     def account(self) -> DeviceAccount | None:
-        """What its device accounted for itself, once it was stopped; None where it does not, or did not say."""
+        """What its device accounted for itself, as it said last, at the end or, while the loop runs, by now.
+
+        None where it does not, or did not say. Raises nothing.
+        """
         return None
 
     def let_go(self) -> None:

@@ -39,6 +39,8 @@ class Task:
     max_age_ns: int = 0
     """0: never stale."""
     on_stale: Literal["hold", "fault", "use"] = "hold"
+    stand_in: float | None = None
+    """With ``use``: what is read in place of a stale sample, or of one that never came; None: the sample."""
     budget_ns: int = 0
     hang_limit_ns: int = 100_000_000
     low: float = -100.0
@@ -157,7 +159,8 @@ def told_of(task: Task, jobs: Sequence[Job]) -> Told:
     """What becomes of a loop, whose job of release k is ``jobs[k]``, until it ends or these are over."""
     told, lost, grid = Told(), _Lost(task), _Grid(task)
     now = cycle = skipped = 0
-    standing, taken_at, sample = SAFE, 0, 0.0
+    standing, sample = SAFE, 0.0
+    taken_at: int | None = None
     while cycle < len(jobs):
         job = jobs[cycle]
         if job.sample is not None:
@@ -183,12 +186,13 @@ def told_of(task: Task, jobs: Sequence[Job]) -> Told:
         if skipped and task.loop_class == "hard":
             faults.append((woke - 1, "deadline_miss"))
         start = woke + job.release_ns
-        is_stale = 0 < task.max_age_ns < start - taken_at
+        is_stale = taken_at is None or 0 < task.max_age_ns < start - taken_at
         if is_stale:
             events.add("stale_input")
             if task.on_stale == "fault":
                 faults.append((start, "stale_input"))
-        usable = not is_stale or task.on_stale == "use"
+        stands_in = is_stale and task.stand_in is not None
+        usable = not is_stale or (task.on_stale == "use" and (stands_in or taken_at is not None))
         inferred = start + job.read_ns + (job.infer_ns if usable else 0)
         leaves = inferred
         is_ended = bool(faults) or any(at <= inferred for at, _ in guarded)
@@ -205,7 +209,8 @@ def told_of(task: Task, jobs: Sequence[Job]) -> Told:
             events.add("budget_overrun")
 
         # What leaves.
-        command, of_limits = _limited(task, sample, standing)
+        read = sample if task.stand_in is None or not stands_in else task.stand_in
+        command, of_limits = _limited(task, read, standing)
         if usable:
             events |= of_limits
         is_allowed = usable and not any(at <= leaves for at, _ in faults)

@@ -34,6 +34,7 @@ REACHED = {
 _T = TypeVar("_T")
 Class = Literal["hard", "firm", "soft"]
 Output = Literal["asap", "at_deadline"]
+Stale = Literal["hold", "fault", "use"]
 
 
 class Core:
@@ -87,7 +88,9 @@ def _config(task: Task, jobs: Sequence[Job]) -> core.LoopConfig:
     config.max_consecutive = task.max_consecutive
     config.fault_on_broken_limit = task.on_broken == "fault"
     config.budget_ns, config.hang_limit_ns = task.budget_ns, task.hang_limit_ns
-    config.inputs = [core.InputConfig(0, task.max_age_ns, core.OnStale[task.on_stale])]
+    stand_in = [] if task.stand_in is None else [task.stand_in]
+    on_stale = core.OnStale[task.on_stale]
+    config.inputs = [core.InputConfig(0, task.max_age_ns, on_stale, stand_in)]
     rate = [task.max_rate_per_s]
     config.outputs = [core.OutputConfig(1, [task.low], [task.high], rate, [SAFE], [DEFAULT])]
     config.stalls = [
@@ -135,6 +138,7 @@ def made_up(random: np.random.Generator) -> tuple[Task, list[Job]]:
         deadline = period - core.output_lead_ns(period, period)
     loop_class: Class = one_of("hard", "firm", "soft", "firm", "soft")
     has_limit = loop_class != "hard"
+    on_stale: Stale = one_of("hold", "fault", "use", "use")
     task = Task(
         loop_class=loop_class,
         period_ns=period,
@@ -149,7 +153,8 @@ def made_up(random: np.random.Generator) -> tuple[Task, list[Job]]:
         max_consecutive=one_of(0, 0, 1, 2, 3) if has_limit else 0,
         on_broken=one_of("warn", "fault"),
         max_age_ns=one_of(0, 0, period, 2 * period + period // 2),
-        on_stale=one_of("hold", "fault", "use"),
+        on_stale=on_stale,
+        stand_in=one_of(None, 0.0, -1.5) if on_stale == "use" else None,
         budget_ns=one_of(0, 0, deadline // 2),
         hang_limit_ns=one_of(4, 12, 100) * period,
         low=one_of(-100.0, -2.0),
@@ -158,7 +163,8 @@ def made_up(random: np.random.Generator) -> tuple[Task, list[Job]]:
     )
     trouble = one_of(0.05, 0.2, 0.5)
     jobs = [_made_up_job(random, task, trouble) for _ in range(int(random.integers(4, 16)))]
-    return task, [dataclasses.replace(jobs[0], sample=0.5), *jobs[1:]]
+    first = one_of(0.5, 0.5, 0.5, None)
+    return task, [dataclasses.replace(jobs[0], sample=first), *jobs[1:]]
 
 
 def _made_up_job(random: np.random.Generator, task: Task, trouble: float) -> Job:
@@ -212,6 +218,7 @@ durations = st.one_of(st.just(0), st.integers(1, 5_000 * US))
         max_age_ns=st.sampled_from([0, 1_000 * US]),
         on_stale=st.sampled_from(["hold", "fault", "use"]),
     ),
+    stand_in=st.sampled_from([None, 0.0]),
     jobs=st.lists(
         st.builds(
             Job,
@@ -220,13 +227,16 @@ durations = st.one_of(st.just(0), st.integers(1, 5_000 * US))
             read_ns=durations,
             infer_ns=durations.map(lambda ns: max(1, ns)),
             write_ns=durations,
+            sample=st.sampled_from([1.0, 1.0, None]),
         ),
         min_size=1,
         max_size=8,
     ),
 )
 def test_whatever_happens_to_the_jobs_of_a_loop(
-    tmp_path_factory: pytest.TempPathFactory, task: Task, jobs: list[Job]
+    tmp_path_factory: pytest.TempPathFactory, task: Task, stand_in: float | None, jobs: list[Job]
 ) -> None:
+    if task.on_stale == "use":
+        task = dataclasses.replace(task, stand_in=stand_in)
     real = Core(tmp_path_factory.mktemp("specified"))
     assert real.told_of(task, jobs) == told_of(task, jobs)

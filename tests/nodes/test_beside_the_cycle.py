@@ -16,7 +16,6 @@ from rtloop.run import Run
 from tests.nodes.ros import (
     ERROR,
     LOOP,
-    STALE,
     WARN,
     Client,
     Float64MultiArray,
@@ -85,7 +84,7 @@ def test_a_busy_executor_in_the_process_costs_no_release_and_no_record(tmp_path:
             client.status_when(lambda s: runs(s) and s["executed"] > 200, "it runs")
             client.spin_until(lambda: len(heard) > 300, "the subscriptions are busy")
             assert client.request("deactivate")
-            ended = client.status_when(lambda s: s.level == STALE, "it ended")
+            ended = client.status_when(lambda s: s.message == "inactive", "it ended")
     assert ended["executed"] > 200
     assert ended["elapsed_periods"] == ended["executed"] + ended["skipped"]
     assert ended["records_lost"] == 0

@@ -38,5 +38,6 @@ void bind_ports(nb::module_ &m);
 void bind_graph(nb::module_ &m);
 void bind_cycle(nb::module_ &m);
 void bind_threads(nb::module_ &m);
+void bind_topics(nb::module_ &m);
 
 }  // namespace rtloop

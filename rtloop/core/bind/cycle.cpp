@@ -39,8 +39,8 @@ void bind_config(nb::module_ &m) {
         .value("infer", Stage::infer)
         .value("write", Stage::write);
     nb::class_<InputConfig>(m, "InputConfig")
-        .def(nb::init<size_t, int64_t, OnStale>(), "port"_a, "max_age_ns"_a = 0,
-             "on_stale"_a = OnStale::hold);
+        .def(nb::init<size_t, int64_t, OnStale, std::vector<float>>(), "port"_a, "max_age_ns"_a = 0,
+             "on_stale"_a = OnStale::hold, "stand_in"_a = std::vector<float>{});
     nb::class_<OutputConfig>(m, "OutputConfig")
         .def(nb::init<size_t, std::vector<float>, std::vector<float>, std::vector<float>,
                       std::vector<float>, std::vector<float>, std::vector<int64_t>,

@@ -26,4 +26,5 @@ NB_MODULE(_core, m) {
     rtloop::bind_graph(m);
     rtloop::bind_cycle(m);
     rtloop::bind_threads(m);
+    rtloop::bind_topics(m);
 }

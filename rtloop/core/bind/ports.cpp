@@ -59,6 +59,11 @@ void bind_ports(nb::module_ &m) {
              "kind"_a, "options"_a, "library"_a = "")
         .def_prop_ro("n_inputs", &Port::n_inputs)
         .def_prop_ro("n_outputs", &Port::n_outputs)
+        .def_prop_ro("paces", &Port::paces)
+        .def(
+            "await_sample",
+            [](Port &port, int64_t until_ns) { return port.await_sample(until_ns).time_ns; },
+            "until_ns"_a, nb::call_guard<nb::gil_scoped_release>())
         .def(
             "put",
             [](Port &port, const FloatVector &values, int64_t time_ns) {
@@ -78,6 +83,11 @@ void bind_ports(nb::module_ &m) {
                  return nb::make_tuple(to_numpy(std::move(values)), time_ns);
              })
         .def("write_safe", &Port::write_safe)
+        .def("account",
+             [](Port &port) {
+                 const std::vector<uint8_t> said = port.account();
+                 return nb::bytes(said.data(), said.size());
+             })
         .def_prop_ro("is_lost", &Port::is_lost)
         .def_prop_ro("loss_error", &Port::loss_error)
         .def("let_go", &Port::let_go, nb::call_guard<nb::gil_scoped_release>())

@@ -60,6 +60,12 @@ Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Runner &graph, Gate
                                         " values, the graph takes " +
                                         std::to_string(graph.input_size(i)));
         }
+        const size_t n_stand_in = config.inputs[i].stand_in.size();
+        if (n_stand_in != 0 && n_stand_in != n) {
+            throw std::invalid_argument("input " + std::to_string(i) + " has " + std::to_string(n) +
+                                        " values, and " + std::to_string(n_stand_in) +
+                                        " that stand in for them");
+        }
         n_values += n;
     }
     if (limits_.size() != graph.command_size()) {
@@ -190,7 +196,7 @@ bool Cycle::read_inputs() noexcept {
     float *values = input_values_.data();
     for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
         const size_t n = wiring_.inputs[i]->n_inputs();
-        usable &= judge_input(i, read_input(i, values));
+        usable &= judge_input(i, read_input(i, values), values);
         std::memcpy(graph_.input(i), values, n * sizeof(float));
         values += n;
     }
@@ -228,8 +234,9 @@ Left Cycle::take_default(int64_t cycle) noexcept {
     return stand_in_->take(cycle, sent_.data(), stands_safe_.data());
 }
 
-// False when the sample's age forbids to compute.
-bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
+// False when the sample's age forbids to compute. What stands in for it goes to `values`, as if it
+// had been read.
+bool Cycle::judge_input(size_t i, const Sample &sample, float *values) noexcept {
     const InputConfig &config = config_.inputs[i];
     const bool arrived = sample.time_ns >= 0;
     // The sample is no older than this, whatever the error of its clock.
@@ -246,7 +253,8 @@ bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
     if (!stale) return true;
     record_.events |= event::stale_input;
     if (config.on_stale == OnStale::fault) fault_.latch(FaultReason::stale_input);
-    return arrived && config.on_stale == OnStale::use;
+    std::copy(config.stand_in.begin(), config.stand_in.end(), values);
+    return config.on_stale == OnStale::use && (arrived || !config.stand_in.empty());
 }
 
 bool Cycle::infer() noexcept {

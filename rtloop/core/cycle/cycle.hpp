@@ -65,7 +65,7 @@ class Cycle {
     void follow_measured() noexcept;
     void measure_safe() noexcept;
     void tell_safe() noexcept;
-    bool judge_input(size_t i, const Sample &sample) noexcept;
+    bool judge_input(size_t i, const Sample &sample, float *values) noexcept;
     bool infer() noexcept;
     bool limit() noexcept;
     void send(bool usable) noexcept;

@@ -90,7 +90,7 @@ std::optional<size_t> Loop::missing_input() {
         const size_t n = wiring_.inputs[i]->n_inputs();
         if (sample.time_ns < 0) std::fill_n(values, n, std::numeric_limits<float>::quiet_NaN());
         values += n;
-        if (!wiring_.inputs[i]->awaits_first_sample()) continue;
+        if (!wiring_.inputs[i]->awaits_first_sample() || !config.stand_in.empty()) continue;
         const bool must_be_fresh = config.on_stale == OnStale::fault && config.max_age_ns > 0;
         if (sample.time_ns < 0) return i;
         if (must_be_fresh && now_ns - sample.time_ns > config.max_age_ns) return i;

@@ -17,6 +17,8 @@ void check(const LoopConfig &config) {
     demand(config.hang_limit_ns > 0, "hang_limit_ns must be above 0");
     for (const InputConfig &input : config.inputs) {
         demand(input.max_age_ns >= 0, "max_age_ns of an input must not be negative");
+        demand(input.stand_in.empty() || input.on_stale == OnStale::use,
+               "what stands in for a stale sample needs on_stale: use");
     }
 }
 

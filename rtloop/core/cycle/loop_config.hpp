@@ -19,6 +19,9 @@ struct InputConfig {
     size_t port = 0;         // index into the loop's ports
     int64_t max_age_ns = 0;  // 0: never stale
     OnStale on_stale = OnStale::hold;
+    // With `use`: what is taken in place of a stale sample, and of one that never came, which is
+    // not waited for then. Empty: the sample itself.
+    std::vector<float> stand_in;
 };
 
 // Per element of one output; an empty vector is no limit.

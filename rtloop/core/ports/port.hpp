@@ -73,6 +73,19 @@ class Port {
     }
     virtual void attend(int64_t now_ns) noexcept { static_cast<void>(now_ns); }
 
+    // Whether a loop may be released by its samples: those, and only those, that a port tells of as
+    // soon as they are there. Any: constant.
+    virtual bool paces() const noexcept { return false; }
+    // Loop, between two cycles, of a port that paces it: waits for a sample that is newer than the
+    // last one that was read or that this told of. At once where it is there, also when `until_ns`
+    // (CLOCK_MONOTONIC) is past; at `until_ns` at the latest, and then without a time. The next
+    // read() gives this sample, or a newer one. It sleeps, and takes in what has arrived; other
+    // than that, as poll().
+    virtual Sample await_sample(int64_t until_ns) noexcept {
+        static_cast<void>(until_ns);
+        return {};
+    }
+
     // Loop, at most once a cycle: the newest sample. Without one `values` (n_inputs floats) is left
     // alone. Cannot fail: after a failure the last sample stands, and ages.
     virtual Sample read(float *values) noexcept {
@@ -133,6 +146,10 @@ class Port {
 
     // Any: what an observer may want to know, by name.
     virtual std::vector<std::pair<std::string, int64_t>> counters() const { return {}; }
+
+    // One other thread: what the device behind it accounted for itself, as it said last (the
+    // payload of a STATS message); empty when it has not.
+    virtual std::vector<uint8_t> account() { return {}; }
 
     // Where a device may come back, and its loss is no fault. Any: it is lost, and nobody has it in
     // hand yet; the errno of the loss. One other thread, while it is_lost(): lets go of what is

@@ -104,7 +104,7 @@ class LoopMetadata:
     ports: tuple[str, ...] = ()
     """Names of the loop's ports, which its port events count; empty in what older versions wrote."""
     accounts: dict[str, DeviceAccount] = field(default_factory=dict)
-    """What devices accounted for themselves, by port: known once the loop has ended, empty before."""
+    """What devices accounted for themselves, by port, as they said last."""
 
     @classmethod
     def from_json(cls, text: bytes | str) -> "LoopMetadata":
