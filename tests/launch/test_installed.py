@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.launch.places import ROOT, installed
+
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 #: Each module of nodes/ with a main() is an executable, by the same name.
 NODES = sorted(
     path.stem for path in (ROOT / "nodes").glob("*.py") if "\ndef main(" in path.read_text()
 )
-PARAMETER_FILES = sorted((ROOT / "launch").glob("*.params.yaml"))
+CONFIG_FILES = sorted((ROOT / "launch").glob("*.yaml"))
+PARAMETER_FILES = [path for path in CONFIG_FILES if path.name.endswith(".params.yaml")]
 
 
 @pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
@@ -36,10 +38,6 @@ def test_a_parameter_file_is_one_for_loop_node(path: Path) -> None:
     assert list(content["loop_node"]) == ["ros__parameters"]
 
 
-def installed() -> Path:
-    """Where rtloop was installed: the environment for pip, its install space for colcon."""
-    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(":")), sys.prefix]
-    return next((p for p in map(Path, prefixes) if (p / "share/rtloop").is_dir()), Path(sys.prefix))
 
 
 @pytest.mark.parametrize(
