@@ -123,9 +123,7 @@ class LoopNode(LifecycleNode):
     @_transition("configuring")
     def on_configure(self) -> State:
         config = self._load()
-        run = Run(
-            config, config.path.stem, graph=RclpyGraph(self), timing=self.sim_time.timing()
-        )
+        run = Run(config, config.path.stem, graph=RclpyGraph(self), timing=self.sim_time.timing())
         self._enter(Changing("configuring", run))
         run.configure()
         for name, link in config.links.items():
