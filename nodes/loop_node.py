@@ -34,6 +34,7 @@ from rtloop.telemetry.observe.summary import RunSummary
 
 from .declaration import Declaration
 from .diagnostics import in_ros_words
+from .graph import RclpyGraph
 from .process import spin
 from .reports import Reports
 from .states import Active, Changing, Finalized, Inactive, State, Unconfigured
@@ -117,7 +118,7 @@ class LoopNode(LifecycleNode):
     @_transition("configuring")
     def on_configure(self) -> State:
         config = self._load()
-        run = Run(config, config.path.stem)
+        run = Run(config, config.path.stem, graph=RclpyGraph(self))
         self._enter(Changing("configuring", run))
         run.configure()
         for name, link in config.links.items():
