@@ -221,8 +221,8 @@ class TopicInput(Port):
     """Numbers of the newest message of a subscription, taken by a thread: see core/ports/topic_input.hpp.
 
     ``handle`` is rclpy's, of which nobody else takes; ``stamp``: a sample's time is that of its header;
-    ``keeps``: what came before an activation counts in it. Raises RuntimeError without rclpy, or with a middleware that
-    does not tell of new messages.
+    ``keeps``: what came before an activation counts in it. Raises RuntimeError without rclpy, or with a
+    middleware that does not tell of new messages.
     """
 
     def __init__(self, handle: object, reader: CdrReader, stamp: bool, keeps: bool) -> None: ...
