@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from shlex import quote
 
-from rtloop.errors import ConfigError, RtloopError
+from rtloop.errors import ConfigError, RecordingError, RtloopError
 from rtloop.realtime.rights import RightReport
 from rtloop.telemetry.mcap.part_names import RUN_FILE, first_there
 from rtloop.telemetry.observe.observed import Observed
@@ -110,6 +110,20 @@ class Activation:
             rings, self.recording, split=split, avoid_cpus=avoid_cpus
         )
         self.recorder.wait_ready()
+
+    def dump(self, avoid_cpus: Sequence[int]) -> Path:
+        """What the rings hold now, as a file of its own beside the recording, which goes on.
+
+        Raises RecordingError, OSError.
+        """
+        rings = [observed.ring.path for observed in self.observed.values()]
+        make_private_directory(self.directory, self.group)
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S_%f")[:-3]
+        out = self.directory / f"dump-{stamp}.mcap"
+        recorder = RecorderProcess.start(rings, out, dump=True, avoid_cpus=avoid_cpus)
+        if error := recorder.wait().error:
+            raise RecordingError(error)
+        return out
 
     def update(self) -> None:
         """Counts what the loops have done since, and looks after the recorder."""

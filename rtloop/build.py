@@ -68,7 +68,7 @@ def build(
     ports of all loops that were opened already, which a loop that reads another needs. Raises ConfigError,
     LinkError, RtloopError; then every port of it is closed again.
     """
-    own = (opened or {}).get(name) or open_ports(config, name)
+    own = (opened or {}).get(name) or open_ports(config, [name])[name]
     with ExitStack() as on_error:
         on_error.callback(close, own.ports)
         connect(config, name, own, opened or {})

@@ -12,13 +12,26 @@ import pytest
 from rtloop.config import load
 from rtloop.run import Run
 from rtloop.telemetry.mcap.reader import read_recording
+from rtloop.telemetry.observe.ring import Ring
 from rtloop.telemetry.recorder.recover import recover
-from tests.running import UNDISTURBED, edited, firmware, rtloop, write_config
+from tests.running import (
+    UNDISTURBED,
+    background,
+    edited,
+    firmware,
+    rtloop,
+    wait_for,
+    wait_until_running,
+    write_config,
+)
 
 pytestmark = pytest.mark.timeout(60)
 
 #: A period of 50 ms and a deadline of 20 ms, which only what is delayed by 40 ms misses by that much.
 SLOW = ("--rate-hz", "20", "--loop-deadline-us", "20000", "--loop-delay-us", "40000")
+
+#: At 1 kHz a sample and the account in one period are 1.6 Mbit/s.
+FAST_LINE = {"{device: ": "{baud: 2000000, device: "}
 
 
 def ran(folder: Path, *arguments: str, changes: Mapping[str, str] | None = None) -> Run:
@@ -113,6 +126,47 @@ def test_an_account_outlives_the_recorder(tmp_path: Path) -> None:
     recover(run.recording)
     restored = read_recording(run.recording).loops["balance"].summary
     assert restored.devices["cart"].account == account
+
+
+@pytest.mark.parametrize("recorder_too", [False, True])
+def test_the_newest_account_outlives_a_host_that_is_killed(
+    tmp_path: Path, recorder_too: bool
+) -> None:
+    with firmware(tmp_path, *UNDISTURBED) as device:
+        config = edited(write_config(tmp_path, device.link), FAST_LINE)
+        with background(["run", config]) as run:
+            ring = Ring(wait_until_running(run))
+            wait_for(lambda: bool(ring.accounts()), "the first account")
+            if recorder_too:
+                for child in psutil.Process(run.pid).children():
+                    child.kill()
+            run.kill()
+            run.wait()
+        said = ring.accounts()["cart"]
+        assert device.stop()["loop"]["jobs"] >= said.jobs
+    assert said.jobs + said.skipped >= 900
+    (recording,) = (tmp_path / "runs").glob("*/run.mcap")
+    if recorder_too:
+        assert rtloop("recover", recording).returncode == 0
+    wait_for(lambda: not ring.path.exists(), "the end of the recording")
+    account = read_recording(recording).loops["balance"].summary.devices["cart"].account
+    assert account == said
+    assert not account.is_final
+    assert (account.response_us.max_us > 0, account.response_us.n) == (True, 0)
+    assert rtloop("report", recording).returncode == 0
+    assert "It could not be asked at the end" in (recording.parent / "report.html").read_text()
+
+
+def test_a_line_without_room_for_it_is_not_asked_while_the_loop_runs(tmp_path: Path) -> None:
+    with firmware(tmp_path, *UNDISTURBED) as device:
+        run = Run(load(write_config(tmp_path, device.link)), "test")
+        with run:
+            run.wait(1.3)
+            assert run.loops["balance"].ports[0].account() is None
+    assert run.summary is not None
+    account = run.summary.loops["balance"].devices["cart"].account
+    assert account is not None
+    assert account.is_final
 
 
 def test_the_console_has_a_line_for_each_device_and_the_report_both_ends(tmp_path: Path) -> None:

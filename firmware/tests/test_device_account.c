@@ -15,8 +15,13 @@ static rtl_loop_terms soft(void) {
     return terms;
 }
 
+/* The answer of a device that is armed comes behind its next sample. */
 static void ask_stats(void) {
     rig_send_plain(&r, RTL_TYPE_STATS_REQUEST);
+    if (r.device.state == RTL_STATE_ARMED || r.device.state == RTL_STATE_ACTIVE) {
+        r.now_us = rtl_device_next_sample_us(&r.device);
+        rtl_device_tick(&r.device);
+    }
 }
 
 static void ask_histogram(rtl_histogram_kind kind) {
@@ -152,10 +157,11 @@ static void only_what_was_released_while_armed_counts_and_arm_begins_anew(void) 
     CHECK_EQUAL(r.stats.jobs, 1); /* can be asked for afterwards */
     rig_send_plain(&r, RTL_TYPE_CLEAR);
     rig_send_arm(&r, RTL_CLASS_FIRM, 0, 0);
+    const uint64_t armed_us = r.now_us;
     ask_stats();
     CHECK_EQUAL(r.stats.jobs, 0);
     CHECK_EQUAL(r.stats.response_max_us, 0);
-    CHECK_EQUAL(r.stats.began_us, r.now_us);
+    CHECK_EQUAL(r.stats.began_us, armed_us);
 }
 
 static void a_soft_loop_only_tells_until_its_limit_is_broken(void) {
@@ -310,6 +316,32 @@ static void a_device_says_in_its_hello_whether_it_answers(void) {
     CHECK_EQUAL(r.events[RTL_EVENT_BAD_PACKET].total, 2); /* it does not know such a question */
 }
 
+static void no_sample_waits_for_an_account_and_a_flood_of_requests_gets_few(void) {
+    const rtl_loop_terms terms = soft();
+    activate(&terms);
+    rig_run(&r, RIG_PERIOD_US); /* that it is ACTIVE has been told */
+    rig_send_plain(&r, RTL_TYPE_STATS_REQUEST);
+    const uint16_t ack = (uint16_t)(r.device.rx_seq);
+    CHECK_EQUAL(r.received[RTL_TYPE_STATS], 0);
+    r.now_us = rtl_device_next_sample_us(&r.device);
+    const uint32_t sensors = r.received[RTL_TYPE_SENSOR];
+    rig_send_command(&r, 0.5f, 500);
+    rtl_device_tick(&r.device);
+    CHECK_EQUAL(r.received[RTL_TYPE_SENSOR], sensors + 1);
+    CHECK_EQUAL(r.received[RTL_TYPE_STATS], 1);
+    CHECK_EQUAL(r.last_header.type, RTL_TYPE_STATS); /* behind it */
+    CHECK_EQUAL(r.last_header.ack, ack);             /* to the request, whatever came since */
+
+    for (uint32_t us = 0; us < RTL_STATS_INTERVAL_US; us += RIG_PERIOD_US) {
+        rig_send_plain(&r, RTL_TYPE_STATS_REQUEST);
+        rig_send_command(&r, 0.5f, 500);
+        CHECK_EQUAL(r.received[RTL_TYPE_STATS], 1);
+        rig_run(&r, RIG_PERIOD_US);
+    }
+    CHECK_EQUAL(r.received[RTL_TYPE_STATS], 2);
+    CHECK_EQUAL(r.device.state, RTL_STATE_ACTIVE);
+}
+
 static void a_device_without_a_loop_accounts_for_its_commands(void) {
     const rtl_loop_terms none = {.loop_class = RTL_CLASS_SOFT};
     activate(&none);
@@ -377,6 +409,7 @@ int main(void) {
     RUN(a_pass_ends_once);
     RUN(ages_are_right_across_the_wraps);
     RUN(a_device_says_in_its_hello_whether_it_answers);
+    RUN(no_sample_waits_for_an_account_and_a_flood_of_requests_gets_few);
     RUN(a_device_without_a_loop_accounts_for_its_commands);
     RUN(a_device_that_is_initialised_again_has_forgotten);
     RUN(wrong_terms_are_refused);

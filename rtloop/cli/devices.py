@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rtloop.cli.command import UsageError
+from rtloop.cli.link.arguments import BAUD
 from rtloop.cli.outlet import say
 from rtloop.cli.table import Row, table
 from rtloop.cli.terminal import Terminal
@@ -19,7 +21,6 @@ from rtloop.link.devices import SerialDevice, serial_devices
 from rtloop.link.messages import told_state
 from rtloop.link.transports import latency_problem
 
-BAUD = 1_000_000
 NOTHING = (
     "no serial device is plugged in. Check that the board has power and that its cable carries data, and "
     "`dmesg | tail` after plugging it in again; in a container or a virtual machine, that the device is "
@@ -53,7 +54,14 @@ class Answer:
 
 
 def devices(options: argparse.Namespace) -> int:
-    """0, also where nothing is plugged in; of those that were named, 1 where one does not answer."""
+    """0, also where nothing is plugged in; of those that were named, 1 where one does not answer.
+
+    Raises UsageError.
+    """
+    if options.baud and not (options.ask or options.device):
+        raise UsageError(
+            "--baud: nobody is asked; expected --ask beside it, or the devices that are to be asked"
+        )
     found = [] if options.device else serial_devices()
     asked = options.device or [device.path for device in found if options.ask]
     answers = ask(asked, options.baud or [BAUD])

@@ -34,8 +34,8 @@ def gateway(options: argparse.Namespace) -> int:
     outlet.finish()
     if not is_safe:
         raise LinkError(
-            f"the device on {options.device} did not confirm STOP: whether it is SAFE is not known. It goes "
-            "SAFE by its command timeout, if it obeys that; go and look"
+            f"the device on {options.device} did not confirm STOP: whether it is SAFE is not known. ACTIVE it "
+            "goes SAFE by its command timeout, if it obeys that; ARMED it stays so. Go and look"
         )
     told = {"device": options.device, "state": "SAFE", "exit_code": 0}
     return (

@@ -10,6 +10,7 @@ _PACKET_OVERHEAD = 16
 _BLOCK = 254
 _SENSOR_HEAD = 12
 _COMMAND_HEAD = 8
+_STATS = 96
 
 
 def sensor_frame_bytes(n_sensor: int) -> int:
@@ -20,6 +21,11 @@ def sensor_frame_bytes(n_sensor: int) -> int:
 def command_frame_bytes(n_command: int) -> int:
     """Bytes on the line for one command."""
     return _frame_bytes(_COMMAND_HEAD + 4 * n_command)
+
+
+def account_frame_bytes() -> tuple[int, int]:
+    """Bytes on the line for a request of the device's own account, and for its answer."""
+    return _frame_bytes(0), _frame_bytes(_STATS)
 
 
 def _frame_bytes(payload: int) -> int:

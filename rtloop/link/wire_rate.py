@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from rtloop.errors import ConfigError
 from rtloop.link.schema import Schema
-from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes, sensor_frame_bytes
+from rtloop.link.wire_cost import (
+    BITS_PER_BYTE,
+    account_frame_bytes,
+    command_frame_bytes,
+    sensor_frame_bytes,
+)
 
 
 def check_wire_rate(baud: int, schema: Schema, command_rate_hz: float) -> None:
@@ -27,6 +32,16 @@ def check_wire_rate(baud: int, schema: Schema, command_rate_hz: float) -> None:
         command_rate_hz,
         "lower the loop's rate_hz",
     )
+
+
+def carries_account(baud: int, schema: Schema, command_rate_hz: float) -> bool:
+    """Whether there is room for the device's own account beside one sample, and for its request beside one
+    command, so that neither makes the next one late."""
+    request, answer = account_frame_bytes()
+    sensor_rate_hz = schema.sensors[0].rate_hz if schema.sensors else 0
+    to_host = (sensor_frame_bytes(len(schema.sensors)) + answer) * sensor_rate_hz
+    to_device = (command_frame_bytes(len(schema.commands)) + request) * command_rate_hz
+    return max(to_host, to_device) * BITS_PER_BYTE <= baud
 
 
 def _check(direction: str, baud: int, frame_bytes: int, rate_hz: float, otherwise: str) -> None:

@@ -21,9 +21,12 @@ from rtloop.link import (
     check_wire_rate,
     transports,
 )
+from rtloop.link.account import account_of
 from rtloop.link.delivery import Delivery
-from rtloop.link.messages import DeviceStats, DeviceStatus
+from rtloop.link.messages import DeviceStatus, decode_stats
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
+from rtloop.link.wire_rate import carries_account
+from rtloop.ports.around import Around
 from rtloop.ports.port import (
     INPUTS,
     OUTPUTS,
@@ -37,7 +40,7 @@ from rtloop.ports.port import (
 from rtloop.ports.signal import Signal
 from rtloop.realtime.rights import RightReport
 from rtloop.stopping import go_on
-from rtloop.telemetry.observe.device_account import DeviceAccount, DeviceHistogram
+from rtloop.telemetry.observe.device_account import DeviceAccount
 
 if TYPE_CHECKING:
     from rtloop.link.section import LinkConfig
@@ -60,6 +63,7 @@ class LinkInput(InputSection):
     kind = "link"
     named = True
     can_pace = True
+    waits_for_device = True
 
     link: Name = Field(description="name of a link")
 
@@ -100,9 +104,9 @@ class LinkInput(InputSection):
                 judged = ((*here, "max_age_ms"), on_lost)
                 yield Problem(here, expected, "no max_age_ms", judged=judged, at_key=True)
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LinkPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> LinkPort:
         """Raises ConfigError, too, where every sample is stale before the next one comes."""
-        port = LinkPort.open(self.link, loop, links[self.link])
+        port = LinkPort.open(self.link, loop, around.links[self.link])
         if self.max_age_ms is not None and nanoseconds(self.max_age_ms) < port.sensor_period_ns:
             port.close()
             raise ConfigError(
@@ -132,6 +136,7 @@ class LinkOutput(OutputSection):
 
     kind = "link"
     named = True
+    waits_for_device = True
     can_hold = True
     refused = {"size": "no size with a link: the schema of the device has it"}  # noqa: RUF012
 
@@ -169,8 +174,8 @@ class LinkOutput(OutputSection):
         else:
             yield from self.vector_rules(here)
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LinkPort:
-        return LinkPort.open(self.link, loop, links[self.link])
+    def open(self, name: str, loop: ServedLoop, around: Around) -> LinkPort:
+        return LinkPort.open(self.link, loop, around.links[self.link])
 
     def _wire_rules(self, here: Keys, loop: ServedLoop, link: LinkConfig) -> Iterator[Problem]:
         """What the loop asks of the link that it commands. The device's schema may refuse more."""
@@ -212,41 +217,6 @@ def _loss_rules(here: Keys, link: str, loop: ServedLoop) -> Iterator[Problem]:
         yield Problem(("links", link, "on_lost"), expected, judged=judged)
 
 
-def _account_of(
-    told: tuple[DeviceStats, Mapping[str, tuple[int, ...]]] | None,
-) -> DeviceAccount | None:
-    if told is None:
-        return None
-    stats, histograms = told
-    missed = stats.misses > 0
-    return DeviceAccount(
-        loop_class=stats.loop_class,
-        period_us=stats.period_us,
-        deadline_us=stats.deadline_us,
-        max_misses=stats.max_misses,
-        window=stats.window,
-        max_consecutive=stats.max_consecutive,
-        jobs=stats.jobs,
-        skipped=stats.skipped,
-        misses=stats.misses,
-        limit_broken=stats.limit_broken,
-        most_consecutive=stats.most_consecutive,
-        lateness_max_us=stats.lateness_max_us,
-        worst_job=stats.worst_job,
-        worst_after_us=stats.worst_us - stats.began_us if stats.jobs else 0,
-        first_miss_job=stats.first_miss_job if missed else None,
-        first_miss_after_us=stats.first_miss_us - stats.began_us if missed else None,
-        untraced=stats.untraced,
-        response_us=DeviceHistogram(histograms.get("response", ()), stats.response_max_us),
-        release_latency_us=DeviceHistogram(
-            histograms.get("release_latency", ()), stats.release_latency_max_us
-        ),
-        sample_to_actuation_us=DeviceHistogram(
-            histograms.get("sample_to_actuation", ()), stats.sample_to_actuation_max_us
-        ),
-    )
-
-
 def _clearable(clear: bool) -> Reason:
     """What a device may be SAFE for and is armed all the same: an ordinary stop, or anything."""
     return ~Reason(0) if clear else Reason.HOST_STOP
@@ -268,6 +238,7 @@ class LinkPort(Port):
             self.back_off = BackOff(how.first_ms / 1e3, how.max_ms / 1e3, how.give_up_s)
         self._link: Link | None = link  # None while it is lost
         self._schema_id = link.info.schema_id
+        self._boot_id = link.info.boot_id
         self.sensor_period_ns = link.info.sensor_period_us * 1000  # as the device has announced it
         self._loop = loop
         self._settings = settings
@@ -361,7 +332,7 @@ class LinkPort(Port):
                 f"link '{self.name}': the device has another schema than when it was configured; "
                 "configure the loop anew"
             )
-        self._link = link
+        self._link, self._boot_id = link, link.info.boot_id
         if self._threads is not None:
             link.schedule(self._threads)
         self.sensor_period_ns = link.info.sensor_period_us * 1000
@@ -380,7 +351,12 @@ class LinkPort(Port):
             "obey_timeout_ns": 2 * self._timeout_ns + 3 * slower_ns,
             "silence_timeout_ns": max(self._timeout_ns, 3 * slower_ns),
             "is_armed": int(self.is_armed),
+            "accounts": int(info.accounts and self._has_room_for_account(link)),
         }
+
+    def _has_room_for_account(self, link: Link) -> bool:
+        rate_hz = self._loop.nominal_rate_hz
+        return link.bit_rate is None or carries_account(link.bit_rate, link.info.schema, rate_hz)
 
     def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
         self._threads = setup
@@ -468,7 +444,7 @@ class LinkPort(Port):
             self._link.go_on_from(self.core.counters()["tx_seq"])
         status = self._link.stop()
         if status is not None and self._armed is not None:
-            self._account = _account_of(self._link.account())
+            self._account = account_of(self._link.account())
         problems = [self._undelivered(status) if status else self._unconfirmed_stop()]
         if not self.is_armed:
             problems.append(
@@ -479,7 +455,18 @@ class LinkPort(Port):
         return "; ".join(filter(None, problems))
 
     def account(self) -> DeviceAccount | None:
-        return self._account
+        return self._account or self._account_heard()
+
+    def _account_heard(self) -> DeviceAccount | None:
+        """What it said last while it ran."""
+        said = self.core.account() if self._armed is not None else b""
+        try:
+            stats = decode_stats(said) if said else None
+        except LinkError:
+            return None
+        if stats is None or stats.boot_id != self._boot_id:
+            return None
+        return account_of((stats, {}), is_final=False)
 
     def _unconfirmed_stop(self) -> str:
         counters = self.core.counters()

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from rtloop.config.problem import Keys, Problem, any_of, milliseconds, unknown
 from rtloop.config.values import VECTOR_SIZE_MAX, Name
+from rtloop.ports.around import Around
 from rtloop.ports.kept import KEPT_INSTEAD, commands_kept, most_kept, what_is_kept
 from rtloop.ports.port import (
     INPUTS,
@@ -47,6 +48,7 @@ class LoopInput(InputSection):
     """
 
     kind = "loop"
+    is_stepped = True
 
     loop: Name = Field(description="name of the other loop")
     output: Name | None = Field(
@@ -204,7 +206,7 @@ class LoopInput(InputSection):
             )
         return told
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LoopPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> LoopPort:
         return LoopPort(name, self.loop)
 
 

@@ -23,6 +23,7 @@ from rtloop.config.kinds import Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, same_length
 from rtloop.config.values import VECTOR_SIZE_MAX, Milliseconds, nanoseconds
 from rtloop.errors import LinkError
+from rtloop.ports.around import Around
 from rtloop.ports.command import bound_rules
 from rtloop.ports.signal import Signal
 from rtloop.ports.stale import OnStale, StaleWord, StandIn, stand_in_rules
@@ -79,6 +80,11 @@ class PortSection(KindSection):
 
     named: ClassVar[bool] = False
     """Whether the device tells names of the elements of a sample or command."""
+    waits_for_device: ClassVar[bool] = False
+    """Whether opening it waits for an answer: such ports are opened at once, each in a thread of its own."""
+
+    is_stepped: ClassVar[bool] = False
+    """Whether it knows no time but that of the loops, which may be a simulation's."""
 
     @property
     def element_names(self) -> tuple[str, ...] | None:
@@ -111,6 +117,9 @@ class PortSection(KindSection):
         """The device behind the port, by its path; empty where there is none."""
         return ""
 
+    threads_of: ClassVar[str] = "link"
+    """What such threads belong to, in the list of rights."""
+
     def has_threads(self, links: Mapping[str, LinkConfig]) -> bool:
         """Whether its port has threads of its own, as for :meth:`Port.schedule`."""
         return False
@@ -125,9 +134,13 @@ class PortSection(KindSection):
         """The broken rules of the section at ``here``, whose single values are right already."""
         yield from ()
 
+    def refuse_here(self) -> None:
+        """Asked by ``rtloop check``: raises ConfigError where the file means something that this machine has
+        not. Opens nothing, and finds nothing wrong where it cannot tell."""
+
     @abstractmethod
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> Port:
-        """Opens the port for the input or output ``name`` of ``loop``.
+    def open(self, name: str, loop: ServedLoop, around: Around) -> Port:
+        """Opens the port for the input or output ``name`` of ``loop``, in what is ``around`` it.
 
         Of the sections that share a port only the first is asked. Nothing moves yet.
         Raises ConfigError, LinkError.
@@ -215,6 +228,8 @@ class InputSection(PortSection):
 class OutputSection(PortSection):
     """Where an output's commands go, and their limits; per element, a number, a list, or by name."""
 
+    size_key: ClassVar[str] = "names"
+    """The key that tells ``element_names``."""
     can_hold: ClassVar[bool] = False
     """Whether `safe` may be what was measured: the core port is told, or makes itself safe."""
 
@@ -245,6 +260,10 @@ class OutputSection(PortSection):
             "max_rate_per_s": self.max_rate_per_s,
         }
 
+    def notes(self, name: str) -> list[str]:
+        """What people should know of the output ``name``, a sentence each."""
+        return []
+
     @property
     def exact_names(self) -> tuple[str, ...]:
         """Those by which an element has a value of its own, which must be there."""
@@ -273,10 +292,10 @@ class OutputSection(PortSection):
         yield from self.vector_rules(here)
 
     def vector_rules(self, here: Keys) -> Iterator[Problem]:
-        """Lists of one length, that of ``size`` or ``names`` where they are known; and ``element_rules``."""
+        """Lists of one length, that of ``size`` or of the names where they are known; and ``element_rules``."""
         size, size_from = getattr(self, "size", None), "size"
         if size is None and self.element_names is not None:
-            size, size_from = len(self.element_names), "names"
+            size, size_from = len(self.element_names), self.size_key
         lengths = list(same_length(here, self.vectors, size, size_from))
         yield from lengths or self.element_rules(here, self.known_names)
 
@@ -349,6 +368,8 @@ class Port(ABC):
     """What to do where the first sample of an input does not come."""
     counts_packets: bool = False
     """Whether the counters of ``core`` are those of a link."""
+    threads_of: str = "link"
+    """What its threads belong to, in the list of rights."""
     is_armed: bool = True
     """False of one that came back and gets no command any more (``rearm: never``)."""
 
@@ -407,7 +428,10 @@ class Port(ABC):
         return ""
 
     def account(self) -> DeviceAccount | None:
-        """What its device accounted for itself, once it was stopped; None where it does not, or did not say."""
+        """What its device accounted for itself, as it said last, at the end or, while the loop runs, by now.
+
+        None where it does not, or did not say. Raises nothing.
+        """
         return None
 
     def let_go(self) -> None:

@@ -22,8 +22,7 @@ def device_account(name: str, summary: DeviceSummary) -> Iterator[str]:
     if account is None:
         yield (
             '<p class="quiet">What its own loop missed, and how old the samples were that it acted on, is not '
-            "known: its firmware keeps no account, or it could not be asked at the end, or that end is not in "
-            "this recording.</p>"
+            "known: its firmware keeps no account, or could not be asked for it in time.</p>"
         )
         return
     yield f"<p>{_loop_in_words(account)}{_since(summary)}</p>"
@@ -68,9 +67,14 @@ def _loop_in_words(account: DeviceAccount) -> str:
 
 
 def _since(summary: DeviceSummary) -> str:
-    if not summary.events.get("reconnected"):
-        return ""
-    return " It was lost and came back: this is since it was armed the last time."
+    told = ""
+    if summary.account is not None and not summary.account.is_final:
+        told += (
+            " It could not be asked at the end: this is what it said last, which has no histograms."
+        )
+    if summary.events.get("reconnected"):
+        told += " It was lost and came back: this is since it was armed the last time."
+    return told
 
 
 def _about_ages(account: DeviceAccount, summary: DeviceSummary) -> str:

@@ -123,3 +123,11 @@ def test_a_baud_rate_that_is_none_is_wrong_usage(
 ) -> None:
     assert main(["devices", "--ask", "--baud", baud]) == 2
     assert baud in capsys.readouterr().err
+
+
+def test_a_baud_rate_to_ask_nobody_with_is_refused(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["devices", "--baud", "115200"]) == 2
+    assert "--baud: nobody is asked; expected --ask beside it" in capsys.readouterr().err
+    assert main(["devices", "--ask", "--baud", "115200"]) == 0

@@ -15,6 +15,7 @@ import numpy as np
 from rtloop import core
 
 TIME_REQUEST, TIME_REPLY, SENSOR, COMMAND, STOP = 5, 6, 7, 8, 11
+STATS_REQUEST, STATS = 15, 16
 IDLE, ARMED, ACTIVE, SAFE = 1, 2, 3, 4
 SCHEMA_ID = 0x1234
 
@@ -57,6 +58,7 @@ class FakeDevice:
             "silence_timeout_ns": 2_000_000_000,
             "reconnects": 0,
             "is_armed": 1,
+            "accounts": 0,
         }
 
     def lose(self, packets: int) -> None:
@@ -66,10 +68,10 @@ class FakeDevice:
     def now_us(self) -> int:
         return (time.monotonic_ns() + self.offset_ns) // 1000
 
-    def send(self, kind: int, payload: bytes, schema_id: int = SCHEMA_ID) -> None:
+    def send(self, kind: int, payload: bytes, schema_id: int = SCHEMA_ID, ack: int = 0) -> None:
         self._seq += 1
         now_us = self.now_us() & 0xFFFFFFFF
-        packet = core.packet_encode(kind, self._seq & 0xFFFF, 0, schema_id, now_us, payload)
+        packet = core.packet_encode(kind, self._seq & 0xFFFF, ack, schema_id, now_us, payload)
         self.send_raw(packet if self.keeps_packets else core.frame_encode(packet))
 
     def send_raw(self, data: bytes) -> None:

@@ -69,6 +69,7 @@ class FirmwareLoop:
             "obey_timeout_ns": 20 * S,
             "reconnects": 0,
             "is_armed": 1,
+            "accounts": 0,
             "silence_timeout_ns": 20 * S,
         }
         return core.Port("link", options)

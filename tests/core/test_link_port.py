@@ -20,6 +20,8 @@ from tests.core.fake_device import (
     ARMED,
     COMMAND,
     SAFE,
+    STATS,
+    STATS_REQUEST,
     STOP,
     TIME_REPLY,
     TIME_REQUEST,
@@ -425,3 +427,30 @@ def test_a_time_that_no_device_has_counted_is_damage_and_moves_no_clock(
     linked.loop.step()
     counters = linked.port.counters()
     assert (counters["rx_errors"], counters["clock_contradictions"]) == (1, 0)
+
+
+def test_a_device_is_asked_for_its_account_once_a_second_and_only_its_answer_counts(
+    tmp_path: Path,
+) -> None:
+    device = FakeDevice()
+    linked = LinkedLoop(device, tmp_path / "r", period_ns=100 * MS, accounts=1)
+    linked.loop.begin()
+    asked: list[int] = []
+    began_s = time.monotonic()
+    while len(asked) < 2:
+        device.send_sensor([0.0, 0.0])
+        device.send(STATS, bytes([1]) * 96, ack=1)  # asked for by nobody
+        linked.loop.step()
+        asked += [packet[2] for packet in device.packets() if packet[0] == STATS_REQUEST]
+        assert linked.port.account() == b""
+    assert time.monotonic() - began_s > 2
+    told = [bytes([2, 0]) + bytes([number] * 94) for number in (3, 4, 5)]
+    device.send(STATS, told[0], ack=asked[0])  # to a question that was asked anew since
+    device.send(STATS, told[1], ack=asked[1])
+    device.send(STATS, told[2], ack=asked[1])  # a second answer
+    linked.loop.step()
+    assert linked.port.account() == told[1]
+    device.send(STATS, told[0][:-1], ack=asked[1])
+    linked.loop.step()
+    assert (linked.port.counters()["rx_errors"], linked.port.account()) == (1, told[1])
+    device.unplug()

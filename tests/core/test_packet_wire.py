@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rtloop import core
+from rtloop.link.transports.udp import QUEUE_BYTES
 from tests.core.conftest import MS
 from tests.core.fake_device import COMMAND, STOP, TIME_REQUEST, FakeDevice
 from tests.core.linked_loop import LinkedLoop
@@ -89,7 +90,7 @@ def test_a_zero_byte_ends_no_packet(device: FakeDevice, tmp_path: Path) -> None:
     assert (counters["rx_errors"], counters["rx_packets"]) == (1, 1)
 
 
-def test_of_a_flood_of_packets_the_newest_sample_is_taken_and_the_rest_is_counted(
+def test_a_flood_of_packets_costs_a_cycle_128_of_them_and_what_it_displaced_is_counted(
     tmp_path: Path,
 ) -> None:
     device = FakeDevice(wire="seqpacket")
@@ -100,18 +101,39 @@ def test_of_a_flood_of_packets_the_newest_sample_is_taken_and_the_rest_is_counte
     device.send_raw = packets.append  # type: ignore[method-assign,assignment]
     linked = LinkedLoop(device, tmp_path / "r")
     linked.loop.begin()
-    for i in range(200):
+    for i in range(300):
         device.send_sensor([float(i), 0.0])
     for packet in packets:
         os.write(device.master, packet)
-    assert linked.loop.step()
-    assert linked.last()[1][0] == 199.0
-    counters = linked.port.counters()
-    size = len(packets[0])
-    assert counters["rx_discarded"] == size * (200 - counters["rx_packets"])
-    assert counters["rx_packets"] == 128 + 8
-    assert counters["rx_lost"] + counters["rx_packets"] == 200
+    for received in (128, 256, 300):
+        assert linked.loop.step()
+        assert linked.port.counters()["rx_packets"] == received
+        assert linked.last()[1][0] == received - 1.0
     device.unplug()
+
+
+def test_of_a_flood_of_datagrams_a_cycle_knows_the_newest_that_waited(
+    udp: FakeDevice, tmp_path: Path
+) -> None:
+    with socket.socket(fileno=os.dup(udp.slave)) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE_BYTES)
+    linked = LinkedLoop(udp, tmp_path / "r")
+    linked.loop.begin()
+    packets: list[bytes] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(udp, "send_raw", packets.append)
+        for i in range(2000):
+            udp.send_sensor([float(i), 0.0])
+    for packet in packets:
+        os.write(udp.master, packet)
+    assert linked.loop.step()
+    waited = linked.port.counters()["rx_packets"]
+    assert linked.last()[1][0] == waited - 1.0
+    udp.send_sensor([-1.0, 0.0])
+    assert linked.loop.step()
+    counters = linked.port.counters()
+    assert (linked.last()[1][0], counters["rx_packets"]) == (-1.0, waited + 1)
+    assert counters["rx_lost"] == 2000 - waited > 0
 
 
 def refuse(udp: FakeDevice, linked: LinkedLoop) -> None:

@@ -148,6 +148,20 @@ def test_metadata_can_be_completed_later(tmp_path: Path) -> None:
         ring.set_metadata(b"x" * 100_000)
 
 
+def test_who_is_killed_as_it_writes_metadata_leaves_those_of_before(tmp_path: Path) -> None:
+    ring = core.RingWriter(str(tmp_path / "r"), 8, 0, 2, 1, b"first")
+    page = 4096
+    for text in (b"second", b"third, and longer", b"fourth"):
+        before = Path(ring.path).read_bytes()
+        said = core.RingReader(ring.path).metadata
+        ring.set_metadata(text)
+        assert core.RingReader(ring.path).metadata == text
+        # All of the new ones are there, but for the header that would say so.
+        cut = tmp_path / "cut"
+        cut.write_bytes(before[:page] + Path(ring.path).read_bytes()[page:])
+        assert core.RingReader(str(cut)).metadata == said
+
+
 def test_a_ring_is_never_overwritten(tmp_path: Path) -> None:
     ring = core.RingWriter(str(tmp_path / "r"), 8, 0, 2, 1, b"{}")
     with pytest.raises(OSError, match="cannot create ring"):

@@ -4,7 +4,8 @@ import pytest
 
 from rtloop.errors import ConfigError
 from rtloop.link import check_wire_rate, parse_schema
-from rtloop.link.wire_cost import command_frame_bytes, sensor_frame_bytes
+from rtloop.link.wire_cost import account_frame_bytes, command_frame_bytes, sensor_frame_bytes
+from rtloop.link.wire_rate import carries_account
 from tests.firmware import reference as ref
 
 
@@ -44,3 +45,14 @@ def test_the_other_direction_is_judged_by_the_rate_of_the_loop() -> None:
 
 def test_a_device_without_sensors_is_judged_by_its_commands_alone() -> None:
     check_wire_rate(30_000, parse_schema(schema(0, 1)), 100)
+
+
+def test_an_account_is_asked_for_where_it_delays_no_packet() -> None:
+    request, answer = account_frame_bytes()
+    assert request == len(ref.encode_frame(ref.encode_packet(15, 1, 1, 1, 1 << 30, b"")))
+    assert answer == len(ref.encode_frame(ref.encode_packet(16, 1, 1, 1, 1 << 30, b"x" * 96)))
+    samples, commands = parse_schema(schema(4, 1, 100)), parse_schema(schema(1, 12, rate_hz=1))
+    assert carries_account((46 + 114) * 10 * 100, samples, 1)
+    assert not carries_account((46 + 114) * 10 * 100 - 1, samples, 1)
+    assert carries_account((74 + 18) * 10 * 155, commands, 155)
+    assert not carries_account((74 + 18) * 10 * 155 - 1, commands, 155)

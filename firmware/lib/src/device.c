@@ -310,6 +310,7 @@ static void send_due_sensor(rtl_device *d, uint64_t now) {
     const uint64_t period_us = d->description.sensor_period_us;
     d->next_sensor_us = (now / period_us + 1) * period_us;
     send_sensor(d);
+    rtl_send_due_stats(d, now);
 }
 
 void rtl_device_tick(rtl_device *device) {

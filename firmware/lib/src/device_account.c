@@ -67,7 +67,8 @@ bool rtl_account_init(rtl_device *d) {
     rtl_histogram_clear(&account->sample_to_actuation);
     memset(&account->trace, 0, sizeof account->trace); /* it has sent no sample yet */
     account->untraced = 0;
-    account->began_us = account->ended_us = 0;
+    account->began_us = account->ended_us = account->next_stats_us = 0;
+    account->stats_are_due = false;
     account->pass_release_us = RTL_NEVER_US;
     return true;
 }
@@ -134,14 +135,11 @@ void rtl_device_end_pass(rtl_device *device) {
 
 /* ---- what it came to ----------------------------------------------------------------------- */
 
-bool rtl_on_stats_request(rtl_device *d) {
+rtl_stats rtl_device_tell_stats(const rtl_device *d) {
     const rtl_device_account *const account = d->description.account;
-    if (account == NULL) {
-        return false;
-    }
     const rtl_loop_account *const loop = &account->loop;
     const bool has_loop = loop->terms.period_us > 0;
-    const rtl_stats stats = {
+    return (rtl_stats){
         .loop_class = has_loop ? loop->terms.loop_class : RTL_CLASS_NONE,
         .max_misses = loop->terms.max_misses,
         .window = loop->terms.window,
@@ -166,9 +164,39 @@ bool rtl_on_stats_request(rtl_device *d) {
         .traced = account->sample_to_actuation.n,
         .untraced = account->untraced,
     };
+}
+
+static void send_stats(rtl_device *d) {
+    const rtl_stats stats = rtl_device_tell_stats(d);
     uint8_t payload[RTL_PAYLOAD_MAX];
     rtl_send_packet(d, RTL_TYPE_STATS, payload, rtl_stats_encode(&stats, payload));
+}
+
+bool rtl_on_stats_request(rtl_device *d) {
+    rtl_device_account *const account = d->description.account;
+    if (account == NULL) {
+        return false;
+    }
+    if (d->state == RTL_STATE_ARMED || d->state == RTL_STATE_ACTIVE) {
+        account->stats_are_due = true;
+        account->stats_ack = d->rx_seq;
+    } else {
+        send_stats(d);
+    }
     return true;
+}
+
+void rtl_send_due_stats(rtl_device *d, uint64_t now) {
+    rtl_device_account *const account = d->description.account;
+    if (account == NULL || !account->stats_are_due || now < account->next_stats_us) {
+        return;
+    }
+    account->stats_are_due = false;
+    account->next_stats_us = now + RTL_STATS_INTERVAL_US;
+    const uint16_t newest = d->rx_seq;
+    d->rx_seq = account->stats_ack;
+    send_stats(d);
+    d->rx_seq = newest;
 }
 
 static const rtl_histogram *histogram_of(const rtl_device_account *account, uint8_t kind) {

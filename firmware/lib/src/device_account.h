@@ -18,6 +18,8 @@ void rtl_account_command_applied(rtl_device *d, uint16_t ack);
 
 /* Answers; false: this device does not know such a question. */
 bool rtl_on_stats_request(rtl_device *d);
+/* Right behind a SENSOR: what had to wait for it. */
+void rtl_send_due_stats(rtl_device *d, uint64_t now);
 bool rtl_on_histogram_request(rtl_device *d, const rtl_histogram_request *request);
 
 #endif

@@ -7,7 +7,7 @@ import argparse
 from rtloop.cli.command import Commands, command, number, path, positive, seconds, whole
 
 _DEVICE = "a path, or an address such as udp://HOST:PORT"
-_BAUD = 1_000_000
+BAUD = 1_000_000
 
 
 def add_devices(commands: Commands) -> None:
@@ -31,7 +31,7 @@ def add_devices(commands: Commands) -> None:
         type=_baud,
         default=[],
         metavar="N",
-        help=f"to ask with; may be repeated (default {_BAUD})",
+        help=f"to ask with; may be repeated (default {BAUD})",
     )
     devices.add_argument("--json", action="store_true", help="for machines")
 
@@ -113,6 +113,7 @@ def add_link(commands: Commands) -> None:
     )
     _add_duration(sniff)
     _add_baud(sniff)
+    sniff.set_defaults(baud=None)  # to record with; a file has none
     sniff.add_argument("--json", action="store_true", help="an object a packet, in lines")
 
 
@@ -160,9 +161,9 @@ def _add_baud(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baud",
         type=_baud,
-        default=_BAUD,
+        default=BAUD,
         metavar="N",
-        help=f"bits per second of a serial line (default {_BAUD})",
+        help=f"bits per second of a serial line (default {BAUD})",
     )
 
 

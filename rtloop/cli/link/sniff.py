@@ -15,6 +15,7 @@ from typing import Any
 
 from rtloop import core
 from rtloop.cli.command import UsageError
+from rtloop.cli.link.arguments import BAUD
 from rtloop.cli.outlet import say
 from rtloop.cli.signals import Signals
 from rtloop.cli.terminal import Terminal
@@ -35,6 +36,12 @@ def sniff(options: argparse.Namespace) -> int:
             f"{options.file} is a device, and would be sent what comes; expected a file: "
             f"`rtloop link sniff line.bin --record {device}` writes one, and sends nothing"
         )
+    for name in ("duration", "baud"):
+        if getattr(options, name) is not None and options.record is None:
+            raise UsageError(
+                f"--{name}: nothing is recorded; expected --record DEVICE beside it, or FILE alone, which is "
+                "decoded to its end"
+            )
     if options.record is not None:
         _record(options)
     counts: Counter[str] = Counter()
@@ -128,7 +135,7 @@ def _record(options: argparse.Namespace) -> None:
     with Signals() as signals:
         stopped = signals.from_now_on()
         with stopped_when(stopped):
-            line = open_line(options.record, options.baud)
+            line = open_line(options.record, options.baud or BAUD)
         end_s = time.monotonic() + (options.duration or math.inf)
         try:
             with options.file.open("wb") as file:

@@ -83,6 +83,11 @@ void bind_ports(nb::module_ &m) {
                  return nb::make_tuple(to_numpy(std::move(values)), time_ns);
              })
         .def("write_safe", &Port::write_safe)
+        .def("account",
+             [](Port &port) {
+                 const std::vector<uint8_t> said = port.account();
+                 return nb::bytes(said.data(), said.size());
+             })
         .def_prop_ro("is_lost", &Port::is_lost)
         .def_prop_ro("loss_error", &Port::loss_error)
         .def("let_go", &Port::let_go, nb::call_guard<nb::gil_scoped_release>())

@@ -17,6 +17,7 @@ struct LineTerms {
     int64_t obey_timeout_ns = 0;     // a command is applied and confirmed in it; 0: not watched
     int64_t silence_timeout_ns = 0;  // no SENSOR for so long: the link is lost
     bool is_armed = true;            // whether commands may be sent at all
+    bool accounts = false;           // the device is asked for its own account once a second
 };
 
 // Attached → lost, by the loop; lost → offered or given up, by whoever opens it anew; offered →

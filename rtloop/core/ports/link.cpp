@@ -23,6 +23,7 @@ LineTerms terms_of(const PortOptions &options) {
     terms.obey_timeout_ns = options.integer("obey_timeout_ns");
     terms.silence_timeout_ns = options.integer("silence_timeout_ns");
     terms.is_armed = options.integer("is_armed") != 0;
+    terms.accounts = options.integer("accounts") != 0;
     return terms;
 }
 
@@ -87,6 +88,8 @@ void LinkPort::forget_device() noexcept {
     last_sensor_ns_ = -1;
     last_receive_ns_ = 0;
     last_time_request_ns_ = 0;
+    last_account_request_ns_ = 0;
+    account_is_due_ = false;
     time_reply_is_due_ = false;
     sequence_.newest = 0;
     sequence_.is_known = false;
@@ -214,6 +217,13 @@ std::vector<std::pair<std::string, int64_t>> LinkPort::counters() const {
             {"losses", line_.losses()},
             {"reconnections", line_.reconnections()},
             {"lost_ns", line_.lost_ns(MonotonicClock().now())}};
+}
+
+std::vector<uint8_t> LinkPort::account() {
+    const std::optional<rtl_stats> &said = account_.refresh();
+    if (!said) return {};
+    uint8_t payload[RTL_PAYLOAD_MAX];
+    return {payload, payload + rtl_stats_encode(&*said, payload)};
 }
 
 void LinkPort::tell_clock(int64_t now_ns) noexcept {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "rtloop/core/ports/line.hpp"
 #include "rtloop/core/ports/port.hpp"
 #include "rtloop/core/ports/time_map.hpp"
+#include "rtloop/core/ports/triple_buffer.hpp"
 #include "rtloop/core/ports/wire.hpp"
 #include "rtloop/messages.h"
 #include "rtloop/sequence.h"
@@ -81,6 +83,7 @@ class LinkPort final : public Port, private Wire::Receiver {
     bool knows_safe() const noexcept override { return false; }
     PortReport report() const noexcept override;
     std::vector<std::pair<std::string, int64_t>> counters() const override;
+    std::vector<uint8_t> account() override;
     bool is_lost() const noexcept override { return line_.is_lost(); }
     int loss_error() const noexcept override { return line_.error(); }
     void let_go() override { line_.let_go(); }
@@ -128,6 +131,9 @@ class LinkPort final : public Port, private Wire::Receiver {
     int64_t last_sensor_ns_ = -1;
     int64_t last_receive_ns_ = 0;
     int64_t last_time_request_ns_ = 0;
+    int64_t last_account_request_ns_ = 0;
+    uint16_t account_request_seq_ = 0;
+    bool account_is_due_ = false;
     bool time_reply_is_due_ = false;
     // Commands of this activation: since when one has waited to be confirmed (-1: none does), the
     // seq of the newest, and the one that was confirmed last.
@@ -149,6 +155,7 @@ class LinkPort final : public Port, private Wire::Receiver {
     uint16_t default_ack_ = 0;
     uint32_t default_line_ = 0;  // the number of the line that it is for
     PortReport report_;
+    Newest<std::optional<rtl_stats>> account_{0, std::nullopt};
     Packet stop_;
     std::atomic<bool> stopped_{true};
     int refusal_ = 0;  // the network's, since the newest packet: if that was the last, the reason

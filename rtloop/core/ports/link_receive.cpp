@@ -36,6 +36,8 @@ PortEventKind kind_of(uint8_t device_event) noexcept {
     return is_known ? static_cast<PortEventKind>(device_event) : PortEventKind::unknown;
 }
 
+constexpr float kNoValues = 0.0F;
+
 bool has_lateness(PortEventKind kind) noexcept {
     return kind == PortEventKind::late_command || kind == PortEventKind::deadline_miss;
 }
@@ -102,6 +104,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
     time_.packet_arrived(header.time_us, now_ns);
     rtl_time_reply time_reply;
     rtl_event event;
+    rtl_stats stats;
     if (header.type == RTL_TYPE_SENSOR) {
         rtl_sensor sensor;
         if (!rtl_sensor_decode(payload, payload_size, &sensor) ||
@@ -144,6 +147,14 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         }
         counters_.device_events.fetch_add(1, std::memory_order_relaxed);
         tell_event(event, now_ns);
+    } else if (header.type == RTL_TYPE_STATS) {
+        if (!rtl_stats_decode(payload, payload_size, &stats)) {
+            counters_.rx_errors.fetch_add(1, std::memory_order_relaxed);
+            return;
+        }
+        if (!account_is_due_ || header.ack != account_request_seq_) return;
+        account_is_due_ = false;
+        account_.write(&kNoValues, stats);
     }
 }
 

@@ -9,6 +9,7 @@ namespace rtloop {
 namespace {
 
 constexpr int64_t kTimeRequestIntervalNs = 100'000'000;
+constexpr int64_t kAccountRequestIntervalNs = 1'000'000'000;
 
 }  // namespace
 
@@ -56,7 +57,7 @@ rtl_command LinkPort::command_of(const float *values, int64_t valid_until_ns) co
 // Returns whether the command, if there is one, has left. What else is due goes with it.
 bool LinkPort::send(const rtl_command *command, int64_t now_ns) noexcept {
     uint8_t payload[RTL_PAYLOAD_MAX];
-    Packet packets[2];
+    Packet packets[kPacketsAtOnce];
     size_t n = 0;
     const uint16_t command_seq = tx_seq_.load(std::memory_order_relaxed);
     if (command != nullptr) {
@@ -69,6 +70,13 @@ bool LinkPort::send(const rtl_command *command, int64_t now_ns) noexcept {
         const rtl_time_request request = {static_cast<uint64_t>(now_ns)};
         packets[n++] = packet(RTL_TYPE_TIME_REQUEST, payload,
                               rtl_time_request_encode(&request, payload), sequence_.newest, now_ns);
+    }
+    if (last_account_request_ns_ == 0) last_account_request_ns_ = now_ns;
+    if (terms_.accounts && now_ns - last_account_request_ns_ >= kAccountRequestIntervalNs) {
+        last_account_request_ns_ = now_ns;
+        account_request_seq_ = tx_seq_.load(std::memory_order_relaxed);
+        account_is_due_ = true;
+        packets[n++] = packet(RTL_TYPE_STATS_REQUEST, payload, 0, sequence_.newest, now_ns);
     }
     if (n == 0) return false;
 

@@ -2,7 +2,6 @@
 
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 
 #include "rtloop/core/cycle/clock.hpp"
@@ -11,11 +10,10 @@ namespace rtloop {
 
 namespace {
 
-// As for a stream: more than a device that keeps its rate ever leaves; what is beyond is a flood,
-// of which the last packets are looked at: among them is the newest sample.
-constexpr int kPacketsLookedAt = 128;
-constexpr int kPacketsSkipped = 1024;
-constexpr size_t kPacketsKept = 8;
+// In one cycle. More than a device that keeps its rate ever leaves, and more than waits: the queues
+// of these lines are bounded where they are opened (link/transports/udp.py, zmq_bridge.cpp), and
+// the kernel drops what a flood brings beyond. So the newest of what waited is known all the same.
+constexpr int kPacketsAtMost = 128;
 constexpr int kPacketsToDrain = 4096;
 constexpr int kRoomForTheLastBytes = 64 * 1024;  // beyond what any link of ours waits with
 
@@ -82,23 +80,10 @@ void PacketWire::drain(int fd) noexcept {
 
 Wire::Received PacketWire::receive(int fd, Receiver &receiver) noexcept {
     Received received;
-    Slot slots[kPacketsKept];
+    Slot slot;
     MonotonicClock clock;
-    for (int i = 0; i < kPacketsLookedAt; ++i) {
-        if (!receive_one(fd, slots[0], received)) return received;
-        receiver.accept(slots[0].bytes, slots[0].size, clock.now());
-    }
-    size_t n = 0;
-    for (int i = 0; i < kPacketsSkipped; ++i) {
-        Slot &slot = slots[n % kPacketsKept];
-        const size_t old = n < kPacketsKept ? 0 : slot.size;
-        if (!receive_one(fd, slot, received)) break;
-        received.discarded += static_cast<uint32_t>(old);
-        ++n;
-    }
-    const int64_t now_ns = clock.now();
-    for (size_t i = n - std::min(n, kPacketsKept); i < n; ++i) {
-        receiver.accept(slots[i % kPacketsKept].bytes, slots[i % kPacketsKept].size, now_ns);
+    for (int i = 0; i < kPacketsAtMost && receive_one(fd, slot, received); ++i) {
+        receiver.accept(slot.bytes, slot.size, clock.now());
     }
     return received;
 }

@@ -95,7 +95,8 @@ class Port {
 
     // Loop, at most once a cycle: sends a command (n_outputs floats) that is meant to be in force
     // until one period after `deadline_ns`. True: it left. False: it did not, the previous command
-    // stands, and nothing of this one will leave later. A port that tells its far end until when a
+    // stands, and nothing of this one will leave later; of a port whose commands leave in a thread
+    // of its own: the one before had not left by now. A port that tells its far end until when a
     // command is valid does not send one that no longer is: it would be refused, and the next one
     // would go on from it.
     virtual bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept {
@@ -146,6 +147,10 @@ class Port {
 
     // Any: what an observer may want to know, by name.
     virtual std::vector<std::pair<std::string, int64_t>> counters() const { return {}; }
+
+    // One other thread: what the device behind it accounted for itself, as it said last (the
+    // payload of a STATS message); empty when it has not.
+    virtual std::vector<uint8_t> account() { return {}; }
 
     // Where a device may come back, and its loss is no fault. Any: it is lost, and nobody has it in
     // hand yet; the errno of the loss. One other thread, while it is_lost(): lets go of what is

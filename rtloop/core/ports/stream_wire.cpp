@@ -21,8 +21,6 @@ constexpr size_t kReadBytes = 4096;
 constexpr int kReadsLookedAt = 4;
 constexpr int kReadsSkipped = 64;
 constexpr int kReadsToDrain = 256;
-// A command and what goes with it.
-constexpr size_t kPacketsAtOnce = 2;
 
 // 0: nothing more is there, or the line is gone.
 size_t read_some(int fd, uint8_t *bytes, int *error) noexcept {

@@ -10,6 +10,9 @@
 
 namespace rtloop {
 
+// A command and what may be due with it: a request for the device's time, one for its account.
+constexpr size_t kPacketsAtOnce = 3;
+
 struct Packet {
     uint8_t bytes[RTL_PACKET_MAX];
     size_t size = 0;
@@ -53,11 +56,12 @@ class Wire {
     // Drops what is there, up to a bound.
     virtual void drain(int fd) noexcept = 0;
 
-    // Hands over what is there; of a flood the first and the last packets. So at its end the newest
-    // that had arrived is known, whatever else came before it.
+    // Hands over what is there, up to a bound: what a flood brings beyond it is skipped here, or
+    // does not fit into the queue. So at its end the newest of what waited is known.
     virtual Received receive(int fd, Receiver &receiver) noexcept = 0;
 
-    // All of them or the first of them, never a part of one that the other side would take.
+    // At most kPacketsAtOnce. All of them or the first of them, never a part of one that the other
+    // side would take.
     virtual Sent send(int fd, const Packet *packets, size_t n) noexcept = 0;
 
     // Any thread, beside a send: what was cut is ended first. Best effort.

@@ -45,6 +45,12 @@ struct Header {
     uint64_t n_sources;  // zero in version 1
     std::atomic<uint64_t> metadata_checksum;
     uint64_t event_capacity;  // zero in versions 1 to 3
+    // The metadata have room twice, and one of the two counts: whoever is killed as it writes
+    // leaves the other. The second is 0, and never counts, in what was written before there was
+    // one.
+    std::atomic<uint64_t> second_size;
+    std::atomic<uint64_t> second_checksum;
+    std::atomic<uint64_t> second_counts;
 };
 static_assert(sizeof(Header) <= kPage);
 static_assert(sizeof(LoopStatus) <= kPage);
@@ -140,7 +146,7 @@ RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_so
         capacity > SIZE_MAX / 4 / (layout_.cycles().slot_words() * sizeof(uint64_t))) {
         throw std::invalid_argument("a ring cannot be as large as that");
     }
-    const size_t metadata_room = page_rounded(metadata.size()) + kMetadataGrowth;
+    const size_t metadata_room = 2 * (page_rounded(metadata.size()) + kMetadataGrowth);
     const size_t status_offset = kPage + metadata_room;
     const size_t events_offset = status_offset + kPage;
     const size_t slots_offset = events_offset + layout_.events().size();
@@ -164,6 +170,7 @@ RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_so
     header->slots_offset = slots_offset;
     header->writer_pid = getpid();
     header->writer_start_time = process_start_time();
+    header->second_counts = 1;  // so that the first is written first
     set_metadata(metadata);
     // Last: a reader that sees the magic sees a complete ring.
     header->magic.store(magic_word(kMagic), std::memory_order_release);
@@ -171,14 +178,19 @@ RingWriter::RingWriter(const std::string &path, uint64_t capacity, uint64_t n_so
 
 void RingWriter::set_metadata(const std::string &metadata) {
     auto *header = reinterpret_cast<Header *>(mapping_.data());
-    if (metadata.size() > header->metadata_room) {
+    const uint64_t room = header->metadata_room / 2;
+    if (metadata.size() > room) {
         throw std::invalid_argument("a ring's metadata may grow by " +
                                     std::to_string(kMetadataGrowth) + " bytes, not more");
     }
-    std::memcpy(mapping_.data() + kPage, metadata.data(), metadata.size());
-    header->metadata_checksum.store(checksum(mapping_.data() + kPage, metadata.size()),
-                                    std::memory_order_relaxed);
-    header->metadata_size.store(metadata.size(), std::memory_order_release);
+    const bool is_second = header->second_counts.load(std::memory_order_relaxed) == 0;
+    std::byte *const to = mapping_.data() + kPage + (is_second ? room : 0);
+    std::memcpy(to, metadata.data(), metadata.size());
+    auto &checksum_of = is_second ? header->second_checksum : header->metadata_checksum;
+    auto &size_of = is_second ? header->second_size : header->metadata_size;
+    checksum_of.store(checksum(to, metadata.size()), std::memory_order_relaxed);
+    size_of.store(metadata.size(), std::memory_order_relaxed);
+    header->second_counts.store(is_second ? 1 : 0, std::memory_order_release);
 }
 
 RingWriter::~RingWriter() {
@@ -240,15 +252,19 @@ RingReader::RingReader(const std::string &path, bool of_anybody) {
     writer_start_time_ = header.writer_start_time;
 }
 
-// Its writer may be about to say more, at the end of its loop.
+// Its writer may say more twice while this reads once.
 std::string RingReader::metadata() const {
     constexpr int kAttempts = 16;
     const auto &header = *reinterpret_cast<const Header *>(mapping_.data());
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
-        const size_t size = std::min<size_t>(header.metadata_size, header.metadata_room);
-        std::string text(reinterpret_cast<const char *>(mapping_.data() + kPage), size);
+        const bool is_second = header.second_counts.load(std::memory_order_acquire) != 0;
+        const size_t room = header.metadata_room / (is_second ? 2 : 1);
+        const size_t size =
+            std::min<size_t>(is_second ? header.second_size : header.metadata_size, room);
+        const std::byte *const from = mapping_.data() + kPage + (is_second ? room : 0);
+        std::string text(reinterpret_cast<const char *>(from), size);
         if (layout_.checksum_words == 0 ||
-            header.metadata_checksum ==
+            (is_second ? header.second_checksum : header.metadata_checksum) ==
                 checksum(reinterpret_cast<const std::byte *>(text.data()), size)) {
             return text;
         }

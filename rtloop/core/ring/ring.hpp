@@ -3,8 +3,8 @@
 // One writer that never waits; any number of readers, in any process, that detect what they lost.
 // The file outlives both, which makes it the flight recorder after a crash.
 //
-// File: Header (one page) | metadata (JSON, room to grow) | Status (one page) | slots of port
-// events | slots of cycles: record, one InputRecord per input, input and output values.
+// File: Header (one page) | metadata (JSON, room to grow, twice) | Status (one page) | slots of
+// port events | slots of cycles: record, one InputRecord per input, input and output values.
 #pragma once
 
 #include <atomic>

@@ -23,6 +23,7 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -79,7 +80,13 @@ def _caught_signals() -> socket.socket:
 
 
 def _serve(board: Emulator, woken: socket.socket) -> None:
-    """Until a signal ends it, or the emulator ends by itself: RtloopError."""
+    """Until a signal ends it, or the emulator ends by itself: RtloopError.
+
+    The next signal is obeyed once the board is up again, which a letter would not find listening, and of which
+    each start is told.
+    """
+    waiting: deque[signal.Signals] = deque()
+    is_up = True
     while True:
         readable = select.select([board.console, woken], [], [])[0]
         if board.console in readable:
@@ -88,14 +95,18 @@ def _serve(board: Emulator, woken: socket.socket) -> None:
                 raise RtloopError(f"{EMULATOR} ended by itself: {board.end()}")
             for line in lines:
                 if line.startswith("READY "):
+                    is_up = True
                     print(f"RESTARTED {line.removeprefix('READY ')}", flush=True)
-        for caught in map(signal.Signals, woken.recv(64) if woken in readable else b""):
-            if caught in _ENDS:
-                return
+        waiting.extend(map(signal.Signals, woken.recv(64) if woken in readable else b""))
+        if any(caught in _ENDS for caught in waiting):
+            return
+        while waiting and is_up:
+            caught = waiting.popleft()
+            is_up = caught == signal.SIGUSR2
             if caught == signal.SIGHUP:
                 with suppress(OSError, ValueError):  # that it has ended is for `lines` to tell
                     board.reset()
-            elif caught in _LETTERS:
+            else:
                 board.press(_LETTERS[caught])
 
 

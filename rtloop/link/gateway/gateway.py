@@ -15,7 +15,7 @@ from rtloop.link.gateway.commander import Commander, Peer, Verdict, is_stop
 from rtloop.link.gateway.sockets import PACKET_MAX, Sent, Sockets
 from rtloop.link.handshake import LinkInfo, shake_hands
 from rtloop.link.link import stop_device
-from rtloop.link.messages import PacketType
+from rtloop.link.messages import DeviceState, PacketType
 from rtloop.link.packet_stream import REFUSED, PacketStream
 from rtloop.link.transports import Line, open_line
 from rtloop.stopping import stopped_when
@@ -29,6 +29,16 @@ FIRST_S, LATER_S = 0.1, 2.0
 READS = 16
 #: A line that takes no bytes for so long is lost: what waits for it is old.
 WRITE_S = 0.05
+
+
+#: What becomes of a device whose commander has left, by its newest sample; of others nothing.
+_LEFT = {
+    DeviceState.ACTIVE: "; the device's command timeout acts",
+    DeviceState.ARMED: (
+        "; the device is ARMED still, which no timeout ends: the next host may command it, a STOP "
+        "(`rtloop link safe`) makes it SAFE"
+    ),
+}
 
 
 class Gateway:
@@ -57,6 +67,7 @@ class Gateway:
             self._sockets.close()
             raise
         self._commander = Commander(device)
+        self._state = self.info.device_state
         self._counts = dict.fromkeys(("samples", "passed_on", "refused", "damaged", "dropped"), 0)
         self._told_s = time.monotonic()
         self._retry_s, self._wait_s = 0.0, FIRST_S
@@ -136,7 +147,7 @@ class Gateway:
 
     def _has_left(self, identity: bytes) -> None:
         if self._commander.has_left(identity):
-            self._note("left", "who commanded has left; the device's command timeout acts")
+            self._note("left", f"who commanded has left{_LEFT.get(self._state, '')}")
 
     # --- from the device ---
 
@@ -190,6 +201,7 @@ class Gateway:
         if type == PacketType.SENSOR:
             self._counts["samples"] += 1
             taken = messages.decode_sample(payload)
+            self._state = taken.state
             self._sockets.publish(
                 news.sample(self.info, taken, self._unwrapped(taken.sample_time_us))
             )

@@ -54,7 +54,9 @@ class Sockets:
             self._monitor = self.peers.get_monitor_socket(
                 zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
             )
-            self.pub, self.command = _bound(self.news, pub), _bound(self.peers, command)
+            self.pub = _bound(self.news, pub, _ANOTHER)
+            is_ours = _port(self.pub) == _port(command)
+            self.command = _bound(self.peers, command, _OURS if is_ours else _ANOTHER)
         except BaseException:
             self.close()
             raise
@@ -143,13 +145,21 @@ class Sockets:
             socket.curve_publickey, socket.curve_secretkey = public, secret
 
 
-def _bound(socket: zmq.Socket[bytes], address: str) -> str:
+#: Whose an address may be that nobody else can listen at, and what to do.
+_ANOTHER = "another gateway may run there: end it"
+_OURS = "samples and events are to have that port: give --pub another one"
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
+
+
+def _bound(socket: zmq.Socket[bytes], address: str, whose: str) -> str:
     """Where it listens: also of port 0."""
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
         raise RtloopError(
-            f"cannot listen at {address}: {error.strerror}; another gateway may run there: end it, or take "
-            "another port"
+            f"cannot listen at {address}: {error.strerror}; {whose}, or take another port"
         ) from error
     return socket.getsockopt_string(zmq.LAST_ENDPOINT)

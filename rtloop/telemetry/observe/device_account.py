@@ -87,6 +87,8 @@ class DeviceAccount:
     release_latency_us: DeviceHistogram
     sample_to_actuation_us: DeviceHistogram
     """Of the commands that were applied: from the newest sample that their host had until they were."""
+    is_final: bool = True
+    """False: it could not be asked at the end, and this is what it said last, without histograms."""
 
     @property
     def failures(self) -> Iterator[str]:
@@ -125,6 +127,7 @@ class DeviceAccount:
         return (
             f"{self.loop_class} loop of {self.period_us / 1e3:g} ms: {self.misses} misses{late} in "
             f"{self.jobs} jobs, {self.skipped} skipped; response {p99}max {self.response_us.max_us} µs"
+            f"{'' if self.is_final else '; as it said last, not at the end'}"
         )
 
     @property
@@ -150,10 +153,13 @@ class DeviceAccount:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> DeviceAccount:
         """The inverse of ``as_dict``, also of a newer version. Raises KeyError, TypeError, ValueError."""
-        given: dict[str, Any] = {"loop_class": raw["class"]}
+        given: dict[str, Any] = {
+            "loop_class": raw["class"],
+            "is_final": bool(raw.get("is_final", True)),  # older versions asked at the end alone
+        }
         if given["loop_class"] is not None and given["loop_class"] not in core.CLASSES:
             raise ValueError(f"no class: {given['loop_class']!r}")
-        for name in (field.name for field in fields(cls) if field.name != "loop_class"):
+        for name in (field.name for field in fields(cls) if field.name not in given):
             value = raw[name]
             if name in ("response_us", "release_latency_us", "sample_to_actuation_us"):
                 given[name] = DeviceHistogram.from_dict(value)

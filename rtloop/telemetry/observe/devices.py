@@ -52,7 +52,7 @@ class DeviceSummary:
     hard_misses: int = 0
     """Jobs of its own loop that it told of as missed, calling that loop hard."""
     account: DeviceAccount | None = None
-    """What the device said at the end; None: it does not account for itself, or could not be asked."""
+    """What the device said at the end, or last; None: it does not account for itself, or could not be asked."""
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -103,7 +103,7 @@ class DeviceStatistics:
         self.highest = -1
         """The largest number of an event that was seen."""
         self.accounts: dict[str, DeviceAccount] = {}
-        """What devices said at the end, by port."""
+        """What devices said last, by port."""
 
     @classmethod
     def resumed(cls, ports: Iterable[str], so_far: Mapping[str, Any] | None) -> DeviceStatistics:

@@ -107,7 +107,7 @@ class LoopMetadata:
     ports: tuple[str, ...] = ()
     """Names of the loop's ports, which its port events count; empty in what older versions wrote."""
     accounts: dict[str, DeviceAccount] = field(default_factory=dict)
-    """What devices accounted for themselves, by port: known once the loop has ended, empty before."""
+    """What devices accounted for themselves, by port, as they said last."""
 
     @classmethod
     def from_json(cls, text: bytes | str) -> "LoopMetadata":
@@ -124,7 +124,7 @@ class LoopMetadata:
                 outputs=_signals(raw["outputs"]),
                 sources=tuple(str(name) for name in raw.get("sources") or ()),
                 realtime_ns_offset=int(
-                    raw.get("realtime_ns_offset") or time.time_ns() - time.monotonic_ns()
+                    raw.get("realtime_ns_offset", time.time_ns() - time.monotonic_ns())
                 ),
                 run=dict(raw.get("run") or {}),
                 max_share=_limits(raw.get("max_share") or {}),

@@ -63,11 +63,13 @@ class RecorderProcess:
         *,
         split: Split | None = None,
         keep_rings: bool = False,
+        dump: bool = False,
         avoid_cpus: Sequence[int] = (),
     ) -> "RecorderProcess":
         """Start recording ``rings`` (which exist) to the new file ``out``; returns at once.
 
-        With a ``split`` there may be more files beside it (``mcap.parts``).
+        With a ``split`` there may be more files beside it (``mcap.parts``). A ``dump`` is what the rings hold
+        now and no more: it ends by itself, and leaves them to whoever else records them.
 
         ``avoid_cpus`` are the loop's. Raises ``RecordingError`` when no process can be started.
         """
@@ -79,6 +81,7 @@ class RecorderProcess:
         ):
             options += [option, str(value)] if value is not None else []
         options += ["--keep-rings"] if keep_rings else []
+        options += ["--dump"] if dump else []
         options += [option for cpu in avoid_cpus for option in ("--avoid-cpu", str(cpu))]
         try:
             process = subprocess.Popen(

@@ -122,3 +122,14 @@ def test_a_device_in_place_of_the_file_is_refused_and_sent_nothing(
     assert f"{device.path} is a device" in told["error"]
     assert f"rtloop link sniff line.bin --record {device.path}" in told["error"]
     assert not device.names()
+
+
+@pytest.mark.parametrize("option", [("--duration", "1"), ("--baud", "9600")])
+def test_what_counts_for_a_recording_alone_is_refused_without_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
+) -> None:
+    path = tmp_path / "line.bin"
+    path.write_bytes(b"")
+    assert main(["link", "sniff", str(path), *option]) == 2
+    expected = f"{option[0]}: nothing is recorded; expected --record DEVICE beside it"
+    assert expected in capsys.readouterr().err

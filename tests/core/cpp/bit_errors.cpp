@@ -117,7 +117,8 @@ PortOptions options() {
             {"obey_timeout_ns", int64_t{0}},
             {"silence_timeout_ns", int64_t{3'600'000'000'000}},
             {"reconnects", int64_t{0}},
-            {"is_armed", int64_t{1}}};
+            {"is_armed", int64_t{1}},
+            {"accounts", int64_t{0}}};
 }
 
 }  // namespace

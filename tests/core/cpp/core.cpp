@@ -103,7 +103,8 @@ void a_polled_link_sends_nothing_and_asks_for_the_time_when_it_keeps_up() {
                               {"obey_timeout_ns", int64_t{0}},
                               {"silence_timeout_ns", int64_t{60'000'000'000}},
                               {"reconnects", int64_t{0}},
-                              {"is_armed", int64_t{1}}});
+                              {"is_armed", int64_t{1}},
+                              {"accounts", int64_t{0}}});
     link.rearm();
     char sent[64];
     const int64_t start_ns = 1'000'000'000;

@@ -562,7 +562,8 @@ void race_line(int n_devices, bool keeps_packets) {
                              {"clock_time_ns", int64_t{0}},
                              {"obey_timeout_ns", int64_t{0}},
                              {"silence_timeout_ns", int64_t{1} << 60},
-                             {"is_armed", int64_t{1}}});
+                             {"is_armed", int64_t{1}},
+                             {"accounts", int64_t{0}}});
         }
         stop.store(true);
     });
@@ -632,7 +633,8 @@ void race_end_of_line(int total) {
                             {"clock_time_ns", int64_t{0}},
                             {"obey_timeout_ns", int64_t{0}},
                             {"silence_timeout_ns", int64_t{1} << 60},
-                            {"is_armed", int64_t{1}}});
+                            {"is_armed", int64_t{1}},
+                            {"accounts", int64_t{0}}});
         });
         if (i % 2 == 0) std::this_thread::yield();
         port.write_safe();

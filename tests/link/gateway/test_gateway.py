@@ -130,7 +130,8 @@ def test_what_happens_is_published_with_who_commands(
         event = until(next_one, lambda told: told.get("event") == "state_change")
         assert event["state"] == "ARMED"
         link.close()
-        until(next_one, lambda told: told.get("what") == "left")
+        left = until(next_one, lambda told: told.get("what") == "left")["text"]
+        assert "the device is ARMED still, which no timeout ends" in left
 
 
 # --- who commands ---
@@ -347,6 +348,12 @@ def test_an_address_that_is_taken_is_told_and_the_device_is_let_go(
         done = rtloop("gateway", "/dev/nothere", "--pub", running.pub)
         assert done.returncode == 1
         assert f"cannot listen at {running.pub}: Address already in use" in done.stderr
+        assert "another gateway may run there" in done.stderr
+        both = ["--pub", "tcp://127.0.0.1:0", "--command", running.command]
+        assert "another gateway may run there" in rtloop("gateway", "/dev/nothere", *both).stderr
+    same = ["--pub", "tcp://127.0.0.1:5599", "--command", "tcp://127.0.0.1:5599"]
+    done = rtloop("gateway", "/dev/nothere", *same)
+    assert "samples and events are to have that port: give --pub another one" in done.stderr
     done = rtloop("gateway", "/dev/nothere", "--command", "tcp://0.0.0.0:0")
     assert done.returncode == 2
     assert "could move the machine" in done.stderr

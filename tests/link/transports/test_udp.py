@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -88,6 +89,21 @@ def test_only_its_device_is_heard(peer: Peer) -> None:
         stranger.sendto(b"forged", host)
     there.sendto(b"real", host)
     assert line.read(5) == b"real"
+
+
+@pytest.mark.parametrize("size", [0, 44, 540])
+def test_of_a_flood_no_more_waits_than_a_cycle_takes_in(peer: Peer, size: int) -> None:
+    line, there = peer
+    line.write(b"hello")
+    _, host = there.recvfrom(100)
+    for _ in range(1000):
+        there.sendto(bytes(size), host)
+    waited = 0
+    with socket.socket(fileno=os.dup(line.fileno())) as ours, suppress(BlockingIOError):
+        while True:
+            ours.recv(600)
+            waited += 1
+    assert 20 < waited <= 128
 
 
 def test_what_was_received_before_is_dropped_a_refusal_included(peer: Peer) -> None:

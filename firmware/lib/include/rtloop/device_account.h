@@ -22,6 +22,9 @@ extern "C" {
 /* SENSORs whose time is remembered: a command that answers an older one is untraced. */
 #define RTL_SAMPLES_TRACED 64u
 
+/* ARMED or ACTIVE, STATS leave behind a sample, so that none waits for them, and not more often. */
+#define RTL_STATS_INTERVAL_US 500000u
+
 typedef struct rtl_sample_trace {
     uint16_t seq[RTL_SAMPLES_TRACED];
     uint32_t time_us[RTL_SAMPLES_TRACED];
@@ -46,6 +49,9 @@ typedef struct rtl_device_account {
 
     rtl_sample_trace trace;
     uint64_t pass_release_us, pass_start_us;
+    uint64_t next_stats_us; /* not before */
+    uint16_t stats_ack;     /* the request that is not answered yet */
+    bool stats_are_due;
 } rtl_device_account;
 
 #ifdef __cplusplus
