@@ -44,6 +44,8 @@ from .supervision import Supervision
 
 NODE_NAME = "loop_node"
 LOOK_S = 0.01
+#: Who deactivates the node waits for the recording so long, and no longer.
+LEAVE_RECORDER_AFTER_S = 3.0
 #: What rclpy calls the states in which a transition may begin.
 _PRIMARY = ("unconfigured", "inactive", "active", "finalized")
 
@@ -121,7 +123,12 @@ class LoopNode(LifecycleNode):
     @_transition("configuring")
     def on_configure(self) -> State:
         config = self._load()
-        run = Run(config, config.path.stem, graph=RclpyGraph(self))
+        run = Run(
+            config,
+            config.path.stem,
+            graph=RclpyGraph(self),
+            leave_recorder_after_s=LEAVE_RECORDER_AFTER_S,
+        )
         self._enter(Changing("configuring", run))
         run.configure()
         for name, link in config.links.items():
@@ -189,6 +196,10 @@ class LoopNode(LifecycleNode):
         """Makes a transition, after the one that another thread makes."""
         self.settle()
         return getattr(self, f"trigger_{transition}")()
+
+    def remember_failure(self, text: str) -> None:
+        """Why the node is where it is, until the next transition."""
+        self._enter(replace(self.state, failure=text))
 
     def destroy_node(self) -> None:
         self.is_ending = True
@@ -262,6 +273,10 @@ class LoopNode(LifecycleNode):
                 self.get_logger().error(f"{name}: {in_ros_words(failure)}")
         if run.is_recorded:
             self.get_logger().info(f"recording: {run.recording}")
+        elif run.still_writing is not None:
+            self.get_logger().warning(
+                f"recording: process {run.still_writing} is still writing {run.recording}"
+            )
 
     def _forget(self) -> str:
         """Lets the run go, active or not; what went wrong, of which nothing is left to be done."""
