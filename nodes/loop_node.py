@@ -39,6 +39,7 @@ from .graph import RclpyGraph
 from .news import News
 from .process import spin
 from .reports import Reports
+from .sim_time import SimTime
 from .states import Active, Changing, Finalized, Inactive, State, Unconfigured
 from .supervision import Supervision
 
@@ -115,6 +116,7 @@ class LoopNode(LifecycleNode):
         self.parameters = Declaration(self, lambda: self.state.label)
         self.reports = Reports(self, self.parameters, lambda: self.state)
         self.news = News(self)
+        self.sim_time = SimTime(self)
         self.supervision = Supervision(self)
         self.reports.publish_state()
 
@@ -128,6 +130,7 @@ class LoopNode(LifecycleNode):
             config.path.stem,
             graph=RclpyGraph(self),
             leave_recorder_after_s=LEAVE_RECORDER_AFTER_S,
+            timing=self.sim_time.timing(),
         )
         self._enter(Changing("configuring", run))
         run.configure()
@@ -156,9 +159,9 @@ class LoopNode(LifecycleNode):
     @_transition("deactivating")
     def on_deactivate(self) -> State:
         run = self._run()
-        summary = self._deactivate(run)
+        self._deactivate(run)
         # A cycle that never returned still holds what a new one would use.
-        if hung := [name for name, loop in summary.loops.items() if loop.unfinished]:
+        if hung := [name for name, loop in run.loops.items() if loop.hangs]:
             raise RuntimeError(f"a cycle of {', '.join(hung)} never returned")
         return Inactive(run)
 
@@ -245,13 +248,12 @@ class LoopNode(LifecycleNode):
             raise RtloopError("the node is not configured")
         return self.state.run
 
-    def _deactivate(self, run: Run) -> RunSummary:
+    def _deactivate(self, run: Run) -> None:
         summary = run.deactivate()  # first of all the safe command
         with self._told_of():
             self.news.detach()
         with self._told_of():
             self._tell(run, summary)
-        return summary
 
     @contextmanager
     def _told_of(self) -> Iterator[None]:

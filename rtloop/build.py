@@ -157,10 +157,12 @@ def _facts(
         }
 
     first = next(iter(assembled.values()))
+    paced = {} if loop.clock is None else {"paced_by": loop.clock.told()}
     told: dict[str, object] = {
         "policy_sha256": first.graph.sha256,
         "models_sha256": by_label(lambda each: each.graph.models_sha256),
         "policy_backends": by_label(lambda each: each.backends.by_model),
+        **paced,
     }
     if loop.switch is not None:
         element = loop.switch.element_in([signal.name for signal in inputs[loop.switch.input]])

@@ -51,6 +51,9 @@ class ServedLoop(Protocol):
     def is_paced(self) -> bool:
         """Whether its period is known: while a file is judged, it may not be."""
 
+    def timeout_of_ns(self, name: str) -> int | None:
+        """How long it waits for a sample of an input that paces it; None of any other."""
+
     def pace_keys(self, here: Keys) -> tuple[Keys, ...]:
         """Where the file says the period, for a loop at ``here``."""
 
@@ -64,6 +67,8 @@ class ReadableLoop(ServedLoop, Protocol):
     def on_overrun(self) -> str: ...
     @property
     def catch_up(self) -> int: ...
+    @property
+    def is_on_a_grid(self) -> bool: ...
     @property
     def output(self) -> str: ...
     @property
@@ -150,6 +155,9 @@ first release."""
 class InputSection(PortSection):
     """Where an input's samples come from, and how old they may be."""
 
+    can_pace: ClassVar[bool] = False
+    """Whether its samples may release a loop: ``paces`` of the core port."""
+
     max_age_ms: Milliseconds | None = Field(
         default=None, description="an older sample is stale; null is never"
     )
@@ -210,7 +218,7 @@ class InputSection(PortSection):
     def stand_in_rules(
         self, here: Keys, names: Sequence[str] | None, count: int | None
     ) -> Iterator[Problem]:
-        """Broken rules of ``on_stale: {use: …}``; None: names, or their number, that only the device knows."""
+        """Broken rules of ``on_stale: {use: ...}``; None where only the device knows names or their number."""
         if self.stand_in is not None:
             has_names = self.named or self.element_names is not None
             at = (*here, "on_stale", "use")

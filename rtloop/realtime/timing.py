@@ -58,7 +58,7 @@ class Timing(Protocol):
         """What makes a time of a recording of ``now_ns``."""
 
     def clock(self) -> core.Clock:
-        """For one activation of one loop. Raises RtloopError where the time is not known."""
+        """For one activation of one loop."""
 
     def drive(self, loop: core.Loop, clock: core.Clock, period_ns: int) -> Drive: ...
     def release(self, drives: Sequence[Any]) -> int:

@@ -62,7 +62,6 @@ class _Stepped:
 
     def begin_after(self, now_ns: int) -> None:
         """At the next multiple of its period, whenever that activation was: so grids do not depend on it."""
-        self.pass_until(now_ns)
         self.loop.begin((now_ns // self.period_ns + 1) * self.period_ns - now_ns)
 
     @property
@@ -97,7 +96,7 @@ class LockStep:
         with self._lock:
             if self._now_ns is None:
                 self._now_ns = to_ns
-            if to_ns < self._now_ns:
+            if self.went_back(to_ns):
                 raise ValueError(f"found {to_ns} ns; expected no time before {self._now_ns} ns")
             self._begin_released(self._now_ns)
             while (due := self._due()) is not None and due.next_ns <= to_ns:
@@ -113,16 +112,26 @@ class LockStep:
 
         Raises what :meth:`Run.activate` raises; ``run`` is inactive then.
         """
-        if self._now_ns is None or to_ns >= self._now_ns:
+        if not self.went_back(to_ns):
             self.advance(to_ns)
             return False
         was_active = run.state == "active"
         run.deactivate()
-        with self._lock:
-            self._now_ns = to_ns
+        self.begin_anew(to_ns)
         if was_active:
             run.activate()
         return was_active
+
+    def went_back(self, to_ns: int) -> bool:
+        """Whether that was before now: then no cycle is due any more."""
+        return self._now_ns is not None and to_ns < self._now_ns
+
+    def begin_anew(self, at_ns: int) -> None:
+        """It is any other time now. Raises RtloopError where a loop is active, which must be ended before."""
+        with self._lock:
+            if self._begun or self._released:
+                raise RtloopError("simulated time cannot go back under a loop that is active")
+            self._now_ns = at_ns
 
     # --- as Timing ---
 
@@ -153,15 +162,14 @@ class LockStep:
             raise ConfigError(found)
 
     def now_ns(self) -> int:
+        """0 before anybody has said it."""
         return self._now_ns or 0
 
     def realtime_ns_offset(self) -> int:
         return 0
 
     def clock(self) -> core.VirtualClock:
-        if self._now_ns is None:
-            raise RtloopError("no simulated time has come yet: start its source, then activate")
-        return core.VirtualClock(self._now_ns)
+        return core.VirtualClock(self.now_ns())
 
     def drive(self, loop: core.Loop, clock: core.Clock, period_ns: int) -> _Stepped:
         assert isinstance(clock, core.VirtualClock)
@@ -185,6 +193,8 @@ class LockStep:
     # --- inside ---
 
     def _begin_released(self, now_ns: int) -> None:
+        for stepped in self._released:
+            stepped.pass_until(now_ns)
         if any(stepped.loop.missing_input() is not None for stepped in self._released):
             return
         for stepped in self._released:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rtloop.config import load
-from rtloop.errors import ConfigError, RtloopError
+from rtloop.errors import ConfigError
 from rtloop.run import Run
 from rtloop.sim import LockStep
 from rtloop.telemetry.mcap.reader import open_recording
@@ -196,6 +196,18 @@ def test_what_keeps_a_time_of_its_own_is_refused(tmp_path: Path) -> None:
         ConfigError, match=r"loop.yaml:8:13: loops.balance.inputs.cart: found a link"
     ):
         Run(load(path), timing=clock).configure()
-    run = Run(load(config_in(tmp_path)), timing=LockStep())
-    with pytest.raises(RtloopError, match="no simulated time has come yet"), run:
-        pass
+
+
+def test_a_loop_may_be_active_before_anybody_says_what_time_it_is(tmp_path: Path) -> None:
+    clock = LockStep()
+    config = load(config_in(tmp_path, on_stale="fault"))
+    with Run(config, timing=clock, record=False) as run:
+        loop = run.loops["balance"]
+        loop.write_input("cart", at(0))
+        clock.advance(1_000_000 * MS)
+        assert loop.status()["executed"] == 0
+        clock.advance(1_000_010 * MS)
+        assert loop.status()["executed"] == 0, "the sample of before is too old"
+        loop.write_input("cart", at(0))
+        clock.advance(1_000_020 * MS)
+        assert (loop.status()["executed"], loop.status()["state"]) == (2, "active")
