@@ -123,9 +123,7 @@ class LoopNode(LifecycleNode):
     @_transition("configuring")
     def on_configure(self) -> State:
         config = self._load()
-        run = Run(
-            config, config.path.stem, graph=RclpyGraph(self), timing=self.sim_time.timing()
-        )
+        run = Run(config, config.path.stem, graph=RclpyGraph(self), timing=self.sim_time.timing())
         self._enter(Changing("configuring", run))
         run.configure()
         for name, link in config.links.items():
@@ -153,9 +151,8 @@ class LoopNode(LifecycleNode):
     @_transition("deactivating")
     def on_deactivate(self) -> State:
         run = self._run()
-        summary = self._deactivate(run)
-        # A cycle that never returned still holds what a new one would use.
-        if hung := [name for name, loop in summary.loops.items() if loop.unfinished]:
+        self._deactivate(run)
+        if hung := [name for name, loop in run.loops.items() if loop.hangs]:
             raise RuntimeError(f"a cycle of {', '.join(hung)} never returned")
         return Inactive(run)
 
