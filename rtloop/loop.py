@@ -403,6 +403,11 @@ class Loop:
         return None if answering is None else answering.times()
 
     @property
+    def hangs(self) -> bool:
+        """Whether something of its newest activation did not come back, and holds what a new one would use."""
+        return self._hangs
+
+    @property
     def is_asking_this_thread(self) -> bool:
         """Whether this is the thread of its policy's Python function."""
         answering = None if self._activation is None else self._activation.answering
@@ -415,7 +420,7 @@ class Loop:
 
     @property
     def hangs(self) -> bool:
-        """Whether a cycle or its Python function did not return as it was deactivated; cleanup() lets go of it."""
+        """Whether a cycle or its function did not return when it was deactivated; cleanup() lets go of it."""
         return self._hangs
 
     @property
