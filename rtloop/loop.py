@@ -120,7 +120,7 @@ class Loop:
         All loops of a run are open before one is configured: it may read another.
         """
         self._refuse_configured()
-        self._opened = open_ports(self.config, self.name, self._graph, self._timing.now_ns)
+        self._opened = open_ports(self.config, self.name, self._graph, self._timing)
 
     def configure(
         self, policies: Mapping[str, Policy] | None = None, loops: Iterable[Loop] = ()

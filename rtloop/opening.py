@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
 from rtloop.ports.around import Around, Graph
 from rtloop.ports.kept import KEPT_INSTEAD, commands_kept, most_kept, what_is_kept
 from rtloop.ports.port import Port, PortSection
+from rtloop.realtime.timing import REAL_TIME, Timing
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ def open_ports(
     config: Config,
     name: str,
     graph: Graph | None = None,
-    now_ns: Callable[[], int] = time.monotonic_ns,
+    timing: Timing = REAL_TIME,
 ) -> Opened:
     """The ports of the inputs and of the outputs of a loop; sections of one identity share one.
 
-    ``graph`` is that of the node that runs the loop, ``now_ns`` its time. Raises ConfigError,
+    ``graph`` is that of the node that runs the loop, ``timing`` its time. Raises ConfigError,
     LinkError, RtloopError; then every port that was opened is closed again.
     """
     with ExitStack() as on_error:
-        opened = _opened(config, Around(config.links, graph, now_ns), name, on_error)
+        opened = _opened(config, Around(config.links, graph, timing), name, on_error)
         on_error.pop_all()
     return opened
 
