@@ -35,6 +35,7 @@ from rtloop.telemetry.observe.summary import RunSummary
 
 from .declaration import Declaration
 from .diagnostics import in_ros_words
+from .graph import RclpyGraph
 from .news import News
 from .process import spin
 from .reports import Reports
@@ -122,7 +123,8 @@ class LoopNode(LifecycleNode):
     @_transition("configuring")
     def on_configure(self) -> State:
         config = self._load()
-        run = Run(config, config.path.stem, timing=self.sim_time.timing())
+        graph, timing = RclpyGraph(self), self.sim_time.timing()
+        run = Run(config, config.path.stem, graph=graph, timing=timing)
         self._enter(Changing("configuring", run))
         run.configure()
         for name, link in config.links.items():
