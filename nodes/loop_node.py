@@ -123,8 +123,9 @@ class LoopNode(LifecycleNode):
     @_transition("configuring")
     def on_configure(self) -> State:
         config = self._load()
-        graph, timing = RclpyGraph(self), self.sim_time.timing()
-        run = Run(config, config.path.stem, graph=graph, timing=timing)
+        run = Run(
+            config, config.path.stem, graph=RclpyGraph(self), timing=self.sim_time.timing()
+        )
         self._enter(Changing("configuring", run))
         run.configure()
         for name, link in config.links.items():

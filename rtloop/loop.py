@@ -119,8 +119,19 @@ class Loop:
 
         All loops of a run are open before one is configured: it may read another.
         """
-        self._refuse_configured()
-        self._opened = open_ports(self.config, self.name, self._graph, self._timing)
+        Loop.open_all([self])
+
+    @staticmethod
+    def open_all(loops: Sequence[Loop]) -> None:
+        """The same of all loops of a run, whose devices are asked at once. Raises what is wrong with any."""
+        for loop in loops:
+            loop._refuse_configured()
+        if loops:
+            names = [loop.name for loop in loops]
+            first = loops[0]
+            opened = open_ports(first.config, names, first._graph, first._timing)
+            for loop in loops:
+                loop._opened = opened[loop.name]
 
     def configure(
         self, policies: Mapping[str, Policy] | None = None, loops: Iterable[Loop] = ()

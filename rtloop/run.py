@@ -170,8 +170,8 @@ class Run:
                 # Whatever can be refused without a device is, before the first one is opened.
                 judgement = judge(self.config, record=self.record)
                 judgement.refuse()
-                _each(self.loops, lambda _, loop: loop.open())
                 loops = tuple(self.loops.values())
+                Loop.open_all(loops)
                 policies = judgement.policies
                 _each(self.loops, lambda name, loop: loop.configure(policies[name], loops))
         except BaseException as error:

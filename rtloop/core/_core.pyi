@@ -556,7 +556,7 @@ class Stage(enum.Enum):
     write = 4
 
 class InputConfig:
-    """``port`` is an index into the loop's ports; ``stand_in``, of OnStale.use, replaces a stale sample."""
+    """``port`` is an index into the loop's ports; ``stand_in`` replaces a stale sample (OnStale.use)."""
 
     def __init__(
         self,
@@ -602,6 +602,9 @@ class LoopConfig:
     default_on_miss: bool
     on_overrun: Overrun
     max_catch_up: int
+    paced_by: int | None
+    """An index into ``inputs``: released by its samples, and ``timeout_ns`` after the last one without one."""
+    timeout_ns: int
     output_at_deadline: bool
     hang_limit_ns: int
     # Lists go in and come out as copies: assign, do not append.
@@ -625,6 +628,16 @@ class VirtualClock(Clock):
     oversleep_ns: int
     def __init__(self, start_ns: int = 0) -> None: ...
     def spend(self, duration_ns: int) -> None: ...
+
+class Deliveries:
+    """Samples that come at instants of virtual time."""
+
+    def __init__(self, clock: VirtualClock) -> None: ...
+    def add(self, port: Port, values: Sequence[float], time_ns: int, at_ns: int) -> None:
+        """A sample, taken at ``time_ns``, that comes at ``at_ns``: not before those that were added before it.
+
+        Raises ValueError where it is of another size than those of the port.
+        """
 
 class Loop:
     """One activation of a loop, without threads: stepped by the caller on any clock.

@@ -52,6 +52,7 @@ class MailboxInput(InputSection):
 
     kind = "mailbox"
     is_stepped = True
+    can_pace = True
 
     mailbox: _Contents = Field(
         description="initial values, one for each element; their number, or true beside `names`, is a mailbox "

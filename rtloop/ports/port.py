@@ -51,6 +51,9 @@ class ServedLoop(Protocol):
     def is_paced(self) -> bool:
         """Whether its period is known: while a file is judged, it may not be."""
 
+    def timeout_of_ns(self, name: str) -> int | None:
+        """How long it waits for a sample of an input that paces it; None of any other."""
+
     def pace_keys(self, here: Keys) -> tuple[Keys, ...]:
         """Where the file says the period, for a loop at ``here``."""
 
@@ -65,6 +68,8 @@ class ReadableLoop(ServedLoop, Protocol):
     @property
     def catch_up(self) -> int: ...
     @property
+    def is_on_a_grid(self) -> bool: ...
+    @property
     def output(self) -> str: ...
     @property
     def outputs(self) -> Mapping[str, OutputSection]: ...
@@ -75,6 +80,8 @@ class PortSection(KindSection):
 
     named: ClassVar[bool] = False
     """Whether the device tells names of the elements of a sample or command."""
+    waits_for_device: ClassVar[bool] = False
+    """Whether opening it waits for an answer: such ports are opened at once, each in a thread of its own."""
 
     is_stepped: ClassVar[bool] = False
     """Whether it knows no time but that of the loops, which may be a simulation's."""
@@ -148,6 +155,9 @@ first release."""
 class InputSection(PortSection):
     """Where an input's samples come from, and how old they may be."""
 
+    can_pace: ClassVar[bool] = False
+    """Whether its samples may release a loop: ``paces`` of the core port."""
+
     max_age_ms: Milliseconds | None = Field(
         default=None, description="an older sample is stale; null is never"
     )
@@ -208,7 +218,7 @@ class InputSection(PortSection):
     def stand_in_rules(
         self, here: Keys, names: Sequence[str] | None, count: int | None
     ) -> Iterator[Problem]:
-        """Broken rules of ``on_stale: {use: …}``; None: names, or their number, that only the device knows."""
+        """Broken rules of ``on_stale: {use: ...}``; None where only the device knows names or their number."""
         if self.stand_in is not None:
             has_names = self.named or self.element_names is not None
             at = (*here, "on_stale", "use")

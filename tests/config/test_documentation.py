@@ -48,6 +48,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "links.NAME.reconnect": config.ReconnectConfig,
     "recording": config.RecordingConfig,
     "loops.NAME": config.LoopConfig,
+    "loops.NAME.clock": config.ClockConfig,
     "loops.NAME.limit": config.LimitConfig,
     "loops.NAME.max_share": config.MaxShareConfig,
     "loops.NAME.inputs.NAME": InputSection,

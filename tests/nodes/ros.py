@@ -31,7 +31,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from rtloop.nodes.loop_node import LoopNode  # noqa: E402
 
-__all__ = ["Client", "Float64MultiArray", "LoopNode", "NodeProcess", "Status"]
+__all__ = ["Client", "DiagnosticArray", "Float64MultiArray", "LoopNode", "NodeProcess", "Status"]
 
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK,
