@@ -38,8 +38,6 @@ def test_a_parameter_file_is_one_for_loop_node(path: Path) -> None:
     assert list(content["loop_node"]) == ["ros__parameters"]
 
 
-
-
 @pytest.mark.parametrize(
     "expected",
     [
