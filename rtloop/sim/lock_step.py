@@ -166,6 +166,15 @@ class LockStep:
             for keys, policy in loop.every_policy.values()
             if policy.python is not None
         ]
+        found += [
+            Finding.of(
+                config.where("loops", name, "clock"),
+                loop.clock.told(),
+                "no clock: in lock step /clock, or who advances the time, releases every loop",
+            )
+            for name, loop in config.loops.items()
+            if loop.clock is not None
+        ]
         if found:
             raise ConfigError(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,10 @@ def simulated(
 
 def executed(n: int) -> Callable[[Status], bool]:
     return lambda status: status.values.get("executed") == str(n)
+
+
+def is_longer(heard: list[float], before: int) -> bool:
+    return len(heard) > before
 
 
 def recordings(folder: Path) -> list[Any]:
@@ -143,7 +148,7 @@ def test_topics_are_taken_and_published_between_the_cycles(
         cart.publish(message)
         simulator.say(time_ms)
         if time_ms > 300_020:  # by then it has begun, whichever of both came first
-            client.spin_until(lambda n=before: len(heard) > n, "each tick is answered")
+            client.spin_until(partial(is_longer, heard, before), "each tick is answered")
     assert client.request("deactivate"), node.log
     client.spin_until(lambda: heard[-1] == 0.25, "the safe command is the last")
     assert client.request("cleanup"), node.log
