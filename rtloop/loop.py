@@ -129,7 +129,7 @@ class Loop:
         if loops:
             names = [loop.name for loop in loops]
             first = loops[0]
-            opened = open_ports(first.config, names, first._graph, first._timing.now_ns)
+            opened = open_ports(first.config, names, first._graph, first._timing)
             for loop in loops:
                 loop._opened = opened[loop.name]
 
