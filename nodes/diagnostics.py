@@ -12,10 +12,12 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rtloop.config import Config
 from rtloop.realtime.rights import denied, kernel_report
 from rtloop.run import Run
+from rtloop.telemetry.live.followed import Followed
 from rtloop.telemetry.observe.inputs import InputWindow
 from rtloop.telemetry.observe.shares import window_s
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
+from rtloop.telemetry.observe.words import explain, find
 
 from .states import State
 
@@ -46,6 +48,7 @@ class Threshold:
 
 Thresholds = Mapping[str, Threshold]
 """By ``misses``, ``skipped``, ``stale``."""
+_ANY: Thresholds = dict.fromkeys(("misses", "skipped", "stale"), Threshold())
 
 
 def in_ros_words(text: str) -> str:
@@ -123,32 +126,37 @@ class LoopDiagnostics:
         return _status(f"{self._node}: {self._name}", level, message, values, hardware_id)
 
     def _input(self, window: InputWindow, threshold: Threshold) -> DiagnosticStatus:
-        level = threshold.level(window.stale, window.cycles)
-        found = []
-        if window.age_ns < 0:
-            level, found = max(level, WARN), ["no sample yet"]
-        if window.stale:
-            found.append(f"stale in {window.stale} of {window.cycles} cycles")
-        if window.gaps:
-            found.append(f"{window.gaps} samples were lost on the way")
-        values = {
-            "rate_hz": window.rate_hz,
-            "age_ms": None if window.age_ns < 0 else window.age_ns / 1e6,
-            "age_max_ms": None if window.age_max_ns < 0 else window.age_max_ns / 1e6,
-            "gaps": window.gaps,
-            "stale": window.stale,
-            "cycles": window.cycles,
-        }
         config = self._run.config
         section = config.loops[self._name].inputs.get(window.name)
         hardware_id = "" if section is None else section.hardware_id(config.links)
         name = f"{self._node}: {self._name}.{window.name}"
-        message = "; ".join(found) or "fresh"
-        return _status(name, level, message, values, hardware_id or _host())
+        return _input_status(name, window, threshold, hardware_id or _host())
 
     def _since(self, now: dict[str, int]) -> dict[str, int]:
         before, self._before = self._before, now
         return {name: n - before.get(name, 0) for name, n in now.items()}
+
+
+def _input_status(
+    name: str, window: InputWindow, threshold: Threshold, hardware_id: str
+) -> DiagnosticStatus:
+    level = threshold.level(window.stale, window.cycles)
+    found = []
+    if window.age_ns < 0:
+        level, found = max(level, WARN), ["no sample yet"]
+    if window.stale:
+        found.append(f"stale in {window.stale} of {window.cycles} cycles")
+    if window.gaps:
+        found.append(f"{window.gaps} samples were lost on the way")
+    values = {
+        "rate_hz": window.rate_hz,
+        "age_ms": None if window.age_ns < 0 else window.age_ns / 1e6,
+        "age_max_ms": None if window.age_max_ns < 0 else window.age_max_ns / 1e6,
+        "gaps": window.gaps,
+        "stale": window.stale,
+        "cycles": window.cycles,
+    }
+    return _status(name, level, "; ".join(found) or "fresh", values, hardware_id)
 
 
 def _counts(summary: LoopSummary) -> dict[str, int]:
@@ -184,6 +192,74 @@ def _judged(
         yield WARN, f"{counts['refused']} commands refused by the device: they came too late"
     if counts["limit_broken"]:
         yield ERROR, f"the limit of lost jobs was broken: {counts['limit_broken']} times"
+
+
+class FollowedDiagnostics:
+    """A loop of any process, by its ring alone; each look tells of the time since the one before."""
+
+    def __init__(self, name: str, followed: Followed) -> None:
+        """``name`` is that of its status."""
+        self._name = name
+        self._followed = followed
+        self._before: dict[str, int] = {}
+
+    def statuses(self) -> list[DiagnosticStatus]:
+        """The loop, and each of its inputs."""
+        inputs = self._followed.inputs.take()
+        of_inputs = (
+            _input_status(f"{self._name}.{window.name}", window, Threshold(), _host())
+            for window in inputs
+        )
+        return [self._loop(), *of_inputs]
+
+    def ended(self) -> DiagnosticStatus:
+        """What it came to, once it has ended."""
+        pid = self._followed.ring.writer.pid
+        level, message = OK, "ended"
+        if self._followed.ring.status()["state"] != "finalized":
+            level = ERROR
+            message = f"its process {pid} died before it was ended; `rtloop recover` saves what was recorded"
+        return _status(self._name, level, message, self._values(), _host())
+
+    def _loop(self) -> DiagnosticStatus:
+        statistics = self._followed.statistics
+        window = statistics.window()
+        summary = self._followed.summary()
+        now = _counts(summary)
+        counts = {name: n - self._before.get(name, 0) for name, n in now.items()}
+        self._before = now
+        word = find("fault_reasons", summary.fault_reason)
+        fault = ""
+        if summary.fault_reason != "none":
+            fault = summary.fault_reason if word is None else explain(word)
+        found = [(ERROR, fault)] if fault else []
+        if not fault:
+            recently = f"(last {window_s(self._followed.metadata.period_ns):g} s)"
+            found += [(ERROR, f"{s} {recently}") for s in statistics.recent_shares() if s.is_over]
+            found += _judged(counts, summary.loop_class, window.seconds, _ANY)
+            found += [(WARN, absence) for absence in summary.absences]
+            if statistics.executed == 0:
+                found.append((WARN, "no cycle was executed yet"))
+        found.sort(key=lambda one: one[0], reverse=True)
+        values = {
+            **self._values(),
+            "rate_hz": window.rate_hz,
+            "response_p50_us": window.response_p50_us,
+            "response_p99_us": window.response_p99_us,
+            **_acting(statistics),
+            "fault": fault,
+        }
+        message = "; ".join(text for _, text in found) or "every deadline met"
+        return _status(self._name, found[0][0] if found else OK, message, values, _host())
+
+    def _values(self) -> dict[str, Any]:
+        ring = self._followed.ring
+        return {
+            "run_id": ring.metadata.run_id,
+            "pid": ring.writer.pid,
+            **_values(self._followed.summary()),
+            "records_lost": self._followed.records_lost,
+        }
 
 
 def _acting(statistics: LoopStatistics) -> dict[str, Any]:

@@ -123,12 +123,11 @@ class FirmwareBridge(LifecycleNode):
         baud = int(self._number("baud", 300, 12_000_000))
         with stopped_when(lambda: self._stop_by):
             bridge = Bridge(device, baud, terms, self)
-        self._labels = MultiArrayLayout(
-            dim=[
-                MultiArrayDimension(label=field.name, size=1, stride=1)
-                for field in bridge.info.schema.sensors
-            ]
+        sensors = [field.name for field in bridge.info.schema.sensors]
+        labels = MultiArrayDimension(
+            label=",".join(sensors), size=len(sensors), stride=len(sensors)
         )
+        self._labels = MultiArrayLayout(dim=[labels])
         self._refusal, self._bridge = "", bridge
         names = ", ".join(field.name for field in bridge.info.schema.commands)
         self.get_logger().info(f"'{bridge.info.name}' on {device}; ~/command takes [{names}]")

@@ -12,7 +12,8 @@ import functools
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,11 @@ from rtloop.telemetry.observe.summary import RunSummary
 
 from .declaration import Declaration
 from .diagnostics import in_ros_words
+from .graph import RclpyGraph
+from .news import News
 from .process import spin
 from .reports import Reports
+from .sim_time import SimTime
 from .states import Active, Changing, Finalized, Inactive, State, Unconfigured
 from .supervision import Supervision
 
@@ -109,6 +113,8 @@ class LoopNode(LifecycleNode):
         self._told_failures: set[str] = set()
         self.parameters = Declaration(self, lambda: self.state.label)
         self.reports = Reports(self, self.parameters, lambda: self.state)
+        self.news = News(self)
+        self.sim_time = SimTime(self)
         self.supervision = Supervision(self)
         self.reports.publish_state()
 
@@ -117,7 +123,9 @@ class LoopNode(LifecycleNode):
     @_transition("configuring")
     def on_configure(self) -> State:
         config = self._load()
-        run = Run(config, config.path.stem)
+        run = Run(
+            config, config.path.stem, graph=RclpyGraph(self), timing=self.sim_time.timing()
+        )
         self._enter(Changing("configuring", run))
         run.configure()
         for name, link in config.links.items():
@@ -137,6 +145,8 @@ class LoopNode(LifecycleNode):
             )
         for right in denied(run.rights):
             self.get_logger().warning(f"not granted: {right}")
+        with self._told_of():
+            self.news.attach(run)
         self._told_failures.clear()
         return Active(run)
 
@@ -230,11 +240,19 @@ class LoopNode(LifecycleNode):
 
     def _deactivate(self, run: Run) -> RunSummary:
         summary = run.deactivate()  # first of all the safe command
-        try:
+        with self._told_of():
+            self.news.detach()
+        with self._told_of():
             self._tell(run, summary)
-        except Exception:  # of a loop that has ended well
-            self.get_logger().error(f"this cannot be told of it: {traceback.format_exc()}")
         return summary
+
+    @contextmanager
+    def _told_of(self) -> Iterator[None]:
+        """What is told of loops inside may fail; they do not."""
+        try:
+            yield
+        except Exception:
+            self.get_logger().error(f"this cannot be told: {traceback.format_exc()}")
 
     def _tell(self, run: Run, summary: RunSummary) -> None:
         for problem in summary.problems:

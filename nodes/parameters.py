@@ -97,6 +97,20 @@ PARAMETERS = (
     NodeParameter(
         "diagnostics_rate_hz", 1.0, "how often /diagnostics is published", "at start", (0.1, 100.0)
     ),
+    NodeParameter(
+        "deadline_miss_limit_hz",
+        20.0,
+        "how many misses of a loop are told in a second on ~/deadline_miss",
+        "at start",
+        (0.1, 100.0),
+    ),
+    NodeParameter(
+        "statistics_rate_hz",
+        1.0,
+        "how often ~/statistics/<loop> is published",
+        "at start",
+        (0.1, 100.0),
+    ),
     *_thresholds(),
 )
 

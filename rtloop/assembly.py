@@ -245,6 +245,9 @@ def _core_config(name: str, loop: LoopConfig) -> core.LoopConfig:
     out.on_overrun = core.Overrun[loop.on_overrun]
     out.max_catch_up = loop.max_catch_up
     out.output_at_deadline = loop.output == "at_deadline"
+    if loop.clock is not None:
+        out.paced_by = list(loop.inputs).index(loop.clock.input)
+        out.timeout_ns = loop.clock.timeout_ns
     out.hang_limit_ns = max(HANG_LIMIT_MIN_NS, HANG_LIMIT_PERIODS * loop.period_ns)
     return out
 

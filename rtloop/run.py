@@ -26,6 +26,7 @@ from rtloop.ports.around import Graph
 from rtloop.realtime import host
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report
+from rtloop.realtime.timing import REAL_TIME, Timing
 from rtloop.report.process import write_report_beside
 from rtloop.stopping import go_on, reach_others, stopped_when
 from rtloop.telemetry.observe.observed import Observed
@@ -66,6 +67,7 @@ class Run:
     ``plant`` is asked when the loops of an activation have ended: what went wrong behind their devices, in
     sentences, which are problems of the run (exit code 1) and of its recording.
     ``graph`` is that of the node that runs the loops, in which their topics are; None where no node does.
+    ``timing`` is what time it is, and who steps the loops: ``rtloop.sim.LockStep`` for a simulation.
     ``name`` becomes part of the names of its folders, None is that of the file, ``python`` where there is none:
     ConfigError when it cannot.
     """
@@ -80,6 +82,7 @@ class Run:
         record: bool | None = None,
         plant: Callable[[], Sequence[str]] | None = None,
         graph: Graph | None = None,
+        timing: Timing = REAL_TIME,
     ) -> None:
         if not isinstance(config, Config):
             raise TypeError(
@@ -92,11 +95,16 @@ class Run:
         self.record = record
         self.loops = {
             loop_name: Loop(
-                config, loop_name, stalls=(stalls or {}).get(loop_name, ()), graph=graph
+                config,
+                loop_name,
+                stalls=(stalls or {}).get(loop_name, ()),
+                graph=graph,
+                timing=timing,
             )
             for loop_name in config.loops
         }
         self._plant = plant
+        self._timing = timing
         self._state = "unconfigured"
         self._activation: Activation | None = None
         self._process_rights = ProcessRights(())
@@ -158,11 +166,12 @@ class Run:
         try:
             with stopped_when(self._asked_to_stop_by):
                 go_on()
+                self._timing.refuse(self.config)
                 # Whatever can be refused without a device is, before the first one is opened.
                 judgement = judge(self.config, record=self.record)
                 judgement.refuse()
-                _each(self.loops, lambda _, loop: loop.open())
                 loops = tuple(self.loops.values())
+                Loop.open_all(loops)
                 policies = judgement.policies
                 _each(self.loops, lambda name, loop: loop.configure(policies[name], loops))
         except BaseException as error:
@@ -183,7 +192,8 @@ class Run:
             raise RtloopError(f"this run is {self._state}: only an inactive one can be activated")
         record = self.config.recording.enabled if self.record is None else self.record
         activation = claim(self.config, self.name, record)
-        process_rights = ProcessRights(loop.loop_config.realtime for loop in self.loops.values())
+        asked = [loop.loop_config.realtime for loop in self.loops.values()]
+        process_rights = ProcessRights(asked if self._timing.is_real else ())
         try:
             with stopped_when(self._asked_to_stop_by):
                 self._prepare(activation, process_rights, record)
@@ -420,7 +430,7 @@ class Run:
 
     def _prepare(self, activation: Activation, process_rights: ProcessRights, record: bool) -> None:
         """Everything that moves no machine: threads that wait, metadata, observers, the recorder."""
-        activation.add_rights([kernel_report()])
+        activation.add_rights([kernel_report()] if self._timing.is_real else ())
 
         def prepare(name: str, loop: Loop) -> None:
             asked = process_rights.of(loop.loop_config.realtime)

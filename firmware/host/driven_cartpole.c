@@ -48,6 +48,25 @@ void driven_cartpole_step(driven_cartpole *self) {
     stop_at_track_end(self);
 }
 
+void driven_cartpole_release(driven_cartpole *self, uint64_t now_us) {
+    self->lived_us = self->is_released ? self->lived_us : now_us;
+    self->is_released = true;
+}
+
+void driven_cartpole_advance(driven_cartpole *self, uint64_t now_us, uint64_t catch_up_us) {
+    const uint64_t step_us = (uint64_t)(self->plant.params.dt_s * 1e6 + 0.5);
+    if (!self->is_released) {
+        return;
+    }
+    if (now_us - self->lived_us > catch_up_us) {
+        self->dropped_us += now_us - self->lived_us - catch_up_us;
+        self->lived_us = now_us - catch_up_us;
+    }
+    for (; now_us - self->lived_us >= step_us; self->lived_us += step_us) {
+        driven_cartpole_step(self);
+    }
+}
+
 double driven_cartpole_judged_s(const driven_cartpole *self) {
     return (double)self->judged_steps * self->plant.params.dt_s;
 }

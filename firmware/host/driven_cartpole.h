@@ -24,6 +24,10 @@ typedef struct {
     float force_min_n, force_max_n; /* hard limits of the command */
     volatile double force_n;        /* what the firmware drives the plant with */
 
+    bool is_released;    /* until then it is held still */
+    uint64_t lived_us;   /* device time that it was brought to */
+    uint64_t dropped_us; /* that it did not live through */
+
     /* The balance is judged while ACTIVE, and on in SAFE for any reason but the host's own stop:
      * judged_steps is the time of that, upright_steps the part of it before the first fall. */
     uint64_t judged_steps, upright_steps;
@@ -35,7 +39,14 @@ typedef struct {
 void driven_cartpole_init(driven_cartpole *self, rtl_device *device, const cartpole_params *params,
                           uint64_t seed, double initial_angle_rad);
 
-/* One step of the plant. */
+/* From now on it follows the clock. No effect when it does already. */
+void driven_cartpole_release(driven_cartpole *self, uint64_t now_us);
+
+/* Brings it to `now_us`; what is longer ago than `catch_up_us` is dropped, not simulated in a rush.
+ */
+void driven_cartpole_advance(driven_cartpole *self, uint64_t now_us, uint64_t catch_up_us);
+
+/* One step of the plant, for who keeps the time. */
 void driven_cartpole_step(driven_cartpole *self);
 
 double driven_cartpole_judged_s(const driven_cartpole *self);

@@ -1,22 +1,19 @@
 #include "summary.h"
 
-static const char *const state_names[] = {"INIT", "IDLE", "ARMED", "ACTIVE", "SAFE"};
-static const char *const reason_names[] = {"COMMAND_TIMEOUT", "DEADLINE_MISSES", "LINK_ERRORS",
-                                           "NON_FINITE",      "LIMIT",           "HOST_STOP",
-                                           "HARDWARE"};
+#include "rtloop/words.h"
 
 static void print_reasons(uint16_t reasons, FILE *stream) {
     const char *comma = "";
-    for (unsigned bit = 0; bit < sizeof reason_names / sizeof reason_names[0]; ++bit) {
+    for (unsigned bit = 0; rtl_reason_word(bit) != NULL; ++bit) {
         if ((reasons & 1u << bit) != 0) {
-            fprintf(stream, "%s\"%s\"", comma, reason_names[bit]);
+            fprintf(stream, "%s\"%s\"", comma, rtl_reason_word(bit));
             comma = ", ";
         }
     }
 }
 
 void summary_print(const rtl_device *d, FILE *stream) {
-    fprintf(stream, "\"state\": \"%s\", \"reasons\": [", state_names[d->state]);
+    fprintf(stream, "\"state\": \"%s\", \"reasons\": [", rtl_state_word(d->state));
     print_reasons(d->reasons, stream);
     fprintf(stream,
             "], \"counters\": {\"rx_packets\": %u, \"tx_packets\": %u, \"tx_dropped\": %u, "

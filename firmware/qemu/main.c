@@ -20,14 +20,12 @@
 #define WATCHDOG_US 3000000u
 
 /* Longer pauses of the emulator are dropped, not simulated in a rush; see host/machine.h. */
-#define CATCH_UP_STEPS 100u
+#define CATCH_UP_US (100u * PLANT_STEP_US)
 
 static rtl_device device;
 static rtl_device_account account;
 static driven_cartpole cart;
 static char schema[256];
-static bool is_released; /* ACTIVE for the first time: until then the plant is held still */
-static uint64_t plant_us, dropped_us;
 static volatile bool emergency_stop;
 
 /* ---- rtl_hardware -------------------------------------------------------------------------- */
@@ -38,18 +36,7 @@ static uint64_t now_us(void *context) {
 }
 
 static void advance(void) {
-    if (!is_released) {
-        return;
-    }
-    uint64_t due = (clock_now_us() - plant_us) / PLANT_STEP_US;
-    plant_us += due * PLANT_STEP_US;
-    if (due > CATCH_UP_STEPS) {
-        dropped_us += (due - CATCH_UP_STEPS) * PLANT_STEP_US;
-        due = CATCH_UP_STEPS;
-    }
-    for (; due > 0; --due) {
-        driven_cartpole_step(&cart);
-    }
+    driven_cartpole_advance(&cart, clock_now_us(), CATCH_UP_US);
 }
 
 static uint64_t sample(void *context, float *values) {
@@ -93,9 +80,8 @@ static uint16_t veto(void *context, rtl_type request) {
 
 static void state_changed(void *context, rtl_state state, uint16_t reasons) {
     (void)context, (void)reasons;
-    if (state == RTL_STATE_ACTIVE && !is_released) {
-        is_released = true;
-        plant_us = clock_now_us();
+    if (state == RTL_STATE_ACTIVE) {
+        driven_cartpole_release(&cart, clock_now_us());
     }
 }
 
@@ -135,8 +121,8 @@ static void say_summary(void) {
             ", \"upright_s\": %.4f, \"max_angle_rad\": %.6f, \"fell\": %s, \"elapsed_s\": %.4f, "
             "\"dropped_s\": %.4f, \"resets\": %u, \"uart_dropped\": %u, \"stack_bytes\": %u}\n",
             driven_cartpole_upright_s(&cart), cart.max_angle_rad, cart.fell ? "true" : "false",
-            driven_cartpole_judged_s(&cart), (double)dropped_us / 1e6, (unsigned)last_reset.count,
-            (unsigned)uart_dropped(uart_link), (unsigned)stack_bytes);
+            driven_cartpole_judged_s(&cart), (double)cart.dropped_us / 1e6,
+            (unsigned)last_reset.count, (unsigned)uart_dropped(uart_link), (unsigned)stack_bytes);
     const long size = ftell(stream);
     fclose(stream);
     uart_write(uart_console, (const uint8_t *)text, (size_t)size);

@@ -3,6 +3,7 @@
 
 #include "check.h"
 #include "rig.h"
+#include "rtloop/words.h"
 
 static rig r;
 
@@ -297,6 +298,19 @@ static void a_change_of_state_goes_before_the_events_that_wait_already(void) {
     }
 }
 
+static void states_and_reasons_have_words(void) {
+    char text[RTL_REASON_WORDS_SIZE];
+    CHECK(strcmp(rtl_state_word(RTL_STATE_INIT), "INIT") == 0);
+    CHECK(strcmp(rtl_state_word(RTL_STATE_SAFE), "SAFE") == 0);
+    CHECK(strcmp(rtl_state_word(RTL_STATE_SAFE + 1), "?") == 0);
+    CHECK(rtl_reason_word(7) == NULL);
+    CHECK(strcmp(rtl_reason_words(0, text), "") == 0);
+    CHECK(strcmp(rtl_reason_words(0x8000 | RTL_REASON_HARDWARE, text), "HARDWARE") == 0);
+    CHECK(strcmp(rtl_reason_words(RTL_REASON_COMMAND_TIMEOUT | RTL_REASON_LIMIT, text),
+                 "COMMAND_TIMEOUT LIMIT") == 0);
+    CHECK(strlen(rtl_reason_words(UINT16_MAX, text)) < sizeof text);
+}
+
 int main(void) {
     RUN(a_new_device_is_driven_safe_and_says_nothing);
     RUN(an_incomplete_description_is_refused);
@@ -316,5 +330,6 @@ int main(void) {
     RUN(a_change_of_state_is_reported_with_time_and_reasons);
     RUN(a_change_of_state_goes_before_the_events_that_wait_already);
     CHECK_EQUAL(r.received_bad, 0);
+    RUN(states_and_reasons_have_words);
     return check_verdict();
 }

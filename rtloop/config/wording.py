@@ -264,6 +264,7 @@ def _homes(key: str) -> list[str]:
         "loops.NAME.inputs.NAME": ("loops", "n", "inputs", "n"),
         "loops.NAME.outputs.NAME": ("loops", "n", "outputs", "n"),
         "loops.NAME.policy": ("loops", "n", "policy"),
+        "loops.NAME.clock": ("loops", "n", "clock"),
         "loops.NAME.switch": ("loops", "n", "switch"),
         "loops.NAME.policy.observation[N]": ("loops", "n", "policy", "observation", 0),
         "loops.NAME.policy.action": ("loops", "n", "policy", "action"),

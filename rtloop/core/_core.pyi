@@ -217,6 +217,37 @@ class Port:
     def counters(self) -> dict[str, int]:
         """What an observer may know, by name; the names are the kind's."""
 
+class TopicInput(Port):
+    """Numbers of the newest message of a subscription, taken by a thread: see core/ports/topic_input.hpp.
+
+    ``handle`` is rclpy's, of which nobody else takes; ``stamp``: a sample's time is that of its header;
+    ``keeps``: what came before an activation counts in it. Raises RuntimeError without rclpy, or with a
+    middleware that does not tell of new messages.
+    """
+
+    def __init__(self, handle: object, reader: CdrReader, stamp: bool, keeps: bool) -> None: ...
+    @property
+    def refused(self) -> str:
+        """Why the newest message that was not used could not be; empty where there was none."""
+    def schedule(self, setup: ThreadSetup) -> list[Right]:
+        """Of its thread: what became of each attribute."""
+    def close(self) -> bool:
+        """Ends the thread. False: it does not end, and ``handle`` must stay."""
+
+class TopicOutput(Port):
+    """Commands that a thread publishes: see core/ports/topic_output.hpp. ``safe`` has NaN where it is not known
+    yet. Raises RuntimeError without rclpy, ValueError."""
+
+    def __init__(
+        self, handle: object, writer: CdrWriter, safe: Sequence[float], period_ns: int
+    ) -> None: ...
+    def safe_was_sent(self, timeout_ns: int) -> bool:
+        """Waits until the safe command that is in force was published as often as it is; whether it left."""
+    def schedule(self, setup: ThreadSetup) -> list[Right]:
+        """Of its thread: what became of each attribute."""
+    def close(self) -> bool:
+        """Ends the thread. False: it does not end, and ``handle`` must stay."""
+
 class Relay:
     """The commands of one output, for the loops that read it: see core/ports/relay.hpp.
 
@@ -525,7 +556,7 @@ class Stage(enum.Enum):
     write = 4
 
 class InputConfig:
-    """``port`` is an index into the loop's ports; ``stand_in``, of OnStale.use, replaces a stale sample."""
+    """``port`` is an index into the loop's ports; ``stand_in`` replaces a stale sample (OnStale.use)."""
 
     def __init__(
         self,
@@ -571,6 +602,9 @@ class LoopConfig:
     default_on_miss: bool
     on_overrun: Overrun
     max_catch_up: int
+    paced_by: int | None
+    """An index into ``inputs``: released by its samples, and ``timeout_ns`` after the last one without one."""
+    timeout_ns: int
     output_at_deadline: bool
     hang_limit_ns: int
     # Lists go in and come out as copies: assign, do not append.
@@ -594,6 +628,16 @@ class VirtualClock(Clock):
     oversleep_ns: int
     def __init__(self, start_ns: int = 0) -> None: ...
     def spend(self, duration_ns: int) -> None: ...
+
+class Deliveries:
+    """Samples that come at instants of virtual time."""
+
+    def __init__(self, clock: VirtualClock) -> None: ...
+    def add(self, port: Port, values: Sequence[float], time_ns: int, at_ns: int) -> None:
+        """A sample, taken at ``time_ns``, that comes at ``at_ns``: not before those that were added before it.
+
+        Raises ValueError where it is of another size than those of the port.
+        """
 
 class Loop:
     """One activation of a loop, without threads: stepped by the caller on any clock.

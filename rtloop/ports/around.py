@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from rtloop import core
     from rtloop.link.section import LinkConfig
     from rtloop.ports.qos import Qos
 
@@ -25,51 +27,51 @@ class Topic:
     qos: Qos
 
 
-class Subscription(Protocol):
-    """One subscription of a node. It exists until it is closed."""
+class Endpoint(Protocol):
+    """A subscription or a publisher of a node, from its making until it is closed."""
 
     topic: str
-    """Its name in the graph, remapped and with its namespace."""
-    pointer: int
-    """The ``rcl_subscription_t``."""
-    reader: Any
+    """Its name in the graph: remapped, and with its namespace."""
+    handle: Any
+    """What rclpy has of it; its ``pointer`` is what rcl has, which nobody destroys before ``close``."""
 
     def found(self) -> str:
-        """Who publishes there now, and how, in a sentence."""
+        """Who is at its other end now, and what keeps them apart, in a sentence."""
 
     def counters(self) -> Mapping[str, int]:
-        """What its quality of service has told so far, by the event."""
+        """What the middleware told of its quality of service so far: how often, by the event."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Destroys it. Whoever called into it has ended."""
 
 
-class Publisher(Protocol):
-    """One publisher of a node. It exists until it is closed."""
+class Subscription(Endpoint, Protocol):
+    reader: core.CdrReader
 
-    topic: str
-    pointer: int
-    """The ``rcl_publisher_t``."""
-    writer: Any
 
-    def found(self) -> str:
-        """Who subscribes there now, in a sentence."""
+class Publisher(Endpoint, Protocol):
+    writer: core.CdrWriter
 
     def acknowledged(self, timeout_s: float) -> bool:
         """Whether every reliable subscription confirms, in time, all that was published."""
 
-    def counters(self) -> Mapping[str, int]: ...
-    def close(self) -> None: ...
+    @property
+    def subscriptions(self) -> int:
+        """How many there are now."""
 
 
 class Graph(Protocol):
     """The ROS graph, as a node is in it (``rtloop.nodes.graph``). Both raise ConfigError where there is no such
-    type, field or topic name."""
+    type, field, or name of a topic."""
 
     def subscribe(self, topic: Topic, *, stamp: bool) -> Subscription:
         """``stamp``: of each message its header's stamp is wanted, too."""
 
     def publish(self, topic: Topic, *, period_ns: int) -> Publisher:
         """``period_ns`` is the nominal time from one message to the next."""
+
+    def warn(self, text: str) -> None:
+        """For whoever reads the log of the node."""
 
 
 @dataclass(frozen=True)
@@ -79,3 +81,5 @@ class Around:
     links: Mapping[str, LinkConfig]
     graph: Graph | None = None
     """None where no node runs the loops."""
+    now_ns: Callable[[], int] = time.monotonic_ns
+    """The time of the loops, for what this process gives them."""

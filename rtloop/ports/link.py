@@ -62,6 +62,8 @@ class LinkInput(InputSection):
 
     kind = "link"
     named = True
+    can_pace = True
+    waits_for_device = True
 
     link: Name = Field(description="name of a link")
 
@@ -112,6 +114,14 @@ class LinkInput(InputSection):
                 f"'{self.link}' sends a sample every {milliseconds(port.sensor_period_ns)} ms: each is stale "
                 "before the next one comes. Raise max_age_ms, or the firmware's sensor rate"
             )
+        timeout_ns = loop.timeout_of_ns(name)
+        if timeout_ns is not None and timeout_ns < port.sensor_period_ns:
+            port.close()
+            raise ConfigError(
+                f"input '{name}' paces the loop with a timeout_ms of {milliseconds(timeout_ns)}, but the "
+                f"device of link '{self.link}' sends a sample every {milliseconds(port.sensor_period_ns)} ms: "
+                "none comes in time. Raise timeout_ms and lower the rate, or raise the firmware's sensor rate"
+            )
         return port
 
 
@@ -126,6 +136,7 @@ class LinkOutput(OutputSection):
 
     kind = "link"
     named = True
+    waits_for_device = True
     can_hold = True
     refused = {"size": "no size with a link: the schema of the device has it"}  # noqa: RUF012
 

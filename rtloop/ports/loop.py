@@ -48,6 +48,7 @@ class LoopInput(InputSection):
     """
 
     kind = "loop"
+    is_stepped = True
 
     loop: Name = Field(description="name of the other loop")
     output: Name | None = Field(
@@ -143,6 +144,13 @@ class LoopInput(InputSection):
         output = ("loops", self.loop, "output")
         own = str(here[1])
         for name, each in ((self.loop, other), (own, self._loops[own])):
+            if other.output == "at_deadline" and not each.is_on_a_grid:
+                expected = (
+                    f"output: asap in loop '{self.loop}': '{name}' is paced by its input, and which command "
+                    "counts at a deadline follows from no grid"
+                )
+                yield Problem(output, expected, judged=(("loops", name, "clock"), (*here, "loop")))
+                return
             if other.output == "at_deadline" and each.on_overrun == "slip":
                 expected = (
                     f"skip or catch_up: loop '{here[1]}' reads loop '{self.loop}' at its deadlines, and "

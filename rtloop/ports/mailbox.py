@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Discriminator, Field, Tag
@@ -51,6 +51,8 @@ class MailboxInput(InputSection):
     """A vector that Python sets, with `Loop.write_input`."""
 
     kind = "mailbox"
+    is_stepped = True
+    can_pace = True
 
     mailbox: _Contents = Field(
         description="initial values, one for each element; their number, or true beside `names`, is a mailbox "
@@ -96,7 +98,11 @@ class MailboxInput(InputSection):
 
     def open(self, name: str, loop: ServedLoop, around: Around) -> MailboxPort:
         return MailboxPort(
-            name, n_inputs=self.element_count or 0, initial=self.initial, names=self.names
+            name,
+            n_inputs=self.element_count or 0,
+            initial=self.initial,
+            names=self.names,
+            now_ns=around.now_ns,
         )
 
 
@@ -105,6 +111,7 @@ class MailboxOutput(OutputSection):
     """A vector that Python reads, with `Loop.read_output`; the size may be left out where a list tells it."""
 
     kind = "mailbox"
+    is_stepped = True
     can_hold = True
 
     mailbox: bool = Field(description="true for a mailbox, read from Python")
@@ -139,7 +146,7 @@ class MailboxOutput(OutputSection):
 
     def open(self, name: str, loop: ServedLoop, around: Around) -> MailboxPort:
         safe = numbers(self.safe, self.known_names or (), 0.0)
-        return MailboxPort(name, safe=safe, names=self.names)
+        return MailboxPort(name, safe=safe, names=self.names, now_ns=around.now_ns)
 
 
 def name_rules(
@@ -175,8 +182,10 @@ class MailboxPort(Port):
         initial: tuple[float, ...] = (),
         safe: tuple[float, ...] = (),
         names: tuple[str, ...] | None = None,
+        now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.name = name
+        self._now_ns = now_ns
         self._n_inputs = len(initial) or n_inputs
         signals = tuple(Signal(n) for n in names or map(str, range(self._n_inputs or len(safe))))
         self.inputs = signals if self._n_inputs else ()
@@ -191,11 +200,12 @@ class MailboxPort(Port):
         with self._writing:
             self.core = core.Port("mailbox", {"inputs": self._n_inputs, "safe": self._safe})
             if self._written is not None:
-                self.core.put(*self._written)
+                values, time_ns = self._written
+                self.core.put(values, min(time_ns, self._now_ns()))  # simulated time may go back
 
     def put(self, values: npt.NDArray[np.float32]) -> None:
         with self._writing:
-            written = values.copy(), time.monotonic_ns()
+            written = values.copy(), self._now_ns()
             self.core.put(*written)
             self._written = written
 
@@ -207,7 +217,7 @@ class MailboxPort(Port):
 
         with self._writing:
             if self._written is None:
-                self.core.put(np.array(self._initial, np.float32))
+                self.core.put(np.array(self._initial, np.float32), self._now_ns())
 
     def stop(self) -> str:
         if not self._initial:

@@ -51,6 +51,9 @@ class ServedLoop(Protocol):
     def is_paced(self) -> bool:
         """Whether its period is known: while a file is judged, it may not be."""
 
+    def timeout_of_ns(self, name: str) -> int | None:
+        """How long it waits for a sample of an input that paces it; None of any other."""
+
     def pace_keys(self, here: Keys) -> tuple[Keys, ...]:
         """Where the file says the period, for a loop at ``here``."""
 
@@ -65,6 +68,8 @@ class ReadableLoop(ServedLoop, Protocol):
     @property
     def catch_up(self) -> int: ...
     @property
+    def is_on_a_grid(self) -> bool: ...
+    @property
     def output(self) -> str: ...
     @property
     def outputs(self) -> Mapping[str, OutputSection]: ...
@@ -75,6 +80,11 @@ class PortSection(KindSection):
 
     named: ClassVar[bool] = False
     """Whether the device tells names of the elements of a sample or command."""
+    waits_for_device: ClassVar[bool] = False
+    """Whether opening it waits for an answer: such ports are opened at once, each in a thread of its own."""
+
+    is_stepped: ClassVar[bool] = False
+    """Whether it knows no time but that of the loops, which may be a simulation's."""
 
     @property
     def element_names(self) -> tuple[str, ...] | None:
@@ -107,6 +117,9 @@ class PortSection(KindSection):
         """The device behind the port, by its path; empty where there is none."""
         return ""
 
+    threads_of: ClassVar[str] = "link"
+    """What such threads belong to, in the list of rights."""
+
     def has_threads(self, links: Mapping[str, LinkConfig]) -> bool:
         """Whether its port has threads of its own, as for :meth:`Port.schedule`."""
         return False
@@ -120,6 +133,10 @@ class PortSection(KindSection):
     ) -> Iterator[Problem]:
         """The broken rules of the section at ``here``, whose single values are right already."""
         yield from ()
+
+    def refuse_here(self) -> None:
+        """Asked by ``rtloop check``: raises ConfigError where the file means something that this machine has
+        not. Opens nothing, and finds nothing wrong where it cannot tell."""
 
     @abstractmethod
     def open(self, name: str, loop: ServedLoop, around: Around) -> Port:
@@ -137,6 +154,9 @@ first release."""
 
 class InputSection(PortSection):
     """Where an input's samples come from, and how old they may be."""
+
+    can_pace: ClassVar[bool] = False
+    """Whether its samples may release a loop: ``paces`` of the core port."""
 
     max_age_ms: Milliseconds | None = Field(
         default=None, description="an older sample is stale; null is never"
@@ -198,7 +218,7 @@ class InputSection(PortSection):
     def stand_in_rules(
         self, here: Keys, names: Sequence[str] | None, count: int | None
     ) -> Iterator[Problem]:
-        """Broken rules of ``on_stale: {use: …}``; None: names, or their number, that only the device knows."""
+        """Broken rules of ``on_stale: {use: ...}``; None where only the device knows names or their number."""
         if self.stand_in is not None:
             has_names = self.named or self.element_names is not None
             at = (*here, "on_stale", "use")
@@ -208,6 +228,8 @@ class InputSection(PortSection):
 class OutputSection(PortSection):
     """Where an output's commands go, and their limits; per element, a number, a list, or by name."""
 
+    size_key: ClassVar[str] = "names"
+    """The key that tells ``element_names``."""
     can_hold: ClassVar[bool] = False
     """Whether `safe` may be what was measured: the core port is told, or makes itself safe."""
 
@@ -238,6 +260,10 @@ class OutputSection(PortSection):
             "max_rate_per_s": self.max_rate_per_s,
         }
 
+    def notes(self, name: str) -> list[str]:
+        """What people should know of the output ``name``, a sentence each."""
+        return []
+
     @property
     def exact_names(self) -> tuple[str, ...]:
         """Those by which an element has a value of its own, which must be there."""
@@ -266,10 +292,10 @@ class OutputSection(PortSection):
         yield from self.vector_rules(here)
 
     def vector_rules(self, here: Keys) -> Iterator[Problem]:
-        """Lists of one length, that of ``size`` or ``names`` where they are known; and ``element_rules``."""
+        """Lists of one length, that of ``size`` or of the names where they are known; and ``element_rules``."""
         size, size_from = getattr(self, "size", None), "size"
         if size is None and self.element_names is not None:
-            size, size_from = len(self.element_names), "names"
+            size, size_from = len(self.element_names), self.size_key
         lengths = list(same_length(here, self.vectors, size, size_from))
         yield from lengths or self.element_rules(here, self.known_names)
 
@@ -342,6 +368,8 @@ class Port(ABC):
     """What to do where the first sample of an input does not come."""
     counts_packets: bool = False
     """Whether the counters of ``core`` are those of a link."""
+    threads_of: str = "link"
+    """What its threads belong to, in the list of rights."""
     is_armed: bool = True
     """False of one that came back and gets no command any more (``rearm: never``)."""
 

@@ -153,6 +153,14 @@ def test_sequences_of_structs_in_sequences_of_structs_are_passed() -> None:
     assert CdrReader(steps, [], 1).read(message)[0].tolist() == [-5]
 
 
+def test_nothing_repeated_very_often_ends_at_once() -> None:
+    often = 2**32 - 1
+    steps = [(CdrOp.count, 0, 0), (CdrOp.rest, 2, 0), (CdrOp.repeat, 1, often), (CdrOp.skip, 1, 0)]
+    reader = CdrReader([*steps, (CdrOp.take, CdrType.uint8, 0)], [], 1)
+    message = Encoder().count(often).number(CdrType.uint8, 9).message
+    assert reader.read(message)[0].tolist() == [9]
+
+
 @pytest.mark.parametrize(
     ("steps", "joints", "n_values", "why"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -92,6 +92,15 @@ class Ears:
             assert miss["number"] == number + 1 + miss["suppressed"], f"after {number}: {miss}"
             number = miss["number"]
         return number
+
+    def until_told(self, recorded: Mapping[str, int]) -> None:
+        """So many misses by loop, none less and none more."""
+
+        def told() -> bool:
+            return all(self.all_told(loop) >= n for loop, n in recorded.items())
+
+        self.until(told, f"all of {recorded}")
+        assert {loop: self.all_told(loop) for loop in recorded} == recorded
 
     def __repr__(self) -> str:
         misses = {loop: len(heard) for loop, heard in self.misses.items()}

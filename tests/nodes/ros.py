@@ -26,11 +26,12 @@ from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter, parameter_value_to_python  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
-from rtloop.nodes.loop_node import LoopNode  # noqa: E402
 from std_msgs.msg import Float64MultiArray, String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-__all__ = ["Client", "Float64MultiArray", "LoopNode", "NodeProcess", "Status"]
+from rtloop.nodes.loop_node import LoopNode  # noqa: E402
+
+__all__ = ["Client", "DiagnosticArray", "Float64MultiArray", "LoopNode", "NodeProcess", "Status"]
 
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK,

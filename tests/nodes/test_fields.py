@@ -375,19 +375,30 @@ def test_numbers_deep_inside_what_is_written(fields: list[str]) -> None:
     assert [number(message, path) for path in fields] == values.tolist()
 
 
+def test_which_names_where_there_are_several() -> None:
+    sequences = of("test_msgs/msg/UnboundedSequences")
+    message = sequences(string_values=["x"], string_values_default=["ankle", "hip", "knee"])
+    message.int64_values = [1, 2, 3]
+    compiled = reader(sequences, ["int64_values"], JOINTS, "string_values_default", False)
+    assert compiled.read(bytes(serialize_message(message)))[0].tolist() == [2, 3, 1]
+    made = writer(sequences, ["int64_values"], JOINTS, "string_values")
+    written = deserialize_message(made.data(np.arange(3, dtype=np.float32), 0), sequences)
+    assert (list(written.string_values), list(written.int64_values)) == (JOINTS, [0, 1, 2])
+
+
 @pytest.mark.parametrize(
-    ("name", "fields"),
+    ("name", "fields", "names"),
     [
-        ("MultiDOFCommand", ["values", "values_dot"]),
-        ("JointJog", ["displacements"]),
-        ("JointTrajectoryControllerState", ["feedback.positions"]),
+        ("MultiDOFCommand", ["values", "values_dot"], None),
+        ("JointJog", ["displacements"], None),
+        ("JointTrajectoryControllerState", ["feedback.positions"], "joint_names"),
     ],
 )
-def test_messages_of_ros2_control(name: str, fields: list[str]) -> None:
+def test_messages_of_ros2_control(name: str, fields: list[str], names: str | None) -> None:
     type_class = of(f"control_msgs/msg/{name}")
-    made = writer(type_class, fields, JOINTS, None)
+    made = writer(type_class, fields, JOINTS, names)
     values = np.arange(made.n_values, dtype=np.float32)
-    compiled = reader(type_class, fields, JOINTS, None, False)
+    compiled = reader(type_class, fields, JOINTS, names, False)
     assert compiled.read(made.data(values, 0))[0].tolist() == values.tolist()
 
 

@@ -175,8 +175,8 @@ def test_a_device_is_on_topics_and_moved_by_one(
             assert bench.sensors == []
             assert bench.change("activate"), bench.log
             bench.until(lambda: len(bench.sensors) > 5, "samples")
-            labels = [dim.label for dim in bench.sensors[0].layout.dim]
-            assert labels == ["cart_position", "cart_velocity", "pole_angle", "pole_rate"]
+            (labels,) = bench.sensors[0].layout.dim
+            assert labels.label == "cart_position,cart_velocity,pole_angle,pole_rate"
             assert len(bench.sensors[0].data) == 4
 
             is_armed, told = bench.call("arm")

@@ -16,8 +16,8 @@ from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.mcap.writer import topic
 from rtloop.telemetry.observe.ring import Ring
 from tests.nodes.ears import Ears, LifecycleNode, LifecyclePublisher, Parameter, QoSProfile, rclpy
-from tests.nodes.ros import ERROR, WARN
-from tests.running import POLICY, wait_for
+from tests.nodes.ros import ERROR, WARN, Client, loop_node
+from tests.running import POLICY, edited, wait_for
 from tests.telemetry.conftest import ring_directory
 from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring
 
@@ -27,6 +27,7 @@ NODE = "told"
 MS = 1_000_000
 PERIOD_MS = 20
 CLASSES = ("hard", "firm", "soft")
+LEVELS = {"hard": ERROR, "firm": WARN, "soft": WARN}
 HEAD = "recording: {{directory: {directory}}}\nloops:\n"
 #: Nobody feeds them, so that nothing but their stalls is late; but on a busy machine anything may be.
 LOOP = """\
@@ -96,12 +97,7 @@ def all_recorded(run: Run, news: Any, ears: Ears) -> dict[str, int]:
     news.detach()
     messages = read_recording(run.recording).messages
     recorded = {loop: messages.get(topic(loop, "miss"), 0) for loop in run.loops}
-
-    def told() -> bool:
-        return all(ears.all_told(loop) >= n for loop, n in recorded.items())
-
-    ears.until(told, f"all of {recorded}")
-    assert {loop: ears.all_told(loop) for loop in run.loops} == recorded
+    ears.until_told(recorded)
     return recorded
 
 
@@ -132,6 +128,32 @@ def test_misses_of_each_class_are_told_as_often_as_they_are_recorded(tmp_path: P
     assert soft.values["run_id"] == run.run_id
     delays_ns = [m.heard_ns - m.stamp_ns - m["tardiness_ns"] for m in ears.misses["soft"]]
     assert -10 * MS < min(delays_ns) < 50 * MS, "the stamp is when the deadline passed"
+
+
+def test_loop_node_tells_misses_of_each_class_as_it_records_them(tmp_path: Path) -> None:
+    config = edited(
+        write(tmp_path, *CLASSES), {"rate_hz: 50": "rate_hz: 50\n    deadline_ms: 0.02"}
+    )
+    with (
+        Ears("loop_node", *CLASSES) as ears,
+        Client() as client,
+        loop_node(tmp_path, config=config, statistics_rate_hz=5.0) as node,
+    ):
+        for n in (1, 2):
+            for misses in ears.misses.values():
+                misses.clear()
+            assert client.request("configure"), node.log
+            assert client.request("activate"), node.log
+            ears.until(lambda: len(ears.misses["soft"]) > 25, "more than are told at once")
+            ears.until(lambda: all(ears.misses.values()), "of each class")
+            ears.until(lambda: all(ears.statistics.values()), "statistics")
+            assert client.request("deactivate"), node.log
+            assert client.request("cleanup"), node.log
+            runs = sorted((tmp_path / "runs").iterdir())
+            assert len(runs) == n
+            messages = read_recording(runs[-1]).messages
+            ears.until_told({loop: messages[topic(loop, "miss")] for loop in CLASSES})
+            assert {loop: heard[0].level for loop, heard in ears.misses.items()} == LEVELS
 
 
 def test_a_storm_of_misses_is_limited_and_none_is_forgotten(tmp_path: Path) -> None:
@@ -215,6 +237,25 @@ def test_what_was_overwritten_before_it_was_read_is_told(
     newest = ears.statistics["soft"][-1]
     assert (newest["records_lost"], newest["executed"]) == (lost, 210)
     assert f"soft: {lost} cycles were overwritten before" in capfd.readouterr().err
+
+
+def test_simulated_time_is_that_of_the_message(ring_directory: Path) -> None:
+    from rtloop.nodes.news import News
+
+    loop = metadata("soft", "soft")
+    writer = new_ring(ring_directory, loop)
+    append(writer, batch_of(cycles(10, miss_every=10), loop))
+    with Ears(NODE, "soft") as ears:
+        simulated = [Parameter("use_sim_time", value=True)]
+        node = rclpy.create_node(NODE, context=ears.context, parameter_overrides=simulated)
+        news = News(node)
+        try:
+            news.follow("soft", Ring(Path(writer.path)))
+            ears.until(lambda: bool(ears.misses["soft"]), "the miss")
+        finally:
+            news.detach()
+            node.destroy_node()
+    assert ears.misses["soft"][0].stamp_ns == 0, "nobody publishes /clock"
 
 
 def test_a_ring_that_cannot_be_read_ends_its_news_and_no_others(

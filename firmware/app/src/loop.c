@@ -57,7 +57,6 @@ void loop_wake(void) {
 }
 
 static void on_release(struct k_timer *timer) {
-    ARG_UNUSED(timer);
     loop_wake();
 }
 
@@ -66,30 +65,11 @@ static K_TIMER_DEFINE(period, on_release, NULL);
 /* ---- what others see and ask ----------------------------------------------------------------- */
 
 static void publish(void) {
-    const rtl_loop_account *const loop = &account.loop;
-    const rtl_device_status link = {
-        .state = (uint8_t)device.state,
-        .loop_class = device.arm.loop_class,
-        .reasons = device.reasons,
-        .boot_id = device.description.boot_id,
-        .rx_packets = device.rx_packets,
-        .crc_errors = device.crc_errors,
-        .frame_errors = device.frame_errors,
-        .seq_gaps = device.seq_gaps,
-        .late_commands = device.late_commands,
-        .rejected_commands = device.rejected_commands,
-        .command_timeouts = device.command_timeouts,
-        .tx_packets = device.tx_packets,
-    };
     atomic_inc(&turn);
     published = (loop_snapshot){
-        .link = link,
+        .link = rtl_device_tell_status(&device),
+        .own = rtl_device_tell_stats(&device),
         .tx_dropped = device.tx_dropped,
-        .jobs = loop->jobs,
-        .skipped = loop->skipped,
-        .misses = loop->misses,
-        .response_max_us = loop->response.max_us,
-        .sample_to_actuation_max_us = account.sample_to_actuation.max_us,
     };
     atomic_inc(&turn);
 }
@@ -121,24 +101,23 @@ void loop_clear(void) {
 /* ---- the loop -------------------------------------------------------------------------------- */
 
 static uint64_t now_us(void *context) {
-    ARG_UNUSED(context);
     return loop_now_us();
 }
 
 static void receive(void) {
+#ifdef CONFIG_APP_LINK_UART
     uint64_t arrived_us;
     size_t n;
-#ifdef CONFIG_APP_LINK_UART
     uint8_t bytes[128];
     while ((n = uart_link_read(bytes, sizeof bytes, &arrived_us)) > 0) {
         rtl_device_receive(&device, bytes, n, arrived_us);
     }
 #endif
 #ifdef CONFIG_APP_LINK_NETWORK
-    static uint8_t packet[RTL_PACKET_MAX];
-    rtl_address from;
-    while ((n = network_link_read(packet, &from, &arrived_us)) > 0) {
-        rtl_device_receive_packet_from(&device, &from, packet, n, arrived_us);
+    const network_packet *packet;
+    while ((packet = network_link_read()) != NULL) {
+        rtl_device_receive_packet_from(&device, &packet->peer, packet->bytes, packet->size,
+                                       packet->arrived_us);
     }
 #endif
 }
@@ -188,7 +167,6 @@ static void account_for_job(uint64_t start_us) {
 }
 
 static void run(void *channel, void *unused_2, void *unused_3) {
-    ARG_UNUSED(unused_2), ARG_UNUSED(unused_3);
     const int watchdog = POINTER_TO_INT(channel);
     plant_safe(&device);
     while (k_sem_take(&wake, K_MSEC(CONFIG_APP_LOOP_WATCHDOG_MS / 4)) != 0) {

@@ -16,9 +16,8 @@
 /* What the loop tells of itself, after every pass. */
 typedef struct loop_snapshot {
     rtl_device_status link;
+    rtl_stats own; /* since ARM */
     uint32_t tx_dropped;
-    uint32_t jobs, skipped, misses; /* since ARM, as loop_account.h has them */
-    uint32_t response_max_us, sample_to_actuation_max_us;
 } loop_snapshot;
 
 /* Device time: µs since the board started, from any context. */

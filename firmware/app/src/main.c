@@ -11,8 +11,8 @@
 #include "loop.h"
 #include "network_link.h"
 #include "plant.h"
+#include "rtloop/words.h"
 #include "settings.h"
-#include "state_words.h"
 #include "uart_link.h"
 
 LOG_MODULE_REGISTER(rtloop);
@@ -21,7 +21,6 @@ LOG_MODULE_REGISTER(rtloop);
 #define OWN_WATCHDOG_MS 2000
 
 static void on_standstill(int channel, void *who) {
-    ARG_UNUSED(channel);
     loop_trip();
     printk("rtloop: the %s stands still, restarting\n", (const char *)who);
     sys_reboot(SYS_REBOOT_COLD);
@@ -39,8 +38,9 @@ static int start_link(void) {
 }
 
 static void log_state(const loop_snapshot *seen) {
-    char reasons[REASON_WORDS_SIZE];
-    LOG_INF("%s%s", state_word(seen->link.state), reason_words(seen->link.reasons, reasons));
+    char reasons[RTL_REASON_WORDS_SIZE];
+    LOG_INF("%s: %s", rtl_state_word(seen->link.state),
+            rtl_reason_words(seen->link.reasons, reasons));
 }
 
 int main(void) {

@@ -14,9 +14,15 @@
 /* Returns 0, or -errno when nothing can be opened. */
 int network_link_start(void);
 
-/* From the loop: the next packet, RTL_PACKET_MAX bytes of room, whose, and when it came; 0: none.
- */
-size_t network_link_read(uint8_t *packet, rtl_address *from, uint64_t *arrived_us);
+typedef struct network_packet {
+    rtl_address peer; /* from whom, or to whom */
+    uint64_t arrived_us;
+    uint16_t size;
+    uint8_t bytes[RTL_PACKET_MAX];
+} network_packet;
+
+/* From the loop: the next packet, valid until the next call; NULL: none. */
+const network_packet *network_link_read(void);
 
 /* From the loop: rtl_hardware.transmit_packet. The context is the rtl_device. */
 bool network_link_write(void *context, const uint8_t *packet, size_t size);

@@ -19,12 +19,10 @@ struct zsock_pollfd peer_waits_for(void);
 /* When peer_receive() has to be called even if nothing came; RTL_NEVER_US: never. */
 uint64_t peer_deadline_us(void);
 
-/* `from` is empty where there is but one peer. */
-typedef void (*peer_on_packet)(void *context, const rtl_address *from, const uint8_t *packet,
-                               size_t size);
-
-/* Hands over what came. */
-void peer_receive(uint64_t now_us, peer_on_packet on_packet, void *context);
+/* Hands what came to network_link_take(); `from` is empty where there is but one peer. */
+void peer_receive(uint64_t now_us);
+void network_link_take(const rtl_address *from, const uint8_t *packet, size_t size,
+                       uint64_t arrived_us);
 
 /* A packet for which there is no peer, or no room, is dropped. */
 void peer_send(const rtl_address *to, const uint8_t *packet, size_t size);

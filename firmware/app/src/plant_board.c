@@ -116,7 +116,6 @@ static int sample_all(void) {
 
 /* Half a period ahead of the loop's releases, which are at multiples of the period. */
 static void sample_forever(void *unused_1, void *unused_2, void *unused_3) {
-    ARG_UNUSED(unused_1), ARG_UNUSED(unused_2), ARG_UNUSED(unused_3);
     const int64_t period = CONFIG_SYS_CLOCK_TICKS_PER_SEC / CONFIG_APP_RATE_HZ;
     for (;;) {
         k_sleep(K_TIMEOUT_ABS_TICKS((k_uptime_ticks() / period + 1) * period + period / 2));
@@ -177,12 +176,9 @@ void plant_apply(void *context, const float *values) {
 }
 
 void plant_safe(void *context) {
-    ARG_UNUSED(context);
     for (size_t i = 0; i < ARRAY_SIZE(outputs); ++i) {
         pwm_set_pulse_dt(&outputs[i], 0);
     }
 }
 
-void plant_state_changed(void *context, rtl_state state, uint16_t reasons) {
-    ARG_UNUSED(context), ARG_UNUSED(state), ARG_UNUSED(reasons);
-}
+void plant_state_changed(void *context, rtl_state state, uint16_t reasons) {}

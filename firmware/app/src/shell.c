@@ -2,44 +2,40 @@
 #include <zephyr/shell/shell.h>
 
 #include "loop.h"
+#include "rtloop/words.h"
 #include "settings.h"
-#include "state_words.h"
 
 static int on_status(const struct shell *shell, size_t argc, char **argv) {
-    ARG_UNUSED(argc), ARG_UNUSED(argv);
-    char reasons[REASON_WORDS_SIZE];
+    char reasons[RTL_REASON_WORDS_SIZE];
     loop_snapshot seen;
     loop_read(&seen);
-    shell_print(shell, "%s: %s%s, boot %08x, %u Hz, command timeout %u ms, limits at %u %%",
-                settings.name, state_word(seen.link.state),
-                reason_words(seen.link.reasons, reasons), seen.link.boot_id, CONFIG_APP_RATE_HZ,
+    shell_print(shell, "%s: %s %s, boot %08x, %u Hz, command timeout %u ms, limits at %u %%",
+                settings.name, rtl_state_word(seen.link.state),
+                rtl_reason_words(seen.link.reasons, reasons), seen.link.boot_id, CONFIG_APP_RATE_HZ,
                 settings.command_timeout_ms, settings.limit_percent);
     return 0;
 }
 
 static int on_safe(const struct shell *shell, size_t argc, char **argv) {
-    ARG_UNUSED(argc), ARG_UNUSED(argv);
     loop_trip();
     shell_print(shell, "safe");
     return 0;
 }
 
 static int on_clear(const struct shell *shell, size_t argc, char **argv) {
-    ARG_UNUSED(argc), ARG_UNUSED(argv);
     loop_clear();
     k_sleep(K_USEC(2 * LOOP_PERIOD_US));
     return on_status(shell, argc, argv);
 }
 
 static int on_stats(const struct shell *shell, size_t argc, char **argv) {
-    ARG_UNUSED(argc), ARG_UNUSED(argv);
     loop_snapshot seen;
     loop_read(&seen);
     shell_print(shell,
                 "since ARM: %u jobs, %u skipped, %u missed their deadline of %u us; response at "
                 "most %u us, sample to actuation at most %u us",
-                seen.jobs, seen.skipped, seen.misses, CONFIG_APP_DEADLINE_US, seen.response_max_us,
-                seen.sample_to_actuation_max_us);
+                seen.own.jobs, seen.own.skipped, seen.own.misses, CONFIG_APP_DEADLINE_US,
+                seen.own.response_max_us, seen.own.sample_to_actuation_max_us);
     shell_print(shell, "received: %u packets, %u with a wrong CRC, %u damaged frames, %u lost",
                 seen.link.rx_packets, seen.link.crc_errors, seen.link.frame_errors,
                 seen.link.seq_gaps);

@@ -18,7 +18,4 @@ size_t uart_link_read(uint8_t *bytes, size_t size, uint64_t *arrived_us);
 /* From the loop: rtl_hardware.transmit. All of a frame, or false. */
 bool uart_link_write(void *context, const uint8_t *bytes, size_t n);
 
-/* Bytes that came and had no room, since the start. */
-uint32_t uart_link_overruns(void);
-
 #endif

@@ -27,8 +27,7 @@ uint64_t peer_deadline_us(void) {
     return RTL_NEVER_US;
 }
 
-void peer_receive(uint64_t now_us, peer_on_packet on_packet, void *context) {
-    ARG_UNUSED(now_us);
+void peer_receive(uint64_t now_us) {
     static uint8_t packet[RTL_PACKET_MAX + 1]; /* a longer one is seen to be one */
     for (int i = 0; i < DATAGRAMS_AT_ONCE; ++i) {
         struct sockaddr_in peer = {0};
@@ -40,7 +39,7 @@ void peer_receive(uint64_t now_us, peer_on_packet on_packet, void *context) {
         }
         rtl_address from = {.size = sizeof peer};
         memcpy(from.bytes, &peer, sizeof peer);
-        on_packet(context, &from, packet, (size_t)n);
+        network_link_take(&from, packet, (size_t)n, now_us);
     }
 }
 

@@ -74,18 +74,11 @@ static bool is_gone(ssize_t done) {
     return done == 0 || (done < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-typedef struct receiver {
-    peer_on_packet on_packet;
-    void *context;
-} receiver;
-
-static void on_message(void *context, const uint8_t *packet, size_t size) {
-    const receiver *const to = context;
-    to->on_packet(to->context, &(rtl_address){0}, packet, size);
+static void on_message(void *now_us, const uint8_t *packet, size_t size) {
+    network_link_take(&(rtl_address){0}, packet, size, *(const uint64_t *)now_us);
 }
 
-void peer_receive(uint64_t now_us, peer_on_packet on_packet, void *context) {
-    receiver to = {.on_packet = on_packet, .context = context};
+void peer_receive(uint64_t now_us) {
     if (peer < 0) {
         accept_peer(now_us); /* its bytes end the next wait */
         return;
@@ -93,7 +86,7 @@ void peer_receive(uint64_t now_us, peer_on_packet on_packet, void *context) {
     uint8_t bytes[256];
     ssize_t n;
     while ((n = zsock_recv(peer, bytes, sizeof bytes, ZSOCK_MSG_DONTWAIT)) > 0) {
-        rtl_zmtp_receive(&zmtp, bytes, (size_t)n, now_us, on_message, &to);
+        rtl_zmtp_receive(&zmtp, bytes, (size_t)n, now_us, on_message, &now_us);
     }
     rtl_zmtp_tick(&zmtp, now_us);
     if (is_gone(n)) {
@@ -107,7 +100,6 @@ void peer_receive(uint64_t now_us, peer_on_packet on_packet, void *context) {
 }
 
 void peer_send(const rtl_address *to, const uint8_t *packet, size_t size) {
-    ARG_UNUSED(to);
     if (peer >= 0) {
         rtl_zmtp_send(&zmtp, packet, size);
     }

@@ -135,11 +135,11 @@ void rtl_device_end_pass(rtl_device *device) {
 
 /* ---- what it came to ----------------------------------------------------------------------- */
 
-static void send_stats(rtl_device *d) {
+rtl_stats rtl_device_tell_stats(const rtl_device *d) {
     const rtl_device_account *const account = d->description.account;
     const rtl_loop_account *const loop = &account->loop;
     const bool has_loop = loop->terms.period_us > 0;
-    const rtl_stats stats = {
+    return (rtl_stats){
         .loop_class = has_loop ? loop->terms.loop_class : RTL_CLASS_NONE,
         .max_misses = loop->terms.max_misses,
         .window = loop->terms.window,
@@ -164,6 +164,10 @@ static void send_stats(rtl_device *d) {
         .traced = account->sample_to_actuation.n,
         .untraced = account->untraced,
     };
+}
+
+static void send_stats(rtl_device *d) {
+    const rtl_stats stats = rtl_device_tell_stats(d);
     uint8_t payload[RTL_PAYLOAD_MAX];
     rtl_send_packet(d, RTL_TYPE_STATS, payload, rtl_stats_encode(&stats, payload));
 }

@@ -34,11 +34,11 @@ bool rtl_send_flagged(rtl_device *d, uint8_t flags, rtl_type type, const uint8_t
     return true;
 }
 
-void rtl_send_status(rtl_device *d, uint16_t reasons) {
-    const rtl_device_status status = {
+rtl_device_status rtl_device_tell_status(const rtl_device *d) {
+    return (rtl_device_status){
         .state = (uint8_t)d->state,
         .loop_class = d->arm.loop_class,
-        .reasons = reasons,
+        .reasons = d->reasons,
         .boot_id = d->description.boot_id,
         .rx_packets = d->rx_packets,
         .crc_errors = d->crc_errors,
@@ -49,6 +49,11 @@ void rtl_send_status(rtl_device *d, uint16_t reasons) {
         .command_timeouts = d->command_timeouts,
         .tx_packets = d->tx_packets,
     };
+}
+
+void rtl_send_status(rtl_device *d, uint16_t reasons) {
+    rtl_device_status status = rtl_device_tell_status(d);
+    status.reasons = reasons;
     uint8_t payload[RTL_PAYLOAD_MAX];
     rtl_send_packet(d, RTL_TYPE_STATUS, payload, rtl_device_status_encode(&status, payload));
 }

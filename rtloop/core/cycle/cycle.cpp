@@ -93,6 +93,7 @@ void Cycle::reset() noexcept {
     graph_.reset();
     miss_limit_.reset();
     fault_.reset();
+    started_ns_ = -1;
     measure_safe();
     tell_safe();
     for (size_t i = 0; i < wiring_.outputs.size(); ++i) stand_safe(i);
@@ -171,6 +172,18 @@ void Cycle::begin(const Release &release, int64_t woke_ns) noexcept {
     stall(Stage::release);
     record_.start_ns = config_.stalls.empty() ? woke_ns : clock_.now();
     if (config_.budget_ns > 0) record_.cpu_ns = clock_.cpu_ns();
+    timed_out_ = release.timed_out;
+    if (timed_out_) record_.events |= event::timed_out;
+    if (config_.paced_by) follow_pace();
+}
+
+// Samples come together now and then: a command may change by no more than the time since the last
+// one allows.
+void Cycle::follow_pace() noexcept {
+    const int64_t since_ns = started_ns_ < 0 ? config_.period_ns : record_.start_ns - started_ns_;
+    share_ = static_cast<float>(static_cast<double>(std::min(since_ns, config_.period_ns)) /
+                                static_cast<double>(config_.period_ns));
+    started_ns_ = record_.start_ns;
 }
 
 // The jobs that were never done, before the one that is: where they break the limit, nothing but
@@ -244,8 +257,9 @@ bool Cycle::judge_input(size_t i, const Sample &sample, float *values) noexcept 
     const bool is_from_the_future = arrived && sample.time_ns - sample.error_ns > clock_.now();
     // Taken since the cycle started: no age. From the future: no age at all, and it shows.
     if (arrived && age_ns < 0) age_ns = is_from_the_future ? std::min<int64_t>(age_ns, -2) : 0;
-    const bool stale =
-        !arrived || is_from_the_future || (config.max_age_ns > 0 && age_ns > config.max_age_ns);
+    const bool is_missing = timed_out_ && i == config_.paced_by;
+    const bool is_old = config.max_age_ns > 0 && age_ns > config.max_age_ns;
+    const bool stale = !arrived || is_from_the_future || is_missing || is_old;
     input_records_[i] = {age_ns, sample.gap, stale ? event::stale_input : 0};
     if (record_.input_age_ns >= 0) {
         record_.input_age_ns = age_ns >= 0 ? std::max(record_.input_age_ns, age_ns) : age_ns;
@@ -272,7 +286,7 @@ bool Cycle::infer() noexcept {
 }
 
 bool Cycle::limit() noexcept {
-    const uint32_t events = limits_.apply(graph_.command(), sent_.data(), command_.data());
+    const uint32_t events = limits_.apply(graph_.command(), sent_.data(), command_.data(), share_);
     record_.events |= events;
     if ((events & event::non_finite) == 0) return true;
     fault_.latch(FaultReason::non_finite);

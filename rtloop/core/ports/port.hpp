@@ -95,7 +95,8 @@ class Port {
 
     // Loop, at most once a cycle: sends a command (n_outputs floats) that is meant to be in force
     // until one period after `deadline_ns`. True: it left. False: it did not, the previous command
-    // stands, and nothing of this one will leave later. A port that tells its far end until when a
+    // stands, and nothing of this one will leave later; of a port whose commands leave in a thread
+    // of its own: the one before had not left by now. A port that tells its far end until when a
     // command is valid does not send one that no longer is: it would be refused, and the next one
     // would go on from it.
     virtual bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept {

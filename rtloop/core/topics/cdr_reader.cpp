@@ -213,8 +213,9 @@ const char *CdrReader::repeat(Reading &message, size_t begin, size_t end, uint32
 
 const char *CdrReader::read_names(Reading &message) noexcept {
     message.align(4);
-    // How they are laid out depends on nothing before them: the same bytes are the same names.
-    if (known_size_ > 0 && known_size_ <= message.left() && known_swaps_ == message.swaps &&
+    // How they are laid out depends on nothing before them: the same bytes are the same names. Not
+    // so in the other order of bytes, but there another number of them stands first.
+    if (known_size_ > 0 && known_size_ <= message.left() &&
         std::memcmp(message.bytes + message.at, known_names_.data(), known_size_) == 0) {
         message.at += known_size_;
         message.n_names = known_count_;
@@ -245,7 +246,6 @@ const char *CdrReader::match_names(Reading &message) noexcept {
     if (why == nullptr && size <= known_names_.size()) {
         std::copy_n(message.bytes + begin, size, known_names_.begin());
         known_size_ = size;
-        known_swaps_ = message.swaps;
         known_count_ = message.n_names;
     }
     return why;

@@ -99,7 +99,6 @@ class CdrReader {
     std::vector<uint32_t> place_;
     std::vector<uint8_t> known_names_;
     size_t known_size_ = 0;
-    bool known_swaps_ = false;
     uint32_t known_count_ = 0;
 };
 

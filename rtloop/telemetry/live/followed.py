@@ -13,6 +13,7 @@ from rtloop import core
 from rtloop.telemetry.live.limiter import Limiter
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.histogram import Histogram
+from rtloop.telemetry.observe.inputs import InputWindows
 from rtloop.telemetry.observe.records import InputRecords, Records
 from rtloop.telemetry.observe.ring import LoopMetadata, Ring, unfinished_cycle
 from rtloop.telemetry.observe.statistics import LoopStatistics
@@ -82,6 +83,7 @@ class Followed:
         self.statistics = LoopStatistics(ring.metadata)
         self.missed_the_beginning = 0
         """Cycles that were overwritten before this began to follow: nobody's loss."""
+        self.inputs = InputWindows(ring.metadata.sources)
         self._gaps = np.zeros(len(ring.metadata.sources), np.int64)
         self._interval = _Interval(len(ring.metadata.sources))
         self._limiter: Limiter[tuple[int, Records]] = Limiter(misses_per_s, time.monotonic())
@@ -168,6 +170,7 @@ class Followed:
             self.statistics.devices.update(self.ring.read_events())
             if len(batch):
                 self._interval.update(batch.records, batch.sources, batch.lost)
+                self.inputs.update(batch)
                 self._gaps += batch.sources["gap"].sum(axis=0, dtype=np.int64)
                 found += self._new(batch.records[rec.missed(batch.records)])
             if len(batch) < _BATCH or time.monotonic() >= end_s:

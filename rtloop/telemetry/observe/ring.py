@@ -121,7 +121,7 @@ class LoopMetadata:
                 outputs=_signals(raw["outputs"]),
                 sources=tuple(str(name) for name in raw.get("sources") or ()),
                 realtime_ns_offset=int(
-                    raw.get("realtime_ns_offset") or time.time_ns() - time.monotonic_ns()
+                    raw.get("realtime_ns_offset", time.time_ns() - time.monotonic_ns())
                 ),
                 run=dict(raw.get("run") or {}),
                 max_share=_limits(raw.get("max_share") or {}),

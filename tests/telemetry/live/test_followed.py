@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from pathlib import Path
 
@@ -113,6 +114,7 @@ def test_a_hard_cycle_that_hangs_is_told_before_it_comes_back_and_never_twice(
     assert followed.look() == []
     if comes_back:
         append(ring, batch_of(cycles(1, first=10, loop_class="hard", miss_every=1), loop))
+    ring.set_state("fault")
     assert followed.finish() == []
     assert followed.misses == followed.summary().misses == 1
 
@@ -128,6 +130,16 @@ def test_a_cycle_in_whose_stead_nothing_was_sent_is_told_when_it_is_known_to_be_
     assert followed.look() == []
     ring.set_state("inactive")
     assert followed.finish() == [], "it had not begun when the loop ended"
+
+
+def test_of_a_loop_that_goes_on_the_last_look_judges_no_cycle(ring_directory: Path) -> None:
+    ring = new_ring(ring_directory, metadata())
+    followed = follow(ring, misses_per_s=1)
+    append(ring, batch_of(cycles(4, miss_every=1), metadata()))
+    _judged(ring, 4, "held")
+    followed.look()
+    assert [(miss.number, miss.suppressed) for miss in followed.finish()] == [(4, 2)]
+    assert followed.misses == 4
 
 
 def test_statistics_are_of_the_interval_and_counts_of_the_activation(ring_directory: Path) -> None:
@@ -172,3 +184,17 @@ def test_an_input_that_is_stale_is_counted(ring_directory: Path) -> None:
     append(ring, batch_of(records, metadata()))
     followed.look()
     assert statistics_of(followed)["stale_inputs"] == 3
+
+
+def test_the_documentation_has_the_statistics_in_their_order() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "ros2.md").read_text()
+    table = text[text.index("| index | name | over |") :]
+    names, places = [], []
+    for line in table[: table.index("| from ")].splitlines()[2:]:
+        index, told, _ = line.strip("|").split("|")
+        first, *last = map(int, re.findall(r"\d+", index))
+        places += range(first, (last or [first])[0] + 1)
+        names += re.findall(r"`(\w+)`", told)
+    assert tuple(names) == (*INTERVAL_NAMES, *COUNT_NAMES)
+    assert places == list(range(len(names)))
+    assert f"| from {len(names)} |" in table

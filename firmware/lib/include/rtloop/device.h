@@ -210,6 +210,10 @@ uint64_t rtl_device_next_due_us(const rtl_device *device);
 /* When the next sample is due, by the clock of `now_us`; RTL_NEVER_US: nobody has asked yet. */
 uint64_t rtl_device_next_sample_us(const rtl_device *device);
 
+/* As STATUS and STATS tell the host; the latter of a device with an account. */
+rtl_device_status rtl_device_tell_status(const rtl_device *device);
+rtl_stats rtl_device_tell_stats(const rtl_device *device);
+
 /*
  * Around one pass of a main loop, from when it wakes up until it sleeps: where a sample was due in
  * it that was a job, released at the sample's tick. Of a device without an account they do nothing.

@@ -1,0 +1,32 @@
+#include "rtloop/words.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static const char *const states[] = {"INIT", "IDLE", "ARMED", "ACTIVE", "SAFE"};
+static const char *const reasons_by_bit[] = {"COMMAND_TIMEOUT", "DEADLINE_MISSES", "LINK_ERRORS",
+                                             "NON_FINITE",      "LIMIT",           "HOST_STOP",
+                                             "HARDWARE"};
+
+const char *rtl_state_word(unsigned state) {
+    return state < sizeof states / sizeof *states ? states[state] : "?";
+}
+
+const char *rtl_reason_word(unsigned bit) {
+    return bit < sizeof reasons_by_bit / sizeof *reasons_by_bit ? reasons_by_bit[bit] : NULL;
+}
+
+const char *rtl_reason_words(uint16_t reasons, char *out) {
+    char *end = out;
+    for (unsigned bit = 0; rtl_reason_word(bit) != NULL; ++bit) {
+        if ((reasons & 1u << bit) != 0) {
+            const size_t n = strlen(rtl_reason_word(bit));
+            *end = ' ';
+            end += end > out ? 1 : 0;
+            memcpy(end, rtl_reason_word(bit), n);
+            end += n;
+        }
+    }
+    *end = '\0';
+    return out;
+}
