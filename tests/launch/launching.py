@@ -23,8 +23,8 @@ pytest.importorskip(
     reason="no launch_ros, which no package registry has: source ROS 2's setup.bash",
 )
 
-#: `ros2 launch FILE ARGUMENT:=VALUE…` without ros2cli. Its second argument is what a process says when launch is
-#: to shut itself down.
+#: `ros2 launch FILE ARGUMENT:=VALUE…` without ros2cli. Its second argument is what a process says when launch
+#: is to shut itself down.
 LAUNCH = """
 import sys
 from launch import LaunchDescription, LaunchService
