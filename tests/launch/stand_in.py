@@ -22,7 +22,13 @@ from tests.launch.places import ROOT, installed
 
 MODULES = (
     *("launch", "launch.action", "launch.actions", "launch.event_handlers", "launch.events"),
-    *("launch.events.process", "launch.substitutions", "launch_ros", "launch_ros.actions"),
+    *(
+        "launch.events.process",
+        "launch.launch_description_sources",
+        "launch.substitutions",
+        "launch_ros",
+        "launch_ros.actions",
+    ),
     *("launch_ros.event_handlers", "launch_ros.events", "launch_ros.events.lifecycle"),
     *("launch_ros.parameter_descriptions", "launch_ros.substitutions"),
     *("lifecycle_msgs", "lifecycle_msgs.msg"),

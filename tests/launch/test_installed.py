@@ -20,6 +20,7 @@ NODES = sorted(
     path.stem for path in (ROOT / "nodes").glob("*.py") if "\ndef main(" in path.read_text()
 )
 CONFIG_FILES = sorted(set((ROOT / "launch").glob("*.yaml")) - set(LAUNCH_FILES))
+EXAMPLE_FILES = sorted((ROOT / "examples/ros2_control").glob("*.*"))
 PARAMETER_FILES = [path for path in CONFIG_FILES if path.name.endswith(".params.yaml")]
 
 
@@ -42,6 +43,7 @@ def test_a_parameter_file_sets_what_loop_node_has(path: Path) -> None:
         "share/rtloop/package.xml",
         *(f"share/rtloop/launch/{path.name}" for path in LAUNCH_FILES),
         *(f"share/rtloop/config/{path.name}" for path in CONFIG_FILES),
+        *(f"share/rtloop/examples/ros2_control/{path.name}" for path in EXAMPLE_FILES),
         "share/rtloop/config/cartpole.yaml",
         "share/rtloop/config/policy.onnx",
         *(f"lib/rtloop/{name}" for name in NODES),
