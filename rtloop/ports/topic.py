@@ -134,6 +134,7 @@ class TopicInput(InputSection):
     """
 
     kind = "topic"
+    can_pace = True
     threads_of = "topic"
 
     topic: _Text = Field(description=_TOPIC_KEY)
