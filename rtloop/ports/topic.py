@@ -135,6 +135,7 @@ class TopicInput(InputSection):
     """
 
     kind = "topic"
+    can_pace = True
     threads_of = "topic"
     is_stepped = True
     can_pace = True
