@@ -415,7 +415,7 @@ class Loop:
 
     @property
     def hangs(self) -> bool:
-        """Whether a cycle or its Python function did not return as it was deactivated; cleanup() lets go of it."""
+        """Whether a cycle, or its Python function, did not return as it was deactivated: cleanup() helps."""
         return self._hangs
 
     @property
