@@ -34,6 +34,8 @@ from .fields import reader, writer
 from .message_types import message_class
 
 _FOR_EVER_NS = (1 << 63) - 1
+#: What rclpy raises once ROS was shut down, or its node destroyed.
+_GONE = (rclpy_implementation.RCLError, rclpy_implementation.InvalidHandle)
 
 
 class _NeverExecuted(CallbackGroup):
@@ -145,8 +147,15 @@ class _Subscription(_Endpoint):
             )
         )
 
+    def take(self) -> bytes | None:
+        taken = self.handle.take_message(self._made.msg_type, True)
+        return None if taken is None else bytes(taken[0])
+
     def found(self) -> str:
-        there = self._node.get_publishers_info_by_topic(self.topic)
+        try:
+            there = self._node.get_publishers_info_by_topic(self.topic)
+        except _GONE:
+            return "ROS was shut down"
         if not there:
             return (
                 "nobody publishes it. Look at its name with `ros2 topic list`, and at namespace and remappings "
@@ -198,8 +207,14 @@ class _Publisher(_Endpoint):
             )
         )
 
+    def send(self, message: bytes) -> None:
+        self._made.publish(message)
+
     def found(self) -> str:
-        there = self._node.get_subscriptions_info_by_topic(self.topic)
+        try:
+            there = self._node.get_subscriptions_info_by_topic(self.topic)
+        except _GONE:
+            return "ROS was shut down"
         if not there:
             return "nobody subscribes to it"
         others = [self._apart(info) or f"{_whose(info)} subscribes to it" for info in there]
@@ -207,12 +222,15 @@ class _Publisher(_Endpoint):
 
     @property
     def subscriptions(self) -> int:
-        return int(self._made.get_subscription_count())
+        try:
+            return int(self._made.get_subscription_count())
+        except _GONE:
+            return 0
 
     def acknowledged(self, timeout_s: float) -> bool:
         try:
             return bool(self._made.wait_for_all_acked(Duration(seconds=timeout_s)))
-        except rclpy_implementation.RCLError:  # ROS was shut down
+        except _GONE:
             return False
 
     def close(self) -> None:

@@ -48,8 +48,8 @@ PROFILES: dict[str, Qos] = {
 }
 
 QosOrProfile = Annotated[
-    Annotated[Profile, Tag("@profile")] | Annotated[Qos, Tag("@qos")],
-    Discriminator(lambda value: "@profile" if isinstance(value, str) else "@qos"),
+    Annotated[Profile, Tag("@word")] | Annotated[Qos, Tag("@section")],
+    Discriminator(lambda value: "@word" if isinstance(value, str) else "@section"),
 ]
 
 
