@@ -58,9 +58,6 @@ class _Loop:
     def nominal_rate_hz(self) -> float:
         return S / self.period_ns
 
-    def timeout_of_ns(self, name: str) -> int | None:
-        return None
-
     def pace_keys(self, here: Keys) -> tuple[Keys, ...]:
         return (here,)
 
