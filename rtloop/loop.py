@@ -129,7 +129,7 @@ class Loop:
         if loops:
             names = [loop.name for loop in loops]
             first = loops[0]
-            opened = open_ports(first.config, names, first._graph, first._timing.now_ns)
+            opened = open_ports(first.config, names, first._graph, first._timing)
             for loop in loops:
                 loop._opened = opened[loop.name]
 
@@ -403,6 +403,11 @@ class Loop:
         return None if answering is None else answering.times()
 
     @property
+    def hangs(self) -> bool:
+        """Whether something of its newest activation did not come back, and holds what a new one would use."""
+        return self._hangs
+
+    @property
     def is_asking_this_thread(self) -> bool:
         """Whether this is the thread of its policy's Python function."""
         answering = None if self._activation is None else self._activation.answering
@@ -412,6 +417,11 @@ class Loop:
         """What happened to such ports since the activation, a sentence each."""
         reconnections = [] if self._activation is None else self._activation.reconnections
         return [text for reconnection in reconnections for text in reconnection.told]
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a cycle or its function did not return when it was deactivated; cleanup() lets go of it."""
+        return self._hangs
 
     @property
     def rights(self) -> list[RightReport]:

@@ -1,4 +1,4 @@
-"""A program for test_topic_ports: a node that publishes cmd_vel at 100 Hz and prints what it hears on /commands."""
+"""For test_topic_ports: a node that publishes cmd_vel at 100 Hz and prints what comes on /commands."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ struct TopicOutput::Shared {
     // Between it and the loop.
     SafeCommand safe;
     Newest<Tag> commands;
-    std::atomic<uint64_t> left{0};  // number of the newest command that did
-    std::atomic<int> safe_left{0};  // how often the safe command is still to be sent
+    std::atomic<uint64_t> left{0};         // number of the newest command that did
+    std::atomic<int> safe_left{0};         // how often the safe command is still to be sent
     std::atomic<bool> safe_failed{false};  // to leave, when it was sent last
     std::atomic<int64_t> published{0};
     std::atomic<int64_t> safe_published{0};
