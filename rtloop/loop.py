@@ -419,11 +419,6 @@ class Loop:
         return [text for reconnection in reconnections for text in reconnection.told]
 
     @property
-    def hangs(self) -> bool:
-        """Whether a cycle or its function did not return when it was deactivated; cleanup() lets go of it."""
-        return self._hangs
-
-    @property
     def rights(self) -> list[RightReport]:
         """What this activation asked for, and what became of it."""
         return self._prepared().rights

@@ -93,6 +93,12 @@ class Ears:
             number = miss["number"]
         return number
 
+    def statistics_with(self, misses: int, loop: str) -> dict[str, float]:
+        """The newest of a loop, once they count so many misses."""
+        heard = self.statistics[loop]
+        self.until(lambda: bool(heard) and heard[-1]["misses"] == misses, f"{misses} misses")
+        return heard[-1]
+
     def until_told(self, recorded: Mapping[str, int]) -> None:
         """So many misses by loop, none less and none more."""
 
