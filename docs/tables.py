@@ -22,6 +22,7 @@ from rtloop.config.kinds import KindSection
 from rtloop.demos.quadruped.live import live_table
 from rtloop.demos.quadruped.scores import read_scores, table
 from rtloop.errors import EXIT_CODES
+from rtloop.nodes import parameters as node_parameters
 from rtloop.policy.controllers.controller import CONTROLLERS
 from rtloop.policy.terms.term import TERMS, ObservationTerm
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection
@@ -93,6 +94,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "words of events": lambda: words("events"),
     "words of port events": lambda: words("port_events"),
     "exit codes": exit_codes,
+    "parameters of loop node": node_parameters.table,
     "score of the quadruped": lambda: "\n".join(table(read_scores())) + "\n",
     "live walk of the quadruped": lambda: "\n".join(live_table()) + "\n",
     "words of fault reasons": lambda: words("fault_reasons"),

@@ -7,17 +7,19 @@ import os
 import signal
 import tempfile
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
+from launch.action import Action
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
     ExecuteProcess,
+    OpaqueFunction,
     RegisterEventHandler,
     Shutdown,
 )
 from launch.event_handlers import OnProcessExit, OnProcessIO
 from launch.events import matches_action
-from launch.events.process import ProcessIO, SignalProcess
+from launch.events.process import ProcessExited, ProcessIO, SignalProcess
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode
 from launch_ros.event_handlers import OnStateTransition
@@ -27,7 +29,7 @@ from lifecycle_msgs.msg import Transition
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Device ready → configure → activate. At the end the loop goes first, then its device."""
+    """Device ready → configure → activate. Whatever ends it, the loop goes first, then its device."""
     # Nothing here imports rtloop: `ros2` may run on another Python than the node.
     files = PathJoinSubstitution([FindPackageShare("rtloop"), "config"])
     arguments = [
@@ -43,23 +45,30 @@ def generate_launch_description() -> LaunchDescription:
         ),
     ]
     device = os.path.join(tempfile.gettempdir(), f"rtloop-demo-{os.getpid()}")
-    # Ctrl-C in a terminal reaches a whole session at once, but a board outlives its host: hence setsid.
+    # launch sends SIGINT to all its processes at once, as Ctrl-C does in a terminal, and none when it is
+    # killed. A board outlives its host: this one ends by SIGTERM, or, an orphan, once no host holds it ACTIVE.
     firmware = ExecuteProcess(
         name="firmware",
+        output="screen",
         cmd=[
-            "setsid",
             ExecutableInPackage("rtloop-firmware", "rtloop"),
-            *("cartpole", "--pty", device, "--die-with-parent"),
+            *("cartpole", "--pty", device, "--die-with-parent", "--ignore-interrupt"),
         ],
+        # After loop_node, which has its own 2 × 10 s.
+        sigterm_timeout="25",
         # Not a second time: launch_ros does not bear it.
         on_exit=lambda _, context: None if context.is_shutdown else Shutdown(reason="no device"),
     )
     loop_node = LifecycleNode(
         package="rtloop",
         executable="loop_node",
+        exec_name="loop_node",
         name="loop_node",
         namespace="",
+        prefix="setpriv --pdeathsig TERM",  # no orphan
         output="screen",
+        sigterm_timeout="10",
+        sigkill_timeout="10",
         parameters=[
             LaunchConfiguration("params_file"),
             {"config": LaunchConfiguration("config"), "links.cart.device": device},
@@ -75,6 +84,34 @@ def generate_launch_description() -> LaunchDescription:
     def when_ready(event: ProcessIO) -> EmitEvent | None:
         return request(Transition.TRANSITION_CONFIGURE) if b"READY" in event.text else None
 
+    def fail(problem: str) -> Action:
+        def raise_it(context: LaunchContext) -> None:
+            # launch has no other way to an exit code.
+            if not context.is_shutdown:
+                raise RuntimeError(f"{problem}: loop_node's log above says why")
+
+        return OpaqueFunction(function=raise_it)
+
+    def failed(start: str, goal: str, problem: str) -> RegisterEventHandler:
+        return RegisterEventHandler(
+            OnStateTransition(
+                target_lifecycle_node=loop_node,
+                start_state=start,
+                goal_state=goal,
+                entities=[fail(problem)],
+            )
+        )
+
+    def when_the_loop_is_gone(event: ProcessExited, context: LaunchContext) -> list[Action]:
+        end_device = EmitEvent(
+            event=SignalProcess(
+                signal_number=signal.SIGTERM, process_matcher=matches_action(firmware)
+            )
+        )
+        if event.returncode != 0:
+            return [end_device, fail(f"loop_node ended with exit code {event.returncode}")]
+        return [end_device]
+
     return LaunchDescription(
         [
             *arguments,
@@ -88,15 +125,11 @@ def generate_launch_description() -> LaunchDescription:
                     entities=[request(Transition.TRANSITION_ACTIVATE)],
                 )
             ),
+            failed("configuring", "unconfigured", "the loop could not be configured"),
+            failed("activating", "inactive", "the loop could not be activated"),
+            failed("errorprocessing", "unconfigured", "the loop failed"),
             RegisterEventHandler(
-                OnProcessExit(
-                    target_action=loop_node,
-                    on_exit=EmitEvent(
-                        event=SignalProcess(
-                            signal_number=signal.SIGTERM, process_matcher=matches_action(firmware)
-                        )
-                    ),
-                )
+                OnProcessExit(target_action=loop_node, on_exit=when_the_loop_is_gone)
             ),
             firmware,
             loop_node,

@@ -1,9 +1,10 @@
-"""Loops in the words of /diagnostics: one DiagnosticStatus each."""
+"""A node, its loops and their inputs in the words of /diagnostics: one DiagnosticStatus each."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -11,56 +12,254 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rtloop.config import Config
 from rtloop.realtime.rights import denied, kernel_report
 from rtloop.run import Run
+from rtloop.telemetry.live.followed import Followed
+from rtloop.telemetry.observe.inputs import InputWindow
 from rtloop.telemetry.observe.shares import window_s
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
+from rtloop.telemetry.observe.words import explain, find
+
+from .states import State
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 _PLAIN_VALUES = (
     *("state", "rate_hz", "period_ms", "deadline_ms"),
     *("elapsed_periods", "executed", "skipped", "slipped_periods"),
     *("misses", "records_lost"),
 )
+_Found = tuple[bytes, str]
+"""A level, and a sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Shares since the previous message, 0 to 1: a larger one is a warning, an error."""
+
+    warn: float = 0.0
+    error: float = 1.0
+
+    def level(self, n: int, of: int) -> bytes:
+        """That of ``n`` of so many."""
+        share = n / of if of > 0 else 0.0
+        level: bytes = ERROR if share > self.error else WARN if share > self.warn else OK
+        return level
+
+
+Thresholds = Mapping[str, Threshold]
+"""By ``misses``, ``skipped``, ``stale``."""
+_ANY: Thresholds = dict.fromkeys(("misses", "skipped", "stale"), Threshold())
 
 
 def in_ros_words(text: str) -> str:
-    """An error's text, with the node's parameter for the command line's option."""
-    return text.replace("--clear", "the parameter clear:=true")
+    """An error's text, with what the node has for the command line's option."""
+    rearm = "the service ~/rearm"
+    return text.replace("activate the loop anew with --clear", f"call {rearm}").replace(
+        "--clear", rearm
+    )
 
 
-def active_status(node: str, run: Run, name: str) -> DiagnosticStatus:
-    """A loop of an active run, since the previous call. Call ``run.observe()`` first."""
-    observed, loop = run.observed[name], run.loops[name]
-    window = observed.statistics.window()
-    fault = in_ros_words(loop.fault())
-    recently = f"(last {window_s(loop.loop_config.period_ns):g} s)"
-    shares = observed.statistics.recent_shares()
-    too_much = [f"{share} {recently}" for share in shares if share.is_over]
-    warnings = [run.recording_error] if run.recording_error else []
-    warnings += [str(losses) for losses in loop.losses() if losses.is_lost or not losses.is_armed]
-    if observed.statistics.executed == 0:
-        warnings.append("no cycle was executed yet")
-    if window.misses:
-        loop_class = loop.loop_config.loop_class
-        warnings.append(f"{window.misses} {loop_class} deadline misses in {window.seconds:.1f} s")
-    # A hard miss latches FAULT: there is no hard miss without one.
-    if fault:
-        level, message = DiagnosticStatus.ERROR, fault
-    elif too_much:
-        level, message = DiagnosticStatus.ERROR, "; ".join([*too_much, *warnings])
-    elif warnings:
-        level, message = DiagnosticStatus.WARN, "; ".join(warnings)
-    else:
-        level, message = DiagnosticStatus.OK, "every deadline met"
-    values = _values(observed.statistics.summary(status=observed.ring.status()))
-    values |= {
-        "rate_hz": window.rate_hz,
-        "response_p50_us": window.response_p50_us,
-        "response_p99_us": window.response_p99_us,
-        **_acting(observed.statistics),
-        "fault": fault,
-        "denied_rights": ", ".join(r.name for r in denied([kernel_report(), *loop.rights])),
+def lifecycle_status(node: str, state: State) -> DiagnosticStatus:
+    """The node itself: in which state it is, and why the newest transition failed."""
+    failed = in_ros_words(state.failure)
+    message = f"{state.label}: {failed}" if failed else state.label
+    run = state.run
+    values = {
+        "state": state.label,
+        "config": None if run is None else run.config.path,
+        "failure": failed,
     }
-    return _status(node, run.config, name, level, message, values)
+    return _status(f"{node}: lifecycle", WARN if failed else OK, message, values, _host())
+
+
+class LoopDiagnostics:
+    """A loop of one activation of a run; each look tells of the time since the one before."""
+
+    def __init__(self, node: str, run: Run, name: str) -> None:
+        """``node`` is its fully qualified name."""
+        self._node = node
+        self._run = run
+        self._name = name
+        self._before: dict[str, int] = {}
+
+    def statuses(self, thresholds: Thresholds) -> list[DiagnosticStatus]:
+        """The loop, and each of its inputs. Call ``run.observe()`` first."""
+        inputs = self._run.observed[self._name].inputs.take()
+        stale = thresholds["stale"]
+        return [self._loop(thresholds), *(self._input(window, stale) for window in inputs)]
+
+    def _loop(self, thresholds: Thresholds) -> DiagnosticStatus:
+        observed, loop = self._run.observed[self._name], self._run.loops[self._name]
+        statistics = observed.statistics
+        window = statistics.window()
+        summary = statistics.summary(status=observed.ring.status())
+        counts = self._since(_counts(summary))
+        fault = in_ros_words(loop.fault())
+        found = [(ERROR, fault)] if fault else []
+        if not fault:
+            recently = f"(last {window_s(loop.loop_config.period_ns):g} s)"
+            found += [(ERROR, f"{s} {recently}") for s in statistics.recent_shares() if s.is_over]
+            found += _judged(counts, loop.loop_config.loop_class, window.seconds, thresholds)
+            found += [(WARN, error) for error in [self._run.recording_error] if error]
+            found += [
+                (WARN, str(lost)) for lost in loop.losses() if lost.is_lost or not lost.is_armed
+            ]
+            if statistics.executed == 0:
+                found.append((WARN, "no cycle was executed yet"))
+        found.sort(key=lambda one: one[0], reverse=True)
+        level = found[0][0] if found else OK
+        message = "; ".join(text for _, text in found) or "every deadline met"
+        values = _values(summary)
+        values |= {
+            "rate_hz": window.rate_hz,
+            "response_p50_us": window.response_p50_us,
+            "response_p99_us": window.response_p99_us,
+            **_acting(statistics),
+            "stale": summary.stale_inputs,
+            "dropped": summary.outcomes.get("dropped", 0),
+            "refused": summary.device_late_commands,
+            "limit_broken": summary.limit_broken,
+            "fault": fault,
+            "denied_rights": ", ".join(r.name for r in denied([kernel_report(), *loop.rights])),
+        }
+        hardware_id = _hardware_id(self._run.config, self._name)
+        return _status(f"{self._node}: {self._name}", level, message, values, hardware_id)
+
+    def _input(self, window: InputWindow, threshold: Threshold) -> DiagnosticStatus:
+        config = self._run.config
+        section = config.loops[self._name].inputs.get(window.name)
+        hardware_id = "" if section is None else section.hardware_id(config.links)
+        name = f"{self._node}: {self._name}.{window.name}"
+        return _input_status(name, window, threshold, hardware_id or _host())
+
+    def _since(self, now: dict[str, int]) -> dict[str, int]:
+        before, self._before = self._before, now
+        return {name: n - before.get(name, 0) for name, n in now.items()}
+
+
+def _input_status(
+    name: str, window: InputWindow, threshold: Threshold, hardware_id: str
+) -> DiagnosticStatus:
+    level = threshold.level(window.stale, window.cycles)
+    found = []
+    if window.age_ns < 0:
+        level, found = max(level, WARN), ["no sample yet"]
+    if window.stale:
+        found.append(f"stale in {window.stale} of {window.cycles} cycles")
+    if window.gaps:
+        found.append(f"{window.gaps} samples were lost on the way")
+    values = {
+        "rate_hz": window.rate_hz,
+        "age_ms": None if window.age_ns < 0 else window.age_ns / 1e6,
+        "age_max_ms": None if window.age_max_ns < 0 else window.age_max_ns / 1e6,
+        "gaps": window.gaps,
+        "stale": window.stale,
+        "cycles": window.cycles,
+    }
+    return _status(name, level, "; ".join(found) or "fresh", values, hardware_id)
+
+
+def _counts(summary: LoopSummary) -> dict[str, int]:
+    skipped = summary.skipped + summary.slipped_periods
+    return {
+        "executed": summary.executed,
+        "releases": summary.executed + skipped,
+        "misses": summary.misses,
+        "skipped": skipped,
+        "stale": summary.stale_inputs,
+        "dropped": summary.outcomes.get("dropped", 0),
+        "refused": summary.device_late_commands,
+        "limit_broken": summary.limit_broken,
+    }
+
+
+def _judged(
+    counts: Mapping[str, int], loop_class: str, seconds: float, thresholds: Thresholds
+) -> Iterator[_Found]:
+    """What a healthy loop has none of, since the previous message."""
+    told = {
+        "misses": f"{counts['misses']} {loop_class} deadline misses in {seconds:.1f} s",
+        "skipped": f"{counts['skipped']} releases skipped",
+        "stale": f"{counts['stale']} cycles without fresh input",
+    }
+    for name, text in told.items():
+        of = counts["releases" if name == "skipped" else "executed"]
+        if (level := thresholds[name].level(counts[name], of)) != OK:
+            yield level, text
+    if counts["dropped"]:
+        yield WARN, f"{counts['dropped']} commands dropped: they could not be sent"
+    if counts["refused"]:
+        yield WARN, f"{counts['refused']} commands refused by the device: they came too late"
+    if counts["limit_broken"]:
+        yield ERROR, f"the limit of lost jobs was broken: {counts['limit_broken']} times"
+
+
+class FollowedDiagnostics:
+    """A loop of any process, by its ring alone; each look tells of the time since the one before."""
+
+    def __init__(self, name: str, followed: Followed) -> None:
+        """``name`` is that of its status."""
+        self._name = name
+        self._followed = followed
+        self._before: dict[str, int] = {}
+
+    def statuses(self) -> list[DiagnosticStatus]:
+        """The loop, and each of its inputs."""
+        inputs = self._followed.inputs.take()
+        of_inputs = (
+            _input_status(f"{self._name}.{window.name}", window, Threshold(), _host())
+            for window in inputs
+        )
+        return [self._loop(), *of_inputs]
+
+    def ended(self) -> DiagnosticStatus:
+        """What it came to, once it has ended."""
+        pid = self._followed.ring.writer.pid
+        level, message = OK, "ended"
+        if self._followed.ring.status()["state"] != "finalized":
+            level = ERROR
+            message = f"its process {pid} died before it was ended; `rtloop recover` saves what was recorded"
+        return _status(self._name, level, message, self._values(), _host())
+
+    def _loop(self) -> DiagnosticStatus:
+        statistics = self._followed.statistics
+        window = statistics.window()
+        summary = self._followed.summary()
+        now = _counts(summary)
+        counts = {name: n - self._before.get(name, 0) for name, n in now.items()}
+        self._before = now
+        word = find("fault_reasons", summary.fault_reason)
+        fault = ""
+        if summary.fault_reason != "none":
+            fault = summary.fault_reason if word is None else explain(word)
+        found = [(ERROR, fault)] if fault else []
+        if not fault:
+            recently = f"(last {window_s(self._followed.metadata.period_ns):g} s)"
+            found += [(ERROR, f"{s} {recently}") for s in statistics.recent_shares() if s.is_over]
+            found += _judged(counts, summary.loop_class, window.seconds, _ANY)
+            found += [(WARN, absence) for absence in summary.absences]
+            if statistics.executed == 0:
+                found.append((WARN, "no cycle was executed yet"))
+        found.sort(key=lambda one: one[0], reverse=True)
+        values = {
+            **self._values(),
+            "rate_hz": window.rate_hz,
+            "response_p50_us": window.response_p50_us,
+            "response_p99_us": window.response_p99_us,
+            **_acting(statistics),
+            "fault": fault,
+        }
+        message = "; ".join(text for _, text in found) or "every deadline met"
+        return _status(self._name, found[0][0] if found else OK, message, values, _host())
+
+    def _values(self) -> dict[str, Any]:
+        ring = self._followed.ring
+        return {
+            "run_id": ring.metadata.run_id,
+            "pid": ring.writer.pid,
+            **_values(self._followed.summary()),
+            "records_lost": self._followed.records_lost,
+        }
 
 
 def _acting(statistics: LoopStatistics) -> dict[str, Any]:
@@ -83,7 +282,8 @@ def inactive_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     }
     if run.summary is not None and name in run.summary.loops:  # it may have been stopped before
         values = _values(run.summary.loops[name])
-    return _status(node, run.config, name, DiagnosticStatus.STALE, "inactive", values)
+    # Not STALE: an aggregator makes an error of a group with one of these.
+    return _status(f"{node}: {name}", OK, "inactive", values, _hardware_id(run.config, name))
 
 
 def _values(summary: LoopSummary) -> dict[str, Any]:
@@ -100,13 +300,13 @@ def _values(summary: LoopSummary) -> dict[str, Any]:
 
 
 def _status(
-    node: str, config: Config, name: str, level: bytes, message: str, values: Mapping[str, Any]
+    name: str, level: bytes, message: str, values: Mapping[str, Any], hardware_id: str
 ) -> DiagnosticStatus:
     return DiagnosticStatus(
         level=level,
-        name=f"{node}: {name}",
+        name=name,
         message=message,
-        hardware_id=_hardware_id(config, name),
+        hardware_id=hardware_id,
         values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
     )
 
@@ -114,7 +314,11 @@ def _status(
 def _hardware_id(config: Config, name: str) -> str:
     found = (section.hardware_id(config.links) for section in config.loops[name].port_sections)
     devices = dict.fromkeys(device for device in found if device)
-    return ", ".join(devices) or socket.gethostname()
+    return ", ".join(devices) or _host()
+
+
+def _host() -> str:
+    return socket.gethostname()
 
 
 def _text(value: Any) -> str:

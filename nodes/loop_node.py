@@ -9,106 +9,140 @@ other observer; however busy its executor is, they do not notice.
 from __future__ import annotations
 
 import functools
-import signal
 import sys
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
-from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.lifecycle import (
+    LifecycleNode,
+    LifecycleNodeMixin,
+    LifecycleState,
+    TransitionCallbackReturn,
+)
+from rclpy.node import Node
 
 from rtloop.config import Config, load, with_devices
 from rtloop.errors import ConfigError, RtloopError
 from rtloop.realtime.rights import denied
 from rtloop.run import Run
-from rtloop.stopping import stop_signals
 from rtloop.telemetry.observe.summary import RunSummary
 
-from .diagnostics import active_status, in_ros_words, inactive_status
+from .declaration import Declaration
+from .diagnostics import in_ros_words
+from .graph import RclpyGraph
+from .news import News
+from .process import spin
+from .reports import Reports
+from .sim_time import SimTime
+from .states import Active, Changing, Finalized, Inactive, State, Unconfigured
+from .supervision import Supervision
 
-#: How long a signal may wait for an executor that has nothing to do.
-SPIN_S = 0.1
+NODE_NAME = "loop_node"
+LOOK_S = 0.01
+#: Who deactivates the node waits for the recording so long, and no longer.
+LEAVE_RECORDER_AFTER_S = 3.0
+#: What rclpy calls the states in which a transition may begin.
+_PRIMARY = ("unconfigured", "inactive", "active", "finalized")
 
+_Step = Callable[["LoopNode"], State]
 _Transition = Callable[["LoopNode", LifecycleState], TransitionCallbackReturn]
 
 
-def _explained(transition: _Transition) -> _Transition:
-    """Logs what a transition raises, which rclpy would swallow.
+def _transition(label: str) -> Callable[[_Step], _Transition]:
+    """Of what a transition does, which returns the state that it leads to, a callback of rclpy's.
 
-    An RtloopError fails the transition: the state stays. Anything else is an error: see ``on_error``.
+    An RtloopError fails the transition: the state stays. Anything else, which rclpy would swallow, is an
+    error: see ``on_error``.
     """
 
-    @functools.wraps(transition)
-    def explained(self: LoopNode, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            return transition(self, state)
-        except RtloopError as error:
-            self.get_logger().error(in_ros_words(str(error)))
-            return TransitionCallbackReturn.FAILURE
-        except Exception:
-            self.get_logger().error(traceback.format_exc())
-            return TransitionCallbackReturn.ERROR
+    def decorated(step: _Step) -> _Transition:
+        @functools.wraps(step)
+        def made(self: LoopNode, state: LifecycleState) -> TransitionCallbackReturn:
+            if self.is_ending and label in ("configuring", "activating"):
+                return TransitionCallbackReturn.FAILURE
+            before = self.state
+            error = before.failure if isinstance(before, Changing) else ""
+            self._enter(Changing(label, before.run, error))
+            try:
+                after = self.do(functools.partial(step, self))
+            except RtloopError as failed:
+                self._tell_failure(str(failed))
+                self._enter(replace(before, failure=str(failed)))
+                return TransitionCallbackReturn.FAILURE
+            except Exception as failed:
+                self._tell_failure(traceback.format_exc())
+                self._enter(replace(self.state, failure=repr(failed)))
+                return TransitionCallbackReturn.ERROR
+            self._enter(after)
+            # Publishers that are silent while the node is not active.
+            return getattr(LifecycleNode, step.__name__)(self, state)
 
-    return explained
+        return made
+
+    return decorated
 
 
 class LoopNode(LifecycleNode):
     """Runs the loops of the file that the parameter ``config`` names.
 
     Configure opens the devices, activate arms them and starts the cycles, deactivate ends them, safe command
-    last. A loop in FAULT leaves the node active, with ERROR in /diagnostics: deactivate and activate reset it.
-    Each activation is one recording; the devices stay open until cleanup.
+    last. A loop in FAULT leaves the node as ``on_fault`` says, active at first, with ERROR in /diagnostics:
+    deactivate and activate reset it. Each activation is one recording; the devices stay open until cleanup.
+
+    Any number of them may be in one process and in one executor. With a MultiThreadedExecutor it answers while
+    a transition is under way; with any other it answers afterwards.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__("loop_node", **options)
-        self._run: Run | None = None  # configured, or active
-        self._configuring: Run | None = None
-        self._told_errors: set[tuple[str, bool]] = set()
-        self.is_shut_down = False
-        self._declare("config", "", "path of the YAML configuration")
-        self._declare("record", True, "false records nothing, whatever the configuration says")
-        self._declare("clear", False, "clear a device that is latched SAFE when activating")
-        rate_hz = self._declare(
-            "diagnostics_rate_hz",
-            1.0,
-            "how often /diagnostics is published",
-            read_only=True,
-            floating_point_range=[FloatingPointRange(from_value=0.1, to_value=100.0)],
-        )
-        self._publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # Not the node's own clock: that one follows NTP and simulated time.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1 / rate_hz, self._publish_diagnostics, clock=steady)
+    def __init__(self, node_name: str = NODE_NAME, **options: Any) -> None:
+        """``options`` are those of rclpy's ``Node``. Raises its ParameterException for a wrong parameter."""
+        # Not LifecycleNode's: its state is asked for while a transition runs, so these services are reentrant.
+        Node.__init__(self, node_name, **options)
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        self.state: State = Unconfigured()
+        self.exit_code: int | None = None
+        """Of the process that is this node's own, once it is to end; None: until a signal."""
+        self.is_ending = False
+        self.do: Callable[[Callable[[], State]], State] = lambda step: step()
+        """Does what a transition does, in the thread that is there for it."""
+        self.clears_once = False
+        """Whether the next activation may clear a device that is latched SAFE."""
+        self._told_failures: set[str] = set()
+        self.parameters = Declaration(self, lambda: self.state.label)
+        self.reports = Reports(self, self.parameters, lambda: self.state)
+        self.news = News(self)
+        self.sim_time = SimTime(self)
+        self.supervision = Supervision(self)
+        self.reports.publish_state()
 
     # --- lifecycle ---
 
-    @_explained
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    @_transition("configuring")
+    def on_configure(self) -> State:
         config = self._load()
-        run = self._configuring = Run(config, config.path.stem)
-        try:
-            run.configure()
-        finally:
-            self._configuring = None
-        self._run = run
+        run = Run(
+            config,
+            config.path.stem,
+            graph=RclpyGraph(self),
+            leave_recorder_after_s=LEAVE_RECORDER_AFTER_S,
+            timing=self.sim_time.timing(),
+        )
+        self._enter(Changing("configuring", run))
+        run.configure()
         for name, link in config.links.items():
             self.get_logger().info(f"link '{name}': {link.device}")
-        return TransitionCallbackReturn.SUCCESS
+        return Inactive(run)
 
-    @_explained
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        run = self._configured()
-        run.clear = self.get_parameter("clear").value
-        run.record = None if self.get_parameter("record").value else False
+    @_transition("activating")
+    def on_activate(self) -> State:
+        run = self._run()
+        run.clear = self.clears_once
+        run.record = None if self.parameters["record"] else False
         run.activate()
         for name, loop in run.config.loops.items():
             self.get_logger().info(
@@ -117,72 +151,119 @@ class LoopNode(LifecycleNode):
             )
         for right in denied(run.rights):
             self.get_logger().warning(f"not granted: {right}")
-        return TransitionCallbackReturn.SUCCESS
+        with self._told_of():
+            self.news.attach(run)
+        self._told_failures.clear()
+        return Active(run)
 
-    @_explained
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        summary = self._deactivate(self._configured())
+    @_transition("deactivating")
+    def on_deactivate(self) -> State:
+        run = self._run()
+        self._deactivate(run)
         # A cycle that never returned still holds what a new one would use.
-        if any(loop.unfinished for loop in summary.loops.values()):
-            return TransitionCallbackReturn.ERROR
-        return TransitionCallbackReturn.SUCCESS
+        if hung := [name for name, loop in run.loops.items() if loop.hangs]:
+            raise RuntimeError(f"a cycle of {', '.join(hung)} never returned")
+        return Inactive(run)
 
-    @_explained
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._forget()
-        return TransitionCallbackReturn.SUCCESS
+    @_transition("cleaningup")
+    def on_cleanup(self) -> State:
+        return Unconfigured(failure=self._forget())
 
-    @_explained
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._forget()
-        self.is_shut_down = True
-        return TransitionCallbackReturn.SUCCESS
+    @_transition("shuttingdown")
+    def on_shutdown(self) -> State:
+        return Finalized(failure=self._forget())
 
-    @_explained
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._forget()
-        return TransitionCallbackReturn.SUCCESS
+    @_transition("errorprocessing")
+    def on_error(self) -> State:
+        failure = self.state.failure
+        return Unconfigured(failure=self._forget() or failure)
+
+    # --- from other threads ---
 
     def request_stop(self, by: str) -> None:
         """Ends a transition that configures or activates before anything moves. Safe from a signal handler."""
-        run = self._run or self._configuring
-        if run is not None:
-            run.request_stop(by)
+        state = self.state
+        if isinstance(state, Changing) and state.run is not None:
+            state.run.request_stop(by)
+
+    def settle(self, timeout_s: float = float("inf")) -> bool:
+        """Waits for the end of a transition that another thread makes; whether it came in time."""
+        end_s = time.monotonic() + timeout_s
+        while self._state_machine.current_state[1] not in _PRIMARY:
+            if time.monotonic() > end_s:
+                return False
+            time.sleep(LOOK_S)
+        return True
+
+    def change(self, transition: str) -> TransitionCallbackReturn:
+        """Makes a transition, after the one that another thread makes."""
+        self.settle()
+        return getattr(self, f"trigger_{transition}")()
+
+    def remember_failure(self, text: str) -> None:
+        """Why the node is where it is, until the next transition."""
+        self._enter(replace(self.state, failure=text))
 
     def destroy_node(self) -> None:
+        self.is_ending = True
         self._forget()
+        self.state = Finalized()
         super().destroy_node()
 
     # --- inside ---
 
-    def _declare(self, name: str, default: Any, description: str, **limits: Any) -> Any:
-        descriptor = ParameterDescriptor(description=description, **limits)
-        return self.declare_parameter(name, default, descriptor).value
+    def _enter(self, state: State) -> None:
+        with self.reports.looking:  # nobody looks at a run while it changes
+            self.state = state
+        self.reports.publish_state()
+
+    def _tell_failure(self, text: str) -> None:
+        """Autostart says once why it has to try again."""
+        text = in_ros_words(text)
+        if not (self.supervision.is_starting and text in self._told_failures):
+            self.get_logger().error(text)
+        self._told_failures.add(text)
 
     def _load(self) -> Config:
-        path = self.get_parameter("config").value
+        path = self.parameters["config"]
         if not path:
             raise ConfigError(
                 "the parameter config is empty; name a YAML file: --ros-args -p config:=robot.yaml"
             )
         config = load(Path(path))
-        devices = {}
         for link in config.links:
-            name = f"links.{link}.device"
-            if not self.has_parameter(name):
-                self._declare(name, "", f"device of link {link}; empty is the configuration's")
-            if device := self.get_parameter(name).value:
-                devices[link] = device
-        return with_devices(config, devices)
+            self.parameters[f"links.{link}.device"]  # there, to be changed, from now on
+        given = {
+            link: self.parameters[f"links.{link}.device"]
+            for link in self.parameters.given_devices()
+        }
+        config = with_devices(config, {link: device for link, device in given.items() if device})
+        if directory := self.parameters["recording_directory"]:
+            recording = config.recording.with_values(directory=directory)
+            config = config.with_values(recording=recording)
+        return config
 
-    def _configured(self) -> Run:
-        if self._run is None:
+    def _run(self) -> Run:
+        if self.state.run is None:
             raise RtloopError("the node is not configured")
-        return self._run
+        return self.state.run
 
-    def _deactivate(self, run: Run) -> RunSummary:
+    def _deactivate(self, run: Run) -> None:
         summary = run.deactivate()  # first of all the safe command
-        self._told_errors.clear()
+        with self._told_of():
+            self.news.detach()
+        with self._told_of():
+            self._tell(run, summary)
+
+    @contextmanager
+    def _told_of(self) -> Iterator[None]:
+        """What is told of loops inside may fail; they do not."""
+        try:
+            yield
+        except Exception:
+            self.get_logger().error(f"this cannot be told: {traceback.format_exc()}")
+
+    def _tell(self, run: Run, summary: RunSummary) -> None:
         for problem in summary.problems:
             self.get_logger().error(in_ros_words(problem))
         for name, loop in summary.loops.items():
@@ -194,75 +275,35 @@ class LoopNode(LifecycleNode):
                 self.get_logger().error(f"{name}: {in_ros_words(failure)}")
         if run.is_recorded:
             self.get_logger().info(f"recording: {run.recording}")
-        return summary
+        elif run.still_writing is not None:
+            self.get_logger().warning(
+                f"recording: process {run.still_writing} is still writing {run.recording}"
+            )
 
-    def _forget(self) -> None:
-        run, self._run = self._run, None
+    def _forget(self) -> str:
+        """Lets the run go, active or not; what went wrong, of which nothing is left to be done."""
+        run = self.state.run
         if run is None:
-            return
+            return ""
         try:
             if run.state == "active":
                 self._deactivate(run)
         finally:
-            run.cleanup()
-
-    def _publish_diagnostics(self) -> None:
-        if self._run is None:
-            return
-        message = DiagnosticArray(status=self._statuses(self._run))
-        message.header.stamp = self.get_clock().now().to_msg()
-        for status in message.status:
-            stands_still = any(v.value for v in status.values if v.key == "fault")
-            told = (status.name, stands_still)
-            if status.level == DiagnosticStatus.ERROR and told not in self._told_errors:
-                self._told_errors.add(told)
-                self.get_logger().error(status.message)
-        self._publisher.publish(message)
-
-    def _statuses(self, run: Run) -> list[DiagnosticStatus]:
-        node = self.get_name()
-        if run.state != "active":
-            return [inactive_status(node, run, name) for name in run.loops]
-        run.observe()
-        return [active_status(node, run, name) for name in run.observed]
+            try:
+                run.cleanup()
+                failure = ""
+            except RtloopError as error:
+                failure = str(error)
+                self._tell_failure(failure)
+        return failure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the node until SIGINT, SIGTERM or SIGHUP, which ends the loops first, or their start.
 
-    Returns the exit code: 0, or 2 for wrong parameters.
+    Returns the exit code: 0, 2 for wrong parameters, or 5 after a fault with ``on_fault: exit``.
     """
-    signals: list[str] = []
-    nodes: list[LoopNode] = []
-
-    def handle(number: int, _frame: object) -> None:
-        signals.append(signal.Signals(number).name)
-        for node in nodes:
-            node.request_stop(signals[0])
-
-    for number in stop_signals():
-        signal.signal(number, handle)
-    # rclpy's own handlers would shut its context down before the node has left its states.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    executor = SingleThreadedExecutor()
-    try:
-        node = LoopNode()
-    except ParameterException as error:
-        print(f"rtloop: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return 2
-    nodes.append(node)
-    try:
-        executor.add_node(node)
-        while not signals:
-            executor.spin_once(timeout_sec=SPIN_S)
-        if not node.is_shut_down:
-            node.trigger_shutdown()
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return spin(LoopNode, arguments)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from shlex import quote
 
-from rtloop.errors import ConfigError, RtloopError
+from rtloop.errors import ConfigError, RecordingError, RtloopError
 from rtloop.realtime.rights import RightReport
 from rtloop.telemetry.mcap.part_names import RUN_FILE, first_there
 from rtloop.telemetry.observe.observed import Observed
@@ -57,6 +57,8 @@ class Activation:
     """Cycles that a recording lacks, by loop, once it was finished: overwritten before they were recorded."""
     missing: dict[str, int] = field(default_factory=dict)
     """Those that nobody says anything of, though the loop has executed them."""
+    still_writing: int | None = None
+    """The process of a recorder that was left behind; None: there is none."""
     made: list[Path] = field(default_factory=list)
     """The folders for the recording that were not there before, outermost first."""
 
@@ -111,6 +113,20 @@ class Activation:
         )
         self.recorder.wait_ready()
 
+    def dump(self, avoid_cpus: Sequence[int]) -> Path:
+        """What the rings hold now, as a file of its own beside the recording, which goes on.
+
+        Raises RecordingError, OSError.
+        """
+        rings = [observed.ring.path for observed in self.observed.values()]
+        make_private_directory(self.directory, self.group)
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S_%f")[:-3]
+        out = self.directory / f"dump-{stamp}.mcap"
+        recorder = RecorderProcess.start(rings, out, dump=True, avoid_cpus=avoid_cpus)
+        if error := recorder.wait().error:
+            raise RecordingError(error)
+        return out
+
     def update(self) -> None:
         """Counts what the loops have done since, and looks after the recorder."""
         # The loops go on without a recorder: a robot must not drop its arm because a disk is full.
@@ -130,8 +146,10 @@ class Activation:
         if self.recorder is not None:
             self.recorder.tell(problems)
 
-    def finish(self, loops: Mapping[str, LoopSummary]) -> None:
+    def finish(self, loops: Mapping[str, LoopSummary], leave_after_s: float | None = None) -> None:
         """Waits for the recording to be whole, or removes rings that nobody records.
+
+        A recorder that is not ready ``leave_after_s`` is left behind; None: it is ended after a while.
 
         The loops, of these summaries, must have ended. Where recording has failed their rings stay, for
         ``rtloop recover``.
@@ -140,7 +158,13 @@ class Activation:
             self._remove_rings()
             return
         self.recorder.end()  # a cycle that hangs keeps its ring from being finalized
-        result = self.recorder.wait()
+        if leave_after_s is None:
+            result = self.recorder.wait()
+        elif (ended := self.recorder.wait_or_leave(leave_after_s)) is not None:
+            result = ended
+        else:
+            self.still_writing = self.recorder.pid
+            return
         if result.error and not self.recording_error:
             self.recording_error = result.error
         self.not_recorded = {name: n for name, n in result.lost.items() if n}

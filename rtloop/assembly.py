@@ -22,7 +22,7 @@ from rtloop.policy.runner import runner as runner_of
 from rtloop.policy.terms.elements import Scope, Vector
 from rtloop.policy.units import differing, unit_rules
 from rtloop.ports.command import held_values, hold_rules, numbers, sources
-from rtloop.ports.port import OutputSection
+from rtloop.ports.port import InputSection, OutputSection
 from rtloop.ports.signal import Signal
 
 #: A cycle that is this many periods late (but at least HANG_LIMIT_MIN_NS) is a fault in every class.
@@ -69,6 +69,7 @@ def assemble(
     policy = policy or loop.policy.load(where)
     measured = {key: [signal.name for signal in signals] for key, signals in inputs.items()}
     commanded = {key: [signal.name for signal in signals] for key, signals in outputs.items()}
+    _check_inputs(config, name, measured, are_assumed)
     _check_outputs(config, name, commanded, measured, are_assumed)
     sizes = {key: len(signals) for key, signals in outputs.items()}
     sinks = {key: sink_of(loop.outputs[key], signals) for key, signals in outputs.items()}
@@ -95,8 +96,8 @@ def assemble(
         core_config = _core_config(name, loop)
         of_port = _port_numbers(loop)
         core_config.inputs = [
-            core.InputConfig(number, section.max_age_ns or 0, core.OnStale[section.on_stale])
-            for number, section in zip(of_port, loop.inputs.values(), strict=False)
+            _core_input(section, number, measured[key])
+            for number, (key, section) in zip(of_port, loop.inputs.items(), strict=False)
         ]
         core_config.outputs = [
             _core_output(section, number, commanded[key], measured, (relays or {}).get(key))
@@ -135,6 +136,20 @@ def sink_of(section: OutputSection, signals: Sequence[Signal]) -> Sink:
     is_constant = not any(math.isnan(value) for value in default)
     has_names = section.named or section.element_names is not None
     return Sink(len(signals), names if has_names else None, default if is_constant else None)
+
+
+def _check_inputs(config: Config, name: str, elements: _Elements, are_assumed: bool) -> None:
+    """What stands in for a stale sample fits its port. Raises ConfigError."""
+    wrong: list[Finding] = []
+    for key, section in config.loops[name].inputs.items():
+        if are_assumed and section.known_names is None:
+            continue  # only the device knows
+        here: Keys = ("loops", name, "inputs", key)
+        problems = section.stand_in_rules(here, elements[key], len(elements[key]))
+        local = (replace(problem, keys=problem.keys[len(here) :]) for problem in problems)
+        wrong += findings(local, section, partial(config.where, *here))
+    if wrong:
+        raise ConfigError(wrong)
 
 
 def _check_outputs(
@@ -230,8 +245,20 @@ def _core_config(name: str, loop: LoopConfig) -> core.LoopConfig:
     out.on_overrun = core.Overrun[loop.on_overrun]
     out.max_catch_up = loop.max_catch_up
     out.output_at_deadline = loop.output == "at_deadline"
+    if loop.clock is not None:
+        out.paced_by = list(loop.inputs).index(loop.clock.input)
+        out.timeout_ns = loop.clock.timeout_ns
     out.hang_limit_ns = max(HANG_LIMIT_MIN_NS, HANG_LIMIT_PERIODS * loop.period_ns)
     return out
+
+
+def _core_input(section: InputSection, port: int, names: Sequence[str]) -> core.InputConfig:
+    values = section.stand_in
+    if isinstance(values, tuple) and len(values) != len(names):
+        values = None  # of a device that is only assumed
+    stand_in = () if values is None else numbers(values, names, 0.0)
+    on_stale = core.OnStale[section.stale_word]
+    return core.InputConfig(port, section.max_age_ns or 0, on_stale, stand_in)
 
 
 def _core_output(

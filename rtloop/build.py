@@ -68,7 +68,7 @@ def build(
     ports of all loops that were opened already, which a loop that reads another needs. Raises ConfigError,
     LinkError, RtloopError; then every port of it is closed again.
     """
-    own = (opened or {}).get(name) or open_ports(config, name)
+    own = (opened or {}).get(name) or open_ports(config, [name])[name]
     with ExitStack() as on_error:
         on_error.callback(close, own.ports)
         connect(config, name, own, opened or {})
@@ -157,10 +157,12 @@ def _facts(
         }
 
     first = next(iter(assembled.values()))
+    paced = {} if loop.clock is None else {"paced_by": loop.clock.told()}
     told: dict[str, object] = {
         "policy_sha256": first.graph.sha256,
         "models_sha256": by_label(lambda each: each.graph.models_sha256),
         "policy_backends": by_label(lambda each: each.backends.by_model),
+        **paced,
     }
     if loop.switch is not None:
         element = loop.switch.element_in([signal.name for signal in inputs[loop.switch.input]])

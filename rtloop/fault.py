@@ -64,7 +64,7 @@ def _starved(config: LoopConfig, parts: Parts) -> str:
     inputs = [
         f"'{name}'"
         for name, section in config.inputs.items()
-        if parts.input_ports[name] in lost and section.on_stale == "hold"
+        if parts.input_ports[name] in lost and section.stale_word == "hold"
     ]
     if not inputs:
         return ""

@@ -25,10 +25,12 @@ from rtloop.opening import Opened, close, open_ports, port_errors
 from rtloop.policy import Policy
 from rtloop.policy.callable.answering import Answering
 from rtloop.policy.callable.function import FunctionError
+from rtloop.ports.around import Graph
 from rtloop.ports.command import holds
 from rtloop.ports.port import Port
 from rtloop.realtime.rights import RightReport, report
 from rtloop.realtime.threads import function_thread, guard_thread, link_thread, loop_thread
+from rtloop.realtime.timing import REAL_TIME, Drive, Timing
 from rtloop.reconnection import Reconnection
 from rtloop.stopping import go_on
 from rtloop.telemetry.observe.link_packets import LinkPackets
@@ -57,7 +59,7 @@ class _Activation:
 
     ring: core.RingWriter
     loop: core.Loop
-    threads: core.LoopThreads
+    threads: Drive
     metadata: LoopMetadata | None = None
     rights: list[RightReport] = field(default_factory=list)
     armed: list[Port] = field(default_factory=list)
@@ -83,14 +85,25 @@ class Loop:
     :meth:`release` all. ``deactivate`` ends the threads, safe command last; ``finalize`` closes the ring
     once observers have had their last look. A FAULT is latched until the next activation.
 
-    ``stalls`` injects slowness (tests and ``--overload``).
+    ``stalls`` injects slowness (tests and ``--overload``); ``graph`` is that of the node that runs it;
+    ``timing`` drives its cycles, the same for all loops of a run.
     """
 
-    def __init__(self, config: Config, name: str, *, stalls: Sequence[core.Stall] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        name: str,
+        *,
+        stalls: Sequence[core.Stall] = (),
+        graph: Graph | None = None,
+        timing: Timing = REAL_TIME,
+    ) -> None:
         self.config = config
         self.name = name
         self.loop_config: LoopConfig = config.loops[name]
         self._stalls = tuple(stalls)
+        self._graph = graph
+        self._timing = timing
         self._opened: Opened | None = None
         self._parts: Parts | None = None
         #: By output, what ``read_output`` says of it once it was cleaned up.
@@ -106,8 +119,19 @@ class Loop:
 
         All loops of a run are open before one is configured: it may read another.
         """
-        self._refuse_configured()
-        self._opened = open_ports(self.config, self.name)
+        Loop.open_all([self])
+
+    @staticmethod
+    def open_all(loops: Sequence[Loop]) -> None:
+        """The same of all loops of a run, whose devices are asked at once. Raises what is wrong with any."""
+        for loop in loops:
+            loop._refuse_configured()
+        if loops:
+            names = [loop.name for loop in loops]
+            first = loops[0]
+            opened = open_ports(first.config, names, first._graph, first._timing)
+            for loop in loops:
+                loop._opened = opened[loop.name]
 
     def configure(
         self, policies: Mapping[str, Policy] | None = None, loops: Iterable[Loop] = ()
@@ -168,7 +192,8 @@ class Loop:
                 keys = ("policies",) if self.loop_config.policies else ("policy", "model")
                 place = self.config.where("loops", self.name, *keys)
                 raise RtloopError([Finding(message, place)])
-            refuse_slow(self.config, self.name, set_up.warm_up_ns)
+            if self._timing.is_real:
+                refuse_slow(self.config, self.name, set_up.warm_up_ns)
             self._start_answering(parts, activation)
 
     def refuse_unready(self, *, clear: bool = False) -> None:
@@ -205,13 +230,16 @@ class Loop:
             activation.loop.rearm()
         end_s = time.monotonic() + FIRST_SAMPLE_TIMEOUT_S
         # All of them anew each time: while one is awaited, another grows old.
-        while missing := [found for loop in loops if (found := loop._missing_input())]:
+        timing = loops[0]._timing
+        while timing.is_real and (
+            missing := [found for loop in loops if (found := loop._missing_input())]
+        ):
             go_on()
             if time.monotonic() > end_s:
                 raise RtloopError(missing)
             time.sleep(FIRST_SAMPLE_LOOK_S)
         go_on()
-        first_release_ns = core.activate([activation.threads for activation in activations])
+        first_release_ns = timing.release([activation.threads for activation in activations])
         for loop in loops:
             loop._look_after_ports()
         return first_release_ns
@@ -339,7 +367,7 @@ class Loop:
             inputs=tuple(parts.inputs),
             outputs=tuple(parts.outputs),
             sources=self.loop_config.sources,
-            realtime_ns_offset=time.time_ns() - time.monotonic_ns(),
+            realtime_ns_offset=self._timing.realtime_ns_offset(),
             run={**run, **parts.facts},
             max_share=self.loop_config.share_limits,
             ports=tuple(port.name for port in parts.ports),
@@ -375,6 +403,11 @@ class Loop:
         return None if answering is None else answering.times()
 
     @property
+    def hangs(self) -> bool:
+        """Whether something of its newest activation did not come back, and holds what a new one would use."""
+        return self._hangs
+
+    @property
     def is_asking_this_thread(self) -> bool:
         """Whether this is the thread of its policy's Python function."""
         answering = None if self._activation is None else self._activation.answering
@@ -384,6 +417,11 @@ class Loop:
         """What happened to such ports since the activation, a sentence each."""
         reconnections = [] if self._activation is None else self._activation.reconnections
         return [text for reconnection in reconnections for text in reconnection.told]
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a cycle or its function did not return when it was deactivated; cleanup() lets go of it."""
+        return self._hangs
 
     @property
     def rights(self) -> list[RightReport]:
@@ -443,21 +481,20 @@ class Loop:
         ring = new_ring(self.config, self.name, ring_path, len(parts.inputs), len(parts.outputs))
         try:
             cores = [port.core for port in parts.ports]
-            loop = core.Loop(parts.core_config, cores, parts.runner, ring, core.MonotonicClock())
+            clock = self._timing.clock()
+            loop = core.Loop(parts.core_config, cores, parts.runner, ring, clock)
         except (OSError, ValueError) as error:
             raise RtloopError(f"loop '{self.name}' cannot be activated: {error}") from error
-        return _Activation(ring, loop, core.LoopThreads(loop))
+        return _Activation(ring, loop, self._timing.drive(loop, clock, self.loop_config.period_ns))
 
     def _port_rights(self, parts: Parts) -> list[RightReport]:
         """Of threads that carry samples and commands, those of one port ask for the same; and of drivers."""
         rights: list[RightReport] = []
         for port in parts.ports:
             setup = link_thread(port.name, self.loop_config)
-            rights += [report(r, f"{self.name} link {port.name}") for r in port.schedule(setup)]
-            rights += [
-                replace(r, name=f"{self.name} link {port.name} {r.name}")
-                for r in port.driver_rights()
-            ]
+            whose = f"{self.name} {port.threads_of} {port.name}"
+            rights += [report(r, whose) for r in port.schedule(setup)]
+            rights += [replace(r, name=f"{whose} {r.name}") for r in port.driver_rights()]
         return list(dict.fromkeys(rights))
 
     def _start_answering(self, parts: Parts, activation: _Activation) -> None:
@@ -498,7 +535,7 @@ class Loop:
         if index is None:
             return None
         name, section = list(self.loop_config.inputs.items())[index]
-        fresh = section.on_stale == "fault" and section.max_age_ms is not None
+        fresh = section.stale_word == "fault" and section.max_age_ms is not None
         sample = f"sample younger than {section.max_age_ms:g} ms" if fresh else "sample"
         outputs = self.loop_config.outputs.values()
         if any(hold.hold == name for output in outputs for _, hold in holds((), output.safe)):

@@ -19,12 +19,14 @@ from rtloop import core
 from rtloop.activation import Activation, checked_name
 from rtloop.config import Config
 from rtloop.config.given import describe
-from rtloop.errors import RtloopError, StoppedError, do_each
+from rtloop.errors import RecordingError, RtloopError, StoppedError, do_each
 from rtloop.judge import claim, judge
 from rtloop.loop import Loop
+from rtloop.ports.around import Graph
 from rtloop.realtime import host
 from rtloop.realtime.process import ProcessRights
 from rtloop.realtime.rights import RightReport, kernel_report
+from rtloop.realtime.timing import REAL_TIME, Timing
 from rtloop.report.process import write_report_beside
 from rtloop.stopping import go_on, reach_others, stopped_when
 from rtloop.telemetry.observe.observed import Observed
@@ -64,6 +66,10 @@ class Run:
     overrides the configuration; both count when the run is activated, and may be changed before that.
     ``plant`` is asked when the loops of an activation have ended: what went wrong behind their devices, in
     sentences, which are problems of the run (exit code 1) and of its recording.
+    ``graph`` is that of the node that runs the loops, in which their topics are; None where no node does.
+    ``leave_recorder_after_s`` bounds how long ``deactivate`` waits for the recording: a recorder that is not
+    ready then goes on by itself (:attr:`still_writing`). None: it has some 15 s, and is ended then.
+    ``timing`` is what time it is, and who steps the loops: ``rtloop.sim.LockStep`` for a simulation.
     ``name`` becomes part of the names of its folders, None is that of the file, ``python`` where there is none:
     ConfigError when it cannot.
     """
@@ -77,6 +83,9 @@ class Run:
         clear: bool = False,
         record: bool | None = None,
         plant: Callable[[], Sequence[str]] | None = None,
+        graph: Graph | None = None,
+        timing: Timing = REAL_TIME,
+        leave_recorder_after_s: float | None = None,
     ) -> None:
         if not isinstance(config, Config):
             raise TypeError(
@@ -88,10 +97,18 @@ class Run:
         self.clear = clear
         self.record = record
         self.loops = {
-            loop_name: Loop(config, loop_name, stalls=(stalls or {}).get(loop_name, ()))
+            loop_name: Loop(
+                config,
+                loop_name,
+                stalls=(stalls or {}).get(loop_name, ()),
+                graph=graph,
+                timing=timing,
+            )
             for loop_name in config.loops
         }
         self._plant = plant
+        self._timing = timing
+        self._leave_recorder_after_s = leave_recorder_after_s
         self._state = "unconfigured"
         self._activation: Activation | None = None
         self._process_rights = ProcessRights(())
@@ -153,11 +170,12 @@ class Run:
         try:
             with stopped_when(self._asked_to_stop_by):
                 go_on()
+                self._timing.refuse(self.config)
                 # Whatever can be refused without a device is, before the first one is opened.
                 judgement = judge(self.config, record=self.record)
                 judgement.refuse()
-                _each(self.loops, lambda _, loop: loop.open())
                 loops = tuple(self.loops.values())
+                Loop.open_all(loops)
                 policies = judgement.policies
                 _each(self.loops, lambda name, loop: loop.configure(policies[name], loops))
         except BaseException as error:
@@ -178,7 +196,8 @@ class Run:
             raise RtloopError(f"this run is {self._state}: only an inactive one can be activated")
         record = self.config.recording.enabled if self.record is None else self.record
         activation = claim(self.config, self.name, record)
-        process_rights = ProcessRights(loop.loop_config.realtime for loop in self.loops.values())
+        asked = [loop.loop_config.realtime for loop in self.loops.values()]
+        process_rights = ProcessRights(asked if self._timing.is_real else ())
         try:
             with stopped_when(self._asked_to_stop_by):
                 self._prepare(activation, process_rights, record)
@@ -230,7 +249,7 @@ class Run:
         loops = activation.summarise_loops()
         self._close_rings()
         self._process_rights.close()
-        activation.finish(loops)
+        activation.finish(loops, self._leave_recorder_after_s)
         problems += activation.recording_problems()
         self._summary = RunSummary(
             loops=loops,
@@ -325,6 +344,21 @@ class Run:
         self._activation.update()
         return {name: observed.so_far() for name, observed in self.observed.items()}
 
+    def dump(self) -> Path:
+        """What the rings hold now, the newest ``ring_seconds`` of every loop, as a recording of its own.
+
+        The loops and their recording go on. Raises RtloopError when it is not active, RecordingError.
+        """
+        activation = self._activation
+        if activation is None or self._state != "active":
+            raise RtloopError(
+                f"this run is {self._state}: only an active one has anything in its rings"
+            )
+        try:
+            return activation.dump(self._loop_cpus())
+        except OSError as error:
+            raise RecordingError(f"cannot write {activation.directory}: {error.strerror}") from None
+
     @property
     def observed(self) -> Mapping[str, Observed]:
         """The loops of an active run, as this process sees them."""
@@ -357,7 +391,13 @@ class Run:
             self._summary is not None
             and self._summary.recording is not None
             and not self.recording_error
+            and self.still_writing is None
         )
+
+    @property
+    def still_writing(self) -> int | None:
+        """The process of the newest activation's recorder, where it was left behind."""
+        return None if self._activation is None else self._activation.still_writing
 
     @property
     def summary(self) -> RunSummary | None:
@@ -400,7 +440,7 @@ class Run:
 
     def _prepare(self, activation: Activation, process_rights: ProcessRights, record: bool) -> None:
         """Everything that moves no machine: threads that wait, metadata, observers, the recorder."""
-        activation.add_rights([kernel_report()])
+        activation.add_rights([kernel_report()] if self._timing.is_real else ())
 
         def prepare(name: str, loop: Loop) -> None:
             asked = process_rights.of(loop.loop_config.realtime)

@@ -16,7 +16,7 @@ def refuse_empty(config: Config) -> None:
         Finding.of(config.where("loops", name, "inputs", key), "a mailbox without values", expected)
         for name, loop in config.loops.items()
         for key, section in loop.inputs.items()
-        if section.first_sample == "program"
+        if section.first_sample == "program" and section.stand_in is None
     ]
     if wrong:
         raise ConfigError(wrong)
@@ -30,7 +30,18 @@ def unwritten(loop: LoopConfig, here: str = "here") -> str:
         "program": "is awaited in vain",
     }
     for first_sample, becomes in told.items():
-        keys = [f"'{k}'" for k, s in loop.inputs.items() if s.first_sample == first_sample]
+        keys = [
+            f"'{k}'"
+            for k, s in loop.inputs.items()
+            if s.first_sample == first_sample and s.stand_in is None
+        ]
         if keys:
             found.append(f"input {', '.join(keys)} {becomes}")
+    stale = [
+        f"'{k}'"
+        for k, s in loop.inputs.items()
+        if s.stand_in is not None and s.first_sample in told
+    ]
+    if stale:
+        found.append(f"input {', '.join(stale)} is stale, and on_stale stands in for it")
     return f"nobody writes mailboxes {here}: {'; '.join(found)}" if found else ""

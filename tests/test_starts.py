@@ -20,6 +20,7 @@ from rtloop.ports.link import LinkPort
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.observe.ring import RING_DIRECTORY
 from rtloop.telemetry.recorder.start import RecorderProcess
+from tests.firmware import reference as ref
 from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
 from tests.running import (
     UNDISTURBED,
@@ -201,3 +202,46 @@ def test_a_stop_ends_a_hand_shake_that_waits_for_a_device(tmp_path: Path) -> Non
             run.start()
         timer.join()
         assert 1 <= len(device.names()) < HELLO_ATTEMPTS
+
+
+def of_two_devices(folder: Path, first: Path, second: Path) -> Path:
+    """A loop that reads two of them."""
+    sway = f"  sway: {{device: {second}, command_timeout_ms: 500}}\nrecording:"
+    changes = {"recording:": sway, "    policy:": "      sway: {link: sway}\n    policy:"}
+    return edited(write_config(folder, first), changes)
+
+
+def test_devices_are_asked_at_once(tmp_path: Path) -> None:
+    second_is_asked = threading.Event()
+
+    def answer_last(request: ref.Packet) -> list[Any] | None:
+        return None if second_is_asked.is_set() else []
+
+    def tell(request: ref.Packet) -> None:
+        second_is_asked.set()
+
+    with (
+        ScriptedDevice(answer_last, CARTPOLE_SCHEMA) as first,
+        ScriptedDevice(tell, CARTPOLE_SCHEMA) as second,
+    ):
+        run = Run(load(of_two_devices(tmp_path, Path(first.path), Path(second.path))), "two")
+        run.configure()
+        ports = [port.name for port in run.loops["balance"].ports]
+        run.cleanup()
+    assert ports == ["cart", "sway"]
+
+
+def test_each_device_that_is_missing_is_told_and_none_stays_open(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(RtloopError) as failed:
+        Run(load(of_two_devices(tmp_path, tmp_path / "gone", missing)), "two").configure()
+    assert [finding.place.key for finding in failed.value.findings] == [
+        "links.cart.device",
+        "links.sway.device",
+    ]
+    with ScriptedDevice(schema=CARTPOLE_SCHEMA) as device:
+        run = Run(load(of_two_devices(tmp_path, Path(device.path), missing)), "two")
+        before = sorted(os.listdir("/proc/self/fd"))
+        with pytest.raises(RtloopError, match=r"links\.sway\.device"):
+            run.configure()
+        assert sorted(os.listdir("/proc/self/fd")) == before

@@ -23,6 +23,7 @@
 static cartpole_device cartpole_machine;
 static remote_device remote_machine;
 static machine *the_machine; /* of these, the one that was asked for */
+static bool is_orphan;       /* the parent it was to end with is gone */
 
 static bool fail(const char *what) {
     fprintf(stderr, "rtloop-firmware: %s: %s\n", what, strerror(errno));
@@ -31,7 +32,7 @@ static bool fail(const char *what) {
 
 /* Returns whether the parent is still there. */
 static bool tie_to_parent(pid_t parent) {
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    prctl(PR_SET_PDEATHSIG, SIGRTMIN);
     return getppid() == parent; /* it may have ended before the line above */
 }
 
@@ -50,11 +51,16 @@ static void ask_for_priority(int priority) {
 }
 
 /* Signals arrive as bytes, so that none is lost between two waits. */
-static int open_signals(void) {
+static int open_signals(bool ignore_interrupt) {
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGRTMIN);
+    if (ignore_interrupt) {
+        signal(SIGINT, SIG_IGN);
+    } else {
+        sigaddset(&signals, SIGINT);
+    }
     sigaddset(&signals, SIGUSR1);
     signal(SIGPIPE, SIG_IGN); /* whoever read READY may be gone at the summary */
     if (sigprocmask(SIG_BLOCK, &signals, NULL) != 0) {
@@ -91,6 +97,8 @@ static bool handle_signals(int fd) {
     while (read(fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGUSR1) {
             machine_unplug(the_machine);
+        } else if (info.ssi_signo == (uint32_t)SIGRTMIN) {
+            is_orphan = true;
         } else {
             go_on = false;
         }
@@ -129,6 +137,10 @@ static bool run(int signals_fd) {
             break;
         }
         machine_pass(the_machine);
+        /* Its host may be ending with the same parent, and its last word is STOP. */
+        if (is_orphan && the_machine->device.state != RTL_STATE_ACTIVE) {
+            break;
+        }
     }
     close(timer_fd);
     return true;
@@ -154,7 +166,7 @@ int main(int argc, char **argv) {
         case OPTIONS_RUN:
             break;
     }
-    const int signals_fd = open_signals();
+    const int signals_fd = open_signals(chosen.ignore_interrupt);
     if (signals_fd < 0) {
         fail("no signals");
         return 1;

@@ -58,7 +58,10 @@ static const char help[] =
     "\n"
     "process\n"
     "  --priority N             run under SCHED_FIFO, 1..99 (default 0: leave alone)\n"
-    "  --die-with-parent        end when the thread that started this program ends\n"
+    "  --die-with-parent        end when the thread that started this program ends, once no host\n"
+    "                           holds the device ACTIVE\n"
+    "  --ignore-interrupt       SIGINT does not end it: Ctrl-C reaches a whole terminal, and a\n"
+    "                           board outlives its host\n"
     "  -h, --help               this text\n"
     "\n"
     "signals\n"
@@ -171,7 +174,8 @@ enum option_id {
     LOOP_DELAY,
     LOOP_DELAY_EVERY,
     PRIORITY,
-    DIE_WITH_PARENT
+    DIE_WITH_PARENT,
+    IGNORE_INTERRUPT
 };
 
 static const struct option known[] = {
@@ -197,6 +201,7 @@ static const struct option known[] = {
     {"loop-delay-every", required_argument, NULL, LOOP_DELAY_EVERY},
     {"priority", required_argument, NULL, PRIORITY},
     {"die-with-parent", no_argument, NULL, DIE_WITH_PARENT},
+    {"ignore-interrupt", no_argument, NULL, IGNORE_INTERRUPT},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -256,6 +261,9 @@ static bool take(int id, const char *text, options *out) {
                 return false;
             }
             out->priority = (int)number;
+            return true;
+        case IGNORE_INTERRUPT:
+            out->ignore_interrupt = true;
             return true;
         case DIE_WITH_PARENT:
             out->die_with_parent = true;

@@ -29,6 +29,7 @@ typedef struct {
     int plant_fd; /* of the process that is the plant; -1: the cart-pole in this one */
     int priority; /* SCHED_FIFO; 0: leave alone */
     bool die_with_parent;
+    bool ignore_interrupt;
 } options;
 
 typedef enum { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_WRONG } options_verdict;

@@ -199,6 +199,7 @@ def check(path: Path, *, device: bool = False) -> Check:
             if called in judgement.policies[name]:
                 _judge_policy(alone, name, called, judgement, found)
     found.warnings = list(dict.fromkeys(found.warnings))  # of several policies, each once
+    _refuse_here(config, found)
     if device:
         _ask_devices(config, judgement, found)
     for checked in found.loops:
@@ -240,6 +241,7 @@ def _judge_policy(
     if all(other.name != name for other in found.loops):
         loop = config.loops[name]
         account.notes += (n for key, read in loop.inputs.items() for n in read.notes(key, name))
+        account.notes += (n for key, sink in loop.outputs.items() for n in sink.notes(key))
         account.notes += filter(None, [unwritten(loop, "in `rtloop run`")])
     found.loops.append(account)
     found.warnings += judge_zeros(config, name, policy)
@@ -281,6 +283,16 @@ def _loop_check(config: Config, name: str, called: str, policy: Policy) -> LoopC
         action=str(policy.action or ""),
         notes=policy.notes_in(loop.policy),
     )
+
+
+def _refuse_here(config: Config, found: Check) -> None:
+    """What the file means and this machine has not, as types of messages."""
+    for name, loop in config.loops.items():
+        for direction, sections in (("inputs", loop.inputs), ("outputs", loop.outputs)):
+            for key, section in sections.items():
+                place = config.where("loops", name, direction, key)
+                with _gathered(found.errors), port_errors(name, key, "judged", place):
+                    section.refuse_here()
 
 
 def _ask_devices(config: Config, judgement: Judgement, found: Check) -> None:
@@ -364,7 +376,7 @@ def _try_rights(config: Config, judgement: Judgement, found: Check) -> None:
             rights += _thread_rights(loop_thread(name, loop), name)
             rights += _thread_rights(guard_thread(name, loop), f"{name} guard")
             for port in _ports_with_threads(config, name):
-                rights += _thread_rights(link_thread(port, loop), f"{name} link {port}")
+                rights += _thread_rights(link_thread(port, loop), f"{name} {port}")
             found.rights += [right for right in rights if right not in found.rights]
             with _gathered(found.errors):
                 refuse_denied(config, name, rights)
@@ -377,9 +389,10 @@ def _try_rights(config: Config, judgement: Judgement, found: Check) -> None:
 
 
 def _ports_with_threads(config: Config, loop: str) -> list[str]:
-    """Those of a loop whose samples and commands are carried by threads of their own."""
+    """Those of a loop whose samples and commands are carried by threads of their own: `link cart`."""
     sections = (*config.loops[loop].inputs.values(), *config.loops[loop].outputs.values())
-    return list(dict.fromkeys(str(s.port_name) for s in sections if s.has_threads(config.links)))
+    threaded = (s for s in sections if s.has_threads(config.links))
+    return list(dict.fromkeys(f"{s.threads_of} {s.port_name}" for s in threaded))
 
 
 def _is_locked_within_a_limit(rights: list[RightReport]) -> bool:

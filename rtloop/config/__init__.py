@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rtloop.config.clock import ClockConfig
     from rtloop.config.config import Config, json_schema
     from rtloop.config.devices import with_devices
     from rtloop.config.host import host_problems
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rtloop.policy.section import PolicyConfig
 
 __all__ = [
+    "ClockConfig",
     "Config",
     "LimitConfig",
     "LinkConfig",
@@ -61,6 +63,7 @@ _HOMES = {
     "LinkConfig": "rtloop.link.section",
     "PolicyConfig": "rtloop.policy.section",
     "ReconnectConfig": "rtloop.link.section",
+    "ClockConfig": "rtloop.config.clock",
     "SwitchConfig": "rtloop.config.switch",
 }
 

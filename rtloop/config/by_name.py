@@ -120,11 +120,16 @@ def value_of(values: Values, names: Sequence[str], index: int) -> Value:
 
 
 def name_rules(
-    here: Keys, values: Mapping[str, Value], names: Sequence[str], are_all: bool = True
+    here: Keys,
+    values: Mapping[str, Value],
+    names: Sequence[str],
+    are_all: bool = True,
+    of: str = "the command",
 ) -> Iterator[Problem]:
     """Broken rules of a mapping at ``here``: each element has one value, each key an element.
 
-    Without ``are_all`` there may be more elements than ``names``, which a key may mean.
+    Without ``are_all`` there may be more elements than ``names``, which a key may mean. They are ``of``
+    something that people know.
     """
     for key in values:
         if not are_all or key == REST or any(_part(key, name) is not None for name in names):
@@ -132,7 +137,7 @@ def name_rules(
         near = get_close_matches(key, names, 1)
         nearest = f"'{near[0]}'" if near else None
         what = "a pattern of elements" if "*" in key else "an element"
-        expected = f"{what} of the command: {any_of(list(names))}"
+        expected = f"{what} of {of}: {any_of(list(names))}"
         yield Problem((*here, key), expected, f"the name '{key}'", nearest, at_key=True)
     doubled: set[tuple[str, ...]] = set()
     missing = []
@@ -149,7 +154,7 @@ def name_rules(
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         expected = 'a value for each element; "*" is all that no other key names'
         found = f"no value for {', '.join(missing[:3])}{more}"
-        yield Problem(here, expected, found)
+        yield Problem(here, expected, found, judged=(here,))
 
 
 def _keys_of(values: Mapping[str, object], name: str) -> list[str]:

@@ -53,6 +53,15 @@ def _hold_rules(here: Keys, loop: LoopConfig, sink: OutputSection) -> Iterator[P
     inputs = {key: source.known_names for key, source in loop.inputs.items()}
     yield from hold_rules(here, sink.safe, sink.known_names, inputs)
     held = [keys for keys, _ in holds((*here, "safe"), sink.safe)]
+    for keys, hold in holds((*here, "safe"), sink.safe):
+        if hold.hold in loop.inputs and loop.inputs[hold.hold].stand_in is not None:
+            at = (*here[:2], "inputs", hold.hold, "on_stale")
+            expected = (
+                f"hold, fault or use without values: output '{here[3]}' holds this input when all ends, and "
+                "what was made up is no place to hold"
+            )
+            yield Problem(at, expected, "{use: ...}", judged=(keys,))
+            return
     if held and not sink.can_hold:
         expected = f"numbers: a port of kind '{sink.kind}' cannot be told what was measured"
         yield Problem(held[0], expected)

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from rtloop import core
+from rtloop.config.clock import ClockConfig
 from rtloop.config.problem import Keys, Problem, milliseconds
 from rtloop.config.section import Section
 from rtloop.config.switch import SwitchConfig
@@ -190,6 +191,10 @@ class LoopConfig(Section):
         description="time between releases; below 0.05 ms the wake-up alone takes the period, "
         "above 10 s a real-time loop is the wrong tool",
     )
+    clock: ClockConfig | None = Field(
+        default=None,
+        description="the input whose samples release it; null is a timer. The rate is then the nominal one",
+    )
     deadline_ms: Milliseconds | None = Field(
         default=None, description="relative to the release, at most the period; null is the period"
     )
@@ -300,8 +305,10 @@ class LoopConfig(Section):
 
     @property
     def rates(self) -> str:
-        """For people: how often it runs, and its policy where that is another rate."""
+        """For people: how often it runs, its policy where that is another rate, and what paces it."""
         told = [f"{self.nominal_rate_hz:g} Hz"]
+        if self.clock is not None:
+            told.append(self.clock.told())
         for name, (_, policy) in self.every_policy.items():
             if policy.every > 1:
                 rate_hz = self.nominal_rate_hz / policy.every
@@ -312,6 +319,16 @@ class LoopConfig(Section):
     def deadline_ns(self) -> int:
         """The relative deadline; the period where none is given."""
         return self.period_ns if self.deadline_ms is None else nanoseconds(self.deadline_ms)
+
+    @property
+    def is_on_a_grid(self) -> bool:
+        """Whether its releases follow from the first one."""
+        return self.clock is None
+
+    def timeout_of_ns(self, name: str) -> int | None:
+        """How long it waits for a sample of an input that paces it; None of any other."""
+        paces = self.clock is not None and self.clock.input == name
+        return self.clock.timeout_ns if self.clock is not None and paces else None
 
     @property
     def catch_up(self) -> int:
@@ -355,6 +372,7 @@ class LoopConfig(Section):
 
     def rules(self, here: Keys) -> Iterator[Problem]:
         yield from self._pace_rules(here)
+        yield from self._clock_rules(here)
         yield from self._class_rules(here)
         if self.limit is not None and self.loop_class != "hard":
             yield from self.limit.rules((*here, "limit"))
@@ -392,6 +410,19 @@ class LoopConfig(Section):
                 yield Problem(deadline, expected, judged=judged)
             else:
                 yield Problem(judged[2], expected, "no deadline_ms", judged=judged)
+
+    def _clock_rules(self, here: Keys) -> Iterator[Problem]:
+        if self.clock is None:
+            return
+        rate, period = self.pace_keys(here)
+        pace = rate if self.period_ms is None else period
+        clock, period_ns = (*here, "clock"), self.period_ns if self.is_paced else None
+        yield from self.clock.rules(clock, self.inputs, period_ns, pace)
+        if self.on_overrun != "skip":
+            expected = (
+                "skip with clock: of what came while a cycle ran the newest releases the next one"
+            )
+            yield Problem((*here, "on_overrun"), expected, judged=(clock,))
 
     def _policy_rules(self, here: Keys) -> Iterator[Problem]:
         one, several, switch = ((*here, key) for key in ("policy", "policies", "switch"))

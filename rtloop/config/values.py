@@ -125,6 +125,8 @@ TAGS = frozenset(
         "@hold",
         "@field",
         "@index",
+        "@word",
+        "@section",
     }
 )
 """Parts of a pydantic error's location that stand for no key of the file."""

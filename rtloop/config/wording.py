@@ -157,7 +157,7 @@ def _words(field: FieldInfo | None) -> list[str]:
     """The words that a Literal field accepts."""
     if field is None:
         return []
-    kinds = [field.annotation, *get_args(field.annotation)]
+    kinds = [field.annotation, *map(_unwrapped, get_args(field.annotation))]
     return next((list(get_args(kind)) for kind in kinds if _is_literal(kind)), [])
 
 
@@ -194,7 +194,9 @@ def sections_at(keys: Keys, data: Any, root: type[BaseModel] = Config) -> list[t
             annotation = _inner(annotation)
         sections = _kinds(annotation, data)
         annotation = _unwrapped(annotation)
-        sections = sections or [m for m in _models(annotation) if m is annotation or _says(data, m)]
+        by_name = any(get_origin(_unwrapped(o)) is dict for o in _options(annotation))
+        models = _models(annotation)
+        sections = sections or [m for m in models if not by_name or _says(data, m)]
     return sections
 
 
@@ -262,6 +264,7 @@ def _homes(key: str) -> list[str]:
         "loops.NAME.inputs.NAME": ("loops", "n", "inputs", "n"),
         "loops.NAME.outputs.NAME": ("loops", "n", "outputs", "n"),
         "loops.NAME.policy": ("loops", "n", "policy"),
+        "loops.NAME.clock": ("loops", "n", "clock"),
         "loops.NAME.switch": ("loops", "n", "switch"),
         "loops.NAME.policy.observation[N]": ("loops", "n", "policy", "observation", 0),
         "loops.NAME.policy.action": ("loops", "n", "policy", "action"),

@@ -151,6 +151,8 @@ def time_request_encode(host_ns: int) -> bytes: ...
 def stop_encode(reasons: int) -> bytes: ...
 def histogram_request_encode(kind: int) -> bytes: ...
 def arm_encode(loop_class: int, max_late_commands: int, command_timeout_us: int) -> bytes: ...
+def command_encode(valid_until_us: int, values: Sequence[float]) -> bytes:
+    """``valid_until_us`` in device time. Raises ValueError for more than LINK_VALUES_MAX values."""
 
 # --- ports ---
 
@@ -174,6 +176,14 @@ class Port:
     @property
     def n_outputs(self) -> int:
         """Values of a command; 0: it takes none."""
+    @property
+    def paces(self) -> bool:
+        """Whether a loop may be released by its samples."""
+    def await_sample(self, until_ns: int) -> int:
+        """Of a port that paces, and the cycle's alone: the time of a sample that came since it was asked last.
+
+        -1 where none comes until ``until_ns`` (CLOCK_MONOTONIC).
+        """
     def put(self, values: NDArray[np.float32], time_ns: int = -1) -> None:
         """Leaves a sample, float32 [n_inputs], taken at ``time_ns`` (default: now). For a mailbox.
 
@@ -206,6 +216,37 @@ class Port:
         """While ``is_lost``: it will not come back. ``reason`` (``FAULT_REASONS``) ends the loop."""
     def counters(self) -> dict[str, int]:
         """What an observer may know, by name; the names are the kind's."""
+
+class TopicInput(Port):
+    """Numbers of the newest message of a subscription, taken by a thread: see core/ports/topic_input.hpp.
+
+    ``handle`` is rclpy's, of which nobody else takes; ``stamp``: a sample's time is that of its header;
+    ``keeps``: what came before an activation counts in it. Raises RuntimeError without rclpy, or with a
+    middleware that does not tell of new messages.
+    """
+
+    def __init__(self, handle: object, reader: CdrReader, stamp: bool, keeps: bool) -> None: ...
+    @property
+    def refused(self) -> str:
+        """Why the newest message that was not used could not be; empty where there was none."""
+    def schedule(self, setup: ThreadSetup) -> list[Right]:
+        """Of its thread: what became of each attribute."""
+    def close(self) -> bool:
+        """Ends the thread. False: it does not end, and ``handle`` must stay."""
+
+class TopicOutput(Port):
+    """Commands that a thread publishes: see core/ports/topic_output.hpp. ``safe`` has NaN where it is not known
+    yet. Raises RuntimeError without rclpy, ValueError."""
+
+    def __init__(
+        self, handle: object, writer: CdrWriter, safe: Sequence[float], period_ns: int
+    ) -> None: ...
+    def safe_was_sent(self, timeout_ns: int) -> bool:
+        """Waits until the safe command that is in force was published as often as it is; whether it left."""
+    def schedule(self, setup: ThreadSetup) -> list[Right]:
+        """Of its thread: what became of each attribute."""
+    def close(self) -> bool:
+        """Ends the thread. False: it does not end, and ``handle`` must stay."""
 
 class Relay:
     """The commands of one output, for the loops that read it: see core/ports/relay.hpp.
@@ -515,10 +556,14 @@ class Stage(enum.Enum):
     write = 4
 
 class InputConfig:
-    """``port`` is an index into the loop's ports."""
+    """``port`` is an index into the loop's ports; ``stand_in`` replaces a stale sample (OnStale.use)."""
 
     def __init__(
-        self, port: int, max_age_ns: int = 0, on_stale: OnStale = OnStale.hold
+        self,
+        port: int,
+        max_age_ns: int = 0,
+        on_stale: OnStale = OnStale.hold,
+        stand_in: Sequence[float] = ...,
     ) -> None: ...
 
 class OutputConfig:
@@ -557,6 +602,9 @@ class LoopConfig:
     default_on_miss: bool
     on_overrun: Overrun
     max_catch_up: int
+    paced_by: int | None
+    """An index into ``inputs``: released by its samples, and ``timeout_ns`` after the last one without one."""
+    timeout_ns: int
     output_at_deadline: bool
     hang_limit_ns: int
     # Lists go in and come out as copies: assign, do not append.
@@ -580,6 +628,16 @@ class VirtualClock(Clock):
     oversleep_ns: int
     def __init__(self, start_ns: int = 0) -> None: ...
     def spend(self, duration_ns: int) -> None: ...
+
+class Deliveries:
+    """Samples that come at instants of virtual time."""
+
+    def __init__(self, clock: VirtualClock) -> None: ...
+    def add(self, port: Port, values: Sequence[float], time_ns: int, at_ns: int) -> None:
+        """A sample, taken at ``time_ns``, that comes at ``at_ns``: not before those that were added before it.
+
+        Raises ValueError where it is of another size than those of the port.
+        """
 
 class Loop:
     """One activation of a loop, without threads: stepped by the caller on any clock.
@@ -661,3 +719,61 @@ def activate(threads: Sequence[LoopThreads]) -> int:
 
     Raises ValueError when one of them is not set up, or was activated before.
     """
+
+# --- topics ---
+
+class CdrOp(enum.IntEnum):
+    """What a step of a CdrReader does, see ``rtloop/core/topics/cdr_reader.hpp``."""
+
+    skip = ...
+    strings = ...
+    count = ...
+    skip_rest = ...
+    repeat = ...
+    rest = ...
+    take = ...
+    names = ...
+    joints = ...
+    stamp = ...
+
+class CdrType(enum.IntEnum):
+    """The numbers of ROS messages."""
+
+    boolean = ...
+    int8 = ...
+    uint8 = ...
+    int16 = ...
+    uint16 = ...
+    int32 = ...
+    uint32 = ...
+    int64 = ...
+    uint64 = ...
+    float32 = ...
+    float64 = ...
+
+class CdrReader:
+    """Numbers out of serialized messages, by a program of (op, a, b); ``rtloop.nodes.fields`` compiles it."""
+
+    def __init__(
+        self, steps: Sequence[tuple[int, int, int]], joints: Sequence[str], n_values: int
+    ) -> None:
+        """Raises ValueError for a program that could not be run, or that does not take each value once."""
+    @property
+    def n_values(self) -> int: ...
+    def read(self, message: bytes) -> tuple[NDArray[np.float32], int]:
+        """The values, and the message's stamp in ns since the epoch of ROS (-1: the program takes none).
+
+        Raises ValueError, with a sentence, for a message that does not hold them.
+        """
+
+class CdrWriter:
+    """Numbers into a serialized message: ``slots`` are (offset, CdrType, value), one per value."""
+
+    def __init__(
+        self, message: bytes, slots: Sequence[tuple[int, int, int]], stamp_offset: int
+    ) -> None:
+        """``stamp_offset``: -1 where it has none. Raises ValueError for a slot outside of the message."""
+    @property
+    def n_values(self) -> int: ...
+    def data(self, values: NDArray[np.float32], stamp_ns: int) -> bytes:
+        """The message with these values. Integers are rounded and saturate: ``cdr_writer.hpp``."""

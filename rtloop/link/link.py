@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -29,6 +29,7 @@ from rtloop.link.messages import (
     HelloReply,
     PacketType,
     Reason,
+    Sample,
     told_state,
 )
 from rtloop.link.packet_stream import Packet, PacketStream
@@ -141,9 +142,16 @@ class Link:
         """Packets that were received and did not hold."""
         return self._stream.errors
 
-    def watch(self) -> Watch:
-        """What the device sends from now on. Call nothing else before it is done with."""
-        return Watch(self._stream, self.info)
+    def watch(self, on_sample: Callable[[Sample], object] | None = None) -> Watch:
+        """What the device sends from now on. Call nothing else but :meth:`command` before it is done with."""
+        return Watch(self._stream, self.info, on_sample)
+
+    def command(self, values: Sequence[float], valid_until_us: int) -> None:
+        """Sends one, for an ARMED or ACTIVE device; nothing answers it. ``valid_until_us`` is device time.
+
+        Raises LinkError.
+        """
+        self._stream.send(PacketType.COMMAND, messages.encode_command(valid_until_us, values))
 
     def clear(self) -> DeviceStatus:
         """Lets a device that is latched SAFE go back to IDLE; it stays disarmed."""

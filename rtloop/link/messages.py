@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any
@@ -198,6 +199,11 @@ def encode_time_request(host_ns: int) -> bytes:
 
 def encode_arm(loop_class: int, max_late_commands: int, command_timeout_us: int) -> bytes:
     return core.arm_encode(loop_class, max_late_commands, command_timeout_us)
+
+
+def encode_command(valid_until_us: int, values: Sequence[float]) -> bytes:
+    """``valid_until_us``: device time, of which 32 bits travel."""
+    return core.command_encode(valid_until_us & 0xFFFFFFFF, values)
 
 
 def encode_stop(reasons: Reason) -> bytes:

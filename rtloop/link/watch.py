@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rtloop.errors import LinkError
 from rtloop.link import messages
@@ -28,8 +28,15 @@ class Watch:
     ``lost``: packets that the device's numbers say it has sent, and that did not come.
     """
 
-    def __init__(self, stream: PacketStream, info: LinkInfo) -> None:
+    def __init__(
+        self,
+        stream: PacketStream,
+        info: LinkInfo,
+        on_sample: Callable[[Sample], object] | None = None,
+    ) -> None:
+        """``on_sample`` gets each sample that is newer than those before it, inside :meth:`until`."""
         self.info = info
+        self._on_sample = on_sample
         self.sample: Sample | None = None
         self.status: DeviceStatus | None = None
         self.samples = 0
@@ -68,7 +75,7 @@ class Watch:
     def rate_hz(self) -> float:
         """Samples a second, over the last one."""
         self._forget_arrivals(time.monotonic_ns())
-        if len(self._arrivals) < 2:
+        if not self._arrivals or self._arrivals[0] == self._arrivals[-1]:  # one read, one time
             return 0.0
         return (len(self._arrivals) - 1) * 1e9 / (self._arrivals[-1] - self._arrivals[0])
 
@@ -80,11 +87,21 @@ class Watch:
     @property
     def age_ns(self) -> int | None:
         """Of the newest sample, now; right within ``clock_error_ns``. None before there was one."""
-        if self.sample is None:
-            return None
-        now_us = (time.monotonic_ns() + self._clock.offset_ns) // 1000
-        elapsed_us = now_us - self.sample.sample_time_us & 0xFFFFFFFF
+        return None if self.sample is None else self.since_ns(self.sample.sample_time_us)
+
+    def since_ns(self, time_us: int) -> int:
+        """How long ago 32 bits of device time were; right within ``clock_error_ns``."""
+        elapsed_us = self.device_time_us(time.monotonic_ns()) - time_us & 0xFFFFFFFF
         return 1000 * (elapsed_us - (elapsed_us >> 31 << 32))
+
+    def device_time_us(self, host_ns: int) -> int:
+        """Device time at an instant of CLOCK_MONOTONIC; right within ``clock_error_ns``."""
+        return (host_ns + self._clock.offset_ns) // 1000
+
+    @property
+    def boot_id(self) -> int:
+        """Of the newest HELLO_REPLY: another one than that of ``info`` is a device that has restarted."""
+        return self._boot_id
 
     @property
     def clock_error_ns(self) -> int:
@@ -116,6 +133,8 @@ class Watch:
             self.samples += 1
             self._arrivals.append(packet.received_ns)
             self._forget_arrivals(packet.received_ns)
+            if self._on_sample is not None:
+                self._on_sample(self.sample)
         elif packet.type == PacketType.EVENT:
             yield messages.decode_event(packet.payload)
         elif packet.type == PacketType.STATUS:

@@ -26,6 +26,7 @@ from rtloop.link.delivery import Delivery
 from rtloop.link.messages import DeviceStatus, decode_stats
 from rtloop.link.wire_cost import BITS_PER_BYTE, command_frame_bytes
 from rtloop.link.wire_rate import carries_account
+from rtloop.ports.around import Around
 from rtloop.ports.port import (
     INPUTS,
     OUTPUTS,
@@ -61,6 +62,8 @@ class LinkInput(InputSection):
 
     kind = "link"
     named = True
+    can_pace = True
+    waits_for_device = True
 
     link: Name = Field(description="name of a link")
 
@@ -101,15 +104,23 @@ class LinkInput(InputSection):
                 judged = ((*here, "max_age_ms"), on_lost)
                 yield Problem(here, expected, "no max_age_ms", judged=judged, at_key=True)
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LinkPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> LinkPort:
         """Raises ConfigError, too, where every sample is stale before the next one comes."""
-        port = LinkPort.open(self.link, loop, links[self.link])
+        port = LinkPort.open(self.link, loop, around.links[self.link])
         if self.max_age_ms is not None and nanoseconds(self.max_age_ms) < port.sensor_period_ns:
             port.close()
             raise ConfigError(
                 f"input '{name}': max_age_ms is {number(self.max_age_ms)}, but the device of link "
                 f"'{self.link}' sends a sample every {milliseconds(port.sensor_period_ns)} ms: each is stale "
                 "before the next one comes. Raise max_age_ms, or the firmware's sensor rate"
+            )
+        timeout_ns = loop.timeout_of_ns(name)
+        if timeout_ns is not None and timeout_ns < port.sensor_period_ns:
+            port.close()
+            raise ConfigError(
+                f"input '{name}' paces the loop with a timeout_ms of {milliseconds(timeout_ns)}, but the "
+                f"device of link '{self.link}' sends a sample every {milliseconds(port.sensor_period_ns)} ms: "
+                "none comes in time. Raise timeout_ms and lower the rate, or raise the firmware's sensor rate"
             )
         return port
 
@@ -125,6 +136,7 @@ class LinkOutput(OutputSection):
 
     kind = "link"
     named = True
+    waits_for_device = True
     can_hold = True
     refused = {"size": "no size with a link: the schema of the device has it"}  # noqa: RUF012
 
@@ -162,8 +174,8 @@ class LinkOutput(OutputSection):
         else:
             yield from self.vector_rules(here)
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LinkPort:
-        return LinkPort.open(self.link, loop, links[self.link])
+    def open(self, name: str, loop: ServedLoop, around: Around) -> LinkPort:
+        return LinkPort.open(self.link, loop, around.links[self.link])
 
     def _wire_rules(self, here: Keys, loop: ServedLoop, link: LinkConfig) -> Iterator[Problem]:
         """What the loop asks of the link that it commands. The device's schema may refuse more."""

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from rtloop.config.problem import Keys, Problem, any_of, milliseconds, unknown
 from rtloop.config.values import VECTOR_SIZE_MAX, Name
+from rtloop.ports.around import Around
 from rtloop.ports.kept import KEPT_INSTEAD, commands_kept, most_kept, what_is_kept
 from rtloop.ports.port import (
     INPUTS,
@@ -47,6 +48,7 @@ class LoopInput(InputSection):
     """
 
     kind = "loop"
+    is_stepped = True
 
     loop: Name = Field(description="name of the other loop")
     output: Name | None = Field(
@@ -142,6 +144,13 @@ class LoopInput(InputSection):
         output = ("loops", self.loop, "output")
         own = str(here[1])
         for name, each in ((self.loop, other), (own, self._loops[own])):
+            if other.output == "at_deadline" and not each.is_on_a_grid:
+                expected = (
+                    f"output: asap in loop '{self.loop}': '{name}' is paced by its input, and which command "
+                    "counts at a deadline follows from no grid"
+                )
+                yield Problem(output, expected, judged=(("loops", name, "clock"), (*here, "loop")))
+                return
             if other.output == "at_deadline" and each.on_overrun == "slip":
                 expected = (
                     f"skip or catch_up: loop '{here[1]}' reads loop '{self.loop}' at its deadlines, and "
@@ -197,7 +206,7 @@ class LoopInput(InputSection):
             )
         return told
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> LoopPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> LoopPort:
         return LoopPort(name, self.loop)
 
 

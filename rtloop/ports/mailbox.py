@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Discriminator, Field, Tag
@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag
 from rtloop import core
 from rtloop.config.problem import Keys, Problem
 from rtloop.config.values import VECTOR_SIZE_MAX, ElementNames, NumberList
+from rtloop.ports.around import Around
 from rtloop.ports.command import numbers
 from rtloop.ports.port import (
     INPUTS,
@@ -50,6 +51,8 @@ class MailboxInput(InputSection):
     """A vector that Python sets, with `Loop.write_input`."""
 
     kind = "mailbox"
+    is_stepped = True
+    can_pace = True
 
     mailbox: _Contents = Field(
         description="initial values, one for each element; their number, or true beside `names`, is a mailbox "
@@ -93,9 +96,13 @@ class MailboxInput(InputSection):
             return
         yield from name_rules(here, self.names, self.element_count, "mailbox")
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> MailboxPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> MailboxPort:
         return MailboxPort(
-            name, n_inputs=self.element_count or 0, initial=self.initial, names=self.names
+            name,
+            n_inputs=self.element_count or 0,
+            initial=self.initial,
+            names=self.names,
+            now_ns=around.timing.now_ns,
         )
 
 
@@ -104,6 +111,7 @@ class MailboxOutput(OutputSection):
     """A vector that Python reads, with `Loop.read_output`; the size may be left out where a list tells it."""
 
     kind = "mailbox"
+    is_stepped = True
     can_hold = True
 
     mailbox: bool = Field(description="true for a mailbox, read from Python")
@@ -136,9 +144,9 @@ class MailboxOutput(OutputSection):
             wrong_names = list(name_rules(here, self.names, self.element_count, "size"))
             yield from wrong_names or self.vector_rules(here)
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> MailboxPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> MailboxPort:
         safe = numbers(self.safe, self.known_names or (), 0.0)
-        return MailboxPort(name, safe=safe, names=self.names)
+        return MailboxPort(name, safe=safe, names=self.names, now_ns=around.timing.now_ns)
 
 
 def name_rules(
@@ -174,8 +182,10 @@ class MailboxPort(Port):
         initial: tuple[float, ...] = (),
         safe: tuple[float, ...] = (),
         names: tuple[str, ...] | None = None,
+        now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.name = name
+        self._now_ns = now_ns
         self._n_inputs = len(initial) or n_inputs
         signals = tuple(Signal(n) for n in names or map(str, range(self._n_inputs or len(safe))))
         self.inputs = signals if self._n_inputs else ()
@@ -190,11 +200,16 @@ class MailboxPort(Port):
         with self._writing:
             self.core = core.Port("mailbox", {"inputs": self._n_inputs, "safe": self._safe})
             if self._written is not None:
-                self.core.put(*self._written)
+                values, time_ns = self._written
+                self.core.put(values, min(time_ns, self._now_ns()))  # simulated time may go back
 
     def put(self, values: npt.NDArray[np.float32]) -> None:
+        self.leave(values, self._now_ns())
+
+    def leave(self, values: npt.NDArray[np.float32], time_ns: int) -> None:
+        """A sample that was taken at ``time_ns``. Raises ValueError as :meth:`put` does."""
         with self._writing:
-            written = values.copy(), time.monotonic_ns()
+            written = values.copy(), time_ns
             self.core.put(*written)
             self._written = written
 
@@ -206,7 +221,7 @@ class MailboxPort(Port):
 
         with self._writing:
             if self._written is None:
-                self.core.put(np.array(self._initial, np.float32))
+                self.core.put(np.array(self._initial, np.float32), self._now_ns())
 
     def stop(self) -> str:
         if not self._initial:

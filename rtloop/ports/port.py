@@ -23,8 +23,10 @@ from rtloop.config.kinds import Kinds, KindSection
 from rtloop.config.problem import Keys, Problem, same_length
 from rtloop.config.values import VECTOR_SIZE_MAX, Milliseconds, nanoseconds
 from rtloop.errors import LinkError
+from rtloop.ports.around import Around
 from rtloop.ports.command import bound_rules
 from rtloop.ports.signal import Signal
+from rtloop.ports.stale import OnStale, StaleWord, StandIn, stand_in_rules
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +51,9 @@ class ServedLoop(Protocol):
     def is_paced(self) -> bool:
         """Whether its period is known: while a file is judged, it may not be."""
 
+    def timeout_of_ns(self, name: str) -> int | None:
+        """How long it waits for a sample of an input that paces it; None of any other."""
+
     def pace_keys(self, here: Keys) -> tuple[Keys, ...]:
         """Where the file says the period, for a loop at ``here``."""
 
@@ -63,6 +68,8 @@ class ReadableLoop(ServedLoop, Protocol):
     @property
     def catch_up(self) -> int: ...
     @property
+    def is_on_a_grid(self) -> bool: ...
+    @property
     def output(self) -> str: ...
     @property
     def outputs(self) -> Mapping[str, OutputSection]: ...
@@ -73,6 +80,11 @@ class PortSection(KindSection):
 
     named: ClassVar[bool] = False
     """Whether the device tells names of the elements of a sample or command."""
+    waits_for_device: ClassVar[bool] = False
+    """Whether opening it waits for an answer: such ports are opened at once, each in a thread of its own."""
+
+    is_stepped: ClassVar[bool] = False
+    """Whether it knows no time but that of the loops, which may be a simulation's."""
 
     @property
     def element_names(self) -> tuple[str, ...] | None:
@@ -105,6 +117,9 @@ class PortSection(KindSection):
         """The device behind the port, by its path; empty where there is none."""
         return ""
 
+    threads_of: ClassVar[str] = "link"
+    """What such threads belong to, in the list of rights."""
+
     def has_threads(self, links: Mapping[str, LinkConfig]) -> bool:
         """Whether its port has threads of its own, as for :meth:`Port.schedule`."""
         return False
@@ -119,9 +134,13 @@ class PortSection(KindSection):
         """The broken rules of the section at ``here``, whose single values are right already."""
         yield from ()
 
+    def refuse_here(self) -> None:
+        """Asked by ``rtloop check``: raises ConfigError where the file means something that this machine has
+        not. Opens nothing, and finds nothing wrong where it cannot tell."""
+
     @abstractmethod
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> Port:
-        """Opens the port for the input or output ``name`` of ``loop``.
+    def open(self, name: str, loop: ServedLoop, around: Around) -> Port:
+        """Opens the port for the input or output ``name`` of ``loop``, in what is ``around`` it.
 
         Of the sections that share a port only the first is asked. Nothing moves yet.
         Raises ConfigError, LinkError.
@@ -136,12 +155,26 @@ first release."""
 class InputSection(PortSection):
     """Where an input's samples come from, and how old they may be."""
 
+    can_pace: ClassVar[bool] = False
+    """Whether its samples may release a loop: ``paces`` of the core port."""
+
     max_age_ms: Milliseconds | None = Field(
         default=None, description="an older sample is stale; null is never"
     )
-    on_stale: Literal["hold", "fault", "use"] = Field(
-        default="hold", description="what a stale sample does"
+    on_stale: OnStale = Field(
+        default="hold",
+        description="what a stale sample does; {use: VALUES} takes these in its place",
     )
+
+    @property
+    def stale_word(self) -> StaleWord:
+        """``on_stale`` without values."""
+        return "use" if isinstance(self.on_stale, StandIn) else self.on_stale
+
+    @property
+    def stand_in(self) -> Values | None:
+        """What is used in place of a stale sample, so that none need come; None where nothing is."""
+        return self.on_stale.use if isinstance(self.on_stale, StandIn) else None
 
     @property
     def first_sample(self) -> FirstSample:
@@ -179,11 +212,24 @@ class InputSection(PortSection):
         if self.max_age_ms is None and "on_stale" in self.model_fields_set:
             expected = "max_age_ms beside it: without one no sample is ever stale"
             yield Problem((*here, "on_stale"), expected, judged=((*here, "max_age_ms"),))
+        if self.stand_in is not None:
+            yield from self.stand_in_rules(here, self.known_names, self.element_count)
+
+    def stand_in_rules(
+        self, here: Keys, names: Sequence[str] | None, count: int | None
+    ) -> Iterator[Problem]:
+        """Broken rules of ``on_stale: {use: ...}``; None where only the device knows names or their number."""
+        if self.stand_in is not None:
+            has_names = self.named or self.element_names is not None
+            at = (*here, "on_stale", "use")
+            yield from stand_in_rules(at, self.stand_in, names, count, has_names)
 
 
 class OutputSection(PortSection):
     """Where an output's commands go, and their limits; per element, a number, a list, or by name."""
 
+    size_key: ClassVar[str] = "names"
+    """The key that tells ``element_names``."""
     can_hold: ClassVar[bool] = False
     """Whether `safe` may be what was measured: the core port is told, or makes itself safe."""
 
@@ -214,6 +260,10 @@ class OutputSection(PortSection):
             "max_rate_per_s": self.max_rate_per_s,
         }
 
+    def notes(self, name: str) -> list[str]:
+        """What people should know of the output ``name``, a sentence each."""
+        return []
+
     @property
     def exact_names(self) -> tuple[str, ...]:
         """Those by which an element has a value of its own, which must be there."""
@@ -242,10 +292,10 @@ class OutputSection(PortSection):
         yield from self.vector_rules(here)
 
     def vector_rules(self, here: Keys) -> Iterator[Problem]:
-        """Lists of one length, that of ``size`` or ``names`` where they are known; and ``element_rules``."""
+        """Lists of one length, that of ``size`` or of the names where they are known; and ``element_rules``."""
         size, size_from = getattr(self, "size", None), "size"
         if size is None and self.element_names is not None:
-            size, size_from = len(self.element_names), "names"
+            size, size_from = len(self.element_names), self.size_key
         lengths = list(same_length(here, self.vectors, size, size_from))
         yield from lengths or self.element_rules(here, self.known_names)
 
@@ -318,6 +368,8 @@ class Port(ABC):
     """What to do where the first sample of an input does not come."""
     counts_packets: bool = False
     """Whether the counters of ``core`` are those of a link."""
+    threads_of: str = "link"
+    """What its threads belong to, in the list of rights."""
     is_armed: bool = True
     """False of one that came back and gets no command any more (``rearm: never``)."""
 

@@ -242,6 +242,8 @@ def _accounts(loop: _Loop) -> Iterator[tuple[str, str]]:
         "Period, deadline",
         (f"{duration_us(s.period_ms * 1e3)}, {duration_us(s.deadline_ms * 1e3)}"),
     )
+    if paced := loop.metadata.run.get("paced_by"):
+        yield "Released", escape(str(paced))
     yield (
         "Rate",
         (

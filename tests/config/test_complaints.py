@@ -218,7 +218,7 @@ class RichInput(InputSection):
     def element_limit(self) -> int:
         return 1
 
-    def open(self, name: str, loop: object, links: object) -> Port:
+    def open(self, name: str, loop: object, around: object) -> Port:
         raise NotImplementedError
 
 

@@ -23,6 +23,8 @@ from rtloop.policy.terms.terminations import (
     TerminationsConfig,
 )
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection
+from rtloop.ports.qos import Qos
+from rtloop.ports.stale import StandIn
 
 from .example import EXAMPLE, complaints, loaded
 
@@ -46,10 +48,13 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "links.NAME.reconnect": config.ReconnectConfig,
     "recording": config.RecordingConfig,
     "loops.NAME": config.LoopConfig,
+    "loops.NAME.clock": config.ClockConfig,
     "loops.NAME.limit": config.LimitConfig,
     "loops.NAME.max_share": config.MaxShareConfig,
     "loops.NAME.inputs.NAME": InputSection,
+    "loops.NAME.inputs.NAME.on_stale": StandIn,
     **{f"inputs: {kind.kind}": kind for kind in INPUTS},
+    "loops.NAME.inputs.NAME.qos": Qos,
     "loops.NAME.policy": config.PolicyConfig,
     "loops.NAME.policy.models.NAME": ModelConfig,
     "loops.NAME.policy.observation[N]": ObservationTerm,

@@ -91,7 +91,7 @@ def give_back(external: core.External) -> None:
 
 def main(seconds: float, kind: str) -> None:
     """Of this ``kind``: "switch", between two policies, or "function", answered in Python; "zmq" is the first
-    of them on a device over ZeroMQ."""
+    of them on a device over ZeroMQ, "paced" by the samples of its device, "boxed" by those of a mailbox."""
     device: FakeDevice = ZmqDevice() if kind == "zmq" else FakeDevice()
     relay = core.Relay(2, 8, False)
     config = core.LoopConfig()
@@ -99,6 +99,8 @@ def main(seconds: float, kind: str) -> None:
     config.loop_class = core.LoopClass.soft
     config.period_ns = config.deadline_ns = 2 * MS
     config.budget_ns = MS
+    if kind in ("paced", "boxed"):
+        config.paced_by, config.timeout_ns = ("paced", "boxed").index(kind), 50 * MS
     config.max_misses, config.window = 100, 1000
     config.inputs = [core.InputConfig(0, 500 * MS, core.OnStale.use), core.InputConfig(1)]
     config.outputs = [

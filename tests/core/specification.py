@@ -29,6 +29,8 @@ class Task:
     output: Literal["asap", "at_deadline"] = "asap"
     lead_ns: int = 0
     """With ``at_deadline`` a command leaves so long before its deadline."""
+    timeout_ns: int = 0
+    """Of a loop that is paced by its input: without a sample for so long it is released all the same."""
     on_miss: Literal["hold", "default"] = "hold"
     max_misses: int = 0
     window: int = 0
@@ -39,6 +41,8 @@ class Task:
     max_age_ns: int = 0
     """0: never stale."""
     on_stale: Literal["hold", "fault", "use"] = "hold"
+    stand_in: float | None = None
+    """With ``use``: what is read in place of a stale sample, or of one that never came; None: the sample."""
     budget_ns: int = 0
     hang_limit_ns: int = 100_000_000
     low: float = -100.0
@@ -67,6 +71,14 @@ class Job:
             "infer": self.infer_ns,
             "write": self.write_ns,
         }
+
+
+class Arrival(NamedTuple):
+    """A sample that comes at an instant, whatever the loop does."""
+
+    at_ns: int
+    taken_ns: int
+    value: float
 
 
 class Record(NamedTuple):
@@ -122,12 +134,47 @@ class _Lost:
             yield later.take(True)
 
 
+class _Release(NamedTuple):
+    """One that is executed."""
+
+    cycle: int
+    time: int
+    skipped: int
+    """Releases right before it that are not."""
+    woke: int
+    waited: bool
+    """Whether the loop slept before it."""
+    timed_out: bool = False
+    is_judged: bool = False
+    """It was late before anybody knew that it is the next one."""
+
+
 class _Grid:
     """r0 + kT, and which release comes next."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, jobs: Sequence[Job]) -> None:
         self.task = task
+        self.jobs = jobs
         self.origin = 0
+        self.cycle = self.skipped = 0
+
+    def next(self, now: int) -> _Release:
+        release = self.release(self.cycle)
+        waits = now < release
+        woke = release + self.jobs[self.cycle].oversleep_ns if waits else now
+        return _Release(self.cycle, release, self.skipped, woke, waits)
+
+    def sample(self, now: int, start: int) -> tuple[int, float] | None:
+        """When what is read at ``start`` was taken, and what it is; None: nothing new. The job before was over
+        at ``now``."""
+        value = self.jobs[self.cycle].sample
+        return None if value is None else (now, value)
+
+    def after(self, now: int) -> tuple[int, int]:
+        """The job is over: the releases up to now, and those among them that are never executed."""
+        self.skipped = self.skipped_after(self.cycle, now)
+        self.cycle += 1 + self.skipped
+        return self.cycle, self.skipped
 
     def release(self, cycle: int) -> int:
         return self.origin + cycle * self.task.period_ns
@@ -153,24 +200,107 @@ class _Grid:
         return self.release(cycle + self.task.max_catch_up)  # so many are made up for at most
 
 
-def told_of(task: Task, jobs: Sequence[Job]) -> Told:
-    """What becomes of a loop, whose job of release k is ``jobs[k]``, until it ends or these are over."""
-    told, lost, grid = Told(), _Lost(task), _Grid(task)
-    now = cycle = skipped = 0
-    standing, taken_at, sample = SAFE, 0, 0.0
-    while cycle < len(jobs):
-        job = jobs[cycle]
-        if job.sample is not None:
-            taken_at, sample = now, job.sample
-        release = grid.release(cycle)
+class _Samples(_Grid):
+    """Releases that come with samples; all jobs have one ``oversleep_ns``."""
+
+    def __init__(self, task: Task, jobs: Sequence[Job], arrivals: Sequence[Arrival]) -> None:
+        super().__init__(task, jobs)
+        self.arrivals = arrivals
+        self.seen = -1
+        """Up to when the loop knows what came."""
+        self.last = self.of_sample = 0
+        self.since = 0
+        """Releases since the last sample, executed or not."""
+        self.earliest = -task.period_ns
+        """Before, a sample releases nothing."""
+        self.latest = task.timeout_ns
+        self.has_begun = False
+
+    def next(self, now: int) -> _Release:
+        came, woke, waits = self._came(now)
+        is_judged = waits and woke > self.latest + self.task.deadline_ns
+        period, skipped, time = self.task.period_ns, 0, self.latest
+        if came is None and not is_judged:
+            while time + period <= woke:
+                time, skipped = time + period, skipped + 1
+        elif came is not None and not is_judged:
+            time = max(min(came.taken_ns, woke), self.last)
+            if self.has_begun:  # to the nearest whole period
+                periods = -(-(2 * (time - self.of_sample) - period) // (2 * period))
+                skipped = max(0, periods - 1 - self.since)
+        self.last = time
+        if came is None:
+            self.since += 1 + skipped
+            self.latest = time + period
+        else:
+            self.of_sample, self.since, self.has_begun = time, 0, True
+            self.earliest = max(woke, self.earliest + period) - period // 20
+            self.latest = woke + self.task.timeout_ns
+        self.cycle += skipped
+        return _Release(self.cycle, time, skipped, woke, waits, came is None, is_judged)
+
+    def _came(self, now: int) -> tuple[Arrival | None, int, bool]:
+        """The sample that releases, if one does; when the loop woke up, and whether it slept."""
+        oversleep = self.jobs[0].oversleep_ns
+        news = self._newest(now)
+        if news is not None and now >= self.earliest:
+            return news, now, False
+        if now >= self.latest:
+            return None, now, False
+        for at in sorted({a.at_ns for a in self.arrivals if now < a.at_ns <= self.latest}):
+            news = self._newest(at)
+            if at >= self.earliest:
+                return news, at + oversleep, True
+        woke = self.latest + oversleep
+        news = self._newest(woke)
+        return (news if woke >= self.earliest else None), woke, True
+
+    def _newest(self, until: int) -> Arrival | None:
+        """The newest of those that came and were not known of."""
+        news = [a for a in self.arrivals if self.seen < a.at_ns <= until]
+        self.seen = until
+        return news[-1] if news else None
+
+    def sample(self, now: int, start: int) -> tuple[int, float] | None:
+        there = [a for a in self.arrivals if a.at_ns <= start]
+        self.seen = max(self.seen, start)
+        return (there[-1].taken_ns, there[-1].value) if there else None
+
+    def after(self, now: int) -> tuple[int, int]:
+        self.cycle += 1
+        return self.cycle, 0
+
+    def lost_at(self, cycle: int) -> int:
+        return self.last + (cycle - self.cycle + 1) * self.task.period_ns
+
+
+def told_of(task: Task, jobs: Sequence[Job], arrivals: Sequence[Arrival] | None = None) -> Told:
+    """What becomes of a loop, whose job of release k is ``jobs[k]``, until it ends or these are over.
+
+    With ``arrivals`` it is paced by its input.
+    """
+    told, lost = Told(), _Lost(task)
+    grid = _Grid(task, jobs) if arrivals is None else _Samples(task, jobs, arrivals)
+    now = 0
+    standing, sample = SAFE, 0.0
+    taken_at: int | None = None
+    started_at: int | None = None
+    while grid.cycle < len(jobs):
+        cycle, release, skipped, woke, waits, timed_out, is_judged = grid.next(now)
+        if arrivals is not None:
+            told.skipped += skipped
+            told.elapsed += skipped
+        job = jobs[cycle] if cycle < len(jobs) else Job(oversleep_ns=jobs[0].oversleep_ns)
         deadline = release + task.deadline_ns
         events: set[str] = set()
         faults: list[tuple[int, str]] = []  # by when they happened; the first one counts
+        if timed_out:
+            events.add("timed_out")
 
-        waits = now < release
-        woke = release + job.oversleep_ns if waits else now
         broken = [lost.take(True) for _ in range(skipped)]
         guarded = _ends_by_itself(task, lost, any(broken), grid, cycle, deadline)
+        if arrivals is not None and not is_judged:  # and nobody knew of its deadline before
+            guarded = [(max(at, woke + 1), why) for at, why in guarded]
         if waits and any(at <= woke for at, _ in guarded):
             told.fault = guarded[0][1]  # at its instant, and the job never began
             return told
@@ -183,12 +313,16 @@ def told_of(task: Task, jobs: Sequence[Job]) -> Told:
         if skipped and task.loop_class == "hard":
             faults.append((woke - 1, "deadline_miss"))
         start = woke + job.release_ns
-        is_stale = 0 < task.max_age_ns < start - taken_at
+        if (new := grid.sample(now, start)) is not None:
+            taken_at, sample = new
+        is_stale = taken_at is None or 0 < task.max_age_ns < start - taken_at
+        is_stale |= timed_out or (taken_at is not None and taken_at > start)
         if is_stale:
             events.add("stale_input")
             if task.on_stale == "fault":
                 faults.append((start, "stale_input"))
-        usable = not is_stale or task.on_stale == "use"
+        stands_in = is_stale and task.stand_in is not None
+        usable = not is_stale or (task.on_stale == "use" and (stands_in or taken_at is not None))
         inferred = start + job.read_ns + (job.infer_ns if usable else 0)
         leaves = inferred
         is_ended = bool(faults) or any(at <= inferred for at, _ in guarded)
@@ -205,7 +339,12 @@ def told_of(task: Task, jobs: Sequence[Job]) -> Told:
             events.add("budget_overrun")
 
         # What leaves.
-        command, of_limits = _limited(task, sample, standing)
+        read = sample if task.stand_in is None or not stands_in else task.stand_in
+        share = 1.0
+        if arrivals is not None and started_at is not None:
+            share = min(start - started_at, task.period_ns) / task.period_ns
+        started_at = start
+        command, of_limits = _limited(task, read, standing, share)
         if usable:
             events |= of_limits
         is_allowed = usable and not any(at <= leaves for at, _ in faults)
@@ -240,10 +379,8 @@ def told_of(task: Task, jobs: Sequence[Job]) -> Told:
         )  # fmt: skip
         told.misses += missed
         now = finish
-        skipped = grid.skipped_after(cycle, now)
+        told.elapsed, skipped = grid.after(now)
         told.skipped += skipped
-        cycle += 1 + skipped
-        told.elapsed = cycle
         if faults:
             break
     return told
@@ -274,9 +411,11 @@ def _when(fault: tuple[int, str]) -> int:
     return fault[0]
 
 
-def _limited(task: Task, value: float, standing: float) -> tuple[float, set[str]]:
-    """In float32, as commands are."""
-    step = np.float32(task.max_rate_per_s) * np.float32(task.period_ns / 1e9)
+def _limited(
+    task: Task, value: float, standing: float, share: float = 1.0
+) -> tuple[float, set[str]]:
+    """In float32, as commands are; ``share`` of a period is over since the one that stands."""
+    step = np.float32(task.max_rate_per_s) * np.float32(task.period_ns / 1e9) * np.float32(share)
     events = set()
     clamped = min(max(np.float32(value), np.float32(task.low)), np.float32(task.high))
     slewed = min(max(clamped, np.float32(standing) - step), np.float32(standing) + step)

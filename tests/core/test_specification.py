@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rtloop import core
 from rtloop.telemetry.observe import records as rec
 from tests.core.conftest import identity_graph, stall
-from tests.core.specification import DEFAULT, SAFE, Job, Record, Task, Told, told_of
+from tests.core.specification import DEFAULT, SAFE, Arrival, Job, Record, Task, Told, told_of
 
 US = 1_000
 EPOCH_NS = 1_000_000_000
@@ -34,6 +34,7 @@ REACHED = {
 _T = TypeVar("_T")
 Class = Literal["hard", "firm", "soft"]
 Output = Literal["asap", "at_deadline"]
+Stale = Literal["hold", "fault", "use"]
 
 
 class Core:
@@ -45,19 +46,24 @@ class Core:
         self._reader = core.RingReader(path)
         self._graph = identity_graph(1)
 
-    def told_of(self, task: Task, jobs: Sequence[Job]) -> Told:
+    def told_of(
+        self, task: Task, jobs: Sequence[Job], arrivals: Sequence[Arrival] | None = None
+    ) -> Told:
         clock = core.VirtualClock(EPOCH_NS)
         source = core.Port("mailbox", {"inputs": 1})
         ports = [source, core.Port("mailbox", {"safe": [SAFE]})]
         loop = core.Loop(_config(task, jobs), ports, self._graph, self._ring, clock)
+        deliveries = core.Deliveries(clock)
+        for at_ns, taken_ns, value in arrivals or ():
+            deliveries.add(source, [value], EPOCH_NS + taken_ns, EPOCH_NS + at_ns)
         cycle, goes_on = 0, True
         while goes_on and cycle < len(jobs):
             sample = jobs[cycle].sample
-            if sample is not None:
+            if sample is not None and arrivals is None:
                 source.put(np.array([sample], np.float32), clock.now())
             if cycle == 0:
                 loop.begin()
-            clock.oversleep_ns = jobs[cycle].oversleep_ns
+            clock.oversleep_ns = jobs[0 if arrivals is not None else cycle].oversleep_ns
             goes_on = loop.step()
             status = loop.status()
             cycle = status["elapsed_periods"]
@@ -87,7 +93,11 @@ def _config(task: Task, jobs: Sequence[Job]) -> core.LoopConfig:
     config.max_consecutive = task.max_consecutive
     config.fault_on_broken_limit = task.on_broken == "fault"
     config.budget_ns, config.hang_limit_ns = task.budget_ns, task.hang_limit_ns
-    config.inputs = [core.InputConfig(0, task.max_age_ns, core.OnStale[task.on_stale])]
+    stand_in = [] if task.stand_in is None else [task.stand_in]
+    on_stale = core.OnStale[task.on_stale]
+    config.inputs = [core.InputConfig(0, task.max_age_ns, on_stale, stand_in)]
+    if task.timeout_ns:
+        config.paced_by, config.timeout_ns = 0, task.timeout_ns
     rate = [task.max_rate_per_s]
     config.outputs = [core.OutputConfig(1, [task.low], [task.high], rate, [SAFE], [DEFAULT])]
     config.stalls = [
@@ -96,6 +106,7 @@ def _config(task: Task, jobs: Sequence[Job]) -> core.LoopConfig:
         for stage, duration in job.stages.items()
         if duration
     ]
+    config.stalls += [stall("release", len(jobs), 1, every=1)]
     return config
 
 
@@ -135,6 +146,7 @@ def made_up(random: np.random.Generator) -> tuple[Task, list[Job]]:
         deadline = period - core.output_lead_ns(period, period)
     loop_class: Class = one_of("hard", "firm", "soft", "firm", "soft")
     has_limit = loop_class != "hard"
+    on_stale: Stale = one_of("hold", "fault", "use", "use")
     task = Task(
         loop_class=loop_class,
         period_ns=period,
@@ -149,7 +161,8 @@ def made_up(random: np.random.Generator) -> tuple[Task, list[Job]]:
         max_consecutive=one_of(0, 0, 1, 2, 3) if has_limit else 0,
         on_broken=one_of("warn", "fault"),
         max_age_ns=one_of(0, 0, period, 2 * period + period // 2),
-        on_stale=one_of("hold", "fault", "use"),
+        on_stale=on_stale,
+        stand_in=one_of(None, 0.0, -1.5) if on_stale == "use" else None,
         budget_ns=one_of(0, 0, deadline // 2),
         hang_limit_ns=one_of(4, 12, 100) * period,
         low=one_of(-100.0, -2.0),
@@ -158,7 +171,8 @@ def made_up(random: np.random.Generator) -> tuple[Task, list[Job]]:
     )
     trouble = one_of(0.05, 0.2, 0.5)
     jobs = [_made_up_job(random, task, trouble) for _ in range(int(random.integers(4, 16)))]
-    return task, [dataclasses.replace(jobs[0], sample=0.5), *jobs[1:]]
+    first = one_of(0.5, 0.5, 0.5, None)
+    return task, [dataclasses.replace(jobs[0], sample=first), *jobs[1:]]
 
 
 def _made_up_job(random: np.random.Generator, task: Task, trouble: float) -> Job:
@@ -196,6 +210,45 @@ def test_the_core_agrees_with_the_specification(tmp_path: Path) -> None:
     assert {name for name, n in seen.items() if n > 5} >= REACHED
 
 
+def made_up_arrivals(random: np.random.Generator, task: Task, until_ns: int) -> list[Arrival]:
+    """Samples of a sensor: too fast or too slow, late, in bursts, silent, or with a clock that jumps."""
+    pace = task.period_ns * (0.33, 0.5, 0.97, 1.0, 1.0, 1.0, 1.03, 2.1)[random.integers(8)]
+    trouble = (0.0, 0.1, 0.4)[random.integers(3)]
+    arrivals, taken, at, jump = [], 0.0, 0, 0
+    while taken < until_ns:
+        taken += pace
+        if random.random() < trouble / 3:
+            taken += random.integers(1, 6) * task.period_ns  # silent
+        if random.random() < trouble / 3:
+            jump = int(random.integers(-3, 4)) * task.period_ns // 2
+        delay = int(random.integers(1, task.period_ns // 10))
+        if random.random() < trouble:
+            delay = int(random.integers(1, 3 * task.period_ns))
+        at = max(at, int(taken) + delay)
+        arrivals.append(Arrival(at, int(taken) + jump, float(random.integers(-24, 25)) / 8))
+    return arrivals
+
+
+def test_a_loop_that_is_paced_by_its_input_agrees_with_the_specification(tmp_path: Path) -> None:
+    real = Core(tmp_path)
+    seen: Counter[str] = Counter()
+    for seed in range(int(os.environ.get("RTLOOP_SCHEDULES", "10000")) // 2):
+        random = np.random.default_rng(seed)
+        task, jobs = made_up(random)
+        timeout_ns = int((1.2, 1.5, 2.5, 4)[random.integers(4)] * task.period_ns)
+        task = dataclasses.replace(task, on_overrun="skip", timeout_ns=timeout_ns)
+        late_ns = int(random.integers(0, 40 * US)) if random.random() < 0.9 else 2 * task.period_ns
+        jobs = [dataclasses.replace(job, oversleep_ns=late_ns) for job in jobs]
+        arrivals = made_up_arrivals(random, task, (len(jobs) + 8) * task.period_ns)
+        expected, found = told_of(task, jobs, arrivals), real.told_of(task, jobs, arrivals)
+        assert found == expected, f"seed {seed}: {task}, {jobs}, {arrivals}"
+        assert found.elapsed == len(found.records) + found.skipped
+        seen.update({found.fault, *(r.outcome for r in found.records)})
+        seen.update(event for r in found.records for event in r.events)
+        seen["skipped"] += found.skipped
+    assert {name for name, n in seen.items() if n > 5} >= REACHED | {"timed_out", "skipped"}
+
+
 durations = st.one_of(st.just(0), st.integers(1, 5_000 * US))
 
 
@@ -212,6 +265,7 @@ durations = st.one_of(st.just(0), st.integers(1, 5_000 * US))
         max_age_ns=st.sampled_from([0, 1_000 * US]),
         on_stale=st.sampled_from(["hold", "fault", "use"]),
     ),
+    stand_in=st.sampled_from([None, 0.0]),
     jobs=st.lists(
         st.builds(
             Job,
@@ -220,13 +274,16 @@ durations = st.one_of(st.just(0), st.integers(1, 5_000 * US))
             read_ns=durations,
             infer_ns=durations.map(lambda ns: max(1, ns)),
             write_ns=durations,
+            sample=st.sampled_from([1.0, 1.0, None]),
         ),
         min_size=1,
         max_size=8,
     ),
 )
 def test_whatever_happens_to_the_jobs_of_a_loop(
-    tmp_path_factory: pytest.TempPathFactory, task: Task, jobs: list[Job]
+    tmp_path_factory: pytest.TempPathFactory, task: Task, stand_in: float | None, jobs: list[Job]
 ) -> None:
+    if task.on_stale == "use":
+        task = dataclasses.replace(task, stand_in=stand_in)
     real = Core(tmp_path_factory.mktemp("specified"))
     assert real.told_of(task, jobs) == told_of(task, jobs)

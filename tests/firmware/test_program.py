@@ -336,12 +336,38 @@ def test_help_names_every_option(firmware_build: Path) -> None:
         assert option in done.stdout
 
 
-def test_it_ends_with_its_parent(firmware_build: Path, tmp_path: Path) -> None:
+def test_an_orphan_ends_once_no_host_holds_it_active(firmware_build: Path, tmp_path: Path) -> None:
     path = tmp_path / "line"
     executable = str(firmware_build / "host" / "rtloop-firmware")
     script = (
         "import subprocess, sys\n"
         f"p = subprocess.Popen([{executable!r}, 'cartpole', '--pty', {str(path)!r},"
+        " '--die-with-parent', '--command-timeout-ms', '10000'], stdout=subprocess.PIPE)\n"
+        "p.stdout.readline()\n"
+        "print(p.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    with Host(path) as host:
+        host.activate()
+        parent.communicate()
+        seq = host.send_command(1.0)  # to an orphan, which still obeys
+        host.wait_for("sensor", lambda fields: fields["command_seq"] == seq)
+        assert _lives(pid)
+        host.send("stop", reason_bits=HOST_STOP)
+        _wait_for_the_end_of(pid)
+    assert not path.is_symlink()
+
+
+def test_an_orphan_without_a_host_ends_at_once(firmware_build: Path, tmp_path: Path) -> None:
+    executable = str(firmware_build / "host" / "rtloop-firmware")
+    script = (
+        "import subprocess, sys\n"
+        f"p = subprocess.Popen([{executable!r}, 'cartpole', '--pty', {str(tmp_path / 'line')!r},"
         " '--die-with-parent'], stdout=subprocess.PIPE)\n"
         "p.stdout.readline()\n"
         "print(p.pid)\n"
@@ -349,11 +375,28 @@ def test_it_ends_with_its_parent(firmware_build: Path, tmp_path: Path) -> None:
     parent = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
+    _wait_for_the_end_of(int(parent.stdout))
+    assert not (tmp_path / "line").is_symlink()
+
+
+def test_an_interrupt_ends_it_unless_it_is_ignored(start_program: Start) -> None:
+    assert start_program().stop(signal.SIGINT)
+    program = start_program("--ignore-interrupt")
+    program.process.send_signal(signal.SIGINT)
+    with Host(program.path) as host:
+        host.open()
+    assert program.stop()
+
+
+def _lives(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists() and not _is_zombie(pid)
+
+
+def _wait_for_the_end_of(pid: int) -> None:
     end = time.monotonic() + 10
-    while Path(f"/proc/{int(parent.stdout)}").exists() and not _is_zombie(int(parent.stdout)):
+    while _lives(pid):
         assert time.monotonic() < end, "it outlived its parent"
         time.sleep(0.01)
-    assert not path.is_symlink()
 
 
 def _hangs_up(fd: int) -> bool:

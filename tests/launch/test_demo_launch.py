@@ -1,76 +1,84 @@
-"""The demo's launch file from start to end, where launch_ros is to be had."""
+"""The demo's launch file from start to each of its ends."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.running import wait_for
+from rtloop.telemetry.mcap.reader import read_recording
+from tests.launch.launching import Launched, launched
 
-pytest.importorskip(
-    "launch_ros",
-    reason="no launch_ros, which no package registry has: source ROS 2's setup.bash",
-)
-
-LAUNCH_FILE = Path(sys.prefix, "share/rtloop/launch/demo.launch.py")
-#: `ros2 launch` without ros2cli.
-LAUNCH = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-
-service = LaunchService()
-source = PythonLaunchDescriptionSource(sys.argv[1])
-service.include_launch_description(LaunchDescription([IncludeLaunchDescription(source)]))
-sys.exit(service.run())
-"""
+ACTIVE = "balance: active"
 
 
-@pytest.fixture
-def launched(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A session of its own, as a terminal would give it; its output is in ``launch.log``."""
-    paths = {"AMENT_PREFIX_PATH": sys.prefix, "PATH": str(Path(sys.executable).parent)}
-    environment = {
-        **os.environ,
-        **{name: f"{path}:{os.environ.get(name, '')}" for name, path in paths.items()},
-        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_LOG_DIR": str(tmp_path),
-    }
-    with (tmp_path / "launch.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, str(LAUNCH_FILE)],
-            stdout=log,
-            stderr=log,
-            cwd=tmp_path,
-            env=environment,
-            start_new_session=True,
-        )
-    yield process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def test_the_demo_becomes_active_by_itself_and_ctrl_c_ends_all_of_it_in_order(
-    tmp_path: Path, launched: subprocess.Popen[bytes]
-) -> None:
-    log = tmp_path / "launch.log"
-    wait_for(lambda: "balance: active" in log.read_text(), "the loop is active", 60)
-    os.killpg(launched.pid, signal.SIGINT)
-    launched.wait(30)
-    text = log.read_text()
+def assert_the_loop_went_first(launch: Launched) -> None:
+    """And its last word reached the device, which did not have to miss it."""
+    text = launch.log
     loop_ended = text.index("[loop_node-2]: process has finished cleanly")
-    device_ended = text.index("[firmware-1]: process has finished cleanly")
-    assert loop_ended < device_ended
-    assert "[ERROR]" not in text, text
-    assert list(tmp_path.glob("rtloop-runs/*/run.mcap"))
-    assert not list(Path(tempfile.gettempdir()).glob(f"rtloop-demo-{launched.pid}"))
+    assert loop_ended < text.index("[firmware-1]: process has finished cleanly"), text
+    assert launch.device_summary()["reasons"] == ["HOST_STOP"], text
+
+
+def assert_nothing_is_left(launch: Launched) -> None:
+    (recording,) = launch.folder.glob("rtloop-runs/*/run.mcap")
+    summary = read_recording(recording).loops["balance"].summary
+    assert summary is not None
+    assert summary.state == "finalized"
+    assert not list(Path(tempfile.gettempdir()).glob(f"rtloop-demo-{launch.process.pid}*"))
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    with launched(tmp_path, "demo.launch.py") as launch:
+        launch.says(ACTIVE)
+        os.killpg(launch.process.pid, signal.SIGINT)
+        assert launch.ends() == 0
+        assert_the_loop_went_first(launch)
+        assert_nothing_is_left(launch)
+        assert "[ERROR]" not in launch.log
+
+
+def test_a_shutdown_of_launch_itself(tmp_path: Path) -> None:
+    with launched(tmp_path, "demo.launch.py", shutdown_when=ACTIVE) as launch:
+        assert launch.ends() == 0
+        assert_the_loop_went_first(launch)
+        assert_nothing_is_left(launch)
+        assert "[ERROR]" not in launch.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_death_of_launch(number: int, tmp_path: Path) -> None:
+    with launched(tmp_path, "demo.launch.py") as launch:
+        launch.says(ACTIVE)
+        os.kill(launch.process.pid, number)
+        assert launch.ends() != 0
+        assert_nothing_is_left(launch)
+
+
+def test_the_death_of_the_loop_is_an_error_and_ends_the_device(tmp_path: Path) -> None:
+    with launched(tmp_path, "demo.launch.py") as launch:
+        launch.says(ACTIVE)
+        os.kill(launch.pid("loop_node"), signal.SIGKILL)
+        assert launch.ends() == 1
+        assert "loop_node ended with exit code -9" in launch.log
+        assert launch.device_summary()["reasons"] == ["COMMAND_TIMEOUT"]
+
+
+def test_a_configuration_that_is_refused_is_an_error_and_ends_all(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("loops: {}\n")
+    with launched(tmp_path, "demo.launch.py", f"config:={tmp_path}/wrong.yaml") as launch:
+        assert launch.ends() == 1
+        assert "the loop could not be configured" in launch.log
+        assert "wrong.yaml:1" in launch.log
+
+
+def test_a_device_that_cannot_be_armed_is_an_error_and_ends_all(tmp_path: Path) -> None:
+    """It was latched SAFE, and nobody has cleared it."""
+    with launched(tmp_path, "demo.launch.py") as launch:
+        launch.says("[firmware-1] READY")
+        os.kill(launch.pid("firmware"), signal.SIGUSR2)  # the emergency stop is pressed
+        assert launch.ends() == 1
+        assert "the loop could not be activated" in launch.log

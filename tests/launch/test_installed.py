@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
-LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
-PARAMETER_FILES = sorted((ROOT / "launch").glob("*.params.yaml"))
+from rtloop.nodes.parameters import parameter
+from tests.launch.places import ROOT, installed
 
-
-@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
-def test_a_launch_file_compiles_and_describes_a_launch(path: Path) -> None:
-    tree = ast.parse(path.read_text(), str(path))
-    compile(tree, str(path), "exec")
-    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert "generate_launch_description" in functions
+LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.*"))
+#: Each module of nodes/ with a main() is an executable, by the same name.
+NODES = sorted(
+    path.stem for path in (ROOT / "nodes").glob("*.py") if "\ndef main(" in path.read_text()
+)
+CONFIG_FILES = sorted(set((ROOT / "launch").glob("*.yaml")) - set(LAUNCH_FILES))
+EXAMPLE_FILES = sorted((ROOT / "examples/ros2_control").glob("*.*"))
+PARAMETER_FILES = [path for path in CONFIG_FILES if path.name.endswith(".params.yaml")]
 
 
 @pytest.mark.parametrize("path", PARAMETER_FILES, ids=lambda path: path.name)
-def test_a_parameter_file_is_one_for_loop_node(path: Path) -> None:
-    content = yaml.safe_load(path.read_text())
-    assert list(content) == ["loop_node"]
-    assert list(content["loop_node"]) == ["ros__parameters"]
+def test_a_parameter_file_sets_what_loop_node_has(path: Path) -> None:
+    ((node, content),) = yaml.safe_load(path.read_text()).items()
+    assert node in ("loop_node", "/**")
+    assert list(content) == ["ros__parameters"]
+    for name, value in content["ros__parameters"].items():
+        known = parameter(name)
+        assert known, name
+        assert type(value) is type(known.default), name
+        assert value in known.words if known.words else known.range is None or value > 0
 
 
 @pytest.mark.parametrize(
@@ -37,21 +42,43 @@ def test_a_parameter_file_is_one_for_loop_node(path: Path) -> None:
         "share/ament_index/resource_index/packages/rtloop",
         "share/rtloop/package.xml",
         *(f"share/rtloop/launch/{path.name}" for path in LAUNCH_FILES),
-        *(f"share/rtloop/config/{path.name}" for path in PARAMETER_FILES),
+        *(f"share/rtloop/config/{path.name}" for path in CONFIG_FILES),
+        *(f"share/rtloop/examples/ros2_control/{path.name}" for path in EXAMPLE_FILES),
         "share/rtloop/config/cartpole.yaml",
         "share/rtloop/config/policy.onnx",
-        "lib/rtloop/loop_node",
+        *(f"lib/rtloop/{name}" for name in NODES),
+        "lib/rtloop/rtloop",
         "lib/rtloop/rtloop-firmware",
+        "bin/rtloop",
     ],
 )
-def test_pip_has_put_it_where_ros2_looks(expected: str) -> None:
-    path = Path(sys.prefix, expected)
-    files = importlib.metadata.files("rtloop") or []
-    assert any(Path(str(file.locate())).resolve() == path.resolve() for file in files), (
-        f"{path} is none of rtloop's files; install anew: pip install -e ."
+def test_it_was_put_where_ros2_looks(expected: str) -> None:
+    path = installed() / expected
+    assert path.is_file(), f"{path} is not there; install anew: pip install -e ."
+    assert os.access(path, os.X_OK) == expected.startswith(("lib/", "bin/"))
+    if installed() == Path(sys.prefix):  # by pip: nothing that an older installation has left
+        files = importlib.metadata.files("rtloop") or []
+        assert any(Path(str(file.locate())).resolve() == path.resolve() for file in files)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "exit_code"),
+    [("rtloop", ["--version"], 0), ("loop_node", ["--ros-args", "-p", "config:=3"], 2)],
+)
+def test_an_executable_starts_in_any_folder_and_environment(
+    name: str, arguments: list[str], exit_code: int, tmp_path: Path
+) -> None:
+    if name != "rtloop":
+        pytest.importorskip("rclpy", reason="no rclpy: source setup.bash, or install rtloop[ros]")
+    (tmp_path / "rtloop").mkdir()  # as in a source tree that nobody has built
+    (tmp_path / "rtloop/__init__.py").write_text("raise ImportError('of the working directory')")
+    program = installed() / "lib/rtloop" / name
+    environment = {**os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF"}
+    environment["PATH"] = "/usr/bin:/bin"  # the environment is not activated
+    ended = subprocess.run(
+        [program, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert path.is_file()
-    assert os.access(path, os.X_OK) == expected.startswith("lib/")
+    assert ended.returncode == exit_code, ended.stderr
 
 
 def test_the_versions_agree() -> None:

@@ -67,6 +67,12 @@ def test_losses_repetitions_and_packets_that_were_overtaken_are_counted_as_what_
         assert watch.sample.values[0] == sent[-1], "the newest counts, not the last"
 
 
+def test_samples_that_one_read_brought_have_no_rate_yet() -> None:
+    first = sensor(1)
+    watch = watched([first, sensor(2)._replace(received_ns=first.received_ns)])
+    assert (watch.samples, watch.rate_hz) == (2, 0.0)
+
+
 def test_a_device_that_began_anew_has_lost_nothing() -> None:
     assert watched([sensor(20_000), sensor(20_001), sensor(3), sensor(4)]).lost == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -20,14 +21,17 @@ rclpy = pytest.importorskip(
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rcl_interfaces.srv import GetParameters, SetParameters  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from rtloop.nodes.loop_node import LoopNode  # noqa: E402
-from std_msgs.msg import Float64MultiArray  # noqa: E402
+from rclpy.parameter import Parameter, parameter_value_to_python  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
+from std_msgs.msg import Float64MultiArray, String  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
-__all__ = ["Client", "Float64MultiArray", "LoopNode", "NodeProcess", "Status"]
+from rtloop.nodes.loop_node import LoopNode  # noqa: E402
+
+__all__ = ["Client", "DiagnosticArray", "Float64MultiArray", "LoopNode", "NodeProcess", "Status"]
 
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK,
@@ -57,7 +61,8 @@ class Status:
 
 def runs(status: Status) -> bool:
     """Whether the loop was running; on a busy machine a soft loop misses a deadline now and then."""
-    return status.level in (OK, WARN) and status["executed"] > 0
+    is_active = status.values["state"] == "active"
+    return is_active and status.level in (OK, WARN) and status["executed"] > 0
 
 
 class Client:
@@ -69,10 +74,21 @@ class Client:
         self.node = rclpy.create_node("test_client", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self.statuses: list[Status] = []
+        self.statuses: list[Status] = []  # of the loop
+        self.named: dict[str, list[Status]] = {}  # of everything
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._listen, 10)
         self._change_state = self.node.create_client(ChangeState, "/loop_node/change_state")
         self._set_parameters = self.node.create_client(SetParameters, "/loop_node/set_parameters")
+        self._get_parameters = self.node.create_client(GetParameters, "/loop_node/get_parameters")
+        self._triggers = {
+            name: self.node.create_client(Trigger, f"/loop_node/{name}")
+            for name in ("rearm", "stop", "dump")
+        }
+        self.states: list[dict[str, Any]] = []  # what ~/state said
+        latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.node.create_subscription(
+            String, "/loop_node/state", lambda m: self.states.append(json.loads(m.data)), latched
+        )
         # The last one: once it is answered, the node has met the others too.
         self._get_state = self.node.create_client(GetState, "/loop_node/get_state")
 
@@ -112,11 +128,25 @@ class Client:
         self.spin_until(answered, "the node tells its state")
         return found
 
+    def parameter(self, name: str) -> Any:
+        """The value that the node has."""
+        (value,) = self._call(self._get_parameters, GetParameters.Request(names=[name])).values
+        return parameter_value_to_python(value)
+
     def set_parameter(self, name: str, value: Any) -> None:
+        assert (reason := self.refusal(name, value)) == "", reason
+
+    def refusal(self, name: str, value: Any) -> str:
+        """Why the node refuses a value; empty where it takes it."""
         parameter = Parameter(name, value=value).to_parameter_msg()
         request = SetParameters.Request(parameters=[parameter])
         (result,) = self._call(self._set_parameters, request).results
-        assert result.successful, result.reason
+        return "" if result.successful else str(result.reason)
+
+    def trigger(self, service: str) -> tuple[bool, str]:
+        """Calls ``~/service`` of the node; what it answers."""
+        answer = self._call(self._triggers[service], Trigger.Request())
+        return bool(answer.success), str(answer.message)
 
     def status_when(self, condition: Callable[[Status], bool], what: str) -> Status:
         """The first status published from now on that fulfils the condition."""
@@ -127,6 +157,16 @@ class Client:
 
         self.spin_until(found, lambda: f"{what}; /diagnostics said: {self.statuses}")
         return next(status for status in self.statuses if condition(status))
+
+    def named_when(self, name: str, condition: Callable[[Status], bool]) -> Status:
+        """The first status of that name published from now on that fulfils the condition."""
+        self.named.clear()
+
+        def found() -> list[Status]:
+            return [status for status in self.named.get(name, []) if condition(status)]
+
+        self.spin_until(lambda: bool(found()), lambda: f"{name}; /diagnostics said: {self.named}")
+        return found()[0]
 
     def spin_until(self, condition: Callable[[], bool], what: str | Callable[[], str]) -> None:
         """``what`` is asked for when it did not happen: it may tell what did instead."""
@@ -145,16 +185,18 @@ class Client:
 
     def _listen(self, message: Any) -> None:
         for status in message.status:
-            assert status.name == f"loop_node: {LOOP}"
-            self.statuses.append(Status(status))
+            told = Status(status)
+            self.named.setdefault(status.name, []).append(told)
+            if status.name == f"/loop_node: {LOOP}":
+                self.statuses.append(told)
 
 
 class NodeProcess:
     """A running loop_node. What it logs goes to a file."""
 
-    def __init__(self, folder: Path, **parameters: object) -> None:
+    def __init__(self, folder: Path, *arguments: str, **parameters: object) -> None:
         self._log = folder / "loop_node.log"
-        command = [sys.executable, "-m", "rtloop.nodes.loop_node", "--ros-args"]
+        command = [sys.executable, "-m", "rtloop.nodes.loop_node", "--ros-args", *arguments]
         for name, value in {"diagnostics_rate_hz": 5.0, **parameters}.items():
             command += ["-p", f"{name}:={value}"]
         with self._log.open("ab") as log:
@@ -171,9 +213,9 @@ class NodeProcess:
 
 
 @contextmanager
-def loop_node(folder: Path, **parameters: object) -> Iterator[NodeProcess]:
+def loop_node(folder: Path, *arguments: str, **parameters: object) -> Iterator[NodeProcess]:
     """A node process, which ends well unless the test has ended it."""
-    node = NodeProcess(folder, **parameters)
+    node = NodeProcess(folder, *arguments, **parameters)
     try:
         yield node
         if node.process.poll() is None:
@@ -186,13 +228,27 @@ def loop_node(folder: Path, **parameters: object) -> Iterator[NodeProcess]:
 
 
 @contextmanager
-def loop_node_here(client: Client, **parameters: Any) -> Iterator[tuple[LoopNode, Any]]:
-    """A LoopNode in this process and the executor that a thread spins for it, to add other nodes to."""
+def loop_node_here(
+    client: Client, name: str = "loop_node", executor: Any = None, **parameters: Any
+) -> Iterator[tuple[LoopNode, Any]]:
+    """A LoopNode in this process and the executor that a thread spins for it, to add other nodes to.
+
+    With the executor of another one it is added to that.
+    """
     given = {"diagnostics_rate_hz": 5.0, "record": False, **parameters}
     node = LoopNode(
+        name,
         context=client.context,
         parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
     )
+    if executor is not None:
+        executor.add_node(node)
+        try:
+            yield node, executor
+        finally:
+            executor.remove_node(node)
+            node.destroy_node()
+        return
     executor = SingleThreadedExecutor(context=client.context)
     executor.add_node(node)
     stop = threading.Event()

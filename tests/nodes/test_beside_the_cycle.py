@@ -16,9 +16,9 @@ from rtloop.run import Run
 from tests.nodes.ros import (
     ERROR,
     LOOP,
-    STALE,
     WARN,
     Client,
+    DiagnosticArray,
     Float64MultiArray,
     loop_node_here,
     rclpy,
@@ -85,7 +85,7 @@ def test_a_busy_executor_in_the_process_costs_no_release_and_no_record(tmp_path:
             client.status_when(lambda s: runs(s) and s["executed"] > 200, "it runs")
             client.spin_until(lambda: len(heard) > 300, "the subscriptions are busy")
             assert client.request("deactivate")
-            ended = client.status_when(lambda s: s.level == STALE, "it ended")
+            ended = client.status_when(lambda s: s.message == "inactive", "it ended")
     assert ended["executed"] > 200
     assert ended["elapsed_periods"] == ended["executed"] + ended["skipped"]
     assert ended["records_lost"] == 0
@@ -97,10 +97,20 @@ def test_missed_soft_deadlines_are_a_warning_with_their_number(
     stalled(monkeypatch, core.Stall(core.Stage.infer, 20, 20, PERIOD_NS * 3 // 2))
     with firmware(tmp_path) as device, Client() as client:
         config = write_config(tmp_path, device.link)
+        heard: list[DiagnosticArray] = []
+        client.node.create_subscription(
+            DiagnosticArray, "/loop_node/deadline_miss", heard.append, 10
+        )
         with loop_node_here(client, config=str(config)):
             assert client.request("configure")
             assert client.request("activate")
-            warned = client.status_when(lambda s: s.level == WARN, "the misses are told of")
+            warned = client.status_when(lambda s: s["misses"] > 0, "the misses are told of")
+            client.spin_until(lambda: len(heard) > 1, "each of them, too")
+            assert client.request("deactivate")
+            statistics = client.node.count_publishers("/loop_node/statistics/balance")
+    assert statistics == 1
+    assert heard[0].status[0].name == "/loop_node: balance"
+    assert warned.level == WARN
     assert "soft deadline misses in" in warned.message
     assert warned["misses"] > 0
     assert warned.values["state"] == "active"

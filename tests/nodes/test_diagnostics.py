@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import yaml
 
 from rtloop import core
 from rtloop.config import load
 from rtloop.run import Run
-from tests.nodes.ros import ERROR, WARN, Status
-from tests.running import POLICY, wait_for
+from tests.nodes.ros import ERROR, OK, WARN, Status
+from tests.running import POLICY, ROOT, wait_for
 from tests.test_switch import path
 
 __all__ = ["path"]
@@ -29,8 +32,16 @@ loops:
 """
 
 
+def loop_status(run: Run, name: str) -> Status:
+    """What is said of a loop at the first look."""
+    from rtloop.nodes.diagnostics import LoopDiagnostics, Threshold
+
+    thresholds = dict.fromkeys(("misses", "skipped", "stale"), Threshold())
+    return Status(LoopDiagnostics("/node", run, name).statuses(thresholds)[0])
+
+
 def test_a_loop_that_acts_on_nothing_new_is_an_error_while_it_runs(tmp_path: Path) -> None:
-    from rtloop.nodes.diagnostics import active_status, inactive_status
+    from rtloop.nodes.diagnostics import inactive_status
 
     path = tmp_path / "loop.yaml"
     path.write_text(LOOP.format(policy=POLICY))
@@ -38,7 +49,7 @@ def test_a_loop_that_acts_on_nothing_new_is_an_error_while_it_runs(tmp_path: Pat
 
     def told() -> Status:
         run.observe()
-        return Status(active_status("node", run, "balance"))
+        return loop_status(run, "balance")
 
     with run:
         loop = run.loops["balance"]
@@ -56,31 +67,27 @@ def test_a_loop_that_acts_on_nothing_new_is_an_error_while_it_runs(tmp_path: Pat
         assert now.message.startswith("stale ")
         assert now.values["state"] == "active"
         run.deactivate()
-        ended = Status(inactive_status("node", run, "balance"))
+        ended = Status(inactive_status("/node", run, "balance"))
     assert ended.values["failures"].startswith("stale ")
 
 
 def test_a_loop_that_has_not_run_yet_has_met_nothing(tmp_path: Path) -> None:
-    from rtloop.nodes.diagnostics import active_status
-
     path = tmp_path / "loop.yaml"
     path.write_text(LOOP.format(policy=POLICY).replace("rate_hz: 200", "rate_hz: 1"))
     first = core.Stall(core.Stage.release, 0, 0, 900_000_000)
     run = Run(load(path), "idle", record=False, stalls={"balance": [first]})
     with run:
         run.observe()
-        told = Status(active_status("node", run, "balance"))
+        told = loop_status(run, "balance")
         assert (told.level, told.message) == (WARN, "no cycle was executed yet")
 
 
 def test_of_several_policies_it_names_the_one_that_acts(path: Path) -> None:
-    from rtloop.nodes.diagnostics import active_status
-
     run = Run(load(path), "told", record=False)
 
     def values() -> dict[str, str]:
         run.observe()
-        return Status(active_status("node", run, "robot")).values
+        return loop_status(run, "robot").values
 
     with run:
         assert (values()["policy"], values()["took_over"]) == ("stand", "n/a")
@@ -90,9 +97,117 @@ def test_of_several_policies_it_names_the_one_that_acts(path: Path) -> None:
 
 
 def test_of_one_policy_it_names_none(tmp_path: Path) -> None:
-    from rtloop.nodes.diagnostics import active_status
-
     (tmp_path / "loop.yaml").write_text(LOOP.format(policy=POLICY))
     with Run(load(tmp_path / "loop.yaml"), "told", record=False) as run:
         run.observe()
-        assert "policy" not in Status(active_status("node", run, "balance")).values
+        assert "policy" not in loop_status(run, "balance").values
+
+
+def looks(run: Run, **thresholds: tuple[float, float]) -> Callable[[], list[Status]]:
+    """A look at the loop and its input, each of the time since the one before."""
+    from rtloop.nodes.diagnostics import LoopDiagnostics, Threshold
+
+    every: dict[str, tuple[float, float]] = dict.fromkeys(
+        ("misses", "skipped", "stale"), (0.0, 1.0)
+    )
+    given = {name: Threshold(*pair) for name, pair in {**every, **thresholds}.items()}
+    diagnostics = LoopDiagnostics("/node", run, "balance")
+
+    def look() -> list[Status]:
+        run.observe()
+        return [Status(status) for status in diagnostics.statuses(given)]
+
+    return look
+
+
+TOLERANT = LOOP.replace("max_share: {{missed: 1,", "max_share: {{stale: 1, held: 1, missed: 1,")
+
+
+def executed(run: Run, n: int) -> None:
+    """Waits for so many more cycles."""
+    end = run.loops["balance"].status()["executed"] + n
+    wait_for(lambda: run.loops["balance"].status()["executed"] >= end, "the cycles")
+
+
+def test_without_fresh_input_a_loop_is_not_ok_and_afterwards_it_is(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").write_text(TOLERANT.format(policy=POLICY).replace("1000", "50"))
+    config = load(tmp_path / "loop.yaml")
+    with Run(config, "told", record=False) as run:
+        wait_for(lambda: run.loops["balance"].status()["executed"] > 30, "stale cycles")
+        look, strict = looks(run), looks(run, stale=(0.0, 0.01))
+        loop, source = look()
+        assert loop.level == source.level == WARN
+        assert "cycles without fresh input" in loop.message
+        assert source.message.startswith("stale in ")
+        assert float(source.values["age_max_ms"]) > 50
+
+        run.loops["balance"].write_input("cart", [0.0, 0.0, 0.0, 0.0])
+        executed(run, 3)
+        look()  # the stale ones until then
+        run.loops["balance"].write_input("cart", [0.0, 0.0, 0.0, 0.0])
+        executed(run, 3)
+        loop, source = look()
+        assert (source.level, source["stale"]) == (OK, 0)
+        assert "without fresh input" not in loop.message
+        assert float(source.values["age_ms"]) < 50
+        assert strict()[0].level == ERROR, "more than 1 % of all of it"
+
+
+def test_skipped_releases_are_told_of_once_and_by_their_threshold(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").write_text(TOLERANT.format(policy=POLICY))
+    held_up = core.Stall(core.Stage.infer, 20, 0, 50_000_000)
+    run = Run(load(tmp_path / "loop.yaml"), "late", record=False, stalls={"balance": [held_up]})
+    with run:
+        look, lenient = looks(run), looks(run, skipped=(1.0, 1.0), misses=(1.0, 1.0))
+        executed(run, 25)
+        loop, _ = look()
+        assert loop.level == WARN
+        assert "releases skipped" in loop.message
+        assert loop["skipped"] > 0
+        # Whatever a busy machine skips on its own does not count.
+        assert "skipped" not in lenient()[0].message
+        executed(run, 1)
+        again, _ = look()
+        assert f"{loop['skipped']} releases skipped" not in again.message
+
+
+def test_a_broken_limit_is_an_error(tmp_path: Path) -> None:
+    text = TOLERANT.format(policy=POLICY)
+    text = text.replace(
+        "    max_share:", "    limit: {max_misses: 1, window: 100, on_broken: warn}\n    max_share:"
+    )
+    (tmp_path / "loop.yaml").write_text(text)
+    late = core.Stall(core.Stage.infer, 20, 1, 7_000_000)
+    run = Run(load(tmp_path / "loop.yaml"), "late", record=False, stalls={"balance": [late]})
+    with run:
+        look = looks(run)
+        executed(run, 40)
+        loop, _ = look()
+    assert loop.level == ERROR
+    assert loop.message.startswith("the limit of lost jobs was broken")
+
+
+def test_the_aggregator_file_matches_the_names_that_are_published(tmp_path: Path) -> None:
+    from rtloop.nodes.diagnostics import (
+        LoopDiagnostics,
+        Threshold,
+        inactive_status,
+        lifecycle_status,
+    )
+    from rtloop.nodes.loop_node import NODE_NAME
+    from rtloop.nodes.states import Unconfigured
+
+    file = yaml.safe_load((ROOT / "launch" / "diagnostics_aggregator.yaml").read_text())
+    analyzer = file["/**"]["ros__parameters"][NODE_NAME]
+    (prefix,) = analyzer["find_and_remove_prefix"]
+    fqn = f"/{NODE_NAME}"
+    (tmp_path / "loop.yaml").write_text(LOOP.format(policy=POLICY))
+    thresholds = dict.fromkeys(("misses", "skipped", "stale"), Threshold())
+    with Run(load(tmp_path / "loop.yaml"), "told", record=False) as run:
+        run.observe()
+        published = LoopDiagnostics(fqn, run, "balance").statuses(thresholds)
+        published += [inactive_status(fqn, run, "balance"), lifecycle_status(fqn, Unconfigured())]
+    names = [status.name for status in published]
+    assert all(name.startswith(prefix) for name in names)
+    told = {name.removeprefix(prefix) for name in names}
+    assert told == {"lifecycle", "balance", "balance.cart"}

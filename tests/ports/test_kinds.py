@@ -108,8 +108,8 @@ def test_complaints_know_a_kind_from_outside(folder: Path, toy: ModuleType) -> N
         ".stepp: found an unknown key; expected one of toy, max_age_ms, on_stale, step; nearest "
         "known key 'step'"
     )
-    assert told("{toi: t}") == filled(
-        ".toi: found an unknown key; expected one of <keys of inputs>; nearest known key 'toy'"
+    assert told("{toyy: t}") == filled(
+        ".toyy: found an unknown key; expected one of <keys of inputs>; nearest known key 'toy'"
     )
 
 

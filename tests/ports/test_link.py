@@ -15,6 +15,7 @@ from rtloop.config.config import Config
 from rtloop.errors import ConfigError, LinkError
 from rtloop.link import DeviceState, Reason
 from rtloop.link.section import LinkConfig
+from rtloop.ports.around import Around
 from rtloop.ports.link import LinkInput, LinkOutput, LinkPort
 from rtloop.ports.signal import Signal
 from tests.config.example import small
@@ -37,7 +38,7 @@ def configured(
 
 
 def opened(config: Config) -> LinkPort:
-    return LinkInput(link="arm").open("joints", config.loops["a"], config.links)
+    return LinkInput(link="arm").open("joints", config.loops["a"], Around(config.links))
 
 
 def names(device: ScriptedDevice) -> list[str]:
@@ -149,7 +150,7 @@ def test_an_input_that_asks_for_younger_samples_than_the_device_sends_is_refused
 
     def open_with(max_age_ms: float) -> LinkPort:
         section = LinkInput(link="arm", max_age_ms=max_age_ms)
-        return section.open("joints", config.loops["a"], config.links)
+        return section.open("joints", config.loops["a"], Around(config.links))
 
     with pytest.raises(ConfigError, match="input 'joints': max_age_ms is 9.9, .* every 10 ms"):
         open_with(9.9)

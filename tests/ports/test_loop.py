@@ -164,13 +164,13 @@ def test_a_device_that_has_more_values_than_can_be_kept_is_refused_as_it_is_open
     with pytest.raises(
         ConfigError, match="loops.a.outputs.o: found an output of which 200003 comm"
     ):
-        open_ports(config, "a")
+        open_ports(config, ["a"])
 
 
 def test_of_a_loop_without_a_time_for_its_commands_only_the_newest_are_kept(folder: Path) -> None:
     config = loaded(wide(small(FAST.replace("at_deadline", "asap"), SLOW)), folder)
     before = psutil.Process().memory_info().rss
-    close(open_ports(config, "a").ports)
+    close(open_ports(config, ["a"])["a"].ports)
     assert psutil.Process().memory_info().rss - before < 200 << 20
 
 

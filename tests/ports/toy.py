@@ -14,6 +14,7 @@ from pydantic import Field
 from rtloop import core
 from rtloop.config.problem import Keys, Problem
 from rtloop.config.values import Name
+from rtloop.ports.around import Around
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
 from rtloop.ports.signal import Signal
 
@@ -53,7 +54,7 @@ class ToyInput(InputSection):
         if self.step == 0:
             yield Problem((*here, "step"), "a ramp that rises or falls")
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> ToyPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> ToyPort:
         return ToyPort(self.toy, self.step)
 
 
@@ -69,7 +70,7 @@ class ToyOutput(OutputSection):
     def port_name(self) -> str:
         return self.toy
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> ToyPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> ToyPort:
         return ToyPort(self.toy, 1.0)
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from rtloop import core
 from rtloop.config.values import Name
+from rtloop.ports.around import Around
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
 from rtloop.ports.signal import Signal
-
-if TYPE_CHECKING:
-    from rtloop.link.section import LinkConfig
 
 
 @INPUTS.register
@@ -44,7 +40,7 @@ class EchoInput(InputSection):
     def element_names(self) -> tuple[str, ...]:
         return ("level",)
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> EchoPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> EchoPort:
         return EchoPort(self.echo, self.fails_after, self.deaf)
 
 
@@ -64,7 +60,7 @@ class EchoOutput(OutputSection):
     def element_count(self) -> int:
         return 1
 
-    def open(self, name: str, loop: ServedLoop, links: Mapping[str, LinkConfig]) -> EchoPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> EchoPort:
         return EchoPort(self.echo)
 
 

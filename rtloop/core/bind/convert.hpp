@@ -35,8 +35,10 @@ void bind_ring(nb::module_ &m);
 void bind_link(nb::module_ &m);
 void bind_messages(nb::module_ &m);
 void bind_ports(nb::module_ &m);
+void bind_topic_ports(nb::module_ &m);
 void bind_graph(nb::module_ &m);
 void bind_cycle(nb::module_ &m);
 void bind_threads(nb::module_ &m);
+void bind_topics(nb::module_ &m);
 
 }  // namespace rtloop

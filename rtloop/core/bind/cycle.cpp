@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "rtloop/core/bind/convert.hpp"
+#include "rtloop/core/cycle/deliveries.hpp"
 #include "rtloop/core/cycle/loop.hpp"
 
 namespace rtloop {
@@ -39,8 +40,8 @@ void bind_config(nb::module_ &m) {
         .value("infer", Stage::infer)
         .value("write", Stage::write);
     nb::class_<InputConfig>(m, "InputConfig")
-        .def(nb::init<size_t, int64_t, OnStale>(), "port"_a, "max_age_ns"_a = 0,
-             "on_stale"_a = OnStale::hold);
+        .def(nb::init<size_t, int64_t, OnStale, std::vector<float>>(), "port"_a, "max_age_ns"_a = 0,
+             "on_stale"_a = OnStale::hold, "stand_in"_a = std::vector<float>{});
     nb::class_<OutputConfig>(m, "OutputConfig")
         .def(nb::init<size_t, std::vector<float>, std::vector<float>, std::vector<float>,
                       std::vector<float>, std::vector<float>, std::vector<int64_t>,
@@ -66,6 +67,8 @@ void bind_config(nb::module_ &m) {
         .def_rw("default_on_miss", &LoopConfig::default_on_miss)
         .def_rw("on_overrun", &LoopConfig::on_overrun)
         .def_rw("max_catch_up", &LoopConfig::max_catch_up)
+        .def_rw("paced_by", &LoopConfig::paced_by, nb::arg().none())
+        .def_rw("timeout_ns", &LoopConfig::timeout_ns)
         .def_rw("output_at_deadline", &LoopConfig::output_at_deadline)
         .def_rw("hang_limit_ns", &LoopConfig::hang_limit_ns)
         .def_rw("inputs", &LoopConfig::inputs)
@@ -80,9 +83,9 @@ std::shared_ptr<Loop> make_loop(const LoopConfig &config,
                                 std::shared_ptr<Clock> clock) {
     auto *virtual_clock = dynamic_cast<VirtualClock *>(clock.get());
     auto *loop = new Loop(config, ports, std::move(graph), std::move(ring), clock);
-    if (virtual_clock != nullptr) virtual_clock->set_alarm(&loop->guard());
+    if (virtual_clock != nullptr) virtual_clock->add(&loop->guard());
     return {loop, [clock, virtual_clock](Loop *p) {
-                if (virtual_clock != nullptr) virtual_clock->set_alarm(nullptr);
+                if (virtual_clock != nullptr) virtual_clock->remove(&p->guard());
                 delete p;
             }};
 }
@@ -99,6 +102,18 @@ void bind_cycle(nb::module_ &m) {
         .def(nb::init<int64_t>(), "start_ns"_a = 0)
         .def("spend", &VirtualClock::spend, "duration_ns"_a)
         .def_rw("oversleep_ns", &VirtualClock::oversleep_ns);
+    nb::class_<Deliveries>(m, "Deliveries")
+        .def(nb::init<std::shared_ptr<VirtualClock>>(), "clock"_a)
+        .def(
+            "add",
+            [](Deliveries &deliveries, std::shared_ptr<Port> port, std::vector<float> values,
+               int64_t time_ns, int64_t at_ns) {
+                if (values.size() != port->n_inputs()) {
+                    throw std::invalid_argument("a sample of another size than that of the port");
+                }
+                deliveries.add(std::move(port), std::move(values), time_ns, at_ns);
+            },
+            "port"_a, "values"_a, "time_ns"_a, "at_ns"_a);
     nb::class_<Loop>(m, "Loop")
         .def(nb::new_(&make_loop), "config"_a, "ports"_a, "graph"_a, "ring"_a, "clock"_a)
         .def(

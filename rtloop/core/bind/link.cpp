@@ -1,13 +1,16 @@
-// The wire format of firmware/lib for Python: packets, frames, and what a host asks in the
-// handshake. Decoded messages are in messages.cpp; in the cycle SENSOR and COMMAND are read and
+// The wire format of firmware/lib for Python: packets, frames, and what a host says outside the
+// cycle. Decoded messages are in messages.cpp; in the cycle SENSOR and COMMAND are read and
 // written in ports/link.cpp.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "rtloop/core/bind/convert.hpp"
 #include "rtloop/frame.h"
@@ -91,6 +94,18 @@ nb::bytes encoded(size_t (*encode)(const Message *, uint8_t *), const Message &m
 
 nb::bytes arm_encode(uint8_t loop_class, uint16_t max_late_commands, uint32_t command_timeout_us) {
     return encoded(rtl_arm_encode, rtl_arm{loop_class, max_late_commands, command_timeout_us});
+}
+
+nb::bytes command_encode(uint32_t valid_until_us, const std::vector<float> &values) {
+    if (values.size() > RTL_VALUES_MAX) {
+        throw std::invalid_argument(std::to_string(values.size()) + " values are more than " +
+                                    std::to_string(RTL_VALUES_MAX));
+    }
+    rtl_command command{};
+    command.valid_until_us = valid_until_us;
+    command.count = static_cast<uint8_t>(values.size());
+    std::copy(values.begin(), values.end(), command.values);
+    return encoded(rtl_command_encode, command);
 }
 
 nb::tuple histogram_edges_us() {
@@ -189,6 +204,7 @@ void bind_link(nb::module_ &m) {
         },
         "kind"_a);
     m.def("arm_encode", &arm_encode, "loop_class"_a, "max_late_commands"_a, "command_timeout_us"_a);
+    m.def("command_encode", &command_encode, "valid_until_us"_a, "values"_a);
 }
 
 }  // namespace rtloop

@@ -23,7 +23,9 @@ NB_MODULE(_core, m) {
     rtloop::bind_link(m);
     rtloop::bind_messages(m);
     rtloop::bind_ports(m);
+    rtloop::bind_topic_ports(m);
     rtloop::bind_graph(m);
     rtloop::bind_cycle(m);
     rtloop::bind_threads(m);
+    rtloop::bind_topics(m);
 }

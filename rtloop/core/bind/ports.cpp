@@ -59,6 +59,11 @@ void bind_ports(nb::module_ &m) {
              "kind"_a, "options"_a, "library"_a = "")
         .def_prop_ro("n_inputs", &Port::n_inputs)
         .def_prop_ro("n_outputs", &Port::n_outputs)
+        .def_prop_ro("paces", &Port::paces)
+        .def(
+            "await_sample",
+            [](Port &port, int64_t until_ns) { return port.await_sample(until_ns).time_ns; },
+            "until_ns"_a, nb::call_guard<nb::gil_scoped_release>())
         .def(
             "put",
             [](Port &port, const FloatVector &values, int64_t time_ns) {

@@ -60,6 +60,12 @@ Cycle::Cycle(const LoopConfig &config, const Wiring &wiring, Runner &graph, Gate
                                         " values, the graph takes " +
                                         std::to_string(graph.input_size(i)));
         }
+        const size_t n_stand_in = config.inputs[i].stand_in.size();
+        if (n_stand_in != 0 && n_stand_in != n) {
+            throw std::invalid_argument("input " + std::to_string(i) + " has " + std::to_string(n) +
+                                        " values, and " + std::to_string(n_stand_in) +
+                                        " that stand in for them");
+        }
         n_values += n;
     }
     if (limits_.size() != graph.command_size()) {
@@ -87,6 +93,7 @@ void Cycle::reset() noexcept {
     graph_.reset();
     miss_limit_.reset();
     fault_.reset();
+    started_ns_ = -1;
     measure_safe();
     tell_safe();
     for (size_t i = 0; i < wiring_.outputs.size(); ++i) stand_safe(i);
@@ -165,6 +172,18 @@ void Cycle::begin(const Release &release, int64_t woke_ns) noexcept {
     stall(Stage::release);
     record_.start_ns = config_.stalls.empty() ? woke_ns : clock_.now();
     if (config_.budget_ns > 0) record_.cpu_ns = clock_.cpu_ns();
+    timed_out_ = release.timed_out;
+    if (timed_out_) record_.events |= event::timed_out;
+    if (config_.paced_by) follow_pace();
+}
+
+// Samples come together now and then: a command may change by no more than the time since the last
+// one allows.
+void Cycle::follow_pace() noexcept {
+    const int64_t since_ns = started_ns_ < 0 ? config_.period_ns : record_.start_ns - started_ns_;
+    share_ = static_cast<float>(static_cast<double>(std::min(since_ns, config_.period_ns)) /
+                                static_cast<double>(config_.period_ns));
+    started_ns_ = record_.start_ns;
 }
 
 // The jobs that were never done, before the one that is: where they break the limit, nothing but
@@ -190,7 +209,7 @@ bool Cycle::read_inputs() noexcept {
     float *values = input_values_.data();
     for (size_t i = 0; i < wiring_.inputs.size(); ++i) {
         const size_t n = wiring_.inputs[i]->n_inputs();
-        usable &= judge_input(i, read_input(i, values));
+        usable &= judge_input(i, read_input(i, values), values);
         std::memcpy(graph_.input(i), values, n * sizeof(float));
         values += n;
     }
@@ -228,8 +247,9 @@ Left Cycle::take_default(int64_t cycle) noexcept {
     return stand_in_->take(cycle, sent_.data(), stands_safe_.data());
 }
 
-// False when the sample's age forbids to compute.
-bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
+// False when the sample's age forbids to compute. What stands in for it goes to `values`, as if it
+// had been read.
+bool Cycle::judge_input(size_t i, const Sample &sample, float *values) noexcept {
     const InputConfig &config = config_.inputs[i];
     const bool arrived = sample.time_ns >= 0;
     // The sample is no older than this, whatever the error of its clock.
@@ -237,8 +257,9 @@ bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
     const bool is_from_the_future = arrived && sample.time_ns - sample.error_ns > clock_.now();
     // Taken since the cycle started: no age. From the future: no age at all, and it shows.
     if (arrived && age_ns < 0) age_ns = is_from_the_future ? std::min<int64_t>(age_ns, -2) : 0;
-    const bool stale =
-        !arrived || is_from_the_future || (config.max_age_ns > 0 && age_ns > config.max_age_ns);
+    const bool is_missing = timed_out_ && i == config_.paced_by;
+    const bool is_old = config.max_age_ns > 0 && age_ns > config.max_age_ns;
+    const bool stale = !arrived || is_from_the_future || is_missing || is_old;
     input_records_[i] = {age_ns, sample.gap, stale ? event::stale_input : 0};
     if (record_.input_age_ns >= 0) {
         record_.input_age_ns = age_ns >= 0 ? std::max(record_.input_age_ns, age_ns) : age_ns;
@@ -246,7 +267,8 @@ bool Cycle::judge_input(size_t i, const Sample &sample) noexcept {
     if (!stale) return true;
     record_.events |= event::stale_input;
     if (config.on_stale == OnStale::fault) fault_.latch(FaultReason::stale_input);
-    return arrived && config.on_stale == OnStale::use;
+    std::copy(config.stand_in.begin(), config.stand_in.end(), values);
+    return config.on_stale == OnStale::use && (arrived || !config.stand_in.empty());
 }
 
 bool Cycle::infer() noexcept {
@@ -264,7 +286,7 @@ bool Cycle::infer() noexcept {
 }
 
 bool Cycle::limit() noexcept {
-    const uint32_t events = limits_.apply(graph_.command(), sent_.data(), command_.data());
+    const uint32_t events = limits_.apply(graph_.command(), sent_.data(), command_.data(), share_);
     record_.events |= events;
     if ((events & event::non_finite) == 0) return true;
     fault_.latch(FaultReason::non_finite);

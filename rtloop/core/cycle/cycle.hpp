@@ -58,6 +58,7 @@ class Cycle {
 
   private:
     void begin(const Release &release, int64_t woke_ns) noexcept;
+    void follow_pace() noexcept;
     void judge_skipped() noexcept;
     void limit_broken() noexcept;
     bool read_inputs() noexcept;
@@ -65,7 +66,7 @@ class Cycle {
     void follow_measured() noexcept;
     void measure_safe() noexcept;
     void tell_safe() noexcept;
-    bool judge_input(size_t i, const Sample &sample) noexcept;
+    bool judge_input(size_t i, const Sample &sample, float *values) noexcept;
     bool infer() noexcept;
     bool limit() noexcept;
     void send(bool usable) noexcept;
@@ -104,6 +105,9 @@ class Cycle {
     std::optional<StandIn> stand_in_;  // firm loops with a default
 
     CycleRecord record_{};
+    bool timed_out_ = false;     // the release: it came without the sample that paces
+    int64_t started_ns_ = -1;    // the cycle before
+    float share_ = 1.0F;         // of a period, since then
     bool awaits_first_ = false;  // there is no answer yet, and none is due
     bool is_stopped_ = false;    // while its command waited to be sent
     bool is_late_ = false;       // the answer that this job is to command is not there

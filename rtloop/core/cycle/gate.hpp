@@ -14,6 +14,7 @@ enum class Phase : uint64_t {
     writing = 1,  // in time so far, outputs are being sent
     done = 2,     // finished in time, or closed
     expired = 3,  // judged a miss: at d by the guard, or by the loop itself
+    waiting = 4,  // as open, for a release that may come before the one that it is armed for
 };
 
 // Wait-free for both threads: one word holds cycle index and phase.
@@ -29,12 +30,14 @@ class Gate {
     // Loop: watch cycle k from now on, its wait for the release included. Where it has not come
     // back at limit_ns, the limit on lost jobs is broken.
     void arm(int64_t cycle, int64_t deadline_ns, int64_t limit_ns = kNever) noexcept {
-        // `done` first: the guard must never pair the old cycle with the new times.
-        word_.store(pack(cycle, Phase::done), std::memory_order_release);
-        deadline_ns_.store(deadline_ns, std::memory_order_release);
-        limit_ns_.store(limit_ns, std::memory_order_release);
-        word_.store(pack(cycle, Phase::open), std::memory_order_release);
+        set(cycle, deadline_ns, limit_ns, Phase::open);
     }
+    // Likewise, until stop_waiting() or its deadline: it may be released before, as another number
+    // or this one, and is armed anew then. False when the guard came first.
+    void arm_waiting(int64_t cycle, int64_t deadline_ns, int64_t limit_ns) noexcept {
+        set(cycle, deadline_ns, limit_ns, Phase::waiting);
+    }
+    bool stop_waiting(int64_t cycle) noexcept { return move(cycle, Phase::waiting, Phase::done); }
     void disarm() noexcept {
         deadline_ns_.store(kNever, std::memory_order_release);
         word_.store(pack(-1, Phase::done), std::memory_order_release);
@@ -47,6 +50,9 @@ class Gate {
     // Either: the deadline of `cycle` has passed. True for the one caller that made it a miss:
     // before its result began to be sent, or while it is.
     bool expire_open(int64_t cycle) noexcept { return move(cycle, Phase::open, Phase::expired); }
+    bool expire_waiting(int64_t cycle) noexcept {
+        return move(cycle, Phase::waiting, Phase::expired);
+    }
     bool expire_writing(int64_t cycle) noexcept {
         return move(cycle, Phase::writing, Phase::expired);
     }
@@ -62,15 +68,25 @@ class Gate {
             const int64_t deadline = deadline_ns_.load(std::memory_order_acquire);
             const int64_t limit = limit_ns_.load(std::memory_order_acquire);
             if (word_.load(std::memory_order_acquire) == before) {
-                return {static_cast<int64_t>(before) >> 2, deadline, limit,
-                        static_cast<Phase>(before & 3)};
+                return {static_cast<int64_t>(before) >> kPhaseBits, deadline, limit,
+                        static_cast<Phase>(before & kPhase)};
             }
         }
     }
 
   private:
+    static constexpr int kPhaseBits = 3;
+    static constexpr uint64_t kPhase = (1U << kPhaseBits) - 1;
+
     static uint64_t pack(int64_t cycle, Phase phase) noexcept {
-        return (static_cast<uint64_t>(cycle) << 2) | static_cast<uint64_t>(phase);
+        return (static_cast<uint64_t>(cycle) << kPhaseBits) | static_cast<uint64_t>(phase);
+    }
+    void set(int64_t cycle, int64_t deadline_ns, int64_t limit_ns, Phase phase) noexcept {
+        // `done` first: the guard must never pair the old cycle with the new times.
+        word_.store(pack(cycle, Phase::done), std::memory_order_release);
+        deadline_ns_.store(deadline_ns, std::memory_order_release);
+        limit_ns_.store(limit_ns, std::memory_order_release);
+        word_.store(pack(cycle, phase), std::memory_order_release);
     }
     bool move(int64_t cycle, Phase from, Phase to) noexcept {
         uint64_t expected = pack(cycle, from);

@@ -17,7 +17,8 @@ enum class Overrun : uint8_t {
 struct Release {
     int64_t cycle = 0;
     int64_t time_ns = 0;
-    uint32_t skipped = 0;  // right before this one
+    uint32_t skipped = 0;    // right before this one
+    bool timed_out = false;  // it was to come with a sample, which did not come
 };
 
 class Grid {

@@ -36,6 +36,7 @@ class Guard final : public Alarm {
         const Gate::Armed armed = gate_.armed();
         switch (armed.phase) {
             case Phase::open:
+            case Phase::waiting:
             case Phase::writing:
                 return armed.deadline_ns + 1;  // at d itself the cycle is still in time
             case Phase::expired:
@@ -53,7 +54,11 @@ class Guard final : public Alarm {
         const int64_t late_ns = now_ns - armed.deadline_ns;
         if (armed.phase == Phase::done || late_ns <= 0) return;
         if (armed.phase != Phase::expired) {
-            if (gate_.expire_open(armed.cycle)) {
+            // What was waiting when it was looked at may be open now, for another deadline.
+            const bool is_expired = armed.phase == Phase::waiting
+                                        ? gate_.expire_waiting(armed.cycle)
+                                        : gate_.expire_open(armed.cycle);
+            if (is_expired) {
                 judge_miss(armed, now_ns);
                 if (stand_in_ != nullptr) {
                     const bool left = stand_in_->send(armed.cycle, now_ns);

@@ -46,14 +46,16 @@ class Limits {
     }
 
     // From the graph's command `raw` and the command that stands at the outputs to the next one.
-    // Returns events; with event::non_finite the command is not to be used.
-    uint32_t apply(const float *raw, const float *standing, float *command) const noexcept {
+    // Returns events; with event::non_finite the command is not to be used. `share`: how much of
+    // the period has passed since the one that stands, 1 at most.
+    uint32_t apply(const float *raw, const float *standing, float *command,
+                   float share = 1.0F) const noexcept {
         uint32_t events = 0;
         for (size_t i = 0; i < size(); ++i) {
             if (!std::isfinite(raw[i])) return events | event::non_finite;
             const float clamped = std::clamp(raw[i], min_[i], max_[i]);
-            const float slewed =
-                std::clamp(clamped, standing[i] - max_step_[i], standing[i] + max_step_[i]);
+            const float step = max_step_[i] * share;
+            const float slewed = std::clamp(clamped, standing[i] - step, standing[i] + step);
             if (clamped != raw[i]) events |= event::clamped;
             if (slewed != clamped) events |= event::slew_limited;
             command[i] = slewed;

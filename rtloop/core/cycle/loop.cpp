@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "rtloop/core/cycle/input_pacer.hpp"
+
 namespace rtloop {
 
 namespace {
@@ -26,7 +28,18 @@ Pointer required(Pointer part, const char *what) {
     return part;
 }
 
-std::unique_ptr<Pacer> timer(const LoopConfig &config, Clock &clock) {
+std::unique_ptr<Pacer> pacer(const LoopConfig &config,
+                             const std::vector<std::shared_ptr<Port>> &ports, Clock &clock) {
+    if (config.paced_by) {
+        check(config);
+        const size_t port = config.inputs[*config.paced_by].port;
+        if (port >= ports.size() || ports[port] == nullptr || !ports[port]->paces()) {
+            throw std::invalid_argument("the port of input " + std::to_string(*config.paced_by) +
+                                        " cannot pace a loop");
+        }
+        return std::make_unique<InputPacer>(clock, *ports[port], config.period_ns,
+                                            config.timeout_ns);
+    }
     return std::make_unique<TimerPacer>(
         clock, Grid(config.period_ns, config.on_overrun, config.max_catch_up));
 }
@@ -36,8 +49,8 @@ std::unique_ptr<Pacer> timer(const LoopConfig &config, Clock &clock) {
 Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
            std::shared_ptr<Runner> graph, std::shared_ptr<RingWriter> ring,
            std::shared_ptr<Clock> clock)
-    : Loop(config, std::move(ports), std::move(graph), std::move(ring), clock,
-           timer(config, *required(clock, "a clock"))) {}
+    : Loop(config, ports, std::move(graph), std::move(ring), clock,
+           pacer(config, ports, *required(clock, "a clock"))) {}
 
 Loop::Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports,
            std::shared_ptr<Runner> graph, std::shared_ptr<RingWriter> ring,
@@ -90,7 +103,7 @@ std::optional<size_t> Loop::missing_input() {
         const size_t n = wiring_.inputs[i]->n_inputs();
         if (sample.time_ns < 0) std::fill_n(values, n, std::numeric_limits<float>::quiet_NaN());
         values += n;
-        if (!wiring_.inputs[i]->awaits_first_sample()) continue;
+        if (!wiring_.inputs[i]->awaits_first_sample() || !config.stand_in.empty()) continue;
         const bool must_be_fresh = config.on_stale == OnStale::fault && config.max_age_ns > 0;
         if (sample.time_ns < 0) return i;
         if (must_be_fresh && now_ns - sample.time_ns > config.max_age_ns) return i;
@@ -106,6 +119,7 @@ void Loop::begin(int64_t first_release_ns) noexcept {
     cycle_.reset();
     guard_.reset();
     next_ = pacer_->start(first_release_ns);
+    is_settled_ = pacer_->knows_next();
     status_.first_release_ns.store(next_.time_ns);
     status_.elapsed_periods.store(0);
     status_.executed.store(0);
@@ -118,7 +132,8 @@ void Loop::begin(int64_t first_release_ns) noexcept {
     arm();
 }
 
-// The guard watches the next cycle: its deadline, and until when it may run before the releases
+// The guard watches the next cycle, from here on, also where its release is not known yet: then as
+// if it were the latest that it may be. Its deadline, and until when it may run before the releases
 // that pass meanwhile break the limit on lost jobs.
 void Loop::arm() noexcept {
     cycle_.prepare(next_);
@@ -127,24 +142,53 @@ void Loop::arm() noexcept {
     if (const uint32_t n = cycle_.too_many_lost(next_); n == 1) {
         limit_ns = deadline_ns + 1;
     } else if (n > 1) {
-        limit_ns = pacer_->lost_ns(next_.cycle, n - 1);
+        limit_ns = pacer_->lost_ns(next_, n - 1);
     }
-    gate_.arm(next_.cycle, deadline_ns, limit_ns);
+    if (is_settled_) {
+        gate_.arm(next_.cycle, deadline_ns, limit_ns);
+    } else {
+        gate_.arm_waiting(next_.cycle, deadline_ns, limit_ns);
+    }
 }
 
 bool Loop::step() noexcept {
     attend_ports();
     const int64_t woke_ns = pacer_->wait(next_, stop_);
     if (woke_ns < 0) return false;
+    if (!is_settled_) settle(woke_ns);
     record(cycle_.run(next_, woke_ns));
     next_ = pacer_->after(next_.cycle, clock_->now());
+    count();
+    if (fault_.is_latched()) return false;
+    is_settled_ = pacer_->knows_next();
+    arm();
+    return true;
+}
+
+// Which release it was. Where the guard was first, that one which it has judged.
+void Loop::settle(int64_t woke_ns) noexcept {
+    const bool is_judged = !gate_.stop_waiting(next_.cycle);
+    next_ = pacer_->settle(next_, woke_ns, is_judged);
+    is_settled_ = true;
+    count();
+    if (is_judged) return;
+    arm();
+    deadlines_.tell();
+}
+
+void Loop::rest_guard(uint32_t seen, int64_t time_ns) noexcept {
+    if (pacer_->knows_next()) {
+        clock_->sleep_until(time_ns);
+    } else {
+        deadlines_.wait(seen, time_ns);
+    }
+}
+
+void Loop::count() noexcept {
     add(status_.skipped, next_.skipped);
     status_.elapsed_periods.store(next_.cycle, std::memory_order_relaxed);
     status_.slipped_ns.store(pacer_->slipped_ns(), std::memory_order_relaxed);
     status_.open_cycle.store(next_.cycle, std::memory_order_relaxed);
-    if (fault_.is_latched()) return false;
-    arm();
-    return true;
 }
 
 // Until the next release is near. A line holds a few kB: what is not taken out of it in time is
@@ -159,7 +203,11 @@ void Loop::attend_ports() noexcept {
         due_ns = std::max(due_ns, now_ns + kAttentionIntervalNs);
         if (due_ns > next_.time_ns - kAttentionMarginNs) return;
         record_events(PortEventQueue::kRoom);
-        clock_->sleep_until(due_ns);
+        if (is_settled_) {
+            clock_->sleep_until(due_ns);
+        } else if (pacer_->rest(due_ns)) {
+            return;
+        }
         for (const auto &port : wiring_.ports) port->attend(clock_->now());
     }
 }

@@ -11,6 +11,7 @@
 #include "rtloop/core/cycle/guard.hpp"
 #include "rtloop/core/cycle/pacer.hpp"
 #include "rtloop/core/graph/graph.hpp"
+#include "rtloop/core/ports/arrival.hpp"
 #include "rtloop/core/ring/ring.hpp"
 
 namespace rtloop {
@@ -23,7 +24,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
     Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports, std::shared_ptr<Runner> graph,
          std::shared_ptr<RingWriter> ring, std::shared_ptr<Clock> clock,
          std::unique_ptr<Pacer> pacer);
-    // Paced by a timer, on the grid that the configuration describes.
+    // Paced as the configuration says: by a timer on its grid, or by an input.
     Loop(LoopConfig config, std::vector<std::shared_ptr<Port>> ports, std::shared_ptr<Runner> graph,
          std::shared_ptr<RingWriter> ring, std::shared_ptr<Clock> clock);
 
@@ -59,6 +60,10 @@ class Loop : public std::enable_shared_from_this<Loop> {
     bool claim() noexcept { return !is_claimed_.exchange(true); }
 
     Guard &guard() noexcept { return guard_; }
+    // The guard's thread: sleeps until `time_ns`, or until what it watches may have an earlier
+    // deadline than when `seen` was asked for, before it looked.
+    uint32_t deadlines_seen() const noexcept { return deadlines_.seen(); }
+    void rest_guard(uint32_t seen, int64_t time_ns) noexcept;
     Runner &graph() noexcept { return *graph_; }
     Clock &clock() noexcept { return *clock_; }
     const LoopStatus &status() const noexcept { return ring_->status(); }
@@ -66,6 +71,8 @@ class Loop : public std::enable_shared_from_this<Loop> {
 
   private:
     void arm() noexcept;
+    void settle(int64_t woke_ns) noexcept;
+    void count() noexcept;
     void attend_ports() noexcept;
     void record(const CycleRecord &record) noexcept;
     void record_events(uint32_t most) noexcept;
@@ -83,6 +90,8 @@ class Loop : public std::enable_shared_from_this<Loop> {
     Cycle cycle_;
     Guard guard_;
     Release next_;
+    Arrival deadlines_;       // of a release that came before it was to come at the latest
+    bool is_settled_ = true;  // else it is the latest that the next one may be
     bool is_rearmed_ = false;
     std::atomic<bool> is_claimed_{false};
 };

@@ -15,8 +15,17 @@ void check(const LoopConfig &config) {
     demand(config.budget_ns >= 0, "budget_ns must not be negative");
     demand(config.max_catch_up >= 0, "max_catch_up must not be negative");
     demand(config.hang_limit_ns > 0, "hang_limit_ns must be above 0");
+    if (config.paced_by) {
+        demand(*config.paced_by < config.inputs.size(), "paced_by is no input");
+        demand(config.timeout_ns > config.period_ns,
+               "timeout_ns of a loop that is paced by an input must be above its period");
+        demand(config.on_overrun == Overrun::skip,
+               "a loop that is paced by an input goes on with the newest sample: on_overrun: skip");
+    }
     for (const InputConfig &input : config.inputs) {
         demand(input.max_age_ns >= 0, "max_age_ns of an input must not be negative");
+        demand(input.stand_in.empty() || input.on_stale == OnStale::use,
+               "what stands in for a stale sample needs on_stale: use");
     }
 }
 

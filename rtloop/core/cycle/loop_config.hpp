@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@ struct InputConfig {
     size_t port = 0;         // index into the loop's ports
     int64_t max_age_ns = 0;  // 0: never stale
     OnStale on_stale = OnStale::hold;
+    // With `use`: what is taken in place of a stale sample, and of one that never came, which is
+    // not waited for then. Empty: the sample itself.
+    std::vector<float> stand_in;
 };
 
 // Per element of one output; an empty vector is no limit.
@@ -61,6 +65,8 @@ struct LoopConfig {
     bool default_on_miss = false;  // firm: send the default instead of holding
     Overrun on_overrun = Overrun::skip;
     int64_t max_catch_up = 0;
+    std::optional<size_t> paced_by;   // an index into inputs: released by its samples
+    int64_t timeout_ns = 0;           // and so long after the last one without one
     bool output_at_deadline = false;  // deadline_ns leaves output_lead_ns of the period free
     int64_t hang_limit_ns =
         100'000'000;  // a cycle that is later than this is a fault, whatever the class

@@ -1,5 +1,5 @@
-// When a release happens, and how to wait for it. By a timer today; an input or a simulation may
-// pace a loop in the same way.
+// When a release happens, and how to wait for it: by a timer here, by a sample in input_pacer.hpp;
+// a simulation may pace a loop in the same way.
 #pragma once
 
 #include <atomic>
@@ -39,8 +39,24 @@ class Pacer {
     virtual int64_t wait(const Release &release, const StopRequest &stop) noexcept = 0;
     // The release to wait for once cycle `cycle` is over at `now_ns`.
     virtual Release after(int64_t cycle, int64_t now_ns) noexcept = 0;
-    // When the n-th release after `cycle` is lost, if that one still runs then.
-    virtual int64_t lost_ns(int64_t /*cycle*/, uint32_t /*n*/) const noexcept { return kNever; }
+    // Whether that is all there is to know of it. Else it is the latest that it may be, and once
+    // wait() returned `woke_ns` settle() says which it was, no later than that; `is_judged`: the
+    // guard has judged the latest.
+    virtual bool knows_next() const noexcept { return true; }
+    virtual Release settle(const Release &latest, int64_t woke_ns, bool is_judged) noexcept {
+        static_cast<void>(woke_ns), static_cast<void>(is_judged);
+        return latest;
+    }
+    // Then, too: sleeps until `time_ns`, which is before it, and no longer than until the release.
+    // Whether it is there.
+    virtual bool rest(int64_t time_ns) noexcept {
+        static_cast<void>(time_ns);
+        return false;
+    }
+    // When the n-th release after `release` is lost, if the cycle of that one still runs then.
+    virtual int64_t lost_ns(const Release & /*release*/, uint32_t /*n*/) const noexcept {
+        return kNever;
+    }
     // How far releases have moved from r0 + kT.
     virtual int64_t slipped_ns() const noexcept { return 0; }
 };
@@ -69,8 +85,8 @@ class TimerPacer final : public Pacer {
     Release after(int64_t cycle, int64_t now_ns) noexcept override {
         return grid_.after(cycle, now_ns);
     }
-    int64_t lost_ns(int64_t cycle, uint32_t n) const noexcept override {
-        return grid_.lost_ns(cycle, n);
+    int64_t lost_ns(const Release &release, uint32_t n) const noexcept override {
+        return grid_.lost_ns(release.cycle, n);
     }
     int64_t slipped_ns() const noexcept override { return grid_.slipped_ns(); }
 

@@ -72,7 +72,7 @@ void LinkPort::rearm() noexcept {
     line_.reset();
     forget_device();
     report_ = {};
-    sample_has_arrived_ = false;
+    sample_has_arrived_ = sample_is_news_ = false;
     sample_before_loss_ = {};
     gap_ = 0;
     paced_us_ = 0;
@@ -111,7 +111,7 @@ void LinkPort::forget_device() noexcept {
 // The sample of before is aged by the clock of before.
 void LinkPort::attach(const LineTerms &terms) noexcept {
     forget_device();
-    sample_has_arrived_ = false;
+    sample_has_arrived_ = sample_is_news_ = false;
     wire_->forget_sent();
     terms_ = terms;
     time_ = time_map_of(terms);

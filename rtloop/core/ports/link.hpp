@@ -72,6 +72,8 @@ class LinkPort final : public Port, private Wire::Receiver {
     void poll(int64_t now_ns) noexcept override;
     int64_t attention_ns(int64_t now_ns) const noexcept override;
     void attend(int64_t now_ns) noexcept override;
+    bool paces() const noexcept override { return n_inputs() > 0; }
+    Sample await_sample(int64_t until_ns) noexcept override;
     Sample read(float *values) noexcept override;
     bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept override;
     void keep_up(int64_t now_ns) noexcept override;
@@ -123,8 +125,9 @@ class LinkPort final : public Port, private Wire::Receiver {
     TimeMap time_;
     rtl_sensor sensor_{};
     bool sample_has_arrived_ = false;
-    int64_t sample_time_us_ = 0;  // device clock
-    Sample sample_before_loss_;   // until there is a newer one
+    bool sample_is_news_ = false;  // it was neither read nor told of
+    int64_t sample_time_us_ = 0;   // device clock
+    Sample sample_before_loss_;    // until there is a newer one
     int64_t last_sensor_ns_ = -1;
     int64_t last_receive_ns_ = 0;
     int64_t last_time_request_ns_ = 0;

@@ -1,8 +1,12 @@
 // What arrives from a device: packets, its newest sample, and what it says of itself.
+#include <poll.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <limits>
 
+#include "rtloop/core/cycle/clock.hpp"
 #include "rtloop/core/ports/link.hpp"
 
 namespace rtloop {
@@ -14,6 +18,8 @@ constexpr int64_t kAttentionNs = 5'000'000;
 // The arrival of the reply to a time request counts. The first look for it, and then each time
 // twice as long after the request.
 constexpr int64_t kFirstLookNs = 300'000;
+// Between two looks at a line that has hung up and does not say so when it is read.
+constexpr int64_t kBrokenLookNs = 1'000'000;
 // 142 years: what is beyond no device has counted, and does not fit in nanoseconds.
 constexpr uint64_t kDeviceTimeMaxUs = uint64_t{1} << 52;
 
@@ -47,6 +53,29 @@ int64_t LinkPort::attention_ns(int64_t now_ns) const noexcept {
 
 void LinkPort::attend(int64_t now_ns) noexcept {
     if (line_.is_attached()) receive(now_ns);
+}
+
+// What is sent and is no sample wakes it, too. A line that is lost or has failed is always
+// readable: there is nothing to wait for but the time.
+Sample LinkPort::await_sample(int64_t until_ns) noexcept {
+    MonotonicClock clock;
+    for (;;) {
+        const int64_t now_ns = clock.now();
+        if (line_.is_attached() && error_ == 0) receive(now_ns);
+        if (sample_is_news_) {
+            sample_is_news_ = false;
+            return newest_sample();
+        }
+        if (now_ns >= until_ns) return {};
+        if (!line_.is_attached() || error_ != 0) {
+            clock.sleep_until(until_ns);
+            continue;
+        }
+        pollfd line = {line_.fd(), POLLIN, 0};
+        const timespec left{(until_ns - now_ns) / kNsPerSecond, (until_ns - now_ns) % kNsPerSecond};
+        const bool is_ready = ppoll(&line, 1, &left, nullptr) > 0;
+        if (is_ready && (line.revents & POLLIN) == 0) clock.sleep_until(now_ns + kBrokenLookNs);
+    }
 }
 
 void LinkPort::receive(int64_t now_ns) noexcept {
@@ -88,7 +117,7 @@ void LinkPort::accept(const uint8_t *packet, size_t size, int64_t now_ns) noexce
         follow_pace(header.time_us);
         sensor_ = sensor;
         sample_time_us_ = time_.widened_us(sensor.sample_time_us, now_ns);
-        sample_has_arrived_ = true;
+        sample_has_arrived_ = sample_is_news_ = true;
         report_.device_state = sensor.state;
         report_.device_reasons = sensor.reasons;
         report_.device_late_commands = sensor.late_commands;
@@ -194,6 +223,7 @@ Sample LinkPort::read(float *values) noexcept {
     Sample sample = newest_sample();
     sample.gap = gap_;
     gap_ = 0;
+    sample_is_news_ = false;
     if (sample.time_ns < 0) return sample;
     std::memcpy(values, sensor_.values, config_.n_sensor * sizeof(float));
     return sample;

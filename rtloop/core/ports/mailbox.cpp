@@ -37,6 +37,14 @@ void Mailbox::rearm() noexcept {
     safe_.withdraw();
 }
 
+Sample Mailbox::await_sample(int64_t until_ns) noexcept {
+    do {
+        const uint32_t seen = arrival_.seen();
+        if (samples_.is_fresh()) return {samples_.refresh(), 0};
+        if (!arrival_.wait(seen, until_ns)) return {};
+    } while (true);
+}
+
 Sample Mailbox::read(float *values) noexcept {
     const int64_t time_ns = samples_.refresh();
     if (time_ns >= 0) std::copy_n(samples_.front().data(), n_inputs_, values);
@@ -73,6 +81,7 @@ std::vector<std::pair<std::string, int64_t>> Mailbox::counters() const {
 bool Mailbox::put(const float *values, int64_t time_ns) noexcept {
     if (n_inputs_ == 0) return false;
     samples_.write(values, time_ns);
+    arrival_.tell();
     return true;
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "rtloop/core/ports/arrival.hpp"
 #include "rtloop/core/ports/port.hpp"
 #include "rtloop/core/ports/safe_command.hpp"
 #include "rtloop/core/ports/triple_buffer.hpp"
@@ -25,6 +26,8 @@ class Mailbox final : public Port {
     size_t n_inputs() const noexcept override { return n_inputs_; }
     size_t n_outputs() const noexcept override { return default_.size(); }
     void rearm() noexcept override;
+    bool paces() const noexcept override { return n_inputs_ > 0; }
+    Sample await_sample(int64_t until_ns) noexcept override;
     Sample read(float *values) noexcept override;
     bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept override;
     void prepare_default(const float *values, int64_t deadline_ns) noexcept override;
@@ -43,6 +46,7 @@ class Mailbox final : public Port {
     std::vector<float> default_;
     SafeCommand safe_;
     TripleBuffer samples_;
+    Arrival arrival_;  // of samples
     TripleBuffer commands_;
     std::atomic<int64_t> safe_since_ns_{-1};
     std::atomic<int64_t> n_commands_{0};  // taken, in all activations

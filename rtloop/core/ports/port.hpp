@@ -73,6 +73,19 @@ class Port {
     }
     virtual void attend(int64_t now_ns) noexcept { static_cast<void>(now_ns); }
 
+    // Whether a loop may be released by its samples: those, and only those, that a port tells of as
+    // soon as they are there. Any: constant.
+    virtual bool paces() const noexcept { return false; }
+    // Loop, between two cycles, of a port that paces it: waits for a sample that is newer than the
+    // last one that was read or that this told of. At once where it is there, also when `until_ns`
+    // (CLOCK_MONOTONIC) is past; at `until_ns` at the latest, and then without a time. The next
+    // read() gives this sample, or a newer one. It sleeps, and takes in what has arrived; other
+    // than that, as poll().
+    virtual Sample await_sample(int64_t until_ns) noexcept {
+        static_cast<void>(until_ns);
+        return {};
+    }
+
     // Loop, at most once a cycle: the newest sample. Without one `values` (n_inputs floats) is left
     // alone. Cannot fail: after a failure the last sample stands, and ages.
     virtual Sample read(float *values) noexcept {
@@ -82,7 +95,8 @@ class Port {
 
     // Loop, at most once a cycle: sends a command (n_outputs floats) that is meant to be in force
     // until one period after `deadline_ns`. True: it left. False: it did not, the previous command
-    // stands, and nothing of this one will leave later. A port that tells its far end until when a
+    // stands, and nothing of this one will leave later; of a port whose commands leave in a thread
+    // of its own: the one before had not left by now. A port that tells its far end until when a
     // command is valid does not send one that no longer is: it would be refused, and the next one
     // would go on from it.
     virtual bool write(const float *values, int64_t now_ns, int64_t deadline_ns) noexcept {

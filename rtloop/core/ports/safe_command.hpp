@@ -31,8 +31,10 @@ class SafeCommand {
     // Loop: none is in force any more.
     void withdraw() noexcept { word_.store(in_use_, std::memory_order_release); }
 
-    // Anybody, any number of times.
-    void put_in_force() noexcept { word_.fetch_or(kInForce, std::memory_order_acq_rel); }
+    // Anybody, any number of times. Whether it was not before.
+    bool put_in_force() noexcept {
+        return (word_.fetch_or(kInForce, std::memory_order_acq_rel) & kInForce) == 0;
+    }
     bool is_in_force() const noexcept {
         return (word_.load(std::memory_order_acquire) & kInForce) != 0;
     }

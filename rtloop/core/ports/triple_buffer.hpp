@@ -31,10 +31,14 @@ class Newest {
     }
     // Tag of the newest value, now in front(); the one for none when none was ever written.
     const Tag &refresh() noexcept {
-        if (middle_.load(std::memory_order_relaxed) & kFresh) {
+        if (is_fresh()) {
             front_ = middle_.exchange(front_, std::memory_order_acq_rel) & kIndex;
         }
         return slots_[front_].tag;
+    }
+    // Reader: whether one was written since the last refresh().
+    bool is_fresh() const noexcept {
+        return (middle_.load(std::memory_order_relaxed) & kFresh) != 0;
     }
     const std::vector<float> &front() const noexcept { return slots_[front_].values; }
 

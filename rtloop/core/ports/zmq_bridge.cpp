@@ -12,7 +12,6 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
-#include <csignal>
 #include <cstring>
 #include <iterator>
 #include <mutex>
@@ -21,6 +20,7 @@
 
 #include "rtloop/core/ports/zmq_api.hpp"
 #include "rtloop/core/ports/zmq_process.hpp"
+#include "rtloop/core/threads/signals_blocked.hpp"
 #include "rtloop/packet.h"
 
 namespace rtloop {
@@ -58,22 +58,6 @@ constexpr int kLosses = zmq::kClosed | zmq::kDisconnected | zmq::kHandshakeFaile
 [[noreturn]] void fail(const char *what) {
     throw std::system_error(errno, std::generic_category(), what);
 }
-
-// Signals are for threads that know what to do about them.
-class SignalsBlocked {
-  public:
-    SignalsBlocked() {
-        sigset_t all;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before_);
-    }
-    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-    SignalsBlocked(const SignalsBlocked &) = delete;
-    SignalsBlocked &operator=(const SignalsBlocked &) = delete;
-
-  private:
-    sigset_t before_;
-};
 
 }  // namespace
 

@@ -138,9 +138,10 @@ void LoopThreads::Shared::run_guard(const ThreadSetup &setup) {
     Clock &clock = loop->clock();
     probe(1);
     while (!guard_stop.load(std::memory_order_relaxed)) {
+        const uint32_t seen = loop->deadlines_seen();
         const int64_t now_ns = clock.now();
         guard.fire(now_ns);
-        clock.sleep_until(std::min(guard.next_look_ns(now_ns), now_ns + kStopLatencyNs));
+        loop->rest_guard(seen, std::min(guard.next_look_ns(now_ns), now_ns + kStopLatencyNs));
     }
     probe(0);
 }

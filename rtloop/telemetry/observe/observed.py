@@ -6,6 +6,7 @@ import math
 import time
 from pathlib import Path
 
+from rtloop.telemetry.observe.inputs import InputWindows
 from rtloop.telemetry.observe.ring import Ring, unfinished_cycle
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
@@ -24,6 +25,7 @@ class Observed:
         self.ring = Ring(ring_path)
         self.statistics = LoopStatistics(self.ring.metadata)
         self.newest_inputs: dict[str, float] = {}
+        self.inputs = InputWindows(self.ring.metadata.sources)
 
     def update(self, limit_s: float = UPDATE_LIMIT_S) -> None:
         """Counts what is new, for little longer than ``limit_s``; the rest is counted by the next call.
@@ -34,6 +36,7 @@ class Observed:
         self.statistics.devices.update(self.ring.read_events())
         while len(batch := self.ring.read(BATCH)):
             self.statistics.update(batch.records, batch.lost, batch.inputs)
+            self.inputs.update(batch)
             names = [signal.name for signal in self.ring.metadata.inputs]
             self.newest_inputs = dict(zip(names, map(float, batch.inputs[-1]), strict=True))
             if time.monotonic() >= end_s:

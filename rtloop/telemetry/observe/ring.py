@@ -37,7 +37,10 @@ RING_SUFFIX = ".ring"
 NO_METADATA = b"{}"
 """In a ring that was made, before it is known what there is to say of its loop."""
 _LONGEST_PERIOD_NS = 1 << 53
-LOOP_FACTS = ("policy_sha256", "models_sha256", "policy_backends", "policies", "selector")
+LOOP_FACTS = (
+    *("policy_sha256", "models_sha256", "policy_backends", "policies", "selector"),
+    "paced_by",
+)
 """Those facts of ``LoopMetadata.run`` that are a loop's own."""
 
 
@@ -121,7 +124,7 @@ class LoopMetadata:
                 outputs=_signals(raw["outputs"]),
                 sources=tuple(str(name) for name in raw.get("sources") or ()),
                 realtime_ns_offset=int(
-                    raw.get("realtime_ns_offset") or time.time_ns() - time.monotonic_ns()
+                    raw.get("realtime_ns_offset", time.time_ns() - time.monotonic_ns())
                 ),
                 run=dict(raw.get("run") or {}),
                 max_share=_limits(raw.get("max_share") or {}),

@@ -119,7 +119,7 @@ def opened(directory: Path | None, *, alone: bool = False) -> Iterator[DeadRun]:
         run = DeadRun(directory)
         for path in sorted(here.glob(f"*{RING_SUFFIX}")):
             try:
-                run.rings.append(_own_ring(path, directory.name))
+                run.rings.append(own_ring(path, directory.name))
             except UnpublishedError as error:
                 run.unpublished[path.name] = error.writer
             except RecordingError as error:
@@ -133,7 +133,8 @@ def opened(directory: Path | None, *, alone: bool = False) -> Iterator[DeadRun]:
         yield run
 
 
-def _own_ring(path: Path, run_id: str) -> Ring:
+def own_ring(path: Path, run_id: str) -> Ring:
+    """A ring of the folder of that run. Raises UnpublishedError, RecordingError."""
     ring = Ring(path)
     said = (ring.metadata.run_id, ring.metadata.loop)
     if said != (run_id, path.stem):

@@ -75,10 +75,13 @@ class Recorder:
         out: Path,
         split: Split | None = None,
         told_by: int | None = None,
+        *,
+        dump: bool = False,
     ) -> None:
         """Open the rings and create the file. Raises ``RecordingError`` and ``OSError``.
 
-        On the descriptor ``told_by`` somebody may say that the loops have ended.
+        On the descriptor ``told_by`` somebody may say that the loops have ended. A ``dump`` takes what the
+        rings hold now, and is not what a run is recovered into.
         """
         self._sources = [self._open(path) for path in rings]
         names = [source.name for source in self._sources]
@@ -87,8 +90,8 @@ class Recorder:
         if len(set(names)) != len(names):
             raise RecordingError(f"two rings hold loops of the same name: {', '.join(names)}")
         self.out = out
-        self._has_been_told = False
-        """That the loops have ended."""
+        self._has_been_told = dump
+        """That the loops have ended, or that what is there is all that is wanted."""
         self._told_by = told_by
         self._heard = b""
         """On that descriptor, behind the last whole line."""
@@ -97,7 +100,8 @@ class Recorder:
         self.error: str | None = None
         self._writer = SplitRecording(out, split or Split(), self._describe)
         try:
-            self._point_to_file()
+            if not dump:
+                self._point_to_file()
         except OSError:
             self._writer.abandon()
             raise
@@ -317,6 +321,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", type=int, help="delete the oldest of more files than these")
     parser.add_argument("--keep-rings", action="store_true", help="do not delete the rings")
     parser.add_argument(
+        "--dump", action="store_true", help="what the rings hold now; nothing of them is touched"
+    )
+    parser.add_argument(
         "--avoid-cpu", type=int, action="append", default=[], help="leave this CPU to the loop"
     )
     options = parser.parse_args(arguments)
@@ -326,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         split = Split(options.split_bytes, options.split_seconds, options.keep)
-        recorder = Recorder(options.rings, options.out, split, told_by=_STDIN)
+        recorder = Recorder(options.rings, options.out, split, told_by=_STDIN, dump=options.dump)
     except (OSError, RecordingError) as error:
         message = (
             f"cannot record to {options.out}: {os.strerror(error.errno or 0).lower()}"
@@ -341,7 +348,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recorder.run()
     if recorder.error is not None:
         _complain(recorder.error)
-    elif recorder.reaches_the_end and not options.keep_rings:
+    elif recorder.reaches_the_end and not (options.keep_rings or options.dump):
         recorder.remove_rings()
     _say(recorder.result())
     return 0 if recorder.is_whole else 1

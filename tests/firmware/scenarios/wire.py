@@ -149,6 +149,9 @@ class UdpWire(Wire):
         self._host_end.bind(("127.0.0.1", 0))
         self._device_end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._device_end.connect(device)
+        # What was readable may be an error that a send has taken since.
+        self._host_end.setblocking(False)
+        self._device_end.setblocking(False)
         self._host: tuple[str, int] | None = None
         self.address = f"udp://127.0.0.1:{self._host_end.getsockname()[1]}"
         super().__init__()

@@ -1,0 +1,220 @@
+"""A device in the hands of a bridge: the real firmware program, and everything that must end in STOP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtloop.demos.firmware import TRANSPORTS, FirmwareProcess
+from rtloop.errors import LinkError
+from rtloop.link.bridge import LOST, Bridge, Note, Terms
+from rtloop.link.messages import DeviceEvent, Sample
+from tests.cable import Cable
+from tests.firmware import reference as ref
+from tests.link.scripted_device import ScriptedDevice
+from tests.running import UNDISTURBED, firmware, wait_for
+
+HELD = Terms(command_hold_ms=60_000)
+
+
+class Heard:
+    """A listener that keeps everything."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+        self.states: list[str] = []
+        self.events: list[DeviceEvent | Note] = []
+
+    @property
+    def told(self) -> str:
+        return self.states[-1] if self.states else ""
+
+    def sample(self, sample: Sample) -> None:
+        self.samples.append(sample)
+
+    def state(self, told: str) -> None:
+        self.states.append(told)
+
+    def event(self, event: DeviceEvent | Note, age_ns: int) -> None:
+        assert 0 <= age_ns < 60_000_000_000
+        self.events.append(event)
+
+    def notes(self) -> list[str]:
+        return [event.what for event in self.events if isinstance(event, Note)]
+
+
+@contextmanager
+def bridged(device: str | Path, terms: Terms = HELD) -> Iterator[tuple[Bridge, Heard]]:
+    heard = Heard()
+    bridge = Bridge(str(device), 1_000_000, terms, heard)
+    bridge.start()
+    try:
+        yield bridge, heard
+    finally:
+        bridge.close()
+
+
+@contextmanager
+def upright(folder: Path, *arguments: str) -> Iterator[FirmwareProcess]:
+    with firmware(folder, *UNDISTURBED, "--rate-hz", "200", *arguments) as device:
+        yield device
+
+
+@pytest.mark.parametrize("transport", ["serial", "zmq", "udp"])
+def test_commands_move_an_armed_device_and_the_end_makes_it_safe(
+    tmp_path: Path, transport: str
+) -> None:
+    with upright(tmp_path, *TRANSPORTS[transport]) as device:
+        with bridged(device.device) as (bridge, heard):
+            wait_for(lambda: len(heard.samples) > 5, "samples")
+            assert heard.states == ["IDLE"]
+            assert "not armed" in bridge.command([1.0])
+            assert "is ARMED" in bridge.arm()
+            wait_for(lambda: heard.told == "ARMED", "it says so")
+            assert bridge.command([0.5]) == ""
+            wait_for(lambda: heard.told == "ACTIVE", "it obeys")
+            time.sleep(0.7)  # beyond the device's timeout of 500 ms: one command is repeated
+            assert heard.states == ["IDLE", "ARMED", "ACTIVE"]
+            assert heard.samples[-1].values[0] > heard.samples[0].values[0]
+            assert bridge.close()
+        told = device.stop()
+    assert (told["state"], told["reasons"]) == ("SAFE", ["HOST_STOP"])
+    assert bridge.counts.commands == bridge.counts.refused_commands == 1
+    assert told["counters"]["late_commands"] == told["counters"]["rejected_commands"] == 0
+
+
+def test_a_command_that_is_no_command_is_refused_in_words(tmp_path: Path) -> None:
+    with upright(tmp_path) as device, bridged(device.link) as (bridge, heard):
+        bridge.arm()
+        assert bridge.command([1.0, 2.0]) == "found 2 values; expected 1: force"
+        for value in (float("nan"), float("inf"), 1e39):
+            assert "for force; expected a finite number of 32 bits" in bridge.command([value])
+        wait_for(lambda: heard.told == "ARMED", "nothing moves")
+        assert bridge.counts.refused_commands == 4
+
+
+def test_a_command_from_before_arming_moves_nothing(tmp_path: Path) -> None:
+    with upright(tmp_path) as device, bridged(device.link) as (bridge, heard):
+        bridge.arm()
+        bridge.command([1.0])
+        bridge.stop()
+        bridge.arm()
+        seen = len(heard.samples)
+        wait_for(lambda: len(heard.samples) > seen + 20, "samples")
+        assert heard.told == "ARMED"
+
+
+def test_silence_of_who_commands_is_a_stop_that_must_be_cleared(tmp_path: Path) -> None:
+    with upright(tmp_path) as device, bridged(device.link, Terms(0, 100)) as (bridge, heard):
+        bridge.arm()
+        bridge.command([0.1])
+        wait_for(lambda: heard.told == "SAFE: COMMAND_TIMEOUT", "the hold ends")
+        assert heard.notes() == ["held"]
+        assert "not armed" in bridge.command([0.1])
+        with pytest.raises(LinkError, match="latched SAFE: COMMAND_TIMEOUT.*call ~/clear"):
+            bridge.arm()
+        assert "is IDLE now, not armed" in bridge.clear()
+        assert "is ARMED" in bridge.arm()
+
+
+def test_without_hold_a_command_is_sent_once_and_the_device_times_out(tmp_path: Path) -> None:
+    with upright(tmp_path) as device, bridged(device.link, Terms(50, 0)) as (bridge, heard):
+        bridge.arm()
+        bridge.command([0.1])
+        wait_for(lambda: heard.told == "SAFE: COMMAND_TIMEOUT", "its own timeout")
+        wait_for(lambda: "disarmed" in heard.notes(), "that is told")
+        told = device.stop()
+    assert told["counters"]["command_timeouts"] == 1
+
+
+def test_an_emergency_stop_is_an_event_and_ends_commanding(tmp_path: Path) -> None:
+    with upright(tmp_path) as device, bridged(device.link) as (bridge, heard):
+        bridge.arm()
+        bridge.command([0.1])
+        wait_for(lambda: heard.told == "ACTIVE", "it obeys")
+        os.kill(device.pid, signal.SIGUSR2)
+        wait_for(lambda: heard.told == "SAFE: HARDWARE", "it is pressed")
+        wait_for(lambda: not bridge.is_armed, "it is taken for what it is")
+        assert any("HARDWARE" in str(event) for event in heard.events)
+        with pytest.raises(LinkError, match="was not cleared"):
+            bridge.clear()
+
+
+def test_a_cable_that_comes_back_arms_nothing(tmp_path: Path) -> None:
+    with (
+        upright(tmp_path) as device,
+        Cable(tmp_path / "cable", device.link) as cable,
+        bridged(cable.path) as (bridge, heard),
+    ):
+        bridge.arm()
+        cable.unplug()
+        wait_for(lambda: heard.told == LOST, "the loss")
+        with pytest.raises(LinkError, match="is lost, and is being looked for"):
+            bridge.arm()
+        assert "not armed" in bridge.command([1.0])
+        cable.plug_in()
+        wait_for(lambda: "back" in heard.notes(), "it is found")
+        wait_for(lambda: heard.told == "SAFE: HOST_STOP", "it was ARMED, and is told to stop")
+        assert "is ARMED" in bridge.arm()
+        assert bridge.counts.reconnections == 1
+
+
+def test_a_device_that_was_reset_is_greeted_anew_and_not_armed(tmp_path: Path) -> None:
+    with upright(tmp_path) as device, bridged(device.link) as (bridge, heard):
+        bridge.arm()
+        wait_for(lambda: heard.told == "ARMED", "it is armed")
+        device.stop()
+        wait_for(lambda: heard.told == LOST, "the loss")
+        device.start()
+        wait_for(lambda: heard.told == "IDLE", "it is back")
+        assert not bridge.is_armed
+
+
+def test_a_device_that_says_nothing_any_more_is_silent_and_told_to_stop(tmp_path: Path) -> None:
+    udp = TRANSPORTS["udp"]
+    with upright(tmp_path, *udp) as device, bridged(device.device) as (bridge, heard):
+        bridge.arm()
+        os.kill(device.pid, signal.SIGSTOP)
+        wait_for(lambda: heard.told == "SILENT", "nothing comes")
+        assert "silent" in heard.notes()
+        os.kill(device.pid, signal.SIGCONT)
+        wait_for(lambda: heard.told.startswith("SAFE: "), "the STOP has waited for it")
+        assert not bridge.is_armed
+
+
+def test_stop_ends_an_arming_that_waits_for_an_answer() -> None:
+    asked = threading.Event()
+
+    def script(request: ref.Packet) -> Any:
+        if request.name == "arm":
+            asked.set()
+            return []
+        return None
+
+    with ScriptedDevice(script) as device, bridged(device.path) as (bridge, _heard):
+        told: list[str] = []
+
+        def arm() -> None:
+            try:
+                told.append(bridge.arm())
+            except LinkError as error:
+                told.append(str(error))
+
+        thread = threading.Thread(target=arm)
+        thread.start()
+        assert asked.wait(10)
+        assert "SAFE" in bridge.stop()
+        thread.join()
+        assert told == ["stopped by ~/stop before it started"]
+        assert not bridge.is_armed
+        assert device.names()[-1] in ("stop", "time_request", "status_request")
+        after = device.names()[len(device.names()) - device.names()[::-1].index("stop") :]
+        assert "arm" not in after
