@@ -347,3 +347,12 @@ def safe_told(port: TopicOutputPort) -> str:
     rig.loop.step()
     rig.loop.end()
     return port.stop()
+
+
+@pytest.mark.parametrize("how", ["forked", "destroyed", "forgotten"])
+def test_a_program_that_leaves_without_an_end_leaves_well(tmp_path: Path, how: str) -> None:
+    config = written(tmp_path, f"{TWIST}, max_age_ms: 1000")
+    command = [sys.executable, "-m", "tests.nodes.topic_leaver", str(config), how]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
+    assert "Traceback" not in done.stderr
