@@ -61,6 +61,9 @@ class _Loop:
     def pace_keys(self, here: Keys) -> tuple[Keys, ...]:
         return (here,)
 
+    def timeout_of_ns(self, name: str) -> int | None:
+        return None
+
 
 def measure(options: argparse.Namespace) -> Clock:
     with ExitStack() as stack:

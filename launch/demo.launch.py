@@ -45,8 +45,8 @@ def generate_launch_description() -> LaunchDescription:
         ),
     ]
     device = os.path.join(tempfile.gettempdir(), f"rtloop-demo-{os.getpid()}")
-    # launch sends SIGINT to all its processes at once, as Ctrl-C does in a terminal, and none when it is killed. A board
-    # outlives its host: this one ends by SIGTERM, or as an orphan, once no host holds it ACTIVE.
+    # launch sends SIGINT to all its processes at once, as Ctrl-C does in a terminal, and none when it is
+    # killed. A board outlives its host: this one ends by SIGTERM, or, an orphan, once no host holds it ACTIVE.
     firmware = ExecuteProcess(
         name="firmware",
         output="screen",

@@ -1,5 +1,6 @@
-"""The loops of one file as a managed node, on a real robot: ``ros2 launch rtloop loop.launch.py config:=robot.yaml``.
+"""The loops of one file as a managed node, on a real robot.
 
+Start it with ``ros2 launch rtloop loop.launch.py config:=robot.yaml autostart:=true``.
 ``loop.launch.yaml`` is the same in YAML, to be included or copied where launch files are not programs.
 """
 

@@ -147,6 +147,10 @@ class _Subscription(_Endpoint):
             )
         )
 
+    def take(self) -> bytes | None:
+        taken = self.handle.take_message(self._made.msg_type, True)
+        return None if taken is None else bytes(taken[0])
+
     def found(self) -> str:
         try:
             there = self._node.get_publishers_info_by_topic(self.topic)
@@ -202,6 +206,9 @@ class _Publisher(_Endpoint):
                 use_default_callbacks=False,
             )
         )
+
+    def send(self, message: bytes) -> None:
+        self._made.publish(message)
 
     def found(self) -> str:
         try:

@@ -45,6 +45,8 @@ from .supervision import Supervision
 
 NODE_NAME = "loop_node"
 LOOK_S = 0.01
+#: Who deactivates the node waits for the recording so long, and no longer.
+LEAVE_RECORDER_AFTER_S = 3.0
 #: What rclpy calls the states in which a transition may begin.
 _PRIMARY = ("unconfigured", "inactive", "active", "finalized")
 
@@ -124,7 +126,11 @@ class LoopNode(LifecycleNode):
     def on_configure(self) -> State:
         config = self._load()
         run = Run(
-            config, config.path.stem, graph=RclpyGraph(self), timing=self.sim_time.timing()
+            config,
+            config.path.stem,
+            graph=RclpyGraph(self),
+            leave_recorder_after_s=LEAVE_RECORDER_AFTER_S,
+            timing=self.sim_time.timing(),
         )
         self._enter(Changing("configuring", run))
         run.configure()
@@ -153,9 +159,9 @@ class LoopNode(LifecycleNode):
     @_transition("deactivating")
     def on_deactivate(self) -> State:
         run = self._run()
-        summary = self._deactivate(run)
+        self._deactivate(run)
         # A cycle that never returned still holds what a new one would use.
-        if hung := [name for name, loop in summary.loops.items() if loop.unfinished]:
+        if hung := [name for name, loop in run.loops.items() if loop.hangs]:
             raise RuntimeError(f"a cycle of {', '.join(hung)} never returned")
         return Inactive(run)
 
@@ -193,6 +199,10 @@ class LoopNode(LifecycleNode):
         """Makes a transition, after the one that another thread makes."""
         self.settle()
         return getattr(self, f"trigger_{transition}")()
+
+    def remember_failure(self, text: str) -> None:
+        """Why the node is where it is, until the next transition."""
+        self._enter(replace(self.state, failure=text))
 
     def destroy_node(self) -> None:
         self.is_ending = True
@@ -238,13 +248,12 @@ class LoopNode(LifecycleNode):
             raise RtloopError("the node is not configured")
         return self.state.run
 
-    def _deactivate(self, run: Run) -> RunSummary:
+    def _deactivate(self, run: Run) -> None:
         summary = run.deactivate()  # first of all the safe command
         with self._told_of():
             self.news.detach()
         with self._told_of():
             self._tell(run, summary)
-        return summary
 
     @contextmanager
     def _told_of(self) -> Iterator[None]:
@@ -266,6 +275,10 @@ class LoopNode(LifecycleNode):
                 self.get_logger().error(f"{name}: {in_ros_words(failure)}")
         if run.is_recorded:
             self.get_logger().info(f"recording: {run.recording}")
+        elif run.still_writing is not None:
+            self.get_logger().warning(
+                f"recording: process {run.still_writing} is still writing {run.recording}"
+            )
 
     def _forget(self) -> str:
         """Lets the run go, active or not; what went wrong, of which nothing is left to be done."""

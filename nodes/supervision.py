@@ -95,11 +95,14 @@ class Supervision:
         if not faults:
             return
         self._seen_fault = state.run.run_id
-        node.get_logger().error(f"on_fault: {wish}: {in_ros_words('; '.join(faults))}")
+        why = f"on_fault: {wish}: {'; '.join(faults)}"
+        node.get_logger().error(in_ros_words(why))
+        node.reports.publish_state()  # while it can still be seen
         if wish == "exit":
             node.exit_code = EXIT_ON_FAULT
         else:
             node.change("deactivate")
+            node.remember_failure(why)
 
     # --- for those who ask ---
 

@@ -57,6 +57,8 @@ class Activation:
     """Cycles that a recording lacks, by loop, once it was finished: overwritten before they were recorded."""
     missing: dict[str, int] = field(default_factory=dict)
     """Those that nobody says anything of, though the loop has executed them."""
+    still_writing: int | None = None
+    """The process of a recorder that was left behind; None: there is none."""
     made: list[Path] = field(default_factory=list)
     """The folders for the recording that were not there before, outermost first."""
 
@@ -144,8 +146,10 @@ class Activation:
         if self.recorder is not None:
             self.recorder.tell(problems)
 
-    def finish(self, loops: Mapping[str, LoopSummary]) -> None:
+    def finish(self, loops: Mapping[str, LoopSummary], leave_after_s: float | None = None) -> None:
         """Waits for the recording to be whole, or removes rings that nobody records.
+
+        A recorder that is not ready ``leave_after_s`` is left behind; None: it is ended after a while.
 
         The loops, of these summaries, must have ended. Where recording has failed their rings stay, for
         ``rtloop recover``.
@@ -154,7 +158,13 @@ class Activation:
             self._remove_rings()
             return
         self.recorder.end()  # a cycle that hangs keeps its ring from being finalized
-        result = self.recorder.wait()
+        if leave_after_s is None:
+            result = self.recorder.wait()
+        elif (ended := self.recorder.wait_or_leave(leave_after_s)) is not None:
+            result = ended
+        else:
+            self.still_writing = self.recorder.pid
+            return
         if result.error and not self.recording_error:
             self.recording_error = result.error
         self.not_recorded = {name: n for name, n in result.lost.items() if n}

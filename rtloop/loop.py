@@ -129,7 +129,7 @@ class Loop:
         if loops:
             names = [loop.name for loop in loops]
             first = loops[0]
-            opened = open_ports(first.config, names, first._graph, first._timing.now_ns)
+            opened = open_ports(first.config, names, first._graph, first._timing)
             for loop in loops:
                 loop._opened = opened[loop.name]
 
@@ -401,6 +401,11 @@ class Loop:
         """What the calls of its Python function took since the activation; None where it has none."""
         answering = None if self._activation is None else self._activation.answering
         return None if answering is None else answering.times()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a cycle or its function did not return when it was deactivated; cleanup() lets go of it."""
+        return self._hangs
 
     @property
     def is_asking_this_thread(self) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from rtloop.errors import ConfigError, Finding, Place, RtloopError, StoppedError
 from rtloop.ports.around import Around, Graph
 from rtloop.ports.kept import KEPT_INSTEAD, commands_kept, most_kept, what_is_kept
 from rtloop.ports.port import Port, PortSection
+from rtloop.realtime.timing import REAL_TIME, Timing
 from rtloop.stopping import go_on
 
 
@@ -83,14 +83,14 @@ def open_ports(
     config: Config,
     names: Iterable[str],
     graph: Graph | None = None,
-    now_ns: Callable[[], int] = time.monotonic_ns,
+    timing: Timing = REAL_TIME,
 ) -> dict[str, Opened]:
     """The ports of the inputs and of the outputs of loops, by their names; sections of one identity share one.
 
-    ``graph`` is that of the node that runs the loops, ``now_ns`` their time. Raises ConfigError, LinkError,
+    ``graph`` is that of the node that runs the loops, ``timing`` their time. Raises ConfigError, LinkError,
     RtloopError with all that could not be opened, StoppedError; then every port that was is closed again.
     """
-    around = Around(config.links, graph, now_ns)
+    around = Around(config.links, graph, timing)
     wanted = {name: _wanted(config, name) for name in names}
     with ExitStack() as on_error:
         each = list(dict.fromkeys(one for ports in wanted.values() for one in ports.values()))

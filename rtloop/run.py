@@ -67,6 +67,8 @@ class Run:
     ``plant`` is asked when the loops of an activation have ended: what went wrong behind their devices, in
     sentences, which are problems of the run (exit code 1) and of its recording.
     ``graph`` is that of the node that runs the loops, in which their topics are; None where no node does.
+    ``leave_recorder_after_s`` bounds how long ``deactivate`` waits for the recording: a recorder that is not
+    ready then goes on by itself (:attr:`still_writing`). None: it has some 15 s, and is ended then.
     ``timing`` is what time it is, and who steps the loops: ``rtloop.sim.LockStep`` for a simulation.
     ``name`` becomes part of the names of its folders, None is that of the file, ``python`` where there is none:
     ConfigError when it cannot.
@@ -83,6 +85,7 @@ class Run:
         plant: Callable[[], Sequence[str]] | None = None,
         graph: Graph | None = None,
         timing: Timing = REAL_TIME,
+        leave_recorder_after_s: float | None = None,
     ) -> None:
         if not isinstance(config, Config):
             raise TypeError(
@@ -105,6 +108,7 @@ class Run:
         }
         self._plant = plant
         self._timing = timing
+        self._leave_recorder_after_s = leave_recorder_after_s
         self._state = "unconfigured"
         self._activation: Activation | None = None
         self._process_rights = ProcessRights(())
@@ -245,7 +249,7 @@ class Run:
         loops = activation.summarise_loops()
         self._close_rings()
         self._process_rights.close()
-        activation.finish(loops)
+        activation.finish(loops, self._leave_recorder_after_s)
         problems += activation.recording_problems()
         self._summary = RunSummary(
             loops=loops,
@@ -387,7 +391,13 @@ class Run:
             self._summary is not None
             and self._summary.recording is not None
             and not self.recording_error
+            and self.still_writing is None
         )
+
+    @property
+    def still_writing(self) -> int | None:
+        """The process of the newest activation's recorder, where it was left behind."""
+        return None if self._activation is None else self._activation.still_writing
 
     @property
     def summary(self) -> RunSummary | None:

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from rtloop.demos.firmware import FirmwareProcess
+from rtloop.run import Run
 
 POLICY = Path(__file__).parents[1] / "rtloop" / "demos" / "cartpole" / "policy.onnx"
 ROOT = Path(__file__).parents[1]
@@ -105,6 +106,28 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 20) ->
     while not condition():
         assert time.monotonic() < end, f"{what} did not happen within {timeout_s} s"
         time.sleep(0.02)
+
+
+AGAIN = "on_lost: reconnect, reconnect: {rearm: automatic, first_ms: 20, max_ms: 200}"
+
+
+def write_config_again(folder: Path, device: str) -> Path:
+    """A configuration whose link comes back; what a loss drops is no failure."""
+    timeout = "command_timeout_ms: 500"
+    changes = {timeout: f"{timeout}, {AGAIN}", "refused: 1}": "refused: 1, dropped: 1}"}
+    return edited(write_config(folder, device), changes)
+
+
+def counter(run: Run, name: str) -> int:
+    """Of the one link of a run's one loop."""
+    (port,) = run.loops["balance"].ports
+    return port.core.counters()[name]
+
+
+def wait_for_commands(run: Run) -> None:
+    before = counter(run, "tx_packets")
+    wait_for(lambda: counter(run, "tx_packets") > before + 5, "commands")
+    wait_for(lambda: counter(run, "device_state") == 3, "an ACTIVE device")
 
 
 def rings_of(pid: int) -> list[Path]:

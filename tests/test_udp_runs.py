@@ -20,10 +20,18 @@ from rtloop.config import Config, load
 from rtloop.demos.firmware import TRANSPORTS, FirmwareProcess
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.mcap.reader import read_recording
-from tests.running import UNDISTURBED, edited, firmware, rtloop, wait_for, write_config
+from tests.running import (
+    UNDISTURBED,
+    counter,
+    firmware,
+    rtloop,
+    wait_for,
+    wait_for_commands,
+    write_config,
+    write_config_again,
+)
 
 ANY = TRANSPORTS["udp"][1]
-AGAIN = "on_lost: reconnect, reconnect: {rearm: automatic, first_ms: 20, max_ms: 200}"
 
 
 @contextmanager
@@ -33,22 +41,7 @@ def device_at(folder: Path, address: str = ANY) -> Iterator[FirmwareProcess]:
 
 
 def configured(folder: Path, device: str, *, again: bool = False) -> Config:
-    path = write_config(folder, device)
-    if again:
-        timeout = "command_timeout_ms: 500"
-        edited(path, {timeout: f"{timeout}, {AGAIN}", "refused: 1}": "refused: 1, dropped: 1}"})
-    return load(path)
-
-
-def counter(run: Run, name: str) -> int:
-    (port,) = run.loops["balance"].ports
-    return port.core.counters()[name]
-
-
-def wait_for_commands(run: Run) -> None:
-    before = counter(run, "tx_packets")
-    wait_for(lambda: counter(run, "tx_packets") > before + 5, "commands")
-    wait_for(lambda: counter(run, "device_state") == 3, "an ACTIVE device")
+    return load((write_config_again if again else write_config)(folder, device))
 
 
 def test_a_run_commands_a_device_and_records_it(tmp_path: Path) -> None:

@@ -274,6 +274,11 @@ void rig_run(rig *r, uint64_t us) {
     r->now_us = end_us;
 }
 
+bool rig_is_safe(const rig *r, uint16_t reasons) {
+    return r->device.state == RTL_STATE_SAFE && r->device.reasons == reasons &&
+           r->applied_value == 0.0f && r->moved_outside_active == 0 && r->received_bad == 0;
+}
+
 unsigned rig_sleep(rig *r, uint64_t us) {
     const uint64_t end_us = r->now_us + us;
     unsigned wakes = 0;

@@ -81,6 +81,9 @@ void rig_run(rig *r, uint64_t us);
 /* Lets time pass as a board does: asleep until something is due. Returns how often it woke up. */
 unsigned rig_sleep(rig *r, uint64_t us);
 
+/* SAFE for these reasons and no other, its output too; nothing moved it that might not. */
+bool rig_is_safe(const rig *r, uint16_t reasons);
+
 /* Bytes that arrive now. */
 void rig_receive(rig *r, const uint8_t *bytes, size_t n);
 

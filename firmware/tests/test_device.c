@@ -299,16 +299,16 @@ static void a_change_of_state_goes_before_the_events_that_wait_already(void) {
 }
 
 static void states_and_reasons_have_words(void) {
-    char text[RTL_REASON_WORDS_SIZE];
-    CHECK(strcmp(rtl_state_word(RTL_STATE_INIT), "INIT") == 0);
-    CHECK(strcmp(rtl_state_word(RTL_STATE_SAFE), "SAFE") == 0);
-    CHECK(strcmp(rtl_state_word(RTL_STATE_SAFE + 1), "?") == 0);
+    char text[RTL_STATE_WORDS_SIZE];
+    CHECK(strcmp(rtl_state_word(RTL_STATE_ACTIVE), "ACTIVE") == 0);
     CHECK(rtl_reason_word(7) == NULL);
-    CHECK(strcmp(rtl_reason_words(0, text), "") == 0);
-    CHECK(strcmp(rtl_reason_words(0x8000 | RTL_REASON_HARDWARE, text), "HARDWARE") == 0);
-    CHECK(strcmp(rtl_reason_words(RTL_REASON_COMMAND_TIMEOUT | RTL_REASON_LIMIT, text),
-                 "COMMAND_TIMEOUT LIMIT") == 0);
-    CHECK(strlen(rtl_reason_words(UINT16_MAX, text)) < sizeof text);
+    CHECK(strcmp(rtl_state_words(RTL_STATE_INIT, 0, text), "INIT") == 0);
+    CHECK(strcmp(rtl_state_words(RTL_STATE_SAFE + 1, 0x8000, text), "?") == 0);
+    CHECK(strcmp(rtl_state_words(RTL_STATE_SAFE, RTL_REASON_HARDWARE, text), "SAFE: HARDWARE") ==
+          0);
+    const uint16_t two = RTL_REASON_COMMAND_TIMEOUT | RTL_REASON_LIMIT;
+    CHECK(strcmp(rtl_state_words(RTL_STATE_SAFE, two, text), "SAFE: COMMAND_TIMEOUT LIMIT") == 0);
+    CHECK(strlen(rtl_state_words(RTL_STATE_ACTIVE, UINT16_MAX, text)) < sizeof text);
 }
 
 int main(void) {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from rtloop.realtime.timing import REAL_TIME, Timing
 
 if TYPE_CHECKING:
     from rtloop import core
@@ -48,9 +49,15 @@ class Endpoint(Protocol):
 class Subscription(Endpoint, Protocol):
     reader: core.CdrReader
 
+    def take(self) -> bytes | None:
+        """The next message; None when there is none. Not beside a thread of the core that takes them."""
+
 
 class Publisher(Endpoint, Protocol):
     writer: core.CdrWriter
+
+    def send(self, message: bytes) -> None:
+        """Publishes it. Not beside a thread of the core that does."""
 
     def acknowledged(self, timeout_s: float) -> bool:
         """Whether every reliable subscription confirms, in time, all that was published."""
@@ -81,5 +88,5 @@ class Around:
     links: Mapping[str, LinkConfig]
     graph: Graph | None = None
     """None where no node runs the loops."""
-    now_ns: Callable[[], int] = time.monotonic_ns
-    """The time of the loops, for what this process gives them."""
+    timing: Timing = REAL_TIME
+    """The time of the loops."""

@@ -102,7 +102,7 @@ class MailboxInput(InputSection):
             n_inputs=self.element_count or 0,
             initial=self.initial,
             names=self.names,
-            now_ns=around.now_ns,
+            now_ns=around.timing.now_ns,
         )
 
 
@@ -146,7 +146,7 @@ class MailboxOutput(OutputSection):
 
     def open(self, name: str, loop: ServedLoop, around: Around) -> MailboxPort:
         safe = numbers(self.safe, self.known_names or (), 0.0)
-        return MailboxPort(name, safe=safe, names=self.names, now_ns=around.now_ns)
+        return MailboxPort(name, safe=safe, names=self.names, now_ns=around.timing.now_ns)
 
 
 def name_rules(
@@ -204,8 +204,12 @@ class MailboxPort(Port):
                 self.core.put(values, min(time_ns, self._now_ns()))  # simulated time may go back
 
     def put(self, values: npt.NDArray[np.float32]) -> None:
+        self.leave(values, self._now_ns())
+
+    def leave(self, values: npt.NDArray[np.float32], time_ns: int) -> None:
+        """A sample that was taken at ``time_ns``. Raises ValueError as :meth:`put` does."""
         with self._writing:
-            written = values.copy(), self._now_ns()
+            written = values.copy(), time_ns
             self.core.put(*written)
             self._written = written
 

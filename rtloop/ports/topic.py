@@ -20,6 +20,7 @@ from rtloop.ports.command import numbers
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
 from rtloop.ports.qos import QosOrProfile, qos_of
 from rtloop.ports.signal import Signal
+from rtloop.ports.stepped_topic import SteppedInputPort, SteppedOutputPort
 
 if TYPE_CHECKING:
     from rtloop.core import Right, ThreadSetup
@@ -134,7 +135,9 @@ class TopicInput(InputSection):
     """
 
     kind = "topic"
+    can_pace = True
     threads_of = "topic"
+    is_stepped = True
     can_pace = True
 
     topic: _Text = Field(description=_TOPIC_KEY)
@@ -201,11 +204,13 @@ class TopicInput(InputSection):
     def refuse_here(self) -> None:
         _refuse_fields(self, self.stamp == "header")
 
-    def open(self, name: str, loop: ServedLoop, around: Around) -> TopicInputPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> Port:
         if around.graph is None:
             raise _no_node("input", name, self.topic)
         subscription = around.graph.subscribe(_wanted(self), stamp=self.stamp == "header")
         with _closed_on_error(subscription):
+            if not around.timing.is_real:
+                return SteppedInputPort(name, self, subscription, around.timing)
             return TopicInputPort(name, self, subscription)
 
 
@@ -218,6 +223,7 @@ class TopicOutput(OutputSection):
 
     kind = "topic"
     threads_of = "topic"
+    is_stepped = True
     can_hold = True
     size_key = "fields"
     refused = {"size": "no size with a topic: its fields and joints have it"}  # noqa: RUF012
@@ -279,13 +285,15 @@ class TopicOutput(OutputSection):
     def refuse_here(self) -> None:
         _refuse_fields(self, False)
 
-    def open(self, name: str, loop: ServedLoop, around: Around) -> TopicOutputPort:
+    def open(self, name: str, loop: ServedLoop, around: Around) -> Port:
         if around.graph is None:
             raise _no_node("output", name, self.topic)
         for note in self.notes(name):
             around.graph.warn(note)
         publisher = around.graph.publish(_wanted(self), period_ns=loop.period_ns)
         with _closed_on_error(publisher):
+            if not around.timing.is_real:
+                return SteppedOutputPort(name, self, publisher, around.timing)
             return TopicOutputPort(name, self, publisher, loop.period_ns)
 
 

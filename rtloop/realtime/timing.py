@@ -43,6 +43,19 @@ class Drive(Protocol):
     def deactivate(self, timeout_ns: int) -> bool: ...
 
 
+class Outside(Protocol):
+    """What the loops read and write where no thread does it for them."""
+
+    def take(self, now_ns: int) -> None:
+        """Looks at what has come."""
+
+    def deliver(self, until_ns: int) -> None:
+        """Leaves what is no newer than that to its loop."""
+
+    def send(self) -> None:
+        """What its loop has commanded since."""
+
+
 class Timing(Protocol):
     """The time of a run, and what makes its loops go."""
 
@@ -63,6 +76,11 @@ class Timing(Protocol):
     def drive(self, loop: core.Loop, clock: core.Clock, period_ns: int) -> Drive: ...
     def release(self, drives: Sequence[Any]) -> int:
         """Of those that are set up; the first release (ns)."""
+
+    def attach(self, outside: Outside) -> None:
+        """It is asked beside each cycle until it is detached; in time that is not real."""
+
+    def detach(self, outside: Outside) -> None: ...
 
 
 class RealTime:
@@ -87,6 +105,12 @@ class RealTime:
 
     def release(self, drives: Sequence[core.LoopThreads]) -> int:
         return core.activate(drives)
+
+    def attach(self, outside: Outside) -> None:
+        raise ValueError("in real time nobody is asked: ports have threads of their own")
+
+    def detach(self, outside: Outside) -> None:
+        pass
 
 
 REAL_TIME = RealTime()

@@ -20,6 +20,7 @@ import numpy as np
 
 from rtloop import core
 from rtloop.errors import ConfigError, Finding, RtloopError
+from rtloop.realtime.timing import Outside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,6 +86,7 @@ class LockStep:
         self._released: list[_Stepped] = []
         """Whose first release is awaited: for a sample of every input of every loop."""
         self._begun: list[_Stepped] = []
+        self._outside: list[Outside] = []
 
     def advance(self, to_ns: int) -> None:
         """Runs every cycle that is released until ``to_ns``, in the order of the releases; of one time, in that
@@ -98,11 +100,17 @@ class LockStep:
                 self._now_ns = to_ns
             if self.went_back(to_ns):
                 raise ValueError(f"found {to_ns} ns; expected no time before {self._now_ns} ns")
+            for outside in self._outside:
+                outside.take(self._now_ns)
+            self._deliver(self._now_ns)
             self._begin_released(self._now_ns)
             while (due := self._due()) is not None and due.next_ns <= to_ns:
                 self._now_ns = max(self._now_ns, due.next_ns)
+                self._deliver(self._now_ns)
                 if not due.loop.step():  # in FAULT
                     self.end(due)
+                for outside in self._outside:
+                    outside.send()
             for stepped in (*self._begun, *self._released):
                 stepped.pass_until(to_ns)
             self._now_ns = to_ns
@@ -158,6 +166,15 @@ class LockStep:
             for keys, policy in loop.every_policy.values()
             if policy.python is not None
         ]
+        found += [
+            Finding.of(
+                config.where("loops", name, "clock"),
+                loop.clock.told(),
+                "no clock: in lock step /clock, or who advances the time, releases every loop",
+            )
+            for name, loop in config.loops.items()
+            if loop.clock is not None
+        ]
         if found:
             raise ConfigError(found)
 
@@ -190,7 +207,20 @@ class LockStep:
                 self._begun.remove(stepped)
                 stepped.loop.end()
 
+    def attach(self, outside: Outside) -> None:
+        with self._lock:
+            self._outside.append(outside)
+
+    def detach(self, outside: Outside) -> None:
+        with self._lock:
+            if outside in self._outside:
+                self._outside.remove(outside)
+
     # --- inside ---
+
+    def _deliver(self, until_ns: int) -> None:
+        for outside in self._outside:
+            outside.deliver(until_ns)
 
     def _begin_released(self, now_ns: int) -> None:
         for stepped in self._released:
@@ -206,4 +236,4 @@ class LockStep:
         return min(self._begun, key=lambda stepped: stepped.next_ns, default=None)
 
 
-_STEPPED = "a mailbox or another loop"
+_STEPPED = "a mailbox, a topic or another loop"

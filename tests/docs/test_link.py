@@ -10,11 +10,9 @@ import pytest
 
 from rtloop.cli.arguments import parser
 from rtloop.cli.main import _COMMANDS
-from rtloop.link import parse_schema
 from rtloop.link.gateway import news
-from rtloop.link.handshake import LinkInfo
 from rtloop.link.messages import DeviceEvent, DeviceState, Reason, Sample
-from tests.link.scripted_device import SCHEMA
+from tests.link.scripted_device import scripted_info
 from tests.running import ROOT
 
 PAGE = (ROOT / "docs" / "link.md").read_text()
@@ -32,32 +30,14 @@ def test_each_command_is_documented() -> None:
         assert f"`{command}" in COMMANDS or f"`rtloop {command}" in COMMANDS, command
 
 
-def info() -> LinkInfo:
-    schema = parse_schema(SCHEMA)
-    return LinkInfo(
-        name="scripted",
-        schema=schema,
-        schema_id=schema.id,
-        boot_id=1,
-        device_state=DeviceState.IDLE,
-        reasons=Reason(0),
-        sensor_period_us=1,
-        command_timeout_us=1,
-        clock_offset_ns=0,
-        clock_error_ns=0,
-        clock_time_ns=0,
-        round_trip_ns=0,
-    )
-
-
 def test_each_topic_has_a_row_with_its_keys() -> None:
     sample = Sample(1, DeviceState.ACTIVE, Reason(0), 0, 0, (float("nan"), 2.0))
     event = DeviceEvent("state_change", DeviceState.SAFE, Reason.LIMIT, 5, 0, 1)
     published = [
-        news.sample(info(), sample, 1),
-        news.event(info(), event),
-        news.gateway(info(), "lost", "why"),
-        news.status(info(), None, False, {"samples": 1}),
+        news.sample(scripted_info(), sample, 1),
+        news.event(scripted_info(), event),
+        news.gateway(scripted_info(), "lost", "why"),
+        news.status(scripted_info(), None, False, {"samples": 1}),
     ]
     for topic, text in published:
         (row,) = re.findall(rf"^\| `{topic.decode()}` \|.*$", PAGE, re.MULTILINE)

@@ -13,6 +13,7 @@ TESTS = [
     "device",
     "device_safety",
     "device_board",
+    "device_commands",
     "device_refusals",
     "device_transports",
     "device_account",

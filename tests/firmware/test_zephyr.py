@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,12 @@ import yaml
 
 from tests.firmware.scenarios.host import host_at
 from tests.firmware.scenarios.test_states import say_hello, state
-from tests.firmware.scenarios.zephyr import TARGETS, start_board
+from tests.firmware.scenarios.zephyr import NATIVE, TARGETS, ZephyrBoard, start_board
 
 ROOT = Path(__file__).parents[2]
 FIRMWARE = ROOT / "firmware"
 APP = FIRMWARE / "app"
-IDLE, SAFE, HARDWARE = 1, 4, 64
+IDLE, SAFE, LIMIT, HOST_STOP, HARDWARE = 1, 4, 16, 32, 64
 
 
 def test_the_module_names_what_is_there() -> None:
@@ -97,5 +99,79 @@ def test_the_shell_makes_it_safe_and_clears_it_and_the_host_sees_that(
             assert state(host) == (IDLE, 0)
             board.shell("rtloop stats")
             board.wait_for_console("since ARM: ")
+    finally:
+        board.stop()
+
+
+def shell(board: ZephyrBoard, line: str) -> None:
+    """Says a line once the prompt is there: a line ahead of it would have no room."""
+    board.wait_for_console("uart:~$")
+    board.shell(line)
+
+
+def test_settings_outlive_a_restart_and_one_that_is_out_of_range_is_told(tmp_path: Path) -> None:
+    board = start_board(NATIVE, "serial", tmp_path)
+    try:
+        for name, value in {"name": "left", "timeout_ms": "70", "limit_percent": "50"}.items():
+            shell(board, f"settings write string rtloop/{name} {value}")
+        shell(board, "rtloop status")
+        board.wait_for_console("cartpole: INIT")  # they are taken at the next start
+        board.reset()
+        shell(board, "rtloop status")
+        board.wait_for_console("left: INIT")
+        board.wait_for_console("command timeout 70 ms, limits at 50 %")
+        with host_at(board.address) as host:
+            hello = say_hello(host)
+            assert (hello["name"], hello["command_timeout_us"]) == ("left", 70_000)
+            host.activate(command_timeout_us=1_000_000)
+            host.send_command(9.9, valid_for_us=500_000)
+            host.wait_for("sensor", lambda sensor: sensor["state"] == 3)
+            host.send_command(10.1, valid_for_us=500_000)  # the plant's own limit is 20
+            assert host.wait_until_safe() == LIMIT
+        shell(board, "settings write string rtloop/limit_percent 101")
+        shell(board, "rtloop status")
+        board.wait_for_console("limits at 50 %")
+        board.reset()
+        shell(board, "rtloop status")
+        board.wait_for_console("command timeout 70 ms, limits at 100 %")
+    finally:
+        board.stop()
+
+
+def test_of_several_senders_of_datagrams_the_one_that_says_hello_is_the_host(
+    tmp_path: Path,
+) -> None:
+    board = start_board(NATIVE, "udp", tmp_path)
+    try:
+        with host_at(board.address) as first, host_at(board.address) as second:
+            say_hello(first)
+            assert state(first) == (IDLE, 0)
+            second.schema_id = first.schema_id
+            second.send("status_request")  # nobody it knows
+            assert not [packet for packet in second.receive(0.5) if packet.name != "sensor"]
+            say_hello(second)
+            second.activate(command_timeout_us=1_000_000)
+            first.send("hello", min_version=1, max_version=1)  # it moves: nobody else is heard
+            first.send("stop", reason_bits=0)  # but by STOP
+            assert first.wait_for("device_status")["state"] == SAFE
+            assert second.wait_until_safe() == HOST_STOP
+    finally:
+        board.stop()
+
+
+def test_a_flood_of_datagrams_does_not_keep_a_device_from_its_host(tmp_path: Path) -> None:
+    board = start_board(NATIVE, "udp", tmp_path)
+    host, port = board.address.removeprefix("udp://").split(":")
+    try:
+        with host_at(board.address) as commander, socket.socket(type=socket.SOCK_DGRAM) as flood:
+            say_hello(commander)
+            commander.activate(command_timeout_us=1_000_000)
+            end_s = time.monotonic() + 2
+            while time.monotonic() < end_s:
+                for _ in range(50):
+                    flood.sendto(b"no packet", (host, int(port)))
+                commander.send_command(0.0, valid_for_us=500_000)
+                commander.receive(0.01)
+            assert state(commander) == (3, 0)
     finally:
         board.stop()

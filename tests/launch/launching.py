@@ -23,7 +23,8 @@ pytest.importorskip(
     reason="no launch_ros, which no package registry has: source ROS 2's setup.bash",
 )
 
-#: `ros2 launch FILE SHUTDOWN_WHEN ARGUMENT:=VALUE…` without ros2cli. Where a process says SHUTDOWN_WHEN, launch shuts itself down.
+#: `ros2 launch FILE ARGUMENT:=VALUE…` without ros2cli. Its second argument is what a process says when launch
+#: is to shut itself down.
 LAUNCH = """
 import sys
 from launch import LaunchDescription, LaunchService
@@ -47,7 +48,7 @@ sys.exit(service.run())
 
 
 class Launched:
-    """A launch under way, a session of its own as a terminal would give it. ``arguments`` are ``name:=value``."""
+    """A launch under way, a session of its own as a terminal would give it."""
 
     def __init__(self, folder: Path, file: str, *arguments: str, shutdown_when: str = "") -> None:
         self.folder = folder

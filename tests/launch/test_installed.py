@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import os
 import subprocess
@@ -12,30 +11,29 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rtloop.nodes.parameters import parameter
 from tests.launch.places import ROOT, installed
 
-LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.*"))
 #: Each module of nodes/ with a main() is an executable, by the same name.
 NODES = sorted(
     path.stem for path in (ROOT / "nodes").glob("*.py") if "\ndef main(" in path.read_text()
 )
-CONFIG_FILES = sorted((ROOT / "launch").glob("*.yaml"))
+CONFIG_FILES = sorted(set((ROOT / "launch").glob("*.yaml")) - set(LAUNCH_FILES))
+EXAMPLE_FILES = sorted((ROOT / "examples/ros2_control").glob("*.*"))
 PARAMETER_FILES = [path for path in CONFIG_FILES if path.name.endswith(".params.yaml")]
 
 
-@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
-def test_a_launch_file_compiles_and_describes_a_launch(path: Path) -> None:
-    tree = ast.parse(path.read_text(), str(path))
-    compile(tree, str(path), "exec")
-    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert "generate_launch_description" in functions
-
-
 @pytest.mark.parametrize("path", PARAMETER_FILES, ids=lambda path: path.name)
-def test_a_parameter_file_is_one_for_loop_node(path: Path) -> None:
-    content = yaml.safe_load(path.read_text())
-    assert list(content) == ["loop_node"]
-    assert list(content["loop_node"]) == ["ros__parameters"]
+def test_a_parameter_file_sets_what_loop_node_has(path: Path) -> None:
+    ((node, content),) = yaml.safe_load(path.read_text()).items()
+    assert node in ("loop_node", "/**")
+    assert list(content) == ["ros__parameters"]
+    for name, value in content["ros__parameters"].items():
+        known = parameter(name)
+        assert known, name
+        assert type(value) is type(known.default), name
+        assert not known.words or value in known.words
 
 
 @pytest.mark.parametrize(
@@ -44,7 +42,8 @@ def test_a_parameter_file_is_one_for_loop_node(path: Path) -> None:
         "share/ament_index/resource_index/packages/rtloop",
         "share/rtloop/package.xml",
         *(f"share/rtloop/launch/{path.name}" for path in LAUNCH_FILES),
-        *(f"share/rtloop/config/{path.name}" for path in PARAMETER_FILES),
+        *(f"share/rtloop/config/{path.name}" for path in CONFIG_FILES),
+        *(f"share/rtloop/examples/ros2_control/{path.name}" for path in EXAMPLE_FILES),
         "share/rtloop/config/cartpole.yaml",
         "share/rtloop/config/policy.onnx",
         *(f"lib/rtloop/{name}" for name in NODES),

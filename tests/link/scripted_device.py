@@ -11,6 +11,9 @@ import tty
 from collections.abc import Callable
 from typing import Any
 
+from rtloop.link import parse_schema
+from rtloop.link.handshake import LinkInfo
+from rtloop.link.messages import DeviceState, Reason
 from tests.firmware import reference as ref
 
 SCHEMA = "rtloop-schema 1\nname scripted\nsensor a m f32 100\nsensor b m/s f32 100\ncommand c N f32 100\n"
@@ -24,6 +27,25 @@ TIMEOUT_US = 20_000
 #: Takes a request, returns the answers (name and fields) or None for the ordinary one.
 Answers = list[tuple[str, dict[str, Any]]] | None
 Script = Callable[[ref.Packet], Answers]
+
+
+def scripted_info(offset_ns: int = 0) -> LinkInfo:
+    """What a handshake finds, right now; its clock is ours plus ``offset_ns``."""
+    schema = parse_schema(SCHEMA)
+    return LinkInfo(
+        name="scripted",
+        schema=schema,
+        schema_id=schema.id,
+        boot_id=1,
+        device_state=DeviceState.IDLE,
+        reasons=Reason(0),
+        sensor_period_us=10_000,
+        command_timeout_us=20_000,
+        clock_offset_ns=offset_ns,
+        clock_error_ns=1000,
+        clock_time_ns=time.monotonic_ns(),
+        round_trip_ns=2000,
+    )
 
 
 class ScriptedDevice:

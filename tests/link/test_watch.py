@@ -10,12 +10,11 @@ import pytest
 
 from rtloop.errors import LinkError
 from rtloop.link import Link, parse_schema
-from rtloop.link.handshake import LinkInfo
-from rtloop.link.messages import DeviceState, PacketType, Reason
+from rtloop.link.messages import PacketType
 from rtloop.link.packet_stream import Packet
 from rtloop.link.watch import Watch
 from tests.firmware import reference as ref
-from tests.link.scripted_device import SCHEMA, ScriptedDevice
+from tests.link.scripted_device import SCHEMA, ScriptedDevice, scripted_info
 
 SCHEMA_ID = parse_schema(SCHEMA).id
 
@@ -36,24 +35,6 @@ class Received:
         return self.packets.pop(0) if self.packets else None
 
 
-def info(offset_ns: int = 0) -> LinkInfo:
-    schema = parse_schema(SCHEMA)
-    return LinkInfo(
-        name="scripted",
-        schema=schema,
-        schema_id=schema.id,
-        boot_id=1,
-        device_state=DeviceState.IDLE,
-        reasons=Reason(0),
-        sensor_period_us=10_000,
-        command_timeout_us=20_000,
-        clock_offset_ns=offset_ns,
-        clock_error_ns=1000,
-        clock_time_ns=time.monotonic_ns(),
-        round_trip_ns=2000,
-    )
-
-
 def sensor(seq: int, sample_time_us: int = 0, schema_id: int = SCHEMA_ID) -> Packet:
     fields: dict[str, Any] = {
         "sample_time_us": sample_time_us & 0xFFFFFFFF,
@@ -67,7 +48,7 @@ def sensor(seq: int, sample_time_us: int = 0, schema_id: int = SCHEMA_ID) -> Pac
 
 def watched(packets: list[Packet], offset_ns: int = 0) -> Watch:
     stream: Any = Received(packets)
-    watch = Watch(stream, info(offset_ns))
+    watch = Watch(stream, scripted_info(offset_ns))
     assert list(watch.until(0.0)) == []
     return watch
 
@@ -109,12 +90,12 @@ def test_an_age_is_right_when_the_devices_32_bits_wrap() -> None:
 def test_another_schema_is_another_firmware() -> None:
     stream: Any = Received([sensor(1, schema_id=SCHEMA_ID ^ 1)])
     with pytest.raises(LinkError, match="another firmware runs now"):
-        list(Watch(stream, info()).until(0.0))
+        list(Watch(stream, scripted_info()).until(0.0))
 
 
 def test_it_asks_for_time_and_counters_and_nothing_else() -> None:
     stream: Any = Received([])
-    watch = Watch(stream, info())
+    watch = Watch(stream, scripted_info())
     list(watch.until(0.0))
     assert stream.sent == [PacketType.TIME_REQUEST, PacketType.STATUS_REQUEST]
 

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rtloop.telemetry.mcap.reader import open_recording
-from tests.nodes.ros import Client, NodeProcess, Status, loop_node
-from tests.running import edited
+from tests.nodes.ros import Client, Float64MultiArray, NodeProcess, Status, loop_node
+from tests.running import POLICY, edited
 from tests.sim.test_lock_step import MS, config_in
 
+from geometry_msgs.msg import TwistStamped  # isort: skip
 from rosgraph_msgs.msg import Clock  # isort: skip
+
+TOPICS = """\
+recording: {{directory: {folder}/runs}}
+loops:
+  balance:
+    class: soft
+    rate_hz: 200
+    inputs:
+      cart:
+        topic: cart
+        type: geometry_msgs/msg/TwistStamped
+        fields: [twist.linear.x, twist.linear.y, twist.linear.z, twist.angular.z]
+        stamp: header
+        max_age_ms: 100
+    policy: {{model: {policy}, observation: [{{input: cart}}], action: {{scale: 10.0, clip: [-10, 10]}}}}
+    outputs:
+      force: {{topic: force, type: std_msgs/msg/Float64MultiArray, fields: ["data[0]"], safe: 0.25}}
+"""
 
 
 class Simulator:
@@ -51,6 +71,10 @@ def simulated(
 
 def executed(n: int) -> Callable[[Status], bool]:
     return lambda status: status.values.get("executed") == str(n)
+
+
+def is_longer(heard: list[float], before: int) -> bool:
+    return len(heard) > before
 
 
 def recordings(folder: Path) -> list[Any]:
@@ -98,3 +122,39 @@ def test_a_device_is_refused_in_simulated_time(
     client.set_parameter("config", str(config))
     assert not client.request("configure")
     assert "loops.balance.inputs.cart: found a link; expected a mailbox" in node.log
+
+
+def test_topics_are_taken_and_published_between_the_cycles(
+    tmp_path: Path, simulated: tuple[Client, Simulator, NodeProcess]
+) -> None:
+    client, simulator, node = simulated
+    config = tmp_path / "loop.yaml"
+    config.write_text(TOPICS.format(folder=tmp_path, policy=POLICY))
+    heard: list[float] = []
+    client.node.create_subscription(
+        Float64MultiArray, "/force", lambda message: heard.append(message.data[0]), 100
+    )
+    cart = client.node.create_publisher(TwistStamped, "/cart", 10)
+    client.set_parameter("config", str(config))
+    assert client.request("configure"), node.log
+    client.spin_until(lambda: cart.get_subscription_count() == 1, "the node hears it")
+    assert client.request("activate"), node.log
+    simulator.until(300_000, executed(0))
+    for time_ms in range(300_005, 300_105, 5):
+        message = TwistStamped()
+        message.twist.linear.y = time_ms / 1e6
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(time_ms * MS, 10**9)
+        before = len(heard)
+        cart.publish(message)
+        simulator.say(time_ms)
+        if time_ms > 300_020:  # by then it has begun, whichever of both came first
+            client.spin_until(partial(is_longer, heard, before), "each tick is answered")
+    assert client.request("deactivate"), node.log
+    client.spin_until(lambda: heard[-1] == 0.25, "the safe command is the last")
+    assert client.request("cleanup"), node.log
+    told = recordings(tmp_path)[-1]
+    assert heard[:-1] == pytest.approx(told.outputs[:, 0].tolist())
+    ages_ms = told.sources["age_ns"][:, 0] / MS
+    assert (ages_ms >= 0).all()
+    stamps_ms = told.records["release_ns"] / MS - ages_ms
+    assert told.inputs[:, 1] == pytest.approx(stamps_ms / 1e6)

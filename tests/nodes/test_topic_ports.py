@@ -247,7 +247,9 @@ def opened_input(made: RclpyGraph, **keys: Any) -> TopicInputPort:
             **keys,
         }
     )
-    return section.open("told", SERVED, Around({}, made))
+    port = section.open("told", SERVED, Around({}, made))
+    assert isinstance(port, TopicInputPort)
+    return port
 
 
 def opened_output(made: RclpyGraph, **keys: Any) -> TopicOutputPort:
@@ -261,7 +263,9 @@ def opened_output(made: RclpyGraph, **keys: Any) -> TopicOutputPort:
             **keys,
         }
     )
-    return section.open("arm", SERVED, Around({}, made))
+    port = section.open("arm", SERVED, Around({}, made))
+    assert isinstance(port, TopicOutputPort)
+    return port
 
 
 def test_names_obey_namespace_and_remapping() -> None:

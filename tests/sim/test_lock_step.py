@@ -196,6 +196,12 @@ def test_what_keeps_a_time_of_its_own_is_refused(tmp_path: Path) -> None:
         ConfigError, match=r"loop.yaml:8:13: loops.balance.inputs.cart: found a link"
     ):
         Run(load(path), timing=clock).configure()
+    paced = edited(
+        config_in(tmp_path),
+        {"    inputs:": "    clock: {input: cart, timeout_ms: 20}\n    inputs:"},
+    )
+    with pytest.raises(ConfigError, match=r"loops.balance.clock: found paced by input 'cart'"):
+        Run(load(paced), timing=clock).configure()
 
 
 def test_a_loop_may_be_active_before_anybody_says_what_time_it_is(tmp_path: Path) -> None:

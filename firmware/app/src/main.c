@@ -38,9 +38,8 @@ static int start_link(void) {
 }
 
 static void log_state(const loop_snapshot *seen) {
-    char reasons[RTL_REASON_WORDS_SIZE];
-    LOG_INF("%s: %s", rtl_state_word(seen->link.state),
-            rtl_reason_words(seen->link.reasons, reasons));
+    char words[RTL_STATE_WORDS_SIZE];
+    LOG_INF("%s", rtl_state_words(seen->link.state, seen->link.reasons, words));
 }
 
 int main(void) {

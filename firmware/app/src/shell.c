@@ -6,13 +6,13 @@
 #include "settings.h"
 
 static int on_status(const struct shell *shell, size_t argc, char **argv) {
-    char reasons[RTL_REASON_WORDS_SIZE];
+    char words[RTL_STATE_WORDS_SIZE];
     loop_snapshot seen;
     loop_read(&seen);
-    shell_print(shell, "%s: %s %s, boot %08x, %u Hz, command timeout %u ms, limits at %u %%",
-                settings.name, rtl_state_word(seen.link.state),
-                rtl_reason_words(seen.link.reasons, reasons), seen.link.boot_id, CONFIG_APP_RATE_HZ,
-                settings.command_timeout_ms, settings.limit_percent);
+    shell_print(shell, "%s: %s, boot %08x, %u Hz, command timeout %u ms, limits at %u %%",
+                settings.name, rtl_state_words(seen.link.state, seen.link.reasons, words),
+                seen.link.boot_id, CONFIG_APP_RATE_HZ, settings.command_timeout_ms,
+                settings.limit_percent);
     return 0;
 }
 

@@ -16,17 +16,20 @@ const char *rtl_reason_word(unsigned bit) {
     return bit < sizeof reasons_by_bit / sizeof *reasons_by_bit ? reasons_by_bit[bit] : NULL;
 }
 
-const char *rtl_reason_words(uint16_t reasons, char *out) {
-    char *end = out;
+static char *appended(char *end, const char *text) {
+    const size_t n = strlen(text);
+    memcpy(end, text, n + 1);
+    return end + n;
+}
+
+const char *rtl_state_words(unsigned state, uint16_t reasons, char *out) {
+    char *end = appended(out, rtl_state_word(state));
+    const char *before = ": ";
     for (unsigned bit = 0; rtl_reason_word(bit) != NULL; ++bit) {
         if ((reasons & 1u << bit) != 0) {
-            const size_t n = strlen(rtl_reason_word(bit));
-            *end = ' ';
-            end += end > out ? 1 : 0;
-            memcpy(end, rtl_reason_word(bit), n);
-            end += n;
+            end = appended(appended(end, before), rtl_reason_word(bit));
+            before = " ";
         }
     }
-    *end = '\0';
     return out;
 }

@@ -27,6 +27,7 @@ class InputPacer final : public Pacer, private Awaited {
     }
 
     int64_t wait(const Release &latest, const StopRequest &stop) noexcept override {
+        sleep_to_first(kNever);
         for (int64_t now_ns = clock_.now(); !stop.is_made(); now_ns = clock_.now()) {
             if (await(kAtOnce)) return clock_.now();
             if (now_ns >= latest.time_ns) return now_ns;
@@ -36,19 +37,21 @@ class InputPacer final : public Pacer, private Awaited {
     }
 
     bool knows_next() const noexcept override { return false; }
-    bool rest(int64_t time_ns) noexcept override { return clock_.wait_for(*this, time_ns); }
+    bool rest(int64_t time_ns) noexcept override {
+        sleep_to_first(time_ns);
+        return clock_.now() >= release_ns_ && clock_.wait_for(*this, time_ns);
+    }
 
-    Release settle(const Release &latest, bool is_judged) noexcept override {
-        const int64_t now_ns = clock_.now();
+    Release settle(const Release &latest, int64_t woke_ns, bool is_judged) noexcept override {
         const bool has_come = came_.time_ns >= 0;
         Release release = latest;
         release.timed_out = !has_come;
         if (has_come && !is_judged) {
-            release.time_ns = std::max(std::min(came_.time_ns, now_ns), release_ns_);
+            release.time_ns = std::max(std::min(came_.time_ns, woke_ns), release_ns_);
             release.skipped = is_first_ ? 0 : skipped_before(release.time_ns);
         } else if (!is_judged) {
             // It ran over some of them: the newest.
-            release.skipped = static_cast<uint32_t>((now_ns - latest.time_ns) / period_ns_);
+            release.skipped = static_cast<uint32_t>((woke_ns - latest.time_ns) / period_ns_);
             release.time_ns += release.skipped * period_ns_;
         }
         release.cycle += release.skipped;
@@ -57,8 +60,8 @@ class InputPacer final : public Pacer, private Awaited {
             sampled_ns_ = release_ns_;
             n_since_ = 0;
             is_first_ = false;
-            due_ns_ = std::max(now_ns, due_ns_) + period_ns_ - period_ns_ / kFasterBy;
-            latest_ns_ = now_ns + timeout_ns_;
+            due_ns_ = std::max(woke_ns, due_ns_) + period_ns_ - period_ns_ / kFasterBy;
+            latest_ns_ = woke_ns + timeout_ns_;
         } else {
             n_since_ += 1 + int64_t{release.skipped};
             latest_ns_ = release_ns_ + period_ns_;
@@ -78,6 +81,11 @@ class InputPacer final : public Pacer, private Awaited {
     static constexpr int64_t kAtOnce = 0;
     // A loop is at most so much of its rate faster than it, whatever comes.
     static constexpr int64_t kFasterBy = 20;
+
+    // No sample releases before the first release, which is that of all loops of a run.
+    void sleep_to_first(int64_t until_ns) noexcept {
+        if (clock_.now() < release_ns_) clock_.sleep_until(std::min(until_ns, release_ns_));
+    }
 
     // A sample that may release. What comes too early for that stays the newest, and waits to be
     // read.

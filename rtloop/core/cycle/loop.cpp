@@ -155,7 +155,7 @@ bool Loop::step() noexcept {
     attend_ports();
     const int64_t woke_ns = pacer_->wait(next_, stop_);
     if (woke_ns < 0) return false;
-    if (!is_settled_) settle();
+    if (!is_settled_) settle(woke_ns);
     record(cycle_.run(next_, woke_ns));
     next_ = pacer_->after(next_.cycle, clock_->now());
     count();
@@ -166,9 +166,9 @@ bool Loop::step() noexcept {
 }
 
 // Which release it was. Where the guard was first, that one which it has judged.
-void Loop::settle() noexcept {
+void Loop::settle(int64_t woke_ns) noexcept {
     const bool is_judged = !gate_.stop_waiting(next_.cycle);
-    next_ = pacer_->settle(next_, is_judged);
+    next_ = pacer_->settle(next_, woke_ns, is_judged);
     is_settled_ = true;
     count();
     if (is_judged) return;

@@ -71,7 +71,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
 
   private:
     void arm() noexcept;
-    void settle() noexcept;
+    void settle(int64_t woke_ns) noexcept;
     void count() noexcept;
     void attend_ports() noexcept;
     void record(const CycleRecord &record) noexcept;

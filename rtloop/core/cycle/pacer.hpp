@@ -40,10 +40,11 @@ class Pacer {
     // The release to wait for once cycle `cycle` is over at `now_ns`.
     virtual Release after(int64_t cycle, int64_t now_ns) noexcept = 0;
     // Whether that is all there is to know of it. Else it is the latest that it may be, and once
-    // wait() returned settle() says which it was; `is_judged`: the guard has judged the latest.
+    // wait() returned `woke_ns` settle() says which it was, no later than that; `is_judged`: the
+    // guard has judged the latest.
     virtual bool knows_next() const noexcept { return true; }
-    virtual Release settle(const Release &latest, bool is_judged) noexcept {
-        static_cast<void>(is_judged);
+    virtual Release settle(const Release &latest, int64_t woke_ns, bool is_judged) noexcept {
+        static_cast<void>(woke_ns), static_cast<void>(is_judged);
         return latest;
     }
     // Then, too: sleeps until `time_ns`, which is before it, and no longer than until the release.

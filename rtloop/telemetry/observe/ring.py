@@ -37,7 +37,10 @@ RING_SUFFIX = ".ring"
 NO_METADATA = b"{}"
 """In a ring that was made, before it is known what there is to say of its loop."""
 _LONGEST_PERIOD_NS = 1 << 53
-LOOP_FACTS = ("policy_sha256", "models_sha256", "policy_backends", "policies", "selector")
+LOOP_FACTS = (
+    *("policy_sha256", "models_sha256", "policy_backends", "policies", "selector"),
+    "paced_by",
+)
 """Those facts of ``LoopMetadata.run`` that are a loop's own."""
 
 

@@ -17,6 +17,8 @@ from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.recorder.split import Split
 
 _END_GRACE_S = 2.0
+#: Those that still write, until somebody looks whether they have ended.
+_left_behind: list["subprocess.Popen[bytes]"] = []
 # Said on the recorder's stdin, a line each: what went wrong in the run (a list in JSON), and that
 # the loops have ended.
 PROBLEMS = b"problems "
@@ -164,6 +166,18 @@ class RecorderProcess:
             error=f"the recorder did not finish within {timeout_s:g} s and was ended; "
             f"run `rtloop recover {quote(str(self.out))}`",
         )
+
+    def wait_or_leave(self, timeout_s: float) -> "RecordingResult | None":
+        """The same of one that was told to end, but it is never killed: None where it still writes.
+
+        It goes on by itself then, whatever becomes of this process.
+        """
+        if self._wait_until(time.monotonic() + timeout_s):
+            return self._result()
+        self._close()
+        _left_behind[:] = [one for one in _left_behind if one.poll() is None]
+        _left_behind.append(self._process)
+        return None
 
     def _wait_until(self, deadline_s: float) -> bool:
         while self._process.poll() is None:

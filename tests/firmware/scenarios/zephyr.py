@@ -30,8 +30,10 @@ MACHINES = {
     "mps2/an385": ("mps2-an385", "lan9118"),
 }
 TARGETS = (NATIVE, *MACHINES)
-TRANSPORTS = ("serial", "zmq")
-#: Of zmq.conf: what QEMU's own network calls the board.
+#: What it is called at the host; a UART otherwise.
+SCHEMES = {"zmq": "zmq+tcp", "udp": "udp"}
+TRANSPORTS = ("serial", *SCHEMES)
+#: Of zmq.conf and udp.conf: what QEMU's own network calls the board.
 BOARD_ADDRESS = "10.0.2.15"
 _TIMEOUT_S = 20.0
 
@@ -74,13 +76,13 @@ class ZephyrBoard(Device):
 
 
 class NativeBoard(ZephyrBoard):
-    """native_sim: a program."""
+    """native_sim: a program. Its flash is a file in the folder, which outlives a reset."""
 
-    def __init__(self, build: Path, folder: Path, port: int | None) -> None:
+    def __init__(self, build: Path, folder: Path, address: str) -> None:
         program = str(build.resolve() / "zephyr" / "zephyr.exe")
-        self._command = [program, "-flash_rm", "-seed-random"]  # another boot_id each time
+        self._command = [program, "-seed-random"]  # another boot_id each time
         self._folder, self._line = folder, folder / "line"
-        self.address = str(self._line) if port is None else f"zmq+tcp://127.0.0.1:{port}"
+        self.address = address or str(self._line)
         self._start()
 
     def _start(self) -> None:
@@ -115,20 +117,22 @@ class NativeBoard(ZephyrBoard):
 
 
 class EmulatedBoard(ZephyrBoard):
-    def __init__(self, build: Path, target: str, folder: Path, port: int | None) -> None:
+    def __init__(self, build: Path, target: str, folder: Path, scheme: str, port: int) -> None:
         machine, ethernet = MACHINES[target]
         arguments = ["-machine", machine, "-kernel", str(build.resolve() / "zephyr" / "zephyr.elf")]
         arguments += ["-serial", "chardev:console", "-serial", "chardev:link"]
-        if port is not None:
+        if scheme:
             outside = free_port()
-            to_board = f"hostfwd=tcp:127.0.0.1:{outside}-{BOARD_ADDRESS}:{port}"
+            to_board = (
+                f"hostfwd={scheme.removeprefix('zmq+')}:127.0.0.1:{outside}-{BOARD_ADDRESS}:{port}"
+            )
             arguments += ["-nic", f"user,model={ethernet},restrict=on,{to_board}"]
         # Two threads of the emulator hand over each byte: what preempts them slows the line down.
         self._emulator = Emulator(arguments, 60 if os.geteuid() == 0 else 0)
         self.listen(self._emulator.console)
         line = folder / "line"
         line.symlink_to(self._emulator.line)
-        self.address = str(line) if port is None else f"zmq+tcp://127.0.0.1:{outside}"
+        self.address = f"{scheme}://127.0.0.1:{outside}" if scheme else str(line)
 
     def reset(self) -> None:
         self._emulator.reset()
@@ -153,7 +157,8 @@ def built_boards() -> dict[tuple[str, str], Path]:
         text = config.read_text()
         target = re.search(r'^CONFIG_BOARD_TARGET="(.*)"$', text, re.MULTILINE)
         if target and "CONFIG_APP_PLANT_STILL=y" in text:
-            transport = "zmq" if "CONFIG_APP_LINK_ZMQ=y" in text else "serial"
+            packets = re.search(r"^CONFIG_APP_LINK_(ZMQ|UDP)=y$", text, re.MULTILINE)
+            transport = packets[1].lower() if packets else "serial"
             boards.setdefault((target[1], transport), config.parents[1])
     return boards
 
@@ -163,16 +168,16 @@ def start_board(target: str, transport: str, folder: Path) -> ZephyrBoard:
     build = built_boards().get((target, transport))
     if build is None:
         pytest.skip(f"RTLOOP_ZEPHYR has no {target} with scenarios.conf and {transport}")
-    port = None
-    if transport == "zmq":
+    scheme, port = SCHEMES.get(transport, ""), 0
+    if scheme:
         config = (build / "zephyr" / ".config").read_text()
         (text,) = re.findall(r"^CONFIG_APP_LINK_PORT=(\d+)$", config, re.MULTILINE)
         port = int(text)
     if target == NATIVE:
-        return NativeBoard(build, folder, port)
+        return NativeBoard(build, folder, f"{scheme}://127.0.0.1:{port}" if scheme else "")
     if shutil.which(EMULATOR) is None:
         pytest.skip(f"{EMULATOR} is not installed (Debian: qemu-system-arm)")
-    return EmulatedBoard(build, target, folder, port)
+    return EmulatedBoard(build, target, folder, scheme, port)
 
 
 def _start(

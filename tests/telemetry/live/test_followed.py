@@ -189,7 +189,8 @@ def test_an_input_that_is_stale_is_counted(ring_directory: Path) -> None:
 def test_the_documentation_has_the_statistics_in_their_order() -> None:
     text = (Path(__file__).parents[3] / "docs" / "ros2.md").read_text()
     table = text[text.index("| index | name | over |") :]
-    names, places = [], []
+    names: list[str] = []
+    places: list[int] = []
     for line in table[: table.index("| from ")].splitlines()[2:]:
         index, told, _ = line.strip("|").split("|")
         first, *last = map(int, re.findall(r"\d+", index))

@@ -14,11 +14,10 @@ const char *rtl_state_word(unsigned state);
 /* "HARDWARE", of bit 6; NULL for a bit that means nothing. */
 const char *rtl_reason_word(unsigned bit);
 
-#define RTL_REASON_WORDS_SIZE 96u
+#define RTL_STATE_WORDS_SIZE 96u
 
-/* "LIMIT HARDWARE", or "" for none. Writes to `out`, RTL_REASON_WORDS_SIZE bytes, and returns it.
- */
-const char *rtl_reason_words(uint16_t reasons, char *out);
+/* "IDLE", "SAFE: LIMIT HARDWARE". Writes to `out`, RTL_STATE_WORDS_SIZE bytes, and returns it. */
+const char *rtl_state_words(unsigned state, uint16_t reasons, char *out);
 
 #ifdef __cplusplus
 }

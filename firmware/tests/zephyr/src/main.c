@@ -4,6 +4,7 @@
 int test_codec(void);
 int test_device(void);
 int test_device_account(void);
+int test_device_commands(void);
 int test_device_refusals(void);
 int test_device_safety(void);
 int test_device_board(void);
@@ -20,6 +21,10 @@ ZTEST(firmware_lib, test_states) {
 
 ZTEST(firmware_lib, test_account) {
     zassert_ok(test_device_account());
+}
+
+ZTEST(firmware_lib, test_commands) {
+    zassert_ok(test_device_commands());
 }
 
 ZTEST(firmware_lib, test_refusals) {

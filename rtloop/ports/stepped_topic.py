@@ -1,0 +1,130 @@
+"""A ROS topic of a loop that is stepped through simulated time: it is taken and published between cycles, by
+who steps them, and not by a thread."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING
+
+from rtloop.ports.command import numbers
+from rtloop.ports.mailbox import MailboxPort
+from rtloop.ports.port import Port
+from rtloop.ports.qos import qos_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rtloop.ports.around import Publisher, Subscription
+    from rtloop.ports.topic import TopicInput, TopicOutput
+    from rtloop.realtime.timing import Timing
+
+#: Of samples whose time has not come, so many are kept.
+AHEAD_MAX = 1000
+CONFIRMED_WITHIN_S = 1.0
+
+
+class SteppedInputPort(MailboxPort):
+    """A sample counts from its header's stamp, which is simulated time; with ``stamp: received`` from the time
+    that was told before it was looked for."""
+
+    def __init__(
+        self, name: str, section: TopicInput, subscription: Subscription, timing: Timing
+    ) -> None:
+        names = section.element_names
+        self.topic = subscription.topic
+        self._subscription, self._timing = subscription, timing
+        self._is_stamped = section.stamp == "header"
+        self._keeps = qos_of(section.qos).durability == "transient_local"
+        self._ahead: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=AHEAD_MAX)
+        self._refused = ""
+        super().__init__(name, n_inputs=len(names), names=names, now_ns=timing.now_ns)
+        timing.attach(self)
+
+    @property
+    def awaits(self) -> str:  # type: ignore[override]  # what there is now
+        return f"No message on {self.topic} counts. {self._refused or self._subscription.found()}"
+
+    def prepare(self) -> None:
+        """What came before counts where it was kept for those who come late."""
+        if not self._keeps:
+            while self._subscription.take() is not None:
+                pass
+            self._ahead.clear()
+        super().prepare()
+
+    def put(self, values: NDArray[np.float32]) -> None:
+        Port.put(self, values)  # which refuses it
+
+    def take(self, now_ns: int) -> None:
+        while (message := self._subscription.take()) is not None:
+            try:
+                values, stamp_ns = self._subscription.reader.read(message)
+            except ValueError as error:
+                self._refused = str(error)
+                continue
+            time_ns = stamp_ns if self._is_stamped else now_ns
+            if self._ahead and time_ns < self._ahead[-1][0]:
+                self._refused = "its header's stamp is older than that of a message before it"
+            else:
+                self._ahead.append((time_ns, values))
+
+    def deliver(self, until_ns: int) -> None:
+        while self._ahead and self._ahead[0][0] <= until_ns:
+            time_ns, values = self._ahead.popleft()
+            self.leave(values, time_ns)
+
+    def send(self) -> None:
+        pass
+
+    def stop(self) -> str:
+        return "" if self._keeps else super().stop()
+
+    def close(self) -> None:
+        self._timing.detach(self)
+        self._subscription.close()
+
+
+class SteppedOutputPort(MailboxPort):
+    """Each command is published between its cycle and the next, stamped with the time of the cycle."""
+
+    def __init__(
+        self, name: str, section: TopicOutput, publisher: Publisher, timing: Timing
+    ) -> None:
+        names = section.element_names
+        safe = numbers(section.safe, names, 0.0)
+        self.topic = publisher.topic
+        self._publisher, self._timing = publisher, timing
+        super().__init__(name, safe=safe, names=names, now_ns=timing.now_ns)
+        timing.attach(self)
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._sent_ns = -1
+
+    def take(self, now_ns: int) -> None:
+        pass
+
+    def deliver(self, until_ns: int) -> None:
+        pass
+
+    def send(self) -> None:
+        command, time_ns = self.core.newest()
+        if time_ns >= 0 and time_ns != self._sent_ns:
+            self._sent_ns = time_ns
+            self._publish(command)
+
+    def stop(self) -> str:
+        self._publish(self.core.newest()[0])
+        if self._publisher.subscriptions and not self._publisher.acknowledged(CONFIRMED_WITHIN_S):
+            return f"nobody confirmed the safe command on {self.topic}"
+        return ""
+
+    def close(self) -> None:
+        self._timing.detach(self)
+        self._publisher.close()
+
+    def _publish(self, command: NDArray[np.float32]) -> None:
+        if all(map(math.isfinite, command)):  # what is to be held was perhaps never measured
+            self._publisher.send(self._publisher.writer.data(command, self._timing.now_ns()))
