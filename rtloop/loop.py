@@ -404,7 +404,7 @@ class Loop:
 
     @property
     def hangs(self) -> bool:
-        """Whether something of its newest activation did not come back, and holds what a new one would use."""
+        """Whether a cycle or its function did not return when it was deactivated; cleanup() lets go of it."""
         return self._hangs
 
     @property
@@ -417,11 +417,6 @@ class Loop:
         """What happened to such ports since the activation, a sentence each."""
         reconnections = [] if self._activation is None else self._activation.reconnections
         return [text for reconnection in reconnections for text in reconnection.told]
-
-    @property
-    def hangs(self) -> bool:
-        """Whether a cycle or its function did not return when it was deactivated; cleanup() lets go of it."""
-        return self._hangs
 
     @property
     def rights(self) -> list[RightReport]:

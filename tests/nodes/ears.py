@@ -102,6 +102,12 @@ class Ears:
         self.until(told, f"all of {recorded}")
         assert {loop: self.all_told(loop) for loop in recorded} == recorded
 
+    def statistics_of(self, loop: str, misses: int) -> dict[str, float]:
+        """The newest ones, once they count so many."""
+        heard = self.statistics[loop]
+        self.until(lambda: bool(heard) and heard[-1]["misses"] == misses, "the last statistics")
+        return heard[-1]
+
     def __repr__(self) -> str:
         misses = {loop: len(heard) for loop, heard in self.misses.items()}
         statistics = {loop: len(heard) for loop, heard in self.statistics.items()}

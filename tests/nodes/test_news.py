@@ -127,9 +127,7 @@ def test_misses_of_each_class_are_told_as_often_as_they_are_recorded(tmp_path: P
         recorded = all_recorded(run, news, ears)
         assert recorded["hard"] == 1
         for loop, n in recorded.items():
-            heard = ears.statistics[loop]
-            ears.until(lambda of=heard, n=n: bool(of) and of[-1]["misses"] == n, "the last ones")
-            newest = heard[-1]
+            newest = ears.statistics_of(loop, n)
             assert newest["misses_suppressed"] == sum(m["suppressed"] for m in ears.misses[loop])
             assert newest["records_lost"] == 0
             assert newest["executed"] == len(read_recording(run.recording).loops[loop].records)
