@@ -138,7 +138,6 @@ class TopicInput(InputSection):
     can_pace = True
     threads_of = "topic"
     is_stepped = True
-    can_pace = True
 
     topic: _Text = Field(description=_TOPIC_KEY)
     type: _Text = Field(description=_TYPE_KEY)
