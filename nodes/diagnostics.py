@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,47 @@ def lifecycle_status(node: str, state: State) -> DiagnosticStatus:
     return _status(f"{node}: lifecycle", WARN if failed else OK, message, values, _host())
 
 
+class _Looks:
+    """What the statistics of a loop tell of the time since the previous look."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, int] = {}
+
+    def judge(
+        self,
+        statistics: LoopStatistics,
+        summary: LoopSummary,
+        thresholds: Thresholds,
+        fault: str,
+        beside: Iterable[str],
+    ) -> tuple[bytes, str, dict[str, Any]]:
+        """Level, message and values. ``fault`` is empty where there is none, ``beside`` are more warnings."""
+        window = statistics.window()
+        now = _counts(summary)
+        counts = {name: n - self._before.get(name, 0) for name, n in now.items()}
+        self._before = now
+        found: list[_Found] = [(ERROR, fault)] if fault else []
+        if not fault:
+            recently = f"(last {window_s(statistics.metadata.period_ns):g} s)"
+            found += [(ERROR, f"{s} {recently}") for s in statistics.recent_shares() if s.is_over]
+            found += _judged(counts, summary.loop_class, window.seconds, thresholds)
+            found += [(WARN, text) for text in beside]
+            if statistics.executed == 0:
+                found.append((WARN, "no cycle was executed yet"))
+        found.sort(key=lambda one: one[0], reverse=True)
+        values = {
+            **_values(summary),
+            "rate_hz": window.rate_hz,
+            "response_p50_us": window.response_p50_us,
+            "response_p99_us": window.response_p99_us,
+            **_acting(statistics),
+            **{key: now[key] for key in ("stale", "dropped", "refused", "limit_broken")},
+            "fault": fault,
+        }
+        message = "; ".join(text for _, text in found) or "every deadline met"
+        return found[0][0] if found else OK, message, values
+
+
 class LoopDiagnostics:
     """A loop of one activation of a run; each look tells of the time since the one before."""
 
@@ -80,7 +121,7 @@ class LoopDiagnostics:
         self._node = node
         self._run = run
         self._name = name
-        self._before: dict[str, int] = {}
+        self._looks = _Looks()
 
     def statuses(self, thresholds: Thresholds) -> list[DiagnosticStatus]:
         """The loop, and each of its inputs. Call ``run.observe()`` first."""
@@ -90,38 +131,12 @@ class LoopDiagnostics:
 
     def _loop(self, thresholds: Thresholds) -> DiagnosticStatus:
         observed, loop = self._run.observed[self._name], self._run.loops[self._name]
-        statistics = observed.statistics
-        window = statistics.window()
-        summary = statistics.summary(status=observed.ring.status())
-        counts = self._since(_counts(summary))
-        fault = in_ros_words(loop.fault())
-        found = [(ERROR, fault)] if fault else []
-        if not fault:
-            recently = f"(last {window_s(loop.loop_config.period_ns):g} s)"
-            found += [(ERROR, f"{s} {recently}") for s in statistics.recent_shares() if s.is_over]
-            found += _judged(counts, loop.loop_config.loop_class, window.seconds, thresholds)
-            found += [(WARN, error) for error in [self._run.recording_error] if error]
-            found += [
-                (WARN, str(lost)) for lost in loop.losses() if lost.is_lost or not lost.is_armed
-            ]
-            if statistics.executed == 0:
-                found.append((WARN, "no cycle was executed yet"))
-        found.sort(key=lambda one: one[0], reverse=True)
-        level = found[0][0] if found else OK
-        message = "; ".join(text for _, text in found) or "every deadline met"
-        values = _values(summary)
-        values |= {
-            "rate_hz": window.rate_hz,
-            "response_p50_us": window.response_p50_us,
-            "response_p99_us": window.response_p99_us,
-            **_acting(statistics),
-            "stale": summary.stale_inputs,
-            "dropped": summary.outcomes.get("dropped", 0),
-            "refused": summary.device_late_commands,
-            "limit_broken": summary.limit_broken,
-            "fault": fault,
-            "denied_rights": ", ".join(r.name for r in denied([kernel_report(), *loop.rights])),
-        }
+        beside = [self._run.recording_error] if self._run.recording_error else []
+        beside += [str(lost) for lost in loop.losses() if lost.is_lost or not lost.is_armed]
+        level, message, values = self._looks.judge(
+            observed.statistics, observed.so_far(), thresholds, in_ros_words(loop.fault()), beside
+        )
+        values["denied_rights"] = ", ".join(r.name for r in denied([kernel_report(), *loop.rights]))
         hardware_id = _hardware_id(self._run.config, self._name)
         return _status(f"{self._node}: {self._name}", level, message, values, hardware_id)
 
@@ -131,10 +146,6 @@ class LoopDiagnostics:
         hardware_id = "" if section is None else section.hardware_id(config.links)
         name = f"{self._node}: {self._name}.{window.name}"
         return _input_status(name, window, threshold, hardware_id or _host())
-
-    def _since(self, now: dict[str, int]) -> dict[str, int]:
-        before, self._before = self._before, now
-        return {name: n - before.get(name, 0) for name, n in now.items()}
 
 
 def _input_status(
@@ -201,7 +212,7 @@ class FollowedDiagnostics:
         """``name`` is that of its status."""
         self._name = name
         self._followed = followed
-        self._before: dict[str, int] = {}
+        self._looks = _Looks()
 
     def statuses(self) -> list[DiagnosticStatus]:
         """The loop, and each of its inputs."""
@@ -219,47 +230,25 @@ class FollowedDiagnostics:
         if self._followed.ring.status()["state"] != "finalized":
             level = ERROR
             message = f"its process {pid} died before it was ended; `rtloop recover` saves what was recorded"
-        return _status(self._name, level, message, self._values(), _host())
+        values = {**self._whose(), **_values(self._followed.summary())}
+        values["records_lost"] = self._followed.records_lost
+        return _status(self._name, level, message, values, _host())
 
     def _loop(self) -> DiagnosticStatus:
-        statistics = self._followed.statistics
-        window = statistics.window()
-        summary = self._followed.summary()
-        now = _counts(summary)
-        counts = {name: n - self._before.get(name, 0) for name, n in now.items()}
-        self._before = now
+        followed, summary = self._followed, self._followed.summary()
         word = find("fault_reasons", summary.fault_reason)
         fault = ""
         if summary.fault_reason != "none":
             fault = summary.fault_reason if word is None else explain(word)
-        found = [(ERROR, fault)] if fault else []
-        if not fault:
-            recently = f"(last {window_s(self._followed.metadata.period_ns):g} s)"
-            found += [(ERROR, f"{s} {recently}") for s in statistics.recent_shares() if s.is_over]
-            found += _judged(counts, summary.loop_class, window.seconds, _ANY)
-            found += [(WARN, absence) for absence in summary.absences]
-            if statistics.executed == 0:
-                found.append((WARN, "no cycle was executed yet"))
-        found.sort(key=lambda one: one[0], reverse=True)
-        values = {
-            **self._values(),
-            "rate_hz": window.rate_hz,
-            "response_p50_us": window.response_p50_us,
-            "response_p99_us": window.response_p99_us,
-            **_acting(statistics),
-            "fault": fault,
-        }
-        message = "; ".join(text for _, text in found) or "every deadline met"
-        return _status(self._name, found[0][0] if found else OK, message, values, _host())
+        level, message, values = self._looks.judge(
+            followed.statistics, summary, _ANY, fault, summary.absences
+        )
+        values["records_lost"] = followed.records_lost
+        return _status(self._name, level, message, {**self._whose(), **values}, _host())
 
-    def _values(self) -> dict[str, Any]:
+    def _whose(self) -> dict[str, Any]:
         ring = self._followed.ring
-        return {
-            "run_id": ring.metadata.run_id,
-            "pid": ring.writer.pid,
-            **_values(self._followed.summary()),
-            "records_lost": self._followed.records_lost,
-        }
+        return {"run_id": ring.metadata.run_id, "pid": ring.writer.pid}
 
 
 def _acting(statistics: LoopStatistics) -> dict[str, Any]:

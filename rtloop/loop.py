@@ -404,7 +404,7 @@ class Loop:
 
     @property
     def hangs(self) -> bool:
-        """Whether something of its newest activation did not come back, and holds what a new one would use."""
+        """Whether a cycle or its function did not return when it was deactivated; cleanup() lets go of it."""
         return self._hangs
 
     @property

@@ -135,8 +135,10 @@ class TopicInput(InputSection):
     """
 
     kind = "topic"
+    can_pace = True
     threads_of = "topic"
     is_stepped = True
+    can_pace = True
 
     topic: _Text = Field(description=_TOPIC_KEY)
     type: _Text = Field(description=_TYPE_KEY)

@@ -93,12 +93,6 @@ class Ears:
             number = miss["number"]
         return number
 
-    def statistics_with(self, misses: int, loop: str) -> dict[str, float]:
-        """The newest of a loop, once they count so many misses."""
-        heard = self.statistics[loop]
-        self.until(lambda: bool(heard) and heard[-1]["misses"] == misses, f"{misses} misses")
-        return heard[-1]
-
     def until_told(self, recorded: Mapping[str, int]) -> None:
         """So many misses by loop, none less and none more."""
 
@@ -107,6 +101,12 @@ class Ears:
 
         self.until(told, f"all of {recorded}")
         assert {loop: self.all_told(loop) for loop in recorded} == recorded
+
+    def statistics_of(self, loop: str, misses: int) -> dict[str, float]:
+        """The newest ones, once they count so many."""
+        heard = self.statistics[loop]
+        self.until(lambda: bool(heard) and heard[-1]["misses"] == misses, "the last statistics")
+        return heard[-1]
 
     def __repr__(self) -> str:
         misses = {loop: len(heard) for loop, heard in self.misses.items()}

@@ -127,7 +127,7 @@ def test_misses_of_each_class_are_told_as_often_as_they_are_recorded(tmp_path: P
         recorded = all_recorded(run, news, ears)
         assert recorded["hard"] == 1
         for loop, n in recorded.items():
-            newest = ears.statistics_with(n, loop)
+            newest = ears.statistics_of(loop, n)
             assert newest["misses_suppressed"] == sum(m["suppressed"] for m in ears.misses[loop])
             assert newest["records_lost"] == 0
             assert newest["executed"] == len(read_recording(run.recording).loops[loop].records)

@@ -24,7 +24,7 @@ from rtloop.ports.topic import TopicInput, TopicInputPort, TopicOutput, TopicOut
 from tests.core.topic_scenarios import Rig, mailbox
 from tests.nodes.ros import TIMEOUT_S, Client, Float64MultiArray, loop_node, loop_node_here, rclpy
 from tests.policy.models import passthrough
-from tests.running import ROOT
+from tests.running import ROOT, edited
 
 # After ros.py has skipped all of it without rclpy.
 from geometry_msgs.msg import TwistStamped  # isort: skip
@@ -135,6 +135,31 @@ def test_a_command_that_dies_becomes_what_the_file_says(tmp_path: Path) -> None:
             client.spin_until(lambda: client.node.count_publishers("commands") == 0, "it is gone")
             assert client.request("configure"), node.log
             client.spin_until(lambda: client.node.count_publishers("commands") == 1, "it is back")
+
+
+def test_a_loop_is_paced_by_a_topic(tmp_path: Path) -> None:
+    path = written(tmp_path, f"{TWIST}, max_age_ms: 500")
+    edited(path, {"rate_hz: 100": "rate_hz: 100\n    clock: {input: told, timeout_ms: 2000}"})
+    with Client() as client:
+        listener = Listener(client)
+        publisher = client.node.create_publisher(TwistStamped, "cmd_vel", 10)
+        with loop_node(tmp_path, config=path) as node:
+            assert client.request("configure"), node.log
+            client.spin_until(lambda: publisher.get_subscription_count() == 1, "they have met")
+            sent = 0
+
+            def send() -> None:
+                nonlocal sent
+                publisher.publish(twist(float(sent), 0.0))
+                sent += 1
+
+            client.node.create_timer(0.05, send)  # five times slower than the nominal rate
+            assert client.request("activate"), node.log
+            client.spin_until(lambda: len(listener.heard) >= 20, "it is released by messages")
+            ran = client.status_when(lambda s: s["executed"] >= 20, "it is told of")
+            assert ran["executed"] <= sent + 1
+            commanded = [command[0] for command in listener.heard]
+            assert commanded == sorted(set(commanded)), "each once"
 
 
 def test_a_quality_of_service_that_does_not_fit_is_told_in_words(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+from rtloop import core
+from rtloop.telemetry.observe.ring import Ring
 from tests.nodes.ros import OK, WARN, Client, Float64MultiArray, loop_node_here, runs
-from tests.running import POLICY
+from tests.running import POLICY, rings_of
 
 LOOP = """\
 loops:
@@ -64,3 +67,29 @@ def test_a_loop_reads_one_topic_and_commands_another_through_the_lifecycle(tmp_p
             assert "/force" not in dict(
                 node.get_publisher_names_and_types_by_node("loop_node", "/")
             )
+
+
+def test_a_loop_is_released_by_the_messages_of_a_topic(tmp_path: Path) -> None:
+    path = tmp_path / "loop.yaml"
+    text = LOOP.format(policy=POLICY)
+    clock = "rate_hz: 100\n    clock: {input: cart, timeout_ms: 2000}"
+    path.write_text(text.replace("rate_hz: 200", clock))
+
+    with Client() as client:
+        publisher = client.node.create_publisher(Float64MultiArray, "/cart", 10)
+        message = Float64MultiArray(data=[0.0, 0.0, 0.1, 0.0])
+        timer = client.node.create_timer(0.05, lambda: publisher.publish(message))
+        with loop_node_here(client, config=str(path)) as (node, _):
+            assert client.request("configure")
+            assert client.request("activate"), node.state.failure
+            client.status_when(runs, "it runs")
+            # 20 Hz: far more often than the time-out, far less often than the rate.
+            (ring,) = rings_of(os.getpid())
+            client.spin_until(lambda: len(Ring(ring).read()) > 15, "cycles")
+            records = Ring(ring).read().records
+            client.node.destroy_timer(timer)
+            assert client.request("deactivate")
+    came = (records["events"] & core.EVENTS["timed_out"]) == 0
+    assert came.sum() > 10
+    assert records["skipped"][came].sum() > came.sum(), "most releases of a loop of 100 Hz"
+    assert (records["release_ns"] <= records["start_ns"]).all()

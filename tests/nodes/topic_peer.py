@@ -1,4 +1,4 @@
-"""For test_topic_ports: a node that publishes cmd_vel at 100 Hz and prints what comes on /commands."""
+"""A program for test_topic_ports: a node that publishes cmd_vel at 100 Hz and prints what it hears."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ READS = 16
 WRITE_S = 0.05
 
 
-#: What becomes of a device whose commander has left, by its newest sample; of others nothing.
+#: What becomes of a device whose commander has left, by what it said last; of others nothing.
 _LEFT = {
     DeviceState.ACTIVE: "; the device's command timeout acts",
     DeviceState.ARMED: (
@@ -206,7 +206,9 @@ class Gateway:
                 news.sample(self.info, taken, self._unwrapped(taken.sample_time_us))
             )
         elif type == PacketType.EVENT:
-            self._sockets.publish(news.event(self.info, messages.decode_event(payload)))
+            event = messages.decode_event(payload)
+            self._state = event.state  # told before the next sample
+            self._sockets.publish(news.event(self.info, event))
         elif type == PacketType.HELLO_REPLY:
             boot_id = messages.decode_hello_reply(payload).boot_id
             if boot_id != self._boot_id:
