@@ -15,11 +15,18 @@ if TYPE_CHECKING:
     import onnx
 
 
+#: ROS 2's onnxruntime_vendor has no Python API, with which a policy is tried before it runs.
+_MISSING = (
+    "onnxruntime is not installed for this Python: pip install onnxruntime "
+    "(a libonnxruntime.so alone, such as onnxruntime_vendor's, is not enough)"
+)
+
+
 def onnxruntime_library() -> str:
     """Path of libonnxruntime.so, found without importing onnxruntime. Raises RtloopError."""
     spec = importlib.util.find_spec("onnxruntime")
     if spec is None or spec.origin is None:
-        raise RtloopError("onnxruntime is not installed: pip install onnxruntime")
+        raise RtloopError(_MISSING)
     found = sorted((Path(spec.origin).parent / "capi").glob("libonnxruntime.so*"))
     if not found:
         raise RtloopError(
@@ -30,9 +37,15 @@ def onnxruntime_library() -> str:
 
 
 def import_onnxruntime() -> ModuleType:
-    """onnxruntime without its telemetry, which uploads usage events unless it is told not to."""
+    """onnxruntime without its telemetry, which uploads usage events unless it is told not to.
+
+    Raises RtloopError when it is not installed.
+    """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    return importlib.import_module("onnxruntime")
+    try:
+        return importlib.import_module("onnxruntime")
+    except ModuleNotFoundError as error:
+        raise RtloopError(_MISSING) from error
 
 
 def session(model: onnx.ModelProto) -> Any:

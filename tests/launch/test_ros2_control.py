@@ -78,6 +78,7 @@ def test_the_loop_runs_between_stand_ins_for_the_controllers(
 ) -> None:
     """Joints in the broadcaster's order and with joints of others; commands to where a controller listens."""
     rclpy = pytest.importorskip("rclpy", reason="no rclpy: source setup.bash, or rtloop[ros]")
+    pytest.importorskip("sensor_msgs", reason="no sensor_msgs: install rtloop[ros]")
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path))
     from rclpy.executors import SingleThreadedExecutor
