@@ -1,4 +1,4 @@
-"""The sections of a link to a microcontroller: its samples, its commands. What they open: rtloop/link/port.py."""
+"""The sections of a link to a microcontroller: samples, commands. What they open: rtloop/link/port.py."""
 
 from __future__ import annotations
 
