@@ -1,5 +1,5 @@
-// As much of librcl as the core calls, played by the test: it pushes messages, and finds what was published.
-// Built as librcl.so, in a process that has no other.
+// As much of librcl as the core calls, played by the test: it pushes messages, and finds what was
+// published. Built as librcl.so, in a process that has no other.
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,14 +50,27 @@ static int take_result, publish_result;
 static int64_t publish_takes_ns;
 static int n_takes, n_forgotten;
 
-int fake_has_callback(void) { return callback != NULL; }
-int fake_takes(void) { return n_takes; }
-int fake_forgotten(void) { return n_forgotten; }
-void fake_take_result(int result) { take_result = result; }
-void fake_publish_result(int result) { publish_result = result; }
-void fake_publish_takes(int64_t ns) { publish_takes_ns = ns; }
+int fake_has_callback(void) {
+    return callback != NULL;
+}
+int fake_takes(void) {
+    return n_takes;
+}
+int fake_forgotten(void) {
+    return n_forgotten;
+}
+void fake_take_result(int result) {
+    take_result = result;
+}
+void fake_publish_result(int result) {
+    publish_result = result;
+}
+void fake_publish_takes(int64_t ns) {
+    publish_takes_ns = ns;
+}
 
-void fake_push(const uint8_t *bytes, size_t size, uint64_t number, int publisher, int64_t received_ns) {
+void fake_push(const uint8_t *bytes, size_t size, uint64_t number, int publisher,
+               int64_t received_ns) {
     pthread_mutex_lock(&mutex);
     struct message *to = &pushed[(first + n_pushed) % ROOM];
     memcpy(to->bytes, bytes, size);
@@ -82,7 +95,8 @@ size_t fake_published(uint8_t *bytes, size_t room) {
     return total;
 }
 
-int32_t rcl_take_serialized_message(const void *subscription, struct bytes *message, struct info *info, void *unused) {
+int32_t rcl_take_serialized_message(const void *subscription, struct bytes *message,
+                                    struct info *info, void *unused) {
     (void)subscription, (void)unused;
     pthread_mutex_lock(&mutex);
     ++n_takes;
@@ -91,7 +105,8 @@ int32_t rcl_take_serialized_message(const void *subscription, struct bytes *mess
     if (result == 0) {
         const struct message *from = &pushed[first];
         if (message->capacity < from->size) {
-            message->buffer = message->allocator.reallocate(message->buffer, from->size, message->allocator.state);
+            message->buffer = message->allocator.reallocate(message->buffer, from->size,
+                                                            message->allocator.state);
             message->capacity = from->size;
         }
         memcpy(message->buffer, from->bytes, from->size);
@@ -104,7 +119,8 @@ int32_t rcl_take_serialized_message(const void *subscription, struct bytes *mess
     return result;
 }
 
-int32_t rcl_publish_serialized_message(const void *publisher, const struct bytes *message, void *unused) {
+int32_t rcl_publish_serialized_message(const void *publisher, const struct bytes *message,
+                                       void *unused) {
     (void)publisher, (void)unused;
     const struct timespec takes = {publish_takes_ns / 1000000000, publish_takes_ns % 1000000000};
     nanosleep(&takes, NULL);
@@ -118,7 +134,8 @@ int32_t rcl_publish_serialized_message(const void *publisher, const struct bytes
     return 0;
 }
 
-int32_t rcl_subscription_set_on_new_message_callback(const void *subscription, void (*to)(const void *, size_t),
+int32_t rcl_subscription_set_on_new_message_callback(const void *subscription,
+                                                     void (*to)(const void *, size_t),
                                                      const void *with) {
     (void)subscription;
     callback = to;
@@ -126,12 +143,26 @@ int32_t rcl_subscription_set_on_new_message_callback(const void *subscription, v
     return 0;
 }
 
-void rcutils_reset_error(void) { __atomic_fetch_add(&n_forgotten, 1, __ATOMIC_RELAXED); }
+void rcutils_reset_error(void) {
+    __atomic_fetch_add(&n_forgotten, 1, __ATOMIC_RELAXED);
+}
 
-static void *allocate(size_t size, void *state) { (void)state; return malloc(size); }
-static void deallocate(void *pointer, void *state) { (void)state; free(pointer); }
-static void *reallocate(void *pointer, size_t size, void *state) { (void)state; return realloc(pointer, size); }
-static void *zero_allocate(size_t n, size_t size, void *state) { (void)state; return calloc(n, size); }
+static void *allocate(size_t size, void *state) {
+    (void)state;
+    return malloc(size);
+}
+static void deallocate(void *pointer, void *state) {
+    (void)state;
+    free(pointer);
+}
+static void *reallocate(void *pointer, size_t size, void *state) {
+    (void)state;
+    return realloc(pointer, size);
+}
+static void *zero_allocate(size_t n, size_t size, void *state) {
+    (void)state;
+    return calloc(n, size);
+}
 struct allocator rcutils_get_default_allocator(void) {
     return (struct allocator){allocate, deallocate, reallocate, zero_allocate, NULL};
 }
