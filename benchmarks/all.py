@@ -31,6 +31,7 @@ BENCHMARKS = {
     "busy": 60.0,
     "clock": 300.0,
     "rates": 300.0,
+    "topics": 30.0,
     "walker": 120.0,
     "memory": 600.0,
 }

@@ -22,8 +22,8 @@ from benchmarks.policies import Network
 from rtloop import core
 from rtloop.config.problem import Keys
 from rtloop.demos.firmware import FirmwareProcess
+from rtloop.link.port import LinkPort
 from rtloop.link.section import LinkConfig
-from rtloop.ports.link import LinkPort
 
 SENSOR_HZ = 1000
 #: Of the slowest loop three periods. How soon a device gives up is not what is measured.

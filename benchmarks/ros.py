@@ -37,7 +37,7 @@ def require() -> None:
     del rclpy
 
 
-def _init() -> Any:
+def init() -> Any:
     """rclpy, on this machine only and among these processes only."""
     require()
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -55,7 +55,7 @@ def start_subscriptions(stack: ExitStack, receive: Callable[[NDArray[np.float32]
     ``receive`` takes each message, in the executor's thread. Returns when messages arrive; they do
     until ``stack`` unwinds. Raises UnavailableError.
     """
-    rclpy = _init()
+    rclpy = init()
     from rclpy.executors import SingleThreadedExecutor
     from std_msgs.msg import Float64MultiArray
 
@@ -101,7 +101,7 @@ def spin_timer(
     on_timer: Callable[[Any], None], period_ns: int, *, until: Callable[[], bool]
 ) -> None:
     """A node with one timer, spun in this thread. ``on_timer`` takes rclpy's TimerInfo."""
-    rclpy = _init()
+    rclpy = init()
     from rclpy.clock import Clock, ClockType
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.timer import TimerInfo
@@ -126,7 +126,7 @@ def spin_timer(
 
 def publish() -> None:
     """Publishes to both topics at 500 Hz until standard input ends."""
-    rclpy = _init()
+    rclpy = init()
     from std_msgs.msg import Float64MultiArray
 
     node = rclpy.create_node("benchmark_publisher")

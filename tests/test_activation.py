@@ -14,7 +14,7 @@ import rtloop.activation
 from rtloop.activation import Activation
 from rtloop.config import load
 from rtloop.errors import ConfigError, RtloopError, StoppedError
-from rtloop.ports.link import LinkPort
+from rtloop.link.port import LinkPort
 from rtloop.run import Run
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.observe.ring import RING_DIRECTORY

@@ -17,7 +17,7 @@ from rtloop.config import load
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.errors import LinkError, RtloopError
 from rtloop.link import Link
-from rtloop.ports.link import LinkPort
+from rtloop.link.port import LinkPort
 from rtloop.run import Run
 from rtloop.telemetry.mcap.reader import read_recording
 from tests.running import (

@@ -16,7 +16,7 @@ from rtloop import core
 from rtloop.config import load
 from rtloop.errors import RtloopError, StoppedError
 from rtloop.link.handshake import HELLO_ATTEMPTS
-from rtloop.ports.link import LinkPort
+from rtloop.link.port import LinkPort
 from rtloop.run import Run, exit_code
 from rtloop.telemetry.observe.ring import RING_DIRECTORY
 from rtloop.telemetry.recorder.start import RecorderProcess

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from rtloop.core import Right, ThreadSetup
     from rtloop.link.section import LinkConfig
 
-#: After the loop has ended: for the safe command to be published, and then to be confirmed.
+#: After the loop has ended, for the safe command to be published.
 SAFE_WITHIN_S = 1.0
-CONFIRMED_WITHIN_S = 1.0
+#: And then to be confirmed: Fast DDS asks its subscriptions for that every 3 s.
+CONFIRMED_WITHIN_S = 3.5
 
 _TYPE = re.compile(r"([a-z][a-z0-9_]*)/(msg/)?([A-Z][A-Za-z0-9]*)")
 _TOPIC = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
@@ -135,10 +136,8 @@ class TopicInput(InputSection):
     """
 
     kind = "topic"
-    can_pace = True
     threads_of = "topic"
     is_stepped = True
-    can_pace = True
 
     topic: _Text = Field(description=_TOPIC_KEY)
     type: _Text = Field(description=_TYPE_KEY)

@@ -153,6 +153,19 @@ def test_busy_runs_the_job_in_every_way() -> None:
     assert len(beside_busy) + not_run // 2 == 4
 
 
+def test_topics_count_what_every_reader_of_them_received() -> None:
+    pytest.importorskip(
+        "sensor_msgs",
+        reason="no sensor_msgs: source ROS 2's setup.bash, or pip install 'rtloop[ros]'",
+    )
+    result = run("topics", "--segments", "1", "--beside")
+    rows = {row[0]: row for row in result.tables[0].rows}
+    assert len(rows) == 5
+    assert all(row[-1] for name, row in rows.items() if not name.startswith("noise")), "no cycles"
+    assert rows["rtloop topic"][1] == pytest.approx(100, abs=10)
+    assert rows["no ROS: a mailbox"][1] is None
+
+
 def test_busy_says_how_to_get_rclpy() -> None:
     program = (
         "import sys; sys.modules['rclpy'] = None; from benchmarks import busy; sys.argv = ['busy', '--ros'];"

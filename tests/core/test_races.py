@@ -41,7 +41,7 @@ def test_ring_ports_relay_stand_in_and_gate_are_free_of_races(
     sources += [core / "ports" / f"{name}.cpp" for name in ports]
     sources += [core / "graph" / "external.cpp"]
     objects = []
-    for name in ("frame", "messages", "packet", "sequence"):
+    for name in ("frame", "messages", "messages_stats", "packet", "sequence"):
         objects.append(tmp_path / f"{name}.o")
         compiled = ["gcc", "-O1", "-g", f"-fsanitize={sanitizer}", f"-I{library / 'include'}", "-c"]
         subprocess.run([*compiled, library / "src" / f"{name}.c", "-o", objects[-1]], check=True)

@@ -287,3 +287,37 @@ def test_whatever_happens_to_the_jobs_of_a_loop(
         task = dataclasses.replace(task, stand_in=stand_in)
     real = Core(tmp_path_factory.mktemp("specified"))
     assert real.told_of(task, jobs) == told_of(task, jobs)
+
+
+@given(
+    task=st.builds(
+        Task,
+        loop_class=st.sampled_from(["hard", "firm", "soft"]),
+        on_broken=st.sampled_from(["warn", "fault"]),
+        max_misses=st.integers(0, 3),
+        max_consecutive=st.integers(0, 3),
+        timeout_ns=st.integers(1_001 * US, 4_000 * US),
+        max_age_ns=st.sampled_from([0, 1_000 * US]),
+        on_stale=st.sampled_from(["hold", "fault", "use"]),
+    ),
+    jobs=st.lists(
+        st.builds(Job, infer_ns=durations.map(lambda ns: max(1, ns))), min_size=1, max_size=8
+    ),
+    samples=st.lists(
+        st.tuples(st.integers(1, 3_000 * US), st.integers(-3_000 * US, 3_000 * US)), max_size=12
+    ),
+)
+def test_whatever_comes_to_a_loop_that_is_paced_by_it(
+    tmp_path_factory: pytest.TempPathFactory,
+    task: Task,
+    jobs: list[Job],
+    samples: list[tuple[int, int]],
+) -> None:
+    at_ns, arrivals = 0, []
+    for value, (after_ns, late_ns) in enumerate(samples):
+        at_ns += after_ns
+        arrivals.append(Arrival(at_ns, at_ns - late_ns, float(value)))
+    real = Core(tmp_path_factory.mktemp("paced"))
+    found = real.told_of(task, jobs, arrivals)
+    assert found == told_of(task, jobs, arrivals)
+    assert found.elapsed == len(found.records) + found.skipped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,10 +22,11 @@ pytestmark = pytest.mark.skipif(
 
 def build_fake_rcl(folder: Path) -> None:
     """As the two libraries that rclpy loads."""
+    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}  # the compiler's own
     for name in ("librcl.so", "librcutils.so"):
         command = ["cc", "-O1", "-shared", "-fPIC", "-pthread", f"-Wl,-soname,{name}"]
         source = Path(__file__).with_name("fake_rcl.c")
-        subprocess.run([*command, "-o", folder / name, source], check=True)
+        subprocess.run([*command, "-o", folder / name, source], check=True, env=environment)
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,8 @@ class Rig:
         self.config.inputs = [core.InputConfig(0)]
         self.config.outputs = [core.OutputConfig(1, safe=[SAFE], default_value=[-2.0])]
         self.clock = core.VirtualClock(time.monotonic_ns() + ahead_ns)
-        self.folder = tempfile.mkdtemp()
+        self._held = tempfile.TemporaryDirectory()  # as long as the rig
+        self.folder = self._held.name
         self.ring = core.RingWriter(f"{self.folder}/ring", 4096, 1, 1, 1, b"{}")
         self.loop = core.Loop(
             self.config, [input, output], identity_graph(1), self.ring, self.clock

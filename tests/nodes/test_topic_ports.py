@@ -70,10 +70,15 @@ def written(folder: Path, source: str) -> Path:
 class Listener:
     """What comes on /commands."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, confirms: bool = False) -> None:
+        """One that ``confirms`` what it hears makes a stop wait for that, for seconds."""
         self.heard: list[list[float]] = []
+        kind = ReliabilityPolicy.RELIABLE if confirms else ReliabilityPolicy.BEST_EFFORT
         client.node.create_subscription(
-            Float64MultiArray, "commands", lambda m: self.heard.append(list(m.data)), 100
+            Float64MultiArray,
+            "commands",
+            lambda m: self.heard.append(list(m.data)),
+            QoSProfile(depth=100, reliability=kind),
         )
 
 
@@ -87,7 +92,7 @@ def test_joints_are_found_by_name_and_the_safe_command_goes_out_last(tmp_path: P
     JointState = pytest.importorskip("sensor_msgs.msg").JointState
     config = written(tmp_path, f"{JOINTS}, max_age_ms: 1000")
     with Client() as client:
-        listener = Listener(client)
+        listener = Listener(client, confirms=True)
         publisher = client.node.create_publisher(JointState, "/robot/js", 10)
         draw = random.Random(7)
 
@@ -105,6 +110,7 @@ def test_joints_are_found_by_name_and_the_safe_command_goes_out_last(tmp_path: P
             assert {tuple(command) for command in listener.heard} == {(0.5, -0.25)}
             assert "the last command stands for ever" in node.log
             assert node.end(signal.SIGTERM) == 0, node.log
+            assert "not confirmed" not in node.log
             client.spin_until(lambda: listener.heard[-5:] == [SAFE] * 5, "the safe command, last")
             n = len(listener.heard)
             assert listener.heard.count(SAFE) == 5
@@ -351,3 +357,12 @@ def safe_told(port: TopicOutputPort) -> str:
     rig.loop.step()
     rig.loop.end()
     return port.stop()
+
+
+@pytest.mark.parametrize("how", ["forked", "destroyed", "forgotten"])
+def test_a_program_that_leaves_without_an_end_leaves_well(tmp_path: Path, how: str) -> None:
+    config = written(tmp_path, f"{TWIST}, max_age_ms: 1000")
+    command = [sys.executable, "-m", "tests.nodes.topic_leaver", str(config), how]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
+    assert "Traceback" not in done.stderr

@@ -14,9 +14,10 @@ import yaml
 from rtloop.config.config import Config
 from rtloop.errors import ConfigError, LinkError
 from rtloop.link import DeviceState, Reason
+from rtloop.link.port import LinkPort
 from rtloop.link.section import LinkConfig
 from rtloop.ports.around import Around
-from rtloop.ports.link import LinkInput, LinkOutput, LinkPort
+from rtloop.ports.link import LinkInput, LinkOutput
 from rtloop.ports.signal import Signal
 from tests.config.example import small
 from tests.firmware.reference import Packet, schema_id

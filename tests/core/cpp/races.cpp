@@ -275,6 +275,75 @@ void race_gate(int64_t total) {
                 static_cast<long long>(given_up));
 }
 
+// Releases that come before or after a guard has judged the latest that they may be: it never
+// judges the one that came for the other's deadline.
+void race_waiting(int64_t total) {
+    rtloop::Gate gate;
+    std::atomic<bool> stop{false};
+    std::vector<std::atomic<int>> judged(static_cast<size_t>(total));
+    std::thread guard([&] {
+        while (!stop.load(std::memory_order_relaxed)) {
+            const rtloop::Gate::Armed armed = gate.armed();
+            if (armed.phase == rtloop::Phase::waiting) {
+                CHECK(armed.deadline_ns == armed.cycle * 7);
+                if (gate.expire_waiting(armed.cycle)) {
+                    judged[static_cast<size_t>(armed.cycle)].fetch_add(1);
+                }
+            } else if (armed.phase == rtloop::Phase::open) {
+                CHECK(armed.deadline_ns == rtloop::kNever);
+            }
+        }
+    });
+    int64_t released = 0;
+    for (int64_t k = 0; k < total; ++k) {
+        gate.arm_waiting(k, k * 7, rtloop::kNever);
+        if (k % 16 == 0) std::this_thread::yield();
+        const bool came = gate.stop_waiting(k);
+        CHECK(judged[static_cast<size_t>(k)].load() == 0 || !came);
+        if (came) {
+            gate.arm(k, rtloop::kNever);
+            CHECK(gate.begin_write(k));
+            CHECK(gate.end_write(k));
+            ++released;
+        } else {
+            CHECK(gate.close(k));
+        }
+    }
+    stop.store(true);
+    guard.join();
+    int64_t late = 0;
+    for (const auto &j : judged) late += j.load();
+    CHECK(released + late == total);
+    std::printf("waiting: %lld came, %lld were judged\n", static_cast<long long>(released),
+                static_cast<long long>(late));
+}
+
+// A loop that sleeps until a sample comes, and misses none.
+void race_arrival(int total) {
+    rtloop::Mailbox mailbox(2, {});
+    std::atomic<int> seen{0};
+    std::thread writer([&] {
+        for (int i = 1; i <= total; ++i) {
+            const std::vector<float> values(2, static_cast<float>(i));
+            mailbox.put(values.data(), i);
+            // Now and then not before it was seen: then the other one sleeps.
+            while (i % 8 == 0 && seen.load() < i) std::this_thread::yield();
+        }
+    });
+    std::vector<float> values(2);
+    for (int64_t newest = 0; newest < total;) {
+        const rtloop::Sample sample =
+            mailbox.await_sample(rtloop::MonotonicClock().now() + 60 * rtloop::kNsPerSecond);
+        CHECK(sample.time_ns > newest);
+        const rtloop::Sample read = mailbox.read(values.data());
+        CHECK(read.time_ns >= sample.time_ns);
+        CHECK(values[0] == static_cast<float>(read.time_ns) && values[1] == values[0]);
+        newest = read.time_ns;
+        seen.store(static_cast<int>(newest));
+    }
+    writer.join();
+}
+
 // A loop that prepares what is safe as it is measured, two who end it at any time, and a reader.
 void race_safe(int rounds) {
     int64_t n_before = 0;
@@ -657,6 +726,8 @@ int main(int argc, char **argv) {
     race_relay(60);
     race_external(20'000);
     race_gate(200'000);
+    race_waiting(200'000);
+    race_arrival(20'000);
     race_safe(300);
     race_stand_in(10'000, false);
     race_stand_in(10'000, true);
