@@ -190,10 +190,11 @@ class FirmwareBridge(LifecycleNode):
         self._state.publish(String(data=told))
 
     def event(self, event: DeviceEvent | Note, age_ns: int) -> None:
-        if self._bridge is None:
+        bridge = self._bridge  # cleanup takes it away meanwhile
+        if bridge is None:
             return
         self.get_logger().info(str(event))
-        message = DiagnosticArray(status=[event_status(self._name, self._bridge.info, event)])
+        message = DiagnosticArray(status=[event_status(self._name, bridge.info, event)])
         when = self.get_clock().now() - Duration(nanoseconds=age_ns)
         message.header.stamp = when.to_msg()
         self._events.publish(message)

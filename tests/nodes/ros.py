@@ -133,6 +133,11 @@ class Client:
         (value,) = self._call(self._get_parameters, GetParameters.Request(names=[name])).values
         return parameter_value_to_python(value)
 
+    @property
+    def state_told(self) -> str:
+        """The newest on ~/state; empty before the first."""
+        return str(self.states[-1]["state"]) if self.states else ""
+
     def set_parameter(self, name: str, value: Any) -> None:
         assert (reason := self.refusal(name, value)) == "", reason
 

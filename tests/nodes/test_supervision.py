@@ -72,7 +72,7 @@ def test_on_fault_deactivate_leaves_an_inactive_node_that_can_be_rearmed(tmp_pat
         with firmware(tmp_path) as device, loop_node_here(client, config=str(config), **given):
             client.status_when(runs, "it runs")
             os.kill(device.pid, signal.SIGUSR1)
-            client.spin_until(lambda: client.states[-1]["state"] == "inactive", "its end")
+            client.spin_until(lambda: client.state_told == "inactive", "its end")
             faults = [said["loops"].get("balance", {}).get("fault", "") for said in client.states]
             assert any("was lost" in fault for fault in faults)
             told = client.named_when("/loop_node: lifecycle", lambda s: s.level == WARN)
@@ -120,7 +120,7 @@ def test_while_a_transition_hangs_the_node_answers_and_stop_ends_it(tmp_path: Pa
             assert client.request("configure"), node.log
             client.ask("activate")
             try:
-                client.spin_until(lambda: client.states[-1]["state"] == "activating", "the start")
+                client.spin_until(lambda: client.state_told == "activating", "the start")
                 assert client.state == "activating"
                 assert client.parameter("record") is True
                 assert client.refusal("config", "other.yaml").count("activating")
@@ -198,7 +198,7 @@ def test_a_signal_while_a_slow_recorder_is_waited_for_ends_the_node_all_the_same
             recorder.suspend()
             try:
                 client.ask("deactivate")
-                client.spin_until(lambda: client.states[-1]["state"] == "deactivating", "it is")
+                client.spin_until(lambda: client.state_told == "deactivating", "it is")
                 assert node.end(signal.SIGTERM) == 0
             finally:
                 recorder.resume()
