@@ -138,6 +138,7 @@ class TopicInput(InputSection):
     kind = "topic"
     threads_of = "topic"
     is_stepped = True
+    can_pace = True
 
     topic: _Text = Field(description=_TOPIC_KEY)
     type: _Text = Field(description=_TYPE_KEY)
