@@ -41,19 +41,14 @@ _TOPIC_KEY = (
 )
 _TYPE_KEY = "type of its messages, `package/msg/Name`"
 _FIELDS_KEY = (
-    "paths of numbers in the message: `twist.linear.x`, `data[2]`; with `joints`, of sequences with one "
-    "number a "
-    "joint"
+    "paths of numbers in the message: `twist.linear.x`, `data[2]`; with `joints`, of sequences with one number "
+    "a joint"
 )
 _JOINTS_KEY = (
     "names of the joints, which become the elements, in this order: found by name in each message, whatever "
-    "its "
-    "order; in a message without names by position. With several fields, `<joint>.<field>`; null is none"
+    "its order; in a message without names by position. With several fields, `<joint>.<field>`; null is none"
 )
-_NAMES_KEY = (
-    "path of the names that `joints` are found by; null is the message's only `string[]` field, if "
-    "it has one"
-)
+_NAMES_KEY = "path of the names that `joints` are found by; null is the message's only `string[]` field, if it has one"
 
 
 def element_names(fields: Sequence[str], joints: Sequence[str] | None) -> tuple[str, ...]:
@@ -71,8 +66,7 @@ def topic_rules(here: Keys, section: TopicInput | TopicOutput) -> Iterator[Probl
     if not _TOPIC.fullmatch(name) or "__" in name:
         expected = (
             "a name of ROS: letters, digits and single underscores between slashes, no part with a digit "
-            "first: "
-            "joint_states, ~/command, /robot/imu"
+            "first: joint_states, ~/command, /robot/imu"
         )
         yield Problem((*here, "topic"), expected)
     if found is None or found[2] is None:
@@ -123,9 +117,8 @@ def _refuse_fields(section: TopicInput | TopicOutput, stamp: bool) -> None:
 
 def _no_node(direction: str, name: str, topic: str) -> ConfigError:
     return ConfigError(
-        f"{direction} '{name}': topic '{topic}' is in the graph of a ROS 2 node, and none runs this loop. "
-        "Run the "
-        "file with `ros2 run rtloop loop_node --ros-args -p config:=FILE`"
+        f"{direction} '{name}': topic '{topic}' is in the graph of a ROS 2 node, and none runs this loop. Run "
+        "the file with `ros2 run rtloop loop_node --ros-args -p config:=FILE`"
     )
 
 
@@ -196,8 +189,7 @@ class TopicInput(InputSection):
         if qos_of(self.qos).deadline_ms is not None:
             told.append(
                 f"input '{name}': with a deadline in `qos` it hears no publisher that promises none, which "
-                "most "
-                "do not; max_age_ms judges the age of every sample without that"
+                "most do not; max_age_ms judges the age of every sample without that"
             )
         return told
 
@@ -275,11 +267,9 @@ class TopicOutput(OutputSection):
             else "is not said to have a time-out"
         )
         return [
-            f"output '{name}': the receiver of {self.topic} {said} (receiver_times_out). The safe command "
-            "goes out "
-            "last however the loop ends; but when this process is killed, or its host or the network dies, "
-            "nothing "
-            "does, and the last command stands for ever"
+            f"output '{name}': the receiver of {self.topic} {said} (receiver_times_out). The safe command goes "
+            "out last however the loop ends; but when this process is killed, or its host or the network "
+            "dies, nothing does, and the last command stands for ever"
         ]
 
     def refuse_here(self) -> None:
@@ -378,10 +368,7 @@ class TopicInputPort(_TopicPort):
         if not self.core.refused:
             return f"Messages came on {self.topic}, and none since: {self._endpoint.found()}"
         unused = sum(counted[key] for key in ("unreadable", "stamps_behind", "unstamped"))
-        return (
-            f"Of {counted['messages']} messages on {self.topic} {unused} could not be used: "
-            f"{self.core.refused}"
-        )
+        return f"Of {counted['messages']} messages on {self.topic} {unused} could not be used: {self.core.refused}"
 
 
 class TopicOutputPort(_TopicPort):
@@ -402,20 +389,17 @@ class TopicOutputPort(_TopicPort):
         if not self.core.safe_was_sent(int(SAFE_WITHIN_S * 1e9)):
             return (
                 f"the safe command on {self.topic} was not published within {SAFE_WITHIN_S:g} s: perhaps ROS "
-                "was "
-                "shut down before the loop. Stop what it moves by other means"
+                "was shut down before the loop. Stop what it moves by other means"
             )
         if self._publisher.subscriptions == 0:
             return (
-                f"nobody subscribes to {self.topic}: whoever took its commands did not hear the safe one. "
-                "Look at "
-                "whether it is safe by itself"
+                f"nobody subscribes to {self.topic}: whoever took its commands did not hear the safe one. Look "
+                "at whether it is safe by itself"
             )
         if not self._publisher.acknowledged(CONFIRMED_WITHIN_S):
             return (
                 f"the safe command on {self.topic} was published, and not confirmed within "
-                f"{CONFIRMED_WITHIN_S:g} s: "
-                f"{self._endpoint.found()}. Look at whether what it moves has stopped"
+                f"{CONFIRMED_WITHIN_S:g} s: {self._endpoint.found()}. Look at whether what it moves has stopped"
             )
         return ""
 
