@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +109,20 @@ def test_a_broken_limit_of_the_device_fails_the_run_and_misses_without_one_do_no
     assert account.limit_broken >= account.misses if limit else account.limit_broken == 0
 
 
+def command_of(process: psutil.Process) -> str:
+    """Empty of one that has ended, and that nobody has waited for yet."""
+    with suppress(psutil.ZombieProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
 def test_an_account_outlives_the_recorder(tmp_path: Path) -> None:
     with firmware(tmp_path, *UNDISTURBED) as device:
         run = Run(load(write_config(tmp_path, device.link)), "test")
         with run:
             run.wait(0.5)
             (recorder,) = (
-                child
-                for child in psutil.Process().children()
-                if "recorder" in " ".join(child.cmdline())
+                child for child in psutil.Process().children() if "recorder" in command_of(child)
             )
             recorder.kill()
             run.wait(0.3)
