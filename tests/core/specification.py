@@ -229,11 +229,13 @@ class _Samples(_Grid):
                 periods = -(-(2 * (time - self.of_sample) - period) // (2 * period))
                 skipped = max(0, periods - 1 - self.since)
         self.last = time
-        if came is None:
+        if came is None or is_judged:
             self.since += 1 + skipped
-            self.latest = time + period
         else:
             self.of_sample, self.since, self.has_begun = time, 0, True
+        if came is None:
+            self.latest = time + period
+        else:
             self.earliest = max(woke, self.earliest + period) - period // 20
             self.latest = woke + self.task.timeout_ns
         self.cycle += skipped

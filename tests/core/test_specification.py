@@ -249,6 +249,19 @@ def test_a_loop_that_is_paced_by_its_input_agrees_with_the_specification(tmp_pat
     assert {name for name, n in seen.items() if n > 5} >= REACHED | {"timed_out", "skipped"}
 
 
+def test_a_sample_that_comes_when_the_guard_has_judged_hides_no_lost_period(tmp_path: Path) -> None:
+    """The job is that of the time-out; the periods before it count with the next sample."""
+    task = Task(timeout_ns=4_000 * US)
+    jobs = [Job(oversleep_ns=2_000 * US)] * 9
+    at_us = (1_000, 6_500, 9_200)  # woken up at 8500 µs, for a deadline at 8000
+    arrivals = [Arrival(at * US, at * US, 0.0) for at in at_us]
+    found = Core(tmp_path).told_of(task, jobs, arrivals)
+    assert [(r.cycle, r.release_ns // US) for r in found.records] == [
+        (0, 1_000), (1, 7_000), (8, 9_200)
+    ]  # fmt: skip
+    assert found == told_of(task, jobs, arrivals)
+
+
 durations = st.one_of(st.just(0), st.integers(1, 5_000 * US))
 
 

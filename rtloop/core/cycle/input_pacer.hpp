@@ -56,14 +56,17 @@ class InputPacer final : public Pacer, private Awaited {
         }
         release.cycle += release.skipped;
         release_ns_ = release.time_ns;
-        if (has_come) {
+        if (has_come && !is_judged) {
             sampled_ns_ = release_ns_;
             n_since_ = 0;
             is_first_ = false;
+        } else {
+            n_since_ += 1 + int64_t{release.skipped};
+        }
+        if (has_come) {
             due_ns_ = std::max(woke_ns, due_ns_) + period_ns_ - period_ns_ / kFasterBy;
             latest_ns_ = woke_ns + timeout_ns_;
         } else {
-            n_since_ += 1 + int64_t{release.skipped};
             latest_ns_ = release_ns_ + period_ns_;
         }
         came_ = {};
@@ -111,7 +114,7 @@ class InputPacer final : public Pacer, private Awaited {
     const int64_t timeout_ns_;
     Sample came_;             // and did not release yet
     int64_t release_ns_ = 0;  // the last one
-    int64_t sampled_ns_ = 0;  // the last one that came with a sample
+    int64_t sampled_ns_ = 0;  // the last one at the time of its sample
     int64_t n_since_ = 0;     // releases since, and those that were skipped
     int64_t due_ns_ = 0;      // when the next sample comes, where they come as fast as they may
     int64_t latest_ns_ = 0;   // the next release
