@@ -306,6 +306,25 @@ def commands_leave_and_the_safe_one_last(far: Middleware) -> None:
     assert port.close()
 
 
+def the_first_safe_command_waits_for_none_of_before(far: Middleware) -> None:
+    source, port = mailbox(), make_output(period_ns=S)  # the safe command leaves every 50 ms
+    rig = Rig(source, port)
+
+    def ended_within_s() -> float:
+        rig.loop.begin()
+        sent = port.counters()["safe_published"]
+        began_s = time.monotonic()
+        rig.loop.end()
+        until(lambda: port.counters()["safe_published"] > sent, "it is sent")
+        took_s = time.monotonic() - began_s
+        assert port.safe_was_sent(5 * S)
+        return took_s
+
+    took_s = [ended_within_s() for _ in range(5)]
+    assert min(took_s[1:]) < 0.03, took_s
+    assert port.close()
+
+
 def what_has_not_left_by_the_next_cycle_is_dropped(far: Middleware) -> None:
     source, port = mailbox(), make_output()
     rig = Rig(source, port)
@@ -392,6 +411,7 @@ SCENARIOS = [
     after_close_nothing_is_called,
     a_loop_sleeps_until_a_message_comes,
     commands_leave_and_the_safe_one_last,
+    the_first_safe_command_waits_for_none_of_before,
     what_has_not_left_by_the_next_cycle_is_dropped,
     a_publisher_that_fails_drops_and_the_loop_goes_on,
     a_command_that_is_no_longer_valid_is_not_sent,

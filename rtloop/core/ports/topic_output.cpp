@@ -89,9 +89,10 @@ int64_t TopicOutput::Shared::publish_what_is_due() {
 }
 
 int64_t TopicOutput::Shared::publish_safe() {
-    if (safe_left.load() <= 0) return kUntilTold;
+    const int to_send = safe_left.load();
+    if (to_send <= 0) return kUntilTold;
     const int64_t now_ns = MonotonicClock().now();
-    if (now_ns < safe_at_ns) return safe_at_ns;
+    if (to_send < kSafeTimes && now_ns < safe_at_ns) return safe_at_ns;
     const bool is_known =
         safe.copy(values.data()) &&
         std::none_of(values.begin(), values.end(), [](float value) { return std::isnan(value); });
