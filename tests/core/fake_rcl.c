@@ -1,6 +1,7 @@
 // As much of librcl as the core calls, played by the test: it pushes messages, and finds what was
 // published. Built as librcl.so, in a process that has no other.
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,12 +50,16 @@ static const void *user;
 static int take_result, publish_result;
 static int64_t publish_takes_ns;
 static int n_takes, n_forgotten;
+static atomic_int n_publishes;
 
 int fake_has_callback(void) {
     return callback != NULL;
 }
 int fake_takes(void) {
     return n_takes;
+}
+int fake_publishes(void) {  // begun
+    return n_publishes;
 }
 int fake_forgotten(void) {
     return n_forgotten;
@@ -122,6 +127,7 @@ int32_t rcl_take_serialized_message(const void *subscription, struct bytes *mess
 int32_t rcl_publish_serialized_message(const void *publisher, const struct bytes *message,
                                        void *unused) {
     (void)publisher, (void)unused;
+    ++n_publishes;
     const struct timespec takes = {publish_takes_ns / 1000000000, publish_takes_ns % 1000000000};
     nanosleep(&takes, NULL);
     if (publish_result != 0) return publish_result;

@@ -325,6 +325,26 @@ def the_first_safe_command_waits_for_none_of_before(far: Middleware) -> None:
     assert port.close()
 
 
+def a_command_of_the_activation_before_leaves_no_more(far: Middleware) -> None:
+    source, port = mailbox(), make_output()
+    rig = Rig(source, port)
+    before = len(far.heard)
+    publishes = far.rcl.fake_publishes()
+    rig.loop.begin()
+    far.rcl.fake_publish_takes(ctypes.c_int64(500 * MS))
+    for value in (1.0, 2.0):
+        source.put(np.array([value], np.float32))
+        rig.loop.step()
+        until(lambda: far.rcl.fake_publishes() > publishes, "the second waits for the first")
+    rig.loop.end()
+    rig.loop.rearm()
+    far.rcl.fake_publish_takes(ctypes.c_int64(0))
+    until(lambda: len(far.heard) > before, "the first leaves")
+    time.sleep(0.05)
+    assert far.heard[before:] == [1.0]
+    assert port.close()
+
+
 def what_has_not_left_by_the_next_cycle_is_dropped(far: Middleware) -> None:
     source, port = mailbox(), make_output()
     rig = Rig(source, port)
@@ -412,6 +432,7 @@ SCENARIOS = [
     a_loop_sleeps_until_a_message_comes,
     commands_leave_and_the_safe_one_last,
     the_first_safe_command_waits_for_none_of_before,
+    a_command_of_the_activation_before_leaves_no_more,
     what_has_not_left_by_the_next_cycle_is_dropped,
     a_publisher_that_fails_drops_and_the_loop_goes_on,
     a_command_that_is_no_longer_valid_is_not_sent,

@@ -62,6 +62,7 @@ struct TopicOutput::Shared {
     // Between it and the loop.
     SafeCommand safe;
     Newest<Tag> commands;
+    std::atomic<uint64_t> before{0};       // number of the newest command of activations before
     std::atomic<uint64_t> left{0};         // number of the newest command that did
     std::atomic<int> safe_left{0};         // how often the safe command is still to be sent
     std::atomic<bool> safe_failed{false};  // to leave, when it was sent last
@@ -75,7 +76,7 @@ struct TopicOutput::Shared {
 int64_t TopicOutput::Shared::publish_what_is_due() {
     const Tag tag = commands.refresh();
     if (safe.is_in_force()) return publish_safe();
-    if (tag.number == seen) return kUntilTold;
+    if (tag.number <= std::max(seen, before.load())) return kUntilTold;
     seen = tag.number;
     if (MonotonicClock().now() > tag.valid_until_ns) {
         expired.fetch_add(1);
@@ -134,6 +135,7 @@ size_t TopicOutput::n_outputs() const noexcept {
 
 void TopicOutput::rearm() noexcept {
     is_first_ = true;
+    shared_->before.store(written_);  // the thread may not have seen it
     shared_->safe_left.store(0);
     shared_->safe_failed.store(false);
     shared_->safe.withdraw();
