@@ -48,6 +48,7 @@ static size_t first, n_pushed, n_published;
 static void (*callback)(const void *, size_t);
 static const void *user;
 static int take_result, publish_result;
+static bool is_endless;
 static int64_t publish_takes_ns;
 static int n_takes, n_forgotten;
 static atomic_int n_publishes;
@@ -66,6 +67,9 @@ int fake_forgotten(void) {
 }
 void fake_take_result(int result) {
     take_result = result;
+}
+void fake_endless(bool is) {  // the message that is there stays there
+    is_endless = is;
 }
 void fake_publish_result(int result) {
     publish_result = result;
@@ -117,8 +121,10 @@ int32_t rcl_take_serialized_message(const void *subscription, struct bytes *mess
         memcpy(message->buffer, from->bytes, from->size);
         message->length = from->size;
         *info = from->info;
-        first = (first + 1) % ROOM;
-        --n_pushed;
+        if (!is_endless) {
+            first = (first + 1) % ROOM;
+            --n_pushed;
+        }
     }
     pthread_mutex_unlock(&mutex);
     return result;

@@ -260,6 +260,18 @@ def a_middleware_that_fails_is_counted_and_not_asked_for_ever(far: Middleware) -
     assert port.close()
 
 
+def messages_that_never_cease_keep_nobody_from_ending(far: Middleware) -> None:
+    port = make_input()
+    far.rcl.fake_endless(True)
+    far.push(1, 1.0)
+    until(lambda: port.counters()["messages"] > 1000, "they come and come")
+    assert port.close()
+    far.rcl.fake_endless(False)
+    port = make_input()
+    taken(port, 1)  # what was there still
+    assert port.close()
+
+
 def after_close_nothing_is_called(far: Middleware) -> None:
     port = make_input()
     assert far.rcl.fake_has_callback()
@@ -428,6 +440,7 @@ SCENARIOS = [
     stamps_are_mapped_and_wrong_ones_counted,
     a_message_that_cannot_be_read_leaves_the_one_before,
     a_middleware_that_fails_is_counted_and_not_asked_for_ever,
+    messages_that_never_cease_keep_nobody_from_ending,
     after_close_nothing_is_called,
     a_loop_sleeps_until_a_message_comes,
     commands_leave_and_the_safe_one_last,
