@@ -262,6 +262,18 @@ def test_a_sample_that_comes_when_the_guard_has_judged_hides_no_lost_period(tmp_
     assert found == told_of(task, jobs, arrivals)
 
 
+def test_the_first_release_is_that_of_all_loops_not_the_time_out_after_it(tmp_path: Path) -> None:
+    ring = core.RingWriter(str(tmp_path / "ring"), 8, 1, 1, 1, b"{}")
+    ports = [core.Port("mailbox", {"inputs": 1}), core.Port("mailbox", {"safe": [SAFE]})]
+    config = _config(Task(timeout_ns=4_000 * US), [])
+    clock = core.VirtualClock(EPOCH_NS)
+    loop = core.Loop(config, ports, identity_graph(1), ring, clock)
+    loop.begin()
+    assert loop.status()["first_release_ns"] == EPOCH_NS
+    assert loop.step()
+    assert clock.now() > EPOCH_NS + 4_000 * US
+
+
 durations = st.one_of(st.just(0), st.integers(1, 5_000 * US))
 
 
