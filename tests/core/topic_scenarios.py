@@ -418,8 +418,15 @@ def a_safe_command_that_is_not_known_is_not_sent(far: Middleware) -> None:
     before = len(far.heard)
     rig.loop.rearm()
     port.write_safe()
-    assert port.safe_was_sent(5 * S)
+    assert port.safe_was_sent(5 * S), "nothing was commanded"
     assert len(far.heard) == before
+    rig.loop.rearm()
+    rig.loop.begin()
+    rig.loop.step()
+    until(lambda: len(far.heard) == before + 1, "the command leaves")
+    rig.loop.end()
+    assert not port.safe_was_sent(5 * S), "nobody heard it"
+    assert len(far.heard) == before + 1
     assert port.close()
 
 

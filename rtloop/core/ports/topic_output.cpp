@@ -48,7 +48,7 @@ struct TopicOutput::Shared {
 
     // The thread.
     int64_t publish_what_is_due();
-    int64_t publish_safe();
+    int64_t publish_safe(bool has_commanded);
     bool publish();
 
     const rcl::Api api;
@@ -75,7 +75,7 @@ struct TopicOutput::Shared {
 
 int64_t TopicOutput::Shared::publish_what_is_due() {
     const Tag tag = commands.refresh();
-    if (safe.is_in_force()) return publish_safe();
+    if (safe.is_in_force()) return publish_safe(tag.number > before.load());
     if (tag.number <= std::max(seen, before.load())) return kUntilTold;
     seen = tag.number;
     if (MonotonicClock().now() > tag.valid_until_ns) {
@@ -89,7 +89,7 @@ int64_t TopicOutput::Shared::publish_what_is_due() {
     return kUntilTold;
 }
 
-int64_t TopicOutput::Shared::publish_safe() {
+int64_t TopicOutput::Shared::publish_safe(bool has_commanded) {
     const int to_send = safe_left.load();
     if (to_send <= 0) return kUntilTold;
     const int64_t now_ns = MonotonicClock().now();
@@ -97,11 +97,10 @@ int64_t TopicOutput::Shared::publish_safe() {
     const bool is_known =
         safe.copy(values.data()) &&
         std::none_of(values.begin(), values.end(), [](float value) { return std::isnan(value); });
-    if (is_known) {
-        const bool left = publish();
-        safe_failed.store(!left);
-        safe_published.fetch_add(left ? 1 : 0);
-    }
+    const bool left = is_known && publish();
+    safe_published.fetch_add(left ? 1 : 0);
+    // Where nothing was commanded and nothing is known to be safe, nothing is owed.
+    safe_failed.store(!left && (is_known || has_commanded));
     safe_at_ns = now_ns + std::min(period_ns / 2, kSafeEveryMaxNs);
     return safe_left.fetch_sub(1) > 1 ? safe_at_ns : kUntilTold;
 }
