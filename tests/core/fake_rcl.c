@@ -47,7 +47,7 @@ static struct message pushed[ROOM], published[ROOM];
 static size_t first, n_pushed, n_published;
 static void (*callback)(const void *, size_t);
 static const void *user;
-static int take_result, publish_result;
+static int take_result, publish_result, unset_result;
 static bool is_endless;
 static int64_t publish_takes_ns;
 static int n_takes, n_forgotten;
@@ -73,6 +73,9 @@ void fake_endless(bool is) {  // the message that is there stays there
 }
 void fake_publish_result(int result) {
     publish_result = result;
+}
+void fake_unset_result(int result) {
+    unset_result = result;
 }
 void fake_publish_takes(int64_t ns) {
     publish_takes_ns = ns;
@@ -150,6 +153,7 @@ int32_t rcl_subscription_set_on_new_message_callback(const void *subscription,
                                                      void (*to)(const void *, size_t),
                                                      const void *with) {
     (void)subscription;
+    if (to == NULL && unset_result != 0) return unset_result;
     callback = to;
     user = with;
     return 0;

@@ -288,6 +288,22 @@ def after_close_nothing_is_called(far: Middleware) -> None:
     assert not far.rcl.fake_has_callback()
 
 
+def who_still_hears_of_messages_is_not_closed(far: Middleware) -> None:
+    port = make_input()
+    far.rcl.fake_unset_result(1)
+    assert not port.close()
+    del port
+    far.push(1, 1.0)  # told to something that is there still
+    far.rcl.fake_unset_result(0)
+    port = make_input()
+    taken(port, 1)
+    far.rcl.fake_unset_result(1)
+    assert not port.close()
+    far.rcl.fake_unset_result(0)
+    assert port.close(), "tried again"
+    assert not far.rcl.fake_has_callback()
+
+
 def a_loop_sleeps_until_a_message_comes(far: Middleware) -> None:
     port = make_input()
     rig = Rig(port, core.Port("mailbox", {"safe": [SAFE]}))
@@ -449,6 +465,7 @@ SCENARIOS = [
     a_middleware_that_fails_is_counted_and_not_asked_for_ever,
     messages_that_never_cease_keep_nobody_from_ending,
     after_close_nothing_is_called,
+    who_still_hears_of_messages_is_not_closed,
     a_loop_sleeps_until_a_message_comes,
     commands_leave_and_the_safe_one_last,
     the_first_safe_command_waits_for_none_of_before,

@@ -206,6 +206,7 @@ TopicInput::TopicInput(const void *subscription, std::shared_ptr<CdrReader> read
 
 TopicInput::~TopicInput() {
     close();
+    if (is_listening_) thread_.outlive();
 }
 
 size_t TopicInput::n_inputs() const noexcept {
@@ -264,13 +265,13 @@ std::vector<Right> TopicInput::schedule(const ThreadSetup &setup) {
 }
 
 bool TopicInput::close() {
-    if (!is_closed_ && thread_.is_here()) {
-        // Once it returns, nobody is in the callback, and nobody will be.
-        shared_->api.set_on_new_message(shared_->subscription, nullptr, nullptr);
+    if (is_listening_ && thread_.is_here()) {
+        // Once it has done so, nobody is in the callback, and nobody will be.
+        is_listening_ =
+            shared_->api.set_on_new_message(shared_->subscription, nullptr, nullptr) != rcl::kOk;
         shared_->api.forget_error();
     }
-    is_closed_ = true;
-    return thread_.end();
+    return thread_.end() && !is_listening_;
 }
 
 }  // namespace rtloop
