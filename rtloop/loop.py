@@ -70,11 +70,12 @@ class _Activation:
     has_ended: bool = False
 
     def publish_accounts(self) -> None:
-        """Puts what devices say of themselves by now into the ring."""
+        """Puts what devices say of themselves by now into the ring; where that has no room, nothing new."""
         accounts = {port.name: told for port in self.armed if (told := port.account()) is not None}
         if self.metadata is not None and accounts != self.metadata.accounts:
             self.metadata = replace(self.metadata, accounts=accounts)
-            self.ring.set_metadata(self.metadata.to_json().encode())
+            with suppress(ValueError):
+                self.ring.set_metadata(self.metadata.to_json().encode())
 
 
 class Loop:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
+from rtloop import core
 from rtloop.config import load
+from rtloop.loop import _Activation
 from rtloop.run import Run
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.observe.ring import Ring
@@ -25,6 +28,7 @@ from tests.running import (
     wait_until_running,
     write_config,
 )
+from tests.telemetry.loops import metadata
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -188,3 +192,17 @@ def test_the_console_has_a_line_for_each_device_and_the_report_both_ends(tmp_pat
     assert "<b>Its own loop</b>, soft, 50 ms, deadline 20 ms" in text.replace("\u00a0", " ")
     assert 'aria-label="Response times of the loop of cart' in text
     assert 'aria-label="Sample to actuation of cart' in text
+
+
+def test_an_account_that_finds_no_room_leaves_the_one_before(tmp_path: Path) -> None:
+    ring = core.RingWriter(str(tmp_path / "ring"), 8, 0, 2, 1, b"{}")
+    said: dict[str, Any] = {"said": "first"}
+    device: Any = SimpleNamespace(name="cart", account=lambda: SimpleNamespace(as_dict=said.copy))
+    nothing: Any = None
+    activation = _Activation(ring, nothing, nothing, metadata(), armed=[device])
+    activation.publish_accounts()
+    before = core.RingReader(ring.path).metadata
+    assert b"first" in before
+    said["said"] = "x" * 100_000
+    activation.publish_accounts()
+    assert core.RingReader(ring.path).metadata == before

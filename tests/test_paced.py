@@ -94,6 +94,8 @@ def test_a_release_is_the_time_of_its_sample(tmp_path: Path) -> None:
         sensor = Sensor(run)
         sensor.sample_at(97, 1.0)  # not quite the rate of the loop
         batch = so_far()
+        loop = run.stop().loops["arm"]
+    assert loop.slipped_periods == 0, "there is no grid"
     came = ~has(batch, TIMED_OUT)
     released = batch.records["release_ns"][came]
     assert came.sum() > 20
@@ -168,10 +170,12 @@ def test_a_stop_ends_the_wait(tmp_path: Path, is_link: bool) -> None:
         changes = ("rate_hz: 100", "rate_hz: 0.1"), ("timeout_ms: 25", "timeout_ms: 60000")
         _stopped(Run(load(written(tmp_path, *changes)), "paced"), lambda: None)
         return
-    with firmware(tmp_path, *UNDISTURBED, "--rate-hz", "20") as device:
+    minute = ("--command-timeout-ms", "60000")
+    with firmware(tmp_path, *UNDISTURBED, *minute, "--rate-hz", "20") as device:
         path = edited(
             write_config(tmp_path, device.link),
             {
+                "command_timeout_ms: 500": "command_timeout_ms: 60000",
                 "rate_hz: 200": "rate_hz: 10\n    clock: {input: cart, timeout_ms: 60000}",
                 "on_stale: hold": "on_stale: {use: 0}",
             },
@@ -304,6 +308,17 @@ def test_a_clock_that_does_not_fit_is_refused(
     (line,) = str(caught.value).split("\n")
     assert complaint in line
     assert "arm.yaml:" in line
+
+
+def test_a_link_that_paces_is_looked_after_as_soon_as_its_device_is_safe(tmp_path: Path) -> None:
+    path = edited(
+        write_config(tmp_path, tmp_path / "tty"),
+        {"rate_hz: 200": "rate_hz: 200\n    clock: {input: cart, timeout_ms: 501}"},
+    )
+    complaint = "clock.timeout_ms: found 501; expected at most 500 ms, the command_timeout_ms of link 'cart'"
+    with pytest.raises(ConfigError, match=complaint):
+        load(path)
+    load(edited(path, {"timeout_ms: 501": "timeout_ms: 500"}))
 
 
 def test_loops_that_read_each_other_at_deadlines_are_on_grids(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ class LinkInput(InputSection):
     ) -> Iterator[Problem]:
         yield from _existence(here, self.link, links)
         yield from super().rules(here, loop, links)
+        if self.link in links:
+            yield from self._time_out_rules(here, loop, links[self.link])
         if self.link in links and links[self.link].on_lost == "reconnect":
             yield from _loss_rules(here, self.link, loop)
             if self.max_age_ms is None:
@@ -76,6 +78,18 @@ class LinkInput(InputSection):
                 on_lost = ("links", self.link, "on_lost")
                 judged = ((*here, "max_age_ms"), on_lost)
                 yield Problem(here, expected, "no max_age_ms", judged=judged, at_key=True)
+
+    def _time_out_rules(self, here: Keys, loop: ServedLoop, link: LinkConfig) -> Iterator[Problem]:
+        """A cycle judges the line: where no sample releases one, that of the time-out is the first."""
+        timeout_ns = loop.timeout_of_ns(str(here[-1]))
+        if timeout_ns is None or timeout_ns <= link.command_timeout_ns:
+            return
+        expected = (
+            f"at most {milliseconds(link.command_timeout_ns)} ms, the command_timeout_ms of link '{self.link}' "
+            "that paces the loop: a device that is silent or lost would be noticed later"
+        )
+        judged = (here, ("links", self.link, "command_timeout_ms"))
+        yield Problem((*here[:2], "clock", "timeout_ms"), expected, judged=judged)
 
     def open(self, name: str, loop: ServedLoop, around: Around) -> LinkPort:
         """Raises ConfigError, too, where every sample is stale before the next one comes."""

@@ -101,7 +101,8 @@ class _Loop:
         self.loop_class = recording.metadata.loop_class
         self.outline = recording
         self.summary = recording.summary
-        self.verdict = judge(self.summary, run)
+        is_paced = bool(self.metadata.run.get("paced_by"))
+        self.verdict = judge(self.summary, run, is_paced=is_paced)
         self.deadline_us = self.metadata.deadline_ns / 1e3
         self.anchor = f"loop-{escape(name)}"
 

@@ -40,8 +40,8 @@ def judge_run(problems: Sequence[str]) -> Verdict | None:
     return Verdict(Level.FAILED, f"The run had {plural(len(problems), 'problem')}", tuple(problems))
 
 
-def judge(summary: LoopSummary, run: Verdict | None = None) -> Verdict:
-    """The verdict on a loop, in a run that has a verdict of its own."""
+def judge(summary: LoopSummary, run: Verdict | None = None, *, is_paced: bool = False) -> Verdict:
+    """The verdict on a loop, in a run that has a verdict of its own; ``is_paced``: by an input."""
     executed, misses = summary.executed, summary.misses
     failures = summary.failures
     if executed == 0:
@@ -60,7 +60,7 @@ def judge(summary: LoopSummary, run: Verdict | None = None) -> Verdict:
     sentences += _too_much(summary)
     sentences += [f"The device of {failure}." for failure in summary.device_failures]
     sentences += [f"The device of {absence}." for absence in summary.absences]
-    sentences += _besides(summary)
+    sentences += _besides(summary, is_paced)
     if failures:
         headline = "Fault" if faulted else "Failed"
         level = Level.FAILED
@@ -119,7 +119,7 @@ def _too_much(summary: LoopSummary) -> list[str]:
     return sentences
 
 
-def _besides(summary: LoopSummary) -> list[str]:
+def _besides(summary: LoopSummary, is_paced: bool) -> list[str]:
     sentences = []
     if summary.held_stale:
         n = summary.held_stale
@@ -135,9 +135,10 @@ def _besides(summary: LoopSummary) -> list[str]:
     if summary.skipped:
         n = summary.skipped
         verb = "was" if n == 1 else "were"
-        sentences.append(
-            f"{plural(n, 'release')} {verb} skipped because the cycle before had not ended."
-        )
+        why = "because the cycle before had not ended"
+        if is_paced:
+            why = "because no sample came for so many periods, or it came while a cycle ran"
+        sentences.append(f"{plural(n, 'release')} {verb} skipped {why}.")
     if summary.slipped_periods:
         n = summary.slipped_periods
         sentences.append(

@@ -1,6 +1,7 @@
 // As much of librcl as the core calls, played by the test: it pushes messages, and finds what was
 // published. Built as librcl.so, in a process that has no other.
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,9 +47,11 @@ static struct message pushed[ROOM], published[ROOM];
 static size_t first, n_pushed, n_published;
 static void (*callback)(const void *, size_t);
 static const void *user;
-static int take_result, publish_result;
+static int take_result, publish_result, unset_result;
+static bool is_endless;
 static int64_t publish_takes_ns;
 static int n_takes, n_forgotten;
+static atomic_int n_publishes;
 
 int fake_has_callback(void) {
     return callback != NULL;
@@ -56,14 +59,23 @@ int fake_has_callback(void) {
 int fake_takes(void) {
     return n_takes;
 }
+int fake_publishes(void) {  // begun
+    return n_publishes;
+}
 int fake_forgotten(void) {
     return n_forgotten;
 }
 void fake_take_result(int result) {
     take_result = result;
 }
+void fake_endless(bool is) {  // the message that is there stays there
+    is_endless = is;
+}
 void fake_publish_result(int result) {
     publish_result = result;
+}
+void fake_unset_result(int result) {
+    unset_result = result;
 }
 void fake_publish_takes(int64_t ns) {
     publish_takes_ns = ns;
@@ -112,8 +124,10 @@ int32_t rcl_take_serialized_message(const void *subscription, struct bytes *mess
         memcpy(message->buffer, from->bytes, from->size);
         message->length = from->size;
         *info = from->info;
-        first = (first + 1) % ROOM;
-        --n_pushed;
+        if (!is_endless) {
+            first = (first + 1) % ROOM;
+            --n_pushed;
+        }
     }
     pthread_mutex_unlock(&mutex);
     return result;
@@ -122,6 +136,7 @@ int32_t rcl_take_serialized_message(const void *subscription, struct bytes *mess
 int32_t rcl_publish_serialized_message(const void *publisher, const struct bytes *message,
                                        void *unused) {
     (void)publisher, (void)unused;
+    ++n_publishes;
     const struct timespec takes = {publish_takes_ns / 1000000000, publish_takes_ns % 1000000000};
     nanosleep(&takes, NULL);
     if (publish_result != 0) return publish_result;
@@ -138,6 +153,7 @@ int32_t rcl_subscription_set_on_new_message_callback(const void *subscription,
                                                      void (*to)(const void *, size_t),
                                                      const void *with) {
     (void)subscription;
+    if (to == NULL && unset_result != 0) return unset_result;
     callback = to;
     user = with;
     return 0;

@@ -208,7 +208,9 @@ class _Samples(_Grid):
         self.arrivals = arrivals
         self.seen = -1
         """Up to when the loop knows what came."""
-        self.last = self.of_sample = 0
+        self.last = 0
+        self.expected = 0
+        """When the next sample is in time, were there no release until then."""
         self.since = 0
         """Releases since the last sample, executed or not."""
         self.earliest = -task.period_ns
@@ -225,15 +227,18 @@ class _Samples(_Grid):
                 time, skipped = time + period, skipped + 1
         elif came is not None and not is_judged:
             time = max(min(came.taken_ns, woke), self.last)
-            if self.has_begun:  # to the nearest whole period
-                periods = -(-(2 * (time - self.of_sample) - period) // (2 * period))
-                skipped = max(0, periods - 1 - self.since)
+            late = time - self.expected - self.since * period if self.has_begun else 0
+            while 4 * late >= 3 * period:  # whole periods, or nearly: these samples never came
+                late, skipped = late - period, skipped + 1
         self.last = time
-        if came is None:
+        if came is None or is_judged:
             self.since += 1 + skipped
+        else:
+            in_time = time - late + late // 8 if late > 0 else time
+            self.expected, self.since, self.has_begun = in_time + period, 0, True
+        if came is None:
             self.latest = time + period
         else:
-            self.of_sample, self.since, self.has_begun = time, 0, True
             self.earliest = max(woke, self.earliest + period) - period // 20
             self.latest = woke + self.task.timeout_ns
         self.cycle += skipped

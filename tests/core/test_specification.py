@@ -249,6 +249,61 @@ def test_a_loop_that_is_paced_by_its_input_agrees_with_the_specification(tmp_pat
     assert {name for name, n in seen.items() if n > 5} >= REACHED | {"timed_out", "skipped"}
 
 
+@pytest.mark.parametrize(
+    ("rate", "late", "lost", "skipped"),
+    [
+        (1.0, 0.0, False, 0),
+        (1.0, 0.6, False, 0),  # of a period, one in seven
+        (1.0, 0.6, True, 19),  # one in twenty
+        (0.97, 0.0, False, 0),
+        (0.97, 0.45, False, 0),
+        (0.97, 0.0, True, 19),
+        (1.03, 0.6, True, 19),
+        (0.48, 0.0, False, 399),
+    ],
+)
+def test_samples_that_are_late_are_there_and_those_that_are_lost_are_skipped(
+    tmp_path: Path, rate: float, late: float, lost: bool, skipped: int
+) -> None:
+    period_ns = 2_000 * US
+    task = Task(period_ns=period_ns, deadline_ns=period_ns, timeout_ns=10 * period_ns)
+    arrivals = []
+    for n in range(1, 401):
+        if lost and n % 20 == 10 and n > 20:
+            continue
+        at_ns = int(n * period_ns / rate) + (int(late * period_ns) if n % 7 == 0 else 0)
+        arrivals.append(Arrival(at_ns, at_ns, 0.0))
+    releases = len(arrivals) + skipped
+    found = Core(tmp_path).told_of(task, [Job()] * releases, arrivals)
+    assert (len(found.records), found.skipped) == (len(arrivals), skipped)
+    assert found == told_of(task, [Job()] * releases, arrivals)
+
+
+def test_a_sample_that_comes_when_the_guard_has_judged_hides_no_lost_period(tmp_path: Path) -> None:
+    """The job is that of the time-out; the periods before it count with the next sample."""
+    task = Task(timeout_ns=4_000 * US)
+    jobs = [Job(oversleep_ns=2_000 * US)] * 9
+    at_us = (1_000, 6_500, 9_200)  # woken up at 8500 µs, for a deadline at 8000
+    arrivals = [Arrival(at * US, at * US, 0.0) for at in at_us]
+    found = Core(tmp_path).told_of(task, jobs, arrivals)
+    assert [(r.cycle, r.release_ns // US) for r in found.records] == [
+        (0, 1_000), (1, 7_000), (8, 9_200)
+    ]  # fmt: skip
+    assert found == told_of(task, jobs, arrivals)
+
+
+def test_the_first_release_is_that_of_all_loops_not_the_time_out_after_it(tmp_path: Path) -> None:
+    ring = core.RingWriter(str(tmp_path / "ring"), 8, 1, 1, 1, b"{}")
+    ports = [core.Port("mailbox", {"inputs": 1}), core.Port("mailbox", {"safe": [SAFE]})]
+    config = _config(Task(timeout_ns=4_000 * US), [])
+    clock = core.VirtualClock(EPOCH_NS)
+    loop = core.Loop(config, ports, identity_graph(1), ring, clock)
+    loop.begin()
+    assert loop.status()["first_release_ns"] == EPOCH_NS
+    assert loop.step()
+    assert clock.now() > EPOCH_NS + 4_000 * US
+
+
 durations = st.one_of(st.just(0), st.integers(1, 5_000 * US))
 
 

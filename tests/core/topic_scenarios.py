@@ -260,6 +260,18 @@ def a_middleware_that_fails_is_counted_and_not_asked_for_ever(far: Middleware) -
     assert port.close()
 
 
+def messages_that_never_cease_keep_nobody_from_ending(far: Middleware) -> None:
+    port = make_input()
+    far.rcl.fake_endless(True)
+    far.push(1, 1.0)
+    until(lambda: port.counters()["messages"] > 1000, "they come and come")
+    assert port.close()
+    far.rcl.fake_endless(False)
+    port = make_input()
+    taken(port, 1)  # what was there still
+    assert port.close()
+
+
 def after_close_nothing_is_called(far: Middleware) -> None:
     port = make_input()
     assert far.rcl.fake_has_callback()
@@ -273,6 +285,22 @@ def after_close_nothing_is_called(far: Middleware) -> None:
     port = make_input()
     taken(port, 1)  # what had come by then
     del port
+    assert not far.rcl.fake_has_callback()
+
+
+def who_still_hears_of_messages_is_not_closed(far: Middleware) -> None:
+    port = make_input()
+    far.rcl.fake_unset_result(1)
+    assert not port.close()
+    del port
+    far.push(1, 1.0)  # told to something that is there still
+    far.rcl.fake_unset_result(0)
+    port = make_input()
+    taken(port, 1)
+    far.rcl.fake_unset_result(1)
+    assert not port.close()
+    far.rcl.fake_unset_result(0)
+    assert port.close(), "tried again"
     assert not far.rcl.fake_has_callback()
 
 
@@ -303,6 +331,45 @@ def commands_leave_and_the_safe_one_last(far: Middleware) -> None:
     time.sleep(0.05)
     assert len(far.heard) == before + 8
     assert rig.outcomes() == ["written"] * 3
+    assert port.close()
+
+
+def the_first_safe_command_waits_for_none_of_before(far: Middleware) -> None:
+    source, port = mailbox(), make_output(period_ns=S)  # the safe command leaves every 50 ms
+    rig = Rig(source, port)
+
+    def ended_within_s() -> float:
+        rig.loop.begin()
+        sent = port.counters()["safe_published"]
+        began_s = time.monotonic()
+        rig.loop.end()
+        until(lambda: port.counters()["safe_published"] > sent, "it is sent")
+        took_s = time.monotonic() - began_s
+        assert port.safe_was_sent(5 * S)
+        return took_s
+
+    took_s = [ended_within_s() for _ in range(5)]
+    assert min(took_s[1:]) < 0.03, took_s
+    assert port.close()
+
+
+def a_command_of_the_activation_before_leaves_no_more(far: Middleware) -> None:
+    source, port = mailbox(), make_output()
+    rig = Rig(source, port)
+    before = len(far.heard)
+    publishes = far.rcl.fake_publishes()
+    rig.loop.begin()
+    far.rcl.fake_publish_takes(ctypes.c_int64(500 * MS))
+    for value in (1.0, 2.0):
+        source.put(np.array([value], np.float32))
+        rig.loop.step()
+        until(lambda: far.rcl.fake_publishes() > publishes, "the second waits for the first")
+    rig.loop.end()
+    rig.loop.rearm()
+    far.rcl.fake_publish_takes(ctypes.c_int64(0))
+    until(lambda: len(far.heard) > before, "the first leaves")
+    time.sleep(0.05)
+    assert far.heard[before:] == [1.0]
     assert port.close()
 
 
@@ -367,8 +434,15 @@ def a_safe_command_that_is_not_known_is_not_sent(far: Middleware) -> None:
     before = len(far.heard)
     rig.loop.rearm()
     port.write_safe()
-    assert port.safe_was_sent(5 * S)
+    assert port.safe_was_sent(5 * S), "nothing was commanded"
     assert len(far.heard) == before
+    rig.loop.rearm()
+    rig.loop.begin()
+    rig.loop.step()
+    until(lambda: len(far.heard) == before + 1, "the command leaves")
+    rig.loop.end()
+    assert not port.safe_was_sent(5 * S), "nobody heard it"
+    assert len(far.heard) == before + 1
     assert port.close()
 
 
@@ -389,9 +463,13 @@ SCENARIOS = [
     stamps_are_mapped_and_wrong_ones_counted,
     a_message_that_cannot_be_read_leaves_the_one_before,
     a_middleware_that_fails_is_counted_and_not_asked_for_ever,
+    messages_that_never_cease_keep_nobody_from_ending,
     after_close_nothing_is_called,
+    who_still_hears_of_messages_is_not_closed,
     a_loop_sleeps_until_a_message_comes,
     commands_leave_and_the_safe_one_last,
+    the_first_safe_command_waits_for_none_of_before,
+    a_command_of_the_activation_before_leaves_no_more,
     what_has_not_left_by_the_next_cycle_is_dropped,
     a_publisher_that_fails_drops_and_the_loop_goes_on,
     a_command_that_is_no_longer_valid_is_not_sent,

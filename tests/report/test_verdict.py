@@ -68,6 +68,14 @@ def test_nothing_that_went_wrong_is_left_out() -> None:
     assert "while the loop was active" in sentences(summary(state="active"))
 
 
+def test_of_a_loop_that_is_paced_samples_were_missing() -> None:
+    what = summary(skipped=3)
+    assert "skipped because the cycle before had not ended" in sentences(what)
+    said = " ".join(judge(what, is_paced=True).sentences)
+    assert "skipped because no sample came" in said
+    assert "the cycle before had not ended" not in said
+
+
 @pytest.mark.parametrize("reason", sorted(set(core.FAULT_REASONS) - {"none"}))
 def test_every_fault_is_explained_with_what_to_do(reason: str) -> None:
     word = core.WORDS["fault_reasons"][reason]

@@ -54,17 +54,18 @@ class Guard final : public Alarm {
         const int64_t late_ns = now_ns - armed.deadline_ns;
         if (armed.phase == Phase::done || late_ns <= 0) return;
         if (armed.phase != Phase::expired) {
-            // What was waiting when it was looked at may be open now, for another deadline.
-            const bool is_expired = armed.phase == Phase::waiting
-                                        ? gate_.expire_waiting(armed.cycle)
-                                        : gate_.expire_open(armed.cycle);
+            // What was waiting when it was looked at may be open or written now, for another
+            // deadline.
+            const bool waited = armed.phase == Phase::waiting;
+            const bool is_expired =
+                waited ? gate_.expire_waiting(armed.cycle) : gate_.expire_open(armed.cycle);
             if (is_expired) {
                 judge_miss(armed, now_ns);
                 if (stand_in_ != nullptr) {
                     const bool left = stand_in_->send(armed.cycle, now_ns);
                     note(left ? Outcome::default_value : Outcome::dropped);
                 }
-            } else if (gate_.expire_writing(armed.cycle)) {
+            } else if (!waited && gate_.expire_writing(armed.cycle)) {
                 judge_miss(armed, now_ns);
             }
         } else if (now_ns >= armed.limit_ns) {

@@ -20,7 +20,7 @@ class InputPacer final : public Pacer, private Awaited {
 
     Release start(int64_t first_release_ns) noexcept override {
         came_ = {};
-        release_ns_ = sampled_ns_ = due_ns_ = first_release_ns;
+        release_ns_ = due_ns_ = first_release_ns;
         n_since_ = 0;
         is_first_ = true;
         return {0, latest_ns_ = first_release_ns + timeout_ns_, 0};
@@ -48,7 +48,7 @@ class InputPacer final : public Pacer, private Awaited {
         release.timed_out = !has_come;
         if (has_come && !is_judged) {
             release.time_ns = std::max(std::min(came_.time_ns, woke_ns), release_ns_);
-            release.skipped = is_first_ ? 0 : skipped_before(release.time_ns);
+            release.skipped = take_sample(release.time_ns);
         } else if (!is_judged) {
             // It ran over some of them: the newest.
             release.skipped = static_cast<uint32_t>((woke_ns - latest.time_ns) / period_ns_);
@@ -56,14 +56,11 @@ class InputPacer final : public Pacer, private Awaited {
         }
         release.cycle += release.skipped;
         release_ns_ = release.time_ns;
+        if (!has_come || is_judged) n_since_ += 1 + int64_t{release.skipped};
         if (has_come) {
-            sampled_ns_ = release_ns_;
-            n_since_ = 0;
-            is_first_ = false;
             due_ns_ = std::max(woke_ns, due_ns_) + period_ns_ - period_ns_ / kFasterBy;
             latest_ns_ = woke_ns + timeout_ns_;
         } else {
-            n_since_ += 1 + int64_t{release.skipped};
             latest_ns_ = release_ns_ + period_ns_;
         }
         came_ = {};
@@ -81,6 +78,8 @@ class InputPacer final : public Pacer, private Awaited {
     static constexpr int64_t kAtOnce = 0;
     // A loop is at most so much of its rate faster than it, whatever comes.
     static constexpr int64_t kFasterBy = 20;
+    // So much of how late a sample is, the next one may be late, too.
+    static constexpr int64_t kFollowed = 8;
 
     // No sample releases before the first release, which is that of all loops of a run.
     void sleep_to_first(int64_t until_ns) noexcept {
@@ -99,23 +98,31 @@ class InputPacer final : public Pacer, private Awaited {
         return true;
     }
 
-    // Periods without a release since the last sample.
-    uint32_t skipped_before(int64_t release_ns) const noexcept {
-        const int64_t elapsed = (release_ns - sampled_ns_ + (period_ns_ - 1) / 2) / period_ns_;
-        return static_cast<uint32_t>(std::max<int64_t>(0, elapsed - 1 - n_since_));
+    // Periods without a release since the last sample. Samples come late, hardly ever early: what
+    // is expected follows an early one at once, and a late one slowly, so that one that is late
+    // hides none that is lost, nor the next one, in time again, a period.
+    uint32_t take_sample(int64_t time_ns) noexcept {
+        int64_t late_ns = is_first_ ? 0 : time_ns - expected_ns_ - n_since_ * period_ns_;
+        const int64_t periods = (4 * late_ns + period_ns_) / (4 * period_ns_);
+        const int64_t skipped = std::max<int64_t>(0, periods);
+        late_ns = std::max<int64_t>(0, late_ns - skipped * period_ns_);
+        expected_ns_ = time_ns - late_ns + late_ns / kFollowed + period_ns_;
+        n_since_ = 0;
+        is_first_ = false;
+        return static_cast<uint32_t>(skipped);
     }
 
     Clock &clock_;
     Port &port_;
     const int64_t period_ns_;
     const int64_t timeout_ns_;
-    Sample came_;             // and did not release yet
-    int64_t release_ns_ = 0;  // the last one
-    int64_t sampled_ns_ = 0;  // the last one that came with a sample
-    int64_t n_since_ = 0;     // releases since, and those that were skipped
-    int64_t due_ns_ = 0;      // when the next sample comes, where they come as fast as they may
-    int64_t latest_ns_ = 0;   // the next release
-    bool is_first_ = true;    // no sample yet
+    Sample came_;              // and did not release yet
+    int64_t release_ns_ = 0;   // the last one
+    int64_t expected_ns_ = 0;  // of the sample after the last one that released at its time
+    int64_t n_since_ = 0;      // releases since, and those that were skipped
+    int64_t due_ns_ = 0;       // when the next sample comes, where they come as fast as they may
+    int64_t latest_ns_ = 0;    // the next release
+    bool is_first_ = true;     // no sample yet
 };
 
 }  // namespace rtloop

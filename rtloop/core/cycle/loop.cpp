@@ -120,7 +120,7 @@ void Loop::begin(int64_t first_release_ns) noexcept {
     guard_.reset();
     next_ = pacer_->start(first_release_ns);
     is_settled_ = pacer_->knows_next();
-    status_.first_release_ns.store(next_.time_ns);
+    status_.first_release_ns.store(first_release_ns);
     status_.elapsed_periods.store(0);
     status_.executed.store(0);
     status_.skipped.store(0);

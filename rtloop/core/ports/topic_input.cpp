@@ -18,11 +18,15 @@ namespace rtloop {
 namespace {
 
 constexpr int64_t kUntilTold = std::numeric_limits<int64_t>::max();
+constexpr int64_t kAtOnce = 0;
 // Of the buffer that messages are taken into; a larger one makes it grow.
 constexpr size_t kMessageBytes = 16 * 1024;
 // Of publishers on one topic whose sequence is followed; of more, the one longest silent makes
 // room.
 constexpr size_t kPublishers = 16;
+// Messages that are taken in a row. Then it is asked whether it is to end: where they come as fast
+// as they are taken, there is no last one.
+constexpr int kInARow = 256;
 // A message that has waited for longer has not: the clock of the day was set.
 constexpr int64_t kWaitMaxNs = 10'000'000'000;
 
@@ -97,7 +101,7 @@ struct TopicInput::Shared {
 };
 
 int64_t TopicInput::Shared::take_all() {
-    for (;;) {
+    for (int i = 0; i < kInARow; ++i) {
         rcl::MessageInfo info{};
         message.buffer_length = 0;
         const rcl::Ret result = api.take_serialized(subscription, &message, &info, nullptr);
@@ -109,6 +113,7 @@ int64_t TopicInput::Shared::take_all() {
         if (result != rcl::kTakeFailed) errors.fetch_add(1);
         return kUntilTold;
     }
+    return kAtOnce;
 }
 
 void TopicInput::Shared::use(const rcl::MessageInfo &info) {
@@ -201,6 +206,7 @@ TopicInput::TopicInput(const void *subscription, std::shared_ptr<CdrReader> read
 
 TopicInput::~TopicInput() {
     close();
+    if (is_listening_) thread_.outlive();
 }
 
 size_t TopicInput::n_inputs() const noexcept {
@@ -259,13 +265,13 @@ std::vector<Right> TopicInput::schedule(const ThreadSetup &setup) {
 }
 
 bool TopicInput::close() {
-    if (!is_closed_ && thread_.is_here()) {
-        // Once it returns, nobody is in the callback, and nobody will be.
-        shared_->api.set_on_new_message(shared_->subscription, nullptr, nullptr);
+    if (is_listening_ && thread_.is_here()) {
+        // Once it has done so, nobody is in the callback, and nobody will be.
+        is_listening_ =
+            shared_->api.set_on_new_message(shared_->subscription, nullptr, nullptr) != rcl::kOk;
         shared_->api.forget_error();
     }
-    is_closed_ = true;
-    return thread_.end();
+    return thread_.end() && !is_listening_;
 }
 
 }  // namespace rtloop

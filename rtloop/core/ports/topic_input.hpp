@@ -52,7 +52,7 @@ class TopicInput final : public Port {
     const std::shared_ptr<Shared> shared_;
     const bool keeps_;
     TopicThread thread_;
-    bool is_closed_ = false;
+    bool is_listening_ = true;
     int64_t rearmed_ns_ = 0;
     uint64_t gaps_told_ = 0;
     ToldNowAndThen unreadable_{PortEventKind::bad_message};

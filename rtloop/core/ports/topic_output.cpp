@@ -48,7 +48,7 @@ struct TopicOutput::Shared {
 
     // The thread.
     int64_t publish_what_is_due();
-    int64_t publish_safe();
+    int64_t publish_safe(bool has_commanded);
     bool publish();
 
     const rcl::Api api;
@@ -62,6 +62,7 @@ struct TopicOutput::Shared {
     // Between it and the loop.
     SafeCommand safe;
     Newest<Tag> commands;
+    std::atomic<uint64_t> before{0};       // number of the newest command of activations before
     std::atomic<uint64_t> left{0};         // number of the newest command that did
     std::atomic<int> safe_left{0};         // how often the safe command is still to be sent
     std::atomic<bool> safe_failed{false};  // to leave, when it was sent last
@@ -74,8 +75,8 @@ struct TopicOutput::Shared {
 
 int64_t TopicOutput::Shared::publish_what_is_due() {
     const Tag tag = commands.refresh();
-    if (safe.is_in_force()) return publish_safe();
-    if (tag.number == seen) return kUntilTold;
+    if (safe.is_in_force()) return publish_safe(tag.number > before.load());
+    if (tag.number <= std::max(seen, before.load())) return kUntilTold;
     seen = tag.number;
     if (MonotonicClock().now() > tag.valid_until_ns) {
         expired.fetch_add(1);
@@ -88,18 +89,18 @@ int64_t TopicOutput::Shared::publish_what_is_due() {
     return kUntilTold;
 }
 
-int64_t TopicOutput::Shared::publish_safe() {
-    if (safe_left.load() <= 0) return kUntilTold;
+int64_t TopicOutput::Shared::publish_safe(bool has_commanded) {
+    const int to_send = safe_left.load();
+    if (to_send <= 0) return kUntilTold;
     const int64_t now_ns = MonotonicClock().now();
-    if (now_ns < safe_at_ns) return safe_at_ns;
+    if (to_send < kSafeTimes && now_ns < safe_at_ns) return safe_at_ns;
     const bool is_known =
         safe.copy(values.data()) &&
         std::none_of(values.begin(), values.end(), [](float value) { return std::isnan(value); });
-    if (is_known) {
-        const bool left = publish();
-        safe_failed.store(!left);
-        safe_published.fetch_add(left ? 1 : 0);
-    }
+    const bool left = is_known && publish();
+    safe_published.fetch_add(left ? 1 : 0);
+    // Where nothing was commanded and nothing is known to be safe, nothing is owed.
+    safe_failed.store(!left && (is_known || has_commanded));
     safe_at_ns = now_ns + std::min(period_ns / 2, kSafeEveryMaxNs);
     return safe_left.fetch_sub(1) > 1 ? safe_at_ns : kUntilTold;
 }
@@ -133,6 +134,7 @@ size_t TopicOutput::n_outputs() const noexcept {
 
 void TopicOutput::rearm() noexcept {
     is_first_ = true;
+    shared_->before.store(written_);  // the thread may not have seen it
     shared_->safe_left.store(0);
     shared_->safe_failed.store(false);
     shared_->safe.withdraw();

@@ -39,7 +39,8 @@ class TopicOutput final : public Port {
     std::vector<std::pair<std::string, int64_t>> counters() const override;
 
     // Any, not the loop: waits until the safe command that is in force was published as often as it
-    // is, until `until_ns` at the latest. Whether it was, and the last of them left.
+    // is, until `until_ns` at the latest. Whether it was, and the last of them left; also where it
+    // is not known, and nothing was commanded since rearm().
     bool safe_was_sent(int64_t until_ns) const;
     std::vector<Right> schedule(const ThreadSetup &setup);
     // From here on nothing is published, and the publisher may be destroyed. False: not yet, and

@@ -64,6 +64,10 @@ const void *TopicThread::told_through() const noexcept {
     return &shared_->bell;
 }
 
+void TopicThread::outlive() {
+    static_cast<void>(new std::shared_ptr<Shared>(shared_));  // never destroyed
+}
+
 std::vector<Right> TopicThread::schedule(const ThreadSetup &setup) {
     const pid_t thread = shared_->thread_id.load();
     return thread == 0 ? std::vector<Right>{} : apply_to_thread(thread, setup);

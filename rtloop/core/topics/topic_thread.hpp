@@ -28,9 +28,11 @@ class TopicThread {
 
     // Any thread: one futex call where it sleeps, nothing otherwise.
     void tell() noexcept;
-    // The same, for a callback that is handed a pointer: valid until end() was true.
+    // The same, for a callback that is handed a pointer: valid until this is destroyed,
+    // and for ever after outlive().
     static void tell(const void *thread) noexcept;
     const void *told_through() const noexcept;
+    void outlive();
 
     // False in a forked child, where there is no such thread.
     bool is_here() const noexcept;

@@ -203,7 +203,9 @@ class LoopStatistics:
             self.skipped += int(records["skipped"].sum(dtype=np.int64))
 
     def _count_slipped(self, records: Records) -> None:
-        """A release tells by its cycle where the grid began, had it never moved."""
+        """A release tells by its cycle where the grid began, had it never moved. What samples pace has none."""
+        if self.metadata.run.get("paced_by"):
+            return
         first, last = (
             int(record["release_ns"]) - int(record["cycle"]) * self.metadata.period_ns
             for record in (records[0], records[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -279,6 +280,15 @@ def test_a_grid_that_skips_does_not_slip() -> None:
     statistics = LoopStatistics(metadata())
     statistics.update(cycles(1000, miss_every=10, skip_after_miss=True))
     assert (statistics.summary().skipped, statistics.summary().slipped_periods) == (99, 0)
+
+
+def test_the_samples_that_pace_a_loop_are_no_grid_that_slips() -> None:
+    plain = metadata()
+    paced = replace(plain, run={**plain.run, "paced_by": "paced by input 'cart'"})
+    statistics = LoopStatistics(paced)
+    statistics.update(slipped(30_001, 30_928))  # 97 % of the rate
+    summary = statistics.summary()
+    assert (summary.slipped_periods, over(summary.shares)) == (0, [])
 
 
 def test_the_loop_says_what_slipped_after_the_last_record() -> None:
