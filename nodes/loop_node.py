@@ -64,7 +64,7 @@ def _transition(label: str) -> Callable[[_Step], _Transition]:
     def decorated(step: _Step) -> _Transition:
         @functools.wraps(step)
         def made(self: LoopNode, state: LifecycleState) -> TransitionCallbackReturn:
-            if self.is_ending and label in ("configuring", "activating"):
+            if self.is_ending and label not in ("shuttingdown", "errorprocessing"):
                 return TransitionCallbackReturn.FAILURE
             before = self.state
             error = before.failure if isinstance(before, Changing) else ""

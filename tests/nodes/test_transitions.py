@@ -1,0 +1,73 @@
+"""Transitions of a loop_node that meet: each test is the thread that comes at the worst moment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nodes.ros import Client, LoopNode
+from tests.nodes.test_diagnostics import LOOP
+from tests.running import POLICY
+
+from rclpy.parameter import Parameter  # isort: skip
+
+OVERTAKEN = """
+import sys, time
+from rtloop.nodes.loop_node import LoopNode
+from rtloop.nodes.process import spin
+
+class Overtaken(LoopNode):
+    is_overtaken = False
+
+    def trigger_shutdown(self):
+        if not self.is_overtaken:
+            self.is_overtaken = True
+            self.executor.create_task(super().trigger_shutdown)
+            while self._state_machine.current_state[1] != "shuttingdown":
+                time.sleep(0.01)
+        return super().trigger_shutdown()
+
+def make():
+    node = Overtaken()
+    node.exit_code = 7
+    return node
+
+sys.exit(spin(make, None))
+"""
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[LoopNode]:
+    """One that nobody spins, of a loop without a device: its transitions are those of the test."""
+    config = tmp_path / "loop.yaml"
+    config.write_text(LOOP.format(policy=POLICY))
+    given = {"config": str(config), "record": False}
+    with Client() as client:
+        node = LoopNode(
+            context=client.context,
+            parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
+        )
+        yield node
+        node.destroy_node()
+
+
+def test_a_process_ends_although_another_thread_shuts_its_node_down() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OVERTAKEN], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 7, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_node_that_is_ending_begins_nothing_else(node: LoopNode) -> None:
+    node.trigger_configure()
+    node.trigger_activate()
+    node.is_ending = True
+    node.trigger_deactivate()
+    assert node.state.label == "active"
+    node.trigger_shutdown()
+    assert node.state.label == "finalized"
