@@ -49,7 +49,8 @@ class SimTime:
         to_ns = message.clock.sec * 1_000_000_000 + message.clock.nanosec
         try:
             if clock.went_back(to_ns):
-                self._begin_anew(clock, to_ns)
+                with self._node.supervision.moving:
+                    self._begin_anew(clock, to_ns)
             else:
                 clock.advance(to_ns)
         except RtloopError as error:

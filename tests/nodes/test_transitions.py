@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.nodes.test_diagnostics import LOOP
 from tests.running import POLICY
 
 from rclpy.parameter import Parameter  # isort: skip
+from rosgraph_msgs.msg import Clock  # isort: skip
 
 OVERTAKEN = """
 import sys, time
@@ -57,7 +60,7 @@ def node(tmp_path: Path) -> Iterator[LoopNode]:
 
 def test_a_process_ends_although_another_thread_shuts_its_node_down() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", OVERTAKEN], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", OVERTAKEN], capture_output=True, text=True, timeout=30
     )
     assert done.returncode == 7, done.stderr
     assert "Traceback" not in done.stderr
@@ -71,3 +74,53 @@ def test_a_node_that_is_ending_begins_nothing_else(node: LoopNode) -> None:
     assert node.state.label == "active"
     node.trigger_shutdown()
     assert node.state.label == "finalized"
+
+
+class Stop(threading.Thread):
+    """Calls ~/stop."""
+
+    def __init__(self, node: LoopNode) -> None:
+        super().__init__()
+        self._node = node
+        self.answer: tuple[bool, str] | None = None
+
+    def run(self) -> None:
+        self.answer = self._node.supervision._stop()
+
+
+@pytest.mark.parametrize("by", ["rearm", "clock"])
+def test_a_stop_between_two_transitions_is_not_undone_by_the_second(
+    node: LoopNode, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    node.set_parameters([Parameter("use_sim_time", value=by == "clock")])
+    node.trigger_configure()
+    if by == "clock":
+        node.sim_time._tick(Clock())
+        node.sim_time._tick(at_s(2))
+    node.trigger_activate()
+    change, stop, made = node.change, Stop(node), []
+
+    def interrupted(transition: str) -> Any:
+        done = change(transition)
+        made.append(transition)
+        if made == ["deactivate"]:
+            stop.start()
+            stop.join(0.5)  # whoever does not wait is answered by then
+        return done
+
+    monkeypatch.setattr(node, "change", interrupted)
+    if by == "clock":
+        node.sim_time._tick(at_s(1))
+    else:
+        node.supervision._rearm()
+    stop.join()
+    assert made[0] == "deactivate"
+    assert stop.answer is not None
+    assert stop.answer[0]
+    assert node.state.label == "inactive"
+
+
+def at_s(seconds: int) -> Clock:
+    message = Clock()
+    message.clock.sec = seconds
+    return message
