@@ -110,6 +110,8 @@ class LoopNode(LifecycleNode):
         self.is_ending = False
         self.do: Callable[[Callable[[], State]], State] = lambda step: step()
         """Does what a transition does, in the thread that is there for it."""
+        self.end_problems: tuple[str, ...] = ()
+        """Of the newest end of the loops, until they are configured or activated anew."""
         self.clears_once = False
         """Whether the next activation may clear a device that is latched SAFE."""
         self._told_failures: set[str] = set()
@@ -136,6 +138,7 @@ class LoopNode(LifecycleNode):
         run.configure()
         for name, link in config.links.items():
             self.get_logger().info(f"link '{name}': {link.device}")
+        self.end_problems = ()
         return Inactive(run)
 
     @_transition("activating")
@@ -154,6 +157,7 @@ class LoopNode(LifecycleNode):
         with self._told_of():
             self.news.attach(run)
         self._told_failures.clear()
+        self.end_problems = ()
         return Active(run)
 
     @_transition("deactivating")
@@ -163,7 +167,7 @@ class LoopNode(LifecycleNode):
         # A cycle that never returned still holds what a new one would use.
         if hung := [name for name, loop in run.loops.items() if loop.hangs]:
             raise RuntimeError(f"a cycle of {', '.join(hung)} never returned")
-        return Inactive(run)
+        return Inactive(run, failure="; ".join(self.end_problems))
 
     @_transition("cleaningup")
     def on_cleanup(self) -> State:
@@ -176,7 +180,7 @@ class LoopNode(LifecycleNode):
     @_transition("errorprocessing")
     def on_error(self) -> State:
         failure = self.state.failure
-        return Unconfigured(failure=self._forget() or failure)
+        return Unconfigured(failure="; ".join(filter(None, (failure, self._forget()))))
 
     # --- from other threads ---
 
@@ -250,6 +254,7 @@ class LoopNode(LifecycleNode):
 
     def _deactivate(self, run: Run) -> None:
         summary = run.deactivate()  # first of all the safe command
+        self.end_problems = summary.problems
         with self._told_of():
             self.news.detach()
         with self._told_of():
@@ -281,7 +286,7 @@ class LoopNode(LifecycleNode):
             )
 
     def _forget(self) -> str:
-        """Lets the run go, active or not; what went wrong, of which nothing is left to be done."""
+        """Lets the run go, active or not; what went wrong at its end, of which nothing is left to be done."""
         run = self.state.run
         if run is None:
             return ""
@@ -291,17 +296,17 @@ class LoopNode(LifecycleNode):
         finally:
             try:
                 run.cleanup()
-                failure = ""
             except RtloopError as error:
-                failure = str(error)
-                self._tell_failure(failure)
-        return failure
+                self.end_problems += (str(error),)
+                self._tell_failure(str(error))
+        return "; ".join(self.end_problems)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the node until SIGINT, SIGTERM or SIGHUP, which ends the loops first, or their start.
 
-    Returns the exit code: 0, 2 for wrong parameters, or 5 after a fault with ``on_fault: exit``.
+    Returns the exit code: 0, 1 when the newest end of the loops had problems, 2 for wrong parameters, or 5
+    after a fault with ``on_fault: exit``.
     """
     return spin(LoopNode, arguments)
 

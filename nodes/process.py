@@ -64,7 +64,10 @@ class MainThread:
 
 
 def spin(make: Callable[[], LoopNode], arguments: Sequence[str] | None) -> int:
-    """Runs the node until a signal, or until it has an exit code, which is returned; 2: wrong parameters."""
+    """Runs the node until a signal, or until it has an exit code, which is returned.
+
+    1: the newest end of its loops had problems; 2: wrong parameters.
+    """
     signals: list[str] = []
     nodes: list[LoopNode] = []
 
@@ -102,7 +105,7 @@ def spin(make: Callable[[], LoopNode], arguments: Sequence[str] | None) -> int:
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
-    return node.exit_code or 0
+    return node.exit_code or (1 if node.end_problems else 0)
 
 
 def _shut_down(node: LoopNode, main: MainThread, by: str) -> None:

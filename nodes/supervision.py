@@ -106,7 +106,8 @@ class Supervision:
             node.exit_code = EXIT_ON_FAULT
         else:
             node.change("deactivate")
-            node.remember_failure(why)
+            told = "; ".join(dict.fromkeys([*faults, *node.end_problems]))
+            node.remember_failure(f"on_fault: {wish}: {told}")
 
     # --- for those who ask ---
 
@@ -128,7 +129,10 @@ class Supervision:
             return isinstance(node.state, Active), self._said()
 
     def _stop(self) -> _Answer:
-        """Ends the start that is under way, or the loops: safe command last. The devices stay open."""
+        """Ends the start that is under way, or the loops: safe command last. The devices stay open.
+
+        False also where the loops have ended, and one of their devices, say, has not confirmed it.
+        """
         node = self._node
         self.is_starting = False
         node.request_stop("~/stop")
@@ -140,7 +144,7 @@ class Supervision:
                 node.settle(LOOK_PERIOD_S)
             if isinstance(node.state, Active):
                 node.change("deactivate")
-            return not isinstance(node.state, Active), self._said()
+            return not (isinstance(node.state, Active) or node.end_problems), self._said()
         finally:
             self.moving.release()
 
