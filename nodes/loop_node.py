@@ -205,8 +205,11 @@ class LoopNode(LifecycleNode):
         return getattr(self, f"trigger_{transition}")()
 
     def remember_failure(self, text: str) -> None:
-        """Why the node is where it is, until the next transition."""
-        self._enter(replace(self.state, failure=text))
+        """Why the node is where it is, until the next transition, which may have begun."""
+        with self.reports.looking:
+            if isinstance(self.state, Unconfigured | Inactive):
+                self.state = replace(self.state, failure=text)
+        self.reports.publish_state()
 
     def destroy_node(self) -> None:
         self.is_ending = True

@@ -124,3 +124,28 @@ def at_s(seconds: int) -> Clock:
     message = Clock()
     message.clock.sec = seconds
     return message
+
+
+def test_a_failure_that_is_remembered_too_late_undoes_no_state(
+    node: LoopNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rtloop.nodes.states import Changing
+
+    node.trigger_configure()
+    node.remember_failure("a fault")
+    assert node.state.failure == "a fault"
+    newer = Changing("activating", node.state.run)
+
+    class Overtaken:
+        """The lock, which another thread had before."""
+
+        def __enter__(self) -> None:
+            node.state = newer
+
+        def __exit__(self, *_error: object) -> None:
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node.reports, "looking", Overtaken())
+        node.remember_failure("an older fault")
+    assert node.state is newer
