@@ -49,6 +49,8 @@ LOOK_S = 0.01
 LEAVE_RECORDER_AFTER_S = 3.0
 #: What rclpy calls the states in which a transition may begin.
 _PRIMARY = ("unconfigured", "inactive", "active", "finalized")
+#: The transitions that a request to stop ends.
+_STARTS = ("configuring", "activating")
 
 _Step = Callable[["LoopNode"], State]
 _Transition = Callable[["LoopNode", LifecycleState], TransitionCallbackReturn]
@@ -187,7 +189,7 @@ class LoopNode(LifecycleNode):
     def request_stop(self, by: str) -> None:
         """Ends a transition that configures or activates before anything moves. Safe from a signal handler."""
         state = self.state
-        if isinstance(state, Changing) and state.run is not None:
+        if isinstance(state, Changing) and state.label in _STARTS and state.run is not None:
             state.run.request_stop(by)
 
     def settle(self, timeout_s: float = float("inf")) -> bool:

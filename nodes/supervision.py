@@ -144,6 +144,8 @@ class Supervision:
                 node.settle(LOOK_PERIOD_S)
             if isinstance(node.state, Active):
                 node.change("deactivate")
+            if isinstance(node.state, Inactive):
+                node.state.run.forget_stop()  # where it came too late to end a start
             return not (isinstance(node.state, Active) or node.end_problems), self._said()
         finally:
             self.moving.release()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rtloop.run import Run
 from tests.nodes.ros import Client, LoopNode
 from tests.nodes.test_diagnostics import LOOP
 from tests.running import POLICY
@@ -149,3 +150,27 @@ def test_a_failure_that_is_remembered_too_late_undoes_no_state(
         patch.setattr(node.reports, "looking", Overtaken())
         node.remember_failure("an older fault")
     assert node.state is newer
+
+
+@pytest.mark.parametrize("step", ["configure", "deactivate"])
+def test_a_stop_that_ended_nothing_does_not_end_the_next_start(
+    node: LoopNode, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    take = getattr(Run, step)
+
+    def stopped_too_late(run: Run) -> Any:
+        done = take(run)
+        node.request_stop("~/stop")
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, step, stopped_too_late)
+        node.trigger_configure()
+        if step == "deactivate":
+            node.trigger_activate()
+            node.trigger_deactivate()
+        assert node.state.label == "inactive"
+    if step == "configure":
+        assert node.supervision._stop() == (True, "inactive")
+    node.trigger_activate()
+    assert node.state.label == "active", node.state.failure
