@@ -174,3 +174,20 @@ def test_a_stop_that_ended_nothing_does_not_end_the_next_start(
         assert node.supervision._stop() == (True, "inactive")
     node.trigger_activate()
     assert node.state.label == "active", node.state.failure
+
+
+def test_a_clock_that_steps_nothing_any_more_restarts_nothing(node: LoopNode) -> None:
+    node.set_parameters([Parameter("use_sim_time", value=True)])
+    node.trigger_configure()
+    for seconds in (1, 2):
+        node.sim_time._tick(at_s(seconds))
+    node.trigger_cleanup()
+    node.set_parameters([Parameter("use_sim_time", value=False)])
+    node.trigger_configure()
+    node.trigger_activate()
+    run = node.state.run
+    assert run is not None
+    before = run.run_id
+    node.sim_time._tick(at_s(1))
+    assert run.run_id == before
+    assert node.state.label == "active"
