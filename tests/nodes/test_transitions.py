@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,36 @@ def test_a_clock_that_steps_nothing_any_more_restarts_nothing(node: LoopNode) ->
     node.sim_time._tick(at_s(1))
     assert run.run_id == before
     assert node.state.label == "active"
+
+
+def test_a_loop_that_is_being_ended_is_not_told_to_be_inactive(
+    node: LoopNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deactivate = Run.deactivate
+    told: list[Any] = []
+    states: list[dict[str, Any]] = []
+
+    def looked_at(run: Run) -> Any:
+        node.reports.publish_diagnostics()
+        return deactivate(run)
+
+    monkeypatch.setattr(node.reports, "_diagnostics", Heard(told.append))
+    monkeypatch.setattr(node.reports, "_states", Heard(lambda m: states.append(json.loads(m.data))))
+    node.trigger_configure()
+    node.trigger_activate()
+    told.clear()
+    states.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "deactivate", looked_at)
+        node.trigger_deactivate()
+    (_, loop) = told[0].status
+    assert loop.message == "deactivating"
+    assert "deactivating" in [pair.value for pair in loop.values if pair.key == "state"]
+    assert [said["loops"]["balance"]["state"] for said in states] == ["deactivating", "inactive"]
+
+
+class Heard:
+    """A publisher: hands each message on."""
+
+    def __init__(self, publish: Callable[[Any], None]) -> None:
+        self.publish = publish
