@@ -46,6 +46,7 @@ class Reports:
         self._run_id = ""
         self._told: set[object] = set()
         self._newest_state = ""
+        self._publishing = threading.Lock()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._states = node.create_publisher(String, "~/state", latched)
@@ -59,10 +60,11 @@ class Reports:
     def publish_state(self) -> None:
         """What ~/state says now, unless it was said already. From any thread."""
         try:
-            text = json.dumps(_told(self._state()))
-            if text != self._newest_state:
-                self._newest_state = text
-                self._states.publish(String(data=text))
+            with self._publishing:  # the newest one last
+                text = json.dumps(_told(self._state()))
+                if text != self._newest_state:
+                    self._newest_state = text
+                    self._states.publish(String(data=text))
         except Exception:
             self._log_once(traceback.format_exc())
 

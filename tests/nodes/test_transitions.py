@@ -225,3 +225,25 @@ class Heard:
 
     def __init__(self, publish: Callable[[Any], None]) -> None:
         self.publish = publish
+
+
+def test_the_newest_state_is_published_last(
+    node: LoopNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rtloop.nodes.states import Unconfigured
+
+    states: list[str] = []
+    newer = threading.Thread(target=node.reports.publish_state)
+
+    def heard(message: Any) -> None:
+        if not newer.is_alive() and not states:  # another thread has more to say by now
+            node.state = Unconfigured("newer")
+            newer.start()
+            newer.join(0.5)
+        states.append(json.loads(message.data)["failure"])
+
+    monkeypatch.setattr(node.reports, "_states", Heard(heard))
+    node.state = Unconfigured("older")
+    node.reports.publish_state()
+    newer.join()
+    assert states == ["older", "newer"]
