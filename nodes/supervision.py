@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,9 @@ class Supervision:
                 response.success, response.message = action()
             except (RtloopError, OSError) as error:
                 response.success, response.message = False, in_ros_words(str(error))
+            except Exception as error:  # without an answer its client would wait for ever
+                self._node.get_logger().error(traceback.format_exc())
+                response.success, response.message = False, repr(error)
             return response
 
         self._node.create_service(Trigger, f"~/{name}", answer, callback_group=group)

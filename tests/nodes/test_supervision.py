@@ -187,6 +187,22 @@ def test_an_error_in_a_line_about_a_loop_ends_neither_the_loop_nor_the_lines(
             assert client.request("deactivate")
 
 
+def test_a_service_that_fails_answers_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from rtloop.nodes.supervision import Supervision
+
+    def broken(_: object) -> tuple[bool, str]:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    monkeypatch.setattr(Supervision, "_dump", broken)
+    with Client() as client, loop_node_here(client):
+        done, said = client.trigger("dump")
+    assert not done
+    assert "dictionary changed size" in said
+    assert "Traceback" in capfd.readouterr().err
+
+
 def test_two_nodes_in_one_executor_go_their_own_ways(tmp_path: Path) -> None:
     left, right = tmp_path / "left", tmp_path / "right"
     left.mkdir()
