@@ -70,6 +70,7 @@ def _transition(label: str) -> Callable[[_Step], _Transition]:
                 return TransitionCallbackReturn.FAILURE
             before = self.state
             error = before.failure if isinstance(before, Changing) else ""
+            self._asked_by = ""
             self._enter(Changing(label, before.run, error))
             try:
                 after = self.do(functools.partial(step, self))
@@ -116,6 +117,7 @@ class LoopNode(LifecycleNode):
         """Of the newest end of the loops, until they are configured or activated anew."""
         self.clears_once = False
         """Whether the next activation may clear a device that is latched SAFE."""
+        self._asked_by = ""  # to stop the transition that is under way
         self._told_failures: set[str] = set()
         self.parameters = Declaration(self, lambda: self.state.label)
         self.reports = Reports(self, self.parameters, lambda: self.state)
@@ -137,6 +139,8 @@ class LoopNode(LifecycleNode):
             timing=self.sim_time.timing(),
         )
         self._enter(Changing("configuring", run))
+        if self._asked_by:
+            run.request_stop(self._asked_by)
         run.configure()
         for name, link in config.links.items():
             self.get_logger().info(f"link '{name}': {link.device}")
@@ -189,8 +193,10 @@ class LoopNode(LifecycleNode):
     def request_stop(self, by: str) -> None:
         """Ends a transition that configures or activates before anything moves. Safe from a signal handler."""
         state = self.state
-        if isinstance(state, Changing) and state.label in _STARTS and state.run is not None:
-            state.run.request_stop(by)
+        if isinstance(state, Changing) and state.label in _STARTS:
+            self._asked_by = by
+            if (run := self.state.run) is not None:  # looked for after that was said
+                run.request_stop(by)
 
     def settle(self, timeout_s: float = float("inf")) -> bool:
         """Waits for the end of a transition that another thread makes; whether it came in time."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rtloop.config import Config, load
 from rtloop.run import Run
 from tests.nodes.ros import Client, LoopNode
 from tests.nodes.test_diagnostics import LOOP
@@ -192,6 +193,24 @@ def test_a_clock_that_steps_nothing_any_more_restarts_nothing(node: LoopNode) ->
     node.sim_time._tick(at_s(1))
     assert run.run_id == before
     assert node.state.label == "active"
+
+
+def test_a_stop_while_the_file_is_read_ends_the_start(
+    node: LoopNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rtloop.nodes import loop_node
+
+    def stopped(path: Path) -> Config:
+        node.request_stop("SIGINT")
+        return load(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_node, "load", stopped)
+        node.trigger_configure()
+    assert node.state.label == "unconfigured"
+    assert node.state.failure == "stopped by SIGINT before it started"
+    node.trigger_configure()
+    assert node.state.label == "inactive"
 
 
 def test_a_loop_that_is_being_ended_is_not_told_to_be_inactive(
