@@ -66,12 +66,14 @@ def _transition(label: str) -> Callable[[_Step], _Transition]:
     def decorated(step: _Step) -> _Transition:
         @functools.wraps(step)
         def made(self: LoopNode, state: LifecycleState) -> TransitionCallbackReturn:
-            if self.is_ending and label not in ("shuttingdown", "errorprocessing"):
-                return TransitionCallbackReturn.FAILURE
             before = self.state
             error = before.failure if isinstance(before, Changing) else ""
             self._asked_by = ""
             self._enter(Changing(label, before.run, error))
+            # Whoever ends the node after this look requests a stop of what he sees by now.
+            if self.is_ending and label not in ("shuttingdown", "errorprocessing"):
+                self._enter(before)
+                return TransitionCallbackReturn.FAILURE
             try:
                 after = self.do(functools.partial(step, self))
             except RtloopError as failed:

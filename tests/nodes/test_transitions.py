@@ -79,6 +79,20 @@ def test_a_node_that_is_ending_begins_nothing_else(node: LoopNode) -> None:
     assert node.state.label == "finalized"
 
 
+def test_a_start_that_begins_as_the_node_ends_goes_no_further(
+    node: LoopNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter = node._enter
+
+    def ending(state: Any) -> None:
+        enter(state)
+        node.is_ending = True
+
+    monkeypatch.setattr(node, "_enter", ending)
+    node.trigger_configure()
+    assert node.state.label == "unconfigured"
+
+
 class Stop(threading.Thread):
     """Calls ~/stop."""
 
