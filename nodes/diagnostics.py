@@ -260,8 +260,11 @@ def _acting(statistics: LoopStatistics) -> dict[str, Any]:
     return {"policy": switches.acting, "took_over": str(newest[-1]) if newest else None}
 
 
-def inactive_status(node: str, run: Run, name: str) -> DiagnosticStatus:
-    """A loop that does not run, and what its newest activation came to, if there was one."""
+def inactive_status(node: str, run: Run, name: str, transition: str = "") -> DiagnosticStatus:
+    """A loop that does not run, and what its newest activation came to, if there was one.
+
+    ``transition`` is the one that is under way: then it may run still, or already.
+    """
     loop = run.config.loops[name]
     values = {
         "class": loop.loop_class,
@@ -271,8 +274,11 @@ def inactive_status(node: str, run: Run, name: str) -> DiagnosticStatus:
     }
     if run.summary is not None and name in run.summary.loops:  # it may have been stopped before
         values = _values(run.summary.loops[name])
+    if transition:
+        values["state"] = transition
+    message = transition or "inactive"
     # Not STALE: an aggregator makes an error of a group with one of these.
-    return _status(f"{node}: {name}", OK, "inactive", values, _hardware_id(run.config, name))
+    return _status(f"{node}: {name}", OK, message, values, _hardware_id(run.config, name))
 
 
 def _values(summary: LoopSummary) -> dict[str, Any]:

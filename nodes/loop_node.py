@@ -49,6 +49,8 @@ LOOK_S = 0.01
 LEAVE_RECORDER_AFTER_S = 3.0
 #: What rclpy calls the states in which a transition may begin.
 _PRIMARY = ("unconfigured", "inactive", "active", "finalized")
+#: The transitions that a request to stop ends.
+_STARTS = ("configuring", "activating")
 
 _Step = Callable[["LoopNode"], State]
 _Transition = Callable[["LoopNode", LifecycleState], TransitionCallbackReturn]
@@ -64,11 +66,14 @@ def _transition(label: str) -> Callable[[_Step], _Transition]:
     def decorated(step: _Step) -> _Transition:
         @functools.wraps(step)
         def made(self: LoopNode, state: LifecycleState) -> TransitionCallbackReturn:
-            if self.is_ending and label in ("configuring", "activating"):
-                return TransitionCallbackReturn.FAILURE
             before = self.state
             error = before.failure if isinstance(before, Changing) else ""
+            self._asked_by = ""
             self._enter(Changing(label, before.run, error))
+            # Whoever ends the node after this look requests a stop of what he sees by now.
+            if self.is_ending and label not in ("shuttingdown", "errorprocessing"):
+                self._enter(before)
+                return TransitionCallbackReturn.FAILURE
             try:
                 after = self.do(functools.partial(step, self))
             except RtloopError as failed:
@@ -110,8 +115,11 @@ class LoopNode(LifecycleNode):
         self.is_ending = False
         self.do: Callable[[Callable[[], State]], State] = lambda step: step()
         """Does what a transition does, in the thread that is there for it."""
+        self.end_problems: tuple[str, ...] = ()
+        """Of the newest end of the loops, until they are configured or activated anew."""
         self.clears_once = False
         """Whether the next activation may clear a device that is latched SAFE."""
+        self._asked_by = ""  # to stop the transition that is under way
         self._told_failures: set[str] = set()
         self.parameters = Declaration(self, lambda: self.state.label)
         self.reports = Reports(self, self.parameters, lambda: self.state)
@@ -133,9 +141,12 @@ class LoopNode(LifecycleNode):
             timing=self.sim_time.timing(),
         )
         self._enter(Changing("configuring", run))
+        if self._asked_by:
+            run.request_stop(self._asked_by)
         run.configure()
         for name, link in config.links.items():
             self.get_logger().info(f"link '{name}': {link.device}")
+        self.end_problems = ()
         return Inactive(run)
 
     @_transition("activating")
@@ -154,6 +165,7 @@ class LoopNode(LifecycleNode):
         with self._told_of():
             self.news.attach(run)
         self._told_failures.clear()
+        self.end_problems = ()
         return Active(run)
 
     @_transition("deactivating")
@@ -163,7 +175,7 @@ class LoopNode(LifecycleNode):
         # A cycle that never returned still holds what a new one would use.
         if hung := [name for name, loop in run.loops.items() if loop.hangs]:
             raise RuntimeError(f"a cycle of {', '.join(hung)} never returned")
-        return Inactive(run)
+        return Inactive(run, failure="; ".join(self.end_problems))
 
     @_transition("cleaningup")
     def on_cleanup(self) -> State:
@@ -176,15 +188,17 @@ class LoopNode(LifecycleNode):
     @_transition("errorprocessing")
     def on_error(self) -> State:
         failure = self.state.failure
-        return Unconfigured(failure=self._forget() or failure)
+        return Unconfigured(failure="; ".join(filter(None, (failure, self._forget()))))
 
     # --- from other threads ---
 
     def request_stop(self, by: str) -> None:
         """Ends a transition that configures or activates before anything moves. Safe from a signal handler."""
         state = self.state
-        if isinstance(state, Changing) and state.run is not None:
-            state.run.request_stop(by)
+        if isinstance(state, Changing) and state.label in _STARTS:
+            self._asked_by = by
+            if (run := self.state.run) is not None:  # looked for after that was said
+                run.request_stop(by)
 
     def settle(self, timeout_s: float = float("inf")) -> bool:
         """Waits for the end of a transition that another thread makes; whether it came in time."""
@@ -201,8 +215,11 @@ class LoopNode(LifecycleNode):
         return getattr(self, f"trigger_{transition}")()
 
     def remember_failure(self, text: str) -> None:
-        """Why the node is where it is, until the next transition."""
-        self._enter(replace(self.state, failure=text))
+        """Why the node is where it is, until the next transition, which may have begun."""
+        with self.reports.looking:
+            if isinstance(self.state, Unconfigured | Inactive):
+                self.state = replace(self.state, failure=text)
+        self.reports.publish_state()
 
     def destroy_node(self) -> None:
         self.is_ending = True
@@ -250,6 +267,7 @@ class LoopNode(LifecycleNode):
 
     def _deactivate(self, run: Run) -> None:
         summary = run.deactivate()  # first of all the safe command
+        self.end_problems = summary.problems
         with self._told_of():
             self.news.detach()
         with self._told_of():
@@ -281,7 +299,7 @@ class LoopNode(LifecycleNode):
             )
 
     def _forget(self) -> str:
-        """Lets the run go, active or not; what went wrong, of which nothing is left to be done."""
+        """Lets the run go, active or not; what went wrong at its end, of which nothing is left to be done."""
         run = self.state.run
         if run is None:
             return ""
@@ -291,17 +309,17 @@ class LoopNode(LifecycleNode):
         finally:
             try:
                 run.cleanup()
-                failure = ""
             except RtloopError as error:
-                failure = str(error)
-                self._tell_failure(failure)
-        return failure
+                self.end_problems += (str(error),)
+                self._tell_failure(str(error))
+        return "; ".join(self.end_problems)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the node until SIGINT, SIGTERM or SIGHUP, which ends the loops first, or their start.
 
-    Returns the exit code: 0, 2 for wrong parameters, or 5 after a fault with ``on_fault: exit``.
+    Returns the exit code: 0, 1 when the newest end of the loops had problems, 2 for wrong parameters, or 5
+    after a fault with ``on_fault: exit``.
     """
     return spin(LoopNode, arguments)
 

@@ -9,11 +9,13 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import MultiThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
 
 from rtloop.stopping import stop_signals
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 LOOK_S = 0.1
 #: One for each that may wait for a transition, and some that answer meanwhile.
 THREADS = 8
+#: Of a shutdown: another thread's transition may come first, and an error in one leads to another state.
+ATTEMPTS = 3
 
 _T = TypeVar("_T")
 
@@ -60,7 +64,10 @@ class MainThread:
 
 
 def spin(make: Callable[[], LoopNode], arguments: Sequence[str] | None) -> int:
-    """Runs the node until a signal, or until it has an exit code, which is returned; 2: wrong parameters."""
+    """Runs the node until a signal, or until it has an exit code, which is returned.
+
+    1: the newest end of its loops had problems; 2: wrong parameters.
+    """
     signals: list[str] = []
     nodes: list[LoopNode] = []
 
@@ -91,18 +98,25 @@ def spin(make: Callable[[], LoopNode], arguments: Sequence[str] | None) -> int:
         while not signals and node.exit_code is None:
             main.serve(LOOK_S)
         node.is_ending = True
-        while not node.settle(0):  # another thread has still to be told how its transition went
-            node.request_stop(signals[0] if signals else "on_fault")
-            main.serve(LOOK_S / 10)
-        if node.state.label != "finalized":
-            node.trigger_shutdown()
+        _shut_down(node, main, signals[0] if signals else "on_fault")
     finally:
         over.set()
         thread.join()
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
-    return node.exit_code or 0
+    return node.exit_code or (1 if node.end_problems else 0)
+
+
+def _shut_down(node: LoopNode, main: MainThread, by: str) -> None:
+    for _ in range(ATTEMPTS):
+        while not node.settle(0):  # another thread has still to be told how its transition went
+            node.request_stop(by)
+            main.serve(LOOK_S / 10)
+        if node.state.label == "finalized":
+            return
+        with suppress(rclpy_implementation.RCLError):  # another thread has just begun one
+            node.trigger_shutdown()
 
 
 def _spin(executor: MultiThreadedExecutor, over: threading.Event, node: LoopNode) -> None:

@@ -27,7 +27,7 @@ from .diagnostics import (
     inactive_status,
     lifecycle_status,
 )
-from .states import Active, State
+from .states import Active, Changing, State
 
 #: A ring holds seconds of its loop, a screen shows no more.
 LOOK_PERIOD_S = 0.1
@@ -46,6 +46,7 @@ class Reports:
         self._run_id = ""
         self._told: set[object] = set()
         self._newest_state = ""
+        self._publishing = threading.Lock()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._states = node.create_publisher(String, "~/state", latched)
@@ -59,10 +60,11 @@ class Reports:
     def publish_state(self) -> None:
         """What ~/state says now, unless it was said already. From any thread."""
         try:
-            text = json.dumps(_told(self._state()))
-            if text != self._newest_state:
-                self._newest_state = text
-                self._states.publish(String(data=text))
+            with self._publishing:  # the newest one last
+                text = json.dumps(_told(self._state()))
+                if text != self._newest_state:
+                    self._newest_state = text
+                    self._states.publish(String(data=text))
         except Exception:
             self._log_once(traceback.format_exc())
 
@@ -87,7 +89,10 @@ class Reports:
             for loop in self._loops_of(name, state.run).values():
                 statuses += loop.statuses(self._thresholds())
         elif state.run is not None:
-            statuses += [inactive_status(name, state.run, loop) for loop in state.run.loops]
+            transition = state.label if isinstance(state, Changing) else ""
+            statuses += [
+                inactive_status(name, state.run, loop, transition) for loop in state.run.loops
+            ]
         return statuses
 
     def _loops_of(self, node: str, run: Run) -> dict[str, LoopDiagnostics]:
@@ -135,7 +140,7 @@ def _told(state: State) -> dict[str, Any]:
     """~/state: the node's state, why its newest transition failed, and each loop's state and fault."""
     loops = {}
     for name, loop in {} if state.run is None else state.run.loops.items():
-        loops[name] = {"state": "inactive", "fault": ""}
+        loops[name] = {"state": state.label, "fault": ""}
         if isinstance(state, Active):
             try:
                 loops[name] = {

@@ -29,10 +29,13 @@ class SimTime:
     def __init__(self, node: LoopNode) -> None:
         self._node = node
         self._clock: LockStep | None = None
+        self._steps = False
+        """Whether the loops are stepped: /clock goes on to be heard when they are not any more."""
 
     def timing(self) -> Timing:
         """For a run that is configured now."""
-        if not self._node.get_parameter("use_sim_time").value:
+        self._steps = bool(self._node.get_parameter("use_sim_time").value)
+        if not self._steps:
             return REAL_TIME
         if self._clock is None:
             self._clock = LockStep()
@@ -44,12 +47,13 @@ class SimTime:
 
     def _tick(self, message: Clock) -> None:
         clock = self._clock
-        if clock is None:
+        if clock is None or not self._steps:
             return
         to_ns = message.clock.sec * 1_000_000_000 + message.clock.nanosec
         try:
             if clock.went_back(to_ns):
-                self._begin_anew(clock, to_ns)
+                with self._node.supervision.moving:
+                    self._begin_anew(clock, to_ns)
             else:
                 clock.advance(to_ns)
         except RtloopError as error:

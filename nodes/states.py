@@ -11,7 +11,8 @@ from rtloop.run import Run
 @dataclass(frozen=True)
 class Unconfigured:
     failure: str = ""
-    """Why the newest transition failed, which led here; likewise in ``Inactive``."""
+    """Why the newest transition failed, which led here, or what went wrong in the loops that it ended; likewise
+    in ``Inactive`` and ``Finalized``."""
     run = None
     label = "unconfigured"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,8 @@ class Supervision:
         self._pause_s: float = node.parameters["autostart_retry_s"]
         self._next_attempt_s = 0.0
         self._seen_fault = ""  # the activation whose fault was answered
+        self.moving = threading.Lock()
+        """Held over transitions that belong together: no stop is answered between two of them."""
         # One after the other: these make transitions, and wait for them.
         group = MutuallyExclusiveCallbackGroup()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -53,6 +57,9 @@ class Supervision:
                 response.success, response.message = action()
             except (RtloopError, OSError) as error:
                 response.success, response.message = False, in_ros_words(str(error))
+            except Exception as error:  # without an answer its client would wait for ever
+                self._node.get_logger().error(traceback.format_exc())
+                response.success, response.message = False, repr(error)
             return response
 
         self._node.create_service(Trigger, f"~/{name}", answer, callback_group=group)
@@ -63,7 +70,8 @@ class Supervision:
         if self._node.is_ending:
             return
         if self.is_starting:
-            self._start()
+            with self.moving:
+                self._start()
         self._answer_fault()
 
     def _start(self) -> None:
@@ -102,35 +110,49 @@ class Supervision:
             node.exit_code = EXIT_ON_FAULT
         else:
             node.change("deactivate")
-            node.remember_failure(why)
+            told = "; ".join(dict.fromkeys([*faults, *node.end_problems]))
+            node.remember_failure(f"on_fault: {wish}: {told}")
 
     # --- for those who ask ---
 
     def _rearm(self) -> _Answer:
         """Deactivates where needed, clears what is latched, this once, and activates."""
         node = self._node
-        node.settle()
-        if isinstance(node.state, Active):
-            node.change("deactivate")
-        if not isinstance(node.state, Inactive):
-            return False, f"{node.state.label}: only a node that is inactive or active is rearmed"
-        node.clears_once = True
-        try:
-            node.change("activate")
-        finally:
-            node.clears_once = False
-        return isinstance(node.state, Active), self._said()
+        with self.moving:
+            node.settle()
+            if isinstance(node.state, Active):
+                node.change("deactivate")
+            if not isinstance(node.state, Inactive):
+                told = f"{node.state.label}: only a node that is inactive or active is rearmed"
+                return False, told
+            node.clears_once = True
+            try:
+                node.change("activate")
+            finally:
+                node.clears_once = False
+            return isinstance(node.state, Active), self._said()
 
     def _stop(self) -> _Answer:
-        """Ends the start that is under way, or the loops: safe command last. The devices stay open."""
+        """Ends the start that is under way, or the loops: safe command last. The devices stay open.
+
+        False also where the loops have ended, and one of their devices, say, has not confirmed it.
+        """
         node = self._node
         self.is_starting = False
-        while isinstance(node.state, Changing):
+        node.request_stop("~/stop")
+        while not self.moving.acquire(timeout=LOOK_PERIOD_S):
             node.request_stop("~/stop")
-            node.settle(LOOK_PERIOD_S)
-        if isinstance(node.state, Active):
-            node.change("deactivate")
-        return not isinstance(node.state, Active), self._said()
+        try:
+            while isinstance(node.state, Changing):
+                node.request_stop("~/stop")
+                node.settle(LOOK_PERIOD_S)
+            if isinstance(node.state, Active):
+                node.change("deactivate")
+            if isinstance(node.state, Inactive):
+                node.state.run.forget_stop()  # where it came too late to end a start
+            return not (isinstance(node.state, Active) or node.end_problems), self._said()
+        finally:
+            self.moving.release()
 
     def _dump(self) -> _Answer:
         """What the rings hold of the newest seconds, as a file; its path."""

@@ -262,7 +262,7 @@ class Run:
             functions={name: told for name, told in times.items() if told is not None},
         )
         self._state = "inactive"
-        self._forget_stop()
+        self.forget_stop()
         return self._summary
 
     @_one_thread_at_a_time
@@ -334,6 +334,11 @@ class Run:
             self._stopped_by = by
         self._stop_is_requested = True
         reach_others()
+
+    def forget_stop(self) -> None:
+        """Takes back a :meth:`request_stop` that came too late: the next start or activation is not ended."""
+        self._stop_is_requested = False
+        self._stopped_by = ""
 
     @_one_thread_at_a_time
     def statistics(self) -> dict[str, LoopSummary]:
@@ -426,17 +431,13 @@ class Run:
     def _asked_to_stop_by(self) -> str:
         return (self._stopped_by or "stop") if self._stop_is_requested else ""
 
-    def _forget_stop(self) -> None:
-        self._stop_is_requested = False
-        self._stopped_by = ""
-
     def _end_start(self, error: BaseException, rights: Sequence[RightReport]) -> None:
         """What a start that failed leaves to be told."""
         if isinstance(error, StoppedError):
             self._summary = RunSummary(
                 loops={}, rights=tuple(rights), stopped_by=self._asked_to_stop_by(), started=False
             )
-        self._forget_stop()
+        self.forget_stop()
 
     def _prepare(self, activation: Activation, process_rights: ProcessRights, record: bool) -> None:
         """Everything that moves no machine: threads that wait, metadata, observers, the recorder."""

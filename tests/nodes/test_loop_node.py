@@ -25,7 +25,7 @@ def test_the_lifecycle_runs_the_loop_and_ends_it_safely(tmp_path: Path) -> None:
         with loop_node(tmp_path, config=config) as node:
             assert client.state == "unconfigured"
             assert client.request("configure"), node.log
-            idle = client.status_when(lambda s: True, "the inactive loop is told of")
+            idle = client.status_when(lambda s: s.message == "inactive", "it is told of")
             assert (idle.level, idle.message) == (OK, "inactive")
             assert idle.hardware_id == str(device.link)
 
@@ -107,7 +107,7 @@ def test_a_parameter_moves_a_link_to_another_device(tmp_path: Path) -> None:
             assert client.request("configure"), node.log
         with loop_node(tmp_path, config=config, **{"links.cart.device": device.link}) as node:
             assert client.request("configure"), node.log
-            idle = client.status_when(lambda s: True, "the inactive loop is told of")
+            idle = client.status_when(lambda s: s.message == "inactive", "it is told of")
             assert idle.hardware_id == str(device.link)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -16,7 +17,7 @@ from rtloop.telemetry.mcap.reader import read_recording
 from tests.firmware import reference as ref
 from tests.link.scripted_device import CARTPOLE_SCHEMA, ScriptedDevice
 from tests.nodes.ros import OK, WARN, Client, loop_node, loop_node_here, runs
-from tests.running import edited, firmware, write_config
+from tests.running import UNDISTURBED, edited, firmware, write_config
 
 
 def slow_config(folder: Path, device: Path | str) -> Path:
@@ -107,6 +108,33 @@ def test_the_services_work_in_every_state(tmp_path: Path) -> None:
     assert read_recording(Path(said)).loops["balance"].records.size > 20
 
 
+def test_a_stop_that_the_device_did_not_confirm_is_no_success(tmp_path: Path) -> None:
+    with firmware(tmp_path, *UNDISTURBED) as device, Client() as client:
+        config = slow_config(tmp_path, device.link)
+        set_going = functools.partial(os.kill, device.pid, signal.SIGCONT)
+        with loop_node(tmp_path, config=config, record=False) as node:
+            assert client.request("configure"), node.log
+            try:
+                assert client.trigger("rearm") == (True, "active"), node.log
+                client.status_when(runs, "it runs")
+                assert client.trigger("stop") == (True, "inactive"), node.log
+                assert client.trigger("rearm") == (True, "active"), node.log
+                os.kill(device.pid, signal.SIGSTOP)
+                done, said = client.trigger("stop")
+                set_going()
+                assert not done
+                assert said.startswith("inactive: the device of link 'cart'")
+                assert "did not confirm STOP" in said
+                told = client.named_when("/loop_node: lifecycle", lambda s: s.level == WARN)
+                assert told.message == said
+                assert client.states[-1]["failure"] == said.removeprefix("inactive: ")
+                assert client.trigger("rearm") == (True, "active"), node.log
+                os.kill(device.pid, signal.SIGSTOP)
+                assert node.end(signal.SIGTERM) == 1, node.log
+            finally:
+                set_going()
+
+
 def test_while_a_transition_hangs_the_node_answers_and_stop_ends_it(tmp_path: Path) -> None:
     silent = threading.Event()
 
@@ -157,6 +185,22 @@ def test_an_error_in_a_line_about_a_loop_ends_neither_the_loop_nor_the_lines(
             after = client.status_when(runs, "it is told of again")
             assert after["executed"] > executed
             assert client.request("deactivate")
+
+
+def test_a_service_that_fails_answers_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from rtloop.nodes.supervision import Supervision
+
+    def broken(_: object) -> tuple[bool, str]:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    monkeypatch.setattr(Supervision, "_dump", broken)
+    with Client() as client, loop_node_here(client):
+        done, said = client.trigger("dump")
+    assert not done
+    assert "dictionary changed size" in said
+    assert "Traceback" in capfd.readouterr().err
 
 
 def test_two_nodes_in_one_executor_go_their_own_ways(tmp_path: Path) -> None:
