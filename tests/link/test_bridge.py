@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,57 @@ class Heard:
         return [event.what for event in self.events if isinstance(event, Note)]
 
 
+class HeldUp(Heard):
+    """While ``goes_on`` is not set, so stands the bridge's thread, which tells of a sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+        self.stands = threading.Event()
+        self.goes_on.set()
+
+    def sample(self, sample: Sample) -> None:
+        super().sample(sample)
+        if not self.goes_on.is_set():
+            self.stands.set()
+            self.goes_on.wait()
+
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        self.stands.clear()
+        self.goes_on.clear()
+        try:
+            assert self.stands.wait(20)
+            yield
+        finally:
+            self.goes_on.set()
+
+
+class Asking(threading.Thread):
+    """Asks a bridge from a thread of its own."""
+
+    def __init__(self, ask: Callable[[], str]) -> None:
+        super().__init__(daemon=True)
+        self._ask = ask
+        self.told = ""
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.told = self._ask()
+        except LinkError as error:
+            self.told = str(error)
+
+    def answer(self) -> str:
+        self.join()
+        return self.told
+
+
 @contextmanager
-def bridged(device: str | Path, terms: Terms = HELD) -> Iterator[tuple[Bridge, Heard]]:
-    heard = Heard()
+def bridged(
+    device: str | Path, terms: Terms = HELD, heard: Heard | None = None
+) -> Iterator[tuple[Bridge, Heard]]:
+    heard = heard or Heard()
     bridge = Bridge(str(device), 1_000_000, terms, heard)
     bridge.start()
     try:
@@ -200,21 +248,25 @@ def test_stop_ends_an_arming_that_waits_for_an_answer() -> None:
         return None
 
     with ScriptedDevice(script) as device, bridged(device.path) as (bridge, _heard):
-        told: list[str] = []
-
-        def arm() -> None:
-            try:
-                told.append(bridge.arm())
-            except LinkError as error:
-                told.append(str(error))
-
-        thread = threading.Thread(target=arm)
-        thread.start()
+        arming = Asking(bridge.arm)
         assert asked.wait(10)
         assert "SAFE" in bridge.stop()
-        thread.join()
-        assert told == ["stopped by ~/stop before it started"]
+        assert arming.answer() == "stopped by ~/stop before it started"
         assert not bridge.is_armed
         assert device.names()[-1] in ("stop", "time_request", "status_request")
         after = device.names()[len(device.names()) - device.names()[::-1].index("stop") :]
         assert "arm" not in after
+
+
+def test_an_arming_that_was_asked_for_before_a_stop_never_begins_after_it(tmp_path: Path) -> None:
+    heard = HeldUp()
+    with upright(tmp_path) as device, bridged(device.link, HELD, heard) as (bridge, _):
+        with heard.held_up():
+            arming = Asking(bridge.arm)
+            wait_for(lambda: bool(bridge._requests), "it waits for its turn")
+            stopping = Asking(bridge.stop)
+            assert arming.answer() == "stopped by ~/stop, which came after it"
+        assert "SAFE" in stopping.answer()
+        wait_for(lambda: heard.told == "SAFE: HOST_STOP", "it stands")
+        assert "is ARMED" in bridge.arm(), "one that comes after it is another one"
+    assert heard.states[:2] == ["IDLE", "SAFE: HOST_STOP"]

@@ -154,8 +154,11 @@ class Bridge:
             raise LinkError(f"{self._device} is lost, and is being looked for")
         request = _Request(asked)
         with self._lock:
+            if self._ends:
+                raise LinkError("the bridge has ended")
             if asked == "stop":
                 self._newest = None
+                self._take_back("stopped by ~/stop, which came after it")
             self._requests.append(request)
         self._awake()
         if not request.done.wait(ANSWER_S):
@@ -165,6 +168,14 @@ class Bridge:
         if request.error is not None:
             raise request.error
         return request.told
+
+    def _take_back(self, why: str) -> None:
+        """What has not begun, but a stop, never does. With the lock held."""
+        for request in self._requests:
+            if request.asked != "stop":
+                request.error = LinkError(why)
+                request.done.set()
+        self._requests = [request for request in self._requests if request.asked == "stop"]
 
     def _awake(self) -> None:
         with self._lock:
@@ -189,8 +200,11 @@ class Bridge:
                 self._link.stop()
             raise
         finally:
-            self._ends, self._is_armed = True, False
-            for request in self._taken_requests():
+            self._is_armed = False
+            with self._lock:
+                self._ends = True
+                left, self._requests = self._requests, []
+            for request in left:
                 request.error = LinkError("the bridge has ended")
                 request.done.set()
 
@@ -200,7 +214,7 @@ class Bridge:
         return "~/stop" if any(request.asked == "stop" for request in self._requests) else ""
 
     def _serve_once(self) -> None:
-        for request in self._taken_requests():
+        while (request := self._next_request()) is not None:
             self._answer(request)
         if self._link is None:
             self._reopen()
@@ -212,11 +226,10 @@ class Bridge:
                 self._listener.event(said, max(0, self._watch.since_ns(said.time_us)))
         self._judge()
 
-    def _taken_requests(self) -> list[_Request]:
-        """STOP comes first, whoever asked before."""
+    def _next_request(self) -> _Request | None:
+        """One at a time: a stop takes those back that wait."""
         with self._lock:
-            taken, self._requests = self._requests, []
-        return sorted(taken, key=lambda request: request.asked != "stop")
+            return self._requests.pop(0) if self._requests else None
 
     def _wait(self, fd: int | None, at_most_s: float = LOOK_S) -> None:
         poll = select.poll()
