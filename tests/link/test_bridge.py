@@ -16,6 +16,7 @@ import pytest
 from rtloop.demos.firmware import TRANSPORTS, FirmwareProcess
 from rtloop.errors import LinkError
 from rtloop.link.bridge import LOST, Bridge, Note, Terms
+from rtloop.link.bridge import bridge as serving
 from rtloop.link.messages import DeviceEvent, Sample
 from tests.cable import Cable
 from tests.firmware import reference as ref
@@ -270,3 +271,45 @@ def test_an_arming_that_was_asked_for_before_a_stop_never_begins_after_it(tmp_pa
         wait_for(lambda: heard.told == "SAFE: HOST_STOP", "it stands")
         assert "is ARMED" in bridge.arm(), "one that comes after it is another one"
     assert heard.states[:2] == ["IDLE", "SAFE: HOST_STOP"]
+
+
+def test_an_arming_that_was_told_to_have_failed_before_its_turn_never_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = HeldUp()
+    with upright(tmp_path) as device, bridged(device.link, HELD, heard) as (bridge, _):
+        with monkeypatch.context() as patch, heard.held_up():
+            patch.setattr(serving, "ANSWER_S", 0.05)
+            with pytest.raises(LinkError, match=r"was asked to arm, and 0.05 s later no word"):
+                bridge.arm()
+        seen = len(heard.samples)
+        wait_for(lambda: len(heard.samples) > seen + 20, "samples")
+        assert heard.states == ["IDLE"]
+
+
+def test_an_arming_that_works_when_it_was_told_to_have_failed_is_undone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = threading.Event()
+    told.set()
+
+    def script(request: ref.Packet) -> Any:
+        if request.name == "hello":
+            told.wait()
+        return None
+
+    heard = Heard()
+    with ScriptedDevice(script) as device, bridged(device.path, HELD, heard) as (bridge, _):
+        with monkeypatch.context() as patch:
+            patch.setattr(serving, "ANSWER_S", 0.2)
+            told.clear()
+            with pytest.raises(LinkError, match="no word"):
+                bridge.arm()
+        told.set()
+        wait_for(lambda: "disarmed" in heard.notes(), "it works, and is undone")
+        assert not bridge.is_armed
+        asked = [name for name in device.names() if name in ("arm", "stop")]
+        assert asked[-1] == "stop"
+        assert "arm" in asked
+        assert "is ARMED" in bridge.arm(), "one that is waited for stays"
+        assert bridge.is_armed

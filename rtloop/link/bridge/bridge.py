@@ -38,6 +38,7 @@ class _Request:
         self.done = threading.Event()
         self.told = ""
         self.error: LinkError | None = None
+        self.is_given_up = False
 
 
 class Bridge:
@@ -162,12 +163,23 @@ class Bridge:
             self._requests.append(request)
         self._awake()
         if not request.done.wait(ANSWER_S):
-            raise LinkError(
-                f"{self._device} was asked to {asked}, and {ANSWER_S:g} s later no word"
-            )
+            self._give_up(request)
         if request.error is not None:
             raise request.error
         return request.told
+
+    def _give_up(self, request: _Request) -> None:
+        """It was answered after all, or is told to have failed: then it must not work afterwards, but for a STOP."""
+        with self._lock:
+            if request.done.is_set():
+                return
+            request.is_given_up = True
+            if request.asked != "stop" and request in self._requests:
+                self._requests.remove(request)
+                request.done.set()
+        raise LinkError(
+            f"{self._device} was asked to {request.asked}, and {ANSWER_S:g} s later no word"
+        )
 
     def _take_back(self, why: str) -> None:
         """What has not begun, but a stop, never does. With the lock held."""
@@ -299,6 +311,7 @@ class Bridge:
     # --- requests ---
 
     def _answer(self, request: _Request) -> None:
+        was_armed = self._is_armed
         try:
             if self._link is None:
                 raise LinkError(f"{self._device} is lost, and is being looked for")
@@ -307,7 +320,12 @@ class Bridge:
         except (LinkError, StoppedError) as error:
             request.error = LinkError(str(error))
         finally:
-            request.done.set()
+            with self._lock:
+                request.done.set()
+        if request.is_given_up and self._is_armed and not was_armed:
+            self._disarm(Reason.HOST_STOP)
+            text = f"{self.info.name} was armed when nobody waited for it any more: it was told to stop"
+            self._note("disarmed", text)
 
     def _arm(self, link: Link) -> str:
         if self._is_armed:
