@@ -259,12 +259,15 @@ def test_stop_ends_an_arming_that_waits_for_an_answer() -> None:
         assert "arm" not in after
 
 
-def test_an_arming_that_was_asked_for_before_a_stop_never_begins_after_it(tmp_path: Path) -> None:
+def test_an_arming_that_waits_is_the_only_one_and_a_stop_takes_it_back(tmp_path: Path) -> None:
     heard = HeldUp()
     with upright(tmp_path) as device, bridged(device.link, HELD, heard) as (bridge, _):
         with heard.held_up():
             arming = Asking(bridge.arm)
             wait_for(lambda: bool(bridge._requests), "it waits for its turn")
+            for another in (bridge.arm, bridge.clear):
+                with pytest.raises(LinkError, match="was asked to arm, and has not answered yet"):
+                    another()
             stopping = Asking(bridge.stop)
             assert arming.answer() == "stopped by ~/stop, which came after it"
         assert "SAFE" in stopping.answer()

@@ -59,6 +59,8 @@ class Bridge:
         """What ended the thread that serves, if it was not close()."""
         self._lock = threading.Lock()
         self._requests: list[_Request] = []
+        self._newest_request: _Request | None = None
+        """To arm or to clear; there is one at a time."""
         self._newest: tuple[tuple[float, ...], int] | None = None
         self._is_new = False
         self._is_armed = False
@@ -106,7 +108,7 @@ class Bridge:
     def arm(self) -> str:
         """From IDLE, or SAFE after a mere STOP: the next command moves the machine. What came of it, in words.
 
-        Raises LinkError.
+        Raises LinkError; at once where another :meth:`arm` or :meth:`clear` has not been answered yet.
         """
         return self._ask("arm")
 
@@ -115,7 +117,7 @@ class Bridge:
         return self._ask("stop")
 
     def clear(self) -> str:
-        """From SAFE to IDLE. Raises LinkError."""
+        """From SAFE to IDLE. Raises LinkError, as :meth:`arm`."""
         return self._ask("clear")
 
     def close(self) -> bool:
@@ -160,6 +162,13 @@ class Bridge:
             if asked == "stop":
                 self._newest = None
                 self._take_back("stopped by ~/stop, which came after it")
+            else:
+                before = self._newest_request
+                if before is not None and not before.done.is_set():
+                    raise LinkError(
+                        f"{self._device} was asked to {before.asked}, and has not answered yet"
+                    )
+                self._newest_request = request
             self._requests.append(request)
         self._awake()
         if not request.done.wait(ANSWER_S):
@@ -169,7 +178,8 @@ class Bridge:
         return request.told
 
     def _give_up(self, request: _Request) -> None:
-        """It was answered after all, or is told to have failed: then it must not work afterwards, but for a STOP."""
+        """Raises LinkError, unless it was just answered. What is told to have failed must not work afterwards,
+        but for a STOP."""
         with self._lock:
             if request.done.is_set():
                 return
