@@ -316,3 +316,21 @@ def test_an_arming_that_works_when_it_was_told_to_have_failed_is_undone(
         assert "arm" in asked
         assert "is ARMED" in bridge.arm(), "one that is waited for stays"
         assert bridge.is_armed
+
+
+def test_what_is_lost_and_damaged_is_counted_as_it_happens_and_over_requests() -> None:
+    sample: dict[str, Any] = {"sample_time_us": 0, "state": 1, "reasons": 0, "command_seq": 0}
+    sample |= {"late_commands": 0, "values": [0.0, 0.0]}
+    with ScriptedDevice() as device, bridged(device.path) as (bridge, _heard):
+        for seq in (1, 2, 5):
+            device.send([("sensor", sample)], 0, seq)
+        wait_for(lambda: bridge.counts.lost_packets == 2, "the numbers 3 and 4 did not come")
+        device.garbage = b"\x09\x01\0"  # no frame: its first code is beyond its end
+        device.send([("sensor", sample)], 0, 6)
+        device.garbage = b""
+        wait_for(lambda: bridge.counts.damaged_packets > 0, "what is no frame came")
+        bridge.stop()
+        for seq in (1, 3):
+            device.send([("sensor", sample)], 0, seq)
+        wait_for(lambda: bridge.counts.lost_packets == 3, "and one more")
+        assert bridge.counts.damaged_packets > 0

@@ -68,6 +68,8 @@ class Bridge:
         self._timeout_ns = 0
         self._sent_ns = 0
         self._retry_s, self._wait_s, self._told_why = 0.0, FIRST_S, ""
+        self._lost_before = self._damaged_before = 0
+        """What watches, and links, had counted that are gone."""
         self._link: Link | None
         self._link = self._opened()
         self.info: LinkInfo = self._link.info
@@ -286,6 +288,7 @@ class Bridge:
 
     def _judge(self) -> None:
         """What the device has come to, by its newest sample."""
+        self._count_losses()
         watch, sample = self._watch, self._watch.sample
         self.rate_hz = watch.rate_hz
         if watch.boot_id != self.info.boot_id:
@@ -423,6 +426,10 @@ class Bridge:
         link, self._link = self._link, None
         self._is_armed, self._newest, self.rate_hz = False, None, 0.0
         self._count_losses()
+        self._lost_before, self._damaged_before = (
+            self.counts.lost_packets,
+            self.counts.damaged_packets,
+        )
         if link is not None:
             link.stop()
             link.close()
@@ -436,13 +443,14 @@ class Bridge:
 
     def _watch_anew(self) -> None:
         """After a request, which took what came meanwhile."""
-        self._count_losses()
         if self._link is not None:
+            self._count_losses()
+            self._lost_before = self.counts.lost_packets
             self._watch = self._link.watch(self._take)
 
     def _count_losses(self) -> None:
-        self.counts.lost_packets += self._watch.lost
-        self.counts.damaged_packets = max(self.counts.damaged_packets, self._watch.damaged)
+        self.counts.lost_packets = self._lost_before + self._watch.lost
+        self.counts.damaged_packets = self._damaged_before + self._watch.damaged
 
     def _tell(self, state: str) -> None:
         if state != self.state:
