@@ -334,3 +334,15 @@ def test_what_is_lost_and_damaged_is_counted_as_it_happens_and_over_requests() -
             device.send([("sensor", sample)], 0, seq)
         wait_for(lambda: bridge.counts.lost_packets == 3, "and one more")
         assert bridge.counts.damaged_packets > 0
+
+
+def test_a_command_is_repeated_as_its_timeout_wants_it_whatever_the_rate_of_samples() -> None:
+    class Slow(ScriptedDevice):
+        def hello_reply(self) -> dict[str, Any]:
+            return {**super().hello_reply(), "sensor_period_us": 1_000_000}
+
+    with Slow() as device, bridged(device.path) as (bridge, _heard):
+        bridge.arm()  # for 20 ms: repeated every 5
+        assert bridge.command([0.1]) == ""
+        # Every 50 ms, as the line is looked at otherwise, would be more than 5 s.
+        wait_for(lambda: device.names().count("command") > 100, "it holds", timeout_s=3)

@@ -244,7 +244,9 @@ class Bridge:
             self._reopen()
             return
         self._drive(time.monotonic_ns())
-        self._wait(self._link.fileno())
+        # Also where the device says nothing meanwhile, a command is repeated on time.
+        look_s = min(LOOK_S, self._repeat_ns / 1e9) if self._is_armed else LOOK_S
+        self._wait(self._link.fileno(), look_s)
         for said in self._watch.until(time.monotonic() + TAKE_S):
             if isinstance(said, DeviceEvent):
                 self._listener.event(said, max(0, self._watch.since_ns(said.time_us)))
