@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ _PLAIN_VALUES = (
     *("elapsed_periods", "executed", "skipped", "slipped_periods"),
     *("misses", "records_lost"),
 )
+#: A loop that is active and has begun no cycle for so long, or for so many periods, stands still.
+_STANDS_NS, _STANDS_PERIODS = 1_000_000_000, 3
 _Found = tuple[bytes, str]
 """A level, and a sentence that says why."""
 
@@ -155,6 +158,8 @@ def _input_status(
     found = []
     if window.age_ns < 0:
         level, found = max(level, WARN), ["no sample yet"]
+    elif window.cycles == 0:
+        found = ["no cycle has read it since"]
     if window.stale:
         found.append(f"stale in {window.stale} of {window.cycles} cycles")
     if window.gaps:
@@ -241,10 +246,20 @@ class FollowedDiagnostics:
         if summary.fault_reason != "none":
             fault = summary.fault_reason if word is None else explain(word)
         level, message, values = self._looks.judge(
-            followed.statistics, summary, _ANY, fault, summary.absences
+            followed.statistics, summary, _ANY, fault, [*summary.absences, *self._standing(summary)]
         )
         values["records_lost"] = followed.records_lost
         return _status(self._name, level, message, {**self._whose(), **values}, _host())
+
+    def _standing(self, summary: LoopSummary) -> Iterator[str]:
+        """Of a process that was stopped nothing else is to be seen: neither state nor counters change."""
+        said, last_ns = self._followed.metadata, self._followed.statistics.last_start_ns
+        in_lock_step = said.realtime_ns_offset == 0  # whose clock may stand
+        if summary.state != "active" or in_lock_step or last_ns == 0:
+            return
+        since_ns = time.monotonic_ns() - last_ns
+        if since_ns > max(_STANDS_NS, _STANDS_PERIODS * said.period_ns):
+            yield f"no cycle for {since_ns / 1e9:.1f} s"
 
     def _whose(self) -> dict[str, Any]:
         ring = self._followed.ring

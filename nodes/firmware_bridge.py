@@ -14,6 +14,7 @@ import time
 import traceback
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import rclpy
@@ -24,6 +25,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import MultiThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
@@ -43,6 +45,7 @@ THREADS = 4
 #: A refused command is logged as often as this at most; /diagnostics counts each.
 LOG_S = 5.0
 
+_PRIMARY = ("unconfigured", "inactive", "active")
 _Transition = Callable[["FirmwareBridge", LifecycleState], TransitionCallbackReturn]
 
 _PARAMETERS = {
@@ -84,7 +87,6 @@ class FirmwareBridge(LifecycleNode):
         self._stop_by = ""
         self._least_ns = self._next_ns = 0
         self._refusal = ""  # the newest, since /diagnostics told of one
-        self.is_shut_down = False
         for name, (default, description) in _PARAMETERS.items():
             # 2 is meant where 2 is said, also of what has a fraction.
             described = ParameterDescriptor(description=description, dynamic_typing=True)
@@ -157,13 +159,17 @@ class FirmwareBridge(LifecycleNode):
     @_explained
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._forget()
-        self.is_shut_down = True
         return TransitionCallbackReturn.SUCCESS
 
     @_explained
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._forget()
         return TransitionCallbackReturn.SUCCESS
+
+    @property
+    def lifecycle(self) -> str:
+        """The state as rclpy calls it; that of a transition while one is under way."""
+        return str(self._state_machine.current_state[1])
 
     def request_stop(self, by: str) -> None:
         """Ends a configure that waits for its device. Safe from a signal handler."""
@@ -202,19 +208,21 @@ class FirmwareBridge(LifecycleNode):
     # --- from topics and services ---
 
     def _command(self, message: Any) -> None:
-        if self._bridge is None or not self._is_active:
+        bridge = self._bridge  # cleanup takes it away meanwhile
+        if bridge is None or not self._is_active:
             return
-        refusal = self._bridge.command(message.data)
+        refusal = bridge.command(message.data)
         if refusal:
             self._refusal = refusal
             self.get_logger().warning(f"~/command refused: {refusal}", throttle_duration_sec=LOG_S)
 
     def _answering(self, name: str, ask: Callable[[Bridge], str]) -> Callable[[Any, Any], Any]:
         def answer(_request: Any, response: Any) -> Any:
+            bridge = self._bridge
             try:
-                if self._bridge is None or (name == "arm" and not self._is_active):
+                if bridge is None or (name == "arm" and not self._is_active):
                     raise LinkError("the node is not active: configure and activate it first")
-                response.message, response.success = ask(self._bridge), True
+                response.message, response.success = ask(bridge), True
             except LinkError as error:
                 response.message, response.success = str(error), False
             # rclpy wants one severity a line of code.
@@ -292,17 +300,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         executor.add_node(node)
         while not signals:
-            executor.spin_once(timeout_sec=SPIN_S)
-        if not node.is_shut_down:
-            node.trigger_shutdown()
+            _spin_once(executor, node)
+        while node.lifecycle != "finalized":
+            if node.lifecycle in _PRIMARY:
+                with suppress(rclpy_implementation.RCLError):  # another thread was first
+                    node.trigger_shutdown()
+            else:
+                _spin_once(executor, node)
         # rclpy's shutdown takes away what callbacks in its threads still need: let them end.
         executor.remove_node(node)
-        executor.spin_once(timeout_sec=SPIN_S)
+        _spin_once(executor, node)
     finally:
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _spin_once(executor: MultiThreadedExecutor, node: FirmwareBridge) -> None:
+    try:
+        executor.spin_once(timeout_sec=SPIN_S)
+    except Exception:  # of one callback, and the device is not left without its STOP
+        node.get_logger().error(traceback.format_exc())
 
 
 if __name__ == "__main__":

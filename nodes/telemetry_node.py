@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -86,7 +87,7 @@ class TelemetryNode(Node):
             del self._diagnostics[name]
         for ring in self._live.new():
             if self._is_wanted(ring):
-                self._follow(ring)
+                self._kept_going(partial(self._follow, ring))()
 
     def _is_wanted(self, ring: Ring) -> bool:
         said = ring.metadata

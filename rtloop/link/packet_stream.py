@@ -61,6 +61,7 @@ class PacketStream:
     def restart(self) -> None:
         """Forgets what was received; on a stream ends whatever frame was cut on the way to the device."""
         self.line.discard_input()
+        self._packet_errors += self._decoder.errors
         self._decoder = core.FrameDecoder()
         self._waiting.clear()
         if not self.line.keeps_packets:

@@ -100,11 +100,11 @@ class ScriptedDevice:
         answers = self.script(request)
         self.send(self.ordinary(request) if answers is None else answers, request.seq)
 
-    def send(self, answers: list[tuple[str, dict[str, Any]]], ack: int) -> None:
+    def send(self, answers: list[tuple[str, dict[str, Any]]], ack: int, seq: int = 0) -> None:
         for name, fields in answers:
             payload = ref.encode_message(name, fields)
             kind = ref.MESSAGES[name][0]
-            packet = ref.encode_packet(kind, 0, ack, self.schema_id, 0, payload)
+            packet = ref.encode_packet(kind, seq, ack, self.schema_id, 0, payload)
             os.write(self._master, self.garbage + ref.encode_frame(packet))
 
     def ordinary(self, request: ref.Packet) -> list[tuple[str, dict[str, Any]]]:

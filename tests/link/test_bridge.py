@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from rtloop.demos.firmware import TRANSPORTS, FirmwareProcess
 from rtloop.errors import LinkError
 from rtloop.link.bridge import LOST, Bridge, Note, Terms
+from rtloop.link.bridge import bridge as serving
 from rtloop.link.messages import DeviceEvent, Sample
 from tests.cable import Cable
 from tests.firmware import reference as ref
@@ -51,9 +52,57 @@ class Heard:
         return [event.what for event in self.events if isinstance(event, Note)]
 
 
+class HeldUp(Heard):
+    """While ``goes_on`` is not set, so stands the bridge's thread, which tells of a sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+        self.stands = threading.Event()
+        self.goes_on.set()
+
+    def sample(self, sample: Sample) -> None:
+        super().sample(sample)
+        if not self.goes_on.is_set():
+            self.stands.set()
+            self.goes_on.wait()
+
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        self.stands.clear()
+        self.goes_on.clear()
+        try:
+            assert self.stands.wait(20)
+            yield
+        finally:
+            self.goes_on.set()
+
+
+class Asking(threading.Thread):
+    """Asks a bridge from a thread of its own."""
+
+    def __init__(self, ask: Callable[[], str]) -> None:
+        super().__init__(daemon=True)
+        self._ask = ask
+        self.told = ""
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.told = self._ask()
+        except LinkError as error:
+            self.told = str(error)
+
+    def answer(self) -> str:
+        self.join()
+        return self.told
+
+
 @contextmanager
-def bridged(device: str | Path, terms: Terms = HELD) -> Iterator[tuple[Bridge, Heard]]:
-    heard = Heard()
+def bridged(
+    device: str | Path, terms: Terms = HELD, heard: Heard | None = None
+) -> Iterator[tuple[Bridge, Heard]]:
+    heard = heard or Heard()
     bridge = Bridge(str(device), 1_000_000, terms, heard)
     bridge.start()
     try:
@@ -200,21 +249,100 @@ def test_stop_ends_an_arming_that_waits_for_an_answer() -> None:
         return None
 
     with ScriptedDevice(script) as device, bridged(device.path) as (bridge, _heard):
-        told: list[str] = []
-
-        def arm() -> None:
-            try:
-                told.append(bridge.arm())
-            except LinkError as error:
-                told.append(str(error))
-
-        thread = threading.Thread(target=arm)
-        thread.start()
+        arming = Asking(bridge.arm)
         assert asked.wait(10)
         assert "SAFE" in bridge.stop()
-        thread.join()
-        assert told == ["stopped by ~/stop before it started"]
+        assert arming.answer() == "stopped by ~/stop before it started"
         assert not bridge.is_armed
         assert device.names()[-1] in ("stop", "time_request", "status_request")
         after = device.names()[len(device.names()) - device.names()[::-1].index("stop") :]
         assert "arm" not in after
+
+
+def test_an_arming_that_waits_is_the_only_one_and_a_stop_takes_it_back(tmp_path: Path) -> None:
+    heard = HeldUp()
+    with upright(tmp_path) as device, bridged(device.link, HELD, heard) as (bridge, _):
+        with heard.held_up():
+            arming = Asking(bridge.arm)
+            wait_for(lambda: bool(bridge._requests), "it waits for its turn")
+            for another in (bridge.arm, bridge.clear):
+                with pytest.raises(LinkError, match="was asked to arm, and has not answered yet"):
+                    another()
+            stopping = Asking(bridge.stop)
+            assert arming.answer() == "stopped by ~/stop, which came after it"
+        assert "SAFE" in stopping.answer()
+        wait_for(lambda: heard.told == "SAFE: HOST_STOP", "it stands")
+        assert "is ARMED" in bridge.arm(), "one that comes after it is another one"
+    assert heard.states[:2] == ["IDLE", "SAFE: HOST_STOP"]
+
+
+def test_an_arming_that_was_told_to_have_failed_before_its_turn_never_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = HeldUp()
+    with upright(tmp_path) as device, bridged(device.link, HELD, heard) as (bridge, _):
+        with monkeypatch.context() as patch, heard.held_up():
+            patch.setattr(serving, "ANSWER_S", 0.05)
+            with pytest.raises(LinkError, match=r"was asked to arm, and 0.05 s later no word"):
+                bridge.arm()
+        seen = len(heard.samples)
+        wait_for(lambda: len(heard.samples) > seen + 20, "samples")
+        assert heard.states == ["IDLE"]
+
+
+def test_an_arming_that_works_when_it_was_told_to_have_failed_is_undone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = threading.Event()
+    told.set()
+
+    def script(request: ref.Packet) -> Any:
+        if request.name == "hello":
+            told.wait()
+        return None
+
+    heard = Heard()
+    with ScriptedDevice(script) as device, bridged(device.path, HELD, heard) as (bridge, _):
+        with monkeypatch.context() as patch:
+            patch.setattr(serving, "ANSWER_S", 0.2)
+            told.clear()
+            with pytest.raises(LinkError, match="no word"):
+                bridge.arm()
+        told.set()
+        wait_for(lambda: "disarmed" in heard.notes(), "it works, and is undone")
+        assert not bridge.is_armed
+        asked = [name for name in device.names() if name in ("arm", "stop")]
+        assert asked[-1] == "stop"
+        assert "arm" in asked
+        assert "is ARMED" in bridge.arm(), "one that is waited for stays"
+        assert bridge.is_armed
+
+
+def test_what_is_lost_and_damaged_is_counted_as_it_happens_and_over_requests() -> None:
+    sample: dict[str, Any] = {"sample_time_us": 0, "state": 1, "reasons": 0, "command_seq": 0}
+    sample |= {"late_commands": 0, "values": [0.0, 0.0]}
+    with ScriptedDevice() as device, bridged(device.path) as (bridge, _heard):
+        for seq in (1, 2, 5):
+            device.send([("sensor", sample)], 0, seq)
+        wait_for(lambda: bridge.counts.lost_packets == 2, "the numbers 3 and 4 did not come")
+        device.garbage = b"\x09\x01\0"  # no frame: its first code is beyond its end
+        device.send([("sensor", sample)], 0, 6)
+        device.garbage = b""
+        wait_for(lambda: bridge.counts.damaged_packets > 0, "what is no frame came")
+        bridge.stop()
+        for seq in (1, 3):
+            device.send([("sensor", sample)], 0, seq)
+        wait_for(lambda: bridge.counts.lost_packets == 3, "and one more")
+        assert bridge.counts.damaged_packets > 0
+
+
+def test_a_command_is_repeated_as_its_timeout_wants_it_whatever_the_rate_of_samples() -> None:
+    class Slow(ScriptedDevice):
+        def hello_reply(self) -> dict[str, Any]:
+            return {**super().hello_reply(), "sensor_period_us": 1_000_000}
+
+    with Slow() as device, bridged(device.path) as (bridge, _heard):
+        bridge.arm()  # for 20 ms: repeated every 5
+        assert bridge.command([0.1]) == ""
+        # Every 50 ms, as the line is looked at otherwise, would be more than 5 s.
+        wait_for(lambda: device.names().count("command") > 100, "it holds", timeout_s=3)

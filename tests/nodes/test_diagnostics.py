@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import yaml
 
 from rtloop import core
 from rtloop.config import load
 from rtloop.run import Run
+from rtloop.telemetry.live.followed import Followed
+from rtloop.telemetry.observe.ring import Ring
 from tests.nodes.ros import ERROR, OK, WARN, Status
 from tests.running import POLICY, ROOT, wait_for
+from tests.telemetry.conftest import ring_directory
+from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring
 from tests.test_switch import path
 
-__all__ = ["path"]
+__all__ = ["path", "ring_directory"]
+
+S = 1_000_000_000
 
 LOOP = """\
 loops:
@@ -211,3 +219,51 @@ def test_the_aggregator_file_matches_the_names_that_are_published(tmp_path: Path
     assert all(name.startswith(prefix) for name in names)
     told = {name.removeprefix(prefix) for name in names}
     assert told == {"lifecycle", "balance", "balance.cart"}
+
+
+@pytest.mark.parametrize(
+    ("period_s", "in_lock_step", "state", "told"),
+    [
+        (1, False, "active", "no cycle for 1"),
+        (1, True, "active", "every deadline met"),
+        (1, False, "inactive", "every deadline met"),
+        (3600, False, "active", "every deadline met"),
+    ],
+)
+def test_a_loop_of_another_process_that_stands_still_is_not_ok(
+    ring_directory: Path, period_s: int, in_lock_step: bool, state: str, told: str
+) -> None:
+    from rtloop.nodes.diagnostics import FollowedDiagnostics
+
+    loop = metadata(period_ns=period_s * S)
+    loop = replace(loop, realtime_ns_offset=0) if in_lock_step else loop
+    ring = new_ring(ring_directory, loop)
+    records = cycles(1, period_ns=period_s * S)
+    ago_ns = time.monotonic_ns() - 10 * S - int(records["start_ns"][-1])
+    for name in ("release_ns", "start_ns", "read_ns", "infer_ns", "finish_ns", "deadline_ns"):
+        records[name] += ago_ns
+    append(ring, batch_of(records, loop))
+    ring.set_state(state)
+    followed = Followed(Ring(Path(ring.path)), 1.0)
+    followed.look()
+    found = Status(FollowedDiagnostics("/node: balance", followed).statuses()[0])
+    assert found.message.startswith(told)
+    assert found.level == (WARN if told.startswith("no cycle") else OK)
+
+
+def test_an_input_that_no_cycle_has_read_is_not_fresh(ring_directory: Path) -> None:
+    from rtloop.nodes.diagnostics import FollowedDiagnostics
+
+    ring = new_ring(ring_directory, metadata())
+    batch = batch_of(cycles(5), metadata())
+    batch.sources["age_ns"], batch.sources["gap"], batch.sources["events"] = 1000, 0, 0
+    append(ring, batch)
+    followed = Followed(Ring(Path(ring.path)), 1.0)
+    diagnostics = FollowedDiagnostics("/node: balance", followed)
+
+    def told() -> list[str]:
+        followed.look()
+        return [Status(status).message for status in diagnostics.statuses()[1:]]
+
+    assert told() == ["fresh", "fresh"]
+    assert told() == ["no cycle has read it since"] * 2

@@ -20,6 +20,7 @@ from tests.nodes.ros import ERROR, OK, WARN, Float64MultiArray, Status, rclpy
 from tests.running import UNDISTURBED, firmware
 
 from diagnostic_msgs.msg import DiagnosticArray  # isort: skip
+from lifecycle_msgs.msg import TransitionEvent  # isort: skip
 from lifecycle_msgs.srv import ChangeState  # isort: skip
 from rcl_interfaces.srv import SetParameters  # isort: skip
 from rclpy.context import Context  # isort: skip
@@ -49,12 +50,19 @@ class Bench:
         self.states: list[str] = []
         self.events: list[Status] = []
         self.statuses: list[Status] = []
+        self.entered: list[str] = []
         kept = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         listen = self.node.create_subscription
         listen(Float64MultiArray, f"{self.name}/sensors", self.sensors.append, 10)
         listen(String, f"{self.name}/state", lambda m: self.states.append(m.data), kept)
         listen(DiagnosticArray, f"{self.name}/events", lambda m: self._take(m, self.events), 100)
         listen(DiagnosticArray, "/diagnostics", lambda m: self._take(m, self.statuses), 10)
+        listen(
+            TransitionEvent,
+            f"{self.name}/transition_event",
+            lambda m: self.entered.append(m.goal_state.label),
+            10,
+        )
         self._commands = self.node.create_publisher(Float64MultiArray, f"{self.name}/command", 1)
         self._change = self.node.create_client(ChangeState, f"{self.name}/change_state")
         self._parameters = self.node.create_client(SetParameters, f"{self.name}/set_parameters")
@@ -116,9 +124,11 @@ class Bench:
         return self.process.wait(TIMEOUT_S)
 
     def change(self, transition: str) -> bool:
-        request = ChangeState.Request()
-        request.transition.label = transition
-        return bool(self._answered(self._change, request).success)
+        return bool(self._answered(self._change, _change_of(transition)).success)
+
+    def begin(self, transition: str) -> None:
+        """For one that may never be answered."""
+        self._change.call_async(_change_of(transition))
 
     def call(self, name: str) -> tuple[bool, str]:
         answer = self._answered(self._services[name], Trigger.Request())
@@ -147,6 +157,12 @@ class Bench:
 
     def _take(self, message: Any, kept: list[Status]) -> None:
         kept += [Status(s) for s in message.status if s.name == f"{self.name}: cartpole"]
+
+
+def _change_of(transition: str) -> Any:
+    request = ChangeState.Request()
+    request.transition.label = transition
+    return request
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +283,21 @@ def test_fewer_samples_are_published_than_come_and_a_signal_is_a_stop(tmp_path: 
             assert bench.end(signal.SIGTERM) == 0
         told = device.stop()
     assert (told["state"], told["reasons"]) == ("SAFE", ["HOST_STOP"])
+
+
+def test_a_signal_in_the_midst_of_a_transition_is_obeyed_after_it(tmp_path: Path) -> None:
+    with upright(tmp_path) as device, Bench(tmp_path, "interrupted") as bench:
+        bench.set(device=str(device.link))
+        assert bench.change("configure")
+        assert bench.change("activate")
+        os.kill(device.pid, signal.SIGSTOP)  # its STOP is not confirmed, which takes a second
+        try:
+            bench.begin("deactivate")
+            bench.until(lambda: "deactivating" in bench.entered, "it has begun")
+            assert bench.end() == 0, bench.log
+        finally:
+            os.kill(device.pid, signal.SIGCONT)
+        assert "did not confirm STOP" in bench.log
 
 
 def test_what_cannot_be_configured_is_told_in_words(tmp_path: Path, bench: Bench) -> None:

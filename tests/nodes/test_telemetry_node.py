@@ -12,12 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.mcap.writer import topic
+from rtloop.telemetry.observe.ring import Ring
 from tests.nodes.ears import Ears
 from tests.nodes.ros import ERROR, OK, TIMEOUT_S, WARN
 from tests.nodes.test_news import CLASSES, write
 from tests.running import background, edited, rings_of
+from tests.telemetry.conftest import ring_directory
+from tests.telemetry.loops import metadata, new_ring
+
+__all__ = ["ring_directory"]
 
 NODE = "telemetry_node"
 
@@ -128,6 +135,25 @@ def test_loops_come_and_go_and_one_that_dies_is_an_error_until_it_is_back(tmp_pa
     assert ears.misses["firm"] == []
     assert "firm" not in ears.statuses, "it is not wanted"
     assert "firm:" not in node.log
+
+
+def test_a_loop_that_cannot_be_followed_hides_no_other(
+    ring_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rtloop.nodes.telemetry_node import TelemetryNode
+
+    names = ("no name of a topic", "soft")
+    writers = [new_ring(ring_directory, metadata(name, "soft")) for name in names]
+    found = [[Ring(Path(writer.path)) for writer in writers]]
+    with Ears(NODE, "soft") as ears:
+        node = TelemetryNode(context=ears.context)
+        try:
+            monkeypatch.setattr(node._live, "new", lambda: found.pop() if found else [])
+            ears.executor.add_node(node)
+            ears.until(lambda: "soft" in ears.statuses, "the other one is told of")
+            assert set(ears.statuses) == {"soft"}
+        finally:
+            node.destroy_node()
 
 
 def test_a_parameter_of_the_wrong_type_is_one_clear_error(tmp_path: Path) -> None:

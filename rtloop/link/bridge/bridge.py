@@ -38,6 +38,7 @@ class _Request:
         self.done = threading.Event()
         self.told = ""
         self.error: LinkError | None = None
+        self.is_given_up = False
 
 
 class Bridge:
@@ -58,6 +59,8 @@ class Bridge:
         """What ended the thread that serves, if it was not close()."""
         self._lock = threading.Lock()
         self._requests: list[_Request] = []
+        self._newest_request: _Request | None = None
+        """To arm or to clear; there is one at a time."""
         self._newest: tuple[tuple[float, ...], int] | None = None
         self._is_new = False
         self._is_armed = False
@@ -65,6 +68,8 @@ class Bridge:
         self._timeout_ns = 0
         self._sent_ns = 0
         self._retry_s, self._wait_s, self._told_why = 0.0, FIRST_S, ""
+        self._lost_before = self._damaged_before = 0
+        """What watches, and links, had counted that are gone."""
         self._link: Link | None
         self._link = self._opened()
         self.info: LinkInfo = self._link.info
@@ -105,7 +110,7 @@ class Bridge:
     def arm(self) -> str:
         """From IDLE, or SAFE after a mere STOP: the next command moves the machine. What came of it, in words.
 
-        Raises LinkError.
+        Raises LinkError; at once where another :meth:`arm` or :meth:`clear` has not been answered yet.
         """
         return self._ask("arm")
 
@@ -114,7 +119,7 @@ class Bridge:
         return self._ask("stop")
 
     def clear(self) -> str:
-        """From SAFE to IDLE. Raises LinkError."""
+        """From SAFE to IDLE. Raises LinkError, as :meth:`arm`."""
         return self._ask("clear")
 
     def close(self) -> bool:
@@ -154,17 +159,47 @@ class Bridge:
             raise LinkError(f"{self._device} is lost, and is being looked for")
         request = _Request(asked)
         with self._lock:
+            if self._ends:
+                raise LinkError("the bridge has ended")
             if asked == "stop":
                 self._newest = None
+                self._take_back("stopped by ~/stop, which came after it")
+            else:
+                before = self._newest_request
+                if before is not None and not before.done.is_set():
+                    raise LinkError(
+                        f"{self._device} was asked to {before.asked}, and has not answered yet"
+                    )
+                self._newest_request = request
             self._requests.append(request)
         self._awake()
         if not request.done.wait(ANSWER_S):
-            raise LinkError(
-                f"{self._device} was asked to {asked}, and {ANSWER_S:g} s later no word"
-            )
+            self._give_up(request)
         if request.error is not None:
             raise request.error
         return request.told
+
+    def _give_up(self, request: _Request) -> None:
+        """Raises LinkError, unless it was just answered. What is told to have failed must not work afterwards,
+        but for a STOP."""
+        with self._lock:
+            if request.done.is_set():
+                return
+            request.is_given_up = True
+            if request.asked != "stop" and request in self._requests:
+                self._requests.remove(request)
+                request.done.set()
+        raise LinkError(
+            f"{self._device} was asked to {request.asked}, and {ANSWER_S:g} s later no word"
+        )
+
+    def _take_back(self, why: str) -> None:
+        """What has not begun, but a stop, never does. With the lock held."""
+        for request in self._requests:
+            if request.asked != "stop":
+                request.error = LinkError(why)
+                request.done.set()
+        self._requests = [request for request in self._requests if request.asked == "stop"]
 
     def _awake(self) -> None:
         with self._lock:
@@ -189,8 +224,11 @@ class Bridge:
                 self._link.stop()
             raise
         finally:
-            self._ends, self._is_armed = True, False
-            for request in self._taken_requests():
+            self._is_armed = False
+            with self._lock:
+                self._ends = True
+                left, self._requests = self._requests, []
+            for request in left:
                 request.error = LinkError("the bridge has ended")
                 request.done.set()
 
@@ -200,23 +238,24 @@ class Bridge:
         return "~/stop" if any(request.asked == "stop" for request in self._requests) else ""
 
     def _serve_once(self) -> None:
-        for request in self._taken_requests():
+        while (request := self._next_request()) is not None:
             self._answer(request)
         if self._link is None:
             self._reopen()
             return
         self._drive(time.monotonic_ns())
-        self._wait(self._link.fileno())
+        # Also where the device says nothing meanwhile, a command is repeated on time.
+        look_s = min(LOOK_S, self._repeat_ns / 1e9) if self._is_armed else LOOK_S
+        self._wait(self._link.fileno(), look_s)
         for said in self._watch.until(time.monotonic() + TAKE_S):
             if isinstance(said, DeviceEvent):
                 self._listener.event(said, max(0, self._watch.since_ns(said.time_us)))
         self._judge()
 
-    def _taken_requests(self) -> list[_Request]:
-        """STOP comes first, whoever asked before."""
+    def _next_request(self) -> _Request | None:
+        """One at a time: a stop takes those back that wait."""
         with self._lock:
-            taken, self._requests = self._requests, []
-        return sorted(taken, key=lambda request: request.asked != "stop")
+            return self._requests.pop(0) if self._requests else None
 
     def _wait(self, fd: int | None, at_most_s: float = LOOK_S) -> None:
         poll = select.poll()
@@ -251,6 +290,7 @@ class Bridge:
 
     def _judge(self) -> None:
         """What the device has come to, by its newest sample."""
+        self._count_losses()
         watch, sample = self._watch, self._watch.sample
         self.rate_hz = watch.rate_hz
         if watch.boot_id != self.info.boot_id:
@@ -286,6 +326,7 @@ class Bridge:
     # --- requests ---
 
     def _answer(self, request: _Request) -> None:
+        was_armed = self._is_armed
         try:
             if self._link is None:
                 raise LinkError(f"{self._device} is lost, and is being looked for")
@@ -294,7 +335,12 @@ class Bridge:
         except (LinkError, StoppedError) as error:
             request.error = LinkError(str(error))
         finally:
-            request.done.set()
+            with self._lock:
+                request.done.set()
+        if request.is_given_up and self._is_armed and not was_armed:
+            self._disarm(Reason.HOST_STOP)
+            text = f"{self.info.name} was armed when nobody waited for it any more: it was told to stop"
+            self._note("disarmed", text)
 
     def _arm(self, link: Link) -> str:
         if self._is_armed:
@@ -382,6 +428,10 @@ class Bridge:
         link, self._link = self._link, None
         self._is_armed, self._newest, self.rate_hz = False, None, 0.0
         self._count_losses()
+        self._lost_before, self._damaged_before = (
+            self.counts.lost_packets,
+            self.counts.damaged_packets,
+        )
         if link is not None:
             link.stop()
             link.close()
@@ -395,13 +445,14 @@ class Bridge:
 
     def _watch_anew(self) -> None:
         """After a request, which took what came meanwhile."""
-        self._count_losses()
         if self._link is not None:
+            self._count_losses()
+            self._lost_before = self.counts.lost_packets
             self._watch = self._link.watch(self._take)
 
     def _count_losses(self) -> None:
-        self.counts.lost_packets += self._watch.lost
-        self.counts.damaged_packets = max(self.counts.damaged_packets, self._watch.damaged)
+        self.counts.lost_packets = self._lost_before + self._watch.lost
+        self.counts.damaged_packets = self._damaged_before + self._watch.damaged
 
     def _tell(self, state: str) -> None:
         if state != self.state:

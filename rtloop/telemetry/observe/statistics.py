@@ -291,6 +291,11 @@ class LoopStatistics:
         """The shares over the newest window of the loop, for those who watch it run."""
         return self._windows.newest(self._counts())
 
+    @property
+    def last_start_ns(self) -> int:
+        """Of the newest cycle, on its loop's clock; 0 before there was one."""
+        return self._last_start_ns
+
     def rate_hz(self) -> float | None:
         """Measured rate: cycles started per second between the first and the last start."""
         span_ns = self._last_start_ns - self._first_start_ns
