@@ -4,7 +4,8 @@ who steps them, and not by a thread."""
 from __future__ import annotations
 
 import math
-from collections import deque
+from bisect import insort
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from rtloop.ports.command import numbers
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rtloop.ports.topic import TopicInput, TopicOutput
     from rtloop.realtime.timing import Timing
 
-#: Of samples whose time has not come, so many are kept.
+#: Of samples whose time has not come, so many are kept: the nearest.
 AHEAD_MAX = 1000
 CONFIRMED_WITHIN_S = 1.0
 
@@ -37,7 +38,9 @@ class SteppedInputPort(MailboxPort):
         self._subscription, self._timing = subscription, timing
         self._is_stamped = section.stamp == "header"
         self._keeps = qos_of(section.qos).durability == "transient_local"
-        self._ahead: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=AHEAD_MAX)
+        #: By their times.
+        self._ahead: list[tuple[int, NDArray[np.float32]]] = []
+        self._delivered_ns = self._until_ns = -1
         self._refused = ""
         super().__init__(name, n_inputs=len(names), names=names, now_ns=timing.now_ns)
         timing.attach(self)
@@ -47,11 +50,13 @@ class SteppedInputPort(MailboxPort):
         return f"No message on {self.topic} counts. {self._refused or self._subscription.found()}"
 
     def prepare(self) -> None:
-        """What came before counts where it was kept for those who come late."""
+        """What came before counts where it was kept for those who come late, and time did not go back since."""
         if not self._keeps:
             while self._subscription.take() is not None:
                 pass
+        if not self._keeps or self._timing.now_ns() < self._until_ns:
             self._ahead.clear()
+        self._delivered_ns = self._until_ns = -1
         super().prepare()
 
     def put(self, values: NDArray[np.float32]) -> None:
@@ -65,15 +70,17 @@ class SteppedInputPort(MailboxPort):
                 self._refused = str(error)
                 continue
             time_ns = stamp_ns if self._is_stamped else now_ns
-            if self._ahead and time_ns < self._ahead[-1][0]:
+            if time_ns < self._delivered_ns:
                 self._refused = "its header's stamp is older than that of a message before it"
-            else:
-                self._ahead.append((time_ns, values))
+                continue
+            insort(self._ahead, (time_ns, values), key=itemgetter(0))
+            del self._ahead[AHEAD_MAX:]
 
     def deliver(self, until_ns: int) -> None:
+        self._until_ns = until_ns
         while self._ahead and self._ahead[0][0] <= until_ns:
-            time_ns, values = self._ahead.popleft()
-            self.leave(values, time_ns)
+            self._delivered_ns, values = self._ahead.pop(0)
+            self.leave(values, self._delivered_ns)
 
     def send(self) -> None:
         pass
