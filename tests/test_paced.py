@@ -168,11 +168,13 @@ def test_a_stop_ends_the_wait(tmp_path: Path, is_link: bool) -> None:
         changes = ("rate_hz: 100", "rate_hz: 0.1"), ("timeout_ms: 25", "timeout_ms: 60000")
         _stopped(Run(load(written(tmp_path, *changes)), "paced"), lambda: None)
         return
-    with firmware(tmp_path, *UNDISTURBED, "--rate-hz", "20") as device:
+    slow = ("--rate-hz", "20", "--command-timeout-ms", "60000")
+    with firmware(tmp_path, *UNDISTURBED, *slow) as device:
         path = edited(
             write_config(tmp_path, device.link),
             {
-                "rate_hz: 200": "rate_hz: 10\n    clock: {input: cart, timeout_ms: 60000}",
+                "rate_hz: 200": "rate_hz: 10\n    clock: {input: cart, timeout_ms: 50000}",
+                "command_timeout_ms: 500": "command_timeout_ms: 60000",
                 "on_stale: hold": "on_stale: {use: 0}",
             },
         )

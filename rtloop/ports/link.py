@@ -153,14 +153,16 @@ class LinkOutput(OutputSection):
     def _wire_rules(self, here: Keys, loop: ServedLoop, link: LinkConfig) -> Iterator[Problem]:
         """What the loop asks of the link that it commands. The device's schema may refuse more."""
         judged = (*loop.pace_keys(here[:2]), here)
-        if link.command_timeout_ns <= loop.period_ns:
+        gap_ns = loop.longest_gap_ns
+        if link.command_timeout_ns <= gap_ns:
             found = f"{number(link.command_timeout_ms)} ms"
+            what = "period" if gap_ns == loop.period_ns else "clock.timeout_ms"
             expected = (
-                f"more than {milliseconds(loop.period_ns)} ms, the period of loop '{here[1]}' that "
+                f"more than {milliseconds(gap_ns)} ms, the {what} of loop '{here[1]}' that "
                 "commands it: the device goes SAFE between two commands"
             )
             keys = ("links", self.link, "command_timeout_ms")
-            yield Problem(keys, expected, found, judged=judged)
+            yield Problem(keys, expected, found, judged=(*judged, (*here[:2], "clock")))
         transport = transports.of(link.device)
         bit_rate = None if transport is None else transport.bit_rate(link.baud)
         size = command_frame_bytes(min(self.element_count or 1, core.LINK_VALUES_MAX))

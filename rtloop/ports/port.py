@@ -51,6 +51,10 @@ class ServedLoop(Protocol):
     def is_paced(self) -> bool:
         """Whether its period is known: while a file is judged, it may not be."""
 
+    @property
+    def longest_gap_ns(self) -> int:
+        """Between two commands, while it loses none: of one that is paced by an input, its time-out."""
+
     def timeout_of_ns(self, name: str) -> int | None:
         """How long it waits for a sample of an input that paces it; None of any other."""
 
