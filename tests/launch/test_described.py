@@ -162,3 +162,12 @@ def test_what_fails_in_the_demo_is_an_error_of_the_launch() -> None:
     _, fail = exit_handler["on_exit"](SimpleNamespace(returncode=-9), context(False))
     with pytest.raises(RuntimeError, match="exit code -9"):
         fail.named["function"](context(False))
+
+
+def test_a_device_of_the_demo_that_crashes_is_an_error_of_the_launch() -> None:
+    on_exit = only(described("demo.launch.py"), "ExecuteProcess").named["on_exit"]
+    crashed, ended = SimpleNamespace(returncode=-11), SimpleNamespace(returncode=0)
+    with pytest.raises(RuntimeError, match="the device ended with exit code -11"):
+        on_exit(crashed, context(False)).named["function"](context(False))
+    assert on_exit(ended, context(False)).kind == "Shutdown"
+    assert on_exit(crashed, context(True)) is None
