@@ -4,6 +4,7 @@ who steps them, and not by a thread."""
 from __future__ import annotations
 
 import math
+import threading
 from bisect import insort
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ class SteppedInputPort(MailboxPort):
         self._ahead: list[tuple[int, NDArray[np.float32]]] = []
         self._delivered_ns = self._until_ns = -1
         self._refused = ""
+        self._stepping = threading.Lock()  # time may go on while the loop is activated
         super().__init__(name, n_inputs=len(names), names=names, now_ns=timing.now_ns)
         timing.attach(self)
 
@@ -51,18 +53,25 @@ class SteppedInputPort(MailboxPort):
 
     def prepare(self) -> None:
         """What came before counts where it was kept for those who come late, and time did not go back since."""
-        if not self._keeps:
-            while self._subscription.take() is not None:
-                pass
-        if not self._keeps or self._timing.now_ns() < self._until_ns:
-            self._ahead.clear()
-        self._delivered_ns = self._until_ns = -1
-        super().prepare()
+        with self._stepping:
+            if not self._keeps:
+                while self._subscription.take() is not None:
+                    pass
+                with self._writing:
+                    self._written = None
+            if not self._keeps or self._timing.now_ns() < self._until_ns:
+                self._ahead.clear()
+            self._delivered_ns = self._until_ns = -1
+            super().prepare()
 
     def put(self, values: NDArray[np.float32]) -> None:
         Port.put(self, values)  # which refuses it
 
     def take(self, now_ns: int) -> None:
+        with self._stepping:
+            self._take(now_ns)
+
+    def _take(self, now_ns: int) -> None:
         while (message := self._subscription.take()) is not None:
             try:
                 values, stamp_ns = self._subscription.reader.read(message)
@@ -77,10 +86,11 @@ class SteppedInputPort(MailboxPort):
             del self._ahead[AHEAD_MAX:]
 
     def deliver(self, until_ns: int) -> None:
-        self._until_ns = until_ns
-        while self._ahead and self._ahead[0][0] <= until_ns:
-            self._delivered_ns, values = self._ahead.pop(0)
-            self.leave(values, self._delivered_ns)
+        with self._stepping:
+            self._until_ns = until_ns
+            while self._ahead and self._ahead[0][0] <= until_ns:
+                self._delivered_ns, values = self._ahead.pop(0)
+                self.leave(values, self._delivered_ns)
 
     def send(self) -> None:
         pass

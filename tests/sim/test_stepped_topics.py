@@ -183,6 +183,8 @@ def test_what_came_before_an_activation_does_not_count_in_it(tmp_path: Path) -> 
     run = Run(load(config_in(tmp_path)), timing=clock, graph=played, record=False)
     run.configure()
     played.waiting.append(([0.0, 0.0, 0.1, 0.0], 0))
+    clock.advance(5 * MS)
+    played.waiting.append(([0.0, 0.0, 0.1, 0.0], 5 * MS))
     run.activate()
     clock.advance(20 * MS)
     assert run.loops["balance"].status()["executed"] == 0
