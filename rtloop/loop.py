@@ -231,11 +231,12 @@ class Loop:
         end_s = time.monotonic() + FIRST_SAMPLE_TIMEOUT_S
         # All of them anew each time: while one is awaited, another grows old.
         timing = loops[0]._timing
-        while timing.is_real and (
-            missing := [found for loop in loops if (found := loop._missing_input())]
-        ):
+        while timing.is_real and {a.loop.missing_input() for a in activations} != {None}:
             go_on()
-            if time.monotonic() > end_s:
+            # In words once only: who may send on a topic takes asking the whole graph of ROS.
+            if time.monotonic() > end_s and (
+                missing := [found for loop in loops if (found := loop._missing_input())]
+            ):
                 raise RtloopError(missing)
             time.sleep(FIRST_SAMPLE_LOOK_S)
         go_on()
