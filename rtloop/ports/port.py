@@ -378,6 +378,9 @@ class Port(ABC):
     """Whether the counters of ``core`` are those of a link."""
     threads_of: str = "link"
     """What its threads belong to, in the list of rights."""
+    ended_s: float = 0.0
+    """When the cycles had ended (``time.monotonic``), in ``stop``: ports are stopped one after the other, those
+    of devices first, and none waits longer for having come last."""
     is_armed: bool = True
     """False of one that came back and gets no command any more (``rearm: never``)."""
 

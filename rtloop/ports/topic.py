@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import re
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -398,7 +399,7 @@ class TopicOutputPort(_TopicPort):
 
     def stop(self) -> str:
         assert isinstance(self.core, core.TopicOutput)
-        if not self.core.safe_was_sent(int(SAFE_WITHIN_S * 1e9)):
+        if not self.core.safe_was_sent(int(self._left_s(SAFE_WITHIN_S) * 1e9)):
             return (
                 f"the safe command on {self.topic} was not published within {SAFE_WITHIN_S:g} s: perhaps ROS "
                 "was shut down before the loop. Stop what it moves by other means"
@@ -408,12 +409,15 @@ class TopicOutputPort(_TopicPort):
                 f"nobody subscribes to {self.topic}: whoever took its commands did not hear the safe one. Look "
                 "at whether it is safe by itself"
             )
-        if not self._publisher.acknowledged(CONFIRMED_WITHIN_S):
+        if not self._publisher.acknowledged(self._left_s(CONFIRMED_WITHIN_S)):
             return (
                 f"the safe command on {self.topic} was published, and not confirmed within "
                 f"{CONFIRMED_WITHIN_S:g} s: {self._endpoint.found()}. Look at whether what it moves has stopped"
             )
         return ""
+
+    def _left_s(self, within_s: float) -> float:
+        return max(0.0, self.ended_s + within_s - time.monotonic())
 
 
 def _close_all() -> None:
