@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +167,9 @@ def test_the_clock_of_a_sensor_may_jump(tmp_path: Path) -> None:
 def test_a_stop_ends_the_wait(tmp_path: Path, is_link: bool) -> None:
     if not is_link:
         changes = ("rate_hz: 100", "rate_hz: 0.1"), ("timeout_ms: 25", "timeout_ms: 60000")
-        _stopped(Run(load(written(tmp_path, *changes)), "paced"), lambda: None)
+        run = Run(load(written(tmp_path, *changes)), "paced")
+        run.start()
+        _stopped(run)
         return
     slow = ("--rate-hz", "20", "--command-timeout-ms", "60000")
     with firmware(tmp_path, *UNDISTURBED, *slow) as device:
@@ -180,15 +181,21 @@ def test_a_stop_ends_the_wait(tmp_path: Path, is_link: bool) -> None:
                 "on_stale: hold": "on_stale: {use: 0}",
             },
         )
-        _stopped(Run(load(path), "paced"), lambda: time.sleep(0.3))
+        run = Run(load(path), "paced")
+        run.start()
+        wait_for(lambda: run.loops["balance"].status()["executed"] > 3, "cycles")
+        os.kill(device.pid, signal.SIGSTOP)  # from here on no sample ends the wait
+        try:
+            _stopped(run)
+        finally:
+            os.kill(device.pid, signal.SIGCONT)
 
 
-def _stopped(run: Run, while_it_waits: Callable[[], None]) -> None:
-    run.start()
-    while_it_waits()
+def _stopped(run: Run) -> None:
     asked = time.monotonic()
-    run.stop()
+    summary = run.stop()
     assert time.monotonic() - asked < 10, "of a minute"
+    assert not [problem for problem in summary.problems if "hangs" in problem]
 
 
 def test_a_device_paces_its_loop_and_may_be_lost_and_reset(tmp_path: Path) -> None:
@@ -328,7 +335,6 @@ def test_loops_that_read_each_other_at_deadlines_are_on_grids(tmp_path: Path) ->
         ConfigError, match="output: asap in loop 'arm': 'arm' is paced by its input"
     ):
         load(path)
-    edited(path, {"input: joint,": "input: motor,", "loops:\n": "loops:\n"})
 
 
 def test_an_input_that_is_another_loop_paces_none(tmp_path: Path) -> None:
