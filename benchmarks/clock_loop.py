@@ -58,6 +58,10 @@ class _Loop:
     def nominal_rate_hz(self) -> float:
         return S / self.period_ns
 
+    @property
+    def longest_gap_ns(self) -> int:
+        return self.period_ns
+
     def pace_keys(self, here: Keys) -> tuple[Keys, ...]:
         return (here,)
 

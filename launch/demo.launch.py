@@ -44,6 +44,22 @@ def generate_launch_description() -> LaunchDescription:
             description="parameters of loop_node",
         ),
     ]
+
+    def fail(problem: str) -> Action:
+        def raise_it(context: LaunchContext) -> None:
+            # launch has no other way to an exit code.
+            if not context.is_shutdown:
+                raise RuntimeError(f"{problem}: the log above says why")
+
+        return OpaqueFunction(function=raise_it)
+
+    def when_the_device_is_gone(event: ProcessExited, context: LaunchContext) -> Action | None:
+        if context.is_shutdown:  # not a second time: launch_ros does not bear it
+            return None
+        if event.returncode != 0:
+            return fail(f"the device ended with exit code {event.returncode}")
+        return Shutdown(reason="no device")
+
     device = os.path.join(tempfile.gettempdir(), f"rtloop-demo-{os.getpid()}")
     # launch sends SIGINT to all its processes at once, as Ctrl-C does in a terminal, and none when it is
     # killed. A board outlives its host: this one ends by SIGTERM, or, an orphan, once no host holds it ACTIVE.
@@ -56,8 +72,7 @@ def generate_launch_description() -> LaunchDescription:
         ],
         # After loop_node, which has its own 2 × 10 s.
         sigterm_timeout="25",
-        # Not a second time: launch_ros does not bear it.
-        on_exit=lambda _, context: None if context.is_shutdown else Shutdown(reason="no device"),
+        on_exit=when_the_device_is_gone,
     )
     loop_node = LifecycleNode(
         package="rtloop",
@@ -83,14 +98,6 @@ def generate_launch_description() -> LaunchDescription:
 
     def when_ready(event: ProcessIO) -> EmitEvent | None:
         return request(Transition.TRANSITION_CONFIGURE) if b"READY" in event.text else None
-
-    def fail(problem: str) -> Action:
-        def raise_it(context: LaunchContext) -> None:
-            # launch has no other way to an exit code.
-            if not context.is_shutdown:
-                raise RuntimeError(f"{problem}: loop_node's log above says why")
-
-        return OpaqueFunction(function=raise_it)
 
     def failed(start: str, goal: str, problem: str) -> RegisterEventHandler:
         return RegisterEventHandler(

@@ -4,6 +4,8 @@ The files are those of examples/ros2_control: a robot of mock_components, whose 
 names a folder of yours. Needs the distribution's ros2_control, ros2_controllers and robot_state_publisher.
 """
 
+import signal
+
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import (
@@ -11,6 +13,7 @@ from launch.actions import (
     IncludeLaunchDescription,
     OpaqueFunction,
     RegisterEventHandler,
+    Shutdown,
 )
 from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
@@ -44,13 +47,26 @@ def generate_launch_description() -> LaunchDescription:
         }.items(),
     )
 
-    def when_spawned(event: ProcessExited, context: LaunchContext) -> list[Action]:
-        def fail(_: LaunchContext) -> None:
-            raise RuntimeError("the controllers could not be started: spawner's log above says why")
+    def fail(problem: str) -> Action:
+        def raise_it(_: LaunchContext) -> None:
+            raise RuntimeError(f"{problem}: the log above says why")
 
+        return OpaqueFunction(function=raise_it)
+
+    def when_spawned(event: ProcessExited, context: LaunchContext) -> list[Action]:
         if event.returncode == 0:
             return [loop]
-        return [] if context.is_shutdown else [OpaqueFunction(function=fail)]
+        return [] if context.is_shutdown else [fail("the controllers could not be started")]
+
+    def when_the_controllers_are_gone(
+        event: ProcessExited, context: LaunchContext
+    ) -> Action | None:
+        # Interrupted with launch, it may be gone before launch knows that it is to end.
+        if context.is_shutdown or event.returncode == -signal.SIGINT:
+            return None
+        if event.returncode != 0:
+            return fail(f"ros2_control_node ended with exit code {event.returncode}")
+        return Shutdown(reason="no controllers")
 
     return LaunchDescription(
         [
@@ -75,6 +91,7 @@ def generate_launch_description() -> LaunchDescription:
                 executable="ros2_control_node",
                 parameters=[controllers],
                 output="screen",
+                on_exit=when_the_controllers_are_gone,
             ),
             spawner,
             RegisterEventHandler(OnProcessExit(target_action=spawner, on_exit=when_spawned)),

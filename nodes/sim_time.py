@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class SimTime:
     """The time of the loops of ``node``: its ``use_sim_time``, as it is when they are configured.
 
-    Each message of /clock runs the cycles that are due until then, in the executor. Where time went back, the
+    Each message of /clock runs the cycles that are due until then, in the executor. Where time jumped, the
     node is deactivated and activated, in between of which it is the new time.
     """
 
@@ -51,13 +51,13 @@ class SimTime:
             return
         to_ns = message.clock.sec * 1_000_000_000 + message.clock.nanosec
         try:
-            if clock.went_back(to_ns):
+            if clock.jumped(to_ns):
                 with self._node.supervision.moving:
                     self._begin_anew(clock, to_ns)
             else:
                 clock.advance(to_ns)
         except RtloopError as error:
-            self._node.get_logger().error(f"/clock went back: {error}")
+            self._node.get_logger().error(f"/clock jumped: {error}")
         except Exception:
             self._node.get_logger().error(f"/clock was not followed: {traceback.format_exc()}")
 
@@ -65,7 +65,8 @@ class SimTime:
         node = self._node
         node.settle()
         was_active = isinstance(node.state, Active)
-        node.get_logger().warning(f"/clock went back to {to_ns / 1e9:.3f} s: the loops begin anew")
+        how = "went back" if clock.went_back(to_ns) else "jumped ahead"
+        node.get_logger().warning(f"/clock {how} to {to_ns / 1e9:.3f} s: the loops begin anew")
         if was_active:
             node.change("deactivate")
         clock.begin_anew(to_ns)

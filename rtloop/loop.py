@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import time
 import weakref
@@ -67,6 +68,8 @@ class _Activation:
     answering: Answering | None = None
     #: Ends the thread of a loop that was let go of without an end.
     forsaken: weakref.finalize[[], _Activation] | None = None
+    #: To end, the first time (``time.monotonic``).
+    asked_s: float = math.inf
     has_ended: bool = False
 
     def publish_accounts(self) -> None:
@@ -232,11 +235,12 @@ class Loop:
         end_s = time.monotonic() + FIRST_SAMPLE_TIMEOUT_S
         # All of them anew each time: while one is awaited, another grows old.
         timing = loops[0]._timing
-        while timing.is_real and (
-            missing := [found for loop in loops if (found := loop._missing_input())]
-        ):
+        while timing.is_real and {a.loop.missing_input() for a in activations} != {None}:
             go_on()
-            if time.monotonic() > end_s:
+            # In words once only: who may send on a topic takes asking the whole graph of ROS.
+            if time.monotonic() > end_s and (
+                missing := [found for loop in loops if (found := loop._missing_input())]
+            ):
                 raise RtloopError(missing)
             time.sleep(FIRST_SAMPLE_LOOK_S)
         go_on()
@@ -248,6 +252,7 @@ class Loop:
     def request_stop(self) -> None:
         """Ends the cycles soon, safe command last, and returns at once; :meth:`deactivate` does the rest."""
         if self._activation is not None:
+            self._activation.asked_s = min(self._activation.asked_s, time.monotonic())
             for reconnection in self._activation.reconnections:
                 reconnection.request_end()
             self._activation.loop.request_stop()
@@ -263,7 +268,8 @@ class Loop:
             return
         activation.has_ended = True
         self.request_stop()
-        returned = activation.threads.deactivate(DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns)
+        timeout_ns = DEACTIVATE_TIMEOUT_NS + self.loop_config.period_ns
+        returned = activation.threads.deactivate(timeout_ns)
         for reconnection in activation.reconnections:
             reconnection.end()
         answers = activation.answering is None or activation.answering.end(
@@ -273,9 +279,13 @@ class Loop:
             activation.forsaken.detach()
         # That a port does not answer whose loss is the fault is no news.
         lost = faulty_port(self._configured(), activation.loop.status(), "port_error")
-        unconfirmed = [
-            text for port in activation.armed if (text := _stopped(port)) and port is not lost
-        ]
+        # All loops of a run are asked at once, and then awaited one after the other.
+        ended_s = min(time.monotonic(), activation.asked_s + timeout_ns / 1e9)
+        unconfirmed = []
+        for port in sorted(activation.armed, key=lambda port: not port.hardware_id):
+            port.ended_s = ended_s
+            if (text := _stopped(port)) and port is not lost:
+                unconfirmed.append(text)
         activation.publish_accounts()
         _active_loops.discard(self)
         if not returned:

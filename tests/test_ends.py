@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from rtloop.config import load
 from rtloop.demos.firmware import TRANSPORTS
+from rtloop.ports.mailbox import MailboxPort
+from rtloop.run import Run
 from tests.running import UNDISTURBED, edited, firmware, write_config
 
 FORKING = """
@@ -41,6 +45,45 @@ with run:
 summary = run.stop()
 print(os.waitstatus_to_exitcode(status), summary.stopped_by, summary.problems, run.is_recorded)
 """
+
+
+TWO_LOOPS = """\
+recording: {enabled: false}
+loops:
+  LOOP:
+    class: soft
+    rate_hz: 100
+    inputs: {q: {mailbox: [0.1]}}
+    policy: {observation: [{input: q}]}
+    outputs: {o: {mailbox: true, size: 1, safe: 0}}
+    realtime: {scheduler: other, lock_memory: false, cpu_dma_latency_us: null}
+    max_share: {missed: 1, skipped: 1, stale: 1, held: 1, dropped: 1, refused: 1}
+"""
+
+
+def test_devices_are_stopped_first_and_nobody_longer_for_having_come_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "loops.yaml"
+    head, _, loop = TWO_LOOPS.partition("loops:\n")
+    path.write_text(f"{head}loops:\n{loop.replace('LOOP', 'a')}{loop.replace('LOOP', 'b')}")
+    stopped: list[tuple[str, float]] = []
+
+    def stop(port: MailboxPort) -> str:
+        stopped.append((port.hardware_id, port.ended_s))
+        time.sleep(1)
+        return ""
+
+    with Run(load(path), "test") as run:
+        for name, each in run.loops.items():
+            each.ports[1].hardware_id = f"/dev/{name}"
+        monkeypatch.setattr(MailboxPort, "stop", stop)
+        asked_s = time.monotonic()
+    assert [device for device, _ in stopped] == ["/dev/a", "", "/dev/b", ""]
+    first_s, same_s, second_s, again_s = (ended_s for _, ended_s in stopped)
+    assert asked_s <= first_s == same_s
+    # The stops of the first took 2 s; the second is awaited for 1 s and a period from when it was asked.
+    assert second_s == again_s < first_s + 1.8
 
 
 @pytest.mark.parametrize(("end", "code"), [("exit", 5), ("stop", 5), ("drop", 5), ("error", 1)])

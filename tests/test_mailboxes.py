@@ -16,6 +16,7 @@ import pytest
 import rtloop.loop as loop_module
 from rtloop.config import load
 from rtloop.errors import ConfigError, RtloopError
+from rtloop.ports.mailbox import MailboxPort
 from rtloop.run import Run
 from tests.policy.models import passthrough
 from tests.running import edited, rtloop, wait_for
@@ -77,6 +78,23 @@ def test_a_mailbox_without_values_is_awaited_as_a_device_is(
         monkeypatch.setattr(loop_module, "FIRST_SAMPLE_TIMEOUT_S", 0.2)
         with pytest.raises(RtloopError, match="input 'q' .*no finite sample.*Loop.write_input"):
             run.activate()  # what was measured before it stood still is not where it stands
+
+
+def test_what_a_port_awaits_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def awaits(port: MailboxPort) -> str:
+        asked.append(port.name)
+        return "a sample"
+
+    monkeypatch.setattr(MailboxPort, "awaits", property(awaits))
+    monkeypatch.setattr(loop_module, "FIRST_SAMPLE_TIMEOUT_S", 0.2)
+    with (
+        configured(written(tmp_path)) as run,
+        pytest.raises(RtloopError, match="no finite sample.*a sample"),
+    ):
+        run.activate()
+    assert asked == ["q"]
 
 
 def test_what_was_written_before_an_activation_counts_with_its_own_time(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -150,17 +149,19 @@ def test_the_clock_of_a_sensor_may_jump(tmp_path: Path) -> None:
     """A sample of the future is released now, and is stale; one of the past misses its deadline."""
     with Run(load(written(tmp_path)), "paced") as run:
         sensor = Sensor(run)
-        for jump_ns in (0, 3_600_000 * MS, -3_600_000 * MS, 0):
+        for jump_ns in (0, 60_000 * MS, -60_000 * MS, 0):
             for _ in range(8):
                 sensor.sample(time.monotonic_ns() + jump_ns)
                 time.sleep(0.01)
         batch = so_far()
     assert (np.diff(batch.records["release_ns"]) >= 0).all()
     assert (batch.records["release_ns"] <= batch.records["start_ns"]).all()
-    is_future, is_old = batch.inputs[:, 0] == -1, batch.sources[:, 0]["age_ns"] > 3_000_000 * MS
-    assert is_future.any()
-    assert is_old.any()
-    assert has(batch, STALE)[is_old].all()
+    age_ns = batch.sources[:, 0]["age_ns"]
+    is_future, is_old = age_ns <= -2, age_ns > 50_000 * MS
+    for jumped in (is_future, is_old):
+        assert jumped.any()
+        assert has(batch, STALE)[jumped].all()
+    assert (batch.inputs[is_future, 0] == -1).all(), "what stands in for the sample"
     assert identity_holds(batch)
 
 
@@ -168,27 +169,35 @@ def test_the_clock_of_a_sensor_may_jump(tmp_path: Path) -> None:
 def test_a_stop_ends_the_wait(tmp_path: Path, is_link: bool) -> None:
     if not is_link:
         changes = ("rate_hz: 100", "rate_hz: 0.1"), ("timeout_ms: 25", "timeout_ms: 60000")
-        _stopped(Run(load(written(tmp_path, *changes)), "paced"), lambda: None)
+        run = Run(load(written(tmp_path, *changes)), "paced")
+        run.start()
+        _stopped(run)
         return
-    minute = ("--command-timeout-ms", "60000")
-    with firmware(tmp_path, *UNDISTURBED, *minute, "--rate-hz", "20") as device:
+    slow = ("--rate-hz", "20", "--command-timeout-ms", "60000")
+    with firmware(tmp_path, *UNDISTURBED, *slow) as device:
         path = edited(
             write_config(tmp_path, device.link),
             {
+                "rate_hz: 200": "rate_hz: 10\n    clock: {input: cart, timeout_ms: 50000}",
                 "command_timeout_ms: 500": "command_timeout_ms: 60000",
-                "rate_hz: 200": "rate_hz: 10\n    clock: {input: cart, timeout_ms: 60000}",
                 "on_stale: hold": "on_stale: {use: 0}",
             },
         )
-        _stopped(Run(load(path), "paced"), lambda: time.sleep(0.3))
+        run = Run(load(path), "paced")
+        run.start()
+        wait_for(lambda: run.loops["balance"].status()["executed"] > 3, "cycles")
+        os.kill(device.pid, signal.SIGSTOP)  # from here on no sample ends the wait
+        try:
+            _stopped(run)
+        finally:
+            os.kill(device.pid, signal.SIGCONT)
 
 
-def _stopped(run: Run, while_it_waits: Callable[[], None]) -> None:
-    run.start()
-    while_it_waits()
+def _stopped(run: Run) -> None:
     asked = time.monotonic()
-    run.stop()
+    summary = run.stop()
     assert time.monotonic() - asked < 10, "of a minute"
+    assert not [problem for problem in summary.problems if "hangs" in problem]
 
 
 def test_a_device_paces_its_loop_and_may_be_lost_and_reset(tmp_path: Path) -> None:
@@ -310,17 +319,6 @@ def test_a_clock_that_does_not_fit_is_refused(
     assert "arm.yaml:" in line
 
 
-def test_a_link_that_paces_is_looked_after_as_soon_as_its_device_is_safe(tmp_path: Path) -> None:
-    path = edited(
-        write_config(tmp_path, tmp_path / "tty"),
-        {"rate_hz: 200": "rate_hz: 200\n    clock: {input: cart, timeout_ms: 501}"},
-    )
-    complaint = "clock.timeout_ms: found 501; expected at most 500 ms, the command_timeout_ms of link 'cart'"
-    with pytest.raises(ConfigError, match=complaint):
-        load(path)
-    load(edited(path, {"timeout_ms: 501": "timeout_ms: 500"}))
-
-
 def test_loops_that_read_each_other_at_deadlines_are_on_grids(tmp_path: Path) -> None:
     second = """
   slow:
@@ -339,7 +337,6 @@ def test_loops_that_read_each_other_at_deadlines_are_on_grids(tmp_path: Path) ->
         ConfigError, match="output: asap in loop 'arm': 'arm' is paced by its input"
     ):
         load(path)
-    edited(path, {"input: joint,": "input: motor,", "loops:\n": "loops:\n"})
 
 
 def test_an_input_that_is_another_loop_paces_none(tmp_path: Path) -> None:

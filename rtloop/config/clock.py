@@ -18,7 +18,7 @@ class ClockConfig(Section):
     input: Name = Field(description="the input whose samples release the loop")
     timeout_ms: Milliseconds = Field(
         description="so long after the last sample the loop is released without one, and then once a period; "
-        "above the period; of a link at most its command_timeout_ms"
+        "above the period, and below the command_timeout_ms of a link that the loop commands"
     )
 
     @property

@@ -325,6 +325,11 @@ class LoopConfig(Section):
         """Whether its releases follow from the first one."""
         return self.clock is None
 
+    @property
+    def longest_gap_ns(self) -> int:
+        """Between two commands, while it loses none: of one that is paced by an input, its time-out."""
+        return self.period_ns if self.clock is None else self.clock.timeout_ns
+
     def timeout_of_ns(self, name: str) -> int | None:
         """How long it waits for a sample of an input that paces it; None of any other."""
         paces = self.clock is not None and self.clock.input == name

@@ -22,6 +22,7 @@ from rtloop.ports.port import (
     OUTPUTS,
     InputSection,
     OutputSection,
+    Port,
     ServedLoop,
 )
 
@@ -66,8 +67,6 @@ class LinkInput(InputSection):
     ) -> Iterator[Problem]:
         yield from _existence(here, self.link, links)
         yield from super().rules(here, loop, links)
-        if self.link in links:
-            yield from self._time_out_rules(here, loop, links[self.link])
         if self.link in links and links[self.link].on_lost == "reconnect":
             yield from _loss_rules(here, self.link, loop)
             if self.max_age_ms is None:
@@ -79,37 +78,25 @@ class LinkInput(InputSection):
                 judged = ((*here, "max_age_ms"), on_lost)
                 yield Problem(here, expected, "no max_age_ms", judged=judged, at_key=True)
 
-    def _time_out_rules(self, here: Keys, loop: ServedLoop, link: LinkConfig) -> Iterator[Problem]:
-        """A cycle judges the line: where no sample releases one, that of the time-out is the first."""
-        timeout_ns = loop.timeout_of_ns(str(here[-1]))
-        if timeout_ns is None or timeout_ns <= link.command_timeout_ns:
-            return
-        expected = (
-            f"at most {milliseconds(link.command_timeout_ns)} ms, the command_timeout_ms of link '{self.link}' "
-            "that paces the loop: a device that is silent or lost would be noticed later"
-        )
-        judged = (here, ("links", self.link, "command_timeout_ms"))
-        yield Problem((*here[:2], "clock", "timeout_ms"), expected, judged=judged)
-
     def open(self, name: str, loop: ServedLoop, around: Around) -> LinkPort:
-        """Raises ConfigError, too, where every sample is stale before the next one comes."""
-        port = LinkPort.open(self.link, loop, around.links[self.link])
+        return LinkPort.open(self.link, loop, around.links[self.link])
+
+    def refuse_port(self, name: str, loop: ServedLoop, port: Port) -> None:
+        """Where every sample is stale, or the loop goes without, before the next one comes."""
+        assert isinstance(port, LinkPort)
         if self.max_age_ms is not None and nanoseconds(self.max_age_ms) < port.sensor_period_ns:
-            port.close()
             raise ConfigError(
                 f"input '{name}': max_age_ms is {number(self.max_age_ms)}, but the device of link "
                 f"'{self.link}' sends a sample every {milliseconds(port.sensor_period_ns)} ms: each is stale "
                 "before the next one comes. Raise max_age_ms, or the firmware's sensor rate"
             )
         timeout_ns = loop.timeout_of_ns(name)
-        if timeout_ns is not None and timeout_ns < port.sensor_period_ns:
-            port.close()
+        if timeout_ns is not None and timeout_ns <= port.sensor_period_ns:
             raise ConfigError(
                 f"input '{name}' paces the loop with a timeout_ms of {milliseconds(timeout_ns)}, but the "
                 f"device of link '{self.link}' sends a sample every {milliseconds(port.sensor_period_ns)} ms: "
                 "none comes in time. Raise timeout_ms and lower the rate, or raise the firmware's sensor rate"
             )
-        return port
 
 
 @OUTPUTS.register
@@ -167,14 +154,16 @@ class LinkOutput(OutputSection):
     def _wire_rules(self, here: Keys, loop: ServedLoop, link: LinkConfig) -> Iterator[Problem]:
         """What the loop asks of the link that it commands. The device's schema may refuse more."""
         judged = (*loop.pace_keys(here[:2]), here)
-        if link.command_timeout_ns <= loop.period_ns:
+        gap_ns = loop.longest_gap_ns
+        if link.command_timeout_ns <= gap_ns:
             found = f"{number(link.command_timeout_ms)} ms"
+            what = "period" if gap_ns == loop.period_ns else "clock.timeout_ms"
             expected = (
-                f"more than {milliseconds(loop.period_ns)} ms, the period of loop '{here[1]}' that "
+                f"more than {milliseconds(gap_ns)} ms, the {what} of loop '{here[1]}' that "
                 "commands it: the device goes SAFE between two commands"
             )
             keys = ("links", self.link, "command_timeout_ms")
-            yield Problem(keys, expected, found, judged=judged)
+            yield Problem(keys, expected, found, judged=(*judged, (*here[:2], "clock")))
         transport = transports.of(link.device)
         bit_rate = None if transport is None else transport.bit_rate(link.baud)
         size = command_frame_bytes(min(self.element_count or 1, core.LINK_VALUES_MAX))

@@ -51,6 +51,10 @@ class ServedLoop(Protocol):
     def is_paced(self) -> bool:
         """Whether its period is known: while a file is judged, it may not be."""
 
+    @property
+    def longest_gap_ns(self) -> int:
+        """Between two commands, while it loses none: of one that is paced by an input, its time-out."""
+
     def timeout_of_ns(self, name: str) -> int | None:
         """How long it waits for a sample of an input that paces it; None of any other."""
 
@@ -192,6 +196,10 @@ class InputSection(PortSection):
 
     def bind(self, loops: Mapping[str, ReadableLoop]) -> None:
         """Told of all loops of the file, before anything else is asked that may rest on them."""
+
+    def refuse_port(self, name: str, loop: ServedLoop, port: Port) -> None:
+        """Raises ConfigError where what was opened, for whichever section, sends other samples than the input
+        ``name`` of ``loop`` needs. Nothing to do for most kinds."""
 
     def notes(self, name: str, reader: str) -> list[str]:
         """What people should know of the input ``name`` of the loop ``reader``, a sentence each."""
@@ -370,6 +378,9 @@ class Port(ABC):
     """Whether the counters of ``core`` are those of a link."""
     threads_of: str = "link"
     """What its threads belong to, in the list of rights."""
+    ended_s: float = 0.0
+    """When the cycles had ended (``time.monotonic``), in ``stop``: ports are stopped one after the other, those
+    of devices first, and none waits longer for having come last."""
     is_armed: bool = True
     """False of one that came back and gets no command any more (``rearm: never``)."""
 

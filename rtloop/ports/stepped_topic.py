@@ -4,7 +4,9 @@ who steps them, and not by a thread."""
 from __future__ import annotations
 
 import math
-from collections import deque
+import threading
+from bisect import insort
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from rtloop.ports.command import numbers
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from rtloop.ports.topic import TopicInput, TopicOutput
     from rtloop.realtime.timing import Timing
 
-#: Of samples whose time has not come, so many are kept.
+#: Of samples whose time has not come, so many are kept: the nearest.
 AHEAD_MAX = 1000
 CONFIRMED_WITHIN_S = 1.0
 
@@ -37,8 +39,11 @@ class SteppedInputPort(MailboxPort):
         self._subscription, self._timing = subscription, timing
         self._is_stamped = section.stamp == "header"
         self._keeps = qos_of(section.qos).durability == "transient_local"
-        self._ahead: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=AHEAD_MAX)
+        #: By their times.
+        self._ahead: list[tuple[int, NDArray[np.float32]]] = []
+        self._delivered_ns = self._until_ns = -1
         self._refused = ""
+        self._stepping = threading.Lock()  # time may go on while the loop is activated
         super().__init__(name, n_inputs=len(names), names=names, now_ns=timing.now_ns)
         timing.attach(self)
 
@@ -47,17 +52,26 @@ class SteppedInputPort(MailboxPort):
         return f"No message on {self.topic} counts. {self._refused or self._subscription.found()}"
 
     def prepare(self) -> None:
-        """What came before counts where it was kept for those who come late."""
-        if not self._keeps:
-            while self._subscription.take() is not None:
-                pass
-            self._ahead.clear()
-        super().prepare()
+        """What came before counts where it was kept for those who come late, and time did not go back since."""
+        with self._stepping:
+            if not self._keeps:
+                while self._subscription.take() is not None:
+                    pass
+                with self._writing:
+                    self._written = None
+            if not self._keeps or self._timing.now_ns() < self._until_ns:
+                self._ahead.clear()
+            self._delivered_ns = self._until_ns = -1
+            super().prepare()
 
     def put(self, values: NDArray[np.float32]) -> None:
         Port.put(self, values)  # which refuses it
 
     def take(self, now_ns: int) -> None:
+        with self._stepping:
+            self._take(now_ns)
+
+    def _take(self, now_ns: int) -> None:
         while (message := self._subscription.take()) is not None:
             try:
                 values, stamp_ns = self._subscription.reader.read(message)
@@ -65,15 +79,18 @@ class SteppedInputPort(MailboxPort):
                 self._refused = str(error)
                 continue
             time_ns = stamp_ns if self._is_stamped else now_ns
-            if self._ahead and time_ns < self._ahead[-1][0]:
+            if time_ns < self._delivered_ns:
                 self._refused = "its header's stamp is older than that of a message before it"
-            else:
-                self._ahead.append((time_ns, values))
+                continue
+            insort(self._ahead, (time_ns, values), key=itemgetter(0))
+            del self._ahead[AHEAD_MAX:]
 
     def deliver(self, until_ns: int) -> None:
-        while self._ahead and self._ahead[0][0] <= until_ns:
-            time_ns, values = self._ahead.popleft()
-            self.leave(values, time_ns)
+        with self._stepping:
+            self._until_ns = until_ns
+            while self._ahead and self._ahead[0][0] <= until_ns:
+                self._delivered_ns, values = self._ahead.pop(0)
+                self.leave(values, self._delivered_ns)
 
     def send(self) -> None:
         pass

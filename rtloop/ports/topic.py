@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import re
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,7 +49,10 @@ _JOINTS_KEY = (
     "names of the joints, which become the elements, in this order: found by name in each message, whatever "
     "its order; in a message without names by position. With several fields, `<joint>.<field>`; null is none"
 )
-_NAMES_KEY = "path of the names that `joints` are found by; null is the message's only `string[]` field, if it has one"
+_NAMES_KEY = (
+    "path of the names that `joints` are found by; null is the message's only `string[]` field, if it has "
+    "one"
+)
 
 
 def element_names(fields: Sequence[str], joints: Sequence[str] | None) -> tuple[str, ...]:
@@ -209,8 +213,8 @@ class TopicInput(InputSection):
 @OUTPUTS.register
 class TopicOutput(OutputSection):
     """Numbers of the messages on a ROS topic, of a loop that a node runs ([Topics](ros2.md#topics)). A thread
-    publishes each command; `safe` is published last, five times over two periods, and a stop waits for its
-    confirmation.
+    publishes each command; `safe` is published last, five times over two periods, and a stop waits until every
+    reliable subscription has confirmed it.
     """
 
     kind = "topic"
@@ -259,18 +263,24 @@ class TopicOutput(OutputSection):
         yield from self.vector_rules(here)
 
     def notes(self, name: str) -> list[str]:
-        if self.receiver_times_out:
-            return []
-        said = (
-            "has no time-out"
-            if "receiver_times_out" in self.model_fields_set
-            else "is not said to have a time-out"
-        )
-        return [
-            f"output '{name}': the receiver of {self.topic} {said} (receiver_times_out). The safe command goes "
-            "out last however the loop ends; but when this process is killed, or its host or the network "
-            "dies, nothing does, and the last command stands for ever"
-        ]
+        told = []
+        if qos_of(self.qos).reliability == "best_effort":
+            told.append(
+                f"output '{name}': its `qos` is best_effort, so nobody confirms the safe command: a stop "
+                "cannot say whether it was heard"
+            )
+        if not self.receiver_times_out:
+            said = (
+                "has no time-out"
+                if "receiver_times_out" in self.model_fields_set
+                else "is not said to have a time-out"
+            )
+            told.append(
+                f"output '{name}': the receiver of {self.topic} {said} (receiver_times_out). The safe command "
+                "goes out last however the loop ends; but when this process is killed, or its host or the "
+                "network dies, nothing does, and the last command stands for ever"
+            )
+        return told
 
     def refuse_here(self) -> None:
         _refuse_fields(self, False)
@@ -368,7 +378,10 @@ class TopicInputPort(_TopicPort):
         if not self.core.refused:
             return f"Messages came on {self.topic}, and none since: {self._endpoint.found()}"
         unused = sum(counted[key] for key in ("unreadable", "stamps_behind", "unstamped"))
-        return f"Of {counted['messages']} messages on {self.topic} {unused} could not be used: {self.core.refused}"
+        return (
+            f"Of {counted['messages']} messages on {self.topic} {unused} could not be used: "
+            f"{self.core.refused}"
+        )
 
 
 class TopicOutputPort(_TopicPort):
@@ -386,7 +399,7 @@ class TopicOutputPort(_TopicPort):
 
     def stop(self) -> str:
         assert isinstance(self.core, core.TopicOutput)
-        if not self.core.safe_was_sent(int(SAFE_WITHIN_S * 1e9)):
+        if not self.core.safe_was_sent(int(self._left_s(SAFE_WITHIN_S) * 1e9)):
             return (
                 f"the safe command on {self.topic} was not published within {SAFE_WITHIN_S:g} s: perhaps ROS "
                 "was shut down before the loop. Stop what it moves by other means"
@@ -396,12 +409,15 @@ class TopicOutputPort(_TopicPort):
                 f"nobody subscribes to {self.topic}: whoever took its commands did not hear the safe one. Look "
                 "at whether it is safe by itself"
             )
-        if not self._publisher.acknowledged(CONFIRMED_WITHIN_S):
+        if not self._publisher.acknowledged(self._left_s(CONFIRMED_WITHIN_S)):
             return (
                 f"the safe command on {self.topic} was published, and not confirmed within "
                 f"{CONFIRMED_WITHIN_S:g} s: {self._endpoint.found()}. Look at whether what it moves has stopped"
             )
         return ""
+
+    def _left_s(self, within_s: float) -> float:
+        return max(0.0, self.ended_s + within_s - time.monotonic())
 
 
 def _close_all() -> None:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from rtloop.run import Run
 
 
+#: More than that at once is another time, and not the next step: at 1 kHz it would be 10 000 cycles.
+STEP_MAX_NS = 10_000_000_000
+
+
 @dataclass(frozen=True)
 class _NothingFound:
     """No thread is set up, and no right asked for."""
@@ -116,11 +120,12 @@ class LockStep:
             self._now_ns = to_ns
 
     def follow(self, run: Run, to_ns: int) -> bool:
-        """:meth:`advance`; where time went back, ends ``run`` and activates it anew at ``to_ns``: True then.
+        """:meth:`advance`; where time jumped, ends ``run`` and activates it anew at ``to_ns``: True then.
 
-        Raises what :meth:`Run.activate` raises; ``run`` is inactive then.
+        It did where it went back, and where it went on by more than 10 s at once. Raises what
+        :meth:`Run.activate` raises; ``run`` is inactive then.
         """
-        if not self.went_back(to_ns):
+        if not self.jumped(to_ns):
             self.advance(to_ns)
             return False
         was_active = run.state == "active"
@@ -134,11 +139,19 @@ class LockStep:
         """Whether that was before now: then no cycle is due any more."""
         return self._now_ns is not None and to_ns < self._now_ns
 
+    def jumped(self, to_ns: int) -> bool:
+        """Whether that is no step from now: time went back, or far ahead of loops that are active."""
+        with self._lock:
+            if self._now_ns is None:
+                return False
+            is_far = to_ns - self._now_ns > STEP_MAX_NS
+            return self.went_back(to_ns) or (is_far and bool(self._begun or self._released))
+
     def begin_anew(self, at_ns: int) -> None:
         """It is any other time now. Raises RtloopError where a loop is active, which must be ended before."""
         with self._lock:
             if self._begun or self._released:
-                raise RtloopError("simulated time cannot go back under a loop that is active")
+                raise RtloopError("simulated time cannot jump under a loop that is active")
             self._now_ns = at_ns
 
     # --- as Timing ---

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -55,7 +58,40 @@ def test_an_executable_that_is_run_is_installed() -> None:
     assert named <= EXECUTABLES
 
 
+def lines_of_the_readme() -> list[str]:
+    return PAGES["README.md"].partition("### Under ROS 2")[2].split("```")[1].splitlines()[1:]
+
+
 def test_the_readme_takes_five_lines_to_a_managed_node() -> None:
-    lines = PAGES["README.md"].partition("### Under ROS 2")[2].split("```")[1].splitlines()[1:]
+    lines = lines_of_the_readme()
     assert len(lines) == 5
     assert any("ros2 launch rtloop loop.launch.py" in line for line in lines)
+
+
+#: The node is there the third time that it is looked for.
+ROS2 = """\
+#!/bin/bash
+echo "$*" >>asked
+[ "$2" = get ] && echo >>looked
+[ "$1" != lifecycle ] || [ "$(wc -l <looked)" -gt 2 ]
+"""
+
+
+def test_the_lines_of_the_readme_wait_for_the_node(tmp_path: Path) -> None:
+    for name, text in (("ros2", ROS2), ("sleep", "#!/bin/bash\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "looked").touch()
+    after_install = "\n".join(lines_of_the_readme()[2:])
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["bash", "-c", f"{after_install}\nwait"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert "launch rtloop loop.launch.py config:=robot.yaml" in asked
+    in_order = [line for line in asked if not line.startswith("launch")]
+    assert in_order == [
+        *["lifecycle get /loop_node"] * 3,
+        "lifecycle set /loop_node configure",
+        "lifecycle set /loop_node activate",
+        "topic echo /diagnostics",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -89,6 +90,33 @@ def test_the_twin_in_yaml_has_the_same_arguments_and_gives_the_same_to_its_node(
         assert str(node[key]) == f"{here[key]}.0"
     names = [set(node["param"][0]), {each["name"] for each in node["param"][1:]}]
     assert names == [{"from"}, set(here["parameters"][1])]
+    assert node["output"] == here["output"]
+
+
+@pytest.mark.parametrize("given", [{}, {"cpus": "0,2-3", "nice": "5", "respawn": "true"}])
+def test_the_twin_in_yaml_starts_the_same_process(given: dict[str, str]) -> None:
+    actions = described("loop.launch.py")
+    twin = yaml.safe_load((ROOT / "launch/loop.launch.yaml").read_text())["launch"]
+    (node,) = (entry["node"] for entry in twin if "node" in entry)
+    here = only(actions, "Node").named
+    names = {"name": "arm", "namespace": "left", "log_level": "debug"}
+    arguments = with_defaults(actions, config="robot.yaml", **names, **given)
+    for key, named in {
+        "name": "name",
+        "namespace": "namespace",
+        "launch-prefix": "prefix",
+        "ros_args": "ros_arguments",
+        "respawn": "respawn",
+    }.items():
+        value = here[named]
+        parts = value if named == "ros_arguments" else [value]
+        assert in_yaml_text(node[key], arguments) == " ".join(text(p, arguments) for p in parts)
+
+
+def in_yaml_text(value: str, arguments: dict[str, str]) -> str:
+    """A value of a launch file in YAML, with the arguments of the launch."""
+    with_arguments = re.sub(r"\$\(var (\w+)\)", lambda found: arguments[found[1]], value)
+    return re.sub(r'\$\(eval "(.*?)"\)', lambda found: str(eval(found[1])), with_arguments)
 
 
 def test_the_node_of_a_robot_is_active_by_itself_and_ends_in_order(tmp_path: Path) -> None:
@@ -162,3 +190,12 @@ def test_what_fails_in_the_demo_is_an_error_of_the_launch() -> None:
     _, fail = exit_handler["on_exit"](SimpleNamespace(returncode=-9), context(False))
     with pytest.raises(RuntimeError, match="exit code -9"):
         fail.named["function"](context(False))
+
+
+def test_a_device_of_the_demo_that_crashes_is_an_error_of_the_launch() -> None:
+    on_exit = only(described("demo.launch.py"), "ExecuteProcess").named["on_exit"]
+    crashed, ended = SimpleNamespace(returncode=-11), SimpleNamespace(returncode=0)
+    with pytest.raises(RuntimeError, match="the device ended with exit code -11"):
+        on_exit(crashed, context(False)).named["function"](context(False))
+    assert on_exit(ended, context(False)).kind == "Shutdown"
+    assert on_exit(crashed, context(True)) is None

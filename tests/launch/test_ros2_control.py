@@ -12,6 +12,7 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ import yaml
 
 from rtloop.config import load
 from tests.launch.places import ROOT
-from tests.launch.stand_in import described
+from tests.launch.stand_in import context, described
 from tests.running import wait_for
 
 FOLDER = ROOT / "examples/ros2_control"
@@ -71,6 +72,18 @@ def test_the_controllers_that_are_spawned_are_those_of_the_file() -> None:
     names = [each for each in spawner.named["arguments"] if isinstance(each, str)]
     assert names == [BROADCASTER, FORWARDER, "--param-file"]
     assert {*CONTROLLERS} == {BROADCASTER, FORWARDER, "controller_manager"}
+
+
+def test_controllers_that_crash_are_an_error_of_the_launch() -> None:
+    nodes = [each for each in described("ros2_control.launch.py") if each.kind == "Node"]
+    (manager,) = (node for node in nodes if node.named["executable"] == "ros2_control_node")
+    on_exit = manager.named["on_exit"]
+    crashed, ended, interrupted = (SimpleNamespace(returncode=code) for code in (-11, 0, -2))
+    with pytest.raises(RuntimeError, match="ros2_control_node ended with exit code -11"):
+        on_exit(crashed, context(False)).named["function"](context(False))
+    assert on_exit(ended, context(False)).kind == "Shutdown"
+    assert on_exit(interrupted, context(False)) is None
+    assert on_exit(crashed, context(True)) is None
 
 
 def test_the_loop_runs_between_stand_ins_for_the_controllers(

@@ -293,6 +293,23 @@ def test_names_obey_namespace_and_remapping() -> None:
         output.close()
 
 
+def test_topics_that_end_together_are_confirmed_in_the_same_time() -> None:
+    with graph() as (_, made):
+        port = opened_output(made)
+        waited: list[float] = []
+
+        def acknowledged(timeout_s: float) -> bool:
+            waited.append(timeout_s)
+            return True
+
+        port._publisher = SimpleNamespace(subscriptions=1, acknowledged=acknowledged)
+        for others_took_s in (0, 60):
+            port.ended_s = time.monotonic() - others_took_s
+            assert port.stop() == ""
+        port.close()
+    assert waited[0] > waited[1] == 0
+
+
 def test_what_the_type_does_not_have_is_refused() -> None:
     with graph() as (_, made):
         with pytest.raises(ConfigError, match=r"twist\.linear\.q"):

@@ -111,6 +111,13 @@ def test_a_receiver_without_a_time_out_is_told_of(tmp_path: Path) -> None:
     assert TopicOutput(**keys, receiver_times_out=True).notes("arm") == []
 
 
+@pytest.mark.parametrize("qos", ["sensor_data", Qos(reliability="best_effort")])
+def test_that_nobody_confirms_the_safe_command_is_told_of(qos: Any) -> None:
+    keys: dict[str, Any] = {"topic": "t", "type": "a/msg/B", "fields": ("x",), "safe": 0.0}
+    (told,) = TopicOutput(**keys, receiver_times_out=True, qos=qos).notes("arm")
+    assert "nobody confirms the safe command" in told
+
+
 def test_an_input_that_is_never_too_old_is_told_of() -> None:
     (told,) = an_input(max_age_ms=None).notes("told", "leg")
     assert "the last message of a publisher that dies counts for ever" in told

@@ -146,6 +146,19 @@ def test_time_that_goes_back_begins_anew(tmp_path: Path) -> None:
             clock.advance(0)
 
 
+def test_time_that_jumps_ahead_begins_anew(tmp_path: Path) -> None:
+    clock = LockStep()
+    run = Run(load(config_in(tmp_path, cart="[0, 0, 0.1, 0]")), timing=clock, record=False)
+    with run:
+        assert not clock.follow(run, 1_000_000 * MS), "it was no time before"
+        assert not clock.follow(run, 1_010_000 * MS)
+        assert run.loops["balance"].status()["executed"] == 2000
+        assert clock.follow(run, 1_020_001 * MS)
+        assert run.loops["balance"].status()["executed"] == 0
+        assert not clock.follow(run, 1_020_010 * MS)
+        assert run.loops["balance"].status()["executed"] == 2
+
+
 def test_loops_that_read_each_other_are_stepped_in_order(tmp_path: Path) -> None:
     path = edited(
         config_in(tmp_path, cart="[0, 0, 0.1, 0]"),

@@ -13,6 +13,7 @@ import pytest
 from rtloop.config import load
 from rtloop.errors import ConfigError
 from rtloop.ports.around import Topic
+from rtloop.ports.stepped_topic import AHEAD_MAX
 from rtloop.run import Run
 from rtloop.sim import LockStep
 from rtloop.telemetry.mcap.reader import open_recording
@@ -121,6 +122,49 @@ def test_a_sample_counts_from_its_stamp_on_and_each_cycle_is_published(tmp_path:
     assert sorted(played.closed) == ["cart", "force"]
 
 
+def test_a_stamp_far_ahead_keeps_none_of_the_others_away(tmp_path: Path) -> None:
+    played, clock = Played(), LockStep()
+    clock.advance(0)
+    with Run(load(config_in(tmp_path)), timing=clock, graph=played) as run:
+        played.waiting.append(([0.0, 0.0, 0.9, 0.0], 3_600_000 * MS))
+        played.waiting += [([0.0, 0.0, 0.1, 0.0], 0), ([0.0, 0.0, 0.3, 0.0], 14 * MS)]
+        played.waiting.append(([0.0, 0.0, 0.2, 0.0], 9 * MS))
+        clock.advance(20 * MS)
+        played.waiting.append(([0.0, 0.0, 0.8, 0.0], 13 * MS))  # older than one that counted
+        clock.advance(25 * MS)
+    (told,) = open_recording(run.recording).loops.values()
+    assert told.inputs[:, 2].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.3, 0.3])
+    assert (told.sources["age_ns"][:, 0] // MS).tolist() == [5, 1, 1, 6, 11]
+
+
+def test_of_what_is_ahead_the_furthest_is_let_go_of(tmp_path: Path) -> None:
+    played, clock = Played(), LockStep()
+    clock.advance(0)
+    with Run(load(config_in(tmp_path)), timing=clock, graph=played, record=False) as run:
+        far = range(3_600_000 * MS, 3_600_000 * MS + AHEAD_MAX)
+        played.waiting += [([0.0, 0.0, 0.9, 0.0], stamp) for stamp in far]
+        played.waiting.append(([0.0, 0.0, 0.1, 0.0], 0))
+        clock.advance(20 * MS)
+        assert run.loops["balance"].status()["executed"] == 4
+
+
+def test_what_was_ahead_when_time_went_back_does_not_count(tmp_path: Path) -> None:
+    durable = "max_age_ms: 100\n        qos: {durability: transient_local}"
+    path = edited(config_in(tmp_path), {"max_age_ms: 100": durable})
+    played, clock = Played(), LockStep()
+    clock.advance(500 * MS)
+    with Run(load(path), timing=clock, graph=played) as run:
+        played.waiting.append(([0.0, 0.0, 0.1, 0.0], 500 * MS))
+        played.waiting.append(([0.0, 0.0, 0.9, 0.0], 600 * MS))
+        clock.advance(510 * MS)
+        assert clock.follow(run, 580 * MS) is False
+        assert clock.follow(run, 0)
+        played.waiting.append(([0.0, 0.0, 0.2, 0.0], 0))
+        clock.advance(700 * MS)
+    (told,) = open_recording(run.recording).loops.values()
+    assert told.inputs[-1, 2] == pytest.approx(0.2)
+
+
 def test_without_stamps_a_sample_counts_from_the_time_told_before_it(tmp_path: Path) -> None:
     path = edited(config_in(tmp_path), {"stamp: header": "stamp: received"})
     played, clock = Played(), LockStep()
@@ -139,6 +183,8 @@ def test_what_came_before_an_activation_does_not_count_in_it(tmp_path: Path) -> 
     run = Run(load(config_in(tmp_path)), timing=clock, graph=played, record=False)
     run.configure()
     played.waiting.append(([0.0, 0.0, 0.1, 0.0], 0))
+    clock.advance(5 * MS)
+    played.waiting.append(([0.0, 0.0, 0.1, 0.0], 5 * MS))
     run.activate()
     clock.advance(20 * MS)
     assert run.loops["balance"].status()["executed"] == 0
