@@ -96,11 +96,6 @@ def open_ports(
         each = list(dict.fromkeys(one for ports in wanted.values() for one in ports.values()))
         ports = _open_each(config, each, around, on_error)
         opened = {name: _opened(config, name, wanted[name], ports) for name in wanted}
-        do_each(
-            partial(_refuse_unfit, config, name, key, port)
-            for name, own in opened.items()
-            for key, port in own.input_ports.items()
-        )
         on_error.pop_all()
     return opened
 
@@ -168,15 +163,6 @@ def _opened(
         if (readers := config.readers(name, key))
     }
     return Opened(input_ports, output_ports, places, relays)
-
-
-def _refuse_unfit(config: Config, name: str, key: str, port: Port) -> None:
-    """Raises ConfigError. Of sections that share a port each is asked."""
-    loop = config.loops[name]
-    section = loop.inputs[key]
-    place = config.where(*section.opened_at(("loops", name, "inputs", key)))
-    with port_errors(name, port.name, "judged", place):
-        section.refuse_port(key, loop, port)
 
 
 def _relay(loop: LoopConfig, port: Port, readers: Sequence[LoopConfig], place: Place) -> core.Relay:

@@ -22,7 +22,6 @@ from rtloop.ports.port import (
     OUTPUTS,
     InputSection,
     OutputSection,
-    Port,
     ServedLoop,
 )
 
@@ -79,24 +78,24 @@ class LinkInput(InputSection):
                 yield Problem(here, expected, "no max_age_ms", judged=judged, at_key=True)
 
     def open(self, name: str, loop: ServedLoop, around: Around) -> LinkPort:
-        return LinkPort.open(self.link, loop, around.links[self.link])
-
-    def refuse_port(self, name: str, loop: ServedLoop, port: Port) -> None:
-        """Where every sample is stale, or the loop goes without, before the next one comes."""
-        assert isinstance(port, LinkPort)
+        """Raises ConfigError, too, where every sample is stale before the next one comes."""
+        port = LinkPort.open(self.link, loop, around.links[self.link])
         if self.max_age_ms is not None and nanoseconds(self.max_age_ms) < port.sensor_period_ns:
+            port.close()
             raise ConfigError(
                 f"input '{name}': max_age_ms is {number(self.max_age_ms)}, but the device of link "
                 f"'{self.link}' sends a sample every {milliseconds(port.sensor_period_ns)} ms: each is stale "
                 "before the next one comes. Raise max_age_ms, or the firmware's sensor rate"
             )
         timeout_ns = loop.timeout_of_ns(name)
-        if timeout_ns is not None and timeout_ns <= port.sensor_period_ns:
+        if timeout_ns is not None and timeout_ns < port.sensor_period_ns:
+            port.close()
             raise ConfigError(
                 f"input '{name}' paces the loop with a timeout_ms of {milliseconds(timeout_ns)}, but the "
                 f"device of link '{self.link}' sends a sample every {milliseconds(port.sensor_period_ns)} ms: "
                 "none comes in time. Raise timeout_ms and lower the rate, or raise the firmware's sensor rate"
             )
+        return port
 
 
 @OUTPUTS.register

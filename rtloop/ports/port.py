@@ -197,10 +197,6 @@ class InputSection(PortSection):
     def bind(self, loops: Mapping[str, ReadableLoop]) -> None:
         """Told of all loops of the file, before anything else is asked that may rest on them."""
 
-    def refuse_port(self, name: str, loop: ServedLoop, port: Port) -> None:
-        """Raises ConfigError where what was opened, for whichever section, sends other samples than the input
-        ``name`` of ``loop`` needs. Nothing to do for most kinds."""
-
     def notes(self, name: str, reader: str) -> list[str]:
         """What people should know of the input ``name`` of the loop ``reader``, a sentence each."""
         return []

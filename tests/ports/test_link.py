@@ -16,7 +16,6 @@ from rtloop.errors import ConfigError, LinkError
 from rtloop.link import DeviceState, Reason
 from rtloop.link.port import LinkPort
 from rtloop.link.section import LinkConfig
-from rtloop.opening import close, open_ports
 from rtloop.ports.around import Around
 from rtloop.ports.link import LinkInput, LinkOutput
 from rtloop.ports.signal import Signal
@@ -145,40 +144,18 @@ def test_a_device_that_does_not_confirm_stop_is_a_problem(
     port.close()
 
 
-@pytest.mark.parametrize(
-    ("inputs", "clock", "told"),
-    [
-        ({"q": {"max_age_ms": 9.9}}, None, "input 'q': max_age_ms is 9.9, .* every 10 ms"),
-        ({"q": {"max_age_ms": 10}}, None, ""),
-        ({"p": {}, "q": {"max_age_ms": 9.9}}, None, "input 'q': max_age_ms is 9.9, .* every 10 ms"),
-        ({"q": {}}, 10, "input 'q' paces the loop with a timeout_ms of 10, .* every 10 ms"),
-        (
-            {"p": {}, "q": {}},
-            10,
-            "input 'q' paces the loop with a timeout_ms of 10, .* every 10 ms",
-        ),
-        ({"p": {}, "q": {}}, 10.1, ""),
-    ],
-)
-def test_what_no_sample_of_the_device_is_in_time_for_is_refused(
-    device: ScriptedDevice,
-    folder: Path,
-    inputs: dict[str, dict[str, Any]],
-    clock: float | None,
-    told: str,
+def test_an_input_that_asks_for_younger_samples_than_the_device_sends_is_refused(
+    device: ScriptedDevice, folder: Path
 ) -> None:
-    tree = yaml.safe_load(small("rate_hz: 200"))
-    tree["links"] = {"arm": {"device": device.path, "command_timeout_ms": 40}}
-    tree["loops"]["a"]["inputs"] = {name: {"link": "arm", **keys} for name, keys in inputs.items()}
-    if clock is not None:
-        tree["loops"]["a"]["clock"] = {"input": "q", "timeout_ms": clock}
-    config = Config.model_validate(tree, context={"folder": str(folder)})
-    if told:
-        with pytest.raises(ConfigError, match=told):
-            open_ports(config, ["a"])
-    else:
-        close(open_ports(config, ["a"])["a"].ports)
-    LinkInput(link="arm").open("q", config.loops["a"], Around(config.links)).close()  # it is free
+    config = configured(device, folder)  # 100 Hz
+
+    def open_with(max_age_ms: float) -> LinkPort:
+        section = LinkInput(link="arm", max_age_ms=max_age_ms)
+        return section.open("joints", config.loops["a"], Around(config.links))
+
+    with pytest.raises(ConfigError, match="input 'joints': max_age_ms is 9.9, .* every 10 ms"):
+        open_with(9.9)
+    open_with(10).close()  # and the line is free
 
 
 @pytest.mark.parametrize(
