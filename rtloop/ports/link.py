@@ -88,7 +88,7 @@ class LinkInput(InputSection):
                 "before the next one comes. Raise max_age_ms, or the firmware's sensor rate"
             )
         timeout_ns = loop.timeout_of_ns(name)
-        if timeout_ns is not None and timeout_ns < port.sensor_period_ns:
+        if timeout_ns is not None and timeout_ns <= port.sensor_period_ns:
             port.close()
             raise ConfigError(
                 f"input '{name}' paces the loop with a timeout_ms of {milliseconds(timeout_ns)}, but the "

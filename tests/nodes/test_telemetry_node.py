@@ -151,7 +151,7 @@ def test_a_loop_that_cannot_be_followed_hides_no_other(
             monkeypatch.setattr(node._live, "new", lambda: found.pop() if found else [])
             ears.executor.add_node(node)
             ears.until(lambda: "soft" in ears.statuses, "the other one is told of")
-            assert set(ears.statuses) == {"soft"}
+            assert {name.partition(".")[0] for name in ears.statuses} == {"soft"}
         finally:
             node.destroy_node()
 

@@ -224,7 +224,7 @@ def test_a_peer_that_is_killed_and_comes_back_finds_the_loop_as_it_was(
         again = client.status_when(lambda s: s["executed"] > stale["executed"], "it goes on")
         assert again.values["state"] == "active"
         # Killed as well: the safe command goes out, and nobody says that it heard it.
-        assert node.end(signal.SIGTERM) == 0
+        assert node.end(signal.SIGTERM) == 1
         assert "commands" in node.log.rpartition("cycles executed")[0]
         assert "not confirmed" in node.log or "nobody subscribes" in node.log
 

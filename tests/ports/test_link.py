@@ -158,6 +158,24 @@ def test_an_input_that_asks_for_younger_samples_than_the_device_sends_is_refused
     open_with(10).close()  # and the line is free
 
 
+def test_a_time_out_in_which_no_sample_of_the_device_comes_is_refused(
+    device: ScriptedDevice, folder: Path
+) -> None:
+    def open_with(timeout_ms: float) -> LinkPort:
+        tree = yaml.safe_load(small("rate_hz: 200"))
+        tree["links"] = {"arm": {"device": device.path, "command_timeout_ms": 40}}
+        tree["loops"]["a"]["inputs"] = {"q": {"link": "arm"}}  # 100 Hz
+        tree["loops"]["a"]["clock"] = {"input": "q", "timeout_ms": timeout_ms}
+        config = Config.model_validate(tree, context={"folder": str(folder)})
+        return LinkInput(link="arm").open("q", config.loops["a"], Around(config.links))
+
+    with pytest.raises(
+        ConfigError, match="'q' paces the loop with a timeout_ms of 10, .* every 10 ms"
+    ):
+        open_with(10)
+    open_with(10.1).close()
+
+
 @pytest.mark.parametrize(
     ("intervals", "interval_us", "is_problem"),
     [
