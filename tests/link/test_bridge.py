@@ -20,7 +20,7 @@ from rtloop.link.bridge import bridge as serving
 from rtloop.link.messages import DeviceEvent, Sample
 from tests.cable import Cable
 from tests.firmware import reference as ref
-from tests.link.scripted_device import ScriptedDevice
+from tests.link.scripted_device import SCHEMA, ScriptedDevice
 from tests.running import UNDISTURBED, firmware, wait_for
 
 HELD = Terms(command_hold_ms=60_000)
@@ -341,7 +341,8 @@ def test_a_command_is_repeated_as_its_timeout_wants_it_whatever_the_rate_of_samp
         def hello_reply(self) -> dict[str, Any]:
             return {**super().hello_reply(), "sensor_period_us": 1_000_000}
 
-    with Slow() as device, bridged(device.path) as (bridge, _heard):
+    once = SCHEMA.replace(" f32 100", " f32 1")
+    with Slow(schema=once) as device, bridged(device.path) as (bridge, _heard):
         bridge.arm()  # for 20 ms: repeated every 5
         assert bridge.command([0.1]) == ""
         # Every 50 ms, as the line is looked at otherwise, would be more than 5 s.
