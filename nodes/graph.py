@@ -26,12 +26,14 @@ from rclpy.qos import (
 )
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from rtloop import core
 from rtloop.errors import ConfigError
 from rtloop.ports.around import Topic
 from rtloop.ports.qos import Qos
 
 from .fields import reader, writer
 from .message_types import message_class
+from .middleware import schedule_receivers
 
 _FOR_EVER_NS = (1 << 63) - 1
 #: What rclpy raises once ROS was shut down, or its node destroyed.
@@ -146,6 +148,9 @@ class _Subscription(_Endpoint):
                 use_default_callbacks=False,
             )
         )
+
+    def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
+        return schedule_receivers(setup)
 
     def take(self) -> bytes | None:
         taken = self.handle.take_message(self._made.msg_type, True)

@@ -49,6 +49,9 @@ class Endpoint(Protocol):
 class Subscription(Endpoint, Protocol):
     reader: core.CdrReader
 
+    def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
+        """The middleware's own threads, which bring its messages into this process."""
+
     def take(self) -> bytes | None:
         """The next message; None when there is none. Not beside a thread of the core that takes them."""
 

@@ -362,12 +362,16 @@ class TopicInputPort(_TopicPort):
     def __init__(self, name: str, section: TopicInput, subscription: Subscription) -> None:
         super().__init__(name, section, subscription)
         self.inputs = self._signals
+        self._subscription = subscription
         keeps = qos_of(section.qos).durability == "transient_local"
         is_stamped = section.stamp == "header"
         self.core = core.TopicInput(
             subscription.handle, subscription.reader, stamp=is_stamped, keeps=keeps
         )
         _open_ports.add(self)
+
+    def schedule(self, setup: ThreadSetup) -> list[Right]:
+        return super().schedule(setup) + self._subscription.schedule(setup)
 
     @property
     def awaits(self) -> str:  # type: ignore[override]  # what there is now

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtloop import core
 from rtloop.config import load
 from rtloop.errors import ConfigError
 from rtloop.ports.around import Topic
@@ -75,6 +76,9 @@ class _End:
 
 
 class _Subscription(_End):
+    def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
+        return []
+
     def take(self) -> Any:
         return self._played.waiting.popleft() if self._played.waiting else None
 
