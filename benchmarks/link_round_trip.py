@@ -162,7 +162,7 @@ def _say(measured: dict[str, Measured], options: argparse.Namespace, result: Res
         "as a loop's is, and for ZeroMQ behind the bridge of a link, for libzmq's own echo, too"
     )
     result.notes.append(
-        "what is written to a pty is carried over by an ordinary thread of the kernel, which waits for whatever "
+        "what is written to a pty is carried over by an ordinary thread of the kernel, which waits for what "
         "computes"
     )
 
