@@ -42,7 +42,8 @@ loops:
 
 def loop_status(run: Run, name: str) -> Status:
     """What is said of a loop at the first look."""
-    from rtloop.nodes.diagnostics import LoopDiagnostics, Threshold
+    from rtloop.nodes.diagnostics import LoopDiagnostics
+    from rtloop.nodes.status import Threshold
 
     thresholds = dict.fromkeys(("misses", "skipped", "stale"), Threshold())
     return Status(LoopDiagnostics("/node", run, name).statuses(thresholds)[0])
@@ -113,7 +114,8 @@ def test_of_one_policy_it_names_none(tmp_path: Path) -> None:
 
 def looks(run: Run, **thresholds: tuple[float, float]) -> Callable[[], list[Status]]:
     """A look at the loop and its input, each of the time since the one before."""
-    from rtloop.nodes.diagnostics import LoopDiagnostics, Threshold
+    from rtloop.nodes.diagnostics import LoopDiagnostics
+    from rtloop.nodes.status import Threshold
 
     every: dict[str, tuple[float, float]] = dict.fromkeys(
         ("misses", "skipped", "stale"), (0.0, 1.0)
@@ -196,14 +198,10 @@ def test_a_broken_limit_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_aggregator_file_matches_the_names_that_are_published(tmp_path: Path) -> None:
-    from rtloop.nodes.diagnostics import (
-        LoopDiagnostics,
-        Threshold,
-        inactive_status,
-        lifecycle_status,
-    )
+    from rtloop.nodes.diagnostics import LoopDiagnostics, inactive_status, lifecycle_status
     from rtloop.nodes.loop_node import NODE_NAME
     from rtloop.nodes.states import Unconfigured
+    from rtloop.nodes.status import Threshold
 
     file = yaml.safe_load((ROOT / "launch" / "diagnostics_aggregator.yaml").read_text())
     analyzer = file["/**"]["ros__parameters"][NODE_NAME]
