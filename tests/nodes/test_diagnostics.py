@@ -16,6 +16,7 @@ from rtloop.run import Run
 from rtloop.telemetry.live.followed import Followed
 from rtloop.telemetry.observe.ring import Ring
 from tests.nodes.ros import ERROR, OK, WARN, Status
+from tests.policy.callable.files import loop_file, module
 from tests.running import POLICY, ROOT, wait_for
 from tests.telemetry.conftest import ring_directory
 from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring
@@ -110,6 +111,23 @@ def test_of_one_policy_it_names_none(tmp_path: Path) -> None:
     with Run(load(tmp_path / "loop.yaml"), "told", record=False) as run:
         run.observe()
         assert "policy" not in loop_status(run, "balance").values
+
+
+def test_the_answers_of_a_python_function_are_told_of_as_an_input_is(tmp_path: Path) -> None:
+    from rtloop.nodes.diagnostics import LoopDiagnostics
+    from rtloop.nodes.status import Threshold
+
+    policy = f"python: {module(tmp_path, 'def act(seen): return seen[:1] * 3')}:act"
+    config = load(loop_file(tmp_path, policy, loop_class="soft"))
+    with Run(config, "told", record=False) as run:
+        run.loops["pole"].write_input("angle", [1, 0])
+        wait_for(lambda: run.loops["pole"].read_output("push")[0][0] == 6.0, "an answer")
+        run.observe()
+        thresholds = dict.fromkeys(("misses", "skipped", "stale"), Threshold(1.0))
+        statuses = LoopDiagnostics("/node", run, "pole").statuses(thresholds)
+    names = [status.name for status in statuses]
+    assert names == ["/node: pole", "/node: pole.angle", "/node: pole.answer"]
+    assert Status(statuses[2]).values["rate_hz"] != "n/a"
 
 
 def looks(run: Run, **thresholds: tuple[float, float]) -> Callable[[], list[Status]]:
