@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,7 +190,7 @@ def test_a_recording_has_what_came_over_topics_and_is_replayed_bit_for_bit(tmp_p
 
     # The file itself, with its topics, is what a policy is verified by.
     cases = tmp_path / "cases.npz"
-    inputs = {f"in_{name}": np.nan_to_num(again.input(name)) for name in TOPICS}
+    inputs: dict[str, Any] = {f"in_{name}": np.nan_to_num(again.input(name)) for name in TOPICS}
     np.savez(cases, targets=again.outputs, **inputs)
     assert verify(load(tmp_path / "robot" / "loop.yaml"), "balance", cases).agrees
 
