@@ -39,8 +39,14 @@ class Endpoint(Protocol):
     def found(self) -> str:
         """Who is at its other end now, and what keeps them apart, in a sentence."""
 
+    def apart(self) -> str:
+        """Who is there now, and does not fit together with it, and why; empty where nobody."""
+
     def counters(self) -> Mapping[str, int]:
         """What the middleware told of its quality of service so far: how often, by the event."""
+
+    def told(self) -> Mapping[str, str]:
+        """The newest sentence of each such event, as the log has it."""
 
     def close(self) -> None:
         """Destroys it. Whoever called into it has ended."""

@@ -25,6 +25,7 @@ from rtloop.config.values import VECTOR_SIZE_MAX, Milliseconds, nanoseconds
 from rtloop.errors import LinkError
 from rtloop.ports.around import Around
 from rtloop.ports.command import bound_rules
+from rtloop.ports.condition import Condition
 from rtloop.ports.signal import Signal
 from rtloop.ports.stale import OnStale, StaleWord, StandIn, stand_in_rules
 
@@ -415,6 +416,17 @@ class Port(ABC):
         Raises ValueError where samples come from elsewhere, and when there are not n.
         """
         raise ValueError(f"'{self.name}' is no mailbox: nothing can be written to it")
+
+    def condition(self, before: Mapping[str, Any]) -> Condition:
+        """For /diagnostics, while it is open: ``before`` are the values of the look before, none at the first.
+
+        Asked beside the cycles, as often as diagnostics are published. Nothing for most kinds.
+        """
+        return Condition()
+
+    def why_stale(self, before: Mapping[str, Any]) -> str:
+        """Of an input: why no fresh sample came since that look, in a sentence; empty where it cannot tell."""
+        return ""
 
     def ask(self) -> dict[str, Any]:
         """What its device said of itself, for people; empty where there is none."""

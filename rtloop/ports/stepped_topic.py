@@ -10,11 +10,15 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from rtloop.ports.command import numbers
+from rtloop.ports.condition import Condition, of_commands, of_topic
 from rtloop.ports.mailbox import MailboxPort
 from rtloop.ports.port import Port
 from rtloop.ports.qos import qos_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -50,6 +54,12 @@ class SteppedInputPort(MailboxPort):
     @property
     def awaits(self) -> str:  # type: ignore[override]  # what there is now
         return f"No message on {self.topic} counts. {self._refused or self._subscription.found()}"
+
+    def condition(self, before: Mapping[str, Any]) -> Condition:
+        return of_topic(self._subscription, {}, before)
+
+    def why_stale(self, before: Mapping[str, Any]) -> str:
+        return f"{self.topic}: {self._subscription.found()}"
 
     def prepare(self) -> None:
         """What came before counts where it was kept for those who come late, and time did not go back since."""
@@ -113,8 +123,13 @@ class SteppedOutputPort(MailboxPort):
         safe = numbers(section.safe, names, 0.0)
         self.topic = publisher.topic
         self._publisher, self._timing = publisher, timing
+        self._receiver_times_out = section.receiver_times_out
         super().__init__(name, safe=safe, names=names, now_ns=timing.now_ns)
         timing.attach(self)
+
+    def condition(self, before: Mapping[str, Any]) -> Condition:
+        values = {"receiver_times_out": self._receiver_times_out}
+        return of_commands(self._publisher, values, before)
 
     def prepare(self) -> None:
         super().prepare()

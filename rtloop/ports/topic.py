@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -18,6 +18,7 @@ from rtloop.config.values import VECTOR_SIZE_MAX, ElementNames
 from rtloop.errors import ConfigError, LinkError
 from rtloop.ports.around import Around, Endpoint, Publisher, Subscription, Topic
 from rtloop.ports.command import numbers
+from rtloop.ports.condition import Condition, counted, nobody_subscribes, of_commands, of_topic
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
 from rtloop.ports.qos import QosOrProfile, qos_of
 from rtloop.ports.signal import Signal
@@ -356,6 +357,10 @@ class _TopicPort(Port):
 _left_behind: list[Endpoint] = []
 
 
+#: Counters of the messages that made no sample.
+_UNUSED = ("unreadable", "stamps_behind", "unstamped")
+
+
 class TopicInputPort(_TopicPort):
     """A subscription. ``awaits`` says who publishes, and why nothing has come."""
 
@@ -375,17 +380,25 @@ class TopicInputPort(_TopicPort):
 
     @property
     def awaits(self) -> str:  # type: ignore[override]  # what there is now
-        counted = self.core.counters()
-        if counted["messages"] == 0:
+        now = self.core.counters()
+        if now["messages"] == 0:
             return f"No message came on {self.topic}: {self._endpoint.found()}"
         assert isinstance(self.core, core.TopicInput)
         if not self.core.refused:
             return f"Messages came on {self.topic}, and none since: {self._endpoint.found()}"
-        unused = sum(counted[key] for key in ("unreadable", "stamps_behind", "unstamped"))
-        return (
-            f"Of {counted['messages']} messages on {self.topic} {unused} could not be used: "
-            f"{self.core.refused}"
-        )
+        unused = sum(now[key] for key in _UNUSED)
+        return f"Of {now['messages']} messages on {self.topic} {unused} could not be used: {self.core.refused}"
+
+    def condition(self, before: Mapping[str, Any]) -> Condition:
+        return of_topic(self._endpoint, self._core.counters(), before)
+
+    def why_stale(self, before: Mapping[str, Any]) -> str:
+        assert isinstance(self.core, core.TopicInput)
+        now = self.core.counters()
+        if unused := counted(before, now, *_UNUSED):
+            came = counted(before, now, "messages")
+            return f"Of {came} messages on {self.topic} {unused} could not be used: {self.core.refused}"
+        return f"{self.topic}: {self._endpoint.found()}"
 
 
 class TopicOutputPort(_TopicPort):
@@ -397,9 +410,14 @@ class TopicOutputPort(_TopicPort):
         super().__init__(name, section, publisher)
         self.outputs = self._signals
         self._publisher = publisher
+        self._receiver_times_out = section.receiver_times_out
         safe = numbers(section.safe, section.element_names, 0.0)
         self.core = core.TopicOutput(publisher.handle, publisher.writer, safe, period_ns)
         _open_ports.add(self)
+
+    def condition(self, before: Mapping[str, Any]) -> Condition:
+        values = {**self._core.counters(), "receiver_times_out": self._receiver_times_out}
+        return of_commands(self._publisher, values, before)
 
     def stop(self) -> str:
         assert isinstance(self.core, core.TopicOutput)
@@ -408,10 +426,10 @@ class TopicOutputPort(_TopicPort):
                 f"the safe command on {self.topic} was not published within {SAFE_WITHIN_S:g} s: perhaps ROS "
                 "was shut down before the loop. Stop what it moves by other means"
             )
-        if self._publisher.subscriptions == 0:
+        if nobody := nobody_subscribes(self._publisher):
             return (
-                f"nobody subscribes to {self.topic}: whoever took its commands did not hear the safe one. Look "
-                "at whether it is safe by itself"
+                f"{nobody}: whoever took its commands did not hear the safe one. Look at whether it is safe by "
+                "itself"
             )
         if not self._publisher.acknowledged(self._left_s(CONFIRMED_WITHIN_S)):
             return (
