@@ -279,6 +279,18 @@ def test_samples_that_are_late_are_there_and_those_that_are_lost_are_skipped(
     assert found == told_of(task, [Job()] * releases, arrivals)
 
 
+def test_a_release_that_is_left_out_as_its_sample_came_too_early_is_skipped(
+    tmp_path: Path,
+) -> None:
+    period_ns = 2_000 * US
+    task = Task(period_ns=period_ns, deadline_ns=period_ns, timeout_ns=10 * period_ns)
+    times = [n * period_ns * 10 // 11 for n in range(1, 41)]
+    arrivals = [Arrival(at_ns, at_ns, 0.0) for at_ns in times]
+    found = Core(tmp_path).told_of(task, [Job()] * 40, arrivals)
+    assert (len(found.records), found.skipped) == (39, 1)
+    assert found == told_of(task, [Job()] * 40, arrivals)
+
+
 def test_a_sample_that_comes_when_the_guard_has_judged_hides_no_lost_period(tmp_path: Path) -> None:
     """The job is that of the time-out; the periods before it count with the next sample."""
     task = Task(timeout_ns=4_000 * US)
