@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rtloop.link.section import LinkConfig
     from rtloop.ports.qos import Qos
 
+#: From the end of a loop, for its safe command to be confirmed: Fast DDS asks its subscriptions every 3 s.
+CONFIRMED_WITHIN_S = 3.5
+
 
 @dataclass(frozen=True)
 class Topic:

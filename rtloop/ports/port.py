@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -445,6 +446,10 @@ class Port(ABC):
         a sentence with what to do. Nothing to do for most kinds, as in ``close``.
         """
         return ""
+
+    def left_s(self, within_s: float) -> float:
+        """In ``stop``: what is left of so long after ``ended_s``."""
+        return max(0.0, self.ended_s + within_s - time.monotonic())
 
     def account(self) -> DeviceAccount | None:
         """What its device accounted for itself, as it said last, at the end or, while the loop runs, by now.

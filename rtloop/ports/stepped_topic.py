@@ -9,6 +9,7 @@ from bisect import insort
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from rtloop.ports.around import CONFIRMED_WITHIN_S
 from rtloop.ports.command import numbers
 from rtloop.ports.condition import Condition, of_commands, of_topic
 from rtloop.ports.mailbox import MailboxPort
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 #: Of samples whose time has not come, so many are kept: the nearest.
 AHEAD_MAX = 1000
-CONFIRMED_WITHIN_S = 1.0
 
 
 class SteppedInputPort(MailboxPort):
@@ -149,8 +149,13 @@ class SteppedOutputPort(MailboxPort):
 
     def stop(self) -> str:
         self._publish(self.core.newest()[0])
-        if self._publisher.subscriptions and not self._publisher.acknowledged(CONFIRMED_WITHIN_S):
-            return f"nobody confirmed the safe command on {self.topic}"
+        if self._publisher.subscriptions == 0:
+            return ""
+        if not self._publisher.acknowledged(self.left_s(CONFIRMED_WITHIN_S)):
+            return (
+                f"the safe command on {self.topic} was not confirmed within {CONFIRMED_WITHIN_S:g} s: "
+                f"{self._publisher.found()}"
+            )
         return ""
 
     def close(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import re
-import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from rtloop import core
 from rtloop.config.problem import Keys, Problem
 from rtloop.config.values import VECTOR_SIZE_MAX, ElementNames
 from rtloop.errors import ConfigError, LinkError
-from rtloop.ports.around import Around, Endpoint, Publisher, Subscription, Topic
+from rtloop.ports.around import CONFIRMED_WITHIN_S, Around, Endpoint, Publisher, Subscription, Topic
 from rtloop.ports.command import numbers
 from rtloop.ports.condition import Condition, counted, nobody_subscribes, of_commands, of_topic
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 #: After the loop has ended, for the safe command to be published.
 SAFE_WITHIN_S = 1.0
-#: And then to be confirmed: Fast DDS asks its subscriptions for that every 3 s.
-CONFIRMED_WITHIN_S = 3.5
 
 _TYPE = re.compile(r"([a-z][a-z0-9_]*)/(msg/)?([A-Z][A-Za-z0-9]*)")
 _TOPIC = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
@@ -421,7 +418,7 @@ class TopicOutputPort(_TopicPort):
 
     def stop(self) -> str:
         assert isinstance(self.core, core.TopicOutput)
-        if not self.core.safe_was_sent(int(self._left_s(SAFE_WITHIN_S) * 1e9)):
+        if not self.core.safe_was_sent(int(self.left_s(SAFE_WITHIN_S) * 1e9)):
             return (
                 f"the safe command on {self.topic} was not published within {SAFE_WITHIN_S:g} s: perhaps ROS "
                 "was shut down before the loop. Stop what it moves by other means"
@@ -431,15 +428,12 @@ class TopicOutputPort(_TopicPort):
                 f"{nobody}: whoever took its commands did not hear the safe one. Look at whether it is safe by "
                 "itself"
             )
-        if not self._publisher.acknowledged(self._left_s(CONFIRMED_WITHIN_S)):
+        if not self._publisher.acknowledged(self.left_s(CONFIRMED_WITHIN_S)):
             return (
                 f"the safe command on {self.topic} was published, and not confirmed within "
                 f"{CONFIRMED_WITHIN_S:g} s: {self._endpoint.found()}. Look at whether what it moves has stopped"
             )
         return ""
-
-    def _left_s(self, within_s: float) -> float:
-        return max(0.0, self.ended_s + within_s - time.monotonic())
 
 
 def _close_all() -> None:
