@@ -229,6 +229,11 @@ class LoopNode(LifecycleNode):
         self.state = Finalized()
         super().destroy_node()
 
+    def tell_left_behind(self, run: Run) -> None:
+        """Files that are not whole yet, though nobody waits for them any more."""
+        for process, recording in run.left_behind.items():
+            self.get_logger().warning(f"recording: process {process} is still writing {recording}")
+
     # --- inside ---
 
     def _enter(self, state: State) -> None:
@@ -295,10 +300,7 @@ class LoopNode(LifecycleNode):
                 self.get_logger().error(f"{name}: {in_ros_words(failure)}")
         if run.is_recorded:
             self.get_logger().info(f"recording: {run.recording}")
-        elif run.still_writing is not None:
-            self.get_logger().warning(
-                f"recording: process {run.still_writing} is still writing {run.recording}"
-            )
+        self.tell_left_behind(run)
 
     def _forget(self) -> str:
         """Lets the run go, active or not; what went wrong with that, of which nothing is left to be done."""

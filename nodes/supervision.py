@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
@@ -13,6 +14,7 @@ from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
 
 from rtloop.errors import RtloopError
+from rtloop.run import Run
 
 from .diagnostics import in_ros_words
 from .states import Active, Changing, Finalized, Inactive
@@ -45,9 +47,12 @@ class Supervision:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         node.create_timer(LOOK_PERIOD_S, self._look, group, clock=steady)
         self._serve("rearm", self._rearm, group)
-        # A stop must not wait for what it is to end, nor a dump for anything.
+        # A stop must not wait for what it is to end, nor for a recorder that starts or ends.
         self._serve("stop", self._stop, ReentrantCallbackGroup())
         self._serve("dump", self._dump, MutuallyExclusiveCallbackGroup())
+        recording = MutuallyExclusiveCallbackGroup()
+        self._serve("start_recording", self._start_recording, recording)
+        self._serve("stop_recording", self._stop_recording, recording)
 
     def _serve(
         self, name: str, action: Callable[[], _Answer], group: MutuallyExclusiveCallbackGroup
@@ -158,10 +163,26 @@ class Supervision:
 
     def _dump(self) -> _Answer:
         """What the rings hold of the newest seconds, as a file; its path."""
+        return self._written(Run.dump)
+
+    def _start_recording(self) -> _Answer:
+        """From what the rings hold on, beside the recording of the run; its path."""
+        return self._written(Run.start_recording)
+
+    def _stop_recording(self) -> _Answer:
+        answer = self._written(Run.stop_recording)
+        if (run := self._node.state.run) is not None:
+            self._node.tell_left_behind(run)
+        return answer
+
+    def _written(self, write: Callable[[Run], Path]) -> _Answer:
+        """The path of what an active run writes beside its recording."""
         state = self._node.state
         if not isinstance(state, Active):
             return False, f"{state.label}: only an active node has anything in its rings"
-        return True, str(state.run.dump())
+        path = write(state.run)
+        self._node.get_logger().info(f"{write.__name__}: {path}")
+        return True, str(path)
 
     def _said(self, *besides: str) -> str:
         state = self._node.state

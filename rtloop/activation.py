@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from rtloop.telemetry.observe.observed import Observed
 from rtloop.telemetry.observe.ring import RING_DIRECTORY, RING_SUFFIX, make_ring_directory
 from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.private import make_private_directory
+from rtloop.telemetry.recorder.aside import Aside
 from rtloop.telemetry.recorder.pointer import write_pointer
 from rtloop.telemetry.recorder.split import Split
 from rtloop.telemetry.recorder.start import RecorderProcess
@@ -51,6 +53,8 @@ class Activation:
     recording_error: str = ""
     """Why the recording is incomplete; empty when it is not."""
     recorder: RecorderProcess | None = None
+    aside: Aside = field(default_factory=Aside)
+    """What is recorded beside it, when somebody wants it."""
     group: str | None = None
     """Who may read it beside its owner."""
     not_recorded: dict[str, int] = field(default_factory=dict)
@@ -71,7 +75,7 @@ class Activation:
         A run id belongs to whoever makes its folders, of which none was there before.
         Raises RtloopError when one cannot be made.
         """
-        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S_%f")[:-3]
+        stamp = _stamp()
         for n in count(1):
             run_id = f"{stamp}-{name}" + (f"-{n}" if n > 1 else "")
             claimed = cls(run_id, directory / run_id, RING_DIRECTORY / run_id, group=group)
@@ -107,9 +111,8 @@ class Activation:
 
         Raises RecordingError, RtloopError.
         """
-        rings = [observed.ring.path for observed in self.observed.values()]
         self.recorder = RecorderProcess.start(
-            rings, self.recording, split=split, avoid_cpus=avoid_cpus
+            self._rings(), self.recording, split=split, avoid_cpus=avoid_cpus
         )
         self.recorder.wait_ready()
 
@@ -118,20 +121,26 @@ class Activation:
 
         Raises RecordingError, OSError.
         """
-        rings = [observed.ring.path for observed in self.observed.values()]
-        make_private_directory(self.directory, self.group)
-        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S_%f")[:-3]
-        out = self.directory / f"dump-{stamp}.mcap"
-        recorder = RecorderProcess.start(rings, out, dump=True, avoid_cpus=avoid_cpus)
+        rings, out = self._rings(), self._new_file("dump")
+        recorder = RecorderProcess.start(rings, out, aside=True, avoid_cpus=avoid_cpus)
+        recorder.end()
         if error := recorder.wait().error:
             raise RecordingError(error)
         return out
 
+    def start_recording(self, avoid_cpus: Sequence[int]) -> Path:
+        """From what the rings hold now, until :meth:`Aside.stop` or the end of the loops: the same beside it.
+
+        Raises RecordingError, OSError.
+        """
+        return self.aside.start(self._rings(), self._new_file("recording"), avoid_cpus)
+
     def update(self) -> None:
-        """Counts what the loops have done since, and looks after the recorder."""
+        """Counts what the loops have done since, and looks after the recorders."""
         # The loops go on without a recorder: a robot must not drop its arm because a disk is full.
         if self.recorder is not None and not self.recording_error:
             self.recording_error = self.recorder.poll() or ""
+        self.aside.look()
         for observed in self.observed.values():
             observed.update()
 
@@ -141,30 +150,37 @@ class Activation:
         self.observed.clear()
         return summaries
 
-    def tell_recorder(self, problems: Sequence[str]) -> None:
-        """What went wrong in the run, so that its recording says it; before its rings are finalized."""
+    def tell_recorders(self, problems: Sequence[str]) -> None:
+        """What went wrong in the run, so that its recordings say it; before its rings are finalized."""
+        self.aside.tell(problems)
         if self.recorder is not None:
             self.recorder.tell(problems)
 
     def finish(self, loops: Mapping[str, LoopSummary], leave_after_s: float | None = None) -> None:
-        """Waits for the recording to be whole, or removes rings that nobody records.
+        """Waits for the recordings to be whole, or removes rings that nobody records.
 
-        A recorder that is not ready ``leave_after_s`` is left behind; None: it is ended after a while.
+        Recorders that are not ready ``leave_after_s`` are left behind; None: each is ended after a while.
 
         The loops, of these summaries, must have ended. Where recording has failed their rings stay, for
         ``rtloop recover``.
         """
+        began_s = time.monotonic()
+        # A cycle that hangs keeps its ring from being finalized.
+        self.aside.end()
+        if self.recorder is not None:
+            self.recorder.end()
+        self.aside.finish(leave_after_s)
         if self.recorder is None:
             self._remove_rings()
             return
-        self.recorder.end()  # a cycle that hangs keeps its ring from being finalized
         if leave_after_s is None:
             result = self.recorder.wait()
-        elif (ended := self.recorder.wait_or_leave(leave_after_s)) is not None:
-            result = ended
         else:
-            self.still_writing = self.recorder.pid
-            return
+            left_s = max(0.0, began_s + leave_after_s - time.monotonic())
+            if (ended := self.recorder.wait_or_leave(left_s)) is None:
+                self.still_writing = self.recorder.pid
+                return
+            result = ended
         if result.error and not self.recording_error:
             self.recording_error = result.error
         self.not_recorded = {name: n for name, n in result.lost.items() if n}
@@ -175,7 +191,7 @@ class Activation:
         }
 
     def recording_problems(self) -> list[str]:
-        """Why the recording is not all of the run, in sentences."""
+        """Why the recording is not all of the run, and what those beside it lack, in sentences."""
         problems = [self.recording_error] if self.recording_error else []
         if not problems:
             problems = [
@@ -183,11 +199,12 @@ class Activation:
                 f"Run `rtloop recover {quote(str(self.recording))}`, which restores what the ring still holds"
                 for name, n in self.missing.items()
             ]
-        return problems + [
+        problems += [
             f"the recording lacks {n} cycles of loop '{name}': its ring was full before the recorder "
             "came to them. Leave the recorder a CPU, or raise ring_seconds"
             for name, n in self.not_recorded.items()
         ]
+        return problems + self.aside.problems
 
     def undo(self) -> None:
         """Removes every trace of an activation that failed before its first cycle."""
@@ -199,6 +216,17 @@ class Activation:
                 self.recording.unlink(missing_ok=True)
         self._remove_recording_folders()
         self._remove_rings()
+
+    def _rings(self) -> list[Path]:
+        # Another thread may be ending the loops.
+        if not (rings := [observed.ring.path for observed in list(self.observed.values())]):
+            raise RecordingError("the loops have ended: there is nothing left to record")
+        return rings
+
+    def _new_file(self, kind: str) -> Path:
+        """The name of a recording beside that of the run, whose folder is there then."""
+        make_private_directory(self.directory, self.group)
+        return self.directory / f"{kind}-{_stamp()}.mcap"
 
     def _make_folders(self, record: bool) -> None:
         """Raises FileExistsError when the run id is taken, RtloopError; then none of them is left."""
@@ -252,3 +280,7 @@ class Activation:
 
     def _remove_rings(self) -> None:
         shutil.rmtree(self.ring_directory, ignore_errors=True)
+
+
+def _stamp() -> str:
+    return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S_%f")[:-3]

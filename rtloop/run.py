@@ -239,13 +239,14 @@ class Run:
                 "run.request_stop('its reason')"
             )
         self._request_stops()
+        activation.aside.close()
         problems = [fault for loop in self.loops.values() if (fault := loop.fault())]
         problems += self._end_loops()
         times = {name: loop.function_times() for name, loop in self.loops.items()}
         losses = [losses for loop in self.loops.values() for losses in loop.losses()]
         packets = [packets for loop in self.loops.values() for packets in loop.packets()]
         problems += self._plant_problems()
-        activation.tell_recorder(problems)
+        activation.tell_recorders(problems)
         loops = activation.summarise_loops()
         self._close_rings()
         self._process_rights.close()
@@ -354,15 +355,24 @@ class Run:
 
         The loops and their recording go on. Raises RtloopError when it is not active, RecordingError.
         """
-        activation = self._activation
-        if activation is None or self._state != "active":
-            raise RtloopError(
-                f"this run is {self._state}: only an active one has anything in its rings"
-            )
-        try:
-            return activation.dump(self._loop_cpus())
-        except OSError as error:
-            raise RecordingError(f"cannot write {activation.directory}: {error.strerror}") from None
+        return self._beside(lambda activation: activation.dump(self._loop_cpus()))
+
+    def start_recording(self) -> Path:
+        """A recording beside that of the run, if it has one: every cycle from now on, and before them what the
+        rings hold, the newest ``ring_seconds``. It is one file, never split, and ends with
+        :meth:`stop_recording`, or with the loops.
+
+        Raises RtloopError when it is not active, RecordingError, also while one is being made.
+        """
+        return self._beside(lambda activation: activation.start_recording(self._loop_cpus()))
+
+    def stop_recording(self) -> Path:
+        """Ends what :meth:`start_recording` has begun; the file is whole then, unless its recorder was left
+        behind (:attr:`left_behind`). Every cycle until now is in it.
+
+        Raises RtloopError when it is not active, RecordingError: there is none, or it has failed.
+        """
+        return self._beside(lambda activation: activation.aside.stop(self._leave_recorder_after_s))
 
     @property
     def observed(self) -> Mapping[str, Observed]:
@@ -386,8 +396,9 @@ class Run:
 
     @property
     def recording_error(self) -> str:
-        """Why the recording is incomplete; empty when it is not."""
-        return "" if self._activation is None else self._activation.recording_error
+        """Why the recording, or the newest one beside it, is incomplete; empty when it is not."""
+        newest = self._activation
+        return "" if newest is None else newest.recording_error or newest.aside.error
 
     @property
     def is_recorded(self) -> bool:
@@ -395,7 +406,7 @@ class Run:
         return (
             self._summary is not None
             and self._summary.recording is not None
-            and not self.recording_error
+            and not self._newest().recording_error
             and self.still_writing is None
         )
 
@@ -403,6 +414,15 @@ class Run:
     def still_writing(self) -> int | None:
         """The process of the newest activation's recorder, where it was left behind."""
         return None if self._activation is None else self._activation.still_writing
+
+    @property
+    def left_behind(self) -> Mapping[int, Path]:
+        """The files of the newest activation that recorders were left behind with, by their processes."""
+        newest = self._activation
+        if newest is None:
+            return {}
+        own = {} if newest.still_writing is None else {newest.still_writing: newest.recording}
+        return {**own, **newest.aside.left_behind}
 
     @property
     def summary(self) -> RunSummary | None:
@@ -422,6 +442,18 @@ class Run:
         return write_report_beside(self.recording, self._newest().report, self._loop_cpus())
 
     # --- inside ---
+
+    def _beside(self, write: Callable[[Activation], Path]) -> Path:
+        """A file beside the recording. Never holds up who ends the loops meanwhile."""
+        activation = self._activation
+        if activation is None or self._state != "active":
+            raise RtloopError(
+                f"this run is {self._state}: only an active one has anything in its rings"
+            )
+        try:
+            return write(activation)
+        except OSError as error:
+            raise RecordingError(f"cannot write {activation.directory}: {error.strerror}") from None
 
     def _newest(self) -> Activation:
         if self._activation is None:

@@ -82,7 +82,7 @@ class Client:
         self._get_parameters = self.node.create_client(GetParameters, "/loop_node/get_parameters")
         self._triggers = {
             name: self.node.create_client(Trigger, f"/loop_node/{name}")
-            for name in ("rearm", "stop", "dump")
+            for name in ("rearm", "stop", "dump", "start_recording", "stop_recording")
         }
         self.states: list[dict[str, Any]] = []  # what ~/state said
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)

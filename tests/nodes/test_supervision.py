@@ -108,6 +108,64 @@ def test_the_services_work_in_every_state(tmp_path: Path) -> None:
     assert read_recording(Path(said)).loops["balance"].records.size > 20
 
 
+def asides(node: psutil.Process) -> list[psutil.Process]:
+    return [child for child in node.children() if "--aside" in child.cmdline()]
+
+
+def cycles_of(path: str) -> int:
+    return len(read_recording(Path(path)).loops["balance"].records)
+
+
+def test_a_recording_is_started_and_stopped_while_the_loops_run(tmp_path: Path) -> None:
+    with firmware(tmp_path) as device, Client() as client:
+        config = slow_config(tmp_path, device.link)
+        with loop_node(tmp_path, config=config, record=False) as node:
+            process = psutil.Process(node.process.pid)
+            refused = "unconfigured: only an active node has anything in its rings"
+            for service in ("start_recording", "stop_recording"):
+                assert client.trigger(service) == (False, refused)
+            assert client.request("configure"), node.log
+            assert client.trigger("rearm") == (True, "active"), node.log
+            done, said = client.trigger("stop_recording")
+            assert (done, "no recording was started" in said) == (False, True)
+            client.status_when(lambda s: runs(s) and s["executed"] > 5, "it runs")
+            done, first = client.trigger("start_recording")
+            assert done, first
+            done, said = client.trigger("start_recording")
+            assert (done, first in said) == (False, True)
+            assert len(asides(process)) == 1
+            since = client.status_when(runs, "it goes on")["executed"]
+            later = client.status_when(lambda s: s["executed"] > since + 10, "and on")["executed"]
+            assert client.trigger("stop_recording") == (True, first)
+            assert asides(process) == []
+            assert cycles_of(first) >= later
+            assert client.status_when(runs, "it goes on")["executed"] > later
+
+            done, second = client.trigger("start_recording")
+            assert done, second
+            (recorder,) = asides(process)
+            recorder.kill()
+            warned = client.status_when(lambda s: "signal 9" in s.message, "it is told")
+            assert warned.level == WARN
+            assert second in warned.message
+            done, said = client.trigger("stop_recording")
+            assert (done, "signal 9" in said) == (False, True)
+            client.status_when(lambda s: "signal 9" not in s.message, "it is known")
+
+            done, third = client.trigger("start_recording")
+            assert done, third
+            done, said = client.trigger("stop")
+            assert not done
+            assert said.count("signal 9") == 1, "a recording lacks its end, the only problem"
+            assert asides(process) == []
+            assert cycles_of(third) > later
+            assert client.trigger("rearm") == (True, "active"), node.log
+            assert client.trigger("stop") == (True, "inactive"), "another activation"
+    assert sorted(path.name for path in Path(first).parent.iterdir()) == sorted(
+        Path(path).name for path in (first, second, third)
+    )
+
+
 def test_a_stop_that_the_device_did_not_confirm_is_no_success(tmp_path: Path) -> None:
     with firmware(tmp_path, *UNDISTURBED) as device, Client() as client:
         config = slow_config(tmp_path, device.link)

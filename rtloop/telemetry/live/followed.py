@@ -81,15 +81,12 @@ class Followed:
     def __init__(self, ring: Ring, misses_per_s: float) -> None:
         self.ring = ring
         self.statistics = LoopStatistics(ring.metadata)
-        self.missed_the_beginning = 0
-        """Cycles that were overwritten before this began to follow: nobody's loss."""
         self.inputs = InputWindows(ring.metadata.sources)
         self._gaps = np.zeros(len(ring.metadata.sources), np.int64)
         self._interval = _Interval(len(ring.metadata.sources))
         self._limiter: Limiter[tuple[int, Records]] = Limiter(misses_per_s, time.monotonic())
         self._number = 0
         self._told_ahead = -1
-        self._has_looked = False
 
     @property
     def metadata(self) -> LoopMetadata:
@@ -98,7 +95,7 @@ class Followed:
     @property
     def records_lost(self) -> int:
         """Cycles that were overwritten while this followed: it came too late."""
-        return self.statistics.lost - self.missed_the_beginning
+        return self.statistics.lost - self.statistics.missed_the_beginning
 
     @property
     def misses(self) -> int:
@@ -163,9 +160,6 @@ class Followed:
         found: list[tuple[int, Records]] = []
         while True:
             batch = self.ring.read(_BATCH)
-            if not self._has_looked:
-                self.missed_the_beginning = batch.lost
-            self._has_looked = True
             self.statistics.update(batch.records, batch.lost, batch.inputs)
             self.statistics.devices.update(self.ring.read_events())
             if len(batch):

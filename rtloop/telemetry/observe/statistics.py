@@ -56,6 +56,8 @@ class LoopStatistics:
         self.misses = 0
         self.unfinished = 0
         self.lost = 0
+        self.missed_the_beginning = 0
+        """Of the lost: those that were overwritten before the first that was seen."""
         self.max_consecutive_misses = 0
         self.last_cycle = -1
         self.consecutive_misses = 0
@@ -90,6 +92,7 @@ class LoopStatistics:
         result = cls(metadata)
         said = LoopSummary.from_dict(so_far["summary"])
         result.executed, result.lost = said.executed - said.records_lost, said.records_lost
+        result.missed_the_beginning = int(so_far.get("missed_the_beginning", 0))
         for name in _PLAIN_COUNTS:
             setattr(result, name, int(getattr(said, name)))
         worst = so_far.get("worst_shares", said.worst_shares)
@@ -131,6 +134,7 @@ class LoopStatistics:
         """What ``resumed`` goes on from, for JSON."""
         return {
             "last_cycle": self.last_cycle,
+            "missed_the_beginning": self.missed_the_beginning,
             "consecutive_misses": self.consecutive_misses,
             "slipped_ns": self.slipped_ns,
             "origin_ns": self._origin_ns,
@@ -155,10 +159,20 @@ class LoopStatistics:
         if len(records) == 0:
             self.lost += lost
             return
+        if lost and self.last_cycle < 0:
+            self._begin_late(records[0], lost)
+            lost = 0
         for part in self._windows.parts(records["cycle"]):
             self._windows.begin(int(records["cycle"][part.start]), self._counts())
             self._count(records[part], lost)
             lost = 0
+
+    def _begin_late(self, first: np.void, lost: int) -> None:
+        """What came before the first cycle that was seen is in the counts, and in no window and no rate."""
+        self.lost += lost
+        self.missed_the_beginning = lost
+        self.last_cycle = int(first["cycle"]) - 1 - int(first["skipped"])
+        self.skipped += max(0, self.last_cycle + 1 - lost)
 
     def _count(self, records: Records, lost: int) -> None:
         n = len(records)
@@ -299,7 +313,7 @@ class LoopStatistics:
     def rate_hz(self) -> float | None:
         """Measured rate: cycles started per second between the first and the last start."""
         span_ns = self._last_start_ns - self._first_start_ns
-        cycles = self.executed + self.lost - 1
+        cycles = self.executed + self.lost - self.missed_the_beginning - 1
         return cycles * 1e9 / span_ns if cycles > 0 and span_ns > 0 else None
 
     def summary(self, status: dict[str, Any] | None = None) -> LoopSummary:

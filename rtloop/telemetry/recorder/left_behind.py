@@ -67,6 +67,11 @@ class DeadRun:
             return f"process {self.pointer.process.pid} is still writing it"
         return None
 
+    def is_of_another_file(self, recording: Path) -> bool:
+        """Whether its rings are for another file, which is there, and not for what was written aside."""
+        own = self.recording
+        return own is not None and own != recording.resolve() and first_there(own).exists()
+
     def settle(self) -> None:
         """Nobody writes any more: what was written is what the slots hold."""
         for ring in self.rings:

@@ -6,6 +6,9 @@ stops a run (`systemctl stop`) sends SIGTERM to both, and the end of the loops i
 started it says on its stdin what went wrong in the run (``start.PROBLEMS``), before the rings are
 finalized, and that the loops have ended (``start.END``), though a ring may not be finalized.
 
+A recorder *aside* writes what somebody wants beside the recording of the run: from what the rings hold
+when it comes until ``start.END``, or the end of the loops. The rings, and what is beside them, are another's.
+
 It says two lines of JSON on stdout: ``{"ready": true}`` once the file and the rings are open, and
 its result (see ``start.RecordingResult``) at the end. Exit code 0 when the recording is
 whole, else 1.
@@ -76,12 +79,12 @@ class Recorder:
         split: Split | None = None,
         told_by: int | None = None,
         *,
-        dump: bool = False,
+        aside: bool = False,
     ) -> None:
         """Open the rings and create the file. Raises ``RecordingError`` and ``OSError``.
 
-        On the descriptor ``told_by`` somebody may say that the loops have ended. A ``dump`` takes what the
-        rings hold now, and is not what a run is recovered into.
+        On the descriptor ``told_by`` somebody may say that the loops have ended, or, to one that records
+        ``aside``, that it is enough. That one is not what a run is recovered into.
         """
         self._sources = [self._open(path) for path in rings]
         names = [source.name for source in self._sources]
@@ -90,7 +93,8 @@ class Recorder:
         if len(set(names)) != len(names):
             raise RecordingError(f"two rings hold loops of the same name: {', '.join(names)}")
         self.out = out
-        self._has_been_told = dump
+        self._aside = aside
+        self._has_been_told = False
         """That the loops have ended, or that what is there is all that is wanted."""
         self._told_by = told_by
         self._heard = b""
@@ -100,7 +104,7 @@ class Recorder:
         self.error: str | None = None
         self._writer = SplitRecording(out, split or Split(), self._describe)
         try:
-            if not dump:
+            if not aside:
                 self._point_to_file()
         except OSError:
             self._writer.abandon()
@@ -130,7 +134,7 @@ class Recorder:
             self._hear_the_rest()
             self._writer.finish(self._summaries(), self._problems)
         except OSError as error:
-            self.error = _explain(error, self.out)
+            self.error = self._explain(error)
             self._writer.abandon()
 
     def _drain_until_done(self) -> None:
@@ -156,6 +160,7 @@ class Recorder:
     def _drain(self, source: _Source) -> None:
         # Asked before reading: whatever was appended until then is read below.
         finished = self._has_been_told or source.ring.finished()
+        status = source.ring.status()
         while True:
             batch = source.ring.read(_BATCH)
             if len(batch) or batch.lost:
@@ -169,11 +174,19 @@ class Recorder:
             # A ring full of cycles, after a disk that stalled, must not become a memory full.
             self._look_after_file()
         if finished:
-            self._close(source)
+            self._close(source, status)
 
-    def _close(self, source: _Source) -> None:
-        status = source.ring.status()
+    def _close(self, source: _Source, before: dict[str, Any]) -> None:
+        """``before``: its status, as it was before it was read to its end."""
         seen = source.statistics
+        if self._aside and before["state"] == "active" and not source.ring.finished():
+            # The loop goes on: counts that fit the last cycle which is in the file.
+            counts = {"executed": seen.executed + seen.lost, "skipped": seen.skipped}
+            seen.devices.accounts = source.ring.accounts()
+            source.summary = seen.summary(status={**before, **counts})
+            source.done = True
+            return
+        status = source.ring.status()
         last = unfinished_cycle(
             status, source.ring.metadata, seen.last_cycle, seen.consecutive_misses
         )
@@ -214,6 +227,16 @@ class Recorder:
         while self._told_by is not None and select.select([self._told_by], [], [], 0)[0]:
             self._listen(self._told_by)
 
+    def _explain(self, error: OSError) -> str:
+        what, cure = cause_and_cure(error)
+        recover = f"{cure} and run `rtloop recover {quote(str(self.out))}` after the run."
+        if self._aside:
+            return f"recording to {self.out} stopped: {what}. To read what is in it, {recover}"
+        return (
+            f"recording to {self.out} stopped: {what}. The loop goes on, and its ring keeps the "
+            f"newest cycles. To keep them, {recover}"
+        )
+
     def remove_rings(self) -> None:
         """Delete the rings, their pointer, and their directory when it is empty then."""
         remove_rings(source.ring.path for source in self._sources)
@@ -229,15 +252,19 @@ class Recorder:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every cycle of every loop is in the file."""
-        return self.reaches_the_end and not any(s.statistics.lost for s in self._sources)
+        """Whether every cycle of every loop is in the file; of one aside, since it came."""
+        return self.reaches_the_end and not any(map(self._lost, self._sources))
+
+    def _lost(self, source: _Source) -> int:
+        seen = source.statistics
+        return seen.lost - seen.missed_the_beginning if self._aside else seen.lost
 
     def result(self) -> dict[str, Any]:
         """What the last line on stdout says."""
         return {
             "recording": str(self.out),
             "records": self._writer.records(),
-            "lost": {source.name: source.statistics.lost for source in self._sources},
+            "lost": {source.name: self._lost(source) for source in self._sources},
             "bytes": self._writer.size_bytes,
             "error": self.error,
             "loops": self._summaries(),
@@ -284,14 +311,6 @@ def cause_and_cure(error: OSError) -> tuple[str, str]:
     return what.lower(), cure
 
 
-def _explain(error: OSError, out: Path) -> str:
-    what, cure = cause_and_cure(error)
-    return (
-        f"recording to {out} stopped: {what}. The loop goes on, and its ring keeps the "
-        f"newest cycles. To keep them, {cure} and run `rtloop recover {quote(str(out))}` after the run."
-    )
-
-
 def _say(line: dict[str, Any]) -> None:
     try:
         print(json.dumps(line), flush=True)
@@ -321,7 +340,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", type=int, help="delete the oldest of more files than these")
     parser.add_argument("--keep-rings", action="store_true", help="do not delete the rings")
     parser.add_argument(
-        "--dump", action="store_true", help="what the rings hold now; nothing of them is touched"
+        "--aside", action="store_true", help="beside another recorder, whose the rings are"
     )
     parser.add_argument(
         "--avoid-cpu", type=int, action="append", default=[], help="leave this CPU to the loop"
@@ -333,7 +352,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         split = Split(options.split_bytes, options.split_seconds, options.keep)
-        recorder = Recorder(options.rings, options.out, split, told_by=_STDIN, dump=options.dump)
+        recorder = Recorder(options.rings, options.out, split, told_by=_STDIN, aside=options.aside)
     except (OSError, RecordingError) as error:
         message = (
             f"cannot record to {options.out}: {os.strerror(error.errno or 0).lower()}"
@@ -348,7 +367,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recorder.run()
     if recorder.error is not None:
         _complain(recorder.error)
-    elif recorder.reaches_the_end and not (options.keep_rings or options.dump):
+    elif recorder.reaches_the_end and not (options.keep_rings or options.aside):
         recorder.remove_rings()
     _say(recorder.result())
     return 0 if recorder.is_whole else 1

@@ -81,6 +81,8 @@ def recover(
                 raise RecordingError(
                     f"{recording} cannot be recovered yet: {living}. Stop it first."
                 )
+            if run.is_of_another_file(recording):
+                return [_recover_run(DeadRun(None), recording)]
             run.settle()
             return [_recover_run(run, recording)]
     except BusyError as error:

@@ -16,6 +16,8 @@ from rtloop.errors import RecordingError
 from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.recorder.split import Split
 
+#: A recorder may take so long to start, on a board with a slow disk.
+READY_S = 30.0
 _END_GRACE_S = 2.0
 #: Those that still write, until somebody looks whether they have ended.
 _left_behind: list["subprocess.Popen[bytes]"] = []
@@ -65,13 +67,13 @@ class RecorderProcess:
         *,
         split: Split | None = None,
         keep_rings: bool = False,
-        dump: bool = False,
+        aside: bool = False,
         avoid_cpus: Sequence[int] = (),
     ) -> "RecorderProcess":
         """Start recording ``rings`` (which exist) to the new file ``out``; returns at once.
 
-        With a ``split`` there may be more files beside it (``mcap.parts``). A ``dump`` is what the rings hold
-        now and no more: it ends by itself, and leaves them to whoever else records them.
+        With a ``split`` there may be more files beside it (``mcap.parts``). One that records ``aside``
+        begins with what the rings hold, until :meth:`end`, and leaves them to whoever else records them.
 
         ``avoid_cpus`` are the loop's. Raises ``RecordingError`` when no process can be started.
         """
@@ -83,7 +85,7 @@ class RecorderProcess:
         ):
             options += [option, str(value)] if value is not None else []
         options += ["--keep-rings"] if keep_rings else []
-        options += ["--dump"] if dump else []
+        options += ["--aside"] if aside else []
         options += [option for cpu in avoid_cpus for option in ("--avoid-cpu", str(cpu))]
         try:
             process = subprocess.Popen(
@@ -104,16 +106,26 @@ class RecorderProcess:
         """The recorder's process id."""
         return self._process.pid
 
-    def wait_ready(self, timeout_s: float = 30.0) -> None:
+    @property
+    def is_running(self) -> bool:
+        """Whether it still writes."""
+        return self._process.poll() is None
+
+    def wait_ready(self, timeout_s: float = READY_S) -> None:
         """Wait until file and rings are open. ``RecordingError`` when they cannot be."""
+        if not self.is_ready(timeout_s):
+            raise RecordingError(f"the recorder did not get ready within {timeout_s:g} s")
+
+    def is_ready(self, timeout_s: float = 0.0) -> bool:
+        """Whether file and rings are open, by then. ``RecordingError`` when they cannot be."""
         deadline_s = time.monotonic() + timeout_s
         while b"\n" not in self._stdout and self._process.poll() is None:
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                raise RecordingError(f"the recorder did not get ready within {timeout_s:g} s")
-            self._collect(left_s)
+            self._collect(max(0.0, deadline_s - time.monotonic()))
+            if b"\n" not in self._stdout and time.monotonic() >= deadline_s:
+                return False
         if b'"ready"' not in self._stdout:
             raise RecordingError(self.wait().error or "the recorder ended at once")
+        return True
 
     def poll(self) -> str | None:
         """Why recording has stopped although the loops go on, or None while all is well. Never waits."""
@@ -167,13 +179,17 @@ class RecorderProcess:
             f"run `rtloop recover {quote(str(self.out))}`",
         )
 
+    def ended(self, timeout_s: float = 0.0) -> "RecordingResult | None":
+        """The same of one that ends by then; None where it still writes."""
+        return self._result() if self._wait_until(time.monotonic() + timeout_s) else None
+
     def wait_or_leave(self, timeout_s: float) -> "RecordingResult | None":
         """The same of one that was told to end, but it is never killed: None where it still writes.
 
         It goes on by itself then, whatever becomes of this process.
         """
-        if self._wait_until(time.monotonic() + timeout_s):
-            return self._result()
+        if (result := self.ended(timeout_s)) is not None:
+            return result
         self._close()
         _left_behind[:] = [one for one in _left_behind if one.poll() is None]
         _left_behind.append(self._process)

@@ -84,7 +84,7 @@ def test_what_was_overwritten_while_it_followed_is_lost_and_what_was_before_is_n
     append(ring, batch_of(cycles(100), metadata()))
     followed = follow(ring)
     followed.look()
-    assert followed.missed_the_beginning > 0
+    assert followed.statistics.missed_the_beginning > 0
     assert followed.records_lost == 0
     append(ring, batch_of(cycles(200, first=100, miss_every=1), metadata()))
     told = followed.look()

@@ -90,6 +90,26 @@ def test_lost_records_leave_no_hole_in_the_identity() -> None:
     assert summary.response_us.n == 800
 
 
+def test_who_comes_late_counts_what_was_before_and_judges_and_measures_what_he_saw() -> None:
+    # 10 minutes with skipped releases, of which the ring holds the last 20 s, without any.
+    before = cycles(600_000, miss_every=10, skip_after_miss=True)
+    first = int(before["cycle"][-1]) + 1
+    records = cycles(20_000, first=first)
+    statistics = LoopStatistics(metadata())
+    statistics.update(records, lost=len(before))
+    summary = statistics.summary()
+    assert summary.executed == 620_000
+    assert summary.skipped == first - 600_000 > 59_000
+    assert summary.elapsed_periods == int(records["cycle"][-1]) + 1
+    assert summary.rate_hz == pytest.approx(1000, rel=1e-3)
+    assert summary.worst_shares["skipped"] == 0
+    assert statistics.missed_the_beginning == summary.records_lost == 600_000
+    statistics.update(cycles(10, first=first + 20_050), lost=50)
+    assert (statistics.lost, statistics.missed_the_beginning) == (600_050, 600_000)
+    again = LoopStatistics.resumed(metadata(), json.loads(json.dumps(statistics.so_far())))
+    assert again.rate_hz() == statistics.rate_hz()
+
+
 def test_a_hung_cycle_is_a_miss_without_a_duration() -> None:
     loop = metadata(loop_class="hard")
     statistics = LoopStatistics(loop)

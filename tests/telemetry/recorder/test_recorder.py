@@ -22,8 +22,11 @@ from rtloop.telemetry.mcap.writer import RecordingWriter
 from rtloop.telemetry.observe import records as rec
 from rtloop.telemetry.observe.ring import Batch
 from rtloop.telemetry.recorder import process
+from rtloop.telemetry.recorder.pointer import POINTER_NAME
 from rtloop.telemetry.recorder.start import RecorderProcess
+from tests.running import wait_for
 from tests.telemetry.loops import (
+    PERIOD_NS,
     REALTIME_NS_OFFSET,
     WriterProcess,
     append,
@@ -155,6 +158,38 @@ def test_what_the_ring_overwrote_is_counted_as_lost(ring_directory: Path, tmp_pa
     assert recording.lost == result.lost["balance"]
     assert recording.summary.executed == 1050
     assert int(recording.records["cycle"][-1]) == 1049
+
+
+def test_beside_a_loop_that_goes_on_the_counts_fit_the_file(
+    ring_directory: Path, tmp_path: Path
+) -> None:
+    loop = metadata()
+    ring = new_ring(ring_directory, loop, capacity=201)
+    records = cycles(1000, miss_every=10, skip_after_miss=True)
+    append(ring, batch_of(records[:900], loop))
+    out = tmp_path / "some.mcap"
+    recorder = RecorderProcess.start([ring_directory / "balance.ring"], out, aside=True)
+    recorder.wait_ready()
+    size = out.stat().st_size
+    wait_for(lambda: out.stat().st_size > size, "what the ring held is in it")
+    append(ring, batch_of(records[900:], loop))
+    # As it is while a late cycle, which the guard has judged, has not come back.
+    ring.set_counts(1001, 1001, 100)
+    ring.set_expired(int(records["cycle"][-1]) + 1, int(records["deadline_ns"][-1]) + PERIOD_NS)
+    recorder.end()
+    result = recorder.wait()
+    assert (result.error, result.lost) == (None, {"balance": 0}), "what was before is nobody's loss"
+    assert (ring_directory / "balance.ring").exists()
+    assert not (ring_directory / POINTER_NAME).exists()
+    recording = read_recording(out).loops["balance"]
+    n, summary = len(recording.records), recording.summary
+    assert recording.records.tobytes() == records[1000 - n :].tobytes()
+    assert n == 300
+    assert n + recording.lost == summary.executed == 1000
+    assert summary.skipped == 99, "all of them, as of a loop that was seen from its first cycle"
+    assert (summary.unfinished, summary.state) == (0, "active")
+    assert summary.rate_hz == pytest.approx(1000 * 10 / 11, rel=0.02)
+    ring.set_state("finalized")
 
 
 def test_rings_go_after_success_unless_they_are_to_be_kept(

@@ -143,6 +143,35 @@ def test_the_run_of_a_file_that_was_moved_is_found_by_its_id(run: Path, tmp_path
     assert recovered.cut_copy == tmp_path / "moved.cut.mcap"
 
 
+def test_a_file_beside_the_recording_is_restored_and_the_rings_stay_for_the_recording(
+    run: Path, tmp_path: Path
+) -> None:
+    out, aside = tmp_path / "run.mcap", tmp_path / "recording-20260101T000000_123.mcap"
+    with WriterProcess(run, n=3000, wait=True) as writer:
+        recorders = [
+            RecorderProcess.start([writer.ring], out),
+            RecorderProcess.start([writer.ring], aside, aside=True),
+        ]
+        for recorder in recorders:
+            recorder.wait_ready()
+        writer.begin()
+        time.sleep(0.45)
+        for recorder in recorders:
+            os.kill(recorder.pid, signal.SIGKILL)
+            recorder.wait()
+        writer.wait_written()
+        with pytest.raises(RecordingError, match="is still running"):
+            recover(aside, run.parent)
+        writer.kill()
+    (beside,) = recover(aside, run.parent)
+    assert (beside.recording, beside.loops["balance"].from_ring) == (aside, 0)
+    whole(aside, beside.loops["balance"].from_file, 3000)
+    (recovered,) = recover(out, run.parent)
+    assert recovered.loops["balance"].from_ring > 0
+    whole(out, 3000)
+    assert not run.exists()
+
+
 def test_a_living_loop_is_never_touched(run: Path, tmp_path: Path) -> None:
     with WriterProcess(run, n=100) as writer:
         writer.wait_written()
