@@ -176,7 +176,7 @@ def test_a_stop_that_another_thread_overtakes_is_answered_after_it(
         return deactivate(run)
 
     def overtaken(timeout_s: float = float("inf")) -> bool:
-        settled = settle(timeout_s)
+        settled: bool = settle(timeout_s)
         if not has_begun.is_set():
             other.start()
             has_begun.wait()
