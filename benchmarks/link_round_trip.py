@@ -25,7 +25,7 @@ from benchmarks.round_trips import BURST, Built, End
 from rtloop import core
 from rtloop.policy.bench.distribution import Distribution, noise_floor
 
-#: p50 of the device's over the bare one's, on each transport; p99.9 beside a busy Python thread over alone.
+#: p50 of the device's over the bare one's, on each transport; p99.9 where both are beside a busy Python thread.
 LIMITS = {"serial": 1.2, "zmq": 1.3, "udp": 1.2}
 BESIDE_LIMIT = 1.5
 BARE = {"serial": "bare echo on a pty", "zmq": "libzmq's own echo", "udp": "bare datagram echo"}
@@ -39,7 +39,8 @@ class Measured:
     device: End
     bare_ns: list[NDArray[np.int64]] = field(default_factory=list)
     device_ns: list[NDArray[np.int64]] = field(default_factory=list)
-    beside_ns: list[NDArray[np.int64]] = field(default_factory=list)
+    bare_beside_ns: list[NDArray[np.int64]] = field(default_factory=list)
+    device_beside_ns: list[NDArray[np.int64]] = field(default_factory=list)
 
 
 class BusyThread:
@@ -85,14 +86,15 @@ def measure(options: argparse.Namespace, result: Result) -> None:
                 thread_setup("round-trip", [options.cpu], options.priority)
             )
             result.denied = rights.denied() + what_was_denied(granted)
-            end = time.monotonic() + 3 * len(LIMITS) * options.seconds
+            end = time.monotonic() + 4 * len(LIMITS) * options.seconds
             try:
                 while time.monotonic() < end or _bursts(measured) < 2:
                     for one in measured.values():
                         one.bare_ns.append(built.burst(one.bare))
                         one.device_ns.append(built.burst(one.device))
                         with busy.busy():
-                            one.beside_ns.append(built.burst(one.device))
+                            one.bare_beside_ns.append(built.burst(one.bare))
+                            one.device_beside_ns.append(built.burst(one.device))
             except BaseException as error:
                 errors.append(error)
 
@@ -105,7 +107,7 @@ def measure(options: argparse.Namespace, result: Result) -> None:
 
 
 def _bursts(measured: dict[str, Measured]) -> int:
-    return min(len(one.beside_ns) for one in measured.values())
+    return min(len(one.device_beside_ns) for one in measured.values())
 
 
 def _ends(
@@ -135,29 +137,33 @@ def _say(measured: dict[str, Measured], options: argparse.Namespace, result: Res
     )
     result.tables.append(table)
     for name, one in measured.items():
-        bare, device, beside = (
+        bare, device, bare_beside, device_beside = (
             Distribution.of(np.concatenate(times))
-            for times in (one.bare_ns, one.device_ns, one.beside_ns)
+            for times in (one.bare_ns, one.device_ns, one.bare_beside_ns, one.device_beside_ns)
         )
+        both = f"{name}: device / {BARE[name]}, both beside a busy Python thread"
         table.add(f"{name}: {BARE[name]}", 1, 1, 1, *bare.us())
         table.add(f"{name}: device / {BARE[name]}", *device.over(bare), *device.us())
+        table.add(both, *device_beside.over(bare_beside), *device_beside.us())
         table.add(
-            f"{name}: beside a busy Python thread / alone", *beside.over(device), *beside.us()
+            f"{name}: {BARE[name]}, beside it / alone", *bare_beside.over(bare), *bare_beside.us()
+        )
+        table.add(
+            f"{name}: device, beside it / alone", *device_beside.over(device), *device_beside.us()
         )
         table.add(f"{name}: noise floor: bare / itself", *noise_floor(one.bare_ns), *[None] * 4)
         table.add(f"{name}: noise floor: device / itself", *noise_floor(one.device_ns), *[None] * 4)
         result.targets += [
             Target(f"{name}: device / {BARE[name]}, p50", device.over(bare)[0], "≤", LIMITS[name]),
-            Target(
-                f"{name}: beside a busy Python thread / alone, p99.9",
-                beside.over(device)[2],
-                "≤",
-                BESIDE_LIMIT,
-            ),
+            Target(f"{both}, p99.9", device_beside.over(bare_beside)[2], "≤", BESIDE_LIMIT),
         ]
     result.notes.append(
         "the device also simulates its plant and sends a sensor packet every millisecond; the host's end is C, "
         "as a loop's is, and for ZeroMQ behind the bridge of a link, for libzmq's own echo, too"
+    )
+    result.notes.append(
+        "what is written to a pty is carried over by an ordinary thread of the kernel, which waits for what "
+        "computes"
     )
 
 

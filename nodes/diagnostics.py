@@ -1,28 +1,25 @@
-"""A node, its loops and their inputs in the words of /diagnostics: one DiagnosticStatus each."""
+"""A node and its loops in the words of /diagnostics: one DiagnosticStatus each, and those of their ports."""
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus
 
 from rtloop.config import Config
 from rtloop.realtime.rights import denied, kernel_report
 from rtloop.run import Run
 from rtloop.telemetry.live.followed import Followed
-from rtloop.telemetry.observe.inputs import InputWindow
 from rtloop.telemetry.observe.shares import window_s
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import LoopSummary
 from rtloop.telemetry.observe.words import explain, find
 
+from .port_diagnostics import PortDiagnostics, input_status
 from .states import State
-
-OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+from .status import ERROR, OK, WARN, Threshold, Thresholds, status
 
 _PLAIN_VALUES = (
     *("state", "rate_hz", "period_ms", "deadline_ms"),
@@ -33,24 +30,6 @@ _PLAIN_VALUES = (
 _STANDS_NS, _STANDS_PERIODS = 1_000_000_000, 3
 _Found = tuple[bytes, str]
 """A level, and a sentence that says why."""
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """Shares since the previous message, 0 to 1: a larger one is a warning, an error."""
-
-    warn: float = 0.0
-    error: float = 1.0
-
-    def level(self, n: int, of: int) -> bytes:
-        """That of ``n`` of so many."""
-        share = n / of if of > 0 else 0.0
-        level: bytes = ERROR if share > self.error else WARN if share > self.warn else OK
-        return level
-
-
-Thresholds = Mapping[str, Threshold]
-"""By ``misses``, ``skipped``, ``stale``."""
 _ANY: Thresholds = dict.fromkeys(("misses", "skipped", "stale"), Threshold())
 
 
@@ -72,7 +51,7 @@ def lifecycle_status(node: str, state: State) -> DiagnosticStatus:
         "config": None if run is None else run.config.path,
         "failure": failed,
     }
-    return _status(f"{node}: lifecycle", WARN if failed else OK, message, values, _host())
+    return status(f"{node}: lifecycle", WARN if failed else OK, message, values)
 
 
 class _Looks:
@@ -125,12 +104,15 @@ class LoopDiagnostics:
         self._run = run
         self._name = name
         self._looks = _Looks()
+        self._ports = PortDiagnostics(node, run, name)
 
     def statuses(self, thresholds: Thresholds) -> list[DiagnosticStatus]:
-        """The loop, and each of its inputs. Call ``run.observe()`` first."""
-        inputs = self._run.observed[self._name].inputs.take()
-        stale = thresholds["stale"]
-        return [self._loop(thresholds), *(self._input(window, stale) for window in inputs)]
+        """The loop, its inputs and its topics. Call ``run.observe()`` first."""
+        return [self._loop(thresholds), *self._ports.statuses(thresholds["stale"])]
+
+    def at_rest(self, run: Run, transition: str = "") -> list[DiagnosticStatus]:
+        """What was told of its ports, of ``run`` that is not active; nothing where it was another run's."""
+        return self._ports.at_rest(transition or "inactive") if run is self._run else []
 
     def _loop(self, thresholds: Thresholds) -> DiagnosticStatus:
         observed, loop = self._run.observed[self._name], self._run.loops[self._name]
@@ -140,39 +122,8 @@ class LoopDiagnostics:
             observed.statistics, observed.so_far(), thresholds, in_ros_words(loop.fault()), beside
         )
         values["denied_rights"] = ", ".join(r.name for r in denied([kernel_report(), *loop.rights]))
-        hardware_id = _hardware_id(self._run.config, self._name)
-        return _status(f"{self._node}: {self._name}", level, message, values, hardware_id)
-
-    def _input(self, window: InputWindow, threshold: Threshold) -> DiagnosticStatus:
-        config = self._run.config
-        section = config.loops[self._name].inputs.get(window.name)
-        hardware_id = "" if section is None else section.hardware_id(config.links)
-        name = f"{self._node}: {self._name}.{window.name}"
-        return _input_status(name, window, threshold, hardware_id or _host())
-
-
-def _input_status(
-    name: str, window: InputWindow, threshold: Threshold, hardware_id: str
-) -> DiagnosticStatus:
-    level = threshold.level(window.stale, window.cycles)
-    found = []
-    if window.age_ns < 0:
-        level, found = max(level, WARN), ["no sample yet"]
-    elif window.cycles == 0:
-        found = ["no cycle has read it since"]
-    if window.stale:
-        found.append(f"stale in {window.stale} of {window.cycles} cycles")
-    if window.gaps:
-        found.append(f"{window.gaps} samples were lost on the way")
-    values = {
-        "rate_hz": window.rate_hz,
-        "age_ms": None if window.age_ns < 0 else window.age_ns / 1e6,
-        "age_max_ms": None if window.age_max_ns < 0 else window.age_max_ns / 1e6,
-        "gaps": window.gaps,
-        "stale": window.stale,
-        "cycles": window.cycles,
-    }
-    return _status(name, level, "; ".join(found) or "fresh", values, hardware_id)
+        devices = _devices(self._run.config, self._name)
+        return status(f"{self._node}: {self._name}", level, message, values, devices)
 
 
 def _counts(summary: LoopSummary) -> dict[str, int]:
@@ -223,8 +174,7 @@ class FollowedDiagnostics:
         """The loop, and each of its inputs."""
         inputs = self._followed.inputs.take()
         of_inputs = (
-            _input_status(f"{self._name}.{window.name}", window, Threshold(), _host())
-            for window in inputs
+            input_status(f"{self._name}.{window.name}", window, Threshold()) for window in inputs
         )
         return [self._loop(), *of_inputs]
 
@@ -237,7 +187,7 @@ class FollowedDiagnostics:
             message = f"its process {pid} died before it was ended; `rtloop recover` saves what was recorded"
         values = {**self._whose(), **_values(self._followed.summary())}
         values["records_lost"] = self._followed.records_lost
-        return _status(self._name, level, message, values, _host())
+        return status(self._name, level, message, values)
 
     def _loop(self) -> DiagnosticStatus:
         followed, summary = self._followed, self._followed.summary()
@@ -249,7 +199,7 @@ class FollowedDiagnostics:
             followed.statistics, summary, _ANY, fault, [*summary.absences, *self._standing(summary)]
         )
         values["records_lost"] = followed.records_lost
-        return _status(self._name, level, message, {**self._whose(), **values}, _host())
+        return status(self._name, level, message, {**self._whose(), **values})
 
     def _standing(self, summary: LoopSummary) -> Iterator[str]:
         """Of a process that was stopped nothing else is to be seen: neither state nor counters change."""
@@ -293,7 +243,7 @@ def inactive_status(node: str, run: Run, name: str, transition: str = "") -> Dia
         values["state"] = transition
     message = transition or "inactive"
     # Not STALE: an aggregator makes an error of a group with one of these.
-    return _status(f"{node}: {name}", OK, message, values, _hardware_id(run.config, name))
+    return status(f"{node}: {name}", OK, message, values, _devices(run.config, name))
 
 
 def _values(summary: LoopSummary) -> dict[str, Any]:
@@ -309,29 +259,6 @@ def _values(summary: LoopSummary) -> dict[str, Any]:
     }
 
 
-def _status(
-    name: str, level: bytes, message: str, values: Mapping[str, Any], hardware_id: str
-) -> DiagnosticStatus:
-    return DiagnosticStatus(
-        level=level,
-        name=name,
-        message=message,
-        hardware_id=hardware_id,
-        values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
-    )
-
-
-def _hardware_id(config: Config, name: str) -> str:
+def _devices(config: Config, name: str) -> str:
     found = (section.hardware_id(config.links) for section in config.loops[name].port_sections)
-    devices = dict.fromkeys(device for device in found if device)
-    return ", ".join(devices) or _host()
-
-
-def _host() -> str:
-    return socket.gethostname()
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "n/a"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return ", ".join(dict.fromkeys(device for device in found if device))

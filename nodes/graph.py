@@ -6,9 +6,10 @@ not, and is told so by their callback group.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.duration import Duration
@@ -26,12 +27,14 @@ from rclpy.qos import (
 )
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from rtloop import core
 from rtloop.errors import ConfigError
 from rtloop.ports.around import Topic
 from rtloop.ports.qos import Qos
 
 from .fields import reader, writer
 from .message_types import message_class
+from .middleware import schedule_receivers
 
 _FOR_EVER_NS = (1 << 63) - 1
 #: What rclpy raises once ROS was shut down, or its node destroyed.
@@ -99,8 +102,13 @@ class RclpyGraph:
         self._node.get_logger().warning(text)
 
 
-class _Endpoint:
+class _Endpoint(ABC):
     """An entity of rclpy, pinned: whoever destroys its node does not destroy it under the core's thread."""
+
+    _does: ClassVar[str]
+    """What one at its other end does."""
+    _nobody: ClassVar[str]
+    """Where there is none."""
 
     def __init__(self, node: Node, made: Any) -> None:
         self._node = node
@@ -109,10 +117,37 @@ class _Endpoint:
         self.handle.__enter__()
         self.topic: str = made.topic_name
         self._counted: Counter[str] = Counter()
+        self._told: dict[str, str] = {}
         self._handlers: Sequence[Any] = ()
 
     def counters(self) -> Mapping[str, int]:
         return dict(self._counted)
+
+    def told(self) -> Mapping[str, str]:
+        return dict(self._told)
+
+    def found(self) -> str:
+        try:
+            there = self._there()
+        except _GONE:
+            return "ROS was shut down"
+        others = [self._apart(info) or f"{_whose(info)} {self._does}" for info in there]
+        return "; ".join(dict.fromkeys(others)) or self._nobody
+
+    def apart(self) -> str:
+        try:
+            others = [self._apart(info) for info in self._there()]
+        except _GONE:
+            return ""
+        return "; ".join(dict.fromkeys(filter(None, others)))
+
+    @abstractmethod
+    def _there(self) -> Sequence[TopicEndpointInfo]:
+        """Who is at its other end."""
+
+    @abstractmethod
+    def _apart(self, info: TopicEndpointInfo) -> str:
+        """Why it does not speak with one of them; empty where it does."""
 
     def _listen(self, callbacks: Any) -> None:
         # Not in the group of the entity, where no executor would call them.
@@ -122,6 +157,7 @@ class _Endpoint:
             self._node.add_waitable(handler)
 
     def _tell(self, event: str, text: str) -> None:
+        self._told[event] = text
         self._counted[event] += 1
         self._node.get_logger().warning(f"{self.topic}: {text}")
 
@@ -134,6 +170,12 @@ class _Endpoint:
 
 
 class _Subscription(_Endpoint):
+    _does = "publishes it"
+    _nobody = (
+        "nobody publishes it. Look at its name with `ros2 topic list`, and at namespace and remappings of this "
+        "node"
+    )
+
     def __init__(self, node: Node, made: Any, read: Any) -> None:
         super().__init__(node, made)
         self.reader = read
@@ -147,26 +189,19 @@ class _Subscription(_Endpoint):
             )
         )
 
+    def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
+        return schedule_receivers(setup)
+
     def take(self) -> bytes | None:
         taken = self.handle.take_message(self._made.msg_type, True)
         return None if taken is None else bytes(taken[0])
 
-    def found(self) -> str:
-        try:
-            there = self._node.get_publishers_info_by_topic(self.topic)
-        except _GONE:
-            return "ROS was shut down"
-        if not there:
-            return (
-                "nobody publishes it. Look at its name with `ros2 topic list`, and at namespace and remappings "
-                "of this node"
-            )
-        others = [self._apart(info) or f"{_whose(info)} publishes it" for info in there]
-        return "; ".join(dict.fromkeys(others))
-
     def close(self) -> None:
         self._close_handlers()
         self._node.destroy_subscription(self._made)
+
+    def _there(self) -> Sequence[TopicEndpointInfo]:
+        return list(self._node.get_publishers_info_by_topic(self.topic))
 
     def _apart(self, info: TopicEndpointInfo) -> str:
         return _apart(info, self._made.msg_type, info.qos_profile, self._made.qos_profile)
@@ -195,6 +230,9 @@ class _Subscription(_Endpoint):
 
 
 class _Publisher(_Endpoint):
+    _does = "subscribes to it"
+    _nobody = "nobody subscribes to it"
+
     def __init__(self, node: Node, made: Any, write: Any) -> None:
         super().__init__(node, made)
         self.writer = write
@@ -209,16 +247,6 @@ class _Publisher(_Endpoint):
 
     def send(self, message: bytes) -> None:
         self._made.publish(message)
-
-    def found(self) -> str:
-        try:
-            there = self._node.get_subscriptions_info_by_topic(self.topic)
-        except _GONE:
-            return "ROS was shut down"
-        if not there:
-            return "nobody subscribes to it"
-        others = [self._apart(info) or f"{_whose(info)} subscribes to it" for info in there]
-        return "; ".join(dict.fromkeys(others))
 
     @property
     def subscriptions(self) -> int:
@@ -236,6 +264,9 @@ class _Publisher(_Endpoint):
     def close(self) -> None:
         self._close_handlers()
         self._node.destroy_publisher(self._made)
+
+    def _there(self) -> Sequence[TopicEndpointInfo]:
+        return list(self._node.get_subscriptions_info_by_topic(self.topic))
 
     def _apart(self, info: TopicEndpointInfo) -> str:
         return _apart(info, self._made.msg_type, self._made.qos_profile, info.qos_profile)

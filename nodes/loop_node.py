@@ -174,7 +174,8 @@ class LoopNode(LifecycleNode):
         self._deactivate(run)
         # A cycle that never returned still holds what a new one would use.
         if hung := [name for name, loop in run.loops.items() if loop.hangs]:
-            raise RuntimeError(f"a cycle of {', '.join(hung)} never returned")
+            told = "; ".join(self.end_problems)
+            raise RuntimeError(f"a cycle of {', '.join(hung)} never returned: {told}")
         return Inactive(run, failure="; ".join(self.end_problems))
 
     @_transition("cleaningup")
@@ -209,10 +210,11 @@ class LoopNode(LifecycleNode):
             time.sleep(LOOK_S)
         return True
 
-    def change(self, transition: str) -> TransitionCallbackReturn:
-        """Makes a transition, after the one that another thread makes."""
+    def change(self, transition: str) -> None:
+        """Makes a transition, after the one that another thread makes; none where that led elsewhere."""
         self.settle()
-        return getattr(self, f"trigger_{transition}")()
+        getattr(self, f"trigger_{transition}")()
+        self.settle()  # where another thread was first after all
 
     def remember_failure(self, text: str) -> None:
         """Why the node is where it is, until the next transition, which may have begun."""
@@ -299,20 +301,23 @@ class LoopNode(LifecycleNode):
             )
 
     def _forget(self) -> str:
-        """Lets the run go, active or not; what went wrong at its end, of which nothing is left to be done."""
+        """Lets the run go, active or not; what went wrong with that, of which nothing is left to be done."""
         run = self.state.run
         if run is None:
             return ""
+        problems: tuple[str, ...] = ()
         try:
             if run.state == "active":
                 self._deactivate(run)
+                problems = self.end_problems
         finally:
             try:
                 run.cleanup()
             except RtloopError as error:
+                problems += (str(error),)
                 self.end_problems += (str(error),)
                 self._tell_failure(str(error))
-        return "; ".join(self.end_problems)
+        return "; ".join(problems)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,15 +19,9 @@ from rtloop.errors import RtloopError
 from rtloop.run import Run
 
 from .declaration import Declaration
-from .diagnostics import (
-    LoopDiagnostics,
-    Threshold,
-    Thresholds,
-    in_ros_words,
-    inactive_status,
-    lifecycle_status,
-)
+from .diagnostics import LoopDiagnostics, in_ros_words, inactive_status, lifecycle_status
 from .states import Active, Changing, State
+from .status import Threshold, Thresholds
 
 #: A ring holds seconds of its loop, a screen shows no more.
 LOOK_PERIOD_S = 0.1
@@ -90,9 +84,10 @@ class Reports:
                 statuses += loop.statuses(self._thresholds())
         elif state.run is not None:
             transition = state.label if isinstance(state, Changing) else ""
-            statuses += [
-                inactive_status(name, state.run, loop, transition) for loop in state.run.loops
-            ]
+            for key in state.run.loops:
+                statuses.append(inactive_status(name, state.run, key, transition))
+                if key in self._loops:
+                    statuses += self._loops[key].at_rest(state.run, transition)
         return statuses
 
     def _loops_of(self, node: str, run: Run) -> dict[str, LoopDiagnostics]:

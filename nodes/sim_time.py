@@ -51,11 +51,9 @@ class SimTime:
             return
         to_ns = message.clock.sec * 1_000_000_000 + message.clock.nanosec
         try:
-            if clock.jumped(to_ns):
+            if not clock.try_advance(to_ns):
                 with self._node.supervision.moving:
                     self._begin_anew(clock, to_ns)
-            else:
-                clock.advance(to_ns)
         except RtloopError as error:
             self._node.get_logger().error(f"/clock jumped: {error}")
         except Exception:

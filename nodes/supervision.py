@@ -69,10 +69,10 @@ class Supervision:
     def _look(self) -> None:
         if self._node.is_ending:
             return
-        if self.is_starting:
-            with self.moving:
+        with self.moving:
+            if self.is_starting:
                 self._start()
-        self._answer_fault()
+            self._answer_fault()
 
     def _start(self) -> None:
         """One attempt, where it is time for one."""
@@ -84,8 +84,9 @@ class Supervision:
                 node.trigger_configure()
             if isinstance(node.state, Inactive) and self.is_starting:
                 node.trigger_activate()
-            self.is_starting &= not isinstance(node.state, Active)
-            if self.is_starting:
+            if isinstance(node.state, Active):
+                self.is_starting = False
+            if self.is_starting:  # or a stop has ended that, too
                 self._next_attempt_s = time.monotonic() + self._pause_s
                 node.get_logger().debug(f"autostart: tried again in {self._pause_s:g} s")
                 self._pause_s = max(min(2 * self._pause_s, LONGEST_RETRY_S), self._pause_s)
@@ -150,7 +151,8 @@ class Supervision:
                 node.change("deactivate")
             if isinstance(node.state, Inactive):
                 node.state.run.forget_stop()  # where it came too late to end a start
-            return not (isinstance(node.state, Active) or node.end_problems), self._said()
+            is_done = not (isinstance(node.state, Active) or node.end_problems)
+            return is_done, self._said(*node.end_problems)
         finally:
             self.moving.release()
 
@@ -161,7 +163,8 @@ class Supervision:
             return False, f"{state.label}: only an active node has anything in its rings"
         return True, str(state.run.dump())
 
-    def _said(self) -> str:
+    def _said(self, *besides: str) -> str:
         state = self._node.state
-        failed = in_ros_words(state.failure)
+        texts = [state.failure, *(text for text in besides if text not in state.failure)]
+        failed = in_ros_words("; ".join(filter(None, texts)))
         return f"{state.label}: {failed}" if failed else state.label

@@ -440,8 +440,18 @@ class Loop:
         return self._configured().ports
 
     @property
+    def input_ports(self) -> Mapping[str, Port]:
+        """The same, by the names of its inputs."""
+        return self._configured().input_ports
+
+    @property
+    def output_ports(self) -> Mapping[str, Port]:
+        """The same, by the names of its outputs."""
+        return self._configured().output_ports
+
+    @property
     def placed_ports(self) -> Sequence[tuple[Port, Place]]:
-        """The same, each with the place where the configuration names it."""
+        """All of them, each with the place where the configuration names it."""
         parts = self._configured()
         return tuple(zip(parts.ports, parts.places, strict=True))
 
@@ -546,7 +556,7 @@ class Loop:
         outputs = self.loop_config.outputs.values()
         if any(hold.hold == name for output in outputs for _, hold in holds((), output.safe)):
             sample = f"finite {sample}"
-        source = self._configured().input_ports[name]
+        source = self.input_ports[name]
         return Finding(
             f"loop '{self.name}' did not start: input '{name}' ({source.name}) had no {sample} within "
             f"{FIRST_SAMPLE_TIMEOUT_S:g} s. {source.awaits}",

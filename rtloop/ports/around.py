@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rtloop.link.section import LinkConfig
     from rtloop.ports.qos import Qos
 
+#: From the end of a loop, for its safe command to be confirmed: Fast DDS asks its subscriptions every 3 s.
+CONFIRMED_WITHIN_S = 3.5
+
 
 @dataclass(frozen=True)
 class Topic:
@@ -39,8 +42,14 @@ class Endpoint(Protocol):
     def found(self) -> str:
         """Who is at its other end now, and what keeps them apart, in a sentence."""
 
+    def apart(self) -> str:
+        """Who is there now, and does not fit together with it, and why; empty where nobody."""
+
     def counters(self) -> Mapping[str, int]:
         """What the middleware told of its quality of service so far: how often, by the event."""
+
+    def told(self) -> Mapping[str, str]:
+        """The newest sentence of each such event, as the log has it."""
 
     def close(self) -> None:
         """Destroys it. Whoever called into it has ended."""
@@ -48,6 +57,9 @@ class Endpoint(Protocol):
 
 class Subscription(Endpoint, Protocol):
     reader: core.CdrReader
+
+    def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
+        """The middleware's own threads, which bring its messages into this process."""
 
     def take(self) -> bytes | None:
         """The next message; None when there is none. Not beside a thread of the core that takes them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from rtloop.config.values import VECTOR_SIZE_MAX, Milliseconds, nanoseconds
 from rtloop.errors import LinkError
 from rtloop.ports.around import Around
 from rtloop.ports.command import bound_rules
+from rtloop.ports.condition import Condition
 from rtloop.ports.signal import Signal
 from rtloop.ports.stale import OnStale, StaleWord, StandIn, stand_in_rules
 
@@ -416,6 +418,17 @@ class Port(ABC):
         """
         raise ValueError(f"'{self.name}' is no mailbox: nothing can be written to it")
 
+    def condition(self, before: Mapping[str, Any]) -> Condition:
+        """For /diagnostics, while it is open: ``before`` are the values of the look before, none at the first.
+
+        Asked beside the cycles, as often as diagnostics are published. Nothing for most kinds.
+        """
+        return Condition()
+
+    def why_stale(self, before: Mapping[str, Any]) -> str:
+        """Of an input: why no fresh sample came since that look, in a sentence; empty where it cannot tell."""
+        return ""
+
     def ask(self) -> dict[str, Any]:
         """What its device said of itself, for people; empty where there is none."""
         return {}
@@ -433,6 +446,10 @@ class Port(ABC):
         a sentence with what to do. Nothing to do for most kinds, as in ``close``.
         """
         return ""
+
+    def left_s(self, within_s: float) -> float:
+        """In ``stop``: what is left of so long after ``ended_s``."""
+        return max(0.0, self.ended_s + within_s - time.monotonic())
 
     def account(self) -> DeviceAccount | None:
         """What its device accounted for itself, as it said last, at the end or, while the loop runs, by now.

@@ -9,12 +9,17 @@ from bisect import insort
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from rtloop.ports.around import CONFIRMED_WITHIN_S
 from rtloop.ports.command import numbers
+from rtloop.ports.condition import Condition, of_commands, of_topic
 from rtloop.ports.mailbox import MailboxPort
 from rtloop.ports.port import Port
 from rtloop.ports.qos import qos_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -24,7 +29,6 @@ if TYPE_CHECKING:
 
 #: Of samples whose time has not come, so many are kept: the nearest.
 AHEAD_MAX = 1000
-CONFIRMED_WITHIN_S = 1.0
 
 
 class SteppedInputPort(MailboxPort):
@@ -50,6 +54,12 @@ class SteppedInputPort(MailboxPort):
     @property
     def awaits(self) -> str:  # type: ignore[override]  # what there is now
         return f"No message on {self.topic} counts. {self._refused or self._subscription.found()}"
+
+    def condition(self, before: Mapping[str, Any]) -> Condition:
+        return of_topic(self._subscription, {}, before)
+
+    def why_stale(self, before: Mapping[str, Any]) -> str:
+        return f"{self.topic}: {self._subscription.found()}"
 
     def prepare(self) -> None:
         """What came before counts where it was kept for those who come late, and time did not go back since."""
@@ -113,8 +123,13 @@ class SteppedOutputPort(MailboxPort):
         safe = numbers(section.safe, names, 0.0)
         self.topic = publisher.topic
         self._publisher, self._timing = publisher, timing
+        self._receiver_times_out = section.receiver_times_out
         super().__init__(name, safe=safe, names=names, now_ns=timing.now_ns)
         timing.attach(self)
+
+    def condition(self, before: Mapping[str, Any]) -> Condition:
+        values = {"receiver_times_out": self._receiver_times_out}
+        return of_commands(self._publisher, values, before)
 
     def prepare(self) -> None:
         super().prepare()
@@ -134,8 +149,13 @@ class SteppedOutputPort(MailboxPort):
 
     def stop(self) -> str:
         self._publish(self.core.newest()[0])
-        if self._publisher.subscriptions and not self._publisher.acknowledged(CONFIRMED_WITHIN_S):
-            return f"nobody confirmed the safe command on {self.topic}"
+        if self._publisher.subscriptions == 0:
+            return ""
+        if not self._publisher.acknowledged(self.left_s(CONFIRMED_WITHIN_S)):
+            return (
+                f"the safe command on {self.topic} was not confirmed within {CONFIRMED_WITHIN_S:g} s: "
+                f"{self._publisher.found()}"
+            )
         return ""
 
     def close(self) -> None:

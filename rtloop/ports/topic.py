@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import atexit
 import re
-import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -16,8 +15,9 @@ from rtloop import core
 from rtloop.config.problem import Keys, Problem
 from rtloop.config.values import VECTOR_SIZE_MAX, ElementNames
 from rtloop.errors import ConfigError, LinkError
-from rtloop.ports.around import Around, Endpoint, Publisher, Subscription, Topic
+from rtloop.ports.around import CONFIRMED_WITHIN_S, Around, Endpoint, Publisher, Subscription, Topic
 from rtloop.ports.command import numbers
+from rtloop.ports.condition import Condition, counted, nobody_subscribes, of_commands, of_topic
 from rtloop.ports.port import INPUTS, OUTPUTS, InputSection, OutputSection, Port, ServedLoop
 from rtloop.ports.qos import QosOrProfile, qos_of
 from rtloop.ports.signal import Signal
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 #: After the loop has ended, for the safe command to be published.
 SAFE_WITHIN_S = 1.0
-#: And then to be confirmed: Fast DDS asks its subscriptions for that every 3 s.
-CONFIRMED_WITHIN_S = 3.5
 
 _TYPE = re.compile(r"([a-z][a-z0-9_]*)/(msg/)?([A-Z][A-Za-z0-9]*)")
 _TOPIC = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
@@ -356,12 +354,17 @@ class _TopicPort(Port):
 _left_behind: list[Endpoint] = []
 
 
+#: Counters of the messages that made no sample.
+_UNUSED = ("unreadable", "stamps_behind", "unstamped")
+
+
 class TopicInputPort(_TopicPort):
     """A subscription. ``awaits`` says who publishes, and why nothing has come."""
 
     def __init__(self, name: str, section: TopicInput, subscription: Subscription) -> None:
         super().__init__(name, section, subscription)
         self.inputs = self._signals
+        self._subscription = subscription
         keeps = qos_of(section.qos).durability == "transient_local"
         is_stamped = section.stamp == "header"
         self.core = core.TopicInput(
@@ -369,19 +372,30 @@ class TopicInputPort(_TopicPort):
         )
         _open_ports.add(self)
 
+    def schedule(self, setup: ThreadSetup) -> list[Right]:
+        return super().schedule(setup) + self._subscription.schedule(setup)
+
     @property
     def awaits(self) -> str:  # type: ignore[override]  # what there is now
-        counted = self.core.counters()
-        if counted["messages"] == 0:
+        now = self.core.counters()
+        if now["messages"] == 0:
             return f"No message came on {self.topic}: {self._endpoint.found()}"
         assert isinstance(self.core, core.TopicInput)
         if not self.core.refused:
             return f"Messages came on {self.topic}, and none since: {self._endpoint.found()}"
-        unused = sum(counted[key] for key in ("unreadable", "stamps_behind", "unstamped"))
-        return (
-            f"Of {counted['messages']} messages on {self.topic} {unused} could not be used: "
-            f"{self.core.refused}"
-        )
+        unused = sum(now[key] for key in _UNUSED)
+        return f"Of {now['messages']} messages on {self.topic} {unused} could not be used: {self.core.refused}"
+
+    def condition(self, before: Mapping[str, Any]) -> Condition:
+        return of_topic(self._endpoint, self._core.counters(), before)
+
+    def why_stale(self, before: Mapping[str, Any]) -> str:
+        assert isinstance(self.core, core.TopicInput)
+        now = self.core.counters()
+        if unused := counted(before, now, *_UNUSED):
+            came = counted(before, now, "messages")
+            return f"Of {came} messages on {self.topic} {unused} could not be used: {self.core.refused}"
+        return f"{self.topic}: {self._endpoint.found()}"
 
 
 class TopicOutputPort(_TopicPort):
@@ -393,31 +407,33 @@ class TopicOutputPort(_TopicPort):
         super().__init__(name, section, publisher)
         self.outputs = self._signals
         self._publisher = publisher
+        self._receiver_times_out = section.receiver_times_out
         safe = numbers(section.safe, section.element_names, 0.0)
         self.core = core.TopicOutput(publisher.handle, publisher.writer, safe, period_ns)
         _open_ports.add(self)
 
+    def condition(self, before: Mapping[str, Any]) -> Condition:
+        values = {**self._core.counters(), "receiver_times_out": self._receiver_times_out}
+        return of_commands(self._publisher, values, before)
+
     def stop(self) -> str:
         assert isinstance(self.core, core.TopicOutput)
-        if not self.core.safe_was_sent(int(self._left_s(SAFE_WITHIN_S) * 1e9)):
+        if not self.core.safe_was_sent(int(self.left_s(SAFE_WITHIN_S) * 1e9)):
             return (
                 f"the safe command on {self.topic} was not published within {SAFE_WITHIN_S:g} s: perhaps ROS "
                 "was shut down before the loop. Stop what it moves by other means"
             )
-        if self._publisher.subscriptions == 0:
+        if nobody := nobody_subscribes(self._publisher):
             return (
-                f"nobody subscribes to {self.topic}: whoever took its commands did not hear the safe one. Look "
-                "at whether it is safe by itself"
+                f"{nobody}: whoever took its commands did not hear the safe one. Look at whether it is safe by "
+                "itself"
             )
-        if not self._publisher.acknowledged(self._left_s(CONFIRMED_WITHIN_S)):
+        if not self._publisher.acknowledged(self.left_s(CONFIRMED_WITHIN_S)):
             return (
                 f"the safe command on {self.topic} was published, and not confirmed within "
                 f"{CONFIRMED_WITHIN_S:g} s: {self._endpoint.found()}. Look at whether what it moves has stopped"
             )
         return ""
-
-    def _left_s(self, within_s: float) -> float:
-        return max(0.0, self.ended_s + within_s - time.monotonic())
 
 
 def _close_all() -> None:

@@ -119,14 +119,28 @@ class LockStep:
                 stepped.pass_until(to_ns)
             self._now_ns = to_ns
 
-    def follow(self, run: Run, to_ns: int) -> bool:
-        """:meth:`advance`; where time jumped, ends ``run`` and activates it anew at ``to_ns``: True then.
+    def try_advance(self, to_ns: int) -> bool:
+        """:meth:`advance`, unless time jumped under its loops: False then, and nothing was done.
 
-        It did where it went back, and where it went on by more than 10 s at once. Raises what
-        :meth:`Run.activate` raises; ``run`` is inactive then.
+        It did where it went back, and where it went on by more than 10 s at once after their first release.
+        Before that they wait on: to activate them anew may take longer than 10 s of a fast simulation.
         """
-        if not self.jumped(to_ns):
+        with self._lock:
+            if self.went_back(to_ns):
+                return False
+            if self._now_ns is not None and to_ns - self._now_ns > STEP_MAX_NS:
+                if self._begun:
+                    return False
+                self._now_ns = to_ns  # no cycle was due until then
             self.advance(to_ns)
+            return True
+
+    def follow(self, run: Run, to_ns: int) -> bool:
+        """:meth:`try_advance`; where time jumped, ends ``run`` and activates it anew at ``to_ns``: True then.
+
+        Raises what :meth:`Run.activate` raises; ``run`` is inactive then.
+        """
+        if self.try_advance(to_ns):
             return False
         was_active = run.state == "active"
         run.deactivate()
@@ -138,14 +152,6 @@ class LockStep:
     def went_back(self, to_ns: int) -> bool:
         """Whether that was before now: then no cycle is due any more."""
         return self._now_ns is not None and to_ns < self._now_ns
-
-    def jumped(self, to_ns: int) -> bool:
-        """Whether that is no step from now: time went back, or far ahead of loops that are active."""
-        with self._lock:
-            if self._now_ns is None:
-                return False
-            is_far = to_ns - self._now_ns > STEP_MAX_NS
-            return self.went_back(to_ns) or (is_far and bool(self._begun or self._released))
 
     def begin_anew(self, at_ns: int) -> None:
         """It is any other time now. Raises RtloopError where a loop is active, which must be ended before."""

@@ -115,7 +115,7 @@ def test_hours_of_recording_are_split_and_the_oldest_files_go() -> None:
 
 def test_round_trips_are_measured_on_every_transport_and_beside_a_busy_thread() -> None:
     result = run("link_round_trip")
-    assert len(result.tables[0].rows) == 3 * 5
+    assert len(result.tables[0].rows) == 3 * 7
     assert all(row[-1] for row in result.tables[0].rows if "noise floor" not in str(row[0]))
     assert len(result.targets) == 3 * 2
 

@@ -318,6 +318,21 @@ def test_an_arming_that_works_when_it_was_told_to_have_failed_is_undone(
         assert bridge.is_armed
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_fails_in_no_way_foreseen_has_not_worked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_bridge: Bridge, _link: object) -> str:
+        raise ZeroDivisionError("a bug")
+
+    with ScriptedDevice() as device, bridged(device.path) as (bridge, _heard):
+        monkeypatch.setattr(Bridge, "_clear", broken)
+        with pytest.raises(LinkError, match=r"to clear failed: ZeroDivisionError\('a bug'\)"):
+            bridge.clear()
+        bridge._thread.join()
+        assert isinstance(bridge.error, ZeroDivisionError)
+        with pytest.raises(LinkError, match="the bridge has ended"):
+            bridge.stop()
+
+
 def test_what_is_lost_and_damaged_is_counted_as_it_happens_and_over_requests() -> None:
     sample: dict[str, Any] = {"sample_time_us": 0, "state": 1, "reasons": 0, "command_seq": 0}
     sample |= {"late_commands": 0, "values": [0.0, 0.0]}

@@ -16,6 +16,7 @@ from rtloop.run import Run
 from rtloop.telemetry.live.followed import Followed
 from rtloop.telemetry.observe.ring import Ring
 from tests.nodes.ros import ERROR, OK, WARN, Status
+from tests.policy.callable.files import loop_file, module
 from tests.running import POLICY, ROOT, wait_for
 from tests.telemetry.conftest import ring_directory
 from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring
@@ -42,7 +43,8 @@ loops:
 
 def loop_status(run: Run, name: str) -> Status:
     """What is said of a loop at the first look."""
-    from rtloop.nodes.diagnostics import LoopDiagnostics, Threshold
+    from rtloop.nodes.diagnostics import LoopDiagnostics
+    from rtloop.nodes.status import Threshold
 
     thresholds = dict.fromkeys(("misses", "skipped", "stale"), Threshold())
     return Status(LoopDiagnostics("/node", run, name).statuses(thresholds)[0])
@@ -111,9 +113,27 @@ def test_of_one_policy_it_names_none(tmp_path: Path) -> None:
         assert "policy" not in loop_status(run, "balance").values
 
 
+def test_the_answers_of_a_python_function_are_told_of_as_an_input_is(tmp_path: Path) -> None:
+    from rtloop.nodes.diagnostics import LoopDiagnostics
+    from rtloop.nodes.status import Threshold
+
+    policy = f"python: {module(tmp_path, 'def act(seen): return seen[:1] * 3')}:act"
+    config = load(loop_file(tmp_path, policy, loop_class="soft"))
+    with Run(config, "told", record=False) as run:
+        run.loops["pole"].write_input("angle", [1, 0])
+        wait_for(lambda: run.loops["pole"].read_output("push")[0][0] == 6.0, "an answer")
+        run.observe()
+        thresholds = dict.fromkeys(("misses", "skipped", "stale"), Threshold(1.0))
+        statuses = LoopDiagnostics("/node", run, "pole").statuses(thresholds)
+    names = [status.name for status in statuses]
+    assert names == ["/node: pole", "/node: pole.angle", "/node: pole.answer"]
+    assert Status(statuses[2]).values["rate_hz"] != "n/a"
+
+
 def looks(run: Run, **thresholds: tuple[float, float]) -> Callable[[], list[Status]]:
     """A look at the loop and its input, each of the time since the one before."""
-    from rtloop.nodes.diagnostics import LoopDiagnostics, Threshold
+    from rtloop.nodes.diagnostics import LoopDiagnostics
+    from rtloop.nodes.status import Threshold
 
     every: dict[str, tuple[float, float]] = dict.fromkeys(
         ("misses", "skipped", "stale"), (0.0, 1.0)
@@ -196,14 +216,10 @@ def test_a_broken_limit_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_aggregator_file_matches_the_names_that_are_published(tmp_path: Path) -> None:
-    from rtloop.nodes.diagnostics import (
-        LoopDiagnostics,
-        Threshold,
-        inactive_status,
-        lifecycle_status,
-    )
+    from rtloop.nodes.diagnostics import LoopDiagnostics, inactive_status, lifecycle_status
     from rtloop.nodes.loop_node import NODE_NAME
     from rtloop.nodes.states import Unconfigured
+    from rtloop.nodes.status import Threshold
 
     file = yaml.safe_load((ROOT / "launch" / "diagnostics_aggregator.yaml").read_text())
     analyzer = file["/**"]["ros__parameters"][NODE_NAME]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rtloop.telemetry.mcap.reader import open_recording
-from tests.nodes.ros import Client, Float64MultiArray, NodeProcess, Status, loop_node
+from tests.nodes.ros import OK, WARN, Client, Float64MultiArray, NodeProcess, Status, loop_node
 from tests.running import POLICY, edited
 from tests.sim.test_lock_step import MS, config_in
 
@@ -143,6 +143,12 @@ def test_topics_are_taken_and_published_between_the_cycles(
     client.spin_until(lambda: cart.get_subscription_count() == 1, "the node hears it")
     assert client.request("activate"), node.log
     simulator.until(115_000, executed(0))
+    force = client.named_when("/loop_node: balance.force", lambda s: s.level == OK)
+    assert (force.values["topic"], force["subscriptions"]) == ("/force", 1)
+    source = client.named_when("/loop_node: balance.cart", lambda s: s.level == WARN)
+    assert source.message == (
+        "no sample yet. No message on /cart counts. /test_client publishes it"
+    )
     for time_ms in range(115_005, 115_105, 5):
         message = TwistStamped()
         message.twist.linear.y = time_ms / 1e6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sys
@@ -24,6 +25,7 @@ from tests.core.topic_scenarios import Rig, mailbox
 from tests.nodes.programs import hears, path_of, started
 from tests.nodes.ros import Client, Float64MultiArray, loop_node, loop_node_here, rclpy, runs
 from tests.policy.models import passthrough
+from tests.realtime.test_rights import may_use_fifo
 from tests.running import edited, run_and_left
 
 # After ros.py has skipped all of it without rclpy.
@@ -81,6 +83,17 @@ class Listener:
             lambda m: self.heard.append(list(m.data)),
             QoSProfile(depth=100, reliability=kind),
         )
+
+
+def threads(pid: int) -> dict[str, tuple[int, int]]:
+    """Policy and priority, by the name of the thread."""
+    return {
+        (task / "comm").read_text().strip(): (
+            os.sched_getscheduler(int(task.name)),
+            os.sched_getparam(int(task.name)).sched_priority,
+        )
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    }
 
 
 def twist(x: float, z: float) -> TwistStamped:
@@ -184,6 +197,31 @@ def test_a_quality_of_service_that_does_not_fit_is_told_in_words(
     assert "/cmd_vel: a publisher offers less than this loop asks for (RELIABILITY)" in told
     assert "No message came on /cmd_vel: /test_client and this loop do not fit together" in told
     assert "Best effort publisher and reliable subscription" in told
+
+
+@pytest.mark.skipif(not may_use_fifo(), reason="SCHED_FIFO is not granted: run as root")
+def test_all_threads_on_the_way_of_a_message_are_real_time_where_the_loop_is(
+    tmp_path: Path,
+) -> None:
+    config = edited(
+        written(tmp_path, f"{TWIST}, max_age_ms: 60000"),
+        {"scheduler: other": "scheduler: fifo, thread_priority: 60"},
+    )
+    with Client() as client, loop_node(tmp_path, config=config) as node:
+        assert client.request("configure"), node.log
+        listener = Listener(client)
+        publisher = client.node.create_publisher(TwistStamped, "cmd_vel", 10)
+        client.node.create_timer(0.02, lambda: publisher.publish(twist(0.5, 0.25)))
+        assert client.request("activate"), node.log
+        client.spin_until(lambda: bool(listener.heard), "commands come")
+        found = threads(node.process.pid)
+        assert found["rt:balance"][1] == 60
+        assert found["rtloop topic"] == (os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, 59)
+        receivers = {name: of for name, of in found.items() if name.startswith("dds.shm.7")}
+        assert receivers
+        assert {priority for _policy, priority in receivers.values()} == {59}
+        # Whatever else the middleware has is nobody's way to the loop.
+        assert {found[name][1] for name in found if name.startswith(("dds.ev", "dds.asyn"))} == {0}
 
 
 def test_a_peer_that_is_killed_and_comes_back_finds_the_loop_as_it_was(

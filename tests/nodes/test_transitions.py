@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from rtloop.config import Config, load
+from rtloop.errors import StoppedError
+from rtloop.loop import Loop
 from rtloop.run import Run
 from tests.nodes.ros import Client, LoopNode
 from tests.nodes.test_diagnostics import LOOP
@@ -141,6 +144,85 @@ def at_s(seconds: int) -> Clock:
     message = Clock()
     message.clock.sec = seconds
     return message
+
+
+def test_a_fault_is_answered_between_no_two_transitions(
+    node: LoopNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.set_parameters([Parameter("on_fault", value="deactivate")])
+    node.trigger_configure()
+    node.trigger_activate()
+    monkeypatch.setattr(Loop, "fault", lambda _: "a fault")
+    looking = threading.Thread(target=node.supervision._look)
+    with node.supervision.moving:  # as a ~/stop has it, or a clock that jumped
+        looking.start()
+        looking.join(0.5)
+        assert node.state.label == "active"
+    looking.join()
+    assert node.state.label == "inactive"
+    assert node.state.failure == "on_fault: deactivate: a fault"
+
+
+def test_a_stop_that_another_thread_overtakes_is_answered_after_it(
+    node: LoopNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle, deactivate = node.settle, Run.deactivate
+    other = threading.Thread(target=node.trigger_deactivate)
+    has_begun = threading.Event()
+
+    def slow(run: Run) -> Any:
+        has_begun.set()
+        time.sleep(0.3)
+        return deactivate(run)
+
+    def overtaken(timeout_s: float = float("inf")) -> bool:
+        settled = settle(timeout_s)
+        if not has_begun.is_set():
+            other.start()
+            has_begun.wait()
+        return settled
+
+    node.trigger_configure()
+    node.trigger_activate()
+    monkeypatch.setattr(Run, "deactivate", slow)
+    monkeypatch.setattr(node, "settle", overtaken)
+    assert node.supervision._stop() == (True, "inactive")
+    other.join()
+
+
+def test_a_stop_says_what_its_success_is_denied_for(
+    node: LoopNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: Run) -> None:
+        raise StoppedError("stopped by ~/stop before it started")
+
+    node.trigger_configure()
+    node.trigger_activate()
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "fault", lambda _: "a fault")
+        node.trigger_deactivate()
+    assert node.supervision._stop() == (False, "inactive: a fault")
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "activate", stopped)
+        node.trigger_activate()
+    told = "inactive: stopped by ~/stop before it started; a fault"
+    assert node.supervision._stop() == (False, told)
+    node.trigger_activate()
+    assert node.supervision._stop() == (True, "inactive")
+
+
+def test_what_went_wrong_at_an_end_is_not_told_of_the_next_transition(
+    node: LoopNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.trigger_configure()
+    node.trigger_activate()
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "fault", lambda _: "a fault")
+        node.trigger_deactivate()
+    assert node.state.failure == "a fault"
+    node.trigger_cleanup()
+    assert (node.state.label, node.state.failure) == ("unconfigured", "")
+    assert node.end_problems, "the exit code of the process goes on to say so"
 
 
 def test_a_failure_that_is_remembered_too_late_undoes_no_state(

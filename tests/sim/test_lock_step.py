@@ -159,6 +159,20 @@ def test_time_that_jumps_ahead_begins_anew(tmp_path: Path) -> None:
         assert run.loops["balance"].status()["executed"] == 2
 
 
+def test_loops_that_have_not_begun_wait_on_however_far_time_goes(tmp_path: Path) -> None:
+    """Each activation takes seconds of a fast simulation: they would lead to one after the other."""
+    clock = LockStep()
+    with Run(load(config_in(tmp_path)), timing=clock, record=False) as run:
+        loop = run.loops["balance"]
+        for time_ms in (1_000, 100_000, 200_000):
+            assert not clock.follow(run, time_ms * MS)
+        loop.write_input("cart", at(0))
+        assert not clock.follow(run, 300_000 * MS)
+        assert loop.status()["executed"] == 0, "it begins now, and not a hundred seconds ago"
+        assert not clock.follow(run, 300_010 * MS)
+        assert loop.status()["executed"] == 2
+
+
 def test_loops_that_read_each_other_are_stepped_in_order(tmp_path: Path) -> None:
     path = edited(
         config_in(tmp_path, cart="[0, 0, 0.1, 0]"),

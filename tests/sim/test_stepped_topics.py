@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtloop import core
 from rtloop.config import load
 from rtloop.errors import ConfigError
 from rtloop.ports.around import Topic
@@ -75,6 +76,9 @@ class _End:
 
 
 class _Subscription(_End):
+    def schedule(self, setup: core.ThreadSetup) -> list[core.Right]:
+        return []
+
     def take(self) -> Any:
         return self._played.waiting.popleft() if self._played.waiting else None
 
@@ -163,6 +167,26 @@ def test_what_was_ahead_when_time_went_back_does_not_count(tmp_path: Path) -> No
         clock.advance(700 * MS)
     (told,) = open_recording(run.recording).loops.values()
     assert told.inputs[-1, 2] == pytest.approx(0.2)
+
+
+def test_the_safe_command_has_as_long_to_be_confirmed_as_without_a_simulation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited_s: list[float] = []
+
+    def acknowledged(_: _Publisher, timeout_s: float) -> bool:
+        waited_s.append(timeout_s)
+        return timeout_s > 3  # so often Fast DDS asks
+
+    monkeypatch.setattr(_Publisher, "acknowledged", acknowledged)
+    clock = LockStep()
+    clock.advance(0)
+    run = Run(load(config_in(tmp_path)), timing=clock, graph=Played(), record=False)
+    with run:
+        pass
+    assert run.summary is not None
+    assert run.summary.problems == ()
+    assert len(waited_s) == 1
 
 
 def test_without_stamps_a_sample_counts_from_the_time_told_before_it(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ void bind_threads(nb::module_ &m) {
         .def_rw("deadline_ns", &ThreadSetup::deadline_ns)
         .def_rw("period_ns", &ThreadSetup::period_ns);
     m.def("apply_to_this_thread", &apply_to_this_thread, "setup"_a);
+    m.def("apply_to_thread", &apply_to_thread, "thread"_a, "setup"_a);
     m.def("lock_memory", &lock_memory);
     m.def("allowed_cpus", &allowed_cpus);
     nb::class_<CpuLatencyHold>(m, "CpuLatencyHold")

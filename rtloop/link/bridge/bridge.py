@@ -334,6 +334,9 @@ class Bridge:
             request.told = did(self._link)
         except (LinkError, StoppedError) as error:
             request.error = LinkError(str(error))
+        except BaseException as error:  # which ends the thread
+            request.error = LinkError(f"asking {self._device} to {request.asked} failed: {error!r}")
+            raise
         finally:
             with self._lock:
                 request.done.set()

@@ -104,7 +104,7 @@ class RecorderProcess:
         """The recorder's process id."""
         return self._process.pid
 
-    def wait_ready(self, timeout_s: float = 10.0) -> None:
+    def wait_ready(self, timeout_s: float = 30.0) -> None:
         """Wait until file and rings are open. ``RecordingError`` when they cannot be."""
         deadline_s = time.monotonic() + timeout_s
         while b"\n" not in self._stdout and self._process.poll() is None:
