@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import psutil
 
 from rtloop.demos.firmware import FirmwareProcess
 from rtloop.run import Run
+from rtloop.telemetry.recorder.pointer import POINTER_NAME
 
 POLICY = Path(__file__).parents[1] / "rtloop" / "demos" / "cartpole" / "policy.onnx"
 ROOT = Path(__file__).parents[1]
@@ -85,7 +87,9 @@ def rtloop(
 
 @contextmanager
 def background(arguments: Sequence[object], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """One command that goes on while the test acts; killed when the test is over."""
+    """One command that goes on while the test acts; killed when the test is over. Of one that was killed while
+    nobody recorded it the rings go, too: nothing else would see to them.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "rtloop.cli", *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -99,6 +103,29 @@ def background(arguments: Sequence[object], **options: Any) -> Iterator[subproce
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.communicate()
+        remove_unrecorded_rings_of(process.pid)
+
+
+def run_and_left(command: Sequence[object], **options: Any) -> subprocess.CompletedProcess[str]:
+    """A program that runs loops, unrecorded, and leaves without ending them."""
+    arguments = [str(each) for each in command]
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+        remove_unrecorded_rings_of(process.pid)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def remove_unrecorded_rings_of(pid: int) -> None:
+    """Of a process that has left them behind."""
+    for ring in rings_of(pid):
+        if json.loads((ring.parent / POINTER_NAME).read_text())["recording"] is None:
+            shutil.rmtree(ring.parent)
 
 
 def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 20) -> None:

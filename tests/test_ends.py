@@ -15,7 +15,7 @@ from rtloop.config import load
 from rtloop.demos.firmware import TRANSPORTS
 from rtloop.ports.mailbox import MailboxPort
 from rtloop.run import Run
-from tests.running import UNDISTURBED, edited, firmware, write_config
+from tests.running import UNDISTURBED, edited, firmware, run_and_left, write_config
 
 FORKING = """
 import os, sys
@@ -162,8 +162,7 @@ def test_a_program_that_ends_while_its_loop_runs_has_stopped_its_device(
     with firmware(tmp_path, *arguments) as device:
         config = write_config(tmp_path, device.device)
         edited(config, {"command_timeout_ms: 500": "command_timeout_ms: 20000"})
-        program = [sys.executable, "-c", ENDING, str(config)]
-        done = subprocess.run(program, capture_output=True, text=True, timeout=30)
+        done = run_and_left([sys.executable, "-c", ENDING, config])
         told = device.stop()
     assert done.returncode == 0, done.stderr
     assert (told["state"], told["reasons"]) == ("SAFE", ["HOST_STOP"])

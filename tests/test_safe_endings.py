@@ -25,6 +25,7 @@ from tests.running import (
     background,
     edited,
     firmware,
+    remove_unrecorded_rings_of,
     wait_for,
     wait_until_running,
 )
@@ -242,6 +243,7 @@ def test_a_signal_that_a_program_outlives_is_like_a_return_and_one_that_kills_it
             before = process.stdout.readline()
             process.send_signal(signal_number)
             after = process.communicate(timeout=20)[0]
+        remove_unrecorded_rings_of(process.pid)
         assert json.loads(before) == COMMANDED
         if reason == "HOST_STOP":
             assert json.loads(after) == SAFE

@@ -10,7 +10,7 @@
 using namespace rtloop;
 
 int main(int argc, char **argv) try {
-    if (argc != 3) return std::puts("usage: mailbox_loop LIBONNXRUNTIME.so POLICY.onnx"), 2;
+    if (argc < 3) return std::puts("usage: mailbox_loop LIBONNXRUNTIME.so POLICY.onnx [RING]"), 2;
     std::ifstream file(argv[2], std::ios::binary);
     if (!file) return std::fprintf(stderr, "cannot read %s\n", argv[2]), 1;
     // The demo's: position, velocity, angle and rate of a cart-pole; a force.
@@ -26,7 +26,7 @@ int main(int argc, char **argv) try {
     auto cart = std::make_shared<Mailbox>(4, config.outputs[0].safe);
     auto clock = std::make_shared<MonotonicClock>();
     auto graph = std::make_shared<Graph>(argv[1], policy);
-    const char *ring_path = "/dev/shm/mailbox_loop.ring";
+    const char *ring_path = argc > 3 ? argv[3] : "/dev/shm/mailbox_loop.ring";
     std::remove(ring_path);  // that of a run before, which was killed
     auto ring = std::make_shared<RingWriter>(ring_path, 60'000, 1, 4, 1, "{}");
     LoopThreads threads(std::shared_ptr<Loop>(new Loop(config, {cart}, graph, ring, clock)));

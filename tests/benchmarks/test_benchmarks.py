@@ -13,6 +13,7 @@ from benchmarks.command_line import EXIT_MISSED, EXIT_UNAVAILABLE
 from benchmarks.result import Result
 from benchmarks.walker import VARIANTS
 from rtloop import core
+from tests.domain import domain
 
 ROOT = Path(__file__).parents[2]
 
@@ -153,12 +154,17 @@ def test_busy_runs_the_job_in_every_way() -> None:
     assert len(beside_busy) + not_run // 2 == 4
 
 
-def test_topics_count_what_every_reader_of_them_received() -> None:
+def test_topics_count_what_every_reader_of_them_received(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip(
         "sensor_msgs",
         reason="no sensor_msgs: source ROS 2's setup.bash, or pip install 'rtloop[ros]'",
     )
-    result = run("topics", "--segments", "1", "--beside")
+    with domain(tmp_path) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        result = run("topics", "--segments", "1", "--beside")
     rows = {row[0]: row for row in result.tables[0].rows}
     assert len(rows) == 5
     assert [name for name, row in rows.items() if not row[-1]] == [

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rtloop import core
+from rtloop.telemetry.live.followed import COUNT_NAMES, INTERVAL_NAMES
 from tests.launch.places import ROOT
 from tests.launch.stand_in import described
 
@@ -50,6 +52,33 @@ def test_the_table_of_arguments_is_complete() -> None:
         if action.kind == "DeclareLaunchArgument"
     }
     assert told == declared
+
+
+def test_the_table_of_statistics_has_each_name_at_its_index() -> None:
+    table = PAGES["docs/ros2.md"].partition("| index | name |")[2].partition("\n\n")[0]
+    names: list[str] = []
+    for first, last, told in re.findall(r"^\| (\d+)(?:(?: to|,) (\d+))? \| (.*?) \|", table, re.M):
+        of_row = re.findall(r"`(\w+)`", told)
+        assert int(first) == len(names)
+        names += of_row
+        assert int(last or first) == len(names) - 1
+    assert names == [*INTERVAL_NAMES, *COUNT_NAMES]
+    assert f"| from {len(names)} |" in table
+    states = ", ".join(f"{number} {state}" for state, number in core.STATES.items())
+    assert f"`state` ({states})" in table
+
+
+def test_the_table_of_the_bridges_parameters_has_their_defaults() -> None:
+    pytest.importorskip("rclpy", reason="no rclpy: source setup.bash, or install rtloop[ros]")
+    from rtloop.nodes.firmware_bridge import _PARAMETERS
+
+    section = PAGES["docs/ros2.md"].partition("## A board without a loop")[2]
+    table = section.partition("| parameter | default |")[2].partition("\n\n")[0]
+    told = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.M))
+    assert told == {
+        name: f"`{default:g}`" if isinstance(default, float) else f"`{default}`" if default else "–"
+        for name, (default, _) in _PARAMETERS.items()
+    }
 
 
 def test_an_executable_that_is_run_is_installed() -> None:

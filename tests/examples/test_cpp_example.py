@@ -13,7 +13,6 @@ from rtloop.policy.library import onnxruntime_library
 
 ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "rtloop" / "demos" / "cartpole" / "policy.onnx"
-RING = Path("/dev/shm/mailbox_loop.ring")
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +37,18 @@ def run(program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def test_it_starts_again_after_it_was_killed(program: Path) -> None:
-    command = [str(program), onnxruntime_library(), str(POLICY)]
+def test_it_starts_again_after_it_was_killed(program: Path, tmp_path: Path) -> None:
+    ring = tmp_path / "mailbox_loop.ring"
+    command = [str(program), onnxruntime_library(), str(POLICY), str(ring)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        while not RING.exists() and process.poll() is None:
+        while not ring.exists() and process.poll() is None:
             os.sched_yield()
         process.kill()
-    assert RING.exists()
-    done = run(program, onnxruntime_library(), POLICY)
+    assert ring.exists()
+    done = run(program, onnxruntime_library(), POLICY, ring)
     assert done.returncode == 0, done.stderr
     assert " cycles, " in done.stdout
-    assert not RING.exists()
+    assert not ring.exists()
 
 
 @pytest.mark.parametrize(

@@ -54,12 +54,11 @@ class Launched:
         self.folder = folder
         self._log = folder / "launch.log"
         prefix = installed()
-        self.environment = {
+        environment = {
             **os.environ,
             "AMENT_PREFIX_PATH": f"{prefix}:{os.environ.get('AMENT_PREFIX_PATH', '')}",
-            "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-            "ROS_LOG_DIR": str(folder / "ros-log"),
+            # Whoever is killed in Fast DDS's shared memory may leave it locked, for the next one, too.
+            "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
         }
         path = prefix / "share/rtloop/launch" / file
         with self._log.open("wb") as log:
@@ -68,7 +67,7 @@ class Launched:
                 stdout=log,
                 stderr=log,
                 cwd=folder,
-                env=self.environment,
+                env=environment,
                 start_new_session=True,
             )
 

@@ -56,13 +56,6 @@ def process(command: list[str], folder: Path, name: str) -> Iterator[subprocess.
         started.wait()
 
 
-@pytest.fixture(autouse=True)
-def _ros_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "ros-log"))
-
-
 def test_the_twin_in_yaml_has_the_same_arguments_and_gives_the_same_to_its_node() -> None:
     actions = described("loop.launch.py")
     twin = yaml.safe_load((ROOT / "launch/loop.launch.yaml").read_text())["launch"]

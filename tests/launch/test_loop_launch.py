@@ -77,6 +77,34 @@ def test_the_death_of_launch_ends_the_loop_in_order(number: int, tmp_path: Path)
         assert summary.state == "finalized"
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_a_shutdown_of_launch_itself_ends_the_loop_in_order(file: str, tmp_path: Path) -> None:
+    config = mailbox_loop.write(tmp_path)
+    arguments = (f"config:={config}", "autostart:=true", "respawn:=true")
+    with launched(tmp_path, file, *arguments, shutdown_when=ACTIVE) as launch:
+        assert launch.ends() == 0
+        assert launch.log.count(ACTIVE) == 1, (
+            "an end that was asked for is no reason to start again"
+        )
+    (recording,) = tmp_path.glob("rtloop-runs/*/run.mcap")
+    summary = read_recording(recording).loops["balance"].summary
+    assert summary.state == "finalized"
+
+
+def test_a_loop_in_fault_comes_back_by_itself(tmp_path: Path) -> None:
+    """With `on_fault: exit`, as docs/ros2.md says."""
+    config = mailbox_loop.write(tmp_path)
+    text = config.read_text().replace("class: soft", "class: hard")
+    config.write_text(text.replace("rate_hz: 100", "rate_hz: 100\n    deadline_ms: 0.02"))
+    (tmp_path / "mine.yaml").write_text("/**: {ros__parameters: {on_fault: exit}}\n")
+    arguments = (f"config:={config}", "params_file:=mine.yaml", "autostart:=true")
+    with launched(tmp_path, FILES[0], *arguments, "respawn:=true") as launch:
+        launch.says("exit code 5", times=2)
+        os.killpg(launch.process.pid, signal.SIGINT)
+        launch.ends()
+    assert len(list(tmp_path.glob("rtloop-runs/*/run.mcap"))) >= 2
+
+
 def test_without_a_file_it_says_which_argument_is_missing(tmp_path: Path) -> None:
     with launched(tmp_path, FILES[0]) as launch:
         assert launch.ends() == 1

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -197,11 +197,17 @@ class Client:
 
 
 class NodeProcess:
-    """A running loop_node. What it logs goes to a file."""
+    """A running loop_node, or a ``program`` that makes one. What it logs goes to a file."""
 
-    def __init__(self, folder: Path, *arguments: str, **parameters: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        program: Sequence[str] = ("-m", "rtloop.nodes.loop_node"),
+        **parameters: object,
+    ) -> None:
         self._log = folder / "loop_node.log"
-        command = [sys.executable, "-m", "rtloop.nodes.loop_node", "--ros-args", *arguments]
+        command = [sys.executable, *program, "--ros-args", *arguments]
         for name, value in {"diagnostics_rate_hz": 5.0, **parameters}.items():
             command += ["-p", f"{name}:={value}"]
         with self._log.open("ab") as log:
@@ -218,7 +224,7 @@ class NodeProcess:
 
 
 @contextmanager
-def loop_node(folder: Path, *arguments: str, **parameters: object) -> Iterator[NodeProcess]:
+def loop_node(folder: Path, *arguments: str, **parameters: Any) -> Iterator[NodeProcess]:
     """A node process, which ends well unless the test has ended it."""
     node = NodeProcess(folder, *arguments, **parameters)
     try:

@@ -73,7 +73,7 @@ def stalled(monkeypatch: pytest.MonkeyPatch, stall: core.Stall) -> None:
     monkeypatch.setattr("rtloop.nodes.loop_node.Run", run)
 
 
-def test_a_busy_executor_in_the_process_costs_no_release_and_no_record(tmp_path: Path) -> None:
+def test_beside_a_busy_executor_every_release_is_counted_and_no_record_lost(tmp_path: Path) -> None:
     with firmware(tmp_path) as device, Client() as client:
         config = write_config(tmp_path, device.link)
         with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from rtloop.telemetry.mcap.reader import read_recording
 from rtloop.telemetry.mcap.writer import topic
 from rtloop.telemetry.observe.ring import Ring
 from tests.nodes.ears import Ears, LifecycleNode, LifecyclePublisher, Parameter, QoSProfile, rclpy
-from tests.nodes.ros import ERROR, WARN, Client, loop_node_here
+from tests.nodes.ros import ERROR, TIMEOUT_S, WARN, Client, loop_node_here
 from tests.running import POLICY, edited, wait_for
 from tests.telemetry.conftest import ring_directory
 from tests.telemetry.loops import append, batch_of, cycles, metadata, new_ring
@@ -216,6 +217,54 @@ def test_a_subscriber_that_is_slow_knows_what_it_has_missed(ring_directory: Path
         ears.until(lambda: ears.misses["soft"][-1]["number"] == before + 15, "the newest")
         heard = [miss["number"] for miss in ears.misses["soft"] if miss["number"] > before]
     assert len(heard) <= 2, "there is no room for more"
+
+
+def test_a_miss_is_told_at_the_next_look_and_looks_are_often(
+    ring_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rtloop.nodes.news import LOOK_S
+
+    loop = metadata("soft", "soft")
+    writer = new_ring(ring_directory, loop)
+    told: list[Any] = []
+    with Ears(NODE, "soft") as ears, news_alone(ears) as news, news.lock:  # no look but these
+        monkeypatch.setattr(news._misses, "publish", told.append)
+        news.follow("soft", Ring(Path(writer.path)))
+        for n in range(1, 10):
+            append(writer, batch_of(cycles(1, first=n, miss_every=1), loop))
+            news.tick()
+            assert len(told) == n
+    assert 2 * LOOK_S < 0.05, "one of them begins and ends within 50 ms of a cycle's end"
+
+
+def test_an_executor_that_stands_still_delays_no_miss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stalls = {"soft": [stall(5, 3)]}
+    monkeypatch.setattr("rtloop.nodes.loop_node.Run", functools.partial(Run, stalls=stalls))
+    stands, goes_on = threading.Event(), threading.Event()
+
+    def stand_still() -> None:
+        stands.set()
+        goes_on.wait(TIMEOUT_S)
+
+    with (
+        Ears("loop_node", "soft") as ears,
+        Client() as client,
+        loop_node_here(client, config=str(write(tmp_path, "soft"))) as (_, executor),
+    ):
+        assert client.request("configure")
+        assert client.request("activate")
+        executor.create_task(stand_still)
+        try:
+            assert stands.wait(TIMEOUT_S)
+            ears.until(lambda: bool(ears.misses["soft"]), "it is met")
+            before = len(ears.misses["soft"])
+            ears.until(lambda: len(ears.misses["soft"]) >= before + 5, "misses all the same")
+            assert not goes_on.is_set()
+        finally:
+            goes_on.set()
+        assert client.request("deactivate")
 
 
 def test_a_run_is_followed_in_each_of_its_activations(tmp_path: Path) -> None:

@@ -49,10 +49,15 @@ class Telemetry:
         return self.process.wait(TIMEOUT_S)
 
 
+def name_of(folder: Path) -> str:
+    """Of its runs; also that of pytest's session is in it."""
+    return f"{folder.parent.name}_{folder.name}"
+
+
 @contextmanager
 def telemetry(folder: Path, *parameters: str) -> Iterator[Telemetry]:
-    """It sees nothing but the runs of this test, which have its folder's name."""
-    node = Telemetry(folder, f"runs:=['*-{folder.name}*']", *parameters)
+    """It sees nothing but the runs of this test, of which there may be another at the same time."""
+    node = Telemetry(folder, f"runs:=['*-{name_of(folder)}*']", *parameters)
     try:
         yield node
         if node.process.poll() is None:
@@ -66,7 +71,7 @@ def telemetry(folder: Path, *parameters: str) -> Iterator[Telemetry]:
 
 def always_late(folder: Path, *classes: str) -> Path:
     """No cycle of its loops can meet its deadline."""
-    path = write(folder, *classes).rename(folder / f"{folder.name}.yaml")
+    path = write(folder, *classes).rename(folder / f"{name_of(folder)}.yaml")
     return edited(path, {"rate_hz: 50": "rate_hz: 50\n    deadline_ms: 0.02"})
 
 

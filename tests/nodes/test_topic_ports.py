@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,15 +22,17 @@ from rtloop.ports.around import Around
 from rtloop.ports.qos import Qos
 from rtloop.ports.topic import TopicInput, TopicInputPort, TopicOutput, TopicOutputPort
 from tests.core.topic_scenarios import Rig, mailbox
-from tests.nodes.ros import TIMEOUT_S, Client, Float64MultiArray, loop_node, loop_node_here, rclpy
+from tests.nodes.programs import hears, path_of, started
+from tests.nodes.ros import Client, Float64MultiArray, loop_node, loop_node_here, rclpy, runs
 from tests.policy.models import passthrough
 from tests.realtime.test_rights import may_use_fifo
-from tests.running import ROOT, edited
+from tests.running import edited, run_and_left
 
 # After ros.py has skipped all of it without rclpy.
 from geometry_msgs.msg import TwistStamped  # isort: skip
-from rclpy.qos import QoSProfile, ReliabilityPolicy  # isort: skip
-from rtloop.nodes.graph import RclpyGraph  # isort: skip
+from rclpy.duration import Duration  # isort: skip
+from rclpy.qos import LivelinessPolicy, QoSProfile, ReliabilityPolicy  # isort: skip
+from rtloop.nodes.graph import RclpyGraph, _Subscription  # isort: skip
 
 TWIST = "topic: cmd_vel, type: geometry_msgs/msg/TwistStamped, fields: [twist.linear.x, twist.angular.z]"
 JOINTS = (
@@ -223,28 +224,6 @@ def test_all_threads_on_the_way_of_a_message_are_real_time_where_the_loop_is(
         assert {found[name][1] for name in found if name.startswith(("dds.ev", "dds.asyn"))} == {0}
 
 
-@contextmanager
-def peer() -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.nodes.topic_peer"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def hears(process: subprocess.Popen[str], command: list[float]) -> None:
-    assert process.stdout is not None
-    late = threading.Timer(TIMEOUT_S, process.kill)
-    late.start()
-    try:
-        while (line := process.stdout.readline()) != f"{command}\n":
-            assert line, "the peer never heard it"
-    finally:
-        late.cancel()
-
-
 def test_a_peer_that_is_killed_and_comes_back_finds_the_loop_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,11 +232,11 @@ def test_a_peer_that_is_killed_and_comes_back_finds_the_loop_as_it_was(
     config = written(tmp_path, f"{TWIST}, max_age_ms: 200")
     with Client() as client, loop_node(tmp_path, config=config) as node:
         assert client.request("configure"), node.log
-        with peer() as first:
+        with started("topic_peer") as first:
             assert client.request("activate"), node.log
             hears(first, [0.5, -0.25])
         stale = client.status_when(lambda s: s["stale"] > 0, "its input grows old")
-        with peer() as second:
+        with started("topic_peer") as second:
             hears(second, [0.5, -0.25])
         again = client.status_when(lambda s: s["executed"] > stale["executed"], "it goes on")
         assert again.values["state"] == "active"
@@ -265,6 +244,91 @@ def test_a_peer_that_is_killed_and_comes_back_finds_the_loop_as_it_was(
         assert node.end(signal.SIGTERM) == 1
         assert "commands" in node.log.rpartition("cycles executed")[0]
         assert "not confirmed" in node.log or "nobody subscribes" in node.log
+
+
+def test_a_header_says_how_old_a_sample_is(tmp_path: Path) -> None:
+    """One message for two inputs, of which one goes by when it came."""
+    before_s = 0.5
+    path = written(tmp_path, f"{TWIST}, max_age_ms: 60000")
+    stamped = f"      stamped: {{{TWIST}, max_age_ms: 60000, stamp: header}}\n"
+    edited(path, {"    policy:": f"{stamped}    policy:"})
+    with Client() as client:
+        publisher = client.node.create_publisher(TwistStamped, "cmd_vel", 10)
+
+        def publish() -> None:
+            message = twist(0.5, -0.25)
+            message.header.stamp = (
+                client.node.get_clock().now() - Duration(seconds=before_s)
+            ).to_msg()
+            publisher.publish(message)
+
+        client.node.create_timer(0.01, publish)
+        with loop_node_here(client, config=str(path)):
+            assert client.request("configure")
+            assert client.request("activate")
+
+            def ages_s() -> list[float]:
+                newest = [
+                    client.named_when(f"/loop_node: balance.{name}", lambda s: True)
+                    for name in ("told", "stamped")
+                ]
+                return [float(status.values["age_ms"]) / 1e3 for status in newest]
+
+            client.status_when(runs, "it runs")
+            # Each comes 10 ms after the one before; a busy machine may be late with either.
+            client.spin_until(lambda: 0 <= ages_s()[0] < before_s / 2, "by its coming it is young")
+            received_s, stamped_s = ages_s()
+            assert stamped_s > before_s
+            assert received_s < stamped_s
+            assert client.request("deactivate")
+
+
+def test_a_promise_that_is_broken_is_told_in_words(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wanted = "{deadline_ms: 100, liveliness_lease_ms: 100}"
+    config = written(tmp_path, f"{TWIST}, max_age_ms: 60000, qos: {wanted}")
+    promised = QoSProfile(
+        depth=10,
+        deadline=Duration(seconds=0.1),
+        liveliness=LivelinessPolicy.MANUAL_BY_TOPIC,
+        liveliness_lease_duration=Duration(seconds=0.1),
+    )
+    with Client() as client:
+        publisher = client.node.create_publisher(TwistStamped, "cmd_vel", promised)
+        timer = client.node.create_timer(0.01, lambda: publisher.publish(twist(0.5, -0.25)))
+        with loop_node_here(client, config=str(config)):
+            assert client.request("configure")
+            assert client.request("activate")
+            client.node.destroy_timer(timer)
+            told = ""
+
+            def has_said(text: str) -> bool:
+                nonlocal told
+                told += capfd.readouterr().err
+                return f"/cmd_vel: {text}" in told
+
+            for text in (
+                "no message within the deadline that its `qos` asks for",
+                "a publisher gives no sign of life any more",
+            ):
+                client.spin_until(partial(has_said, text), lambda: told)
+            assert client.request("deactivate")
+
+
+def test_messages_that_the_middleware_lost_are_counted_and_told(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with graph() as (_, made):
+        port = opened_input(made)
+        assert isinstance(port._endpoint, _Subscription)
+        for total in (2, 5):
+            change = total - port.counters().get("messages_lost", 0)
+            lost = SimpleNamespace(total_count=total, total_count_change=change)
+            port._endpoint._lost(lost)
+        assert port.counters()["messages_lost"] == 5
+        port.close()
+    assert "/cmd_vel: 2 messages were lost on the way, 2 by now" in capfd.readouterr().err
 
 
 @contextmanager
@@ -417,7 +481,6 @@ def safe_told(port: TopicOutputPort) -> str:
 @pytest.mark.parametrize("how", ["forked", "destroyed", "forgotten"])
 def test_a_program_that_leaves_without_an_end_leaves_well(tmp_path: Path, how: str) -> None:
     config = written(tmp_path, f"{TWIST}, max_age_ms: 1000")
-    command = [sys.executable, "-m", "tests.nodes.topic_leaver", str(config), how]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = run_and_left([sys.executable, path_of("topic_leaver"), config, how])
     assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
     assert "Traceback" not in done.stderr
