@@ -13,13 +13,13 @@ static uint64_t first_tick_cycles;
  * before that: the kernel begins to tick at some multiple of a tick's cycles. */
 void device_time_start(void) {
     const uint64_t tick_cycles = sys_clock_hw_cycles_per_sec() / CONFIG_SYS_CLOCK_TICKS_PER_SEC;
-    uint64_t ticks, cycles;
-    k_sleep(K_TICKS(1)); /* just after a tick, the next one is far off */
-    do {
-        ticks = (uint64_t)k_uptime_ticks();
-        cycles = k_cycle_get_64();
-    } while ((uint64_t)k_uptime_ticks() != ticks);
-    first_tick_cycles = (cycles / tick_cycles - ticks) * tick_cycles;
+    uint64_t before_ticks = UINT64_MAX;
+    for (int i = 0; i < 3; ++i) { /* a tick that is not counted yet makes it more, never less */
+        const uint64_t ticks = (uint64_t)k_uptime_ticks();
+        before_ticks = MIN(before_ticks, k_cycle_get_64() / tick_cycles - ticks);
+        k_busy_wait(USEC_PER_SEC / CONFIG_SYS_CLOCK_TICKS_PER_SEC / 2);
+    }
+    first_tick_cycles = before_ticks * tick_cycles;
 }
 
 uint64_t device_time_us(void) {
