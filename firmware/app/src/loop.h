@@ -1,7 +1,7 @@
 /*
  * The loop: one thread above all others, the cooperative ones among them, that owns the rtl_device.
- * Released by a timer at every multiple of the period and by each frame that arrives, it moves bytes between
- * queues in memory and the machine, and waits for nothing else.
+ * Released by a timer at every multiple of the period and by each frame that arrives, it moves
+ * bytes between queues in memory and the machine, and waits for nothing else.
  */
 #ifndef APP_LOOP_H_
 #define APP_LOOP_H_

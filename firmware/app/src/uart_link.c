@@ -114,7 +114,7 @@ static void on_interrupt(const struct device *dev, void *unused) {
 static void take_what_came_before(void) {
     uint8_t byte;
     const unsigned int key = irq_lock();
-    while (uart_poll_in(uart, &byte) == 0) {
+    while (ring_buf_space_get(&bytes_received) > 0 && uart_poll_in(uart, &byte) == 0) {
         ring_buf_put(&bytes_received, &byte, 1);
         note_arrival(byte == 0);
     }
