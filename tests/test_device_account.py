@@ -192,6 +192,8 @@ def test_the_console_has_a_line_for_each_device_and_the_report_both_ends(tmp_pat
     assert "<b>Its own loop</b>, soft, 50 ms, deadline 20 ms" in text.replace("\u00a0", " ")
     assert 'aria-label="Response times of the loop of cart' in text
     assert 'aria-label="Sample to actuation of cart' in text
+    assert "by the device's clock alone: right to its step of 1" in text.replace("&#x27;", "'")
+    assert "where ages on the host are right to ±" in text
 
 
 def test_an_account_that_finds_no_room_leaves_the_one_before(tmp_path: Path) -> None:

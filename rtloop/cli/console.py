@@ -290,6 +290,9 @@ class Console:
                 told = "; ".join(filter(None, (account.loop_in_words, account.ages_in_words)))
                 styled = self.styled(told, "red") if any(device.failures) else told
                 self.say(f"     device {port}: {styled or 'accounted for nothing'}")
+            if device.clock_doubt:
+                doubt = f"the error bound of its clock does not hold: {device.clock_doubt}"
+                self.say(f"     device {port}: {self.styled(doubt, 'yellow')}")
 
     def _tell_switches(self, loop: LoopSummary) -> None:
         n, newest = loop.events.get("switched", 0), loop.switches[-SWITCHES_TOLD:]

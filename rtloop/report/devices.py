@@ -142,11 +142,8 @@ def _clock(name: str, clock: ErrorOverTime, summary: DeviceSummary) -> Iterator[
         f"±{duration_us((summary.clock_error_max_ns or 0) / 1e3)} at worst; "
         f"{_skew(summary.clock_skew_ppb)}. This error is part of every age."
     )
-    if summary.clock_contradictions:
-        text += (
-            f" <b>The bound does not hold</b>: {count(summary.clock_contradictions)} contradictions. The "
-            "device's clock was set, or runs wrong by more than 100\u00a0ppm: no age of its samples is sure."
-        )
+    if summary.clock_doubt:
+        text += f" <b>The bound does not hold</b>: {escape(summary.clock_doubt)}."
     if clock.n < 2:
         yield f"<p><b>Clock of {escape(name)}</b>: {text}</p>"
         return

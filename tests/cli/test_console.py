@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rtloop.demos import Demo
 from rtloop.demos.cartpole.demo import CartpoleDemo
 from rtloop.realtime.rights import RightReport
 from rtloop.run import exit_code
+from rtloop.telemetry.observe.devices import DeviceSummary
 from rtloop.telemetry.observe.statistics import LoopStatistics
 from rtloop.telemetry.observe.summary import RunSummary
 from tests.telemetry.loops import cycles, metadata
@@ -116,6 +118,16 @@ def test_the_cartpole_tells_of_its_pole() -> None:
     assert "3 late commands refused; ended SAFE (HOST_STOP)" in demo.summarise_device(UPRIGHT)
     assert "the pole fell" in demo.summarise_device({**UPRIGHT, "fell": True})
     assert demo.is_well(UPRIGHT)
+
+
+def test_a_clock_whose_error_bound_does_not_hold_is_told() -> None:
+    run = run_of(("arm", "soft"))
+    for contradictions, told in ((0, False), (3, True)):
+        device = DeviceSummary(events={}, clock_contradictions=contradictions)
+        arm = replace(run.loops["arm"], devices={"cart": device})
+        text = said(replace(run, loops={"arm": arm}))
+        assert ("device cart: the error bound of its clock does not hold: 3" in text) == told
+        assert ("no age of its samples is sure" in text) == told
 
 
 def test_what_is_green_was_controlled() -> None:

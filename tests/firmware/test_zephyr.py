@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import yaml
 
 from tests.firmware.scenarios.host import host_at
 from tests.firmware.scenarios.test_states import say_hello, state
-from tests.firmware.scenarios.zephyr import NATIVE, TARGETS, ZephyrBoard, start_board
+from tests.firmware.scenarios.zephyr import MACHINES, NATIVE, TARGETS, ZephyrBoard, start_board
 
 ROOT = Path(__file__).parents[2]
 FIRMWARE = ROOT / "firmware"
@@ -34,6 +35,42 @@ def test_the_manifest_pins_the_release_that_the_readme_was_verified_with() -> No
     zephyr = next(project for project in manifest["projects"] if project["name"] == "zephyr")
     assert zephyr["revision"] == "v4.3.0"
     assert "4.3.0" in (APP / "README.md").read_text()
+
+
+def test_the_manifest_has_the_hals_of_its_boards_and_no_other() -> None:
+    hals = {"nucleo": "hal_stm32", "rpi": "hal_rpi_pico", "frdm": "hal_nxp"}
+    boards = {path.name.partition("_")[0] for path in (APP / "boards").glob("*.overlay")}
+    listed = re.findall(r"- (hal_\w+)", (FIRMWARE / "west.yml").read_text())
+    assert sorted(listed) == sorted(hal for board, hal in hals.items() if board in boards)
+
+
+def test_every_test_in_c_is_one_of_ztest_too() -> None:
+    there = {path.stem.removeprefix("test_") for path in (FIRMWARE / "tests").glob("test_*.c")}
+    listed = re.search(
+        r"foreach\(name([^)]*)\)", (FIRMWARE / "tests" / "zephyr" / "CMakeLists.txt").read_text()
+    )
+    assert listed is not None
+    called = (FIRMWARE / "tests" / "zephyr" / "src" / "main.c").read_text()
+    assert set(listed[1].split()) == there - {"example"}  # which is a whole firmware of its own
+    assert set(re.findall(r"zassert_ok\(test_(\w+)\(\)\)", called)) == there - {"example"}
+
+
+def test_own_compatibles_have_a_vendor_that_the_devicetree_knows() -> None:
+    """Unknown, it is a warning to `west build`, and an error to twister."""
+    bindings = APP / "dts" / "bindings"
+    known = re.findall(r"^(\w+)\t\S", (bindings / "vendor-prefixes.txt").read_text(), re.MULTILINE)
+    used = {
+        yaml.safe_load(path.read_text())["compatible"].partition(",")[0]
+        for path in bindings.glob("*.yaml")
+    }
+    assert used == set(known)
+
+
+def test_twister_builds_the_application_with_each_of_its_options() -> None:
+    sample = yaml.safe_load((APP / "sample.yaml").read_text())
+    built = {test.get("extra_args", "") for test in sample["tests"].values()}
+    files = {path.name for path in APP.glob("*.conf")} - {"prj.conf"}
+    assert built - {""} == {f"EXTRA_CONF_FILE={name}" for name in files}
 
 
 def test_the_module_compiles_the_sources_of_the_library() -> None:
@@ -79,7 +116,7 @@ def test_every_board_of_the_sample_has_its_link_uart() -> None:
 def test_a_job_starts_after_its_release_was_seen() -> None:
     """By the text: no emulator lets the timer expire between two lines."""
     text = (APP / "src" / "loop.c").read_text()
-    assert text.index("k_timer_status_get(&period)") < text.index("start_us = loop_now_us()")
+    assert text.index("k_timer_status_get(&period)") < text.index("start_us = device_time_us()")
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -99,6 +136,45 @@ def test_the_shell_makes_it_safe_and_clears_it_and_the_host_sees_that(
             assert state(host) == (IDLE, 0)
             board.shell("rtloop stats")
             board.wait_for_console("since ARM: ")
+    finally:
+        board.stop()
+
+
+@pytest.mark.parametrize("target", MACHINES)
+def test_a_host_that_speaks_while_a_board_starts_does_not_make_it_deaf(
+    target: str, tmp_path: Path
+) -> None:
+    board = start_board(target, "serial", tmp_path)
+    try:
+        with host_at(board.address) as host:
+            for _ in range(3):
+                say_hello(host)
+                for _ in range(200):  # a quarter of a second of this line
+                    host.send("hello", min_version=1, max_version=1)
+                board.reset()
+                for _ in range(3):
+                    with suppress(ValueError):  # what the reset has cut
+                        host.receive(0.1)
+                say_hello(host)
+                assert state(host) == (IDLE, 0)
+    finally:
+        board.stop()
+
+
+@pytest.mark.parametrize("target", MACHINES)
+def test_a_board_that_faults_starts_again(target: str, tmp_path: Path) -> None:
+    """That the machine is safe first is shown in firmware/tests/zephyr_machine."""
+    board = start_board(target, "serial", tmp_path)
+    try:
+        with host_at(board.address) as host:
+            before = say_hello(host)
+            host.activate(command_timeout_us=1_000_000)
+            shell(board, "kernel panic")
+            board.wait_for_console("ZEPHYR FATAL ERROR")
+            board.wait_for_console("READY")
+            after = say_hello(host)
+            assert after["boot_id"] != before["boot_id"]
+            assert state(host) == (IDLE, 0)
     finally:
         board.stop()
 

@@ -5,6 +5,7 @@
 #include <zephyr/sys/atomic.h>
 #include <zephyr/task_wdt/task_wdt.h>
 
+#include "device_time.h"
 #include "network_link.h"
 #include "plant.h"
 #include "settings.h"
@@ -12,11 +13,12 @@
 
 BUILD_ASSERT(CONFIG_SYS_CLOCK_TICKS_PER_SEC % CONFIG_APP_RATE_HZ == 0,
              "SYS_CLOCK_TICKS_PER_SEC has to be a multiple of APP_RATE_HZ");
+BUILD_ASSERT(1000000 % CONFIG_APP_RATE_HZ == 0, "a period is a whole number of us");
 BUILD_ASSERT(CONFIG_APP_DEADLINE_US <= LOOP_PERIOD_US, "the deadline is after the next release");
 BUILD_ASSERT(CONFIG_APP_WINDOW == 0 || CONFIG_APP_MAX_MISSES < CONFIG_APP_WINDOW,
              "no loss breaks the limit: APP_MAX_MISSES has to be below APP_WINDOW");
-BUILD_ASSERT(IS_ENABLED(CONFIG_TIMER_HAS_64BIT_CYCLE_COUNTER),
-             "device time never wraps: set CORTEX_M_SYSTICK_64BIT_CYCLE_COUNTER, or another timer");
+BUILD_ASSERT(CONFIG_APP_LOOP_WATCHDOG_MS >= 2000 / CONFIG_APP_RATE_HZ,
+             "the loop feeds its watchdog once a period: APP_LOOP_WATCHDOG_MS has to be two");
 BUILD_ASSERT(IS_ENABLED(CONFIG_APP_LINK_UART) || IS_ENABLED(CONFIG_APP_LINK_NETWORK),
              "a device without a link");
 
@@ -47,10 +49,6 @@ static atomic_t turn; /* odd while `published` is written */
 static atomic_t has_begun, clear_is_asked;
 
 static K_SEM_DEFINE(wake, 0, 1);
-
-uint64_t loop_now_us(void) {
-    return k_cyc_to_us_floor64(k_cycle_get_64());
-}
 
 void loop_wake(void) {
     k_sem_give(&wake);
@@ -101,7 +99,7 @@ void loop_clear(void) {
 /* ---- the loop -------------------------------------------------------------------------------- */
 
 static uint64_t now_us(void *context) {
-    return loop_now_us();
+    return device_time_us();
 }
 
 static void receive(void) {
@@ -122,7 +120,7 @@ static void receive(void) {
 #endif
 }
 
-/* Where nothing is random, the moment of the first byte is: every start has another id. */
+/* Where nothing is random, the moment of the first frame is: every start has another id. */
 static void begin(void) {
     const rtl_hardware hardware = {
         .context = &device,
@@ -163,7 +161,7 @@ static void begin(void) {
 
 /* A job is a release by the timer; what arrives between two of them is taken at once, too. */
 static void account_for_job(uint64_t start_us) {
-    rtl_device_job(&device, start_us - start_us % LOOP_PERIOD_US, start_us, loop_now_us());
+    rtl_device_job(&device, start_us - start_us % LOOP_PERIOD_US, start_us, device_time_us());
 }
 
 static void run(void *channel, void *unused_2, void *unused_3) {
@@ -178,7 +176,7 @@ static void run(void *channel, void *unused_2, void *unused_3) {
         /* In this order: a release between the two is the next pass's. The other way round it would
          * seem to have started before it, a period late: a miss that never was. */
         const bool is_released = k_timer_status_get(&period) > 0;
-        const uint64_t start_us = loop_now_us();
+        const uint64_t start_us = device_time_us();
         receive(); /* first: what came in time is no timeout */
         if (atomic_set(&clear_is_asked, false)) {
             rtl_device_clear(&device);

@@ -1,7 +1,7 @@
 /*
  * The loop: one thread above all others, the cooperative ones among them, that owns the rtl_device.
- * Released by a timer at every multiple of the period and by what arrives, it moves bytes between
- * queues in memory and the machine, and waits for nothing else.
+ * Released by a timer at every multiple of the period and by each frame that arrives, it moves
+ * bytes between queues in memory and the machine, and waits for nothing else.
  */
 #ifndef APP_LOOP_H_
 #define APP_LOOP_H_
@@ -19,9 +19,6 @@ typedef struct loop_snapshot {
     rtl_stats own; /* since ARM */
     uint32_t tx_dropped;
 } loop_snapshot;
-
-/* Device time: µs since the board started, from any context. */
-uint64_t loop_now_us(void);
 
 /* Begins with the plant safe; speaks when a host does. Feeds this channel of task_wdt. */
 void loop_start(int watchdog);

@@ -8,6 +8,7 @@
 #include <zephyr/sys/reboot.h>
 #include <zephyr/task_wdt/task_wdt.h>
 
+#include "device_time.h"
 #include "loop.h"
 #include "network_link.h"
 #include "plant.h"
@@ -43,6 +44,7 @@ static void log_state(const loop_snapshot *seen) {
 }
 
 int main(void) {
+    device_time_start();
     settings_start();
     int failed = plant_start();
     if (failed != 0) {

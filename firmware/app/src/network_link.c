@@ -6,6 +6,7 @@
 #include <zephyr/net/socket.h>
 #include <zephyr/zvfs/eventfd.h>
 
+#include "device_time.h"
 #include "loop.h"
 #include "network_peer.h"
 
@@ -58,7 +59,7 @@ void network_link_take(const rtl_address *from, const uint8_t *packet, size_t si
 }
 
 static int wait_ms(uint64_t deadline_us) {
-    const uint64_t now_us = loop_now_us();
+    const uint64_t now_us = device_time_us();
     if (deadline_us == RTL_NEVER_US) {
         return -1;
     }
@@ -75,7 +76,7 @@ static void serve(void *unused_1, void *unused_2, void *unused_3) {
         if ((waiting[0].revents & ZSOCK_POLLIN) != 0) {
             zvfs_eventfd_read(something_to_send, &count);
         }
-        const uint64_t now_us = loop_now_us();
+        const uint64_t now_us = device_time_us();
         if (waiting[1].revents != 0 || peer_deadline_us() <= now_us) {
             peer_receive(now_us);
         }

@@ -9,6 +9,7 @@
 #include <zephyr/drivers/sensor.h>
 #include <zephyr/kernel.h>
 
+#include "device_time.h"
 #include "loop.h"
 #include "plant.h"
 
@@ -96,7 +97,7 @@ static int read_imu(float *values) {
 
 /* All of them are as old as the first. */
 static int sample_all(void) {
-    const uint64_t now_us = loop_now_us();
+    const uint64_t now_us = device_time_us();
     float values[SENSORS] = {0};
     int failed = 0;
     for (size_t i = 0; failed == 0 && i < ARRAY_SIZE(inputs); ++i) {
@@ -158,7 +159,7 @@ uint64_t plant_sample(void *context, float *values) {
         memcpy(values, newest, sizeof newest);
         taken_us = newest_us;
     }
-    if (loop_now_us() - taken_us > STALE_PERIODS * LOOP_PERIOD_US) {
+    if (device_time_us() - taken_us > STALE_PERIODS * LOOP_PERIOD_US) {
         rtl_device_trip(context, RTL_REASON_HARDWARE);
     }
     return taken_us;

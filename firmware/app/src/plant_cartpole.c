@@ -1,8 +1,8 @@
 /* The cart-pole of firmware/host: the policy of `rtloop demo` balances it. */
 #include <zephyr/sys/util.h>
 
+#include "device_time.h"
 #include "driven_cartpole.h"
-#include "loop.h"
 #include "plant.h"
 
 #define SEED 1u
@@ -35,13 +35,14 @@ int plant_start(void) {
 }
 
 uint64_t plant_sample(void *context, float *values) {
-    driven_cartpole_advance(&cart, loop_now_us(), CATCH_UP_US);
+    driven_cartpole_advance(&cart, device_time_us(), CATCH_UP_US);
     cartpole_sense(&cart.plant, values);
-    return loop_now_us();
+    return device_time_us();
 }
 
 void plant_apply(void *context, const float *values) {
-    driven_cartpole_advance(&cart, loop_now_us(), CATCH_UP_US); /* the old force acted until now */
+    driven_cartpole_advance(&cart, device_time_us(),
+                            CATCH_UP_US); /* the old force acted until now */
     if (((const rtl_device *)context)->state == RTL_STATE_ACTIVE) {
         cart.force_n = (double)values[0];
     }
@@ -57,6 +58,6 @@ void plant_state_changed(void *context, rtl_state state, uint16_t reasons) {
         put_upright(context);
     } else if (state == RTL_STATE_ACTIVE) {
         cart.device = context;
-        driven_cartpole_release(&cart, loop_now_us());
+        driven_cartpole_release(&cart, device_time_us());
     }
 }

@@ -1,9 +1,11 @@
 #include "uart_link.h"
 
+#include <string.h>
 #include <zephyr/drivers/uart.h>
 #include <zephyr/kernel.h>
 #include <zephyr/sys/ring_buffer.h>
 
+#include "device_time.h"
 #include "loop.h"
 
 #if !DT_HAS_CHOSEN(rtloop_link_uart)
@@ -19,12 +21,15 @@ RING_BUF_DECLARE(bytes_to_send, CONFIG_APP_LINK_UART_QUEUE);
 static struct k_spinlock arrival_lock;
 static uint64_t last_arrival_us;
 
-static void note_arrival(void) {
-    const uint64_t now_us = loop_now_us();
+/* The loop is woken for a whole frame, which a zero ends, and not for each byte of it. */
+static void note_arrival(bool has_ended) {
+    const uint64_t now_us = device_time_us();
     K_SPINLOCK(&arrival_lock) {
         last_arrival_us = now_us;
     }
-    loop_wake();
+    if (has_ended) {
+        loop_wake();
+    }
 }
 
 /* The time is read after the bytes: too late a time widens an error, one too early makes it. */
@@ -43,13 +48,14 @@ size_t uart_link_read(uint8_t *bytes, size_t size, uint64_t *arrived_us) {
 static void poll_line(void *unused_1, void *unused_2, void *unused_3) {
     for (;;) {
         uint8_t byte;
-        bool came = false;
+        bool came = false, has_ended = false;
         while (ring_buf_space_get(&bytes_received) > 0 && uart_poll_in(uart, &byte) == 0) {
             ring_buf_put(&bytes_received, &byte, 1);
             came = true;
+            has_ended = has_ended || byte == 0;
         }
-        if (came) {
-            note_arrival();
+        if (came) { /* what waits beyond a full queue may end with the zero */
+            note_arrival(has_ended || ring_buf_space_get(&bytes_received) == 0);
         }
         while (ring_buf_get(&bytes_to_send, &byte, 1) == 1) {
             uart_poll_out(uart, byte);
@@ -79,7 +85,7 @@ static bool take_received(void) {
         return false;
     }
     ring_buf_put(&bytes_received, bytes, (uint32_t)n); /* without room: a damaged frame */
-    note_arrival();
+    note_arrival(memchr(bytes, 0, (size_t)n) != NULL);
     return true;
 }
 
@@ -103,11 +109,24 @@ static void on_interrupt(const struct device *dev, void *unused) {
     }
 }
 
+/* While the board started. Not every UART interrupts for a byte that waits already, nor then for
+ * any behind it: it would be deaf. */
+static void take_what_came_before(void) {
+    uint8_t byte;
+    const unsigned int key = irq_lock();
+    while (ring_buf_space_get(&bytes_received) > 0 && uart_poll_in(uart, &byte) == 0) {
+        ring_buf_put(&bytes_received, &byte, 1);
+        note_arrival(byte == 0);
+    }
+    irq_unlock(key);
+}
+
 int uart_link_start(void) {
     if (!device_is_ready(uart) || uart_irq_callback_set(uart, on_interrupt) != 0) {
         return -ENODEV;
     }
     uart_irq_rx_enable(uart);
+    take_what_came_before();
     return 0;
 }
 

@@ -80,6 +80,17 @@ class DeviceSummary:
         )
 
     @property
+    def clock_doubt(self) -> str:
+        """That the bound of its clock's error does not hold, in words; empty where nothing says so."""
+        if not self.clock_contradictions:
+            return ""
+        times = "contradiction" if self.clock_contradictions == 1 else "contradictions"
+        return (
+            f"{self.clock_contradictions} {times}. The device's clock was set, or runs wrong by more than "
+            "100 ppm: no age of its samples is sure"
+        )
+
+    @property
     def failures(self) -> Iterator[str]:
         """What its own loop did that none of its class may do, in words: as it accounts for it in the end, and
         as it told of it before."""

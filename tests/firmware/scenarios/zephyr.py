@@ -126,7 +126,9 @@ class EmulatedBoard(ZephyrBoard):
             to_board = (
                 f"hostfwd={scheme.removeprefix('zmq+')}:127.0.0.1:{outside}-{BOARD_ADDRESS}:{port}"
             )
-            arguments += ["-nic", f"user,model={ethernet},restrict=on,{to_board}"]
+            # Restricted, QEMU drops the answers of UDP, too.
+            restrict = "off" if scheme == "udp" else "on"
+            arguments += ["-nic", f"user,model={ethernet},restrict={restrict},{to_board}"]
         # Two threads of the emulator hand over each byte: what preempts them slows the line down.
         self._emulator = Emulator(arguments, 60 if os.geteuid() == 0 else 0)
         self.listen(self._emulator.console)

@@ -56,6 +56,26 @@ def test_bytes_go_both_ways_and_none_come_is_no_error() -> None:
     far.close()
 
 
+@pytest.mark.parametrize("refusal", [None, NotImplementedError(), OSError(errno.ENOTTY, "no")])
+def test_its_driver_is_asked_for_low_latency_which_it_need_not_have(
+    refusal: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def set_low_latency_mode(_: serial.Serial, on: bool) -> None:
+        asked.append(on)
+        if refusal is not None:
+            raise refusal
+
+    monkeypatch.setattr(serial.Serial, "set_low_latency_mode", set_low_latency_mode)
+    far = Line()
+    line = open_serial(far.path, 1_000_000)
+    assert asked == [True]
+    assert line.low_latency == (refusal is None)
+    line.close()
+    far.close()
+
+
 def test_a_missing_device_names_those_that_exist(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

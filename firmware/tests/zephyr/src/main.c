@@ -9,6 +9,7 @@ int test_device_refusals(void);
 int test_device_safety(void);
 int test_device_board(void);
 int test_device_transports(void);
+int test_sequence(void);
 int test_zmtp(void);
 
 ZTEST(firmware_lib, test_packets_frames_messages_match_the_vectors) {
@@ -41,6 +42,10 @@ ZTEST(firmware_lib, test_board) {
 
 ZTEST(firmware_lib, test_transports) {
     zassert_ok(test_device_transports());
+}
+
+ZTEST(firmware_lib, test_numbers_and_times) {
+    zassert_ok(test_sequence());
 }
 
 ZTEST(firmware_lib, test_zeromq_peer) {

@@ -7,6 +7,7 @@
 #include <zephyr/fff.h>
 #include <zephyr/ztest.h>
 
+#include "device_time.h"
 #include "loop.h"
 #include "plant.h"
 
@@ -21,13 +22,16 @@ static rtl_device device;
 static uint32_t pulse_cycles[4], period_cycles[4];
 static int pwm_result, adc_result;
 
-uint64_t loop_now_us(void) {
-    return k_cyc_to_us_floor64(k_cycle_get_64());
+/* Seven ticks were past when the kernel began. */
+uint64_t cycles_since_power_on(void);
+uint64_t cycles_since_power_on(void) {
+    const uint64_t tick_cycles = sys_clock_hw_cycles_per_sec() / CONFIG_SYS_CLOCK_TICKS_PER_SEC;
+    return sys_clock_cycle_get_64() + 7 * tick_cycles;
 }
 
 static uint64_t now_us(void *context) {
     ARG_UNUSED(context);
-    return loop_now_us();
+    return device_time_us();
 }
 
 static bool drop(void *context, const uint8_t *bytes, size_t n) {
@@ -57,6 +61,7 @@ static void *start(void) {
     fake_pwm_set_cycles_fake.custom_fake = note_cycles;
     zassert_ok(adc_emul_value_func_set(adc, 0, input_mv, &position_mv));
     zassert_ok(adc_emul_value_func_set(adc, 1, input_mv, &current_mv));
+    device_time_start();
     zassert_ok(plant_start());
     return NULL;
 }
@@ -120,7 +125,7 @@ ZTEST(machine, test_inputs_are_sampled_in_volts_every_period) {
     const uint64_t second_us = plant_sample(&device, values);
     zassert_within(values[0], 3.0f, 0.002f);
     zassert_equal(second_us - first_us, 3 * LOOP_PERIOD_US);
-    zassert_true(second_us <= loop_now_us());
+    zassert_true(second_us <= device_time_us());
 }
 
 ZTEST(machine, test_the_imu_is_sampled_in_si_units) {
@@ -175,6 +180,41 @@ ZTEST(machine, test_an_output_that_fails_makes_it_safe) {
     plant_apply(&device, (const float[]){0.5f, 0.5f});
     zassert_equal(device.state, RTL_STATE_SAFE);
     zassert_equal(device.reasons, RTL_REASON_HARDWARE);
+}
+
+static bool has_restarted;
+
+FUNC_NORETURN void note_restart(int type);
+FUNC_NORETURN void note_restart(int type) {
+    ARG_UNUSED(type);
+    has_restarted = true;
+    k_thread_abort(k_current_get());
+    CODE_UNREACHABLE;
+}
+
+static void fault(void *unused_1, void *unused_2, void *unused_3) {
+    ARG_UNUSED(unused_1), ARG_UNUSED(unused_2), ARG_UNUSED(unused_3);
+    k_panic();
+}
+
+ZTEST(machine, test_a_fault_makes_it_safe_and_restarts) {
+    static K_THREAD_STACK_DEFINE(stack, 4096);
+    static struct k_thread thread;
+    plant_apply(&device, (const float[]){0.5f, 0.5f});
+    zassert_equal(pulse_cycles[0], LEFT_NS / 2);
+    k_thread_create(&thread, stack, K_THREAD_STACK_SIZEOF(stack), fault, NULL, NULL, NULL, 0, 0,
+                    K_NO_WAIT);
+    zassert_ok(k_thread_join(&thread, K_SECONDS(1)));
+    zassert_true(has_restarted);
+    zassert_equal(pulse_cycles[0], 0);
+    zassert_equal(pulse_cycles[3], 0);
+}
+
+ZTEST(machine, test_releases_are_multiples_of_the_period_in_device_time) {
+    const int64_t period_ticks = CONFIG_SYS_CLOCK_TICKS_PER_SEC / CONFIG_APP_RATE_HZ;
+    const int64_t release_ticks = (k_uptime_ticks() / period_ticks + 2) * period_ticks;
+    k_sleep(K_TIMEOUT_ABS_TICKS(release_ticks));
+    zassert_equal(device_time_us(), (uint64_t)release_ticks / period_ticks * LOOP_PERIOD_US);
 }
 
 ZTEST_SUITE(machine, NULL, start, before, NULL, NULL);
