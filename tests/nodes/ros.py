@@ -207,7 +207,7 @@ class NodeProcess:
         **parameters: object,
     ) -> None:
         self._log = folder / "loop_node.log"
-        command = [sys.executable, *program, "--ros-args", *arguments]
+        command = [sys.executable, "-X", "faulthandler", *program, "--ros-args", *arguments]
         for name, value in {"diagnostics_rate_hz": 5.0, **parameters}.items():
             command += ["-p", f"{name}:={value}"]
         with self._log.open("ab") as log:
@@ -218,9 +218,14 @@ class NodeProcess:
         return self._log.read_text()
 
     def end(self, number: int = signal.SIGINT) -> int:
-        """Signals the process and waits; its exit code."""
+        """Signals the process and waits; its exit code. Of one that stays the log says what its threads do."""
         self.process.send_signal(number)
-        return self.process.wait(TIMEOUT_S)
+        try:
+            return self.process.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(TIMEOUT_S)
+            raise AssertionError(f"it did not end within {TIMEOUT_S} s: {self.log}") from None
 
 
 @contextmanager
