@@ -40,7 +40,8 @@ class MainThread:
     """
 
     def __init__(self) -> None:
-        self._asked: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        # Not a SimpleQueue: a signal at the end of its wait makes CPython's wait without end.
+        self._asked: queue.Queue[tuple[Future[Any], Callable[[], Any]]] = queue.Queue()
         self._ident = threading.get_ident()
 
     def do(self, step: Callable[[], _T]) -> _T:
