@@ -162,7 +162,7 @@ def test_a_host_that_speaks_while_a_board_starts_does_not_make_it_deaf(
 
 
 @pytest.mark.parametrize("target", MACHINES)
-def test_a_board_that_faults_starts_again(target: str, tmp_path: Path) -> None:
+def test_a_board_that_faults_starts_again_safe(target: str, tmp_path: Path) -> None:
     """That the machine is safe first is shown in firmware/tests/zephyr_machine."""
     board = start_board(target, "serial", tmp_path)
     try:
@@ -174,6 +174,9 @@ def test_a_board_that_faults_starts_again(target: str, tmp_path: Path) -> None:
             board.wait_for_console("READY")
             after = say_hello(host)
             assert after["boot_id"] != before["boot_id"]
+            assert state(host) == (SAFE, HARDWARE), "no host arms it by itself"
+            shell(board, "rtloop clear")
+            board.wait_for_console("IDLE")
             assert state(host) == (IDLE, 0)
     finally:
         board.stop()

@@ -6,6 +6,7 @@
 #include <zephyr/task_wdt/task_wdt.h>
 
 #include "device_time.h"
+#include "fault.h"
 #include "network_link.h"
 #include "plant.h"
 #include "settings.h"
@@ -154,6 +155,9 @@ static void begin(void) {
         k_panic(); /* the plant's description breaks a rule of device.h */
     }
     rtl_device_ready(&device);
+    if (fault_was_before()) {
+        rtl_device_trip(&device, RTL_REASON_HARDWARE);
+    }
     atomic_set(&has_begun, true);
     const int64_t first = (k_uptime_ticks() / PERIOD_TICKS + 1) * PERIOD_TICKS;
     k_timer_start(&period, K_TIMEOUT_ABS_TICKS(first), K_TICKS(PERIOD_TICKS));

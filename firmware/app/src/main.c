@@ -5,10 +5,10 @@
 #include <zephyr/drivers/watchdog.h>
 #include <zephyr/kernel.h>
 #include <zephyr/logging/log.h>
-#include <zephyr/sys/reboot.h>
 #include <zephyr/task_wdt/task_wdt.h>
 
 #include "device_time.h"
+#include "fault.h"
 #include "loop.h"
 #include "network_link.h"
 #include "plant.h"
@@ -24,7 +24,7 @@ LOG_MODULE_REGISTER(rtloop);
 static void on_standstill(int channel, void *who) {
     loop_trip();
     printk("rtloop: the %s stands still, restarting\n", (const char *)who);
-    sys_reboot(SYS_REBOOT_COLD);
+    fault_restart();
 }
 
 static int start_link(void) {

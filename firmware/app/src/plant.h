@@ -23,7 +23,9 @@ int plant_start(void);
 
 uint64_t plant_sample(void *context, float *values);
 void plant_apply(void *context, const float *values);
-void plant_safe(void *context); /* from any context, the watchdog's interrupt among them */
+/* From any context, the watchdog's interrupt and a fault among them: takes no lock. The context is
+ * NULL where there is no device yet, or something is broken. */
+void plant_safe(void *context);
 void plant_state_changed(void *context, rtl_state state, uint16_t reasons);
 
 #endif

@@ -8,6 +8,7 @@
 #include <zephyr/ztest.h>
 
 #include "device_time.h"
+#include "fault.h"
 #include "loop.h"
 #include "plant.h"
 
@@ -208,6 +209,8 @@ ZTEST(machine, test_a_fault_makes_it_safe_and_restarts) {
     zassert_true(has_restarted);
     zassert_equal(pulse_cycles[0], 0);
     zassert_equal(pulse_cycles[3], 0);
+    zassert_true(fault_was_before());
+    zassert_false(fault_was_before(), "told once");
 }
 
 ZTEST(machine, test_releases_are_multiples_of_the_period_in_device_time) {
