@@ -124,8 +124,9 @@ def run_and_left(command: Sequence[object], **options: Any) -> subprocess.Comple
 def remove_unrecorded_rings_of(pid: int) -> None:
     """Of a process that has left them behind."""
     for ring in rings_of(pid):
-        if json.loads((ring.parent / POINTER_NAME).read_text())["recording"] is None:
-            shutil.rmtree(ring.parent)
+        with suppress(FileNotFoundError):  # its recorder, which still is there, has removed them
+            if json.loads((ring.parent / POINTER_NAME).read_text())["recording"] is None:
+                shutil.rmtree(ring.parent)
 
 
 def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 20) -> None:

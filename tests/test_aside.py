@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -44,7 +45,13 @@ def wait_for_cycles(run: Run, n: int) -> None:
 
 
 def asides() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "--aside" in each.cmdline()]
+    """Of this process; those that it has left behind before may have ended meanwhile."""
+    found = []
+    for each in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if "--aside" in each.cmdline():
+                found.append(each)
+    return found
 
 
 @pytest.mark.usefixtures("small_ring")
