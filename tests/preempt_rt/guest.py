@@ -27,10 +27,12 @@ _GET_KERNEL = (
 )
 
 
-def missing() -> str:
-    """Why there can be no guest here, with what mends it; empty where there can."""
-    if not os.environ.get(KERNEL_VARIABLE):
-        return f"no PREEMPT_RT kernel: {_GET_KERNEL}"
+def missing_kernel() -> str:
+    """How to get one; empty where there is one."""
+    return "" if os.environ.get(KERNEL_VARIABLE) else f"no PREEMPT_RT kernel: {_GET_KERNEL}"
+
+
+def _missing_programs() -> str:
     programs = {
         "qemu-system-x86_64": "qemu-system-x86",
         "cpio": "cpio",
@@ -62,6 +64,7 @@ def run(
     environment = {"PATH": os.environ["PATH"], "HOME": "/root", "LANG": "C.UTF-8"}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
     lines += [f"cd {shlex.quote(str(cwd))}", f"exec {shlex.join(command)}"]
+    assert not (missing := _missing_programs()), missing
     (folder / "command").write_text("\n".join(lines) + "\n")
     kernel = Path(os.environ[KERNEL_VARIABLE])
     (image,) = kernel.glob("boot/vmlinuz-*")

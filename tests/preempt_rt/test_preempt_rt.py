@@ -18,7 +18,7 @@ from tests.preempt_rt.inside import CASES, FIRST
 from tests.running import ROOT
 
 pytestmark = [
-    pytest.mark.skipif(bool(guest.missing()), reason=guest.missing()),
+    pytest.mark.skipif(bool(guest.missing_kernel()), reason=guest.missing_kernel()),
     pytest.mark.timeout(400),
 ]
 CASE_NAMES = [case.name for case in CASES]

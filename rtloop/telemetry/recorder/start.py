@@ -123,8 +123,10 @@ class RecorderProcess:
             self._collect(max(0.0, deadline_s - time.monotonic()))
             if b"\n" not in self._stdout and time.monotonic() >= deadline_s:
                 return False
-        if b'"ready"' not in self._stdout:
-            raise RecordingError(self.wait().error or "the recorder ended at once")
+        if b'"ready"' not in self._stdout:  # it has said why, and is about to end
+            if not self._wait_until(deadline_s):
+                return False
+            raise RecordingError(self._result().error or "the recorder ended at once")
         return True
 
     def poll(self) -> str | None:
